@@ -1,0 +1,168 @@
+"""Everything that can be configured, as frozen dataclasses: one default, unit and help each.
+
+The command-line layer makes a flag of every field; the library takes the dataclasses. Equal
+specs are the same experiment. Nothing here reads a flag or imports TensorFlow.
+"""
+
+import dataclasses
+import types
+import typing
+from typing import Any, Self
+
+from tfreuse import files
+from tfreuse.errors import InputError
+
+TASKS = ("segmentation", "autoencoder")
+ARCHITECTURES = ("unet", "pspnet")
+BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
+ENCODERS = ("small", "resnet50")
+DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
+SITES = ("layer", "stage", "all")
+CONTROLS = ("self", "other_seed", "reinitialised", "defaults")
+REPAIRS = ("none", "recalibration")
+
+
+def option(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None
+) -> Any:
+    """A dataclass field with its help, its choices and its lower bound beside its default."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "low": low}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Base of the specs: checks choices and bounds when made, converts to and from plain JSON."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            field.name: list(value)
+            if isinstance(value := getattr(self, field.name), tuple)
+            else value
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        known = {field.name: field.type for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"{cls.__name__} has no fields {unknown}; it has {sorted(known)}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the spec: the identity of the experiment."""
+        return files.digest(self.to_json())
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec(Spec):
+    """Which images and masks, at which size."""
+
+    dataset: str = option("shapes", "shapes (built in), folder, or tfds:NAME")
+    data_dir: str = option("", "folder data set's root, or where TFDS keeps its data")
+    image_size: tuple[int, int] = option(
+        (64, 64), "height,width in pixels after resizing and cropping"
+    )
+    channels: int = option(3, "3 for RGB, 1 for grey-scale", low=1)
+    num_classes: int = option(0, "number of classes; 0 reads it from the data set", low=0)
+    ignore_label: int = option(-1, "label of pixels that count for nothing; -1: none", low=-1)
+    train_examples: int = option(0, "use the first so many training images; 0: all", low=0)
+    test_examples: int = option(0, "use the first so many test images; 0: all", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise InputError(
+                f"--image_size takes height,width in pixels, e.g. 64,64; got {self.image_size}."
+            )
+        if self.channels not in (1, 3):
+            raise InputError(f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec(Spec):
+    """Which network."""
+
+    architecture: str = option("unet", "architecture of the network", choices=ARCHITECTURES)
+    width: int = option(32, "filters of the first stage", low=1)
+    depth: int = option(4, "unet: how many times the image is halved", low=1)
+    skips: bool = option(True, "unet: connect encoder and decoder stages of equal size")
+    encoder: str = option("small", "pspnet: encoder", choices=ENCODERS)
+    auxiliary: bool = option(False, "pspnet: auxiliary head on the fourth stage while training")
+    block_order: str = option(
+        "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
+    )
+    use_bias: bool = option(True, "give convolutions a bias")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSpec(Spec):
+    """How to train it."""
+
+    task: str = option("segmentation", "what to train for", choices=TASKS)
+    steps: int = option(2000, "optimizer updates in all", low=1)
+    batch_size: int = option(16, "images an update", low=1)
+    learning_rate: float = option(
+        1e-3, "AdamW's peak rate, after warm-up and before cosine decay", low=0.0
+    )
+    weight_decay: float = option(
+        1e-4, "AdamW's decay of kernels (not of biases, gammas, betas)", low=0.0
+    )
+    warmup: float = option(0.05, "share of the steps in which the rate rises", low=0.0)
+    validations: int = option(10, "how many times to validate and write a checkpoint", low=1)
+    seed: int = option(0, "seed of initial values and data order", low=0)
+    mixed_precision: bool = option(False, "compute in bfloat16, keep parameters in float32")
+    deterministic: bool = option(False, "same bits on a GPU too, at some cost in speed")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySpec(Spec):
+    """Which arms to measure and the margins they are held against, declared before anything runs."""
+
+    seeds: int = option(3, "how many seeds; each trains one network a task", low=2)
+    directions: tuple[str, ...] = option(
+        DIRECTIONS, "donor's task to recipient's task", choices=DIRECTIONS
+    )
+    groups: tuple[str, ...] = option(
+        ("kernel", "bias", "affine", "stats", "all"), "roles and groups to transplant"
+    )
+    sites: tuple[str, ...] = option(SITES, "where to transplant", choices=SITES)
+    controls: tuple[str, ...] = option(
+        CONTROLS, "arms whose outcome is known or bounds", choices=CONTROLS
+    )
+    repairs: tuple[str, ...] = option(REPAIRS, "what is done after a transplant", choices=REPAIRS)
+    calibration_examples: int = option(
+        256, "training images that re-estimate moving statistics", low=1
+    )
+    margin: float = option(0.05, "retention that may be lost by what is called reusable", low=0.0)
+    large: float = option(0.5, "retention at most kept by what is called sensitive", low=0.0)
+    minimum: float = option(
+        0.1, "recipient's metric above its floor, below which nothing is judged", low=0.0
+    )
+    confidence: float = option(0.95, "confidence of the intervals", low=0.5)
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    """Raises InputError unless `value` fits the field's type, choices and bound."""
+    kind = field.type if isinstance(field.type, type | types.GenericAlias) else Any
+    wanted = typing.get_origin(kind) or kind
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        wanted = int
+    if wanted is not Any and (
+        not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)
+    ):
+        raise InputError(f"--{field.name} takes a {wanted.__name__}; got {value!r}.")
+    choices, low = field.metadata["choices"], field.metadata["low"]
+    values = value if isinstance(value, tuple) else (value,)
+    for one in values:
+        if choices and one not in choices:
+            raise InputError(f"--{field.name} takes one of {', '.join(choices)}; got {one!r}.")
+        if low is not None and one < low:
+            raise InputError(f"--{field.name} takes at least {low}; got {one}.")
