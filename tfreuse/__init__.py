@@ -14,7 +14,15 @@ import importlib
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("data", "export", "models", "recalibration", "study", "training", "transplant")
+_SUBMODULES = (
+    "data",
+    "export",
+    "models",
+    "recalibration",
+    "study",
+    "training",
+    "transplant",
+)
 
 
 def __getattr__(name):

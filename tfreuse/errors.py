@@ -21,13 +21,15 @@ def nearest(word: str, choices: Iterable[str], limit: int = 5) -> list[str]:
 
 
 def printable(text: object, limit: int = 200) -> str:
-    """`text` from a file, safe for a terminal: no control or format characters, at most `limit` long.
+    """`text` from a file, safe for a terminal, at most `limit` characters long.
 
     ANSI escapes, newlines and right-to-left overrides are shown as escapes instead of being
     executed by the terminal (Unicode categories C*).
     """
     shown = "".join(
-        c if not unicodedata.category(c).startswith("C") else c.encode("unicode_escape").decode()
+        c
+        if not unicodedata.category(c).startswith("C")
+        else c.encode("unicode_escape").decode()
         for c in str(text)[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

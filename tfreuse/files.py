@@ -24,12 +24,16 @@ def replacing(path: str | os.PathLike, suffix: str = "") -> Iterator[pathlib.Pat
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=suffix
+    )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner reads
+        os.chmod(
+            temporary, 0o666 & ~_umask()
+        )  # mkstemp makes files that only the owner reads
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
@@ -45,7 +49,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes `value` as indented JSON to `path` at once or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text(
+        path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    )
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -31,7 +31,9 @@ class Record:
     direction: str  # "autoencoder-to-segmentation", ...
     seed: int  # replicate: which recipient
     donor: str  # e.g. "autoencoder-0"; name of the network, or of the control
-    donor_digest: str  # SHA-256 of its file; of the recipient's for controls made from it
+    donor_digest: (
+        str  # SHA-256 of its file; of the recipient's for controls made from it
+    )
     recipient: str
     recipient_digest: str
     control: str  # "transfer" for the treatment itself, or one of specs.CONTROLS
@@ -44,7 +46,9 @@ class Record:
     parameters: int  # numbers moved
     changed: int  # numbers that differ from the recipient's
     rmse: float  # between donor's and recipient's moved numbers
-    bias_shift: float | None  # median |donor - recipient| / sd of the output channel; None: no bias
+    bias_shift: (
+        float | None
+    )  # median |donor - recipient| / sd of the output channel; None: no bias
     metric: str
     before: float
     after: float
@@ -73,7 +77,9 @@ class Record:
         return self.before - self.after
 
     def to_line(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False) + "\n"
+        return (
+            json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False) + "\n"
+        )
 
     @classmethod
     def from_line(cls, line: str) -> Self:

@@ -3,7 +3,8 @@
 Roles are read from the layer's class and configuration, never from the position alone:
 a BatchNormalization with `scale=False` has no gamma, so its first array is beta.
 
-    layer_roles("BatchNormalization", {"scale": False})  # ("beta", "moving_mean", "moving_variance")
+    layer_roles("BatchNormalization", {"scale": False})
+    # ("beta", "moving_mean", "moving_variance")
 """
 
 from collections.abc import Iterable, Mapping

@@ -52,8 +52,12 @@ class Spec:
         known = {field.name: field.type for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise InputError(f"{cls.__name__} has no fields {unknown}; it has {sorted(known)}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            raise InputError(
+                f"{cls.__name__} has no fields {unknown}; it has {sorted(known)}."
+            )
+        return cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        )
 
     @property
     def digest(self) -> str:
@@ -71,9 +75,15 @@ class DataSpec(Spec):
         (64, 64), "height,width in pixels after resizing and cropping"
     )
     channels: int = option(3, "3 for RGB, 1 for grey-scale", low=1)
-    num_classes: int = option(0, "number of classes; 0 reads it from the data set", low=0)
-    ignore_label: int = option(-1, "label of pixels that count for nothing; -1: none", low=-1)
-    train_examples: int = option(0, "use the first so many training images; 0: all", low=0)
+    num_classes: int = option(
+        0, "number of classes; 0 reads it from the data set", low=0
+    )
+    ignore_label: int = option(
+        -1, "label of pixels that count for nothing; -1: none", low=-1
+    )
+    train_examples: int = option(
+        0, "use the first so many training images; 0: all", low=0
+    )
     test_examples: int = option(0, "use the first so many test images; 0: all", low=0)
 
     def __post_init__(self) -> None:
@@ -83,19 +93,25 @@ class DataSpec(Spec):
                 f"--image_size takes height,width in pixels, e.g. 64,64; got {self.image_size}."
             )
         if self.channels not in (1, 3):
-            raise InputError(f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}.")
+            raise InputError(
+                f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec(Spec):
     """Which network."""
 
-    architecture: str = option("unet", "architecture of the network", choices=ARCHITECTURES)
+    architecture: str = option(
+        "unet", "architecture of the network", choices=ARCHITECTURES
+    )
     width: int = option(32, "filters of the first stage", low=1)
     depth: int = option(4, "unet: how many times the image is halved", low=1)
     skips: bool = option(True, "unet: connect encoder and decoder stages of equal size")
     encoder: str = option("small", "pspnet: encoder", choices=ENCODERS)
-    auxiliary: bool = option(False, "pspnet: auxiliary head on the fourth stage while training")
+    auxiliary: bool = option(
+        False, "pspnet: auxiliary head on the fourth stage while training"
+    )
     block_order: str = option(
         "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
     )
@@ -116,9 +132,13 @@ class TrainSpec(Spec):
         1e-4, "AdamW's decay of kernels (not of biases, gammas, betas)", low=0.0
     )
     warmup: float = option(0.05, "share of the steps in which the rate rises", low=0.0)
-    validations: int = option(10, "how many times to validate and write a checkpoint", low=1)
+    validations: int = option(
+        10, "how many times to validate and write a checkpoint", low=1
+    )
     seed: int = option(0, "seed of initial values and data order", low=0)
-    mixed_precision: bool = option(False, "compute in bfloat16, keep parameters in float32")
+    mixed_precision: bool = option(
+        False, "compute in bfloat16, keep parameters in float32"
+    )
     deterministic: bool = option(False, "same bits on a GPU too, at some cost in speed")
 
 
@@ -137,14 +157,22 @@ class StudySpec(Spec):
     controls: tuple[str, ...] = option(
         CONTROLS, "arms whose outcome is known or bounds", choices=CONTROLS
     )
-    repairs: tuple[str, ...] = option(REPAIRS, "what is done after a transplant", choices=REPAIRS)
+    repairs: tuple[str, ...] = option(
+        REPAIRS, "what is done after a transplant", choices=REPAIRS
+    )
     calibration_examples: int = option(
         256, "training images that re-estimate moving statistics", low=1
     )
-    margin: float = option(0.05, "retention that may be lost by what is called reusable", low=0.0)
-    large: float = option(0.5, "retention at most kept by what is called sensitive", low=0.0)
+    margin: float = option(
+        0.05, "retention that may be lost by what is called reusable", low=0.0
+    )
+    large: float = option(
+        0.5, "retention at most kept by what is called sensitive", low=0.0
+    )
     minimum: float = option(
-        0.1, "recipient's metric above its floor, below which nothing is judged", low=0.0
+        0.1,
+        "recipient's metric above its floor, below which nothing is judged",
+        low=0.0,
     )
     confidence: float = option(0.95, "confidence of the intervals", low=0.5)
 
@@ -163,6 +191,8 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     values = value if isinstance(value, tuple) else (value,)
     for one in values:
         if choices and one not in choices:
-            raise InputError(f"--{field.name} takes one of {', '.join(choices)}; got {one!r}.")
+            raise InputError(
+                f"--{field.name} takes one of {', '.join(choices)}; got {one!r}."
+            )
         if low is not None and one < low:
             raise InputError(f"--{field.name} takes at least {low}; got {one}.")
