@@ -23,9 +23,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 _KERNEL_LAYERS = frozenset(
-    "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose "
-    "DepthwiseConv1D DepthwiseConv2D Dense".split()
-)
+    f"{kind}{rank}D{transpose}"
+    for kind, transpose in (("Conv", ""), ("Conv", "Transpose"), ("DepthwiseConv", ""))
+    for rank in (1, 2, 3)
+) | {"Dense"}
 _SEPARABLE_LAYERS = frozenset(("SeparableConv1D", "SeparableConv2D"))
 _AFFINE_LAYERS = frozenset(("LayerNormalization", "GroupNormalization"))
 
