@@ -1,0 +1,60 @@
+"""Two layers that core Keras lacks or whose stock form needs a fixed image size.
+
+Keras 3.15's bilinear UpSampling2D and AdaptiveAveragePooling2D fail in a graph whose image
+size is free: in `fit` on images of several sizes, and in `export`.
+"""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tfreuse")
+class ResizeLike(keras.layers.Layer):
+    """Resizes to the height and width of a second tensor: bilinear, half-pixel centres.
+
+    `layer(features, like)`: [B, h, w, K], [B, H, W, C] -> [B, H, W, K].
+    """
+
+    def call(self, features, like):
+        resized = tf.image.resize(features, tf.shape(like)[1:3])
+        return tf.cast(resized, self.compute_dtype)  # tf.image.resize gives float32
+
+    def compute_output_shape(self, features_shape, like_shape):
+        return (features_shape[0], *like_shape[1:3], features_shape[3])
+
+
+@keras.saving.register_keras_serializable("tfreuse")
+class AdaptiveAveragePool(keras.layers.Layer):
+    """Averages over a grid of bins x bins: [B, H, W, C] -> [B, bins, bins, C].
+
+    Bin i of a side of S pixels covers floor(i S / bins) to ceil((i + 1) S / bins), as in
+    keras.layers.AdaptiveAveragePooling2D: bins overlap where S is no multiple of them, and
+    repeat pixels where S is smaller.
+    """
+
+    def __init__(self, bins: int, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = bins
+
+    def call(self, features):
+        height, width = tf.unstack(tf.shape(features)[1:3])
+        x = tf.cast(features, tf.float32)  # in bfloat16, 1/3 would be off by 0.2 %
+        x = tf.einsum("ih,bhwc->biwc", _averages(height, self.bins), x)
+        x = tf.einsum("jw,biwc->bijc", _averages(width, self.bins), x)
+        return tf.cast(x, self.compute_dtype)
+
+    def compute_output_shape(self, features_shape):
+        return (features_shape[0], self.bins, self.bins, features_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
+
+
+def _averages(side: tf.Tensor, bins: int) -> tf.Tensor:
+    """The matrix [bins, side] that averages `side` pixels into `bins` bins."""
+    index = tf.range(bins)[:, None]
+    first = index * side // bins
+    end = -(-(index + 1) * side // bins)  # rounds up
+    pixel = tf.range(side)[None, :]
+    inside = tf.cast((pixel >= first) & (pixel < end), tf.float32)
+    return inside / tf.cast(end - first, tf.float32)
