@@ -85,6 +85,13 @@ class DataSpec(Spec):
         0, "use the first so many training images; 0: all", low=0
     )
     test_examples: int = option(0, "use the first so many test images; 0: all", low=0)
+    image_key: str = option("image", "tfds: what the data set calls its images")
+    mask_key: str = option(
+        "segmentation_mask", "tfds: what the data set calls its masks"
+    )
+    label_offset: int = option(
+        0, "tfds: added to every stored label but the ignored one, e.g. -1"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

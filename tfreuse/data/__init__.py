@@ -1,0 +1,162 @@
+"""Images and masks, checked before anything is trained on them.
+
+    split = data.load(spec, "train")                       # everything read and checked
+    batches = data.training_batches(split, "segmentation", 16, seed=0)     # endless
+    for batch in data.evaluation_batches(data.load(spec, "val"), 16): ...  # once, in order
+    print(data.check(spec))                                # what is there, for a person
+
+Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,val,test}/
+{images,masks}/<stem>.*) and `tfds:NAME` (prepared beforehand). Whatever the source, an image
+covers `spec.image_size` keeping its proportions and what sticks out is cut off evenly; the
+image is averaged, its mask takes the nearest label. Nothing is dropped or guessed in silence:
+what can't be used raises InputError here, not in the middle of training.
+"""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from tfreuse.data import labels, survey
+from tfreuse.data.source import named
+from tfreuse.errors import InputError
+from tfreuse.specs import TASKS, DataSpec
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split in memory: N x H x W x (C + 1) bytes (+ 4 for a pixel whose label is over 255)."""
+
+    name: str  # one of SPLITS
+    examples: tf.data.Dataset  # {"image": uint8 [H, W, C], "mask": int32 [H, W], "id"}
+    size: int  # examples in it
+    num_classes: int
+    ignore_label: int  # -1: none
+    class_names: tuple[str, ...]
+
+    @functools.cached_property
+    def tensors(self) -> dict[str, tf.Tensor]:
+        """All examples at once, in order, in the computer's memory (never a GPU's)."""
+        with tf.device("CPU:0"):
+            return next(iter(self.examples.batch(self.size)))
+
+
+def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
+    """The examples of `split`, all of them read, checked and resized.
+
+    Args:
+        spec: which data, at which size; it may limit how many.
+        split: "train", "val" or "test".
+        masks: False leaves masks unread: examples have no "mask", and num_classes is
+            `spec.num_classes`.
+
+    Raises:
+        InputError: something in the data can't be used, or labels do not fit the spec.
+    """
+    if split not in SPLITS:
+        raise InputError(f"A split is one of {', '.join(SPLITS)}; got {split!r}.")
+    source = named(spec)
+    found = source.read(split, masks)
+    num_classes = source.num_classes() if masks else spec.num_classes
+    if masks:
+        labels.check(found.counts, num_classes, spec.ignore_label)
+    arrays = {"image": found.images, "id": found.ids}
+    if masks:
+        arrays["mask"] = found.masks
+    with tf.device("CPU:0"):
+        tensors = {name: tf.constant(array) for name, array in arrays.items()}
+    examples = tf.data.Dataset.from_tensor_slices(tensors).map(_with_int32_mask)
+    names = source.class_names[:num_classes]
+    names += tuple(f"class {i}" for i in range(len(names), num_classes))
+    loaded = Split(
+        name=split,
+        examples=examples,
+        size=len(found.ids),
+        num_classes=num_classes,
+        ignore_label=spec.ignore_label,
+        class_names=names,
+    )
+    loaded.__dict__["tensors"] = tensors  # the cached property, without a second copy
+    return loaded
+
+
+def training_batches(
+    split: Split, task: str, batch_size: int, *, seed: int, start_step: int = 0
+) -> tf.data.Dataset:
+    """Endless (images, targets): every example once a pass, each pass in an order of its own.
+
+    Batch k depends on `seed` and k alone, so a run that stopped after k batches goes on with
+    `start_step=k` as if it had never stopped. A batch may reach from one pass into the next.
+
+    Args:
+        split: what to draw from.
+        task: "segmentation": targets are masks int32 [B, H, W]; "autoencoder": the images.
+        batch_size: B, the same for every batch.
+        seed: of the order.
+        start_step: how many batches to leave out.
+
+    Returns:
+        A data set of images float32 [B, H, W, C] in [0, 1] and their targets.
+
+    Raises:
+        ValueError: unknown task, or segmentation of a split loaded without masks.
+    """
+    if task not in TASKS:
+        raise ValueError(f"A task is one of {', '.join(TASKS)}; got {task!r}.")
+    tensors = split.tensors
+    if task == "segmentation" and "mask" not in tensors:
+        raise ValueError("Segmentation needs masks; this split was loaded without.")
+    size, done = split.size, start_step * batch_size
+
+    def order(number: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        shuffle = tf.random.experimental.stateless_shuffle
+        return tf.data.Dataset.from_tensor_slices(
+            shuffle(tf.range(size), seed=key, alg="philox")
+        )
+
+    def gather(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = _unit(tf.gather(tensors["image"], indices))
+        if task == "autoencoder":
+            return images, images
+        return images, tf.cast(tf.gather(tensors["mask"], indices), tf.int32)
+
+    passes = tf.data.Dataset.counter(done // size)
+    indices = passes.flat_map(order).skip(done % size)
+    batches = indices.batch(batch_size, drop_remainder=True)
+    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
+    """Every example once and in order; the last batch may be smaller.
+
+    Returns:
+        A data set of {"image": float32 [B, H, W, C] in [0, 1], "mask": int32 [B, H, W],
+        "id": string [B]}, without "mask" where the split was loaded without.
+    """
+    batches = split.examples.batch(batch_size)
+    return batches.map(lambda batch: batch | {"image": _unit(batch["image"])}).prefetch(
+        2
+    )
+
+
+def check(spec: DataSpec) -> str:
+    """What the data set holds, for a person to read: pairs, sizes, modes, labels.
+
+    Raises:
+        InputError: something in it can't be used.
+    """
+    return survey.report(named(spec), SPLITS, spec.ignore_label)
+
+
+def _unit(images: tf.Tensor) -> tf.Tensor:
+    """uint8 to float32 in [0, 1]."""
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def _with_int32_mask(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    if "mask" in example:
+        return example | {"mask": tf.cast(example["mask"], tf.int32)}
+    return example

@@ -1,0 +1,148 @@
+"""Data sets of TensorFlow Datasets: the built-in `shapes` and, prepared beforehand, any other."""
+
+import shlex
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from tfreuse.data import labels, pictures, scenes, shapes
+from tfreuse.data.source import Found, smallest
+from tfreuse.errors import InputError, nearest, printable
+from tfreuse.specs import DataSpec
+
+_ALSO_CALLED = {"val": ("val", "validation", "dev"), "train": ("train",)}
+
+
+class Catalogue:
+    """The data set `spec.dataset`: "shapes" or "tfds:NAME". It never downloads.
+
+    Where NAME has no validation split, the last tenth of its train split is that.
+    """
+
+    def __init__(self, spec: DataSpec):
+        self.spec = spec
+        self.own = spec.dataset == "shapes"
+        self.class_names = scenes.CLASS_NAMES if self.own else ()
+        self.image_key = "image" if self.own else spec.image_key
+        self.mask_key = "segmentation_mask" if self.own else spec.mask_key
+        self.offset = 0 if self.own else spec.label_offset
+        self.builder = shapes.prepare(spec.data_dir) if self.own else _prepared(spec)
+
+    def read(self, split: str, masks: bool = True) -> Found:
+        spec = self.spec
+        limit = spec.train_examples if split == "train" else spec.test_examples
+        images, labelled, counts, sizes, modes = [], [], [], [], []
+        for i, (image, mask) in enumerate(self._pairs(split, limit, masks)):
+            channels = "L" if image.shape[-1] == 1 else "RGB"
+            picture = Image.fromarray(image[..., 0] if channels == "L" else image)
+            images.append(pictures.fit_image(picture, spec.image_size, spec.channels))
+            sizes.append(image.shape[:2])
+            modes.append(channels)
+            if masks:
+                labelled.append(pictures.fit_mask(mask, spec.image_size))
+                counts.append((f"example {i} of {split}", labels.count(mask)))
+        return Found(
+            images=np.stack(images),
+            masks=smallest(np.stack(labelled)) if masks else None,
+            ids=np.array([f"{split}/{i}" for i in range(len(images))]),
+            counts=counts,
+            sizes=sizes,
+            modes=modes,
+        )
+
+    def num_classes(self) -> int:
+        """The spec's, or 5 for shapes, or 1 + the largest label of any split."""
+        if self.spec.num_classes:
+            return self.spec.num_classes
+        if self.own:
+            return len(scenes.CLASS_NAMES)
+        counts = [
+            (f"example {i} of {split}", labels.count(mask))
+            for split in ("train", "val", "test")
+            for i, (_, mask) in enumerate(self._pairs(split, 0, True))
+        ]
+        return labels.classes(counts, self.spec.ignore_label)
+
+    def _pairs(
+        self, split: str, limit: int, masks: bool
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Images uint8 [H, W, C] and masks int32 [H, W] in their stored order."""
+        self._check_keys(
+            (self.image_key, self.mask_key) if masks else (self.image_key,)
+        )
+        examples = self.builder.as_dataset(split=self._stored(split))
+        examples = examples.take(limit) if limit else examples
+        for example in examples.as_numpy_iterator():
+            image = example[self.image_key]
+            mask = self._labels(example[self.mask_key]) if masks else None
+            if masks and mask.shape != image.shape[:2]:
+                raise InputError(
+                    f"A mask has its image's size; in {self.spec.dataset} an image is "
+                    f"{image.shape[:2]}, its mask {mask.shape}. Check --mask_key."
+                )
+            yield image, mask
+
+    def _labels(self, stored: np.ndarray) -> np.ndarray:
+        """Labels int32 [H, W], the offset added to all but the ignored."""
+        mask = stored.reshape(stored.shape[:2]).astype(np.int32)
+        mask = np.where(mask == self.spec.ignore_label, mask, mask + self.offset)
+        if mask.min() < 0:
+            raise InputError(
+                f"Labels count up from 0; {self.spec.dataset} with --label_offset="
+                f"{self.offset} has {mask.min()}. Type --label_offset=0."
+            )
+        return mask
+
+    def _stored(self, split: str) -> str:
+        """What TFDS calls `split`. Raises InputError."""
+        there = self.builder.info.splits
+        for name in _ALSO_CALLED.get(split, (split,)):
+            if name in there:
+                carved = split == "train" and not _has_validation(there)
+                return "train[:90%]" if carved else name
+        if split == "val" and "train" in there:
+            return "train[90%:]"
+        raise InputError(
+            f"{self.spec.dataset} needs a split {split}; it has {', '.join(there)}."
+        )
+
+    def _check_keys(self, keys: tuple[str, ...]) -> None:
+        features = self.builder.info.features
+        for key in keys:
+            if key not in features:
+                raise InputError(
+                    f"{self.spec.dataset} has no {key!r}; it has {', '.join(features)}. "
+                    "Name them with --image_key and --mask_key."
+                )
+
+
+def _has_validation(splits: dict) -> bool:
+    return any(name in splits for name in _ALSO_CALLED["val"])
+
+
+def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
+    """The builder of tfds:NAME, its data on this disk. Raises InputError at once if not."""
+    name = spec.dataset.removeprefix("tfds:")
+    folder = {"data_dir": spec.data_dir} if spec.data_dir else {}
+    try:
+        builder = tfds.builder(name, **folder)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        close = ", ".join(
+            nearest(
+                name.split("/")[0], tfds.list_builders(with_community_datasets=False), 3
+            )
+        )
+        raise InputError(
+            f"--dataset=tfds:NAME takes a data set of TFDS; got {printable(name)}. "
+            f"Nearest: {close}."
+        ) from error
+    if not builder.is_prepared():
+        arguments = "".join(f", {k}={v!r}" for k, v in folder.items())
+        code = f"import tensorflow_datasets as d; d.builder({name!r}{arguments}).download_and_prepare()"
+        raise InputError(
+            f"{spec.dataset} is not on this disk ({builder.data_dir}), and nothing is "
+            f"downloaded unasked. Get it with: python -c {shlex.quote(code)}"
+        )
+    return builder

@@ -1,0 +1,170 @@
+"""A user's own images: <root>/{train,val,test}/{images,masks}/<stem>.*, paired by stem.
+
+Every file is decoded once and checked on the way; nothing is left out in silence.
+"""
+
+import concurrent.futures
+import functools
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from tfreuse.data import labels, pictures
+from tfreuse.data.source import Found, smallest
+from tfreuse.errors import InputError, printable
+from tfreuse.specs import DataSpec
+
+SPLITS = ("train", "val", "test")
+LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
+_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+
+
+class Pair(NamedTuple):
+    """An image file and its mask file (None where masks are not read)."""
+
+    stem: str
+    image: pathlib.Path
+    mask: pathlib.Path | None
+
+
+class Folder:
+    """The data set in the folder `spec.data_dir`."""
+
+    class_names = ()
+
+    def __init__(self, spec: DataSpec):
+        if not spec.data_dir:
+            raise InputError(
+                f"--dataset=folder needs the folder of {LAYOUT}; type --data_dir=DIR."
+            )
+        self.spec, self.root = spec, pathlib.Path(spec.data_dir).expanduser()
+
+    def read(self, split: str, masks: bool = True) -> Found:
+        spec = self.spec
+        pairs = list_pairs(self.root, split, masks)
+        limit = spec.train_examples if split == "train" else spec.test_examples
+        pairs = pairs[: limit or None]
+        images = np.empty((len(pairs), *spec.image_size, spec.channels), np.uint8)
+        labelled = np.empty((len(pairs), *spec.image_size), np.int32) if masks else None
+        counts, sizes, modes = [], [], []
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            one = functools.partial(_read_pair, spec)
+            for i, (image, mask, count, size, mode) in enumerate(pool.map(one, pairs)):
+                images[i] = image
+                if masks:
+                    labelled[i] = mask
+                    counts.append((str(pairs[i].mask), count))
+                sizes.append(size)
+                modes.append(mode)
+        return Found(
+            images=images,
+            masks=smallest(labelled) if masks else None,
+            ids=np.array([pair.stem for pair in pairs]),
+            counts=counts,
+            sizes=sizes,
+            modes=modes,
+        )
+
+    def num_classes(self) -> int:
+        """The spec's, or 1 + the largest label in any mask of any split there is."""
+        if self.spec.num_classes:
+            return self.spec.num_classes
+        files = [
+            pair.mask
+            for split in SPLITS
+            if (self.root / split).is_dir()
+            for pair in list_pairs(self.root, split)
+        ]
+        stamps = tuple((file, file.stat().st_mtime_ns) for file in files)
+        return labels.classes(list(_count_all(stamps)), self.spec.ignore_label)
+
+
+def list_pairs(root: pathlib.Path, split: str, masks: bool = True) -> list[Pair]:
+    """The pairs of `split`, sorted by stem.
+
+    Raises:
+        InputError: a folder is missing or empty, or a file has no partner or a twin.
+    """
+    images = _files(root, split, "images")
+    if not masks:
+        return [Pair(stem, path, None) for stem, path in images.items()]
+    labelled = _files(root, split, "masks")
+    alone = [images[stem] for stem in images if stem not in labelled]
+    alone += [labelled[stem] for stem in labelled if stem not in images]
+    if alone:
+        names = ", ".join(printable(path.relative_to(root)) for path in alone[:3])
+        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        raise InputError(
+            f"Every image has a mask of the same name but for the ending; in "
+            f"{printable(root)} these have no partner: {names}{more}. "
+            "Add what is missing, or remove them."
+        )
+    return [Pair(stem, path, labelled[stem]) for stem, path in images.items()]
+
+
+def _files(root: pathlib.Path, split: str, kind: str) -> dict[str, pathlib.Path]:
+    """The files of one kind by stem, sorted. Raises InputError."""
+    folder = root / split / kind
+    try:
+        paths = sorted(path for path in folder.iterdir() if not _of_the_system(path))
+    except OSError as error:
+        raise InputError(
+            f"--dataset=folder needs {LAYOUT}; {printable(folder)} can't be read "
+            f"({error.strerror}). Check --data_dir={printable(root)}."
+        ) from error
+    files: dict[str, pathlib.Path] = {}
+    for path in paths:
+        if path.suffix.lower() not in pictures.ENDINGS or not path.is_file():
+            raise InputError(
+                f"{printable(folder)} holds {kind} ({' '.join(pictures.ENDINGS)}); it also "
+                f"has {printable(path.name)}. Move it elsewhere, or save it as PNG."
+            )
+        if path.stem in files:
+            raise InputError(
+                f"A stem names one of the {kind}; {printable(folder)} has "
+                f"{printable(files[path.stem].name)} and {printable(path.name)}. Remove one."
+            )
+        files[path.stem] = path
+    if not files:
+        raise InputError(
+            f"--dataset=folder needs {LAYOUT}; {printable(folder)} is empty. "
+            f"Put {kind} there."
+        )
+    return dict(sorted(files.items()))
+
+
+def _of_the_system(path: pathlib.Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in _OF_THE_SYSTEM
+
+
+def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
+    """Image, mask (at the spec's size), labels' counts, stored size and modes of a pair."""
+    picture, mode = pictures.read_image(pair.image)
+    size = picture.size[::-1]
+    image = pictures.fit_image(picture, spec.image_size, spec.channels)
+    if pair.mask is None:
+        return image, None, None, size, mode
+    mask, mask_mode = pictures.read_mask(pair.mask)
+    if mask.shape != size:
+        raise InputError(
+            f"A mask has its image's size; {printable(pair.image)} is "
+            f"{size[1]} x {size[0]}, {printable(pair.mask)} is "
+            f"{mask.shape[1]} x {mask.shape[0]}. Resize one of them (masks: nearest)."
+        )
+    fitted = pictures.fit_mask(mask, spec.image_size)
+    return image, fitted, labels.count(mask), size, f"{mode} / {mask_mode}"
+
+
+@functools.lru_cache(maxsize=4)
+def _count_all(
+    stamps: tuple[tuple[pathlib.Path, int], ...],
+) -> tuple[tuple[str, np.ndarray], ...]:
+    """Labels' counts of mask files; their times of change are given to notice changes."""
+
+    def one(stamp: tuple[pathlib.Path, int]) -> tuple[str, np.ndarray]:
+        return os.fspath(stamp[0]), labels.count(pictures.read_mask(stamp[0])[0])
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return tuple(pool.map(one, stamps))

@@ -1,0 +1,146 @@
+"""One picture at a time: read a file strictly, bring an image and its mask to a size.
+
+An image and its mask go through the same box, so that they stay aligned: `box` is the largest
+centred part of the picture that has the target's proportions.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tfreuse.errors import InputError, printable
+
+# Ending -> whether it keeps labels exactly.
+ENDINGS = {
+    ".png": True,
+    ".bmp": True,
+    ".tif": True,
+    ".tiff": True,
+    ".jpg": False,
+    ".jpeg": False,
+}
+MOST_LABELS = 65536
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def read_image(path: pathlib.Path) -> tuple[Image.Image, str]:
+    """The image in mode L or RGB, turned as its camera says, and the mode it is stored in.
+
+    Raises:
+        InputError: not a readable image of 8 bits a channel.
+    """
+    picture = _open(path, "image")
+    mode = picture.mode
+    if mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        alpha = picture.convert("RGBA").getchannel("A")
+        if alpha.getextrema()[0] < 255:
+            raise InputError(
+                f"Images are opaque; {_shown(path)} is partly transparent. "
+                "Lay it on a ground first, e.g. convert FILE -background black -flatten FILE."
+            )
+    if mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"):
+        raise InputError(
+            f"Images have 8 bits a channel; {_shown(path)} has mode {mode}. Scale its values "
+            "to 0..255 and save it as 8-bit PNG."
+        )
+    grey = mode in ("1", "L", "LA")
+    return ImageOps.exif_transpose(picture.convert("L" if grey else "RGB")), mode
+
+
+def read_mask(path: pathlib.Path) -> tuple[np.ndarray, str]:
+    """The labels int32 [H, W] (a palette picture's are its indices) and the mode they have.
+
+    Raises:
+        InputError: not a readable label image, or labels below 0 or from 65536 up.
+    """
+    picture = _open(path, "mask")
+    if picture.format == "JPEG":
+        raise InputError(
+            f"Masks keep labels exactly; {_shown(path)} is JPEG, which blurs them. "
+            "Save the masks as PNG from their source."
+        )
+    if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16L", "I;16B"):
+        raise InputError(_colour_message(path, picture))
+    mask = np.asarray(picture).astype(np.int32)
+    low, high = int(mask.min()), int(mask.max())
+    if low < 0 or high >= MOST_LABELS:
+        raise InputError(
+            f"Labels are 0 to {MOST_LABELS - 1}; {_shown(path)} has {low} to {high}. "
+            "Renumber its labels to 0, 1, 2, ..."
+        )
+    return mask, picture.mode
+
+
+def fit_image(picture: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
+    """`picture` covering `size` (height, width), centre-cropped: uint8 [H, W, channels]."""
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    part = box(picture.size, size)
+    if picture.size != size[::-1]:
+        # Pillow's BILINEAR averages over the area that becomes a pixel: no aliasing.
+        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR, box=part)
+    return np.asarray(picture).reshape(*size, channels)
+
+
+def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels int32 [h, w] on the same geometry as `fit_image`, nearest: int32 [H, W]."""
+    height, width = mask.shape
+    left, top, right, bottom = box((width, height), size)
+    rows = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]
+    columns = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
+    return mask[rows.astype(int)[:, None], columns.astype(int)]
+
+
+def box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
+    """The largest centred (left, top, right, bottom) of the proportions of `target`.
+
+    Args:
+        size: width, height of the picture, as Pillow has it.
+        target: height, width wanted.
+    """
+    (width, height), (rows, columns) = size, target
+    scale = min(width / columns, height / rows)  # pixels of the picture to one wanted
+    across, down = scale * columns, scale * rows
+    left, top = (width - across) / 2, (height - down) / 2
+    return left, top, min(left + across, width), min(top + down, height)
+
+
+def _open(path: pathlib.Path, kind: str) -> Image.Image:
+    """The decoded picture; Pillow reports a broken one in several ways."""
+    try:
+        picture = Image.open(path)
+        frames = getattr(picture, "n_frames", 1)
+        picture.load()
+    except _BROKEN as error:
+        raise InputError(
+            f"The {kind} {_shown(path)} can't be decoded ({printable(error)}). "
+            "Replace it, or remove it together with its pair."
+        ) from error
+    if frames > 1:
+        raise InputError(
+            f"A file holds one {kind}; {_shown(path)} holds {frames}. Split it."
+        )
+    return picture
+
+
+def _colour_message(path: pathlib.Path, picture: Image.Image) -> str:
+    expected = (
+        f"Masks are single-channel label images; {_shown(path)} has mode {picture.mode}"
+    )
+    channels = np.asarray(picture)
+    if channels.ndim == 3 and (channels[..., :3] == channels[..., :1]).all():
+        folder = printable(os.path.join(path.parent, f"*{path.suffix}"))
+        return (
+            f"{expected} with equal channels. Keep the first: python -c "
+            '"import sys; from PIL import Image; '
+            f"[Image.open(f).getchannel(0).save(f) for f in sys.argv[1:]]\" '{folder}'"
+        ).replace(f"'{folder}'", folder)
+    return (
+        f"{expected} in colour. Map each colour to a label 0, 1, 2, ... and save the masks "
+        "as 8-bit grey PNG."
+    )
+
+
+def _shown(path: pathlib.Path) -> str:
+    return printable(path)

@@ -1,0 +1,101 @@
+"""The built-in data set `shapes` as a TFDS builder: nothing to download, ready in seconds.
+
+Importing this module registers it, so that `tfds.load("shapes")` works too.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+
+from tfreuse.data import scenes
+from tfreuse.errors import InputError
+
+
+class Shapes(tfds.core.GeneratorBasedBuilder):
+    """Scenes of discs, squares, triangles and crosses, with exact masks (see scenes.py)."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First scenes."}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        side = scenes.SIDE
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=scenes.__doc__,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(side, side, 3), encoding_format="png"
+                    ),
+                    "segmentation_mask": tfds.features.Image(
+                        shape=(side, side, 1), encoding_format="png", use_colormap=True
+                    ),
+                }
+            ),
+            supervised_keys=("image", "segmentation_mask"),
+            disable_shuffling=True,  # scene i of a split stays its example i
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        del dl_manager  # nothing to download
+        return {split: self._generate_examples(split) for split in scenes.SPLITS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index in range(scenes.SPLITS[split]):
+            image, mask = scenes.draw(split, index)
+            yield (
+                index,
+                {"image": _png(image), "segmentation_mask": _png(mask[..., None])},
+            )
+
+
+def prepare(data_dir: str, **options: Any) -> Shapes:
+    """The builder, its scenes drawn if `data_dir` ("": TFDS's default) does not hold them yet.
+
+    TFDS draws into a folder of a random name and renames it when done: a kill leaves nothing
+    that is taken for data, and of two processes at once the slower one finds the data there.
+
+    Args:
+        data_dir: where TFDS keeps, or is to keep, its data sets.
+        **options: of `tfds.download.DownloadConfig`; tests limit the number of scenes with it.
+
+    Raises:
+        InputError: `data_dir` can't be written.
+    """
+    try:
+        builder = Shapes(data_dir=data_dir or None)
+        if not builder.is_prepared():
+            logging.info("Drawing the scenes of shapes in %s.", builder.data_dir)
+            _generate(builder, **options)
+            builder = Shapes(data_dir=data_dir or None)
+    except OSError as error:
+        raise InputError(
+            f"The scenes of --dataset=shapes need a folder that can be written; got {error}. "
+            "Choose one with --data_dir=DIR."
+        ) from error
+    return builder
+
+
+def _generate(builder: Shapes, **options: Any) -> None:
+    config = tfds.download.DownloadConfig(try_download_gcs=False, **options)
+    tfds.disable_progress_bar()  # a few seconds; one line of log tells what they are for
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # "Downloading ... 0 bytes"
+            builder.download_and_prepare(download_config=config)
+    except OSError:
+        # Another process may have renamed its finished folder to ours first.
+        if not Shapes(data_dir=builder.data_dir_root).is_prepared():
+            raise
+    finally:
+        tfds.enable_progress_bar()
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """`pixels` uint8 [H, W, C] as a PNG file; fast rather than small."""
+    return tf.io.encode_png(pixels, compression=1).numpy()
