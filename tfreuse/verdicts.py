@@ -1,0 +1,261 @@
+"""What a study says about each hypothesis: supported, refuted, inconclusive or not testable.
+
+    for verdict in judge(records.read(path), spec):
+        print(verdict.hypothesis, verdict.verdict, verdict.reason)
+
+The hypotheses H1 to H4 are the four claims of Wang (arXiv:2008.03414), held against the arms of
+all layers, without repair. Effects are made of the retentions of single seeds, where a retention
+below 0 counts as 0: a network worse than the one that knows nothing retains nothing. Without
+that rule an auto-encoder whose R2 falls to -50 would be judged by how absurd its images are
+(retention has no lower end) instead of by whether it still works. It is one rule for every
+hypothesis and direction, told in every report; `unclipped` holds the interval without it.
+
+A verdict never says more than its interval: supported and refuted need the whole interval on one
+side of the threshold, whatever the estimate is.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfreuse import arms as by_arm
+from tfreuse import caveats, specs, statistics
+from tfreuse.records import Record
+
+VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
+UNMOVED = (
+    0.01  # median bias shift, in sd of the channel, below which biases never moved
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the records of one architecture and direction say about one hypothesis."""
+
+    hypothesis: str  # "H1" to "H4"
+    statement: str
+    architecture: str
+    direction: str
+    verdict: str  # one of VERDICTS
+    effect: statistics.Interval | None  # None: no seed has all the arms
+    margin: float  # declared: retention that may be lost; H3: that may be kept
+    smallest_margin: float | None  # smallest that this interval could have supported
+    n: int  # seeds
+    reason: str
+    notes: tuple[str, ...] = ()
+    quantity: str = ""  # what `effect` estimates
+    threshold: float = 0.0  # of `effect`, between supported and refuted
+    unclipped: statistics.Interval | None = None  # retentions below 0 left as they are
+    p: float | None = None  # two-sided, of "the effect is the threshold"
+    p_holm: float | None = None  # adjusted for all verdicts of the study that have a p
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; an infinite end of an interval becomes None."""
+        values = dataclasses.asdict(self) | {"notes": list(self.notes)}
+        for name in ("effect", "unclipped"):
+            found = getattr(self, name)
+            values[name] = found.to_json() if found else None
+        return values
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """A claim about retention, and the side of the threshold that supports it.
+
+    Of two groups the effect is the difference, first minus second, and the threshold is 0.
+    """
+
+    name: str
+    statement: str
+    groups: tuple[str, ...]
+    above: (
+        bool  # supported above the threshold and refuted below, or the other way round
+    )
+
+    @property
+    def difference(self) -> bool:
+        return len(self.groups) == 2
+
+    @property
+    def quantity(self) -> str:
+        return " − ".join(f"retention({group})" for group in self.groups)
+
+    def margin(self, spec: specs.StudySpec) -> float:
+        if self.difference:
+            return 0.0
+        return spec.margin if self.above else spec.large
+
+    def threshold(self, spec: specs.StudySpec) -> float:
+        return (
+            1 - spec.margin if self.above and not self.difference else self.margin(spec)
+        )
+
+    def smallest_margin(self, effect: statistics.Interval) -> float | None:
+        if self.difference or math.isinf(effect.low):
+            return None
+        return max(0.0, 1 - effect.low if self.above else effect.high)
+
+
+HYPOTHESES = (
+    Hypothesis(
+        "H1",
+        "Replacing moving mean and variance costs more than replacing gamma and beta.",
+        ("affine", "stats"),
+        above=True,
+    ),
+    Hypothesis("H2", "Gamma and beta can be reused.", ("affine",), above=True),
+    Hypothesis(
+        "H3",
+        "The network is very sensitive to its convolution kernels.",
+        ("kernel",),
+        above=False,
+    ),
+    Hypothesis("H4", "Convolution biases can be reused.", ("bias",), above=True),
+)
+
+
+def judge(records: Iterable[Record], spec: specs.StudySpec) -> list[Verdict]:
+    """A verdict for every architecture, direction and hypothesis, in that order.
+
+    Args:
+        records: of one study; arms that belong to no hypothesis are left aside.
+        spec: the margins and the confidence, declared before anything ran.
+
+    Raises:
+        InputError: two records are of the same arm and seed.
+    """
+    records = list(records)
+    found = []
+    for architecture in sorted({record.architecture for record in records}):
+        for direction in spec.directions:
+            arms = by_arm.index(records, architecture, direction)
+            for hypothesis in HYPOTHESES:
+                verdict = _judge(hypothesis, arms, spec)
+                found.append(
+                    dataclasses.replace(
+                        verdict, architecture=architecture, direction=direction
+                    )
+                )
+    return _with_holm(found, spec)
+
+
+def _judge(hypothesis: Hypothesis, arms: by_arm.Arms, spec: specs.StudySpec) -> Verdict:
+    """The verdict on one hypothesis; architecture, direction and Holm's p come later."""
+    sides = [by_arm.everywhere(arms, group) for group in hypothesis.groups]
+    retained = [by_arm.floored(side) for side in sides]
+    values = by_arm.paired(retained)
+    effect = by_arm.effect(retained, spec.confidence)
+    threshold = hypothesis.threshold(spec)
+    obstacle = _obstacle(hypothesis, sides, spec)
+    if obstacle:
+        verdict, reason, notes = "not testable", obstacle, []
+    else:
+        verdict, reason = _compare(hypothesis, effect, threshold)
+        notes = caveats.companions(hypothesis.name, verdict, arms, spec)
+        records = [record for side in sides for record in side.values()]
+        notes += caveats.cautions(verdict, effect, values, threshold, records)
+    return Verdict(
+        hypothesis=hypothesis.name,
+        statement=hypothesis.statement,
+        architecture="",
+        direction="",
+        verdict=verdict,
+        effect=effect,
+        margin=hypothesis.margin(spec),
+        smallest_margin=None if obstacle else hypothesis.smallest_margin(effect),
+        n=len(values),
+        reason=reason,
+        notes=tuple(notes),
+        quantity=hypothesis.quantity,
+        threshold=threshold,
+        unclipped=by_arm.effect(
+            [by_arm.unclipped(side) for side in sides], spec.confidence
+        ),
+        p=None if obstacle else statistics.p_value(values, threshold),
+    )
+
+
+def _obstacle(
+    hypothesis: Hypothesis,
+    sides: list[Mapping[int, Record]],
+    spec: specs.StudySpec,
+) -> str:
+    """Why the hypothesis cannot be tested, as a sentence; "" if it can."""
+    for group, side in zip(hypothesis.groups, sides, strict=True):
+        if side and not any(record.variables for record in side.values()):
+            return f"The networks have no parameters in the group {group}."
+    common = set.intersection(*(set(side) for side in sides))
+    if len(common) < max(2, spec.seeds):
+        counts = " and ".join(
+            f"{group} for {len(side)}"
+            for group, side in zip(hypothesis.groups, sides, strict=True)
+        )
+        return f"Arms are missing: of {spec.seeds} seeds, all layers were measured with {counts}."
+    records = [record for side in sides for record in side.values()]
+    weakest = min(records, key=lambda record: record.before - record.floor)
+    above = weakest.before - weakest.floor
+    if above <= 0 or above < spec.minimum:
+        return (
+            f"The recipient of seed {weakest.seed} is {statistics.number(above)} above its floor in "
+            f"{weakest.metric}, under the declared minimum of {spec.minimum:g}: it has too "
+            "little to lose."
+        )
+    if hypothesis.groups == ("bias",):
+        shifts = [record.bias_shift for record in records]
+        if None in shifts:
+            return "The networks have no biases."
+        if np.median(shifts) < UNMOVED:
+            return (
+                "The biases never moved: donor and recipient differ by a median of "
+                f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}."
+            )
+    for group, side in zip(hypothesis.groups, sides, strict=True):
+        if not any(record.changed for record in side.values()):
+            return f"Donor and recipient have the same values in the group {group}."
+    return ""
+
+
+def _compare(
+    hypothesis: Hypothesis, effect: statistics.Interval, threshold: float
+) -> tuple[str, str]:
+    """The verdict and its reason: on which side of the threshold the whole interval lies."""
+    # The threshold itself supports, except where it means "no difference".
+    above = effect.low > threshold or (
+        effect.low == threshold and hypothesis.above and not hypothesis.difference
+    )
+    below = effect.high < threshold or (
+        effect.high == threshold and not hypothesis.above
+    )
+    ends = f"[{statistics.number(effect.low)}, {statistics.number(effect.high)}]"
+    told = f"of {hypothesis.quantity}, {ends},"
+    if not above and not below:
+        return (
+            "inconclusive",
+            f"The interval {told} lies on both sides of {threshold:g}.",
+        )
+    side = "above" if above else "below"
+    return (
+        "supported" if above == hypothesis.above else "refuted",
+        f"The whole interval {told} lies {side} {threshold:g}.",
+    )
+
+
+def _with_holm(found: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:
+    """The verdicts with Holm's p, and a note that says what the correction takes away."""
+    family = [verdict.p for verdict in found if verdict.p is not None]
+    adjusted, level = iter(statistics.holm(family)), 1 - spec.confidence
+    told = []
+    for verdict in found:
+        if verdict.p is not None:
+            p = next(adjusted)
+            note = f"p = {verdict.p:.2g}; {p:.2g} after Holm's correction for {len(family)} tests"
+            if verdict.p < level <= p:
+                note += f", no longer below {level:.2g}: read it as exploratory"
+            verdict = dataclasses.replace(
+                verdict, p_holm=p, notes=(*verdict.notes, f"{note}.")
+            )
+        told.append(verdict)
+    return told
