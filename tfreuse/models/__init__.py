@@ -79,8 +79,8 @@ def build(
         # an option that nothing reads would make two equal networks of two specs
         if name not in known and value != getattr(defaults, name):
             raise InputError(
-                f"{spec.architecture} has no --{name}; got {value}. "
-                f"Leave it at {getattr(defaults, name)}."
+                f"{spec.architecture} has no --{name}; got {value}. Leave it out, which is "
+                f"{getattr(defaults, name)}, or choose another --architecture."
             )
     if seed is not None:
         keras.utils.set_random_seed(seed)
