@@ -185,8 +185,15 @@ def _obstacle(
 ) -> str:
     """Why the hypothesis cannot be tested, as a sentence; "" if it can."""
     for group, side in zip(hypothesis.groups, sides, strict=True):
+        if group not in spec.groups:
+            return f"Arms are missing: --groups leaves {group} out."
         if side and not any(record.variables for record in side.values()):
             return f"The networks have no parameters in the group {group}."
+        if not side:
+            return (
+                f"Arms are missing: no seed has one with {group} of all layers; the networks "
+                "have no such parameters, or the study has not come to it yet."
+            )
     common = set.intersection(*(set(side) for side in sides))
     if len(common) < max(2, spec.seeds):
         counts = " and ".join(

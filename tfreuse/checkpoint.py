@@ -1,0 +1,41 @@
+"""Model files: written at once or not at all, read with an error that says what to do."""
+
+import os
+import pathlib
+
+import keras
+
+from tfreuse import (
+    files,
+    models,  # noqa: F401 - registers the layers of saved models
+)
+from tfreuse.errors import InputError, printable
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a `.keras` file; a kill at any moment leaves the old file or the new one."""
+    with files.replacing(path, suffix=".keras") as temporary:
+        model.save(temporary)
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+    """The model of a `.keras` file, with its optimizer if it has one.
+
+    Raises:
+        InputError: there is no such file, or it holds no model that can be read.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"model file {path} does not exist; tools/train.py --out_dir=DIR writes "
+            "DIR/model.keras."
+        )
+    if path.suffix != ".keras":
+        raise InputError(f"expected a .keras file, got {path}.")
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Keras raises many kinds; each means the same to a user
+        raise InputError(
+            f"{path} cannot be read as a Keras model: {printable(error)}. "
+            "It may be cut off; train or copy it again."
+        ) from error

@@ -1,0 +1,176 @@
+"""What every command shares: flags made from specs, one-line errors, help for console scripts.
+
+A command module has a docstring that opens with an example, defines its flags, and ends with::
+
+    def main(out): ...
+
+    def run():
+        app.run(sys.modules[__name__])
+"""
+
+import dataclasses
+import errno
+import os
+import pathlib
+import sys
+import sysconfig
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app as absl_app
+from absl import flags, logging
+
+from tfreuse import files
+from tfreuse.errors import InputError, printable
+from tfreuse.specs import Spec
+
+FLAGS = flags.FLAGS
+
+
+def define(spec: type[Spec], *, leave_out: Sequence[str] = ()) -> None:
+    """Makes a flag of every field of the spec: its default, help, choices and bounds.
+
+    Args:
+        spec: the dataclass.
+        leave_out: fields that the command sets itself.
+    """
+    caller = sys._getframe(1).f_globals["__name__"]
+    for field in dataclasses.fields(spec):
+        if field.name not in leave_out:
+            _define(field, caller)
+
+
+def spec(kind: type[Spec], **values: Any) -> Any:
+    """The spec that the flags describe; `values` are the fields that have no flag.
+
+    Raises:
+        InputError: a value does not fit the field.
+    """
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.name in values:
+            found[field.name] = values[field.name]
+        else:
+            value = FLAGS[field.name].value
+            found[field.name] = (
+                _tuple(field, value) if isinstance(value, list) else value
+            )
+    return kind(**found)
+
+
+def out_dir(*, holds: str = "") -> pathlib.Path:
+    """`--out_dir`, with the effective flags written to its `config.flags`.
+
+    Args:
+        holds: file that shows that the directory is a run already; its `config.flags` is
+            then left as the run that made it wrote it.
+
+    Raises:
+        InputError: it is not given, or is no directory.
+    """
+    if not FLAGS.out_dir:
+        raise InputError("--out_dir is not given: where should the results go?")
+    path = pathlib.Path(FLAGS.out_dir)
+    if path.exists() and not path.is_dir():
+        raise InputError(
+            f"--out_dir={path} is a file; expected a directory or a new name."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    if not (holds and (path / holds).exists()):
+        files.write_text(path / "config.flags", _effective_flags())
+    return path
+
+
+def run(module: types.ModuleType) -> None:
+    """Runs `module.main()`; bad input and trouble with files end in one line, not a traceback."""
+    for flag in FLAGS.get_key_flags_for_module(module.__name__):
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    sys.modules["__main__"].__doc__ = module.__doc__
+
+    def main(argv: list[str]) -> int:
+        logging.set_verbosity(logging.WARNING)
+        if len(argv) > 1:
+            return _fail(
+                f"unexpected words {argv[1:]}: flags are written --name=value."
+            )
+        try:
+            return module.main() or 0
+        except InputError as error:
+            return _fail(str(error))
+        except OSError as error:
+            return _fail(_file_trouble(error))
+        except KeyboardInterrupt:
+            print(
+                "\nInterrupted. Run the same command again to go on.", file=sys.stderr
+            )
+            return 130
+
+    absl_app.run(main, argv=[_packaged(word) for word in sys.argv])
+
+
+def _define(field: dataclasses.Field, module: str) -> None:
+    help, choices = field.metadata["help"], field.metadata["choices"]
+    name, default = field.name, field.default
+    options = {"module_name": module}
+    if isinstance(default, bool):
+        flags.DEFINE_boolean(name, default, help, **options)
+    elif isinstance(default, tuple):
+        text = f"{help}; comma-separated" + (
+            f": {', '.join(choices)}" if choices else ""
+        )
+        flags.DEFINE_list(name, [str(one) for one in default], text, **options)
+    elif isinstance(default, int):
+        low = field.metadata["low"]
+        flags.DEFINE_integer(name, default, help, lower_bound=low, **options)
+    elif isinstance(default, float):
+        low = field.metadata["low"]
+        flags.DEFINE_float(name, default, help, lower_bound=low, **options)
+    elif choices:
+        flags.DEFINE_enum(name, default, list(choices), help, **options)
+    else:
+        flags.DEFINE_string(name, default, help, **options)
+
+
+def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
+    """A list flag's words as the field's tuple: of numbers where the default has numbers."""
+    if not isinstance(field.default[0], int):
+        return tuple(words)
+    try:
+        return tuple(int(word) for word in words)
+    except ValueError:
+        example = ",".join(str(one) for one in field.default)
+        raise InputError(
+            f"--{field.name} takes whole numbers such as {example}; got {','.join(words)!r}."
+        ) from None
+
+
+def _effective_flags() -> str:
+    """The command's flags with their values, as a flagfile that repeats the run."""
+    key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])
+    lines = sorted(flag.serialize() for flag in key_flags if flag.value is not None)
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _packaged(word: str) -> str:
+    """A --flagfile that does not exist here is looked for among those that were installed."""
+    prefix = "--flagfile="
+    path = pathlib.Path(word.removeprefix(prefix))
+    if word.startswith(prefix) and not path.exists():
+        shared = pathlib.Path(sysconfig.get_path("data")) / "share" / "tfreuse" / path
+        if shared.exists():
+            return f"{prefix}{shared}"
+    return word
+
+
+def _file_trouble(error: OSError) -> str:
+    name = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space is left on the disk{name}; free some and run the same command again."
+    return f"{error.strerror or error}{name}."
+
+
+def _fail(message: str) -> int:
+    name = pathlib.Path(sys.argv[0]).name
+    print(f"{name}: {printable(message, 2000)}", file=sys.stderr)
+    return 1

@@ -1,0 +1,36 @@
+"""Makes the report of a study again from its records, finished or not.
+
+  python tools/report.py --study_dir=runs/quickstart
+
+Writes STUDY_DIR/report.html, report.md, verdicts.json and figures/.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from tfreuse import report
+from tfreuse.cli import app
+from tfreuse.errors import InputError
+
+flags.DEFINE_string("study_dir", "", "directory that tools/study.py wrote to")
+
+
+def main() -> None:
+    study_dir = pathlib.Path(app.FLAGS.study_dir)
+    if not app.FLAGS.study_dir or not (study_dir / "study.json").exists():
+        raise InputError(
+            f"--study_dir={study_dir} holds no study: expected {study_dir / 'study.json'}."
+        )
+    verdicts = report.write(study_dir)
+    print(report.summary(verdicts))
+    print(f"Report: {study_dir / 'report.html'}")
+
+
+def run() -> None:
+    app.run(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,52 @@
+"""Tells which parameters can be reused: trains, transplants, measures, judges, reports.
+
+  python tools/study.py --flagfile=flags/quickstart.flags --out_dir=runs/quickstart
+
+Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl (one arm a line), figures/,
+tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
+"""
+
+import sys
+
+from absl import flags
+
+from tfreuse import report, study
+from tfreuse.cli import app
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+
+app.define(StudySpec)
+app.define(TrainSpec, leave_out=("task",))
+app.define(ModelSpec)
+app.define(DataSpec)
+flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
+flags.DEFINE_integer(
+    "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
+)
+flags.DEFINE_boolean("dry_run", False, "print what would be done, and stop")
+
+
+def main() -> None:
+    specs = study.Specs(
+        app.spec(StudySpec),
+        app.spec(DataSpec),
+        app.spec(ModelSpec),
+        app.spec(TrainSpec, task="segmentation"),
+    )
+    if app.FLAGS.dry_run:
+        print(specs.describe())
+        return
+    out_dir = app.out_dir(holds="study.json")
+    print(specs.describe())
+    print(f"Study in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
+    study.run(specs, out_dir, jobs=app.FLAGS.jobs)
+    verdicts = report.write(out_dir)
+    print(report.summary(verdicts))
+    print(f"Report: {out_dir / 'report.html'}")
+
+
+def run() -> None:
+    app.run(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()

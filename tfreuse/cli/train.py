@@ -1,0 +1,85 @@
+"""Trains one network for segmentation or as an auto-encoder.
+
+  python tools/train.py --task=segmentation --architecture=unet --dataset=shapes \\
+      --image_size=64,64 --width=16 --depth=3 --steps=1000 --out_dir=runs/segmentation
+
+Writes OUT_DIR/model.keras (best on the validation split), metrics.json (test split),
+config.flags and tensorboard/. Stopped at any moment, the same command goes on.
+--check_data looks at the data set and stops.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from tfreuse import progress, runtime
+from tfreuse.cli import app
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+
+app.define(TrainSpec)
+app.define(ModelSpec)
+app.define(DataSpec)
+flags.DEFINE_string("out_dir", "", "directory of the run")
+flags.DEFINE_boolean("check_data", False, "print what the data set holds, and stop")
+
+
+def main() -> None:
+    data_spec = app.spec(DataSpec)
+    if app.FLAGS.check_data:
+        runtime.start()
+        from tfreuse import data  # imports TensorFlow: only where it is needed
+
+        print(data.check(data_spec))
+        return
+    model_spec, train_spec = app.spec(ModelSpec), app.spec(TrainSpec)
+    out_dir = app.out_dir(holds="run.json")
+    print(f"Training in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
+    runtime.start(deterministic=train_spec.deterministic)
+    from tfreuse import training
+
+    metrics = _train(training, model_spec, data_spec, train_spec, out_dir)
+    print(describe(metrics))
+    print(f"Model: {out_dir / 'model.keras'}  metrics: {out_dir / 'metrics.json'}")
+
+
+def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -> dict:
+    display = None
+
+    def report(step: int, text: str) -> None:
+        nonlocal display  # made at the first step: what an earlier run did is not our pace
+        display = display or progress.Display(train_spec.steps, step - 1)
+        display.update(step, f"{train_spec.task} step {step}/{train_spec.steps} {text}")
+
+    try:
+        return training.train(model_spec, data_spec, train_spec, out_dir, report=report)
+    finally:
+        if display:
+            display.close()
+
+
+def describe(metrics: dict) -> str:
+    """Test metrics in a few lines, with the number of images."""
+    images = f"on {metrics['images']} {metrics['split']} images"
+    if metrics["task"] == "autoencoder":
+        return (
+            f"R2 {metrics['r2']:.3f}, PSNR {metrics['psnr']:.1f} dB, "
+            f"SSIM {metrics['ssim']:.3f} {images}"
+        )
+    classes = "\n".join(
+        f"  {name:20} {'absent' if value is None else f'{value:.3f}'}"
+        for name, value in metrics["per_class_iou"].items()
+    )
+    return (
+        f"mean IoU {metrics['mean_iou']:.3f} (always the most frequent class: "
+        f"{metrics['floor']:.3f}), pixel accuracy {metrics['pixel_accuracy']:.3f} "
+        f"{images}\nIoU by class:\n{classes}"
+    )
+
+
+def run() -> None:
+    app.run(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()

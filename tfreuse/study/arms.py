@@ -1,0 +1,320 @@
+"""Measures the arms of one recipient: transplant, evaluate, undo, again and again.
+
+Both networks' moving statistics are first re-estimated exactly on training images, so that
+recalibration after a transplant repairs the transplant and not the training.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Collection, Iterator
+
+import keras
+import numpy as np
+
+from tfreuse import (
+    checkpoint,
+    data,
+    evaluation,
+    files,
+    models,
+    recalibration,
+    roles,
+    rundir,
+    transplant,
+)
+from tfreuse import plan as plan_module
+from tfreuse.records import Record
+from tfreuse.specs import StudySpec
+from tfreuse.study.design import Block
+
+_FRESH_SEED = (
+    1_000_003  # added to a replicate's seed: no network was initialised from it
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Where parameters are replaced."""
+
+    kind: str  # "layer", "stage" or "all"
+    name: str
+    depth: int  # position from input (0) to output; -1 for "all"
+    layers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One treatment; measured raw and, where asked, after recalibration too."""
+
+    site: Site
+    group: str
+    control: str
+    repairs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Donor:
+    """Values that may be transplanted, and where they come from."""
+
+    name: str
+    digest: str
+    variables: tuple[plan_module.Variable, ...]
+    values: transplant.Values
+
+
+def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
+    """The places of a model where parameters can be replaced, heads left out.
+
+    A head belongs to its task: its shape and its meaning are not the other network's.
+    """
+    stages = {
+        stage: names
+        for stage, names in models.stages(model).items()
+        if stage not in ("head", "auxiliary")
+    }
+    layers = [name for names in stages.values() for name in names]
+    found = {
+        "layer": [Site("layer", name, i, (name,)) for i, name in enumerate(layers)],
+        "stage": [
+            Site("stage", stage, i, tuple(names))
+            for i, (stage, names) in enumerate(stages.items())
+        ],
+        "all": [Site("all", "all", -1, tuple(layers))],
+    }
+    return [
+        site
+        for kind in ("all", "stage", "layer")
+        if kind in kinds
+        for site in found[kind]
+    ]
+
+
+def arms(
+    places: Collection[Site],
+    variables: Collection[plan_module.Variable],
+    spec: StudySpec,
+) -> list[Arm]:
+    """The arms of a study, all-layers first, since the verdicts rest on these.
+
+    Single layers are explored with the treatment alone; stages get the controls that a
+    reader needs beside it; all layers get every control.
+    """
+    present = {(variable.layer, variable.role) for variable in variables}
+    found = []
+    for site in places:
+        for group in spec.groups:
+            members = roles.expand(group)
+            if not any(
+                (layer, role) in present for layer in site.layers for role in members
+            ):
+                continue
+            for control in ("transfer", *spec.controls):
+                repairs = _repairs(site.kind, control, "kernel" in members)
+                repairs = tuple(r for r in spec.repairs if r in repairs)
+                if repairs:
+                    found.append(Arm(site, group, control, repairs))
+    return found
+
+
+def _repairs(kind: str, control: str, has_kernel: bool) -> tuple[str, ...]:
+    """Which repairs an arm is measured with; none: the arm is left out."""
+    both = ("none", "recalibration")
+    if control == "transfer":
+        return ("none",) if kind == "layer" else both
+    if kind == "layer":
+        return ()
+    if control == "self":
+        return both if kind == "all" else ()
+    if control == "defaults":  # a kernel has no default value
+        return both if kind == "all" and not has_kernel else ()
+    return both if kind == "all" else ("none",)
+
+
+def measure(send, block: Block, models_dir: pathlib.Path, done: frozenset) -> None:
+    """Measures every arm of the block that is not in `done`; sends records and progress.
+
+    Args:
+        send: takes a Record, or (share done, text).
+        block: what to measure.
+        models_dir: where the trained networks are.
+        done: keys of the records that exist.
+    """
+    bench = Bench(block, models_dir)
+    todo = bench.arms()
+    count = sum(len(arm.repairs) for arm in todo)
+    number = 0
+    for arm in todo:
+        for record in bench.records(arm, done):
+            send(record)
+        number += len(arm.repairs)
+        send((number / count, f"arm {number}/{count}"))
+
+
+class Bench:
+    """A recipient, its donors and its test images in memory, ready for one arm after another."""
+
+    def __init__(self, block: Block, models_dir: pathlib.Path) -> None:
+        self.block = block
+        self._task = block.tasks[1]
+        train = data.load(block.specs.data, "train")
+        test = data.load(block.specs.data, "test")
+        images = _first_images(train, block.specs.study.calibration_examples)
+        self._paths = {
+            part: models_dir / name / "model.keras"
+            for part, name in block.networks.items()
+        }
+        self.model = checkpoint.load(self._paths["recipient"])
+        self._digest = files.file_digest(self._paths["recipient"])
+        self._recalibrate = recalibration.Recalibrator(self.model, images)
+        self._recalibrate()
+        self._evaluate = evaluation.Evaluator(self.model, test, self._task)
+        self._before = self._evaluate()
+        self._values = transplant.values(self.model)
+        self._variables = transplant.index(self.model)
+        self._spread = _channel_spread(self.model, images[:64])
+        self._donors = {
+            control: self._donor(control, images, train)
+            for control in ("transfer", *block.specs.study.controls)
+        }
+
+    def arms(self) -> list[Arm]:
+        return arms(
+            sites(self.model, self.block.specs.study.sites),
+            self._variables,
+            self.block.specs.study,
+        )
+
+    def records(self, arm: Arm, done: Collection[tuple[str, ...]]) -> Iterator[Record]:
+        """Transplants once, measures with each repair, and puts everything back."""
+        donor = self._donors[arm.control]
+        plan = plan_module.make(
+            donor.variables, self._variables, roles=arm.group, layers=arm.site.layers
+        ).check()
+        started = time.monotonic()
+        facts = self._facts(arm, plan, donor)
+        todo = [r for r in arm.repairs if (*_key(self.block, arm), r) not in done]
+        if not todo:
+            return
+        displaced = transplant.apply(plan, donor.values, self.model)
+        try:
+            for repair in todo:
+                if repair == "recalibration":
+                    self._recalibrate()
+                counts = self._evaluate()
+                now = time.monotonic()
+                yield Record(
+                    **facts,
+                    repair=repair,
+                    after=counts.value,
+                    counts=counts.sums(),
+                    seconds=round(now - started, 4),
+                )
+                started = now
+        finally:
+            transplant.undo({**displaced, **self._statistics()}, self.model)
+
+    def _statistics(self) -> transplant.Values:
+        """The recipient's moving statistics, which recalibration overwrites."""
+        return {
+            variable.path: self._values[variable.path]
+            for variable in self._variables
+            if variable.role in roles.GROUPS["stats"]
+        }
+
+    def _donor(self, control: str, images: np.ndarray, train: data.Split) -> Donor:
+        block = self.block
+        if control == "self":
+            name = block.networks["recipient"]
+            return Donor(name, self._digest, self._variables, self._values)
+        if control in ("reinitialised", "defaults"):
+            model = models.build(
+                block.specs.model,
+                task=self._task,
+                num_classes=train.num_classes,
+                channels=block.specs.data.channels,
+                seed=_FRESH_SEED + block.seed,
+            )
+            name, digest = control, self._digest
+        else:
+            name, path = block.networks[control], self._paths[control]
+            model, digest = checkpoint.load(path), files.file_digest(path)
+            recalibration.Recalibrator(model, images)()
+        return Donor(name, digest, transplant.index(model), transplant.values(model))
+
+    def _facts(self, arm: Arm, plan: plan_module.Plan, donor: Donor) -> dict:
+        """The fields of the arm's records that do not depend on the repair."""
+        pairs = [
+            (entry, donor.values[entry.donor.path], self._values[entry.recipient.path])
+            for entry in plan.copies
+        ]
+        squares = sum(float(np.square(new - old).sum()) for _, new, old in pairs)
+        parameters = sum(old.size for _, _, old in pairs)
+        shifts = [
+            np.abs(new - old) / self._spread[entry.recipient.layer]
+            for entry, new, old in pairs
+            if entry.recipient.role == "bias" and entry.recipient.layer in self._spread
+        ]
+        block = self.block
+        return {
+            "study": block.specs.digest,
+            "architecture": block.specs.model.architecture,
+            "direction": block.direction,
+            "seed": block.seed,
+            "donor": donor.name,
+            "donor_digest": donor.digest,
+            "recipient": block.networks["recipient"],
+            "recipient_digest": self._digest,
+            "control": arm.control,
+            "site_kind": arm.site.kind,
+            "site": arm.site.name,
+            "depth": arm.site.depth,
+            "group": arm.group,
+            "variables": len(pairs),
+            "parameters": parameters,
+            "changed": sum(int((new != old).sum()) for _, new, old in pairs),
+            "rmse": float(np.sqrt(squares / parameters)),
+            "bias_shift": float(np.median(np.concatenate(shifts))) if shifts else None,
+            "metric": evaluation.METRIC[self._task],
+            "before": self._before.value,
+            "floor": self._before.floor,
+            "images": len(self._before.per_image),
+            "versions": rundir.versions(),
+        }
+
+
+def _key(block: Block, arm: Arm) -> tuple[str, ...]:
+    """`Record.key` without the repair."""
+    return (
+        block.specs.model.architecture,
+        block.direction,
+        str(block.seed),
+        arm.control,
+        arm.site.kind,
+        arm.site.name,
+        arm.group,
+    )
+
+
+def _first_images(split: data.Split, count: int) -> np.ndarray:
+    """The first `count` images of the split, float32 [N, H, W, C] in [0, 1]."""
+    count = min(count, split.size)
+    found, have = [], 0
+    for batch in data.evaluation_batches(split, 64):
+        found.append(batch["image"].numpy())
+        have += len(found[-1])
+        if have >= count:
+            break
+    return np.concatenate(found)[:count]
+
+
+def _channel_spread(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard deviation of each output channel of each layer with a bias, by layer name."""
+    layers = [layer for layer in model.layers if getattr(layer, "use_bias", False)]
+    outputs = keras.Model(model.inputs, [layer.output for layer in layers])(images)
+    return {
+        layer.name: np.maximum(
+            np.std(np.asarray(output, np.float32), axis=(0, 1, 2)), 1e-12
+        )
+        for layer, output in zip(layers, outputs, strict=True)
+    }

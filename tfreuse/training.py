@@ -1,0 +1,338 @@
+"""Trains one network: Keras `fit`, checkpoints that a kill cannot break, exact resume.
+
+    metrics = training.train(model_spec, data_spec, train_spec, out_dir)
+
+An out_dir holds `model.keras` (best on the validation split), `last.keras` (with the
+optimizer's state, to go on from), `history.json`, `metrics.json` (test split; written last:
+its presence says that the run is complete) and `tensorboard/`.
+"""
+
+import contextlib
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfreuse import checkpoint, data, evaluation, files, models, rundir, summaries
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+
+Report = Callable[[int, str], None]  # (steps done, what happened)
+SAMPLES = 4  # pictures shown in TensorBoard, the first of the validation split
+
+
+def train(
+    model_spec: ModelSpec,
+    data_spec: DataSpec,
+    train_spec: TrainSpec,
+    out_dir: pathlib.Path,
+    *,
+    report: Report = lambda step, text: None,
+) -> dict[str, Any]:
+    """Trains, or goes on where an earlier run was stopped; gives the test metrics.
+
+    The same specs give the same parameters, bit for bit, on the same CPU and number of
+    threads, whether the run was interrupted or not.
+
+    Raises:
+        InputError: out_dir is of another spec, or the data cannot be used.
+    """
+    out_dir = pathlib.Path(out_dir)
+    models.check_image_size(model_spec, data_spec.image_size)
+    specs = {"model": model_spec, "data": data_spec, "train": train_spec}
+    rundir.claim(out_dir / "run.json", specs)
+    if (out_dir / "metrics.json").exists():
+        return files.read_json(out_dir / "metrics.json")
+    started = time.monotonic()
+    masks = train_spec.task == "segmentation"
+    train_split = data.load(data_spec, "train", masks=masks)
+    check_batch_size(train_spec, train_split)
+    with precision(train_spec.mixed_precision):
+        model = _start(model_spec, train_spec, train_split, out_dir)
+    fit(
+        model,
+        train_split,
+        data.load(data_spec, "val", masks=masks),
+        train_spec,
+        out_dir,
+        report=report,
+    )
+    test_split = data.load(data_spec, "test", masks=masks)
+    best = checkpoint.load(out_dir / "model.keras")
+    found = evaluate(best, test_split, train_spec.task)
+    found |= {
+        "steps": train_spec.steps,
+        "parameters": best.count_params(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    files.write_json(out_dir / "metrics.json", found)
+    return found
+
+
+def evaluate(model: keras.Model, split: data.Split, task: str) -> dict[str, Any]:
+    """All metrics of the model on the split, as `metrics.json` holds them."""
+    counts = evaluation.Evaluator(model, split, task, similarity=True)()
+    summary = counts.summary(split.class_names if task == "segmentation" else ())
+    return {"task": task, "split": split.name, "images": split.size, **summary}
+
+
+def fit(
+    model: keras.Model,
+    train_split: data.Split,
+    validation_split: data.Split,
+    spec: TrainSpec,
+    out_dir: pathlib.Path,
+    *,
+    report: Report = lambda step, text: None,
+) -> None:
+    """Runs `spec.steps` updates less those the model's optimizer has behind it."""
+    done = int(model.optimizer.iterations.numpy())
+    period = math.ceil(spec.steps / spec.validations)
+    rounds = math.ceil(spec.steps / period)
+    if done >= spec.steps:
+        return
+    graph = fused(model)
+    graph.compile(
+        optimizer=model.optimizer,
+        loss=_loss(spec.task, train_split.ignore_label),
+        loss_weights=_loss_weights(graph),
+    )
+    batches = data.training_batches(
+        train_split, spec.task, spec.batch_size, seed=spec.seed, start_step=done
+    )
+    if isinstance(graph.output, dict):  # the auxiliary head learns the same target
+        heads = list(graph.output)
+        batches = batches.map(lambda x, target: (x, dict.fromkeys(heads, target)))
+    graph.fit(
+        batches,
+        initial_epoch=done // period,
+        epochs=rounds,
+        steps_per_epoch=period,
+        verbose=0,
+        shuffle=False,
+        callbacks=[
+            keras.callbacks.TerminateOnNaN(),
+            _Checkpoints(model, validation_split, spec, out_dir, period),
+            _Report(report, done, spec.steps),
+        ],
+    )
+
+
+class _Report(keras.callbacks.Callback):
+    """Tells how many steps are done, and stops the training when they are all."""
+
+    def __init__(self, report: Report, done: int, steps: int) -> None:
+        super().__init__()
+        self._report, self._done, self._steps = report, done, steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        self._report(self._done, "")
+        if self._done >= self._steps:
+            self.model.stop_training = True
+
+
+class _Checkpoints(keras.callbacks.Callback):
+    """Validates, logs and writes checkpoints at the end of each period.
+
+    Order: history, best model, last model. A kill between two of them repeats the period
+    from the last model, with the same data, and writes the same files again.
+    """
+
+    def __init__(self, model, split, spec: TrainSpec, out_dir, period: int) -> None:
+        super().__init__()
+        self._plain, self._out_dir, self._period = model, out_dir, period
+        self._spec, self._split = spec, split
+        self._evaluate = evaluation.Evaluator(model, split, spec.task)
+        self._history_path = out_dir / "history.json"
+        history = (
+            files.read_json(self._history_path) if self._history_path.exists() else []
+        )
+        done = int(model.optimizer.iterations.numpy())
+        self._history = [row for row in history if row["step"] <= done]
+        self._train_log = summaries.Writer(out_dir / "tensorboard" / "train")
+        self._validation_log = summaries.Writer(out_dir / "tensorboard" / "validation")
+        batch = next(iter(data.evaluation_batches(split, SAMPLES)))
+        self._images = batch["image"].numpy()
+        self._truth = batch["mask"].numpy() if self._segments else self._images
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self._plain.optimizer.iterations.numpy())
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(logs["loss"]):
+            raise InputError(
+                f"the loss is {logs['loss']} at step {step}; try a lower --learning_rate "
+                f"than {self._spec.learning_rate:g}."
+            )
+        counts = self._evaluate()
+        self._log(step, logs, counts)
+        best = max((row["value"] for row in self._history), default=-math.inf)
+        self._history.append(
+            {"step": step, "loss": logs["loss"], "value": counts.value}
+        )
+        files.write_json(self._history_path, self._history)
+        if counts.value > best:
+            checkpoint.save(self._plain, self._out_dir / "model.keras")
+        checkpoint.save(self._plain, self._out_dir / "last.keras")
+
+    def _log(self, step: int, logs: dict[str, float], counts) -> None:
+        rate = self._plain.optimizer.learning_rate
+        self._train_log.scalars(logs | {"learning_rate": float(rate)}, step)
+        self._train_log.batch_norms(self._plain, step)
+        values = {evaluation.METRIC[self._spec.task]: counts.value}
+        summary = counts.summary(self._split.class_names if self._segments else ())
+        if self._segments:
+            values["pixel_accuracy"] = summary["pixel_accuracy"]
+            for name, value in summary["per_class_iou"].items():
+                values[f"iou/{name}"] = value
+        else:
+            values["psnr"] = summary["psnr"]
+        self._validation_log.scalars(values, step)
+        output = evaluation.main_output(self._plain(self._images, training=False))
+        pictures = summaries.triptych(
+            self._images,
+            self._truth,
+            np.asarray(output, np.float32),
+            self._split.ignore_label,
+        )
+        self._validation_log.pictures("input_truth_prediction", pictures, step)
+        self._train_log.flush()
+        self._validation_log.flush()
+
+    @property
+    def _segments(self) -> bool:
+        return self._spec.task == "segmentation"
+
+
+def fused(model: keras.Model) -> keras.Model:
+    """The same layers and variables, batch normalization computed by one fused operation.
+
+    Keras computes moments and the affine map one by one; TensorFlow's fused kernel does the
+    same in one pass (about 1.4 times the training speed of a small UNet on a CPU). It is a
+    second view of the same model, for training only: what is saved and evaluated is the
+    plain model.
+    """
+
+    def call(layer, *args, **kwargs):
+        if type(layer) is keras.layers.BatchNormalization and _fusible(layer):
+            return _FusedNormalization(layer)(*args)
+        return layer(*args, **kwargs)
+
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def _fusible(layer: keras.layers.BatchNormalization) -> bool:
+    return (
+        layer.scale
+        and layer.center
+        and not layer.synchronized
+        and layer.trainable
+        and layer.axis in (-1, 3)
+    )
+
+
+class _FusedNormalization(keras.layers.Layer):
+    """A batch normalization's training step by `FusedBatchNormV3`, on its own variables."""
+
+    def __init__(self, layer: keras.layers.BatchNormalization) -> None:
+        super().__init__(dtype=layer.dtype_policy)
+        self.layer = layer
+
+    def call(self, inputs, training=None):
+        layer = self.layer
+        if not training:
+            return layer(inputs, training=False)
+        output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(layer.gamma, tf.float32),
+            offset=tf.cast(layer.beta, tf.float32),
+            mean=[],
+            variance=[],
+            epsilon=layer.epsilon,
+            is_training=True,
+        )
+        # The kernel gives the unbiased variance (n - 1); Keras keeps the biased one (n).
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        variance *= (count - 1.0) / count
+        for moving, batch in (
+            (layer.moving_mean, mean),
+            (layer.moving_variance, variance),
+        ):
+            moving.assign(moving * layer.momentum + batch * (1.0 - layer.momentum))
+        return output
+
+
+def _start(
+    model_spec: ModelSpec, spec: TrainSpec, split: data.Split, out_dir: pathlib.Path
+) -> keras.Model:
+    """The model to go on from, or a new one; compiled with its optimizer."""
+    last = out_dir / "last.keras"
+    if last.exists():
+        return checkpoint.load(last)
+    model = models.build(
+        model_spec,
+        task=spec.task,
+        num_classes=split.num_classes,
+        channels=split.examples.element_spec["image"].shape[-1],
+        seed=spec.seed,
+    )
+    model.compile(optimizer=_optimizer(model, spec))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
+    """AdamW, a linear rise, then a cosine fall to zero; only kernels decay."""
+    warmup = max(1, round(spec.warmup * spec.steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, spec.steps - warmup),
+        warmup_target=spec.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _loss(task: str, ignore_label: int) -> keras.losses.Loss:
+    if task == "segmentation":
+        return keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=None if ignore_label < 0 else ignore_label
+        )
+    return keras.losses.MeanSquaredError()
+
+
+def _loss_weights(model: keras.Model) -> dict[str, float] | None:
+    """The auxiliary head counts less (Zhao et al. 2017, section 3.3)."""
+    if not isinstance(model.output, dict):
+        return None
+    return {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
+
+
+def check_batch_size(spec: TrainSpec, split: data.Split) -> None:
+    """Raises InputError if the training split does not fill one batch."""
+    if spec.batch_size > split.size:
+        raise InputError(
+            f"--batch_size={spec.batch_size} is more than the {split.size} training images; "
+            f"use at most {split.size}."
+        )
+
+
+@contextlib.contextmanager
+def precision(mixed: bool) -> Iterator[None]:
+    """Layers made inside compute in bfloat16 if `mixed`; parameters stay float32."""
+    before = keras.config.dtype_policy()
+    if mixed:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

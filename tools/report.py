@@ -1,0 +1,6 @@
+"""See tfreuse/cli/report.py."""
+
+from tfreuse.cli import report
+
+if __name__ == "__main__":
+    report.run()

@@ -1,0 +1,6 @@
+"""See tfreuse/cli/train.py."""
+
+from tfreuse.cli import train
+
+if __name__ == "__main__":
+    train.run()
