@@ -136,7 +136,12 @@ def test_a_missing_arm_makes_h1_not_testable_and_is_named(group):
     records = [r for r in planted.study() if r.group != group]
     verdict = judged(records)["H1"]
     assert verdict.verdict == "not testable"
-    assert "Arms are missing" in verdict.reason and f"{group} for 0" in verdict.reason
+    assert "Arms are missing" in verdict.reason and f"with {group} of" in verdict.reason
+
+
+def test_a_group_that_the_study_leaves_out_is_named():
+    spec = specs.StudySpec(directions=(planted.TO_MASKS,), groups=("kernel",))
+    assert "--groups leaves bias out" in judged(planted.study(), spec)["H4"].reason
 
 
 def test_a_seed_yet_to_come_makes_a_claim_not_testable_but_shows_what_there_is():

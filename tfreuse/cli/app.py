@@ -10,7 +10,6 @@ A command module has a docstring that opens with an example, defines its flags, 
 
 import dataclasses
 import errno
-import os
 import pathlib
 import sys
 import sysconfig

@@ -19,10 +19,11 @@ SEED = 0
 
 # How hard the scenes are to segment.
 OBJECTS = (1, 3)  # fewest and most objects in a scene
+TURN = 0.3  # largest tilt of an object, in radians
 RADIUS = (0.16, 0.34)  # the objects' areas are 2.0 to 2.1 times its square
-CONTRAST = (
-    0.45  # least distance in RGB between an object, the ground and earlier objects
-)
+GROUND = (0.05, 0.5)  # range of the ground's red, green and blue
+FIGURE = (0.5, 0.95)  # range of the objects'
+CONTRAST = 0.4  # least distance in RGB of an object from the ground and other objects
 TEXTURE = 0.22  # largest distance in RGB of a texture's two colours
 CYCLES = (2.0, 5.0)  # periods of stripes and checks across the image
 LIGHTING = 0.25  # largest relative fall of brightness across the image
@@ -68,7 +69,7 @@ def draw(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((SIDE, SIDE), np.uint8)
     radii = rng.uniform(*RADIUS, count)
     for colour, radius, centre in zip(colours[1:], radii, _places(rng, radii)):
-        label, angle = rng.integers(1, len(CLASS_NAMES)), rng.uniform(0, 2 * np.pi)
+        label, angle = rng.integers(1, len(CLASS_NAMES)), rng.uniform(-TURN, TURN)
         pose = (*centre, radius, angle)
         rows, columns = (_window(place, radius, _FINE) for place in centre)
         covered = covers(label, *pose, _FINE_CENTRES[rows], _FINE_CENTRES[columns])
@@ -123,7 +124,8 @@ def _window(centre: float, radius: float, count: int) -> slice:
 
 def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
     """`count` colours [count, 3], each CONTRAST away from those before it where chance allows."""
-    candidates = rng.uniform(0.08, 0.92, (count, _CANDIDATES, 3)).astype(np.float32)
+    candidates = rng.uniform(*FIGURE, (count, _CANDIDATES, 3)).astype(np.float32)
+    candidates[0, 0] = rng.uniform(*GROUND, 3)
     chosen = candidates[:, 0].copy()
     for i in range(1, count):
         gaps = _distances(candidates[i], chosen[:i]).min(axis=1)
