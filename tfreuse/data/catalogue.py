@@ -12,7 +12,7 @@ from tfreuse.data.source import Found, smallest
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.specs import DataSpec
 
-_ALSO_CALLED = {"val": ("val", "validation", "dev"), "train": ("train",)}
+VALIDATION = ("val", "validation", "dev")  # what data sets call their split val
 
 
 class Catalogue:
@@ -61,6 +61,7 @@ class Catalogue:
         counts = [
             (f"example {i} of {split}", labels.count(mask))
             for split in ("train", "val", "test")
+            if self._stored(split)
             for i, (_, mask) in enumerate(self._pairs(split, 0, True))
         ]
         return labels.classes(counts, self.spec.ignore_label)
@@ -72,7 +73,13 @@ class Catalogue:
         self._check_keys(
             (self.image_key, self.mask_key) if masks else (self.image_key,)
         )
-        examples = self.builder.as_dataset(split=self._stored(split))
+        stored = self._stored(split)
+        if not stored:
+            raise InputError(
+                f"{self.spec.dataset} needs a split {split}; it has "
+                f"{', '.join(self.builder.info.splits)}. Choose another data set."
+            )
+        examples = self.builder.as_dataset(split=stored)
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
@@ -96,17 +103,14 @@ class Catalogue:
         return mask
 
     def _stored(self, split: str) -> str:
-        """What TFDS calls `split`. Raises InputError."""
+        """What TFDS calls `split`; "" if it has no such split."""
         there = self.builder.info.splits
-        for name in _ALSO_CALLED.get(split, (split,)):
-            if name in there:
-                carved = split == "train" and not _has_validation(there)
-                return "train[:90%]" if carved else name
-        if split == "val" and "train" in there:
-            return "train[90%:]"
-        raise InputError(
-            f"{self.spec.dataset} needs a split {split}; it has {', '.join(there)}."
-        )
+        validation = next((name for name in VALIDATION if name in there), "")
+        if split == "val":
+            return validation or ("train[90%:]" if "train" in there else "")
+        if split == "train" and split in there and not validation:
+            return "train[:90%]"
+        return split if split in there else ""
 
     def _check_keys(self, keys: tuple[str, ...]) -> None:
         features = self.builder.info.features
@@ -118,17 +122,13 @@ class Catalogue:
                 )
 
 
-def _has_validation(splits: dict) -> bool:
-    return any(name in splits for name in _ALSO_CALLED["val"])
-
-
 def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
     """The builder of tfds:NAME, its data on this disk. Raises InputError at once if not."""
     name = spec.dataset.removeprefix("tfds:")
     folder = {"data_dir": spec.data_dir} if spec.data_dir else {}
     try:
         builder = tfds.builder(name, **folder)
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+    except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
         close = ", ".join(
             nearest(
                 name.split("/")[0], tfds.list_builders(with_community_datasets=False), 3
@@ -138,7 +138,7 @@ def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
             f"--dataset=tfds:NAME takes a data set of TFDS; got {printable(name)}. "
             f"Nearest: {close}."
         ) from error
-    if not builder.is_prepared():
+    if not shapes.on_disk(builder):
         arguments = "".join(f", {k}={v!r}" for k, v in folder.items())
         code = f"import tensorflow_datasets as d; d.builder({name!r}{arguments}).download_and_prepare()"
         raise InputError(

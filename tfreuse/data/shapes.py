@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from tfreuse.data import scenes
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
@@ -66,20 +66,32 @@ def prepare(data_dir: str, **options: Any) -> Shapes:
         **options: of `tfds.download.DownloadConfig`; tests limit the number of scenes with it.
 
     Raises:
-        InputError: `data_dir` can't be written.
+        InputError: `data_dir` can't be written, or what it holds of shapes is damaged.
     """
     try:
         builder = Shapes(data_dir=data_dir or None)
-        if not builder.is_prepared():
+        if not on_disk(builder):
             logging.info("Drawing the scenes of shapes in %s.", builder.data_dir)
             _generate(builder, **options)
             builder = Shapes(data_dir=data_dir or None)
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:
         raise InputError(
-            f"The scenes of --dataset=shapes need a folder that can be written; got {error}. "
-            "Choose one with --data_dir=DIR."
+            f"The scenes of --dataset=shapes need a folder that can be written; got "
+            f"{printable(error)}. Choose one with --data_dir=DIR."
         ) from error
     return builder
+
+
+def on_disk(builder: tfds.core.DatasetBuilder) -> bool:
+    """Whether the data set is there, whole. Raises InputError if only a part of it is."""
+    if not builder.data_path.exists():  # is_prepared() would log a warning about that
+        return False
+    if not builder.is_prepared():
+        raise InputError(
+            f"TFDS's folder {printable(builder.data_dir)} is to hold a whole data set; a part "
+            "of it is missing. Remove the folder and start again."
+        )
+    return True
 
 
 def _generate(builder: Shapes, **options: Any) -> None:
@@ -88,7 +100,7 @@ def _generate(builder: Shapes, **options: Any) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # "Downloading ... 0 bytes"
             builder.download_and_prepare(download_config=config)
-    except OSError:
+    except (OSError, tf.errors.OpError):
         # Another process may have renamed its finished folder to ours first.
         if not Shapes(data_dir=builder.data_dir_root).is_prepared():
             raise
