@@ -83,6 +83,11 @@ class Catalogue:
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
+            if image.dtype != np.uint8 or image.shape[2:] not in ((1,), (3,)):
+                raise InputError(
+                    f"Images are uint8 [H, W, 1 or 3]; those of {self.spec.dataset} are "
+                    f"{image.dtype} {image.shape}. Name others with --image_key."
+                )
             mask = self._labels(example[self.mask_key]) if masks else None
             if masks and mask.shape != image.shape[:2]:
                 raise InputError(
@@ -93,6 +98,11 @@ class Catalogue:
 
     def _labels(self, stored: np.ndarray) -> np.ndarray:
         """Labels int32 [H, W], the offset added to all but the ignored."""
+        if stored.ndim not in (2, 3) or stored.shape[2:] not in ((), (1,)):
+            raise InputError(
+                f"Masks are [H, W] or [H, W, 1]; those of {self.spec.dataset} are "
+                f"{stored.shape}. Name others with --mask_key."
+            )
         mask = stored.reshape(stored.shape[:2]).astype(np.int32)
         mask = np.where(mask == self.spec.ignore_label, mask, mask + self.offset)
         if mask.min() < 0:
@@ -129,18 +139,17 @@ def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
     try:
         builder = tfds.builder(name, **folder)
     except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
-        close = ", ".join(
-            nearest(
-                name.split("/")[0], tfds.list_builders(with_community_datasets=False), 3
-            )
-        )
+        known = tfds.list_builders(with_community_datasets=False)  # needs no network
         raise InputError(
             f"--dataset=tfds:NAME takes a data set of TFDS; got {printable(name)}. "
-            f"Nearest: {close}."
+            f"Nearest: {', '.join(nearest(name.split('/')[0], known, 3))}."
         ) from error
     if not shapes.on_disk(builder):
         arguments = "".join(f", {k}={v!r}" for k, v in folder.items())
-        code = f"import tensorflow_datasets as d; d.builder({name!r}{arguments}).download_and_prepare()"
+        code = (
+            "import tensorflow_datasets as tfds; "
+            f"tfds.builder({name!r}{arguments}).download_and_prepare()"
+        )
         raise InputError(
             f"{spec.dataset} is not on this disk ({builder.data_dir}), and nothing is "
             f"downloaded unasked. Get it with: python -c {shlex.quote(code)}"

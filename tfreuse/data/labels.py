@@ -1,11 +1,15 @@
 """Which labels masks may hold, judged by counts of pixels a file."""
 
-import os
 import pathlib
 
 import numpy as np
 
 from tfreuse.errors import InputError, printable
+
+DIVIDE = (
+    'python -c "import sys, numpy; from PIL import Image; [Image.fromarray((numpy.asarray('
+    "Image.open(f)) // 255).astype('uint8')).save(f) for f in sys.argv[1:]]\""
+)
 
 # (file or example, pixels of each label 0, 1, ... in it)
 Counts = list[tuple[str, np.ndarray]]
@@ -71,13 +75,13 @@ def refuse_black_and_white(counts: Counts, ignore_label: int) -> None:
     if ignore_label == 255 or 255 not in present or not set(present) <= {0, 255}:
         return
     name = _holder(counts, 255)
-    files = printable(pathlib.Path(os.path.dirname(name)) / "*")
+    folder = pathlib.Path(name).parent
+    command = ""
+    if folder.is_absolute() or folder.is_dir() and folder != pathlib.Path("."):
+        command = f": {DIVIDE} {printable(folder)}/*"
     raise InputError(
         f"Labels are 0, 1, 2, ...; {name} is black and white (0 and 255). If 255 marks "
-        "unlabelled pixels, type --ignore_label=255; if it is a class, make it 1: python -c "
-        '"import sys, numpy; from PIL import Image; [Image.fromarray((numpy.asarray('
-        "Image.open(f)) // 255).astype('uint8')).save(f) for f in sys.argv[1:]]\" "
-        f"{files}"
+        f"unlabelled pixels, type --ignore_label=255; if it is a class, make it 1{command}"
     )
 
 
