@@ -41,7 +41,7 @@ class Recalibrator:
             self._moments = [tf.function(_with_batch_statistics(model, self.layers))]
         else:
             self._moments = [
-                tf.function(keras.Model(model.inputs, layer.input))
+                tf.function(keras.Model(model.input, layer.input))
                 for layer in self.layers
             ]
 
@@ -88,7 +88,7 @@ def _with_batch_statistics(
     graph = keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=call
     )
-    return keras.Model(graph.inputs, [moments[layer.name] for layer in layers])
+    return keras.Model(graph.input, [moments[layer.name] for layer in layers])
 
 
 class _NormalizeByBatch(keras.layers.Layer):

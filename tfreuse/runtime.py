@@ -21,7 +21,9 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
     with _without_start_up_messages():
         import keras  # noqa: F401
         import tensorflow as tf
-    for gpu in tf.config.list_physical_devices("GPU"):
+
+        gpus = tf.config.list_physical_devices("GPU")  # loads the driver, or says why not
+    for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)

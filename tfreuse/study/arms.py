@@ -311,7 +311,7 @@ def _first_images(split: data.Split, count: int) -> np.ndarray:
 def _channel_spread(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Standard deviation of each output channel of each layer with a bias, by layer name."""
     layers = [layer for layer in model.layers if getattr(layer, "use_bias", False)]
-    outputs = keras.Model(model.inputs, [layer.output for layer in layers])(images)
+    outputs = keras.Model(model.input, [layer.output for layer in layers])(images)
     return {
         layer.name: np.maximum(
             np.std(np.asarray(output, np.float32), axis=(0, 1, 2)), 1e-12
