@@ -30,7 +30,8 @@ class Variable:
 
     `path` is unique in the model: names of the nested models, the layer's name, and the
     position in `layer.get_weights()`, e.g. "backbone/conv1_bn/2". `role` is None where the
-    layer's class is not known; such a variable is listed and never selected.
+    layer's class is not known; such a variable is listed and never selected. `settings` is
+    what `roles.layer_settings` says of its layer: epsilon, axis, strides ...
     """
 
     path: str
@@ -40,6 +41,7 @@ class Variable:
     position: int
     shape: tuple[int, ...]
     dtype: str
+    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def size(self) -> int:

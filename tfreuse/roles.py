@@ -5,6 +5,8 @@ a BatchNormalization with `scale=False` has no gamma, so its first array is beta
 
     layer_roles("BatchNormalization", {"scale": False})
     # ("beta", "moving_mean", "moving_variance")
+    layer_settings({"epsilon": 1e-3, "axis": [3], "name": "bn"})
+    # (("axis", 3), ("epsilon", 0.001))
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +31,39 @@ _KERNEL_LAYERS = frozenset(
 ) | {"Dense"}
 _SEPARABLE_LAYERS = frozenset(("SeparableConv1D", "SeparableConv2D"))
 _AFFINE_LAYERS = frozenset(("LayerNormalization", "GroupNormalization"))
+
+_SETTINGS = (
+    "axis",
+    "data_format",
+    "depth_multiplier",
+    "dilation_rate",
+    "epsilon",
+    "groups",
+    "momentum",
+    "strides",
+)
+
+
+def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """What a layer's configuration says that matters when its arrays move, sorted by name.
+
+    Args:
+        config: what `layer.get_config()` returns, or the same read from a file.
+
+    Returns:
+        (name, value) pairs; lists have become tuples, and an axis in a list of one a number,
+        so that a live layer and its saved form give the same.
+    """
+    found = []
+    for name in _SETTINGS:
+        value = config.get(name)
+        if isinstance(value, list | tuple):
+            value = tuple(value)
+            if name == "axis" and len(value) == 1:
+                value = value[0]
+        if value is not None:
+            found.append((name, value))
+    return tuple(found)
 
 
 def layer_roles(class_name: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:

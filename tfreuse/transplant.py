@@ -29,7 +29,9 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
     """
     found = []
     for path, layer in _layers(model):
-        roles = roles_module.layer_roles(type(layer).__name__, layer.get_config())
+        config = layer.get_config()
+        roles = roles_module.layer_roles(type(layer).__name__, config)
+        settings = roles_module.layer_settings(config)
         arrays = _own_weights(layer)
         if roles is not None and len(roles) != len(arrays):
             roles = None  # a subclass keeps more than its class tells: never guess
@@ -43,6 +45,7 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
                     position=position,
                     shape=tuple(array.shape),
                     dtype=str(array.dtype),
+                    settings=settings,
                 )
             )
     return tuple(found)
