@@ -14,7 +14,10 @@ from tfreuse.specs import DataSpec
 
 
 def test_a_folder_is_read_whole_in_the_order_of_its_names_and_bit_for_bit(tmp_path):
-    split = data.load(fill(tmp_path), "train")
+    spec = fill(tmp_path)
+    for name in (".DS_Store", "Thumbs.db"):  # put there by systems, not by people
+        (tmp_path / "train" / "images" / name).touch()
+    split = data.load(spec, "train")
     assert (split.name, split.size, split.num_classes) == ("train", 5, 3)
     assert [e["id"] for e in examples(split)] == [b"p0", b"p1", b"p2", b"p3", b"p4"]
     for i, example in enumerate(examples(split)):
@@ -44,6 +47,7 @@ def test_the_middle_of_a_picture_is_kept_and_its_ends_are_cut_off():
     columns = np.tile(np.arange(8, dtype=np.int32), (4, 1))
     # The box is columns 2 to 5; its two pixels have their centres at 3.0 and 5.0.
     assert pictures.fit_mask(columns, (2, 2)).tolist() == [[3, 5], [3, 5]]
+    assert pictures.fit_mask(columns.T, (2, 2)).tolist() == [[3, 3], [5, 5]]
     halves = np.zeros((64, 128), np.uint8)
     halves[:, 64:] = 200
     image = pictures.fit_image(Image.fromarray(halves), (16, 16), 1)[..., 0]

@@ -20,6 +20,19 @@ def spoil(change):
     return lambda root: change(root / "train" / "images", root / "train" / "masks")
 
 
+def two_pages(path):
+    page = Image.open(path)
+    page.save(path.with_suffix(".tif"), save_all=True, append_images=[page])
+    path.unlink()
+
+
+def instances(path):
+    save(
+        np.asarray(Image.open(path)).astype(np.int32) * 35000, path.with_suffix(".tif")
+    )
+    path.unlink()
+
+
 RGB = picture(501)[0]
 REFUSALS = {
     "no such folder": (
@@ -59,6 +72,14 @@ REFUSALS = {
             )
         ),
         "mask .*p1.png can't be decoded",
+    ),
+    "two pictures in a file": (
+        spoil(lambda images, masks: two_pages(images / "p1.png")),
+        "one image; .*p1.tif holds 2",
+    ),
+    "numbers that are no labels": (
+        spoil(lambda images, masks: instances(masks / "p1.png")),
+        "Labels are 0 to 65535; .*p1.tif has 0 to 70000",
     ),
     "16 bits a channel": (
         spoil(
@@ -161,6 +182,14 @@ def test_255_beside_other_labels_is_not_taken_for_class_255_unasked(tmp_path):
         data.load(dataclasses.replace(spec, num_classes=256), "train").num_classes
         == 256
     )
+
+
+def test_masks_of_a_single_class_are_refused_unless_more_are_announced(tmp_path):
+    spec = fill(tmp_path)
+    blacken(tmp_path, label=0)
+    with pytest.raises(InputError, match="all of these hold label 0"):
+        data.load(spec, "train")
+    assert data.load(dataclasses.replace(spec, num_classes=2), "train").size == 5
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,11 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
         A data set of {"image": float32 [B, H, W, C] in [0, 1], "mask": int32 [B, H, W],
         "id": string [B]}, without "mask" where the split was loaded without.
     """
-    batches = split.examples.batch(batch_size)
-    return batches.map(lambda batch: batch | {"image": _unit(batch["image"])}).prefetch(
-        2
-    )
+
+    def in_units(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return batch | {"image": _unit(batch["image"])}
+
+    return split.examples.batch(batch_size).map(in_units).prefetch(2)
 
 
 def check(spec: DataSpec) -> str:
