@@ -97,16 +97,16 @@ def fit(
     if done >= spec.steps:
         return
     graph = fused(model)
-    graph.compile(
-        optimizer=model.optimizer,
-        loss=_loss(spec.task, train_split.ignore_label),
-        loss_weights=_loss_weights(graph),
-    )
+    loss = _loss(spec.task, train_split.ignore_label)
+    weights = None
+    if heads := _heads(graph):  # the auxiliary one counts less (Zhao et al. 2017, 3.3)
+        loss = dict.fromkeys(heads, loss)
+        weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
+    graph.compile(optimizer=model.optimizer, loss=loss, loss_weights=weights)
     batches = data.training_batches(
         train_split, spec.task, spec.batch_size, seed=spec.seed, start_step=done
     )
-    if isinstance(graph.output, dict):  # the auxiliary head learns the same target
-        heads = list(graph.output)
+    if heads:
         batches = batches.map(lambda x, target: (x, dict.fromkeys(heads, target)))
     graph.fit(
         batches,
@@ -275,7 +275,9 @@ def _start(
     """The model to go on from, or a new one; compiled with its optimizer."""
     last = out_dir / "last.keras"
     if last.exists():
-        return checkpoint.load(last)
+        model = checkpoint.load(last)
+        _decay_only_kernels(model.optimizer)  # Keras does not save this
+        return model
     model = models.build(
         model_spec,
         task=spec.task,
@@ -298,8 +300,12 @@ def _optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimize
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    _decay_only_kernels(optimizer)
     return optimizer
+
+
+def _decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
 def _loss(task: str, ignore_label: int) -> keras.losses.Loss:
@@ -310,11 +316,9 @@ def _loss(task: str, ignore_label: int) -> keras.losses.Loss:
     return keras.losses.MeanSquaredError()
 
 
-def _loss_weights(model: keras.Model) -> dict[str, float] | None:
-    """The auxiliary head counts less (Zhao et al. 2017, section 3.3)."""
-    if not isinstance(model.output, dict):
-        return None
-    return {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
+def _heads(model: keras.Model) -> list[str]:
+    """Names of the outputs of a model with an auxiliary head; else none."""
+    return list(model.output) if isinstance(model.output, dict) else []
 
 
 def check_batch_size(spec: TrainSpec, split: data.Split) -> None:

@@ -1,11 +1,10 @@
 """What every command shares: flags made from specs, one-line errors, help for console scripts.
 
-A command module has a docstring that opens with an example, defines its flags, and ends with::
+A command module has a docstring that opens with an example, and three functions::
 
-    def main(out): ...
-
-    def run():
-        app.run(sys.modules[__name__])
+    def define_flags() -> None: ...   # called before the command line is parsed
+    def main() -> None: ...           # reads flags, calls the library, prints
+    def run() -> None: app.run(sys.modules[__name__])
 """
 
 import dataclasses
@@ -83,7 +82,8 @@ def out_dir(*, holds: str = "") -> pathlib.Path:
 
 def run(module: types.ModuleType) -> None:
     """Runs `module.main()`; bad input and trouble with files end in one line, not a traceback."""
-    for flag in FLAGS.get_key_flags_for_module(module.__name__):
+    module.define_flags()
+    for flag in FLAGS.get_flags_for_module(module.__name__):
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = module.__doc__
 
@@ -146,7 +146,7 @@ def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
 
 def _effective_flags() -> str:
     """The command's flags with their values, as a flagfile that repeats the run."""
-    key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])
+    key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])  # without absl's own
     lines = sorted(flag.serialize() for flag in key_flags if flag.value is not None)
     return "\n".join(line for line in lines if line) + "\n"
 

@@ -16,13 +16,18 @@ from tfreuse.cli import app
 from tfreuse.cli.train import describe
 from tfreuse.specs import TASKS, DataSpec
 
-app.define(DataSpec)
-flags.DEFINE_string("out_dir", "", "directory for metrics.json")
-flags.DEFINE_string("model", "", "model file (.keras)")
-flags.DEFINE_enum("split", "test", ["train", "val", "test"], "what to measure on")
-flags.DEFINE_enum(
-    "task", None, list(TASKS), "the model's task; told from its layer names if left out"
-)
+
+def define_flags() -> None:
+    app.define(DataSpec)
+    flags.DEFINE_string("out_dir", "", "directory for metrics.json")
+    flags.DEFINE_string("model", "", "model file (.keras)")
+    flags.DEFINE_enum("split", "test", ["train", "val", "test"], "what to measure on")
+    flags.DEFINE_enum(
+        "task",
+        None,
+        list(TASKS),
+        "the model's task; told from its layer names if left out",
+    )
 
 
 def main() -> None:

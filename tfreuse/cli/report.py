@@ -14,7 +14,9 @@ from tfreuse import report
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-flags.DEFINE_string("study_dir", "", "directory that tools/study.py wrote to")
+
+def define_flags() -> None:
+    flags.DEFINE_string("study_dir", "", "directory that tools/study.py wrote to")
 
 
 def main() -> None:

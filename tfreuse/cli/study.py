@@ -14,15 +14,17 @@ from tfreuse import report, study
 from tfreuse.cli import app
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 
-app.define(StudySpec)
-app.define(TrainSpec, leave_out=("task",))
-app.define(ModelSpec)
-app.define(DataSpec)
-flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
-flags.DEFINE_integer(
-    "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
-)
-flags.DEFINE_boolean("dry_run", False, "print what would be done, and stop")
+
+def define_flags() -> None:
+    app.define(StudySpec)
+    app.define(TrainSpec, leave_out=("task",))
+    app.define(ModelSpec)
+    app.define(DataSpec)
+    flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
+    flags.DEFINE_integer(
+        "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
+    )
+    flags.DEFINE_boolean("dry_run", False, "print what would be done, and stop")
 
 
 def main() -> None:

@@ -17,11 +17,13 @@ from tfreuse import progress, runtime
 from tfreuse.cli import app
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 
-app.define(TrainSpec)
-app.define(ModelSpec)
-app.define(DataSpec)
-flags.DEFINE_string("out_dir", "", "directory of the run")
-flags.DEFINE_boolean("check_data", False, "print what the data set holds, and stop")
+
+def define_flags() -> None:
+    app.define(TrainSpec)
+    app.define(ModelSpec)
+    app.define(DataSpec)
+    flags.DEFINE_string("out_dir", "", "directory of the run")
+    flags.DEFINE_boolean("check_data", False, "print what the data set holds, and stop")
 
 
 def main() -> None:

@@ -1,0 +1,33 @@
+"""What several test files share: a tiny data set on disk, and TensorFlow started quietly."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = 3
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """A folder data set of 16 x 16 scenes whose colours tell their labels, 3 classes."""
+    root = tmp_path_factory.mktemp("scenes")
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 32), ("val", 8), ("test", 8)):
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros((16, 16), np.uint8)
+            for label in range(1, CLASSES):
+                top, left = draw.integers(0, 8, 2)
+                mask[top : top + 8, left : left + 8] = label
+            noise = draw.normal(0, 12, (16, 16, 3))
+            colours = np.array([[40, 40, 40], [200, 60, 60], [60, 200, 90]])
+            image = np.clip(colours[mask] + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{number:03}.png")
+            Image.fromarray(mask).save(root / split / "masks" / f"{number:03}.png")
+    return root

@@ -1,0 +1,61 @@
+import dataclasses
+
+import pytest
+
+from tfreuse import rundir, specs
+from tfreuse.errors import InputError, nearest, printable
+
+KINDS = (specs.DataSpec, specs.ModelSpec, specs.TrainSpec, specs.StudySpec)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_survives_json(kind):
+    assert kind.from_json(kind().to_json()) == kind()
+
+
+def test_another_value_is_another_digest():
+    spec = specs.TrainSpec()
+    assert spec.digest == specs.TrainSpec().digest
+    assert spec.digest != dataclasses.replace(spec, seed=1).digest
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "told"),
+    [
+        (specs.TrainSpec, {"task": "regression"}, "segmentation, autoencoder"),
+        (specs.TrainSpec, {"steps": 0}, "at least 1"),
+        (specs.TrainSpec, {"steps": "many"}, "takes a int"),
+        (specs.DataSpec, {"image_size": (32,)}, "height,width"),
+        (specs.DataSpec, {"channels": 4}, "1 .* or 3"),
+        (specs.StudySpec, {"directions": ("a",)}, "one of autoencoder-to-segmentation"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_can(kind, values, told):
+    with pytest.raises(InputError, match=told):
+        kind(**values)
+
+
+def test_a_field_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="stepz"):
+        specs.TrainSpec.from_json({"stepz": 3})
+
+
+def test_a_directory_of_another_spec_is_refused_with_the_fields_that_differ(tmp_path):
+    path = tmp_path / "run.json"
+    rundir.claim(path, {"train": specs.TrainSpec(steps=10)})
+    rundir.claim(path, {"train": specs.TrainSpec(steps=10)})
+    with pytest.raises(InputError, match="--steps was 10, now 20") as caught:
+        rundir.claim(path, {"train": specs.TrainSpec(steps=20)})
+    assert "seed" not in str(caught.value)
+
+
+def test_text_from_files_cannot_drive_a_terminal():
+    hostile = "a\x1b[2Jb\nc\u202ed"
+    shown = printable(hostile)
+    assert shown == "a\\x1b[2Jb\\nc\\u202ed"
+    assert len(printable("x" * 1000)) == 200
+
+
+def test_the_nearest_names_come_first_and_some_always_come():
+    assert nearest("encodr_1", ["encoder_1", "head"])[0] == "encoder_1"
+    assert nearest("zzz", ["encoder_1", "head"]) == ["encoder_1", "head"]

@@ -1,0 +1,228 @@
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tfreuse import checkpoint, data, evaluation, files, models, training
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+
+MODEL = ModelSpec(width=4, depth=1)
+TRAIN = TrainSpec(steps=12, batch_size=4, validations=3, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def data_spec(scenes):
+    return DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def trained(data_spec, tmp_path_factory):
+    out_dir = tmp_path_factory.mktemp("trained")
+    training.train(MODEL, data_spec, TRAIN, out_dir)
+    return out_dir
+
+
+def weights(path: pathlib.Path):
+    return checkpoint.load(path).get_weights()
+
+
+def test_training_learns(data_spec, tmp_path):
+    spec = dataclasses.replace(TRAIN, steps=300, learning_rate=1e-2)
+    metrics = training.train(MODEL, data_spec, spec, tmp_path)
+    assert metrics["mean_iou"] > 3 * metrics["floor"]
+    confusion = np.array(metrics["confusion_matrix"])
+    assert confusion.sum() == 8 * 16 * 16  # every pixel of every test image
+
+
+def test_an_auto_encoder_learns(data_spec, tmp_path):
+    spec = dataclasses.replace(TRAIN, task="autoencoder", steps=300, learning_rate=1e-2)
+    metrics = training.train(MODEL, data_spec, spec, tmp_path)
+    assert metrics["r2"] > 0.3
+    assert metrics["psnr"] > 12
+    assert 0 < metrics["ssim"] < 1
+
+
+def test_the_same_spec_gives_the_same_bits_and_another_seed_others(
+    trained, data_spec, tmp_path
+):
+    training.train(MODEL, data_spec, TRAIN, tmp_path / "same")
+    other = dataclasses.replace(TRAIN, seed=1)
+    training.train(MODEL, data_spec, other, tmp_path / "other")
+    first = weights(trained / "model.keras")
+    for one, two in zip(first, weights(tmp_path / "same" / "model.keras"), strict=True):
+        np.testing.assert_array_equal(one, two)
+    others = weights(tmp_path / "other" / "model.keras")
+    assert any((a != b).any() for a, b in zip(first, others, strict=True))
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    trained, data_spec, tmp_path
+):
+    class Stopped(Exception):
+        pass
+
+    def stop(step, text):
+        if step == 7:  # in the second period; the checkpoint is of step 4
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        training.train(MODEL, data_spec, TRAIN, tmp_path, report=stop)
+    steps = []
+    training.train(
+        MODEL, data_spec, TRAIN, tmp_path, report=lambda step, text: steps.append(step)
+    )
+    assert steps == list(range(5, 13))
+    for name in ("last.keras", "model.keras"):
+        for one, two in zip(
+            weights(trained / name), weights(tmp_path / name), strict=True
+        ):
+            np.testing.assert_array_equal(one, two)
+    assert files.read_json(trained / "history.json") == files.read_json(
+        tmp_path / "history.json"
+    )
+
+
+def test_a_finished_run_is_not_trained_again(trained, data_spec):
+    training.train(
+        MODEL, data_spec, TRAIN, trained, report=lambda step, text: pytest.fail()
+    )
+
+
+def test_a_directory_of_another_run_is_refused(trained, data_spec):
+    with pytest.raises(InputError, match="--steps was 12, now 13"):
+        training.train(MODEL, data_spec, dataclasses.replace(TRAIN, steps=13), trained)
+
+
+def test_a_batch_larger_than_the_data_is_refused_with_the_largest(data_spec, tmp_path):
+    spec = dataclasses.replace(TRAIN, batch_size=33)
+    with pytest.raises(InputError, match="at most 32"):
+        training.train(MODEL, data_spec, spec, tmp_path)
+
+
+def test_a_kill_at_any_time_leaves_files_that_load(data_spec, tmp_path):
+    command = [
+        sys.executable, "-m", "tfreuse.cli.train", "--width=4", "--depth=1",
+        "--dataset=folder", f"--data_dir={data_spec.data_dir}", "--image_size=16,16",
+        "--steps=3000", "--validations=1500", "--batch_size=4", f"--out_dir={tmp_path}",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "last.keras").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for delay in (0.3, 0.5):  # it writes checkpoints all the time
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGSTOP)
+        for name in ("last.keras", "model.keras"):
+            checkpoint.load(tmp_path / name)
+        os.kill(process.pid, signal.SIGCONT)
+    process.kill()
+    process.wait()
+    assert int(checkpoint.load(tmp_path / "last.keras").optimizer.iterations) > 0
+
+
+@pytest.mark.parametrize("order", ["conv_bn_relu", "conv_relu_bn"])
+def test_the_fused_graph_trains_as_plain_keras_does(order):
+    """Two updates from the same start: parameters and moving statistics agree."""
+    draw = np.random.default_rng(0)
+    images = draw.random((8, 16, 16, 3), dtype=np.float32)
+    masks = draw.integers(0, 3, (8, 16, 16))
+    found = []
+    for view in (lambda model: model, training.fused):
+        spec = dataclasses.replace(MODEL, block_order=order)
+        model = models.build(spec, task="segmentation", num_classes=3, seed=5)
+        graph = view(model)
+        graph.compile(
+            keras.optimizers.SGD(0.1),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        for _ in range(2):
+            graph.train_on_batch(images, masks)
+        found.append(model.get_weights())
+    start = models.build(spec, task="segmentation", num_classes=3, seed=5)
+    for plain, fused, first in zip(*found, start.get_weights(), strict=True):
+        np.testing.assert_allclose(plain, fused, rtol=2e-4, atol=2e-6)
+        assert (plain != first).any() or plain.ndim == 1
+
+
+def test_every_batch_norm_of_the_training_graph_is_the_fused_one():
+    model = models.build(MODEL, task="segmentation", num_classes=3)
+    kinds = [type(layer).__name__ for layer in training.fused(model).layers]
+    assert "BatchNormalization" not in kinds
+    assert kinds.count("_FusedNormalization") == 6
+
+
+def test_only_kernels_decay():
+    model = models.build(MODEL, task="segmentation", num_classes=3)
+    optimizer = training._optimizer(model, TRAIN)
+    decays = {
+        variable.name
+        for variable in model.trainable_variables
+        if optimizer._use_weight_decay(variable)
+    }
+    assert decays == {"kernel"}
+
+
+def test_an_auxiliary_head_trains_and_is_measured_by_its_main_output(
+    data_spec, tmp_path
+):
+    model = ModelSpec(architecture="pspnet", width=4, auxiliary=True)
+    metrics = training.train(
+        model, data_spec, dataclasses.replace(TRAIN, steps=2, validations=1), tmp_path
+    )
+    assert np.array(metrics["confusion_matrix"]).sum() == 8 * 16 * 16
+
+
+def test_mixed_precision_keeps_parameters_in_float32(data_spec, tmp_path):
+    spec = dataclasses.replace(TRAIN, steps=2, validations=1, mixed_precision=True)
+    training.train(MODEL, data_spec, spec, tmp_path)
+    model = checkpoint.load(tmp_path / "model.keras")
+    assert {str(v.dtype) for v in model.variables} == {"float32"}
+    assert model.get_layer("encoder_1_a_conv").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_per_image_counts_add_up_to_a_naive_count(data_spec):
+    model = models.build(MODEL, task="segmentation", num_classes=3, seed=0)
+    split = dataclasses.replace(data.load(data_spec, "test"), ignore_label=0)
+    counts = evaluation.Evaluator(model, split, "segmentation", batch_size=3)()
+    expected = np.zeros((8, 3, 3), int)
+    for number, batch in enumerate(data.evaluation_batches(split, 1)):
+        predicted = np.asarray(model(batch["image"], training=False)).argmax(-1)[0]
+        truth = batch["mask"].numpy()[0]
+        for t, p in zip(truth.ravel(), predicted.ravel(), strict=True):
+            if t != 0:
+                expected[number, t, p] += 1
+    np.testing.assert_array_equal(counts.per_image, expected)
+
+
+def test_a_missing_or_cut_off_model_file_is_one_clear_line(trained, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        checkpoint.load(tmp_path / "no.keras")
+    whole = (trained / "model.keras").read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoint.load(tmp_path / "cut.keras")
+
+
+def test_tensorboard_gets_scalars_pictures_and_batch_norm_histograms(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tags = {}
+    for run in ("train", "validation"):
+        events = EventAccumulator(
+            str(trained / "tensorboard" / run), size_guidance={"tensors": 0}
+        )
+        events.Reload()
+        tags[run] = events.Tags()["tensors"]
+    assert {"loss", "learning_rate", "encoder_1_a_bn/moving_mean"} <= set(tags["train"])
+    assert {"mean_iou", "iou/class 1", "input_truth_prediction"} <= set(
+        tags["validation"]
+    )
