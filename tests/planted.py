@@ -1,5 +1,7 @@
 """Records with a planted truth: retention is given, the record is made to have it."""
 
+import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +9,7 @@ from tfreuse import specs
 from tfreuse.records import Record
 
 TO_MASKS, TO_IMAGES = specs.DIRECTIONS
+SPEC = specs.StudySpec(directions=(TO_MASKS,))
 
 # Per seed, at the site of all layers: every claim of the paper is true, by a wide margin.
 TRUE = {
@@ -71,3 +74,40 @@ def study(
         for group, values in retentions.items()
         for one in arm(values, group=group, **changes)
     ]
+
+
+def stages() -> list[Record]:
+    """Single stages and layers, and the self control of all layers; the group is kernel.
+
+    Re-initialising costs 0.6 of mean IoU in encoder_1 and 0.012 in the bottleneck.
+    """
+    found = arm((1.0, 1.0, 1.0), control="self", group="kernel")
+    for depth, (stage, retention, fresh) in enumerate(
+        (("encoder_1", 0.4, 0.0), ("bottleneck", 0.9, 0.98))
+    ):
+        site = {"site_kind": "stage", "site": stage, "depth": depth, "group": "kernel"}
+        found += arm((retention, retention + 0.02, retention - 0.02), **site)
+        found += arm((1.0, 1.0, 0.99), repair="recalibration", **site)
+        found += arm((fresh, fresh + 0.001, fresh), control="reinitialised", **site)
+        for number, block in enumerate("ab"):
+            site |= {
+                "site_kind": "layer",
+                "site": f"{stage}_{block}_conv",
+                "depth": 2 * depth + number,
+            }
+            found += arm((retention, retention, retention + 0.01), **site)
+    return found
+
+
+def write(
+    path: pathlib.Path,
+    records: Sequence[Record],
+    spec: specs.StudySpec = SPEC,
+    **held: Any,
+) -> pathlib.Path:
+    """Makes `path` the directory of a study; returns it."""
+    path.mkdir(exist_ok=True)
+    (path / "records.jsonl").write_text("".join(one.to_line() for one in records))
+    held = {"specs": {"study": spec.to_json()}, "versions": {"keras": "3.15"}} | held
+    (path / "study.json").write_text(json.dumps(held))
+    return path

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import arms as by_arm
-from tfreuse import caveats, specs, statistics
+from tfreuse import specs, statistics
 from tfreuse.records import Record
+from tfreuse.verdicts import arms as by_arm
+from tfreuse.verdicts import caveats
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 UNMOVED = (
@@ -236,17 +237,13 @@ def _compare(
     below = effect.high < threshold or (
         effect.high == threshold and not hypothesis.above
     )
-    ends = f"[{statistics.number(effect.low)}, {statistics.number(effect.high)}]"
-    told = f"of {hypothesis.quantity}, {ends},"
+    told = f"interval of {hypothesis.quantity} lies"
     if not above and not below:
-        return (
-            "inconclusive",
-            f"The interval {told} lies on both sides of {threshold:g}.",
-        )
+        return "inconclusive", f"The {told} on both sides of {threshold:g}."
     side = "above" if above else "below"
     return (
         "supported" if above == hypothesis.above else "refuted",
-        f"The whole interval {told} lies {side} {threshold:g}.",
+        f"The whole {told} {side} {threshold:g}.",
     )
 
 

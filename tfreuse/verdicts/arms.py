@@ -1,7 +1,9 @@
 """Records by arm and seed, and what the seeds of an arm say together.
 
-found = arms.index(records, "unet", "autoencoder-to-segmentation")
-arms.effect([arms.floored(arms.everywhere(found, "kernel"))], confidence=0.95)
+    found = arms.index(records, "unet", "autoencoder-to-segmentation")
+    arms.effect([arms.floored(arms.everywhere(found, "kernel"))], confidence=0.95)
+
+An arm of one seed is a record; what is said of an arm is said of all its seeds.
 """
 
 import math

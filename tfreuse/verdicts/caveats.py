@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from tfreuse import specs, statistics
-from tfreuse.arms import Arms, effect, everywhere, floored
 from tfreuse.records import Record
+from tfreuse.verdicts.arms import Arms, effect, everywhere, floored
 
 
 def companions(
@@ -121,8 +121,8 @@ def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
             "be task related."
         )
     told = (
-        f"A donor of the same task and another seed retains {same}, a difference of {excess}, "
-        f"n = {same.n}"
+        f"A donor of the same task and another seed retains {same}, which is {excess} more, "
+        f"n = {excess.n}"
     )
     if same.high <= spec.large:
         return f"{told}: it fails too, so most of the loss is not task related."

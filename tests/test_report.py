@@ -1,0 +1,230 @@
+"""Reports on planted studies: what is in them, what is escaped, and what is said to be missing."""
+
+import base64
+import csv
+import html.parser
+import json
+import re
+import subprocess
+import sys
+
+import planted
+import pytest
+from PIL import Image
+
+from tfreuse import report, specs, verdicts
+from tfreuse.errors import InputError
+from tfreuse.report import markdown
+
+HOSTILE = "<script>alert(1)</script>|$\\frac{$ `a`"  # no formula, no tag, no code
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The directory of a complete study with its report."""
+    networks = {
+        "segmentation-0": {
+            "task": "segmentation", "metric": "mean_iou", "mean_iou": 0.8, "floor": 0.2,
+            "parameters": 400, "seconds": 12.3,
+        },
+        "segmentation-1": {"metric": "mean_iou", "value": 0.7},
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("planted") / "study"
+    path = planted.write(path, planted.study() + planted.stages(), networks=networks)
+    report.write(path)
+    return path
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags are closed in order; keeps the tags, links and the text outside them."""
+
+    VOID = ("meta", "img", "line", "rect", "circle", "link", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text, self.sources = [], [], "", []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attributes if k in ("src", "srcset", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+def test_a_report_is_pages_figures_their_csv_twins_and_verdicts(written):
+    names = {path.name for path in written.iterdir()}
+    assert {"report.html", "report.md", "verdicts.json", "figures"} <= names
+    pictures = {path.stem for path in (written / "figures").glob("*.png")}
+    assert pictures == {path.stem for path in (written / "figures").glob("*.csv")}
+    assert len(pictures) == 3  # all layers, stages, layers
+    for path in (written / "figures").glob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+
+
+def test_verdicts_json_holds_what_judge_finds(written):
+    held = json.loads((written / "verdicts.json").read_text())
+    found = verdicts.judge(planted.study() + planted.stages(), planted.SPEC)
+    assert held["verdicts"] == [one.to_json() for one in found]
+    assert held["settings"] == planted.SPEC.to_json()
+
+
+def test_the_page_needs_nothing_from_outside(written):
+    page = Page((written / "report.html").read_text())
+    assert "script" not in page.tags and "link" not in page.tags
+    embedded = [one for one in page.sources if one.startswith("data:image/png;base64,")]
+    assert len(embedded) == 3
+    for one in embedded:
+        assert base64.b64decode(one.split(",")[1]).startswith(b"\x89PNG")
+    others = [one for one in page.sources if not one.startswith(("data:", "#"))]
+    assert all(re.fullmatch(r"figures/\w[\w-]*\.csv", one) for one in others)
+    assert all((written / one).exists() for one in others)
+
+
+def test_the_page_says_what_a_reader_must_know(written):
+    text = Page((written / "report.html").read_text()).text
+    for words in (
+        "supported",
+        "Student t",
+        "Floor: mean_iou 0.20",
+        "n = 3 cannot reach p < 0.05",
+        "counts as 0",
+        "were not available to us",
+        "passed: 3 of 3 exact",
+        "Heads, the auxiliary one included, are never transplanted",
+        "python tools/study.py --flagfile=study/config.flags",
+        "keras 3.15",
+    ):
+        assert words in text, words
+    assert "Incomplete" not in text
+
+
+def test_every_hypothesis_has_its_card_and_its_row(written):
+    text = (written / "report.html").read_text()
+    assert text.count("<article") == 4
+    for name in ("H1", "H2", "H3", "H4"):
+        assert f'<span class="name">{name}</span>' in text
+        assert f'">{name}</td>' in text
+
+
+def test_markdown_links_the_figures_and_holds_the_verdict_table(written):
+    text = (written / "report.md").read_text()
+    links = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert len(links) == 6 and all((written / link).exists() for link in links)
+    assert re.search(
+        r"^\| H3 \| unet, [^|]+ \| ✅ supported \| 0\.05 ", text, re.MULTILINE
+    )
+
+
+def test_names_are_shown_and_do_nothing_else(tmp_path):
+    records = planted.study() + planted.arm(
+        (0.5, 0.6, 0.7), site_kind="layer", site=HOSTILE, depth=0, group="kernel"
+    )
+    records += planted.arm((0.5, 0.6, 0.7), architecture=HOSTILE, group="kernel")
+    networks = {HOSTILE: {"task": HOSTILE, "metric": "mean_iou", "mean_iou": 0.8}}
+    path = planted.write(tmp_path / "study", records, networks=networks)
+    report.write(path)
+    text = (path / "report.html").read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert HOSTILE in page.text
+    lines = (path / "report.md").read_text().splitlines()
+    assert not any(re.search(r"(?<!\\)<script", line) for line in lines)
+    assert all(
+        "<" not in p.name and "$" not in p.name for p in (path / "figures").iterdir()
+    )
+    with open(next((path / "figures").glob("layer*.csv")), newline="") as file:
+        assert {row["site"] for row in csv.DictReader(file)} == {HOSTILE}
+
+
+def test_markdown_escapes_what_would_act():
+    assert markdown.escape("a|b <i> [x](y) `c`\nd") == r"a\|b \<i\> \[x\](y) \`c\`\\nd"
+
+
+def test_a_study_in_progress_is_reported_with_what_is_missing(tmp_path):
+    records = [
+        r for r in planted.study() if r.seed < 2 and (r.seed, r.group) != (1, "stats")
+    ]
+    path = planted.write(tmp_path / "study", records, specs.StudySpec())
+    found = report.write(path)
+    assert {one.verdict for one in found} == {"not testable"}
+    text = Page((path / "report.html").read_text()).text
+    for words in (
+        "Incomplete",
+        f"{planted.TO_MASKS}: 2 of 3 seeds",
+        "seed 1 lacks 1 of 5 arms",
+        f"{planted.TO_IMAGES}: 0 of 3 seeds",
+        "does not tell the trained networks",
+    ):
+        assert words in text, words
+
+
+def test_a_study_without_records_or_settings_still_has_a_report(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    assert report.write(tmp_path) == []
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "No arm has been measured yet" in text
+    assert "are the defaults, not what was declared" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (None, "", "holds no study"),
+        ("study.json", "{", "is no JSON"),
+        ("study.json", "[]", "expected a JSON object"),
+        ("study.json", '{"specs": {"study": {"sedes": 3}}}', "sedes"),
+        ("records.jsonl", "{}\n", "line 1"),
+    ],
+)
+def test_what_is_no_study_is_refused_and_nothing_is_written(
+    tmp_path, name, content, words
+):
+    if name:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        report.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ([name] if name else [])
+
+
+def test_the_summary_fits_a_terminal_and_names_verdict_effect_n_and_reason():
+    records = planted.study() + planted.arm((0.5, 0.5, 0.5), architecture="a" * 150)
+    found = verdicts.judge(records, specs.StudySpec())
+    text = report.summary(found)
+    assert max(map(len, text.splitlines())) <= 100
+    line = next(
+        line for line in text.splitlines() if line.startswith("  H3  supported")
+    )
+    assert "0.05 [−0.02, 0.12]" in line and "n = 3" in line
+    assert "retention(kernel) lies" in text
+    assert "No verdict" in report.summary([])
+
+
+def test_writing_again_gives_the_same_bytes(written):
+    names = ["report.html", "report.md", "verdicts.json"]
+    before = [(written / name).read_bytes() for name in names]
+    report.write(written)
+    assert before == [(written / name).read_bytes() for name in names]
+
+
+def test_importing_the_report_is_quick_because_it_leaves_heavy_libraries_alone():
+    heavy = ("tensorflow", "keras", "matplotlib", "scipy", "PIL")
+    program = (
+        "import sys; from tfreuse import report; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,189 @@
+"""Figures with their CSV twins, and the checks of a report, on planted studies."""
+
+import csv
+
+import planted
+import pytest
+
+from tfreuse import specs
+from tfreuse.report import checks, figures, source, tables
+from tfreuse.verdicts import arms as by_arm
+
+PART = ("unet", planted.TO_MASKS)
+
+
+@pytest.fixture(scope="module")
+def arms():
+    return by_arm.index(planted.study() + planted.stages(), *PART)
+
+
+def saved(figure, rows, directory):
+    """What the CSV twin of a figure holds once it is saved."""
+    figures.save(figure, rows, directory, "figure")
+    assert (directory / "figure.png").stat().st_size > 1000
+    with open(directory / "figure.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_the_csv_of_all_layers_has_what_the_figure_draws_and_each_seed(arms, tmp_path):
+    rows = tables.forest_rows(arms, planted.SPEC)
+    figure = figures.forest(rows, planted.SPEC)
+    cells = saved(figure, rows, tmp_path)
+    assert [row["group"] for row in cells] == [
+        "kernel", "kernel", "bias", "affine", "stats", "all",
+    ]  # fmt: skip
+    first = cells[0]
+    values = [float(one) for one in first["retentions"].split()]
+    assert (first["control"], first["seeds"]) == ("transfer", "0 1 2")
+    assert values == pytest.approx(planted.TRUE["kernel"])
+    assert "0.05 [−0.02, 0.12]" in texts(figure)
+    drawn = [float(line.get_xdata()[0]) for line in figure.axes[0].lines]
+    assert set(map(float, values)) < set(drawn)
+    assert float(first["mean"]) in drawn
+
+
+def test_margins_are_drawn_where_they_were_declared(arms):
+    spec = specs.StudySpec(directions=(planted.TO_MASKS,), margin=0.2, large=0.4)
+    figure = figures.forest(tables.forest_rows(arms, spec), spec)
+    lines = {line.get_linestyle(): line.get_xdata()[0] for line in figure.axes[0].lines}
+    assert (lines["--"], lines[":"]) == (0.8, 0.4)
+
+
+def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
+    wreck = by_arm.index(planted.arm((-50, -52, -48), group="stats"), *PART)
+    figure = figures.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
+    markers = [line.get_marker() for line in figure.axes[0].lines]
+    assert markers.count("<") == 4  # three seeds and their mean
+    assert "−50.00 [−54.97, −45.03]" in texts(figure)
+
+
+def test_the_csv_holds_retention_unclipped_and_floored():
+    wreck = by_arm.index(planted.arm((-50, 0.1, 0.2), group="stats"), *PART)
+    row = tables.forest_rows(wreck, planted.SPEC)[0]
+    assert row["mean"] == pytest.approx(-49.7 / 3)
+    assert row["floored_mean"] == pytest.approx(0.1)
+
+
+def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
+    rows = tables.heat_rows(arms, "stage", 0.95)
+    figure = figures.heat_map(rows, planted.SPEC)
+    cells = {
+        (row["repair"], row["site"]): float(row["mean"])
+        for row in saved(figure, rows, tmp_path)
+    }
+    for axes, repair in zip(figure.axes, ("none", "recalibration"), strict=False):
+        grid = axes.images[0].get_array()
+        for y, site in enumerate(("encoder_1", "bottleneck")):  # input at the top
+            assert float(grid[y, 0]) == pytest.approx(cells[repair, site])
+    assert texts(figure) == ["0.40", "0.90", "0.997", "0.997"]
+    assert cells["none", "encoder_1"] == pytest.approx(0.4)
+
+
+def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
+    site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
+    wreck = by_arm.index(planted.arm((-50, -52, -48), **site), *PART)
+    rows = tables.heat_rows(wreck, "stage", 0.95)
+    figure = figures.heat_map(rows, planted.SPEC)
+    colours = figure.axes[0].images[0].norm
+    assert (colours.vmin, colours.vmax) == (0, 2)
+    assert texts(figure) == ["−50"]
+    assert rows[0]["mean"] == pytest.approx(-50)
+
+
+def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their_stage(
+    arms,
+):
+    for kind in ("stage", "layer"):
+        rows = tables.heat_rows(arms, kind, 0.95)
+        found = {(row["stage"], row["identifiable"]) for row in rows}
+        assert found == {("encoder_1", True), ("bottleneck", False)}
+    figure = figures.heat_map(rows, planted.SPEC)
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [round(float(dot.get_ydata()[0])) for dot in dots] == [2, 3]  # from the top
+
+
+def test_without_the_control_a_cell_is_neither_marked_nor_cleared():
+    records = [r for r in planted.stages() if r.control != "reinitialised"]
+    rows = tables.heat_rows(by_arm.index(records, *PART), "stage", 0.95)
+    assert {row["identifiable"] for row in rows} == {None}
+
+
+def check_rows(tmp_path, records, spec=planted.SPEC):
+    """Results of the checks by their names."""
+    rows = checks.rows(source.load(planted.write(tmp_path / "study", records, spec)))
+    return {row[0]: row[1] for row in rows}
+
+
+def test_a_self_transplant_that_changes_anything_fails_the_check(tmp_path):
+    exact = planted.arm((1.0, 1.0, 1.0), control="self")
+    exact = [planted.Record(**(vars(r) | {"after": r.before})) for r in exact]
+    name = "self-transplant changes nothing"
+    assert check_rows(tmp_path, exact)[name] == "passed: 3 of 3 exact"
+    wrong = exact[:2] + [planted.record(1 - 1e-12, seed=2, control="self")]
+    assert check_rows(tmp_path, wrong)[name] == "FAILED: 1 of 3 differ"
+    assert check_rows(tmp_path, planted.study())[name] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("retentions", "words"),
+    [
+        ((0.999, 0.999, 0.99), "AMBIENT: re-initialised, it costs 0.002"),
+        ((0.5, 0.5, 0.5), "passed: re-initialised, it costs 0.30"),
+        ((0.9, 0.99, 1.0), "passed: re-initialised, it costs 0.02 [−0.06"),
+        ((-50, -50, -50), "passed: re-initialised, it costs 0.60"),  # down to the floor
+    ],
+)
+def test_an_auto_encoder_that_ignores_its_bottleneck_is_called_ambient(
+    tmp_path, retentions, words
+):
+    records = planted.arm(
+        retentions, control="reinitialised", site_kind="stage", site="bottleneck",
+        direction=planted.TO_IMAGES,
+    )  # fmt: skip
+    spec = specs.StudySpec(directions=(planted.TO_IMAGES,))
+    name = "unet auto-encoder uses its bottleneck"
+    assert check_rows(tmp_path, records, spec)[name].startswith(words)
+
+
+def test_untrained_recipients_and_mixed_studies_fail_their_checks(tmp_path):
+    found = check_rows(tmp_path, planted.study(before=0.25))
+    assert found["recipients are trained"].startswith("FAILED")
+    mixed = planted.study() + planted.arm((1, 1, 1), control="self", study="1" * 64)
+    assert check_rows(tmp_path, mixed)["one study, one set of versions"].startswith(
+        "FAILED"
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "share"), [((400, 400, 400), "25.0%"), ((400, None, 400), "–")]
+)
+def test_coverage_is_the_share_of_the_networks_parameters(tmp_path, told, share):
+    networks = {
+        f"segmentation-{seed}": {"parameters": parameters}
+        for seed, parameters in enumerate(told)
+    }
+    path = planted.write(tmp_path / "study", planted.study(), networks=networks)
+    rows = checks.coverage(source.load(path))
+    assert rows[0][1:] == ("kernel", "4", "100", "100", share)
+
+
+def test_networks_are_listed_with_their_metric_and_the_mean_of_each_task(tmp_path):
+    networks = {
+        "b-1": {"task": "b", "metric": "r2", "r2": 0.9, "psnr": 27.25, "floor": 0.0},
+        "b-0": {"task": "b", "metric": "r2", "value": 0.8, "seconds": 12.6},
+        "broken": {},
+    }
+    study = source.load(planted.write(tmp_path / "study", [], networks=networks))
+    assert checks.networks(study) == (
+        ("b-0", "r2", "0.800", "–", "–", "–", "13"),
+        ("b-1", "r2", "0.900", "0.000", "psnr 27.2", "–", "–"),
+        ("broken", "–", "–", "–", "–", "–", "–"),
+    )
+    # sd 0.0707, standard error 0.05, t(1, 0.975) = 12.706
+    assert checks.network_means(study) == (
+        "Mean over seeds: b r2 0.85 [0.21, 1.49], n = 2."
+    )

@@ -1,0 +1,101 @@
+"""A study's records as verdicts, figures and pages that can be read, shared and checked.
+
+    found = report.write("runs/study")  # verdicts.json, report.html, report.md, figures/
+    print(report.summary(found))
+
+Works on a study that is not complete, and says what is missing. Imports no TensorFlow; figures
+are drawn, and Matplotlib imported, only by `write`.
+"""
+
+import os
+import pathlib
+import re
+import textwrap
+from collections.abc import Sequence
+
+from tfreuse import files
+from tfreuse.errors import printable
+from tfreuse.report import content, markdown, page, source, tables
+from tfreuse.verdicts import Verdict
+
+__all__ = ["summary", "write"]
+
+WIDTH = 100  # columns of a terminal that `summary` may fill
+
+
+def write(study_dir: str | os.PathLike) -> list[Verdict]:
+    """Writes `verdicts.json`, `figures/`, `report.md` and `report.html` into a study's directory.
+
+    Every file is replaced at once or not at all; the pages come last.
+
+    Returns:
+        the verdicts, in the order of architectures, directions and hypotheses.
+
+    Raises:
+        InputError: the directory holds no study, or a file of it cannot be read.
+    """
+    study_dir = pathlib.Path(study_dir)
+    study = source.load(study_dir)
+    found = study.verdicts()
+    told = {
+        "study": study.records[0].study if study.records else None,
+        "settings": study.spec.to_json(),
+        "verdicts": [one.to_json() for one in found],
+    }
+    files.write_json(study_dir / "verdicts.json", told)
+    drawn = _draw(study, study_dir / "figures")
+    made = content.compose(study, found, drawn)
+    files.write_text(study_dir / "report.md", markdown.render(made))
+    files.write_text(
+        study_dir / "report.html", page.render(made, study_dir / "figures")
+    )
+    return found
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as text for a terminal, at most 100 columns wide.
+
+    A line a verdict with effect, interval and n; its reason below it.
+    """
+    if not verdicts:
+        return "No verdict: no arm has been measured yet."
+    lines, before = [], None
+    for one in verdicts:
+        part = (one.architecture, one.direction)
+        if part != before:
+            title = f"{one.architecture}, {content.short(one.direction)}"
+            lines += [*([""] if lines else []), printable(title, WIDTH)]
+            before = part
+        effect = f"{one.effect}" if one.effect else "–"
+        line = f"  {one.hypothesis}  {one.verdict:<12}  {effect:<22}  n = {one.n:<2}  "
+        lines += textwrap.wrap(
+            one.reason, WIDTH, initial_indent=line, subsequent_indent=" " * len(line)
+        )
+    return "\n".join(lines)
+
+
+def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
+    """Draws and saves the figures of every part of the study that has records for them."""
+    from tfreuse.report import figures  # imports Matplotlib
+
+    drawn = []
+    for architecture, direction in study.pairs:
+        arms = study.arms(architecture, direction)
+        rows = {
+            "forest": tables.forest_rows(arms, study.spec),
+            "stage": tables.heat_rows(arms, "stage", study.spec.confidence),
+            "layer": tables.heat_rows(arms, "layer", study.spec.confidence),
+        }
+        for kind, found in rows.items():
+            if not found:
+                continue
+            draw = figures.forest if kind == "forest" else figures.heat_map
+            name = f"{kind}_{_safe(architecture)}_{_safe(direction)}"
+            figures.save(draw(found, study.spec), found, directory, name)
+            drawn.append(content.Drawn(name, kind, architecture, direction, found))
+    return drawn
+
+
+def _safe(name: str) -> str:
+    """`name` as part of a file's name and of a link."""
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name)

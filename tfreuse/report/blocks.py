@@ -1,0 +1,67 @@
+"""What a report is made of, before it is HTML or Markdown: sections of blocks of plain text.
+
+No block holds markup: each renderer escapes every string for its own format, once.
+"""
+
+import dataclasses
+
+from tfreuse import verdicts
+
+
+@dataclasses.dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Warnings:
+    """What the reader must know before believing anything below."""
+
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells are text; a column named "verdict" holds verdicts, and is shown as such."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure: `figures/<name>.png` with its twin `figures/<name>.csv`."""
+
+    name: str
+    title: str
+    caption: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cards:
+    """The verdicts of one architecture and direction, to be seen first."""
+
+    title: str
+    verdicts: tuple[verdicts.Verdict, ...]
+
+
+Block = Paragraph | Warnings | Table | Picture | Code | Cards
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]

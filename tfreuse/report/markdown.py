@@ -1,0 +1,77 @@
+"""A report as Markdown, for pull requests: figures are linked from `figures/`."""
+
+import re
+
+from tfreuse.errors import printable
+from tfreuse.report.blocks import (
+    Block,
+    Cards,
+    Code,
+    Paragraph,
+    Picture,
+    Report,
+    Table,
+    Warnings,
+)
+
+MARKS = {"supported": "✅", "refuted": "❌", "inconclusive": "❔", "not testable": "➖"}
+
+
+def render(report: Report) -> str:
+    """The whole page; every text is escaped, so that no name becomes a heading, link or tag."""
+    lines = [f"# {escape(report.title)}", "", escape(report.subtitle), ""]
+    for section in report.sections:
+        lines += [f"## {escape(section.title)}", ""]
+        for block in section.blocks:
+            lines += [*_block(block), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """`text` on one line, with the characters that Markdown or HTML would act on escaped."""
+    text = printable(text, 10_000)
+    return re.sub(r"([\\`*_{}\[\]<>#|~$@!&])", r"\\\1", text)
+
+
+def _block(block: Block) -> list[str]:
+    match block:
+        case Paragraph(text):
+            return [escape(text)]
+        case Warnings(lines):
+            return ["> **Incomplete**", *(f"> - {escape(line)}" for line in lines)]
+        case Code(text):
+            return ["```", text, "```"]
+        case Picture(name, title, caption):
+            return [
+                f"![{escape(title)}](figures/{name}.png)",
+                "",
+                f"**{escape(title)}.** {escape(caption)} [CSV](figures/{name}.csv)",
+            ]
+        case Cards():
+            return _cards(block)
+        case Table():
+            return _table(block)
+
+
+def _cards(block: Cards) -> list[str]:
+    lines = [f"### {escape(block.title)}", ""]
+    for one in block.verdicts:
+        lines.append(
+            f"- {MARKS[one.verdict]} **{one.hypothesis} {one.verdict}**: "
+            f"{escape(one.statement)} {escape(one.reason)}"
+        )
+        lines += [f"  - {escape(note)}" for note in one.notes]
+    return lines
+
+
+def _table(table: Table) -> list[str]:
+    rows = [
+        [
+            f"{MARKS[cell]} {cell}" if name == "verdict" else escape(cell)
+            for name, cell in zip(table.head, row, strict=True)
+        ]
+        for row in table.rows
+    ]
+    lines = [[escape(name) for name in table.head], ["---"] * len(table.head), *rows]
+    text = [f"| {' | '.join(cells)} |" for cells in lines]
+    return [*text, "", escape(table.note)] if table.note else text

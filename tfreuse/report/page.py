@@ -1,0 +1,197 @@
+"""A report as one HTML file that needs nothing else: figures and style are inside it.
+
+No script; light and dark; made for a screen of 400 or of 1280 pixels and for paper. Text comes
+in through `_text` alone, which escapes it.
+"""
+
+import base64
+import html
+import pathlib
+import re
+from collections.abc import Iterable
+
+from tfreuse.errors import printable
+from tfreuse.report.blocks import (
+    Block,
+    Cards,
+    Code,
+    Paragraph,
+    Picture,
+    Report,
+    Table,
+    Warnings,
+)
+from tfreuse.report.style import CSS
+from tfreuse.statistics import number
+from tfreuse.verdicts import Verdict
+
+MARKS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not testable": "–"}
+_NUMERIC = re.compile(r"[−\d][\d.,%e+−-]*|–|")
+_INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
+
+
+def render(report: Report, figures: pathlib.Path) -> str:
+    """The whole page.
+
+    Args:
+        report: what to show.
+        figures: directory of the pictures that the report names.
+    """
+    body = "\n".join(
+        f'<section id="{_anchor(section.title)}">\n<h2>{_text(section.title)}</h2>\n'
+        + "\n".join(_block(block, figures) for block in section.blocks)
+        + "\n</section>"
+        for section in report.sections
+    )
+    links = "".join(
+        f'<a href="#{_anchor(section.title)}">{_text(section.title)}</a>'
+        for section in report.sections
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{_text(report.title)} · {_text(report.subtitle)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<header>
+<p class="brand">tfreuse</p>
+<h1>{_text(report.title)}</h1>
+<p class="subtitle">{_text(report.subtitle)}</p>
+<nav>{links}</nav>
+</header>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def _text(text: str) -> str:
+    """`text` as HTML that shows it and does nothing else."""
+    return html.escape(printable(text, 10_000))
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _block(block: Block, figures: pathlib.Path) -> str:
+    match block:
+        case Paragraph(text):
+            return f"<p>{_text(text)}</p>"
+        case Warnings(lines):
+            items = "".join(f"<li>{_text(line)}</li>" for line in lines)
+            return f'<aside class="warning"><strong>Incomplete</strong><ul>{items}</ul></aside>'
+        case Code(text):
+            return f"<pre><code>{html.escape(text)}</code></pre>"
+        case Picture():
+            return _picture(block, figures)
+        case Cards():
+            cards = "\n".join(map(_card, block.verdicts))
+            return (
+                f'<h3>{_text(block.title)}</h3>\n<div class="cards">\n{cards}\n</div>'
+            )
+        case Table():
+            return _table(block)
+
+
+def _picture(block: Picture, figures: pathlib.Path) -> str:
+    data = base64.b64encode((figures / f"{block.name}.png").read_bytes()).decode()
+    title, caption = _text(block.title), _text(block.caption)
+    return (
+        f'<figure><div class="scroll"><img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
+        f'</div><figcaption><strong>{title}.</strong> {caption} <a href="figures/{block.name}.csv">CSV</a></figcaption>'
+        "</figure>"
+    )
+
+
+def _chip(verdict: str) -> str:
+    kind = verdict.replace(" ", "-")
+    return f'<span class="chip {kind}"><b>{MARKS[verdict]}</b> {_text(verdict)}</span>'
+
+
+def _card(one: Verdict) -> str:
+    """One verdict: the claim, the interval against its threshold, the reason, the notes."""
+    facts = [f"n = {one.n}"]
+    if one.threshold:
+        facts.append(f"margin {one.margin:g}")
+    if one.smallest_margin is not None:
+        facts.append(f"smallest margin {number(one.smallest_margin)}")
+    effect = (
+        f'<p class="effect"><strong>{number(one.effect.estimate)}</strong> '
+        f"[{number(one.effect.low)}, {number(one.effect.high)}] "
+        f"<small>{_text(one.quantity)}</small></p>\n{_bar(one)}"
+        if one.effect
+        else '<p class="effect"><strong>–</strong></p>'
+    )
+    notes = "".join(f"<li>{_text(note)}</li>" for note in one.notes)
+    return f"""<article class="card {one.verdict.replace(" ", "-")}">
+<p class="top"><span class="name">{_text(one.hypothesis)}</span>{_chip(one.verdict)}</p>
+<p class="claim">{_text(one.statement)}</p>
+{effect}
+<p class="facts">{_text(" · ".join(facts))}</p>
+<p class="reason">{_text(one.reason)}</p>
+{f"<ul>{notes}</ul>" if notes else ""}
+</article>"""
+
+
+def _bar(one: Verdict) -> str:
+    """The interval on an axis, with the side that supports the claim shaded."""
+    low, high = (-1.05, 1.05) if one.hypothesis == "H1" else (-0.05, 1.15)
+
+    def place(value: float) -> float:
+        return 4 + 312 * (min(max(value, low), high) - low) / (high - low)
+
+    threshold = place(one.threshold)
+    start, end = (4, threshold) if one.hypothesis == "H3" else (threshold, 316)
+    left, right = place(one.effect.low), place(one.effect.high)
+    ticks = "".join(
+        f'<line class="axis" x1="{place(t):.1f}" x2="{place(t):.1f}" y1="25" y2="29"/>'
+        f'<text x="{place(t):.1f}" y="39">{f"{t:g}".replace("-", "−")}</text>'
+        for t in ((-1, 0, 1) if low < -1 else (0, 0.5, 1))
+    )
+    label = _text(f"{one.quantity}: {one.effect}, threshold {one.threshold:g}")
+    return f"""<svg viewBox="0 0 320 42" role="img" aria-label="{label}">
+<rect class="side" x="{start:.1f}" width="{end - start:.1f}" y="2" height="23"/>
+<line class="axis" x1="4" x2="316" y1="25" y2="25"/>{ticks}
+<line class="threshold" x1="{threshold:.1f}" x2="{threshold:.1f}" y1="2" y2="25"/>
+<line class="interval" x1="{left:.1f}" x2="{max(right, left + 1):.1f}" y1="13.5" y2="13.5"/>
+<circle cx="{place(one.effect.estimate):.1f}" cy="13.5" r="5"/>
+</svg>"""
+
+
+def _table(table: Table) -> str:
+    kinds = [_kind(column) for column in zip(*table.rows, strict=True)]
+    head = "".join(
+        f'<th class="{kind}">{_text(name)}</th>'
+        for name, kind in zip(table.head, kinds, strict=True)
+    )
+    rows = "\n".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{kind}">{_chip(cell) if name == "verdict" else _text(cell)}</td>'
+            for name, kind, cell in zip(table.head, kinds, row, strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    note = f'<p class="note">{_text(table.note)}</p>' if table.note else ""
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n'
+        f"</tbody></table></div>\n{note}"
+    )
+
+
+def _kind(column: Iterable[str]) -> str:
+    """What a column holds, which decides how it is aligned and where it may break."""
+    column = list(column)
+    if all(_NUMERIC.fullmatch(cell) for cell in column):
+        return "number"
+    if all(_INTERVAL.fullmatch(cell) or cell == "–" for cell in column):
+        return "interval"
+    return "phrase" if any(" " in cell for cell in column) else "word"

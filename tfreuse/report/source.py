@@ -1,0 +1,96 @@
+"""What a report is made from: the files of a study, read and checked."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tfreuse import files, records, specs, verdicts
+from tfreuse.errors import InputError, printable
+from tfreuse.verdicts import arms
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A study as its directory holds it, complete or not."""
+
+    name: str  # of the directory
+    records: tuple[records.Record, ...]
+    spec: specs.StudySpec
+    specs: dict[
+        str, dict[str, Any]
+    ]  # "study", "data", "model", "train"; {} if not told
+    versions: dict[str, str]
+    networks: dict[str, dict[str, Any]]
+    warnings: tuple[str, ...]  # what is not there and what was assumed instead
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Architecture and direction of every part of the study, also of what is to come."""
+        named = {record.architecture for record in self.records}
+        if not named and "architecture" in self.specs.get("model", {}):
+            named = {self.specs["model"]["architecture"]}
+        return [(name, one) for name in sorted(named) for one in self.spec.directions]
+
+    def arms(self, architecture: str, direction: str) -> arms.Arms:
+        return arms.index(self.records, architecture, direction)
+
+    def verdicts(self) -> list[verdicts.Verdict]:
+        return verdicts.judge(self.records, self.spec)
+
+
+def load(study_dir: pathlib.Path) -> Source:
+    """Reads `records.jsonl` and `study.json`.
+
+    Raises:
+        InputError: there is neither, or one of them cannot be read.
+    """
+    path, log = study_dir / "study.json", study_dir / "records.jsonl"
+    if not path.exists() and not log.exists():
+        raise InputError(
+            f"{printable(study_dir)} holds no study: expected study.json and records.jsonl. "
+            "Give --study_dir the directory that was --out_dir of tools/study.py."
+        )
+    held, warnings = _held(path), []
+    told = held.get("specs", {})
+    if "study" in told:
+        spec = specs.StudySpec.from_json(told["study"])
+    else:
+        spec = specs.StudySpec()
+        warnings.append(
+            "study.json does not tell the study's settings: the margins and the number of "
+            "seeds below are the defaults, not what was declared."
+        )
+    found = tuple(records.read(log))
+    if not found:
+        warnings.append("No arm has been measured yet.")
+    if not held.get("networks"):
+        warnings.append(
+            "study.json does not tell the trained networks; it does once the study is complete."
+        )
+    return Source(
+        name=study_dir.resolve().name,
+        records=found,
+        spec=spec,
+        specs=told,
+        versions=held.get("versions", {}),
+        networks=held.get("networks", {}),
+        warnings=tuple(warnings),
+    )
+
+
+def _held(path: pathlib.Path) -> dict[str, Any]:
+    """The object in `study.json`; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        held = files.read_json(path)
+    except ValueError as error:
+        raise InputError(
+            f"{printable(path)} is no JSON ({printable(error, 80)}). Run the study again with "
+            "the same settings in an empty directory."
+        ) from error
+    if not isinstance(held, dict):
+        raise InputError(
+            f"expected a JSON object in {printable(path)}, got {type(held).__name__}."
+        )
+    return held

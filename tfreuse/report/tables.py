@@ -1,0 +1,139 @@
+"""The rows behind the figures: one plain dict a cell or a line, as the CSV twins hold them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfreuse import specs, statistics
+from tfreuse.records import Record
+from tfreuse.verdicts import arms as by_arm
+
+Row = dict[str, Any]
+
+CRITICAL = 0.02  # metric lost to re-initialisation, below which reuse proves nothing
+CONTROL_ORDER = ("transfer", "other_seed", "self", "defaults", "reinitialised")
+
+
+def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
+    """Mean retention of each site and group, input to output.
+
+    Args:
+        arms: of one architecture and direction.
+        kind: "layer" or "stage".
+        confidence: of the intervals.
+
+    Returns:
+        a row a measured cell. `critical` is the interval's lower end of what re-initialising
+        costs in the metric (of the same group; of a layer's stage where the layer was not
+        tried), None where that was not measured.
+    """
+    stages = [arm[2] for arm in arms if arm[1] == "stage"]
+    rows = []
+    for (control, site_kind, site, group, repair), seeds in arms.items():
+        if control != "transfer" or site_kind != kind:
+            continue
+        stage = _stage(site, stages)
+        found = by_arm.effect([by_arm.unclipped(seeds)], confidence)
+        if found is None:
+            continue
+        critical = _criticality(arms, kind, site, stage, group, confidence)
+        rows.append(
+            {
+                "site_kind": kind,
+                "site": site,
+                "depth": next(iter(seeds.values())).depth,
+                "stage": stage,
+                "group": group,
+                "repair": repair,
+                **_interval(found),
+                "critical": critical,
+                "identifiable": None if critical is None else critical > CRITICAL,
+            }
+        )
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["repair"] != "none",
+            row["depth"],
+            row["site"],
+            row["group"],
+        ),
+    )
+
+
+def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
+    """Retention of each arm of all layers, unclipped and floored at 0, with each seed's."""
+    rows = []
+    for (control, kind, _, group, repair), seeds in arms.items():
+        values = by_arm.unclipped(seeds)
+        if kind != "all" or not values:
+            continue
+        floored = by_arm.effect([by_arm.floored(seeds)], spec.confidence)
+        rows.append(
+            {
+                "group": group,
+                "control": control,
+                "repair": repair,
+                **_interval(by_arm.effect([values], spec.confidence)),
+                "floored_mean": floored.estimate,
+                "floored_low": floored.low,
+                "floored_high": floored.high,
+                "seeds": " ".join(map(str, values)),
+                "retentions": " ".join(map(repr, values.values())),
+            }
+        )
+    return sorted(
+        rows,
+        key=lambda row: (
+            _place(row["group"], spec.groups),
+            _place(row["control"], CONTROL_ORDER),
+            row["repair"] != "none",
+        ),
+    )
+
+
+def groups_of(rows: list[Row], spec: specs.StudySpec) -> list[str]:
+    """The groups in the rows, in the order that the study declares."""
+    return sorted({row["group"] for row in rows}, key=lambda g: _place(g, spec.groups))
+
+
+def sites_of(rows: list[Row]) -> list[tuple[str, str]]:
+    """The sites in the rows with their stages, from input to output."""
+    found = {(row["depth"], row["site"], row["stage"]) for row in rows}
+    return [(site, stage) for _, site, stage in sorted(found)]
+
+
+def _interval(found: statistics.Interval) -> Row:
+    return {
+        "mean": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+        "method": found.method,
+    }
+
+
+def _stage(site: str, stages: list[str]) -> str:
+    """The stage whose name the site's name begins with; "" if no stage was measured."""
+    held = [name for name in stages if site == name or site.startswith(f"{name}_")]
+    return max(held, key=len, default="")
+
+
+def _criticality(
+    arms: by_arm.Arms, kind: str, site: str, stage: str, group: str, confidence: float
+) -> float | None:
+    """Lower end of the metric lost to re-initialising; what lies below the floor is no loss."""
+    for where in ((kind, site), ("stage", stage)):
+        seeds: Mapping[int, Record] = arms.get(
+            ("reinitialised", *where, group, "none"), {}
+        )
+        if seeds:
+            lost = {
+                seed: record.before - max(record.after, record.floor)
+                for seed, record in seeds.items()
+            }
+            return by_arm.effect([lost], confidence).low
+    return None
+
+
+def _place(name: str, order: tuple[str, ...]) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)
