@@ -63,7 +63,7 @@ def heat_map(rows: list[Row], spec: specs.StudySpec) -> Figure:
     repairs = [name for name in PANELS if any(row["repair"] == name for row in rows)]
     left = 0.35 + 0.068 * max(len(printable(site, 40)) for site, _ in sites)
     right = 1.15 if any(stage != site for site, stage in sites) else 0.2
-    panel, gap = 0.56 * len(groups), 0.25
+    panel, gap = max(0.56 * len(groups), 1.7), 0.25
     width = max(left + right + len(repairs) * panel + (len(repairs) - 1) * gap, 4.6)
     top, bottom = 0.62, 0.72
     height = top + bottom + 0.235 * len(sites)
@@ -84,7 +84,7 @@ def heat_map(rows: list[Row], spec: specs.StudySpec) -> Figure:
                     range(len(sites)), [printable(site, 40) for site, _ in sites]
                 )
         if right > 1:
-            _brackets(axes, sites)
+            _brackets(axes, sites, len(groups) / panel)
         bar = figure.add_axes(
             (left / width, 0.42 / height, panel / width, 0.09 / height)
         )
@@ -146,22 +146,22 @@ def _heat_panel(
     return image
 
 
-def _brackets(axes: Axes, sites: list[tuple[str, str]]) -> None:
-    """Names each stage at the right of its layers."""
+def _brackets(axes: Axes, sites: list[tuple[str, str]], inch: float) -> None:
+    """Names each stage at the right of its layers; an inch is so many columns."""
     stages = [stage for _, stage in sites]
-    x = axes.get_xlim()[1] + 0.15
-    for stage in dict.fromkeys(stages):
+    x = axes.get_xlim()[1] + 0.06 * inch
+    for stage in filter(None, dict.fromkeys(stages)):
         places = [i for i, name in enumerate(stages) if name == stage]
         first, last = places[0] - 0.35, places[-1] + 0.35
-        if not stage:
-            continue
+        end = x + 0.07 * inch
         axes.plot(
-            [x, x + 0.12, x + 0.12, x], [first, first, last, last],
+            [x, end, end, x], [first, first, last, last],
             color="#9aa5b1", linewidth=0.9, clip_on=False,
         )  # fmt: skip
         axes.text(
-            x + 0.25, (first + last) / 2, printable(stage, 16), va="center", fontsize=7
-        )
+            end + 0.06 * inch, (first + last) / 2, printable(stage, 16), va="center",
+            fontsize=7,
+        )  # fmt: skip
 
 
 def forest(rows: list[Row], spec: specs.StudySpec) -> Figure:

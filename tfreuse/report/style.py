@@ -99,7 +99,7 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
     --refuted-back: #fbe4e6; --inconclusive: #8a5a00; --inconclusive-back: #fcefd2;
     --not-testable: #56616e; --not-testable-back: #e9edf1;
   }
-  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  body { font-size: 9.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   nav { display: none; }
   header, main { max-width: none; padding: 0; }
   figure, .card, tr { break-inside: avoid; }
@@ -110,6 +110,6 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
   th { white-space: normal; }
   th, td { padding: 3px 5px; }
   td, td:last-child { min-width: 0; }
-  img { min-width: 0; max-width: 100%; max-height: 23cm; }
+  img { min-width: 0; max-width: 100%; max-height: 20.5cm; }
 }
 """
