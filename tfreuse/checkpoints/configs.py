@@ -1,0 +1,243 @@
+"""Layers and their connections out of a model's configuration, read as data.
+
+Nothing is built and no name is looked up: classes, settings and roles are taken from the
+JSON that Keras writes, whatever code it names.
+"""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER
+from tfreuse.errors import InputError, printable
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer of a configuration; `path` is its name behind the names of its models.
+
+    `file_path` is the group that a weights file has for it, e.g. "layers/conv2d_1", None
+    where the file's naming is not told by the configuration.
+    """
+
+    path: str
+    name: str
+    class_name: str
+    config: Mapping[str, Any]
+    file_path: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All layers by path, and what each reads from.
+
+    `edges` names layers and operations alike; nested models are entered: a layer that
+    follows one reads from the layer that makes its output.
+    """
+
+    layers: Mapping[str, Layer]
+    edges: Mapping[str, tuple[str, ...]]
+
+
+def parse(text: bytes | str, where: str) -> Config:
+    """The layers of a model's JSON configuration.
+
+    Args:
+        text: UTF-8 JSON as Keras writes it.
+        where: what it was read from, for errors.
+
+    Raises:
+        InputError: it is no JSON, too large, too deep, or no model's configuration.
+    """
+    if len(text) > MAX_HEADER:
+        raise InputError(f"{where} holds a configuration of over {MAX_HEADER:,} bytes.")
+    try:
+        root = json.loads(text)
+        if not _is_object(root):
+            raise ValueError("it names no class")
+        found = _Reader()
+        found.model(root["config"], "", "", 0)
+    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{where} holds a configuration that cannot be read: {printable(error)}. "
+            "Save the model again."
+        ) from error
+    return Config(found.layers, found.edges())
+
+
+def snake_case(class_name: str) -> str:
+    """The class's name as Keras spells it in weights files: Conv2D is conv2d."""
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.layers: dict[str, Layer] = {}
+        # Reads by path; a node is (path, index of its output), since models have several.
+        self.reads: dict[str, list[tuple[str, int]]] = {}
+        self.inputs: dict[str, list[str]] = {}  # model -> layers that take its inputs
+        self.outputs: dict[str, list[tuple[str, int]]] = {}  # model -> what it returns
+
+    def model(
+        self, config: Mapping[str, Any], prefix: str, file_prefix: str, depth: int
+    ) -> None:
+        """Notes the layers of a Functional or Sequential model, nested ones included."""
+        if depth > MAX_DEPTH:
+            raise ValueError(f"models are nested over {MAX_DEPTH} deep")
+        path = prefix.removesuffix("/")
+        entries = config.get("layers") if isinstance(config, dict) else None
+        if not isinstance(entries, list):
+            return self.parts(config, path, depth)
+        sequential = "output_layers" not in config
+        chain: list[str] = []
+        used: Counter[str] = Counter()
+        for entry in entries:
+            if not _is_object(entry):
+                continue
+            name = str(entry.get("name") or entry["config"].get("name"))
+            file_path = None
+            if _is_saved(entry, sequential):
+                kind = snake_case(entry["class_name"])
+                number = f"_{used[kind]}" if used[kind] else ""
+                file_path = f"{file_prefix}layers/{kind}{number}"
+                used[kind] += 1
+            self.layer(entry, name, prefix, file_path, depth)
+            chain.append(f"{prefix}{name}")
+        if not sequential:
+            self.inputs[path] = [
+                f"{prefix}{name}" for name, _ in _nodes(config, "input")
+            ]
+            self.outputs[path] = [
+                (f"{prefix}{name}", index) for name, index in _nodes(config, "output")
+            ]
+        elif chain:  # Sequential: each layer reads from the one before it
+            for before, after in itertools.pairwise(chain):
+                self.reads[after] = [(before, 0)]
+            self.inputs[path], self.outputs[path] = chain[:1], [(chain[-1], 0)]
+
+    def layer(
+        self, entry, name: str, prefix: str, file_path: str | None, depth: int
+    ) -> None:
+        path, config = f"{prefix}{name}", entry["config"]
+        if path in self.layers:
+            raise ValueError(f"two layers are called {path!r}")
+        self.layers[path] = Layer(
+            path, name, str(entry["class_name"]), config, file_path
+        )
+        self.reads[path] = [
+            (f"{prefix}{source}", index) for source, index in _histories(entry)
+        ]
+        self.model(config, f"{path}/", f"{file_path}/", depth + 1)
+
+    def parts(self, config: Any, path: str, depth: int) -> None:
+        """Layers inside a layer that is no model, such as a wrapper's; without edges."""
+        for part in _objects(config, depth):
+            name = str(part["config"].get("name"))
+            below = f"{path}/{name}" if path else name
+            known = self.layers.get(below)
+            layer = Layer(below, name, str(part["class_name"]), part["config"])
+            if known is not None and known.class_name != layer.class_name:
+                layer = dataclasses.replace(layer, class_name="")  # two claim the name
+            self.layers[below] = layer
+
+    def edges(self) -> dict[str, tuple[str, ...]]:
+        """Reads by path, between layers that compute: nested models are looked through."""
+        found: dict[str, dict[str, None]] = {}
+        for path, sources in self.reads.items():
+            ends = [end for source in sources for end in self._ends(*source)]
+            takers = self._takers(path)
+            for number, taker in enumerate(takers):
+                # a model of several inputs takes them in order
+                taken = ends if len(takers) != len(ends) else ends[number : number + 1]
+                found.setdefault(taker, {}).update(dict.fromkeys(taken))
+        return {path: tuple(sources) for path, sources in found.items()}
+
+    def _ends(self, path: str, index: int) -> Iterator[str]:
+        outputs = self.outputs.get(path)
+        if outputs is None:
+            yield path
+        elif index < len(outputs):
+            yield from self._ends(*outputs[index])
+
+    def _takers(self, path: str) -> list[str]:
+        if path not in self.inputs:
+            return [path]
+        return [end for taker in self.inputs[path] for end in self._takers(taker)]
+
+
+def _is_object(value: Any) -> bool:
+    """Whether it is what Keras writes for an object that has a configuration."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("class_name"), str)
+        and isinstance(value.get("config"), dict)
+    )
+
+
+def _is_saved(entry: Mapping[str, Any], sequential: bool) -> bool:
+    """Whether Keras numbers the entry in a weights file: operations are no layers."""
+    if str(entry.get("module")).startswith("keras.src.ops"):
+        return False
+    return not (sequential and entry["class_name"] == "InputLayer")
+
+
+def _objects(value: Any, depth: int) -> Iterator[dict]:
+    """Named objects anywhere in a configuration."""
+    if depth > 4 * MAX_DEPTH:
+        raise ValueError("it is nested too deep")
+    if _is_object(value) and isinstance(value["config"].get("name"), str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _objects(part, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _objects(part, depth + 1)
+
+
+def _histories(entry: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(layer, output) of every tensor that the layer is called on, in order."""
+    found, todo = {}, [entry.get("inbound_nodes")]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, list):
+            todo.extend(reversed(value))
+        elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+            node = _node(value.get("config", {}).get("keras_history"))
+            if node:
+                found[node] = None
+        elif isinstance(value, dict):
+            todo.extend(reversed(list(value.values())))
+    return list(found)
+
+
+def _nodes(config: Mapping[str, Any], side: str) -> list[tuple[str, int]]:
+    """(layer, output) of the model's inputs or outputs, however they are nested."""
+    found, todo = [], [config.get(f"{side}_layers")]
+    while todo:
+        value = todo.pop()
+        if node := _node(value):
+            found.append(node)
+        elif isinstance(value, list):
+            todo.extend(reversed(value))
+        elif isinstance(value, dict):
+            todo.extend(reversed(list(value.values())))
+    return found
+
+
+def _node(value: Any) -> tuple[str, int] | None:
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and isinstance(value[2], int)
+        and value[2] >= 0
+    ):
+        return value[0], value[2]
+    return None

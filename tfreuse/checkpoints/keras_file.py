@@ -1,0 +1,37 @@
+"""`.keras` files: a zip of config.json, metadata.json and the weights as HDF5."""
+
+from tfreuse.checkpoints import archive, configs, hdf5, weights_h5
+from tfreuse.checkpoints.checkpoint import Checkpoint
+from tfreuse.checkpoints.source import Source
+from tfreuse.errors import InputError, printable
+
+WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
+
+
+def read(source: Source) -> Checkpoint:
+    """The variables of a `.keras` file, classes and roles from its configuration.
+
+    Raises:
+        InputError: it is damaged, incomplete, or its weights are not of its configuration.
+    """
+    where = printable(source.path)
+    members = archive.read(source).members
+    for name in (WEIGHTS, CONFIG, METADATA):
+        if name not in members:
+            raise InputError(
+                f"{where} has no {name}; an interrupted save leaves such a file. "
+                "Save the model again."
+            )
+    config = configs.parse(members[CONFIG].read(), where)
+    members[METADATA].read()  # small, and its CRC is checked by reading
+    root = hdf5.read(members[WEIGHTS].data)
+    found = weights_h5.find(root, config, where)
+    return Checkpoint(
+        "keras",
+        source,
+        found.variables,
+        others=found.others,
+        edges=config.edges,
+        notes=found.notes,
+        members=members.values(),
+    )
