@@ -1,0 +1,155 @@
+"""What may be done to an array on its way, if a plan names it: never on its own accord.
+
+channels:slice   the first convolution reads fewer channels: take the donor's first ones
+channels:pad     it reads more: the new ones start at zero
+channels:mean    the mean over the donor's channels for each, scaled so that an image whose
+                 channels are all equal gives the same output
+cast             convert to the recipient's dtype
+blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
+
+parse(["conv1_conv=channels:mean", "encoder_*=blend:0.5"])
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfreuse.errors import InputError, nearest, printable
+from tfreuse.plan.variables import Variable
+
+NAMES = ("channels:slice", "channels:pad", "channels:mean", "cast", "blend:A")
+Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
+_ORDER = (
+    "channels",
+    "cast",
+    "blend",
+)  # a blend needs the shape and type it blends with
+_INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
+
+
+def parse(texts: Iterable[str | tuple[str, str]]) -> Adapters:
+    """(layer pattern, adapter) of each "LAYERS=ADAPTER".
+
+    Raises:
+        InputError: no such adapter, or not of this form.
+    """
+    found = []
+    for text in texts:
+        layers, _, name = text if isinstance(text, tuple) else text.partition("=")
+        if isinstance(text, tuple):
+            layers, name = text
+        if not layers or not _known(name):
+            raise InputError(
+                f"an adapter is LAYERS=ADAPTER with one of {', '.join(NAMES)}; got "
+                f"{printable(text)!r}; nearest: {nearest(name, NAMES)}."
+            )
+        found.append((layers, name))
+    return tuple(found)
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Adapters of one variable in the order in which they work.
+
+    Raises:
+        InputError: two of a kind, such as two blends.
+    """
+    names = sorted(names, key=lambda name: _ORDER.index(name.partition(":")[0]))
+    kinds = [name.partition(":")[0] for name in names]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise InputError(f"a layer has two adapters of kind {kind}: {names}.")
+    return tuple(names)
+
+
+def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
+    """Why the donor's array does not fit, adapters considered; empty if it does."""
+    names = tuple(names)
+    channels = [name for name in names if name.startswith("channels:")]
+    if donor.shape != recipient.shape:
+        axis = _INPUT_AXIS.get(recipient.class_name)
+        differ = [
+            i for i, (a, b) in enumerate(zip(donor.shape, recipient.shape)) if a != b
+        ]
+        if (
+            not channels
+            or donor.role != "kernel"
+            or axis is None
+            or len(donor.shape) != len(recipient.shape)
+            or differ != [len(donor.shape) + axis]
+        ):
+            return f"shape {donor.shape} does not fit {recipient.shape}"
+        have, want = donor.shape[axis], recipient.shape[axis]
+        if channels[0] == "channels:slice" and have < want:
+            return f"{have} channels are too few to take {want} from; use channels:pad"
+        if channels[0] == "channels:pad" and have > want:
+            return f"{have} channels are more than {want}; use channels:slice"
+    if donor.dtype != recipient.dtype and "cast" not in names:
+        return (
+            f"dtype {donor.dtype} does not fit {recipient.dtype}; use the adapter cast"
+        )
+    return ""
+
+
+def adapt(
+    names: Iterable[str], value: np.ndarray, old: np.ndarray | None, want: Variable
+) -> np.ndarray:
+    """The array to write.
+
+    Args:
+        names: adapters in the order of `ordered`.
+        value: the donor's array.
+        old: the recipient's array; only a blend needs it.
+        want: the recipient's variable.
+
+    Raises:
+        InputError: a cast gives values that are not finite.
+    """
+    for name in names:
+        kind, _, argument = name.partition(":")
+        if kind == "channels":
+            if value.shape != want.shape:
+                axis = _INPUT_AXIS[want.class_name]
+                value = _channels(argument, value, want.shape[axis], axis)
+        elif kind == "cast":
+            with np.errstate(over="ignore"):
+                value = value.astype(_dtype(want.dtype))
+            if not np.isfinite(value.astype(np.float64)).all():
+                raise InputError(
+                    f"{want} is not finite after the cast to {want.dtype}."
+                )
+        else:
+            share = value.dtype.type(float(argument))
+            value = (value.dtype.type(1) - share) * old + share * value
+    return value
+
+
+def _channels(how: str, value: np.ndarray, want: int, axis: int) -> np.ndarray:
+    value = np.moveaxis(value, axis, 0)
+    if how == "slice":
+        value = value[:want]
+    elif how == "pad":
+        extra = np.zeros((want - len(value), *value.shape[1:]), value.dtype)
+        value = np.concatenate([value, extra])
+    else:  # equal channels x give sum(w) x before and want * mean * len / want x after
+        mean = value.mean(axis=0, keepdims=True) * value.dtype.type(len(value) / want)
+        value = np.repeat(mean, want, axis=0)
+    return np.ascontiguousarray(np.moveaxis(value, 0, axis))
+
+
+def _dtype(name: str) -> np.dtype:
+    if name == "bfloat16":
+        import ml_dtypes  # comes with TensorFlow; only this type needs it
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def _known(name: str) -> bool:
+    kind, _, argument = name.partition(":")
+    if kind != "blend":
+        return name in NAMES
+    try:
+        return 0 <= float(argument) <= 1 and math.isfinite(float(argument))
+    except ValueError:
+        return False

@@ -1,0 +1,180 @@
+"""Decides what happens to each variable; nothing is written."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from tfreuse import roles as roles_module
+from tfreuse.errors import InputError
+from tfreuse.plan import adapters as adapters_module
+from tfreuse.plan import matching, pairing, selection
+from tfreuse.plan.topology import Edges
+from tfreuse.plan.values import (
+    AMBIGUOUS,
+    COPY,
+    KEEP,
+    MISMATCH,
+    MISSING,
+    REFUSED,
+    UNUSED,
+    Entry,
+    Plan,
+)
+from tfreuse.plan.variables import Layer, Variable, by_layer
+
+
+def make(
+    donor: Sequence[Variable],
+    recipient: Sequence[Variable],
+    *,
+    roles: str | Iterable[str] = "all",
+    layers: Iterable[str] = ("*",),
+    stages: Iterable[str] = (),
+    depth: str | Sequence[float] | None = None,
+    mapping: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    donor_edges: Edges | None = None,
+    recipient_edges: Edges | None = None,
+    allow_missing: Iterable[str] = (),
+    allow_unused: Iterable[str] = (),
+    adapters: Iterable[str] = (),
+) -> Plan:
+    """Pairs the variables that are meant and says what would happen to each.
+
+    A donor's variable moves if its recipient's is meant; the donor's own layers are meant
+    where nothing pairs with them, and are UNUSED then.
+
+    Args:
+        donor, recipient: variables of either side, from input to output.
+        roles: roles and groups to move.
+        layers: patterns on layer names and nested paths, full match, case-sensitive; "!"
+            excludes. The last pattern that matches a layer decides.
+        stages: patterns on stages, likewise; none: all stages.
+        depth: "0..0.5" or (0, 0.5): share of the layers, 0 at the input, 1 at the output.
+        mapping: donor layer -> recipient layer, with at most one `*` a side.
+        donor_edges, recipient_edges: what each layer reads from, by path; given both, layers
+            of other names are paired by their place in the graph.
+        allow_missing: patterns on recipient layers that may be without a donor.
+        allow_unused: patterns on donor layers that may be without a recipient.
+        adapters: "LAYERS=ADAPTER", see `tfreuse.adapters`.
+
+    Raises:
+        InputError: a pattern matches no layer, the map does not fit, or nothing is selected.
+    """
+    plan = Plan(
+        roles=roles_module.expand(roles),
+        layers=tuple(layers),
+        entries=(),
+        stages=tuple(stages),
+        depth=None if depth is None else selection.depth_range(depth),
+        mapping=selection.mapping_pairs(mapping),
+        allow_missing=tuple(allow_missing),
+        allow_unused=tuple(allow_unused),
+        adapters=adapters_module.parse(adapters),
+    )
+    maker = _Maker(plan, donor, recipient, (donor_edges, recipient_edges))
+    entries = maker.entries()
+    plan = dataclasses.replace(plan, entries=entries, notes=maker.notes(entries))
+    if not any(entry.status != KEEP for entry in entries):
+        raise InputError(
+            f"nothing was selected: no layer that matches {list(plan.layers)} has a variable "
+            f"of role {', '.join(plan.roles)}."
+        )
+    return plan
+
+
+class _Maker:
+    """Both sides' layers, which of them are meant, and which belong together."""
+
+    def __init__(self, plan: Plan, donor, recipient, edges) -> None:
+        self.plan, self.edges = plan, edges
+        self.donor, self.recipient = by_layer(donor), by_layer(recipient)
+        self.meant = selection.choose(
+            self.donor,
+            self.recipient,
+            layers=plan.layers,
+            stages=plan.stages,
+            depth=plan.depth,
+        )
+        self.matches = matching.pair(
+            self.donor, self.recipient, mapping=plan.mapping, edges=edges
+        )
+        self.axes = pairing.channel_axes(self.donor, self.recipient)
+        self.missing_ok = _globs(plan.allow_missing, self.recipient)
+        self.unused_ok = _globs(plan.allow_unused, self.donor)
+        self.adapters: dict[str, list[str]] = {}
+        for pattern, name in plan.adapters:
+            for path in _globs((pattern,), self.recipient):
+                self.adapters.setdefault(path, []).append(name)
+
+    def entries(self) -> tuple[Entry, ...]:
+        found, placed = [], set()
+        for path, layer in self.recipient.items():
+            match = self.matches.of_recipient.get(path)
+            other = self.donor[match.other] if match and match.other else None
+            refusal = pairing.refusal(other, layer, self.axes) if other else ""
+            for key, variable in layer.by_role.items():
+                source = other.by_role.get(key) if other else None
+                if source is not None:
+                    placed.add(source.path)
+                if path not in self.meant[1] or variable.role not in self.plan.roles:
+                    reason = "not selected" if variable.role else "unknown role"
+                    found.append(Entry(KEEP, None, variable, reason))
+                else:
+                    found.append(self._selected(variable, source, match, refusal))
+        for path, layer in self.donor.items():
+            found += self._left_over(path, layer, placed)
+        return tuple(found)
+
+    def _selected(self, variable, source, match, refusal: str) -> Entry:
+        path = variable.layer_path
+        if match and match.other is None:
+            return Entry(AMBIGUOUS, None, variable, match.reason)
+        if source is None:
+            reason = (
+                f"the donor's layer has no {variable.role}"
+                if match
+                else "the donor has no such layer"
+            )
+            allowed = self.missing_ok.get(path, "")
+            return Entry(MISSING, None, variable, reason, allowed)
+        adapters = adapters_module.ordered(self.adapters.get(path, ()))
+        misfit = adapters_module.fits(source, variable, adapters)
+        status = REFUSED if refusal else MISMATCH if misfit else COPY
+        reason = refusal or misfit or match.reason
+        return Entry(status, source, variable, reason, adapters=adapters)
+
+    def _left_over(self, path: str, layer: Layer, placed: set[str]) -> list[Entry]:
+        """The donor's variables that are meant and belong nowhere."""
+        if path not in self.meant[0]:
+            return []
+        match = self.matches.of_donor.get(path)
+        left = [
+            variable
+            for variable in layer.variables
+            if variable.role in self.plan.roles and variable.path not in placed
+        ]
+        if match:
+            return [Entry(AMBIGUOUS, v, None, match.reason) for v in left]
+        reason = "the recipient has no place for it"
+        allowed = self.unused_ok.get(path, "")
+        return [Entry(UNUSED, v, None, reason, allowed) for v in left]
+
+    def notes(self, entries: Iterable[Entry]) -> tuple[str, ...]:
+        moved: dict[str, tuple[Layer, Layer, set[str]]] = {}
+        for entry in entries:
+            if entry.status == COPY:
+                path, source = entry.recipient.layer_path, entry.donor.layer_path
+                new = (self.donor[source], self.recipient[path], set())
+                moved.setdefault(path, new)[2].add(entry.recipient.role)
+        return pairing.notes(moved, self.recipient, self.edges[1])
+
+
+def _globs(patterns: Iterable[str], layers: Mapping[str, Layer]) -> dict[str, str]:
+    """The first pattern that matches each layer, by path, for those that one matches."""
+    found: dict[str, str] = {}
+    words = {word for layer in layers.values() for word in (layer.name, layer.path)}
+    for pattern in patterns:
+        hit = selection.matching(words, pattern)
+        for path, layer in layers.items():
+            if path in hit or layer.name in hit:
+                found.setdefault(path, pattern)
+    return found

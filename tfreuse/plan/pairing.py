@@ -1,0 +1,157 @@
+"""What kind of arm a plan is, from what it leaves behind; and settings that cannot work.
+
+Moving statistics without the kernels that they describe is a mistake in a migration and the
+point of a reuse study. So a plan says it and does not forbid it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tfreuse.plan import topology
+from tfreuse.plan.variables import Layer
+
+Layers = Mapping[str, Layer]
+_NORMS = ("BatchNormalization",)
+_NUMBERS = {
+    "epsilon": "outputs scale by sqrt((variance + theirs) / (variance + ours))",
+    "momentum": "statistics will drift at another rate in training",
+    "strides": "kernels look at other places",
+    "dilation_rate": "kernels look at other places",
+    "data_format": "kernels keep their meaning, a Dense layer after Flatten does not",
+}
+_ROLES = {  # which arrays a setting changes the meaning of
+    "epsilon": ("gamma", "moving_variance"),
+    "momentum": ("moving_mean", "moving_variance"),
+}
+
+
+def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> str:
+    """Why arrays of `source` would mean something else in `target`; empty if they would not.
+
+    Args:
+        source, target: the donor's and the recipient's layer.
+        axes: `channel_axes` of both.
+    """
+    if source.class_name != target.class_name:
+        return f"a {source.class_name}'s arrays mean something else in a {target.class_name}"
+    theirs, ours = source.settings, target.settings
+    for name in ("groups", "depth_multiplier"):
+        if theirs.get(name, 1) != ours.get(name, 1):
+            return f"{name} {theirs.get(name)} does not fit {ours.get(name)}"
+    if axes(source, 0) != axes(target, 1):
+        return f"axis {theirs.get('axis')} does not fit {ours.get('axis')}"
+    return ""
+
+
+def channel_axes(donor: Layers, recipient: Layers) -> Callable[[Layer, int], Any]:
+    """Tells what a layer's axis is on side 0 (donor) or 1: "channels" where that is known.
+
+    A network of channels-first convolutions of rank r has its channels on axis 1 = 1 - r, one
+    of channels-last on axis -1 = r - 1; where convolutions differ, an axis is what it says.
+    """
+    known = []
+    for layers in (donor, recipient):
+        kinds = {
+            (layer.settings["data_format"], len(layer.variables[0].shape))
+            for layer in layers.values()
+            if "data_format" in layer.settings and layer.variables[0].shape
+        }
+        found = set()
+        if len(kinds) == 1:
+            ((data_format, rank),) = kinds
+            found = {1, 1 - rank} if data_format == "channels_first" else {-1, rank - 1}
+        known.append(found)
+    if not all(known):  # one side cannot tell: then numbers are compared
+        known = [set(), set()]
+
+    def axis(layer: Layer, side: int) -> Any:
+        value = layer.settings.get("axis")
+        return "channels" if value in known[side] else value
+
+    return axis
+
+
+def notes(
+    moved: Mapping[str, tuple[Layer, Layer, set[str]]],
+    recipient: Layers,
+    edges: topology.Edges | None,
+) -> tuple[str, ...]:
+    """One line for each kind of thing that the plan leaves behind or changes.
+
+    Args:
+        moved: the recipient's layer path -> (donor layer, recipient layer, roles that move).
+        recipient: all layers of the recipient.
+        edges: what the recipient's layers read from; None: names and order decide.
+    """
+    return (*_halves(moved, recipient, edges), *_settings(moved.values()))
+
+
+def _halves(moved, recipient: Layers, edges: topology.Edges | None) -> Iterable[str]:
+    stats = {"moving_mean", "moving_variance"}
+    no_kernel = no_stats = no_affine = no_norm = 0
+    for path, kernels in feeders(recipient, edges).items():
+        layer = recipient[path]
+        has = {variable.role for variable in layer.variables}
+        roles = moved[path][2] if path in moved else set()
+        from_donor = [k for k in kernels if k in moved and "kernel" in moved[k][2]]
+        no_kernel += bool(roles & stats and kernels and not from_donor)
+        no_stats += bool(roles & {"gamma", "beta"} and not stats <= roles)
+        no_affine += bool(roles & stats and has & {"gamma", "beta"} - roles)
+        no_norm += bool(from_donor and not has <= roles)
+    if no_kernel:
+        yield (
+            f"statistics without their kernels in {no_kernel} layers: they describe features "
+            "that the recipient does not compute"
+        )
+    if no_stats:
+        yield (
+            f"gamma or beta without their statistics in {no_stats} layers: they scale what the "
+            "recipient normalises"
+        )
+    if no_affine:
+        yield (
+            f"statistics without gamma and beta in {no_affine} layers: the recipient scales "
+            "what the donor normalises"
+        )
+    if no_norm:
+        yield (
+            f"kernels without all of their batch norm in {no_norm} layers: recalibrate, or "
+            "read the result as kernels alone"
+        )
+
+
+def _settings(pairs: Iterable[tuple[Layer, Layer, set[str]]]) -> Iterable[str]:
+    differ: Counter[tuple] = Counter()
+    for source, target, roles in pairs:
+        if source.variables[0].settings == target.variables[0].settings:
+            continue
+        theirs, ours = source.settings, target.settings
+        for name in (*_NUMBERS, "axis"):
+            asked = _ROLES.get(name)
+            if theirs.get(name) != ours.get(name) and (not asked or roles & {*asked}):
+                differ[name, str(theirs.get(name)), str(ours.get(name))] += 1
+    for (name, theirs, ours), count in sorted(differ.items()):
+        why = _NUMBERS.get(name, "both are the axis of the channels")
+        yield f"{name} {theirs} in the donor, {ours} in the recipient, in {count} layers: {why}"
+
+
+def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]]:
+    """Paths of the layers whose kernels make what a batch normalization normalises.
+
+    Without edges, x_conv feeds x_bn, and any other the layer with a kernel before it.
+    """
+    found: dict[str, list[str]] = {}
+    reads = topology.contract(edges, layers) if edges is not None else {}
+    last = None
+    for path, layer in layers.items():
+        if layer.class_name in _NORMS:
+            if path in reads:
+                before = [p for p in reads[path] if p in layers]
+            else:
+                stem = path.removesuffix("_bn") + "_conv"
+                before = [stem] if stem in layers else [last] if last else []
+            found[path] = [p for p in before if ("kernel", 0) in layers[p].by_role]
+        elif ("kernel", 0) in layer.by_role:
+            last = path
+    return found

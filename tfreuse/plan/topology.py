@@ -1,0 +1,189 @@
+"""Which layers of two graphs are the same by place, class and shape, and which cannot be told.
+
+Layers get colours (Weisfeiler and Lehman 1968): the class and shapes of a layer, refined by
+the colours of the layers it reads from, or of those that read from it. A colour that one layer
+of either graph has, and no other, pairs the two. Reading from the inputs finds a shared
+encoder, from the outputs a shared decoder; where the two disagree, nothing is paired.
+
+    graph = contract(edges, ["conv2d", "conv2d_1"])   # layers with variables only
+    pairs, unclear = align(donor_graph, recipient_graph, labels, labels, anchors={})
+"""
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+
+Edges = Mapping[str, Iterable[str]]  # layer path -> paths it reads from
+_INPUT = ""  # stands for an input of the model among what a layer reads from
+_HOPS = 3  # how far ahead twins are looked after before they are called ambiguous
+
+
+def contract(edges: Edges, layers: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """What each of `layers` reads from, through the layers between that have no variables."""
+    known = set(layers)
+    found: dict[str, frozenset[str]] = {}
+
+    def through(path: str) -> frozenset[str]:
+        if path in known:
+            return frozenset((path,))
+        if path not in found:
+            found[path] = frozenset()  # ends a cycle, should there be one
+            before = tuple(edges.get(path, ()))
+            found[path] = frozenset().union(*map(through, before)) or frozenset(
+                (_INPUT,)
+            )
+        return found[path]
+
+    return {
+        path: tuple(sorted(frozenset().union(*map(through, edges[path])) or {_INPUT}))
+        for path in layers  # in their order, so that plans repeat from process to process
+        if path in edges
+    }
+
+
+def align(
+    donor: Mapping[str, tuple[str, ...]],
+    recipient: Mapping[str, tuple[str, ...]],
+    donor_labels: Mapping[str, Hashable],
+    recipient_labels: Mapping[str, Hashable],
+    anchors: Mapping[str, str],
+) -> tuple[dict[str, str], list[tuple[list[str], list[str]]]]:
+    """Pairs the layers of two contracted graphs.
+
+    Args:
+        donor, recipient: what each layer reads from, as `contract` gives it.
+        donor_labels, recipient_labels: class and shapes by layer.
+        anchors: pairs that are known, donor layer by recipient layer.
+
+    Returns:
+        The pairs found, donor layer by recipient layer, anchors left out; and the groups that
+        cannot be told apart: (donor layers, recipient layers).
+    """
+    graph = _Union(donor, recipient, donor_labels, recipient_labels, anchors)
+    while True:
+        forward, backward = graph.colours(graph.before), graph.colours(graph.after)
+        ahead, behind = graph.unique(forward), graph.unique(backward)
+        clash = _clash(ahead, behind)
+        new = {
+            target: source
+            for target, source in {**behind, **ahead}.items()
+            if target not in clash and source not in clash.values()
+        }
+        if not new:
+            new = graph.twins(forward)
+        if not new:
+            break
+        graph.anchor(new)
+    unclear = [*graph.groups(forward), *(([s], [t]) for t, s in clash.items())]
+    return graph.found, unclear
+
+
+def _clash(ahead: Mapping[str, str], behind: Mapping[str, str]) -> dict[str, str]:
+    """Pairs on which the two directions disagree, of either direction."""
+    sources = {source: target for target, source in ahead.items()}
+    clash = {}
+    for target, source in behind.items():
+        if ahead.get(target, source) != source or sources.get(source, target) != target:
+            clash[target] = source
+            if target in ahead:
+                clash.setdefault(target, ahead[target])
+            if source in sources:
+                clash[sources[source]] = source
+    return clash
+
+
+class _Union:
+    """Two graphs side by side, so that one colouring names places in both."""
+
+    def __init__(self, donor, recipient, donor_labels, recipient_labels, anchors):
+        self.found: dict[str, str] = {}
+        self.before = {
+            **{("d", n): [("d", p) for p in ps] for n, ps in donor.items()},
+            **{("r", n): [("r", p) for p in ps] for n, ps in recipient.items()},
+        }
+        self.after = {node: [] for node in self.before}
+        for node, sources in self.before.items():
+            for source in sources:
+                if source in self.after:
+                    self.after[source].append(node)
+        self.labels = {
+            **{node: ("d", node) for node in self.before},  # unlabelled: like no other
+            **{("d", n): ("label", v) for n, v in donor_labels.items()},
+            **{("r", n): ("label", v) for n, v in recipient_labels.items()},
+            ("d", _INPUT): "input",
+            ("r", _INPUT): "input",
+        }
+        self.done: set[tuple[str, str]] = set()
+        self._fix(anchors)
+
+    def anchor(self, pairs: Mapping[str, str]) -> None:
+        self.found.update(pairs)
+        self._fix(pairs)
+
+    def _fix(self, pairs: Mapping[str, str]) -> None:
+        for target, source in pairs.items():
+            self.labels["d", source] = self.labels["r", target] = ("pair", target)
+            self.done |= {("d", source), ("r", target)}
+
+    def colours(
+        self, neighbours: Mapping, start: Mapping | None = None, rounds: int = 0
+    ) -> dict:
+        """Colours refined by those of the neighbours until no more tell apart."""
+        colour = _numbered(start or self.labels)
+        count = len(set(colour.values()))
+        while True:
+            colour = _numbered(
+                {
+                    node: (
+                        old,
+                        tuple(
+                            sorted(colour.get(n, -1) for n in neighbours.get(node, ()))
+                        ),
+                    )
+                    for node, old in colour.items()
+                }
+            )
+            before, count = count, len(set(colour.values()))
+            rounds -= 1
+            if rounds == 0 or (rounds < 0 and count == before):
+                return colour
+
+    def unique(self, colour: Mapping) -> dict[str, str]:
+        """New pairs of layers that alone have their colour on either side."""
+        return {
+            targets[0]: sources[0]
+            for sources, targets in self._shared(colour)
+            if len(sources) == len(targets) == 1
+        }
+
+    def groups(self, colour: Mapping) -> list[tuple[list[str], list[str]]]:
+        """Layers that share a colour with several."""
+        return [
+            group
+            for group in self._shared(colour)
+            if len(group[0]) > 1 or len(group[1]) > 1
+        ]
+
+    def twins(self, forward: Mapping) -> dict[str, str]:
+        """Pairs among layers of equal descent that differ in what soon reads from them."""
+        for hops in range(1, _HOPS + 1):
+            pairs = self.unique(self.colours(self.after, forward, hops))
+            if pairs:
+                return pairs
+        return {}
+
+    def _shared(self, colour: Mapping) -> list[tuple[list[str], list[str]]]:
+        """Unpaired layers of both sides by colour, for the colours that both sides have."""
+        sides: dict[int, tuple[list[str], list[str]]] = {}
+        for side, name in self.before:
+            if (side, name) not in self.done:
+                group = sides.setdefault(colour[side, name], ([], []))
+                group[side == "r"].append(name)
+        return [group for group in sides.values() if group[0] and group[1]]
+
+
+def _numbered(colours: Mapping) -> dict:
+    """The same partition with small numbers for colours, so that they stay cheap to compare."""
+    numbers: dict[Hashable, int] = {}
+    return {
+        node: numbers.setdefault(colour, len(numbers))
+        for node, colour in colours.items()
+    }

@@ -1,0 +1,154 @@
+"""The plan as a value: its entries, its hash, its JSON."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from tfreuse import files
+from tfreuse.errors import InputError, printable
+from tfreuse.plan import table
+from tfreuse.plan.adapters import Adapters
+from tfreuse.plan.selection import Pairs
+from tfreuse.plan.variables import Variable
+
+COPY, SAME, KEEP = "COPY", "SAME", "KEEP"
+MISSING, UNUSED, MISMATCH = "MISSING", "UNUSED", "MISMATCH"
+AMBIGUOUS, REFUSED = "AMBIGUOUS", "REFUSED"
+PROBLEMS = (MISSING, UNUSED, MISMATCH, AMBIGUOUS, REFUSED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What happens to one variable of the recipient, or why one of the donor has no place.
+
+    `allowed` is the tolerance that permits a missing or unused variable. `adapters` work on
+    the donor's array, in this order, before it is written.
+    """
+
+    status: str
+    donor: Variable | None
+    recipient: Variable | None
+    reason: str
+    allowed: str = ""
+    adapters: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> Variable:
+        """The recipient's variable, or the donor's where the recipient has none."""
+        variable = self.recipient or self.donor
+        assert variable is not None
+        return variable
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Every selected variable of both sides, each in exactly one entry, and what is kept."""
+
+    roles: tuple[str, ...]
+    layers: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    stages: tuple[str, ...] = ()
+    depth: tuple[float, float] | None = None
+    mapping: Pairs = ()
+    allow_missing: tuple[str, ...] = ()
+    allow_unused: tuple[str, ...] = ()
+    adapters: Adapters = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def copies(self) -> tuple[Entry, ...]:
+        """What is written: SAME too, since values may have changed after they were compared."""
+        return tuple(entry for entry in self.entries if entry.status in (COPY, SAME))
+
+    @property
+    def problems(self) -> tuple[Entry, ...]:
+        return tuple(
+            entry
+            for entry in self.entries
+            if entry.status in PROBLEMS and not entry.allowed
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical plan: the identity of what would move."""
+        return files.digest(dataclasses.asdict(self))
+
+    def check(self) -> "Plan":
+        """The plan itself, if all that was selected has a place.
+
+        Raises:
+            InputError: names the first variables that have none, and why.
+        """
+        if self.problems:
+            shown = "; ".join(
+                f"{entry.variable} {entry.status} ({entry.reason})"
+                for entry in self.problems[:3]
+            )
+            raise InputError(
+                f"{len(self.problems)} of the selected variables cannot be moved: {shown}. "
+                "Leave them out with a layer pattern such as '!head_*', or allow them with "
+                "--allow_missing or --allow_unused."
+            )
+        return self
+
+    def compared(self, same: Callable[[Entry], bool]) -> "Plan":
+        """The plan with SAME where `same` says that the values are equal already."""
+        entries = tuple(
+            dataclasses.replace(
+                e, status=SAME, reason=f"{e.reason}; values are equal already"
+            )
+            if e.status == COPY and same(e)
+            else e
+            for e in self.entries
+        )
+        return dataclasses.replace(self, entries=entries)
+
+    def table(self) -> str:
+        """What a person reads before applying it, at most 100 columns wide."""
+        return table.table(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the plan's fields and its hash."""
+        return {"hash": self.hash, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The plan that `to_json` gave.
+
+        Raises:
+            InputError: it is not a plan, or was changed since its hash was taken.
+        """
+        try:
+            fields = dict(values)
+            stated = fields.pop("hash")
+            entries = [_entry_from(entry) for entry in fields.pop("entries")]
+            made = cls(entries=tuple(entries), **_tuples(fields))
+            hash = made.hash
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"this is not a plan: {printable(error)}. Make one with tools/transplant.py "
+                "plan."
+            ) from error
+        if hash != stated:
+            raise InputError(
+                f"the plan was changed after it was made: its hash should be {hash[:12]}, "
+                f"and says {printable(stated, 12)}. Make the plan again."
+            )
+        return made
+
+
+def _entry_from(values: Mapping[str, Any]) -> Entry:
+    fields = dict(values)
+    for side in ("donor", "recipient"):
+        if fields[side] is not None:
+            fields[side] = Variable(**_tuples(fields[side]))
+    return Entry(**_tuples(fields))
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, at every depth but inside objects."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_tuples(item) for item in value)
+    return value

@@ -1,0 +1,230 @@
+"""Moves parameters between live Keras models: plan, apply, undo.
+
+    plan = transplant.plan(donor, recipient, roles="affine", layers=["encoder_*"])
+    print(plan.table())
+    displaced = transplant.apply(plan, donor, recipient)
+    transplant.undo(displaced, recipient)  # bit for bit as before
+
+`plan` decides and writes nothing; `apply` decides nothing and is all or nothing. A donor is a
+model or the values of one (`values`), so that controls need no model of their own.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from tfreuse import plan as plan_module
+from tfreuse.errors import InputError, printable
+from tfreuse.plan import Plan
+from tfreuse.transplant import live, state
+from tfreuse.transplant.live import edges, index
+
+__all__ = ["Displaced", "apply", "compare", "edges", "index", "plan", "undo", "values"]
+
+_LOGGER = logging.getLogger(__name__)
+
+Values = Mapping[str, np.ndarray]  # variable path -> array
+
+
+class Displaced(dict[str, np.ndarray]):
+    """What `apply` displaced, by variable path; `report` says what else had to follow."""
+
+    report: tuple[str, ...] = ()
+
+
+def values(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies of the model's arrays by variable path."""
+    return {
+        f"{path}/{position}": np.array(variable)
+        for path, layer in live.layers(model)
+        for position, variable in enumerate(live.own_weights(layer))
+    }
+
+
+def plan(
+    donor: keras.Model,
+    recipient: keras.Model,
+    *,
+    roles: str | Iterable[str] = "all",
+    layers: Iterable[str] = ("*",),
+    stages: Iterable[str] = (),
+    depth: str | Sequence[float] | None = None,
+    mapping: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    allow_missing: Iterable[str] = (),
+    allow_unused: Iterable[str] = (),
+    adapters: Iterable[str] = (),
+) -> Plan:
+    """What would move from donor to recipient; see `tfreuse.plan.make`."""
+    return plan_module.make(
+        index(donor),
+        index(recipient),
+        roles=roles,
+        layers=layers,
+        stages=stages,
+        depth=depth,
+        mapping=mapping,
+        donor_edges=edges(donor),
+        recipient_edges=edges(recipient),
+        allow_missing=allow_missing,
+        allow_unused=allow_unused,
+        adapters=adapters,
+    )
+
+
+def compare(plan: Plan, donor: keras.Model | Values, recipient: keras.Model) -> Plan:
+    """The plan with SAME for values that are equal, bit for bit, already."""
+    new = _adapted(plan, donor, recipient)
+    old = _variables(recipient, new)
+    return plan.compared(
+        lambda e: (
+            new[e.recipient.path].tobytes()
+            == np.asarray(old[e.recipient.path]).tobytes()
+        )
+    )
+
+
+def apply(
+    plan: Plan,
+    donor: keras.Model | Values,
+    recipient: keras.Model,
+    *,
+    optimizer: str = "zero",
+) -> Displaced:
+    """Carries out the plan, all or nothing; returns what it displaced, for `undo`.
+
+    Args:
+        plan: what `plan` made, for these two.
+        donor: a model, or arrays by variable path.
+        recipient: changed in place; compiled functions see the new values.
+        optimizer: what becomes of a compiled recipient's optimizer state: "zero": momentum and
+            moments of moved variables start again, since they belong to the old values;
+            "keep": they stay; "drop": all state starts again. Moving averages of weights
+            (`use_ema`) are overwritten in any case, or they would undo the transplant.
+
+    Raises:
+        InputError: the plan has problems, or a value of the donor is of another shape or dtype
+            than planned, not finite, or a variance below zero. Nothing has changed then.
+    """
+    plan.check()
+    state.check_policy(optimizer)
+    new = _adapted(plan, donor, recipient)
+    variables = _variables(recipient, new)
+    moved = {id(variables[path]): value for path, value in new.items()}
+    writes = [(path, variables[path], value) for path, value in new.items()]
+    report = state.follow(
+        recipient, moved, optimizer, lambda *write: writes.append(write)
+    )
+    return _write(recipient, writes, report)
+
+
+def undo(displaced: Values, recipient: keras.Model) -> None:
+    """Puts back what `apply` displaced, bit for bit, all or nothing."""
+    variables = _variables(recipient, displaced)
+    _write(recipient, [(path, variables[path], v) for path, v in displaced.items()])
+
+
+def _adapted(
+    plan: Plan, donor: keras.Model | Values, recipient: keras.Model
+) -> dict[str, np.ndarray]:
+    """Checked values to write, by the recipient's variable path."""
+    sources = [entry.donor.path for entry in plan.copies]
+    given = donor if isinstance(donor, Mapping) else _variables(donor, sources)
+    old = _variables(recipient, [e.recipient.path for e in plan.copies if e.adapters])
+    new = {}
+    for entry in plan.copies:
+        value, want = given.get(entry.donor.path), entry.recipient
+        value = None if value is None else np.asarray(value)
+        _check(entry.donor, value)
+        if entry.adapters:
+            present = np.asarray(old[want.path])
+            value = plan_module.adapt(entry.adapters, value, present, want)
+        new[want.path] = value
+    return new
+
+
+def _check(planned: plan_module.Variable, value: np.ndarray | None) -> None:
+    came = None if value is None else (value.shape, str(value.dtype))
+    if came != (planned.shape, planned.dtype):
+        raise InputError(
+            f"the donor changed since the plan was made: {planned} should be "
+            f"{planned.dtype} {planned.shape}, is {came or 'not there'}. Make the plan again."
+        )
+    if not np.isfinite(value).all():
+        raise InputError(f"donor's {planned} has values that are not finite.")
+    if planned.role == "moving_variance" and (value < 0).any():
+        raise InputError(f"donor's {planned} has a variance below zero.")
+
+
+def _variables(model: keras.Model, paths: Iterable[str]) -> dict[str, keras.Variable]:
+    """The model's variables at the paths, looking at no other layer's arrays.
+
+    Raises:
+        InputError: the model has no such layer or variable.
+    """
+    found: dict[str, keras.Variable] = {}
+    optimizer = None
+    weights: dict[str, list[keras.Variable]] = {}
+    for path in paths:
+        place, _, position = path.rpartition("/")
+        if place == "optimizer":
+            optimizer = optimizer or state.optimizer_variables(model)
+            arrays = list(optimizer.values())
+        else:
+            if place not in weights:
+                weights[place] = live.own_weights(live.find_layer(model, place))
+            arrays = weights[place]
+        if int(position) >= len(arrays):
+            raise InputError(f"the model has no variable {printable(path)!r}.")
+        found[path] = arrays[int(position)]
+    return found
+
+
+def _write(
+    model: keras.Model,
+    writes: Iterable[tuple[str, keras.Variable, np.ndarray]],
+    report: tuple[str, ...] = (),
+) -> Displaced:
+    """Writes values and returns the old ones; rolls back on any failure."""
+    writes = list(writes)
+    for path, variable, value in writes:  # before the first write
+        if tuple(variable.shape) != value.shape or str(variable.dtype) != value.dtype:
+            raise InputError(
+                f"the recipient changed since the plan was made: {printable(path)} is "
+                f"{variable.dtype} {tuple(variable.shape)}. Make the plan again."
+            )
+    displaced = Displaced({path: np.array(variable) for path, variable, _ in writes})
+    layers = [
+        live.find_layer(model, path)
+        for path in dict.fromkeys(path.rpartition("/")[0] for path, _, _ in writes)
+        if path != "optimizer"
+    ]
+    try:
+        for _, variable, value in writes:
+            variable.assign(value)
+        finalized = state.finalize(layers)
+        if finalized:
+            report = (*report, f"{finalized} Normalization layers recomputed")
+        displaced.report = report
+        for line in report:
+            _LOGGER.info("transplant: %s", line)
+        return displaced
+    except BaseException:  # Ctrl-C too must not leave half a transplant
+        _restore([(variable, displaced[path]) for path, variable, _ in writes])
+        state.finalize(layers)
+        raise
+
+
+def _restore(old: list[tuple[keras.Variable, np.ndarray]]) -> None:
+    """Puts values back; a second Ctrl-C waits until all are."""
+    interrupted = None
+    for variable, value in old:
+        while True:
+            try:
+                variable.assign(value)
+                break
+            except KeyboardInterrupt as error:
+                interrupted = error
+    if interrupted is not None:
+        raise interrupted

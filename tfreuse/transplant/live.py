@@ -1,0 +1,167 @@
+"""A live Keras model as layers, variables and a graph.
+
+for path, layer in layers(model): ...   # nested models entered: "backbone/conv1_bn"
+index(model)                            # descriptions, as tfreuse.plan takes them
+edges(model)                            # what each layer reads from
+variable(model, "backbone/conv1_bn/2")  # the keras.Variable itself
+"""
+
+from collections.abc import Iterator
+
+import keras
+
+from tfreuse import roles as roles_module
+from tfreuse.errors import InputError, printable
+from tfreuse.plan import Variable
+
+
+def layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Layers that hold arrays of their own, with their paths, in the order of the model.
+
+    A layer that is used twice, or shared between nested models, comes once. Where a subclassed
+    model gives two layers one name, the second's path ends in "#2".
+    """
+    for path, layer in every_layer(model):
+        if own_weights(layer):
+            yield path, layer
+
+
+def every_layer(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """All layers below the model, with or without arrays, nested models among them."""
+    seen: set[int] = set()
+
+    def walk(container, prefix):
+        names: dict[str, int] = {}
+        for layer in sublayers(container):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            names[layer.name] = names.get(layer.name, 0) + 1
+            again = f"#{names[layer.name]}" if names[layer.name] > 1 else ""
+            path = f"{prefix}{layer.name}{again}"
+            yield path, layer
+            yield from walk(layer, f"{path}/")
+
+    yield from walk(model, "")
+
+
+def sublayers(container: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that Keras tracks directly below; a Sequential without its inner graph."""
+    if isinstance(container, keras.Sequential):
+        return list(container.layers)
+    return list(container._layers)
+
+
+def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """The layer's own arrays in the order of `get_weights`, without its sub-layers'."""
+    if not layer._layers:
+        return layer.weights
+    below = {id(v) for sub in layer._layers for v in sub.weights}
+    return [v for v in layer.weights if id(v) not in below]
+
+
+def index(model: keras.Model) -> tuple[Variable, ...]:
+    """Every array of the model's layers, nested models included, in the order of the layers."""
+    found = []
+    for path, layer in layers(model):
+        class_name, config = type(layer).__name__, _config(layer)
+        roles = roles_module.layer_roles(class_name, config)
+        settings = roles_module.layer_settings(config)
+        arrays = own_weights(layer)
+        if roles is not None and len(roles) != len(arrays):
+            roles = None  # a subclass keeps more than its class tells: never guess
+        for position, array in enumerate(arrays):
+            found.append(
+                Variable(
+                    path=f"{path}/{position}",
+                    layer=layer.name,
+                    class_name=class_name,
+                    role=roles[position] if roles else None,
+                    position=position,
+                    shape=tuple(array.shape),
+                    dtype=str(array.dtype),
+                    settings=settings,
+                )
+            )
+    return tuple(found)
+
+
+def find_layer(model: keras.Model, path: str) -> keras.layers.Layer:
+    """The layer at a path, without looking at any other's arrays.
+
+    Raises:
+        InputError: there is none.
+    """
+    layer = model
+    for word in path.split("/"):
+        name, _, number = word.partition("#")
+        same = [sub for sub in sublayers(layer) if sub.name == name]
+        place = int(number or 1) - 1
+        if place >= len(same):
+            return _find_by_walking(model, path)
+        layer = same[place]
+    return layer
+
+
+def _find_by_walking(model: keras.Model, path: str) -> keras.layers.Layer:
+    for found, layer in every_layer(model):
+        if found == path:
+            return layer
+    raise InputError(f"the model has no layer {printable(path)!r}.")
+
+
+def edges(model: keras.Model) -> dict[str, tuple[str, ...]] | None:
+    """What each layer reads from, by path; nested models are looked through.
+
+    None where the model is no graph of layers (subclassed models). A layer that is called
+    several times reads from all that its calls read from.
+    """
+    paths = {id(layer): path for path, layer in every_layer(model)}
+    found: dict[str, list[str]] = {}
+    if not _enter(model, paths, None, found):
+        return None
+    return {path: tuple(dict.fromkeys(sources)) for path, sources in found.items()}
+
+
+def _enter(
+    graph, paths, outer: list[list[str]] | None, found
+) -> list[list[str]] | None:
+    """Adds the reads of one graph; what makes each of its outputs, or None if it is no graph.
+
+    `outer` is what makes each input of a nested graph, None for the model itself.
+    """
+    graph = graph._functional if isinstance(graph, keras.Sequential) else graph
+    if not isinstance(graph, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
+        return None
+    makers: dict[int, list[str]] = {}
+    for number, tensor in enumerate(graph._inputs):
+        layer = tensor._keras_history.operation
+        inside = outer[number] if outer else [paths.get(id(layer), layer.name)]
+        makers[id(tensor)] = inside
+        if not outer:
+            found.setdefault(inside[0], [])
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.is_input or not node.outputs:
+                continue
+            reads = [makers.get(id(t), []) for t in node.input_tensors]
+            made = _enter(node.operation, paths, reads, found)
+            if made is None:
+                path = paths.get(id(node.operation), node.operation.name)
+                for sources in reads:
+                    found.setdefault(path, []).extend(sources)
+                made = [[path]] * len(node.outputs)
+            for tensor, sources in zip(node.outputs, made, strict=True):
+                makers[id(tensor)] = sources
+    return [makers.get(id(tensor), []) for tensor in graph._outputs]
+
+
+def _config(layer: keras.layers.Layer) -> dict:
+    """The layer's configuration; empty where its class does not give one.
+
+    Only classes whose roles are known are asked for what their configuration says.
+    """
+    try:
+        return layer.get_config()
+    except NotImplementedError:
+        return {}
