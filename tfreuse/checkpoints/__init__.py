@@ -3,6 +3,8 @@
     with checkpoints.open("donor.keras") as donor:
         donor.variables                 # what plan.make takes
         donor.read(donor.variables[0])  # reads the bytes of this array only
+        checkpoints.write("recipient.keras", "out.keras", {"conv/0": (donor, variable)}, {})
+    checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
 Formats: `.keras`, `.weights.h5`.
 No file is trusted: nothing in it is executed, no other file is read because of it, and it
@@ -10,8 +12,10 @@ costs no more memory than the arrays that are asked for.
 """
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from tfreuse.checkpoints import hdf5, keras_file, source, weights_h5
+from tfreuse.checkpoints import keras_file, source, weights_h5, writing
 from tfreuse.checkpoints.checkpoint import (
     CRC32,
     SHA256,
@@ -19,9 +23,22 @@ from tfreuse.checkpoints.checkpoint import (
     Checkpoint,
     Other,
 )
+from tfreuse.checkpoints.journal import undo
+from tfreuse.checkpoints.writing import Value, WriteReport
 from tfreuse.errors import InputError, printable
 
-__all__ = ["CRC32", "SHA256", "UNVERIFIED", "Checkpoint", "Other", "open"]
+__all__ = [
+    "CRC32",
+    "SHA256",
+    "UNVERIFIED",
+    "Checkpoint",
+    "Other",
+    "Value",
+    "WriteReport",
+    "open",
+    "undo",
+    "write",
+]
 
 
 def open(path: str | os.PathLike) -> Checkpoint:
@@ -38,19 +55,44 @@ def open(path: str | os.PathLike) -> Checkpoint:
         raise
 
 
+def write(
+    recipient_path: str | os.PathLike,
+    out_path: str | os.PathLike,
+    values: Mapping[str, Value],
+    provenance: Mapping[str, Any],
+    *,
+    crc: bool = True,
+    undo: bool = True,
+) -> WriteReport:
+    """Writes the recipient with `values` in place of its own to `out_path`, or nothing.
+
+    Args:
+        recipient_path: a `.keras`, `.weights.h5` or legacy `.h5` file.
+        out_path: a name of its own, with the recipient's ending; replaced if it exists.
+        values: variable path of the recipient -> array, or a donor's (file, variable). Of
+            the recipient's shape and dtype: casts and slices are the caller's.
+        provenance: JSON-able; stored in the output, `Checkpoint.provenance` shows it.
+        crc: whether all files are read once to check them against their own checksums;
+            without, only the bytes that change are read.
+        undo: whether to leave `out_path`.undo, from which `undo` restores the recipient.
+
+    Raises:
+        InputError: a value does not fit, is not finite or is a variance below zero; a file
+            is damaged; the output is one of the inputs, or cannot be written. The old
+            output is then as it was.
+    """
+    with open(recipient_path) as recipient:
+        return writing.write(
+            recipient, out_path, values, provenance, crc=crc, undo=undo
+        )
+
+
 def _read(opened: source.Source) -> Checkpoint:
     start = opened.read(0, min(8, opened.size))
     if start.startswith(b"PK\3\4"):
         return keras_file.read(opened)
     if start == b"\x89HDF\r\n\x1a\n":
-        found = weights_h5.find(hdf5.read(opened), None, printable(opened.path))
-        return Checkpoint(
-            "weights_h5",
-            opened,
-            found.variables,
-            others=found.others,
-            notes=found.notes,
-        )
+        return weights_h5.read(opened)
     raise InputError(
         f"{printable(opened.path)} is no model file that is known; expected .keras or "
         ".weights.h5."

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
 
-_END = struct.Struct("<4s4H2LH")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR64 = struct.Struct("<4sLQL")
+END = struct.Struct("<4s4H2LH")
+END64 = struct.Struct("<4sQ2H2L4Q")
+LOCATOR64 = struct.Struct("<4sLQL")
 CENTRAL = struct.Struct("<4s6H3L5H2L")
 LOCAL = struct.Struct("<4s5H3L2H")
 CENTRAL_CRC = 16  # where the CRC stands in a central header ...
@@ -47,8 +47,7 @@ class Member:
         if self.data.size > MAX_HEADER:
             raise self._damaged(f"has over {MAX_HEADER:,} bytes")
         data = self.data.read(0, self.data.size)
-        if zlib.crc32(data) != self.crc:
-            raise self._damaged("does not fit its CRC")
+        self.check_crc(zlib.crc32(data))
         return data
 
     def check(self) -> None:
@@ -56,6 +55,10 @@ class Member:
         crc = 0
         for piece in self.data.pieces():
             crc = zlib.crc32(piece, crc)
+        self.check_crc(crc)
+
+    def check_crc(self, crc: int) -> None:
+        """Raises InputError unless `crc`, taken of the data, is the member's."""
         if crc != self.crc:
             raise self._damaged("does not fit its CRC")
 
@@ -107,18 +110,18 @@ def read(source: Source) -> Archive:
 def _directory(source: Source) -> tuple[int, int, int]:
     """(members, first byte, bytes) of the directory, from the record at the file's end."""
     size = source.size
-    tail = source.read(max(0, size - _END.size), min(size, _END.size))
-    if len(tail) < _END.size or not tail.startswith(b"PK\5\6"):
+    tail = source.read(max(0, size - END.size), min(size, END.size))
+    if len(tail) < END.size or not tail.startswith(b"PK\5\6"):
         # Keras writes no comment; what follows the record would be bytes nobody checks
         raise _refused(source, "does not end with a zip directory")
-    _, disk, disk_start, here, count, length, start, comment = _END.unpack(tail)
-    end = size - _END.size
-    at = end - _LOCATOR64.size
-    locator = source.read(at, _LOCATOR64.size) if at >= 0 else b""
+    _, disk, disk_start, here, count, length, start, comment = END.unpack(tail)
+    end = size - END.size
+    at = end - LOCATOR64.size
+    locator = source.read(at, LOCATOR64.size) if at >= 0 else b""
     if locator.startswith(b"PK\6\7"):
-        _, _, record, _ = _LOCATOR64.unpack(locator)
-        fields = _END64.unpack(source.read(record, _END64.size))
-        if fields[0] != b"PK\6\6" or record + _END64.size != at:
+        _, _, record, _ = LOCATOR64.unpack(locator)
+        fields = END64.unpack(source.read(record, END64.size))
+        if fields[0] != b"PK\6\6" or record + END64.size != at:
             raise _refused(source, "has a zip64 record that is not where it says")
         _, _, _, _, disk, disk_start, here, count, length, start = fields
         end = record

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class Checkpoint:
             tell. Operations between layers are in it, nested models are looked through.
         notes: variable path -> why its role is not known.
         unaddressed: all other arrays of the file.
+        provenance: what `write` stored in the file, None if it did not write it.
+        source: the file, open.
+        members: members of a zip file, each with a checksum.
     """
 
     def __init__(
@@ -56,14 +59,16 @@ class Checkpoint:
         notes: Mapping[str, str] | None = None,
         members: Iterable[Member] = (),
         more_sources: Iterable[Source] = (),
+        provenance: Any = None,
     ):
         self.kind = kind
         self.path = source.path
         self.source = source
         self.edges = None if edges is None else dict(edges)
         self.notes = dict(notes or {})
+        self.provenance = provenance
         self._sources = [source, *more_sources]
-        self._members = list(members)
+        self.members = tuple(members)
         self._stored: dict[str, Stored] = {}
         self._variables: dict[str, Variable] = {}
         others = list(others)
@@ -114,6 +119,11 @@ class Checkpoint:
         """SHA-256, in hex, of the variable's bytes in little-endian order."""
         return self.stored(variable).digest()
 
+    def variable(self, path: str) -> Variable:
+        """The variable at `path`; InputError names the nearest if there is none."""
+        self.stored(path)
+        return self._variables[path]
+
     def stored(self, variable: Variable | str) -> Stored:
         """Where the variable's bytes are; compares what is declared before anything is read.
 
@@ -154,9 +164,9 @@ class Checkpoint:
         if digest is not None:
             self._check_digest(digest)
             return SHA256
-        for member in self._members:
+        for member in self.members:
             member.check()
-        return CRC32 if self._members else UNVERIFIED
+        return CRC32 if self.members else UNVERIFIED
 
     def _check_digest(self, digest: str) -> None:
         sha = hashlib.sha256()

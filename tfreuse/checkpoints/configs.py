@@ -53,20 +53,35 @@ def parse(text: bytes | str, where: str) -> Config:
     Raises:
         InputError: it is no JSON, too large, too deep, or no model's configuration.
     """
-    if len(text) > MAX_HEADER:
-        raise InputError(f"{where} holds a configuration of over {MAX_HEADER:,} bytes.")
+    root = parse_object(text, where)
+    found = _Reader()
     try:
-        root = json.loads(text)
         if not _is_object(root):
             raise ValueError("it names no class")
-        found = _Reader()
         found.model(root["config"], "", "", 0)
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{where} holds a configuration that cannot be read: {printable(error)}. "
-            "Save the model again."
-        ) from error
-    return Config(found.layers, found.edges())
+        return Config(found.layers, found.edges())
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from error
+
+
+def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
+    """The JSON object in `text`; InputError if it is none, or over MAX_HEADER bytes."""
+    try:
+        if len(text) > MAX_HEADER:
+            raise ValueError(f"it has over {MAX_HEADER:,} bytes")
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:  # a UnicodeError is a ValueError
+        raise _unreadable(where, error) from error
+    if not isinstance(found, dict):
+        raise _unreadable(where, "it is no object")
+    return found
+
+
+def _unreadable(where: str, error: object) -> InputError:
+    return InputError(
+        f"{where} holds JSON that cannot be read: {printable(error)}. "
+        "Save the model again."
+    )
 
 
 def snake_case(class_name: str) -> str:

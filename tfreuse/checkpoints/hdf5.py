@@ -41,20 +41,28 @@ class Group:
             yield from group.walk()
 
 
-def read(source: Source, attributes: tuple[str, ...] = ("name",)) -> Group:
+def read(
+    source: Source,
+    attributes: tuple[str, ...] = ("name",),
+    root_attributes: tuple[str, ...] = (),
+) -> Group:
     """The structure of an HDF5 file; no payload is read.
 
     Args:
         source: the file, or the part of a file that is one.
         attributes: text attributes of groups that are read. A name is read together with
             its numbered continuations (name0, name1, ...), which hold long lists.
+        root_attributes: those that only the root has.
 
     Raises:
         InputError: it is no HDF5 file, is cut off, or has a structure that no model needs.
     """
     try:
         with h5py.File(SourceFile(source), "r") as file:
-            return _Walk(source, attributes).group(file.id, "", 0)
+            walk = _Walk(source, attributes)
+            root = walk.group(file.id, "", 0)
+            root.attributes |= walk.texts(file.id, root_attributes, "")
+            return root
     except InputError:
         raise
     except _LIBRARY_ERRORS as error:
@@ -80,7 +88,7 @@ class _Walk:
             raise self._refused(
                 path, f"has over {MAX_OBJECTS:,} objects or {MAX_DEPTH} levels"
             )
-        found = Group(path, {}, {}, self._attributes(identifier, path))
+        found = Group(path, {}, {}, self.texts(identifier, self.attributes, path))
         for name in self._hard_links(identifier, path):
             below = f"{path}/{_text(name)}"
             opened = h5py.h5o.open(identifier, name)
@@ -131,9 +139,12 @@ class _Walk:
             self.source.check(array.offset, array.nbytes)
         return array
 
-    def _attributes(self, group, path: str) -> dict[str, str | list[str]]:
+    def texts(
+        self, group, names: tuple[str, ...], path: str
+    ) -> dict[str, str | list[str]]:
+        """The text attributes of these names that the group has."""
         found = {}
-        for name in self.attributes:
+        for name in names:
             value = self._text_attribute(group, name, path)
             if value is None:  # a list too long for one attribute is cut into several
                 parts = []

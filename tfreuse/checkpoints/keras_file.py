@@ -23,7 +23,7 @@ def read(source: Source) -> Checkpoint:
                 "Save the model again."
             )
     config = configs.parse(members[CONFIG].read(), where)
-    members[METADATA].read()  # small, and its CRC is checked by reading
+    metadata = configs.parse_object(members[METADATA].read(), where)
     root = hdf5.read(members[WEIGHTS].data)
     found = weights_h5.find(root, config, where)
     return Checkpoint(
@@ -34,4 +34,5 @@ def read(source: Source) -> Checkpoint:
         edges=config.edges,
         notes=found.notes,
         members=members.values(),
+        provenance=metadata.get("tfreuse"),
     )

@@ -1,0 +1,203 @@
+"""Changes to a file that can be taken back: what each write displaced is kept.
+
+An undo file holds the displaced bytes in the order of the writes, then a JSON record of
+where they stood, then the record's length and the SHA-256 of all before it. Taking back goes
+through the writes in reverse, so that bytes written twice come out right.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zlib
+from typing import Any, BinaryIO
+
+from tfreuse import files
+from tfreuse.checkpoints.source import MAX_HEADER, Source, open_file
+from tfreuse.errors import InputError, printable
+
+_MAGIC = b"tfreuse undo 1\n"
+_TAIL = 8 + 32  # length of the record, SHA-256
+
+
+class Journal:
+    """Writes to `descriptor`; notes in `undo`, if there is one, what they displace."""
+
+    def __init__(self, descriptor: int, undo: BinaryIO | None):
+        self.descriptor = descriptor
+        self.size_before = self.size = os.fstat(descriptor).st_size
+        self.writes: list[tuple[int, int]] = []  # (offset, bytes displaced)
+        self._undo = undo
+        self._sha = hashlib.sha256()
+        self._note(_MAGIC)
+
+    def write(self, offset: int, data) -> None:
+        """Puts `data` at `offset`; beyond the end the file grows."""
+        view = memoryview(data).cast("B")
+        self._displace(offset, min(len(view), max(0, self.size - offset)))
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self.descriptor, view[done:], offset + done)
+        self.size = max(self.size, offset + len(view))
+
+    def truncate(self, size: int) -> None:
+        """Cuts the file off at `size` bytes, or lengthens it with zeros."""
+        self._displace(size, max(0, self.size - size))
+        os.ftruncate(self.descriptor, size)
+        self.size = size
+
+    def close(self, record: dict[str, Any]) -> None:
+        """Ends the undo file with `record` and the places of what was displaced."""
+        record = {**record, "size": self.size_before, "size_after": self.size}
+        text = json.dumps({**record, "writes": self.writes}, sort_keys=True).encode()
+        self._note(text)
+        self._note(len(text).to_bytes(8, "little"))
+        if self._undo is not None:
+            self._undo.write(self._sha.digest())
+            self._undo.flush()
+
+    def _displace(self, offset: int, size: int) -> None:
+        if self._undo is None or size == 0:
+            return
+        self.writes.append((offset, size))
+        window = Source(pathlib.Path(), self.descriptor, 0, self.size)
+        for piece in window.pieces(offset, size):
+            self._note(piece)
+
+    def _note(self, data) -> None:
+        if self._undo is not None:
+            self._undo.write(data)
+            self._sha.update(data)
+
+
+class JournalFile(io.RawIOBase):
+    """A journal as a file to read and write, for h5py."""
+
+    def __init__(self, journal: Journal):
+        self._journal = journal
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {
+            os.SEEK_SET: 0,
+            os.SEEK_CUR: self._at,
+            os.SEEK_END: self._journal.size,
+        }
+        self._at = base[whence] + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        count = os.preadv(self._journal.descriptor, [view], self._at)
+        self._at += count
+        return count
+
+    def write(self, data) -> int:
+        size = memoryview(data).nbytes
+        self._journal.write(self._at, data)
+        self._at += size
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._at if size is None else size
+        if size != self._journal.size:
+            self._journal.truncate(size)
+        return size
+
+
+def undo(path: str | os.PathLike, undo_path: str | os.PathLike | None = None) -> str:
+    """Turns a written file back into its recipient, byte for byte; removes the undo file.
+
+    Args:
+        path: what `write` wrote.
+        undo_path: the undo file that `write` left; by default `path` with ".undo" behind.
+
+    Returns:
+        "crc32" if the result was proven to be the recipient, "unverified" if its checksum
+        was not known because it had been written with crc=False.
+
+    Raises:
+        InputError: the undo file is damaged, or `path` changed since; nothing has then.
+    """
+    undo_path = pathlib.Path(undo_path or f"{os.fspath(path)}.undo")
+    record, source = _read(undo_path)
+    written = open_file(path, follow=False)
+    try:
+        if written.size != record["size_after"]:
+            raise _changed(path)
+        with files.replacing(path) as temporary, open(temporary, "r+b") as file:
+            file.writelines(written.pieces())
+            at = source.size
+            for offset, size in reversed(record["writes"]):
+                at -= size
+                done = offset
+                for piece in source.pieces(at, size):
+                    file.seek(done)
+                    done += file.write(piece)
+            file.truncate(record["size"])
+            file.flush()
+            if record["crc"] is not None and _crc(temporary) != record["crc"]:
+                raise _changed(path)
+    finally:
+        os.close(written.descriptor)
+        os.close(source.descriptor)
+    undo_path.unlink()
+    return "unverified" if record["crc"] is None else "crc32"
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
+    """The record of an undo file, and a window on the displaced bytes."""
+    source = open_file(path)
+    try:
+        tail = source.read(source.size - _TAIL, _TAIL)
+        sha = hashlib.sha256()
+        for piece in source.pieces(0, source.size - 32):
+            sha.update(piece)
+        length = int.from_bytes(tail[:8], "little")
+        start = source.size - _TAIL - length
+        if sha.digest() != tail[8:] or length > MAX_HEADER:
+            raise ValueError("its checksum does not fit")
+        if source.read(0, len(_MAGIC)) != _MAGIC:
+            raise ValueError("it is of another kind")
+        record = json.loads(source.read(start, length))
+        data = source.window(len(_MAGIC), start - len(_MAGIC))
+        if sum(size for _, size in record["writes"]) != data.size:
+            raise ValueError("it has another length than it says")
+        return record, data
+    except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
+        os.close(source.descriptor)
+        raise InputError(
+            f"{path} is no undo file, or damaged: {printable(error)}. Without it, write "
+            "the output again from its recipient."
+        ) from error
+
+
+def _crc(path: pathlib.Path) -> int:
+    source = open_file(path)
+    try:
+        crc = 0
+        for piece in source.pieces():
+            crc = zlib.crc32(piece, crc)
+        return crc
+    finally:
+        os.close(source.descriptor)
+
+
+def _changed(path: str | os.PathLike) -> InputError:
+    return InputError(
+        f"{path} changed since it was written, or the undo file is of another output; "
+        "nothing was undone. Write it again from its recipient."
+    )
