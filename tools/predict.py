@@ -1,0 +1,6 @@
+"""See tfreuse/cli/predict.py."""
+
+from tfreuse.cli import predict
+
+if __name__ == "__main__":
+    predict.run()
