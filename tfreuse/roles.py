@@ -66,8 +66,12 @@ def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(found)
 
 
-def layer_roles(class_name: str, config: Mapping[str, Any]) -> tuple[str, ...] | None:
+def layer_roles(
+    class_name: str, config: Mapping[str, Any]
+) -> tuple[str | None, ...] | None:
     """Roles of a layer's arrays in the order of `get_weights`; None if the class is unknown.
+
+    One array of a known class may have no role: the count that Normalization keeps.
 
     Args:
         class_name: the layer's class, e.g. "Conv2D".
@@ -84,6 +88,8 @@ def layer_roles(class_name: str, config: Mapping[str, Any]) -> tuple[str, ...] |
         return (*gamma, *beta, "moving_mean", "moving_variance")
     if class_name in _AFFINE_LAYERS:
         return (*gamma, *beta)
+    if class_name == "Normalization":  # of inputs, by the training set's statistics
+        return ("moving_mean", "moving_variance", None)
     return None
 
 

@@ -164,8 +164,10 @@ class _Union:
 
     def twins(self, forward: Mapping) -> dict[str, str]:
         """Pairs among layers of equal descent that differ in what soon reads from them."""
+        several = {target for _, targets in self.groups(forward) for target in targets}
         for hops in range(1, _HOPS + 1):
-            pairs = self.unique(self.colours(self.after, forward, hops))
+            found = self.unique(self.colours(self.after, forward, hops))
+            pairs = {t: s for t, s in found.items() if t in several}
             if pairs:
                 return pairs
         return {}
