@@ -572,5 +572,7 @@ def test_an_adapter_that_does_not_exist_is_refused(text):
 
 def test_planning_imports_neither_tensorflow_nor_keras():
     code = "import sys, tfreuse.plan; print(sorted({'keras', 'tensorflow'} & {*sys.modules}))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert ran.stdout.strip() == "[]", ran.stderr

@@ -254,9 +254,7 @@ def _expand(
 
 def _names(layers: Mapping[str, Layer]) -> dict[str, list[str]]:
     """Paths by layer name and by path."""
-    found: dict[str, list[str]] = {path: [path] for path in layers}
+    found: dict[str, list[str]] = {}
     for path, layer in layers.items():
-        paths = found.setdefault(layer.name, [])
-        if path not in paths:
-            paths.append(path)
-    return found
+        found.setdefault(layer.name, []).append(path)
+    return found | {path: [path] for path in layers}  # a whole path means one layer

@@ -37,7 +37,7 @@ class Displaced(dict[str, np.ndarray]):
 def values(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of the model's arrays by variable path."""
     return {
-        f"{path}/{position}": np.array(variable)
+        f"{path}/{position}": live.read(variable)
         for path, layer in live.layers(model)
         for position, variable in enumerate(live.own_weights(layer))
     }
@@ -80,7 +80,7 @@ def compare(plan: Plan, donor: keras.Model | Values, recipient: keras.Model) -> 
     return plan.compared(
         lambda e: (
             new[e.recipient.path].tobytes()
-            == np.asarray(old[e.recipient.path]).tobytes()
+            == live.read(old[e.recipient.path]).tobytes()
         )
     )
 
@@ -135,10 +135,11 @@ def _adapted(
     new = {}
     for entry in plan.copies:
         value, want = given.get(entry.donor.path), entry.recipient
-        value = None if value is None else np.asarray(value)
+        if isinstance(value, keras.Variable):
+            value = live.read(value)
         _check(entry.donor, value)
         if entry.adapters:
-            present = np.asarray(old[want.path])
+            present = live.read(old[want.path])
             value = plan_module.adapt(entry.adapters, value, present, want)
         new[want.path] = value
     return new
@@ -194,7 +195,7 @@ def _write(
                 f"the recipient changed since the plan was made: {printable(path)} is "
                 f"{variable.dtype} {tuple(variable.shape)}. Make the plan again."
             )
-    displaced = Displaced({path: np.array(variable) for path, variable, _ in writes})
+    displaced = Displaced({path: live.read(variable) for path, variable, _ in writes})
     layers = [
         live.find_layer(model, path)
         for path in dict.fromkeys(path.rpartition("/")[0] for path, _, _ in writes)

@@ -9,6 +9,7 @@ variable(model, "backbone/conv1_bn/2")  # the keras.Variable itself
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import InputError, printable
@@ -58,6 +59,14 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
         return layer.weights
     below = {id(v) for sub in layer._layers for v in sub.weights}
     return [v for v in layer.weights if id(v) not in below]
+
+
+def read(variable: keras.Variable) -> np.ndarray:
+    """A copy of the variable's value in its own dtype.
+
+    From the backend's tensor: numpy.array(variable) warns under NumPy 2 and is slower.
+    """
+    return variable.value.numpy()
 
 
 def index(model: keras.Model) -> tuple[Variable, ...]:
