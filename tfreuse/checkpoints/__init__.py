@@ -6,7 +6,8 @@
         checkpoints.write("recipient.keras", "out.keras", {"conv/0": (donor, variable)}, {})
     checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
-Formats: `.keras`, `.weights.h5`.
+Formats: `.keras`, `.weights.h5`, sharded `.weights.json`, legacy `.h5`, `.npz`, safetensors,
+TensorFlow checkpoints and SavedModels (only these import TensorFlow, when one is opened).
 No file is trusted: nothing in it is executed, no other file is read because of it, and it
 costs no more memory than the arrays that are asked for.
 """
@@ -15,7 +16,19 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from tfreuse.checkpoints import keras_file, source, weights_h5, writing
+from tfreuse.checkpoints import (
+    archive,
+    hdf5,
+    keras_file,
+    legacy_h5,
+    npz,
+    safetensors,
+    sharded,
+    source,
+    tf_checkpoint,
+    weights_h5,
+    writing,
+)
 from tfreuse.checkpoints.checkpoint import (
     CRC32,
     SHA256,
@@ -26,6 +39,11 @@ from tfreuse.checkpoints.checkpoint import (
 from tfreuse.checkpoints.journal import undo
 from tfreuse.checkpoints.writing import Value, WriteReport
 from tfreuse.errors import InputError, printable
+
+FORMATS = (
+    ".keras, .weights.h5, .weights.json, .h5, .npz, .safetensors, a TensorFlow checkpoint "
+    "or a SavedModel's folder"
+)
 
 __all__ = [
     "CRC32",
@@ -47,6 +65,9 @@ def open(path: str | os.PathLike) -> Checkpoint:
     Raises:
         InputError: there is no such file, its format is not known, or it is damaged.
     """
+    prefix = tf_checkpoint.prefix(path)
+    if prefix is not None:
+        return tf_checkpoint.read(prefix)
     opened = source.open_file(path)
     try:
         return _read(opened)
@@ -88,12 +109,23 @@ def write(
 
 
 def _read(opened: source.Source) -> Checkpoint:
-    start = opened.read(0, min(8, opened.size))
+    start = opened.read(0, min(9, opened.size))
     if start.startswith(b"PK\3\4"):
-        return keras_file.read(opened)
-    if start == b"\x89HDF\r\n\x1a\n":
-        return weights_h5.read(opened)
+        directory = archive.read(opened)
+        reader = npz if npz.is_npz(directory) else keras_file
+        return reader.read(opened, directory)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        root = hdf5.read(
+            opened,
+            ("name", *legacy_h5.ATTRIBUTES),
+            legacy_h5.ROOT_ATTRIBUTES,
+        )
+        reader = legacy_h5 if legacy_h5.is_legacy(root) else weights_h5
+        return reader.read(opened, root)
+    if opened.path.name.endswith(".json"):
+        return sharded.read(opened)
+    if safetensors.is_safetensors(start, opened.size):
+        return safetensors.read(opened)
     raise InputError(
-        f"{printable(opened.path)} is no model file that is known; expected .keras or "
-        ".weights.h5."
+        f"{printable(opened.path)} is no model file that is known; expected {FORMATS}."
     )

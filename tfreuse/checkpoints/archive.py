@@ -149,8 +149,8 @@ def _member(source: Source, table: bytes, at: int, start: int) -> tuple[Member, 
     if method or packed != size or flags & ~0x800:  # 0x800: the name is UTF-8
         raise _refused(
             source,
-            f"has a member {printable(name)} that is compressed or encrypted; Keras "
-            "stores members as they are",
+            f"has a member {printable(name)} that is compressed or encrypted; "
+            "expected members stored as they are, so that a part can be read",
         )
     local = source.read(header, LOCAL.size)
     local_fields = LOCAL.unpack(local)
@@ -195,5 +195,5 @@ def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
 def _refused(source: Source, what: str) -> InputError:
     return InputError(
         f"{printable(source.path)} {what}. It is cut off, damaged or not written by "
-        "Keras; copy or save it again."
+        "Keras or numpy.savez; copy or save it again."
     )

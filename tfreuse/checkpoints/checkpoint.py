@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -21,8 +22,7 @@ CRC32, SHA256, UNVERIFIED = "crc32", "sha256", "unverified"
 class Other:
     """An array that belongs to no layer's weights.
 
-    `kind` is "optimizer", "seed", "duplicate" (a second array with the path of another) or
-    "other" (of the model itself, or stored in a way of its layer's own).
+    `kind` is "optimizer", "seed", "duplicate" (of several arrays with one path) or "other" (of the model itself, or stored in a way of its layer's own).
     """
 
     path: str
@@ -71,9 +71,10 @@ class Checkpoint:
         self.members = tuple(members)
         self._stored: dict[str, Stored] = {}
         self._variables: dict[str, Variable] = {}
-        others = list(others)
+        found, others = list(found), list(others)
+        count = Counter(variable.path for variable, _ in found)
         for variable, stored in found:
-            if variable.path in self._stored:
+            if count[variable.path] > 1:  # which of them is meant cannot be told
                 others.append((variable.path, stored, "duplicate"))
                 continue
             self._stored[variable.path] = stored
@@ -152,7 +153,8 @@ class Checkpoint:
         """Reads the whole file once and checks it; says how it was checked.
 
         Args:
-            digest: SHA-256, in hex, of the whole file, if it is known.
+            digest: SHA-256, in hex, of the whole file, if it is known; of a sharded one,
+                of the JSON file and the shards in the order of their names.
 
         Returns:
             "sha256" if the digest was given, "crc32" if the format has a checksum of its
@@ -170,8 +172,9 @@ class Checkpoint:
 
     def _check_digest(self, digest: str) -> None:
         sha = hashlib.sha256()
-        for piece in self.source.pieces():
-            sha.update(piece)
+        for source in self._sources:
+            for piece in source.pieces():
+                sha.update(piece)
         if sha.hexdigest() != digest.lower():
             raise InputError(
                 f"{self.path} has SHA-256 {sha.hexdigest()}, expected {printable(digest)}. "

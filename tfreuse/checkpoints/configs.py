@@ -36,11 +36,12 @@ class Config:
     """All layers by path, and what each reads from.
 
     `edges` names layers and operations alike; nested models are entered: a layer that
-    follows one reads from the layer that makes its output.
+    follows one reads from the layer that makes its output. None for a subclassed model, whose
+    connections are code.
     """
 
     layers: Mapping[str, Layer]
-    edges: Mapping[str, tuple[str, ...]]
+    edges: Mapping[str, tuple[str, ...]] | None
 
 
 def parse(text: bytes | str, where: str) -> Config:
@@ -59,7 +60,8 @@ def parse(text: bytes | str, where: str) -> Config:
         if not _is_object(root):
             raise ValueError("it names no class")
         found.model(root["config"], "", "", 0)
-        return Config(found.layers, found.edges())
+        graph = isinstance(root["config"].get("layers"), list)
+        return Config(found.layers, found.edges() if graph else None)
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error) from error
 

@@ -1,6 +1,7 @@
 """`.keras` files: a zip of config.json, metadata.json and the weights as HDF5."""
 
-from tfreuse.checkpoints import archive, configs, hdf5, weights_h5
+from tfreuse.checkpoints import configs, hdf5, weights_h5
+from tfreuse.checkpoints.archive import Archive
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
@@ -8,14 +9,14 @@ from tfreuse.errors import InputError, printable
 WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 
 
-def read(source: Source) -> Checkpoint:
+def read(source: Source, directory: Archive) -> Checkpoint:
     """The variables of a `.keras` file, classes and roles from its configuration.
 
     Raises:
         InputError: it is damaged, incomplete, or its weights are not of its configuration.
     """
     where = printable(source.path)
-    members = archive.read(source).members
+    members = directory.members
     for name in (WEIGHTS, CONFIG, METADATA):
         if name not in members:
             raise InputError(

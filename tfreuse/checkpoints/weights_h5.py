@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tfreuse import roles as roles_module
-from tfreuse.checkpoints import configs, hdf5, layouts
+from tfreuse.checkpoints import configs, layouts
 from tfreuse.checkpoints.arrays import Stored
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config, Layer, snake_case
@@ -20,14 +20,13 @@ from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 
 
-def read(source: Source) -> Checkpoint:
-    """The variables of a bare `.weights.h5` file.
+def read(source: Source, root: Group) -> Checkpoint:
+    """The variables of a bare `.weights.h5` file of this structure.
 
     Raises:
         InputError: it is damaged, or made to be something else than a weights file.
     """
     where = printable(source.path)
-    root = hdf5.read(source, root_attributes=("tfreuse",))
     found = find(root, None, where)
     text = root.attributes.get("tfreuse")
     return Checkpoint(

@@ -1,0 +1,93 @@
+"""`.safetensors` files: a JSON header, then the arrays, without holes.
+
+Names are "layer/role" or "layer/position" as in `.npz`; a dot before the last part will do.
+"""
+
+import numpy as np
+
+from tfreuse.checkpoints import arrays, configs, named
+from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.checkpoint import Checkpoint
+from tfreuse.checkpoints.layouts import NAMED
+from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
+from tfreuse.errors import InputError, printable
+
+_TYPES = {
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype(bool),
+    "BF16": arrays.BFLOAT16,
+    "F8_E4M3": arrays.number_type(np.dtype("V1"), "float8_e4m3fn"),
+    "F8_E5M2": arrays.number_type(np.dtype("V1"), "float8_e5m2"),
+}
+
+
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file that starts with these 9 bytes and has this size can be one."""
+    length = int.from_bytes(start[:8], "little")
+    return start[8:9] == b"{" and 2 <= length <= size - 8
+
+
+def read(source: Source) -> Checkpoint:
+    """The variables of a safetensors file.
+
+    Raises:
+        InputError: the header is too large or damaged, or the arrays do not tile the file.
+    """
+    where = printable(source.path)
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > MAX_HEADER:  # the format allows 100 MB; no network needs that
+        raise InputError(f"{where} has a header of {length:,} bytes.")
+    header = configs.parse_object(source.read(8, length), where)
+    header.pop("__metadata__", None)
+    if len(header) > MAX_OBJECTS:
+        raise InputError(f"{where} has over {MAX_OBJECTS:,} arrays.")
+    data = source.window(8 + length, source.size - 8 - length)
+    items, spans = [], []
+    for name, entry in header.items():
+        stored = _array(data, entry)
+        if stored is None:
+            raise InputError(f"{where}: the entry of {printable(name)} is damaged.")
+        spans.append((stored.offset, stored.nbytes))
+        items.append((*_split(name), stored))
+    end = 0
+    for start, size in sorted(spans):
+        if start != end:
+            raise InputError(
+                f"{where} has holes or overlaps between its arrays; it is damaged."
+            )
+        end = start + size
+    if end != data.size:
+        raise InputError(f"{where} is cut off, or has bytes that no array owns.")
+    found, notes = named.find(items)
+    return Checkpoint("safetensors", source, found, notes=notes)
+
+
+def _array(data: Source, entry) -> Stored | None:
+    """The array of a header's entry; None if the entry is not as the format has it."""
+    if not isinstance(entry, dict):
+        return None
+    dtype = _TYPES.get(str(entry.get("dtype")))
+    shape, span = entry.get("shape"), entry.get("data_offsets")
+    if dtype is None or not _sizes(shape) or not _sizes(span) or len(span) != 2:
+        return None
+    stored = Stored(tuple(shape), dtype, data, span[0])
+    return stored if stored.nbytes == span[1] - span[0] else None
+
+
+def _sizes(value) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= 32
+        and all(type(number) is int and number >= 0 for number in value)
+    )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Layer path and the array's name."""
+    for separator in "/.":
+        layer, _, last = name.rpartition(separator)
+        if layer and (last.isdecimal() or named.clean(last) in NAMED):
+            return layer, last
+    return name, "value"

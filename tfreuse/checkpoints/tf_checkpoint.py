@@ -1,0 +1,120 @@
+"""TensorFlow checkpoints, and the variables of a SavedModel, by the names they hold.
+
+The only format that needs TensorFlow, which is imported when such a file is opened and reads
+it. Variables have the names that their layers gave them ("conv1/kernel"): the names of nested
+Functional models are not among them.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from tfreuse.checkpoints import named
+from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.checkpoint import Checkpoint
+from tfreuse.checkpoints.layouts import NAMED
+from tfreuse.checkpoints.source import PIECE, Source
+from tfreuse.errors import InputError, printable
+
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def prefix(path: str | os.PathLike) -> str | None:
+    """What TensorFlow calls the checkpoint at `path`; None if there is none.
+
+    A SavedModel's folder, a checkpoint's prefix ("ckpt-1") or its ".index" file will do.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        path = path / "variables" / "variables"
+    if path.suffix == ".index" and path.is_file():
+        return str(path.with_suffix(""))
+    index = path.with_name(f"{path.name}.index")
+    return str(path) if path.name and index.is_file() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor(Stored):
+    """An array that TensorFlow reads: it has no offset, so reading takes all of it."""
+
+    reader: Any = None
+    key: str = ""
+
+    def read(self) -> np.ndarray:
+        value = np.asarray(self.reader.get_tensor(self.key))
+        if value.shape != self.shape or value.dtype != self.dtype:
+            raise InputError(f"{self.key} is not what {self.source.path} declares.")
+        return value
+
+    def pieces(self):
+        flat = np.ascontiguousarray(self.read()).reshape(-1).view(np.uint8)
+        step = PIECE // self.dtype.itemsize * self.dtype.itemsize
+        return (memoryview(flat[at : at + step]) for at in range(0, flat.size, step))
+
+
+def read(path: str) -> Checkpoint:
+    """The variables of the checkpoint with this prefix.
+
+    Raises:
+        InputError: TensorFlow cannot read it.
+    """
+    import tensorflow as tf  # takes seconds: only who opens such a file waits for it
+
+    # the checkpoint's own file is not opened here; it stands for "no bytes by offset"
+    source = Source(pathlib.Path(path), os.open(os.devnull, os.O_RDONLY), 0, 0)
+    try:
+        reader = tf.train.load_checkpoint(path)
+        shapes = reader.get_variable_to_shape_map()
+        types = reader.get_variable_to_dtype_map()
+        names = _names(reader) if _GRAPH in shapes else {key: key for key in shapes}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        os.close(source.descriptor)
+        raise InputError(
+            f"{path} cannot be read as a TensorFlow checkpoint: {printable(error)}."
+        ) from error
+    items, others = [], []
+    for key, name in names.items():
+        dtype = np.dtype(types[key].as_numpy_dtype)
+        if dtype.kind in "OSU":
+            continue
+        tensor = _Tensor(
+            tuple(shapes[key]), dtype, source, None, "TensorFlow reads it", reader, key
+        )
+        layer, _, last = name.rpartition("/")
+        if layer and named.clean(last) in NAMED:
+            items.append((layer, last, tensor))
+        else:
+            others.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))
+    found, notes = named.find(items)
+    return Checkpoint("tf", source, found, others=others, notes=notes)
+
+
+def _names(reader) -> dict[str, str]:
+    """The variables' own names by key, in the order of the object graph."""
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor(_GRAPH))
+    found = {
+        attribute.checkpoint_key: attribute.full_name or attribute.checkpoint_key
+        for node in graph.nodes
+        for attribute in node.attributes
+        if reader.has_tensor(attribute.checkpoint_key)
+    }
+    # an exported model lists its variables a second time
+    exported = any(key.startswith("variables/") for key in found)
+    return {
+        key: name
+        for key, name in found.items()
+        if not (exported and key.startswith("_all_variables/"))
+    }
+
+
+def _kind(key: str, name: str) -> str:
+    if "optimizer" in key:
+        return "optimizer"
+    return "seed" if "seed_generator" in name else "other"
