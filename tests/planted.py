@@ -46,6 +46,7 @@ def record(retention: float, *, seed: int = 0, **changes: Any) -> Record:
         "changed": 100,
         "rmse": 0.5,
         "bias_shift": 0.3,
+        "bias_moved": 0.8,
         "metric": "r2" if task == "autoencoder" else "mean_iou",
         "before": before,
         "after": floor + retention * (before - floor),

@@ -10,7 +10,7 @@ RECORD = records.Record(
     donor="autoencoder-0", donor_digest="d", recipient="segmentation-0",
     recipient_digest="r", control="transfer", site_kind="stage", site="encoder_1", depth=0,
     group="kernel", repair="none", variables=2, parameters=10, changed=10, rmse=0.5,
-    bias_shift=None, metric="mean_iou", before=0.7, after=0.4, floor=0.1,
+    bias_shift=None, bias_moved=None, metric="mean_iou", before=0.7, after=0.4, floor=0.1,
     counts={"confusion_matrix": [[1, 0], [0, 1]]}, images=8, seconds=0.1, versions={},
 )  # fmt: skip
 

@@ -67,16 +67,20 @@ def test_a_mask_lies_on_the_object_that_is_seen(monkeypatch):
     flat = {"TEXTURE": 0, "LIGHTING": 0, "NOISE": 0, "OBJECTS": (1, 1)}
     for name, value in flat.items():
         monkeypatch.setattr(scenes, name, value)
-    for i in range(20):
+    judged = 0
+    for i in range(30):
         image, mask = scenes.draw("val", i)
         colours = sorted(np.unique(image.reshape(-1, 3), axis=0), key=np.sum)
         # Anti-aliased: of the four points drawn in a pixel none to four lie on the object.
-        assert len(colours) == 5
+        if len(colours) < 5:
+            continue  # at some angles no pixel has, say, three of them
+        judged += 1
         covered = sum((image > colour).any(axis=-1).astype(int) for colour in colours)
         # Of a straight border, three points are on the side of the pixel's centre; a corner
         # may differ.
         assert (mask[covered >= 3] == 0).sum() <= 2
         assert (mask[covered <= 1] > 0).sum() <= 2
+    assert judged >= 20
 
 
 def test_scenes_hold_every_class_one_to_three_objects_and_mostly_ground(drawn):

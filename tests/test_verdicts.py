@@ -88,10 +88,11 @@ def test_h1_is_no_difference_where_both_are_harmless():
     assert judged(records)["H1"].verdict == "inconclusive"
 
 
-def test_biases_that_never_moved_make_h4_not_testable_and_are_quoted():
-    verdict = judged(with_group("bias", (1, 1, 1), bias_shift=0.0003))["H4"]
+def test_biases_that_hardly_moved_make_h4_not_testable_and_are_quoted():
+    changes = {"bias_shift": 0.0003, "bias_moved": 0.04}
+    verdict = judged(with_group("bias", (1, 1, 1), **changes))["H4"]
     assert verdict.verdict == "not testable"
-    assert "0.0003" in verdict.reason and "never moved" in verdict.reason
+    assert "0.0003" in verdict.reason and "only 4.0%" in verdict.reason
     assert verdict.smallest_margin is None and verdict.p is None
 
 

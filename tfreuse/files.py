@@ -15,12 +15,16 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, suffix: str = "") -> Iterator[pathlib.Path]:
+def replacing(
+    path: str | os.PathLike, suffix: str = "", *, durable: bool = True
+) -> Iterator[pathlib.Path]:
     """Yields a temporary path; what is written there replaces `path` if the block succeeds.
 
     Args:
         path: file to write; its folder is made if it is missing.
         suffix: ending that the temporary name must have (Keras chooses a format by it).
+        durable: wait until the file is on the disk; False for the thousand small files that
+            can be made again, where the waiting is most of the time.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,9 +38,11 @@ def replacing(path: str | os.PathLike, suffix: str = "") -> Iterator[pathlib.Pat
         os.chmod(
             temporary, 0o666 & ~_umask()
         )  # mkstemp makes files that only the owner reads
-        sync(temporary)
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
-        sync(path.parent)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

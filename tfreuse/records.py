@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from tfreuse.errors import InputError, printable
 
+UNMOVED = 0.01  # of a bias's channel's standard deviation: a smaller shift is none
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -46,9 +48,10 @@ class Record:
     parameters: int  # numbers moved
     changed: int  # numbers that differ from the recipient's
     rmse: float  # between donor's and recipient's moved numbers
-    bias_shift: (
-        float | None
-    )  # median |donor - recipient| / sd of the output channel; None: no bias
+    # |donor - recipient| of biases, in standard deviations of their output channel: the
+    # median, and the share of at least 0.01; None: no bias moved
+    bias_shift: float | None
+    bias_moved: float | None
     metric: str
     before: float
     after: float

@@ -1,6 +1,6 @@
 """Scenes of discs, squares, triangles and crosses: images and exact masks, drawn with NumPy.
 
-The class of an object is its shape alone: colour, texture, size, tilt and place are drawn
+The class of an object is its shape alone: colour, texture, size, angle and place are drawn
 from the same distributions for every class, and the four shapes have equal areas. So a network
 that segments these scenes has learned shape, and one that reconstructs them has learned all
 the rest. Objects are lighter than their ground: with either sign of contrast a small network
@@ -20,7 +20,7 @@ SEED = 0
 
 # How hard the scenes are to segment.
 OBJECTS = (1, 3)  # fewest and most objects in a scene
-TURN = 0.3  # largest tilt of an object, in radians
+TURN = math.pi  # largest turn of an object either way, in radians
 RADIUS = (0.16, 0.34)  # the objects' areas are 2.0 to 2.1 times its square
 GROUND = (0.05, 0.5)  # range of the ground's red, green and blue
 FIGURE = (0.5, 0.95)  # range of the objects'

@@ -7,11 +7,14 @@ decides what is to do, writes the records and shows the progress. What is there 
 earlier run is not done again. It imports no TensorFlow.
 """
 
+import collections
+import dataclasses
 import glob
 import os
 import pathlib
+from collections.abc import Collection, Sequence
 
-from tfreuse import files, progress, records, rundir, runtime
+from tfreuse import files, hparams, progress, records, rundir, runtime, statistics
 from tfreuse.study import workers
 from tfreuse.study.design import Block, Specs
 from tfreuse.study.workers import Unit
@@ -19,7 +22,6 @@ from tfreuse.study.workers import Unit
 __all__ = ["Block", "Specs", "default_jobs", "plan", "run"]
 
 _BLOCK_WEIGHT = 0.35  # cost of a block of arms, in trainings of the quickstart
-_FINISH_WEIGHT = 0.15
 
 
 def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
@@ -36,19 +38,35 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
     path = out_dir / "study.json"
     held = rundir.claim(path, specs.named())
     with records.Log(out_dir / "records.jsonl") as log:
-        units = plan(specs, out_dir, frozenset(record.key for record in log.records))
+        done = collections.Counter(map(_block_name, log.records))
+        measured = {
+            name
+            for name, count in held.get("measured", {}).items()
+            if count == done[name]
+        }
+        units = plan(specs, out_dir, frozenset(r.key for r in log.records), measured)
         jobs = jobs or default_jobs(len(units))
-        display = _Progress(units)
+        display = _Progress([*units, _FINISH])
         try:
-            for unit, message in workers.run(
-                units, jobs, max(1, _cores() // jobs), out_dir / "errors"
-            ):
+            for unit, message in _run(units, jobs, out_dir):
                 if isinstance(message, records.Record):
                     log.append(message)
-                else:
-                    display.hear(unit, message)
+                    continue
+                display.hear(unit, message)
+                if isinstance(message, workers.Ended) and unit.function is _measure:
+                    counts = collections.Counter(map(_block_name, log.records))
+                    name = unit.arguments[0].name
+                    held["measured"] = held.get("measured", {}) | {name: counts[name]}
+                    files.write_json(path, held)
+            groups = reusable(log.records, specs)
+            if groups != _transplanted(out_dir):
+                arguments = (specs.blocks()[0], groups, out_dir)
+                last = dataclasses.replace(_FINISH, arguments=arguments)
+                for _, message in _run([last], 1, out_dir):
+                    display.hear(_FINISH, message)
         finally:
             display.close()
+        hparams.write(out_dir / "tensorboard" / "arms", log.records)
     networks = {
         name: files.read_json(out_dir / "models" / name / "metrics.json")
         for name in specs.networks()
@@ -56,8 +74,59 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
     files.write_json(path, held | {"networks": networks})
 
 
-def plan(specs: Specs, out_dir: pathlib.Path, done: frozenset) -> list[Unit]:
-    """Units of work: a training a network, a block of arms a recipient."""
+def _run(units: list[Unit], jobs: int, out_dir: pathlib.Path):
+    threads = max(1, _cores() // jobs)
+    return workers.run(units, jobs, threads, out_dir / "errors")
+
+
+def _block_name(record: records.Record) -> str:
+    return f"{record.direction}-{record.seed}"
+
+
+def _transplanted(out_dir: pathlib.Path) -> tuple[str, ...] | None:
+    """The groups that the exported model holds already; None if there is none."""
+    notes = out_dir / "savedmodel" / "1" / "assets.extra" / "tfreuse.json"
+    if not notes.exists():
+        return None
+    return tuple(files.read_json(notes)["notes"]["groups"])
+
+
+def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
+    """Groups that lose at most the margin at all layers after recalibration, as is certain.
+
+    Certain means the lower end of the interval over the seeds of the study's first direction.
+    """
+    chosen = []
+    for group in specs.study.groups:
+        retentions = [
+            record.retention
+            for record in found
+            if record.direction == specs.study.directions[0]
+            and (record.site_kind, record.group) == ("all", group)
+            and (record.control, record.repair) == ("transfer", "recalibration")
+            and record.before - record.floor >= specs.study.minimum
+        ]
+        if len(retentions) == specs.study.seeds:
+            low = statistics.interval(retentions, specs.study.confidence).low
+            if low >= 1 - specs.study.margin:
+                chosen.append(group)
+    return tuple(chosen)
+
+
+def plan(
+    specs: Specs,
+    out_dir: pathlib.Path,
+    done: frozenset = frozenset(),
+    measured: Collection[str] = (),
+) -> list[Unit]:
+    """Units of work: a training a network, a block of arms a recipient.
+
+    Args:
+        specs: the study.
+        out_dir: networks that are finished there are not trained again.
+        done: keys of the records that exist.
+        measured: names of the blocks whose arms all have records.
+    """
     models_dir = out_dir / "models"
     units = [
         Unit(f"train {name}", _train, (specs, name, models_dir / name))
@@ -65,11 +134,11 @@ def plan(specs: Specs, out_dir: pathlib.Path, done: frozenset) -> list[Unit]:
         if not (models_dir / name / "metrics.json").exists()
     ]
     for block in specs.blocks():
-        needs = tuple(f"train {name}" for name in block.networks.values())
-        arguments = (block, models_dir, done)
-        units.append(
-            Unit(f"measure {block.name}", _measure, arguments, needs, _BLOCK_WEIGHT)
-        )
+        if block.name not in measured:
+            needs = tuple(f"train {name}" for name in block.networks.values())
+            arguments = (block, models_dir, done)
+            name = f"measure {block.name}"
+            units.append(Unit(name, _measure, arguments, needs, _BLOCK_WEIGHT))
     return units
 
 
@@ -132,3 +201,17 @@ def _measure(
     from tfreuse.study import arms
 
     arms.measure(send, block, models_dir, done)
+
+
+def _finish(
+    send, threads: int, block: Block, groups: tuple[str, ...], out_dir: pathlib.Path
+) -> None:
+    """A unit of work: the transplanted model, saved and exported."""
+    send((0.0, "starting"))
+    runtime.start(threads, block.specs.train.deterministic)
+    from tfreuse.study import finish
+
+    finish.transplanted(send, block, groups, out_dir)
+
+
+_FINISH = Unit("finish", _finish, (), weight=0.15)

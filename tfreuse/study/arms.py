@@ -7,7 +7,7 @@ recalibration after a transplant repairs the transplant and not the training.
 import dataclasses
 import pathlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ from tfreuse import (
     transplant,
 )
 from tfreuse import plan as plan_module
-from tfreuse.records import Record
+from tfreuse.records import UNMOVED, Record
 from tfreuse.specs import StudySpec
 from tfreuse.study.design import Block
 
@@ -168,8 +168,9 @@ class Bench:
         self._digest = files.file_digest(self._paths["recipient"])
         self._recalibrate = recalibration.Recalibrator(self.model, images)
         self._recalibrate()
-        self._evaluate = evaluation.Evaluator(self.model, test, self._task)
-        self._before = self._evaluate()
+        self.evaluate = evaluation.Evaluator(self.model, test, self._task)
+        self.before = self.evaluate()
+        self.test = test
         self._values = transplant.values(self.model)
         self._variables = transplant.index(self.model)
         self._spread = _channel_spread(self.model, images[:64])
@@ -201,7 +202,7 @@ class Bench:
             for repair in todo:
                 if repair == "recalibration":
                     self._recalibrate()
-                counts = self._evaluate()
+                counts = self.evaluate()
                 now = time.monotonic()
                 yield Record(
                     **facts,
@@ -213,6 +214,16 @@ class Bench:
                 started = now
         finally:
             transplant.undo({**displaced, **self._statistics()}, self.model)
+
+    def keep(self, groups: Sequence[str]) -> None:
+        """Transplants the groups at all layers from the treatment's donor, for good."""
+        donor = self._donors["transfer"]
+        (everywhere,) = sites(self.model, ("all",))
+        plan = plan_module.make(
+            donor.variables, self._variables, roles=groups, layers=everywhere.layers
+        )
+        transplant.apply(plan, donor.values, self.model)
+        self._recalibrate()
 
     def _statistics(self) -> transplant.Values:
         """The recipient's moving statistics, which recalibration overwrites."""
@@ -251,10 +262,11 @@ class Bench:
         squares = sum(float(np.square(new - old).sum()) for _, new, old in pairs)
         parameters = sum(old.size for _, _, old in pairs)
         shifts = [
-            np.abs(new - old) / self._spread[entry.recipient.layer]
+            (np.abs(new - old) / self._spread[entry.recipient.layer]).ravel()
             for entry, new, old in pairs
             if entry.recipient.role == "bias" and entry.recipient.layer in self._spread
         ]
+        shifts = np.concatenate(shifts) if shifts else np.empty(0)
         block = self.block
         return {
             "study": block.specs.digest,
@@ -274,11 +286,12 @@ class Bench:
             "parameters": parameters,
             "changed": sum(int((new != old).sum()) for _, new, old in pairs),
             "rmse": float(np.sqrt(squares / parameters)),
-            "bias_shift": float(np.median(np.concatenate(shifts))) if shifts else None,
+            "bias_shift": float(np.median(shifts)) if shifts.size else None,
+            "bias_moved": float(np.mean(shifts >= UNMOVED)) if shifts.size else None,
             "metric": evaluation.METRIC[self._task],
-            "before": self._before.value,
-            "floor": self._before.floor,
-            "images": len(self._before.per_image),
+            "before": self.before.value,
+            "floor": self.before.floor,
+            "images": len(self.before.per_image),
             "versions": rundir.versions(),
         }
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfreuse import files
+from tfreuse import files, roles
 from tfreuse.specs import DataSpec, ModelSpec, Spec, StudySpec, TrainSpec
 
 
@@ -14,6 +14,10 @@ class Specs:
     data: DataSpec
     model: ModelSpec
     train: TrainSpec
+
+    def __post_init__(self) -> None:
+        for group in self.study.groups:
+            roles.expand(group)  # raises InputError if there is no such group
 
     def named(self) -> dict[str, Spec]:
         """The specs by name, as `study.json` holds them."""

@@ -22,14 +22,11 @@ from typing import Any
 import numpy as np
 
 from tfreuse import specs, statistics
-from tfreuse.records import Record
+from tfreuse.records import UNMOVED, Record
 from tfreuse.verdicts import arms as by_arm
 from tfreuse.verdicts import caveats
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
-UNMOVED = (
-    0.01  # median bias shift, in sd of the channel, below which biases never moved
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,13 +214,20 @@ def _obstacle(
             return "The networks have no biases."
         if np.median(shifts) < UNMOVED:
             return (
-                "The biases never moved: donor and recipient differ by a median of "
-                f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}."
+                "The biases hardly moved: donor and recipient differ by a median of "
+                f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}"
+                f"{_movers(records)}."
             )
     for group, side in zip(hypothesis.groups, sides, strict=True):
         if not any(record.changed for record in side.values()):
             return f"Donor and recipient have the same values in the group {group}."
     return ""
+
+
+def _movers(records: Iterable[Record]) -> str:
+    """Where most biases stand still, the few that do not make what effect there is."""
+    share = np.mean([record.bias_moved or 0.0 for record in records])
+    return f"; only {share:.1%} differ by that or more" if share > 0 else ""
 
 
 def _compare(

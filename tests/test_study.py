@@ -1,0 +1,261 @@
+"""The study end to end: a tiny one, run whole, and run with kills in between."""
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tfreuse import files, records, roles, study
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.study import workers
+
+FLAGS = [
+    "--dataset=folder", "--image_size=16,16", "--width=4", "--depth=1", "--steps=120",
+    "--learning_rate=0.01", "--validations=2", "--batch_size=4", "--seeds=2", "--jobs=2",
+    "--calibration_examples=32",
+]  # fmt: skip
+
+
+def command(scenes, out_dir, *flags):
+    return [
+        sys.executable, "-m", "tfreuse.cli.study", *FLAGS, f"--data_dir={scenes}",
+        f"--out_dir={out_dir}", *flags,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(scenes, tmp_path_factory):
+    """A study that ran without a stop, and what it printed."""
+    out_dir = tmp_path_factory.mktemp("finished")
+    done = subprocess.run(
+        command(scenes, out_dir), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out_dir, done
+
+
+@pytest.fixture(scope="module")
+def found(finished):
+    return records.read(finished[0] / "records.jsonl")
+
+
+def by(found, **wanted):
+    return [
+        record
+        for record in found
+        if all(getattr(record, name) == value for name, value in wanted.items())
+    ]
+
+
+def test_a_study_leaves_all_that_it_promises(finished):
+    out_dir, done = finished
+    for name in (
+        "records.jsonl", "verdicts.json", "report.html", "report.md", "config.flags",
+        "models/segmentation-0/model.keras", "models/transplanted/model.keras",
+        "savedmodel/1/saved_model.pb", "tensorboard/transplanted",
+    ):  # fmt: skip
+        assert (out_dir / name).exists(), name
+    assert list((out_dir / "figures").glob("*.png"))
+    for hypothesis in ("H1", "H2", "H3", "H4"):
+        assert done.stdout.count(f"  {hypothesis}  ") == 2  # one a direction
+    assert "Traceback" not in done.stderr
+
+
+def test_every_arm_is_there_once_for_every_seed_and_direction(found):
+    assert max(collections.Counter(record.key for record in found).values()) == 1
+    blocks = collections.Counter((record.direction, record.seed) for record in found)
+    assert len(blocks) == 4
+    assert len(set(blocks.values())) == 1
+
+
+def test_layers_stages_and_all_layers_are_covered(found):
+    places = {(record.site_kind, record.site) for record in found}
+    assert ("all", "all") in places
+    assert {site for kind, site in places if kind == "stage"} == {
+        "encoder_1", "bottleneck", "decoder_1",
+    }  # fmt: skip
+    assert {"encoder_1_a_conv", "decoder_1_up_conv"} <= {s for _, s in places}
+    assert not any("head" in site for _, site in places)
+
+
+def test_a_self_transplant_changes_nothing_bit_for_bit(found):
+    own = by(found, control="self")
+    assert own
+    for record in own:
+        assert record.changed == 0
+        assert record.after == record.before
+    assert {record.retention for record in own if record.before > record.floor} == {1.0}
+
+
+def test_statistics_are_repaired_exactly_by_recalibration_whatever_their_donor(found):
+    repaired = by(found, group="stats", repair="recalibration")
+    assert {"transfer", "other_seed", "reinitialised", "defaults"} <= {
+        record.control for record in repaired
+    }
+    assert all(record.after == record.before for record in repaired)
+    assert any(record.after != record.before for record in by(found, group="stats"))
+
+
+def test_all_parameters_of_the_same_task_with_the_donors_statistics_need_no_repair(
+    found,
+):
+    raw = by(found, control="other_seed", group="all", site_kind="all", repair="none")
+    fixed = by(
+        found,
+        control="other_seed",
+        group="all",
+        site_kind="all",
+        repair="recalibration",
+    )
+    for one, two in zip(raw, fixed, strict=True):
+        assert one.after == pytest.approx(two.after, abs=1e-3)
+
+
+def test_the_metric_can_be_computed_again_from_the_counts_of_the_record(found):
+    from tfreuse import metrics
+
+    for record in found[:50]:
+        if record.metric == "mean_iou":
+            confusion = np.array(record.counts["confusion_matrix"])
+            assert metrics.mean_iou(confusion) == record.after
+            assert confusion.sum() == record.images * 16 * 16
+
+
+def test_parameters_moved_are_counted_by_role(found):
+    """Width 4, depth 1, 3 channels: three stages of two convolutions, and one up-convolution."""
+    kernels = 9 * (3 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 4 * 8 * 4
+    everywhere = {"site_kind": "all", "control": "transfer", "repair": "none"}
+    for record in by(found, group="kernel", **everywhere):
+        assert (record.variables, record.parameters) == (7, kernels)
+    for record in by(found, group="stats", **everywhere):
+        assert (record.variables, record.parameters) == (12, 2 * (4 * 4 + 2 * 8))
+
+
+def test_running_again_does_nothing_again(finished, scenes):
+    out_dir, _ = finished
+    before = (out_dir / "records.jsonl").read_bytes()
+    model = (out_dir / "models" / "segmentation-0" / "model.keras").stat().st_mtime_ns
+    subprocess.run(command(scenes, out_dir), check=True, capture_output=True)
+    assert (out_dir / "records.jsonl").read_bytes() == before
+    path = out_dir / "models" / "segmentation-0" / "model.keras"
+    assert path.stat().st_mtime_ns == model
+
+
+def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
+    finished, found, scenes, tmp_path
+):
+    """kill -9 in the training, then among the arms; nothing is lost, nothing done twice."""
+
+    def kill_when(condition):
+        process = subprocess.Popen(
+            command(scenes, tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while not condition() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for _ in range(100):  # its workers notice that it is gone
+            if not alive_in_group(process.pid):
+                return
+            time.sleep(0.1)
+        pytest.fail("workers outlive the study")
+
+    kill_when((tmp_path / "models" / "segmentation-0" / "last.keras").exists)
+    assert records.read(tmp_path / "records.jsonl") == []
+    path = tmp_path / "records.jsonl"
+    kill_when(lambda: path.read_bytes().count(b"\n") >= 5)
+    some = records.read(path)
+    assert 5 <= len(some) < len(found)
+    subprocess.run(command(scenes, tmp_path), check=True, capture_output=True)
+    again = records.read(path)
+    assert again[: len(some)] == some
+
+    def facts(record):
+        return record.key, record.before, record.after, record.rmse
+
+    assert sorted(map(facts, again)) == sorted(map(facts, found))
+
+
+def alive_in_group(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_directory_of_another_study_is_refused_with_the_field(finished, scenes):
+    out_dir, _ = finished
+    done = subprocess.run(
+        command(scenes, out_dir, "--margin=0.2"),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "--margin was 0.05, now 0.2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_transplanted_model_holds_what_was_found_reusable(finished):
+    notes = files.read_json(finished[0] / "models" / "transplanted" / "metrics.json")
+    assert "stats" in notes["groups"]  # exact after recalibration, whatever the donor
+    assert "kernel" not in notes["groups"]
+    assert notes["after"] >= 0.9 * notes["before"]
+
+
+def test_no_two_networks_share_a_seed():
+    specs = study.Specs(StudySpec(seeds=4), DataSpec(), ModelSpec(), TrainSpec())
+    seeds = [spec.seed for spec in specs.networks().values()]
+    assert len(seeds) == len(set(seeds)) == 8
+
+
+def test_every_group_that_is_named_must_exist():
+    with pytest.raises(InputError, match="nearest"):
+        study.Specs(StudySpec(groups=("kernal",)), DataSpec(), ModelSpec(), TrainSpec())
+
+
+def tell(send, threads, *words):
+    for word in words:
+        send(word)
+
+
+def fail(send, threads, error):
+    raise error
+
+
+def test_units_run_after_what_they_need(tmp_path):
+    units = [
+        workers.Unit("second", tell, ("b",), needs=("first",)),
+        workers.Unit("first", tell, ("a",)),
+    ]
+    heard = [message for _, message in workers.run(units, 2, 1, tmp_path)]
+    assert [word for word in heard if isinstance(word, str)] == ["a", "b"]
+
+
+def test_bad_input_in_a_unit_is_told_as_it_is_and_other_trouble_has_a_traceback(
+    tmp_path,
+):
+    unit = workers.Unit("unit", fail, (InputError("expected a, got b"),))
+    with pytest.raises(InputError, match="^expected a, got b$"):
+        list(workers.run([unit], 1, 1, tmp_path))
+    unit = workers.Unit("unit", fail, (ZeroDivisionError("oh"),))
+    with pytest.raises(InputError, match="unit failed: ZeroDivisionError: oh"):
+        list(workers.run([unit], 1, 1, tmp_path))
+    assert "Traceback" in (tmp_path / "unit.txt").read_text()
+
+
+def test_roles_of_the_default_groups_are_known():
+    for group in StudySpec().groups:
+        assert roles.expand(group)
