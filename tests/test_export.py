@@ -15,6 +15,8 @@ from PIL import Image
 
 from tfreuse import checkpoint, export, models, prediction, summaries
 from tfreuse.errors import InputError
+from tfreuse.export import folder, serving
+from tfreuse.export.network import Network
 from tfreuse.specs import ModelSpec
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -155,7 +157,18 @@ def test_a_network_of_one_size_serves_any_size(tmp_path):
 )
 def test_the_sizes_that_a_network_takes_are_read_from_its_layers(spec, multiple):
     model = models.build(spec, task="segmentation", num_classes=2)
-    assert export._size_multiple(model, 3) == multiple
+    assert Network.of(model).multiple == multiple
+
+
+def test_a_network_of_other_layer_names_is_served_as_the_task_that_is_given(tmp_path):
+    images = keras.Input((None, None, 3))
+    halved = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
+    encoder = keras.Model(images, halved)  # nested: its stride counts too
+    outputs = keras.layers.Conv2DTranspose(2, 2, strides=2)(encoder(images))
+    model = keras.Model(images, outputs)
+    path = export.export(model, tmp_path, task="segmentation")
+    assert export.about(path)["size_multiple"] == 2
+    assert serve(path, pictures(5, 6))["mask"].shape == (2, 5, 6)
 
 
 @pytest.mark.parametrize("shape", [[], [1]])
@@ -219,10 +232,10 @@ def test_overwrite_replaces_all_of_the_old_export(served, tmp_path):
 @pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
 def test_a_folder_takes_the_place_of_another(exchange, tmp_path, monkeypatch):
     if not exchange:  # as on a file system that cannot
-        monkeypatch.setattr(export, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(folder, "_exchanged", lambda one, other: False)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "old.txt").write_text("old")
-    with export._taking_the_place_of(tmp_path / "1") as new:
+    with folder.taking_the_place_of(tmp_path / "1") as new:
         (new / "new.txt").write_text("new")
         assert contents(tmp_path / "1") == {pathlib.Path("old.txt"): b"old"}
     assert contents(tmp_path) == {pathlib.Path("1/new.txt"): b"new"}
@@ -233,7 +246,7 @@ def test_folders_are_exchanged_in_one_step_on_linux(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    if not export._exchanged(tmp_path / "one", tmp_path / "two"):
+    if not folder._exchanged(tmp_path / "one", tmp_path / "two"):
         pytest.skip("this system or file system cannot exchange folders")
     assert os.listdir(tmp_path / "one") == ["two"]
     assert os.listdir(tmp_path / "two") == ["one"]
@@ -252,7 +265,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 ):
     shutil.copytree(served, tmp_path / "1")
     before = contents(tmp_path)
-    good = export._server
+    good = serving._server
 
     def off_by_a_little(network):
         def wrong(images):
@@ -261,7 +274,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 
         return wrong
 
-    monkeypatch.setattr(export, "_server", off_by_a_little)
+    monkeypatch.setattr(serving, "_server", off_by_a_little)
     with pytest.raises(InputError, match="differs from the model by 0.0001"):
         export.export(network(), tmp_path, overwrite=True)
     assert contents(tmp_path) == before
@@ -271,7 +284,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 def test_a_mask_that_does_not_follow_from_the_probabilities_is_found(
     tmp_path, monkeypatch
 ):
-    good = export._server
+    good = serving._server
 
     def shifted(network):
         def wrong(images):
@@ -280,7 +293,7 @@ def test_a_mask_that_does_not_follow_from_the_probabilities_is_found(
 
         return wrong
 
-    monkeypatch.setattr(export, "_server", shifted)
+    monkeypatch.setattr(serving, "_server", shifted)
     with pytest.raises(InputError, match="differs from the model"):
         export.export(network(), tmp_path / "new" / "newer")
     assert not (tmp_path / "new").exists()
@@ -290,8 +303,8 @@ def test_a_kill_before_the_last_step_leaves_the_old_export(tmp_path, monkeypatch
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "old.txt").write_text("old")
     # what follows a kill does not run either
-    monkeypatch.setattr(export.shutil, "rmtree", lambda *a, **k: None)
-    with pytest.raises(SystemExit), export._taking_the_place_of(tmp_path / "1") as new:
+    monkeypatch.setattr(folder.shutil, "rmtree", lambda *a, **k: None)
+    with pytest.raises(SystemExit), folder.taking_the_place_of(tmp_path / "1") as new:
         (new / "saved_model.pb").write_text("half of it")
         raise SystemExit
     assert contents(tmp_path / "1") == {pathlib.Path("old.txt"): b"old"}
@@ -382,9 +395,9 @@ def test_predict_takes_the_highest_version_as_tf_serving_does(served, tmp_path):
 def test_predict_refuses_images_that_it_cannot_keep_apart(
     pattern, out_dir, message, tmp_path
 ):
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        Image.new("L", (4, 4)).save(tmp_path / folder / "a.png")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / name / "a.png")
     with pytest.raises(InputError, match=message):
         prediction.images(str(tmp_path / pattern), tmp_path / out_dir)
 

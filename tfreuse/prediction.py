@@ -13,11 +13,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfreuse import export, files, summaries
+from tfreuse import files, summaries
 from tfreuse.data import pictures
 from tfreuse.errors import InputError, printable
 
 _MOST_LABELS = 256  # that a picture of 8 bits holds
+_TASKS = {"mask": "segmentation", "image": "autoencoder"}  # by an output of `export`
 
 
 class Predictor:
@@ -36,12 +37,12 @@ class Predictor:
         path = _saved_model(pathlib.Path(path))
         try:
             self._loaded = tf.saved_model.load(path)  # owns the signature's variables
-            signature = self._loaded.signatures[export.DEFAULT]
+            signature = self._loaded.signatures["serving_default"]
             spec = signature.structured_input_signature[1]["images"]
             self.task = next(
                 task
-                for task, names in export.OUTPUTS.items()
-                if set(names) == set(signature.structured_outputs)
+                for output, task in _TASKS.items()
+                if output in signature.structured_outputs
             )
         except Exception as error:  # TensorFlow raises many kinds for a broken folder
             raise InputError(

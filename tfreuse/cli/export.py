@@ -16,6 +16,7 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app
 from tfreuse.errors import InputError
+from tfreuse.specs import TASKS
 
 
 def define_flags() -> None:
@@ -24,6 +25,12 @@ def define_flags() -> None:
     flags.DEFINE_boolean("overwrite", False, "replace the SavedModel that is there")
     flags.DEFINE_list(
         "class_names", [], "names of the labels 0, 1, ..., comma-separated"
+    )
+    flags.DEFINE_enum(
+        "task",
+        None,
+        list(TASKS),
+        "the model's task; told from its layer names if left out",
     )
 
 
@@ -40,6 +47,7 @@ def main() -> None:
         overwrite=app.FLAGS.overwrite,
         class_names=tuple(app.FLAGS.class_names),
         notes={"model": str(model)},
+        task=app.FLAGS.task,
     )
     app.out_dir()  # only now: a refused export leaves the flags of the one that is there
     print(_describe(export.about(path), export.OUTPUTS))
