@@ -31,6 +31,7 @@ def read(source: Source, root: Group) -> Checkpoint:
     text = root.attributes.get("model_config")
     config = configs.parse(text, where) if isinstance(text, str) else None
     weights = root.groups.get("model_weights", root)
+    paths = _Paths(config)
     items, seen = [], set()
     for layer_name in _list(weights, "layer_names"):
         group = _below(weights, layer_name.split("/"))
@@ -43,7 +44,7 @@ def read(source: Source, root: Group) -> Checkpoint:
                     "It is damaged; copy or save it again."
                 )
             seen.add(id(stored))
-            path = _layer_path(layer_name, name.split("/")[:-1], config)
+            path = paths.of(layer_name, name.split("/")[:-1])
             items.append((path, name.rpartition("/")[2], stored))
     found, notes = named.find(items, config)
     provenance = root.attributes.get("tfreuse")
@@ -58,18 +59,35 @@ def read(source: Source, root: Group) -> Checkpoint:
     )
 
 
-def _layer_path(top: str, scopes: list[str], config: Config | None) -> str:
-    """The layer's path: `top` is the outermost layer, `scopes` what the weight's name says.
+class _Paths:
+    """Finds a layer's path from what a weight's name says of it.
 
-    Names of weights in a nested Functional model begin with the inner layer, in a
-    Sequential with the outer one.
+    Names of weights in a nested Functional model begin with the inner layer, in a Sequential
+    with the outer one; of models nested deeper nothing is said. The configuration tells, if
+    there is one.
     """
-    inner = "/".join([top, *scopes])
-    if config and inner in config.layers:
-        return inner
-    if not scopes or scopes[-1] == top:
-        return top
-    return "/".join(scopes) if scopes[0] == top else inner
+
+    def __init__(self, config: Config | None):
+        self._by_name: dict[str, list[str]] = {}
+        for path, layer in (config.layers if config else {}).items():
+            self._by_name.setdefault(layer.name, []).append(path)
+
+    def of(self, top: str, scopes: list[str]) -> str:
+        """The path of the layer at `scopes` in the outermost layer `top`."""
+        outer, inner = "/".join(scopes), "/".join([top, *scopes])
+        known = self._by_name.get(scopes[-1] if scopes else top, ())
+        if inner in known:
+            return inner
+        if not scopes or scopes[-1] == top:
+            return top
+        if scopes[0] == top:
+            return outer
+        below = [
+            path
+            for path in known
+            if path.startswith(f"{top}/") and path.endswith(f"/{outer}")
+        ]
+        return below[0] if len(below) == 1 else inner
 
 
 def _below(group: Group | None, names: list[str]) -> Group | None:

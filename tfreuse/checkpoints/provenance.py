@@ -22,7 +22,8 @@ from tfreuse.errors import InputError, printable
 
 KEY = "tfreuse"
 _LIMIT = 60_000  # bytes; HDF5 keeps an attribute of up to 64 KiB beside its group
-_FULL = 0xFFFFFFFF  # largest value of a 32-bit field; the true one is in a zip64 field
+_FULL = 0xFFFFFFFF  # what a 32-bit field holds if the value is in a zip64 field
+_WIDE = _FULL  # values from here on are
 
 
 def text(provenance: Mapping[str, Any]) -> str:
@@ -117,24 +118,28 @@ def _finish_zip(
 def _central(entry: bytearray, name: bytes, data: bytes, start: int) -> bytes:
     """The directory's entry for a member that is `data` and now stands at `start`."""
     fields = list(CENTRAL.unpack_from(entry))
-    extra = b"" if start < _FULL else struct.pack("<2HQ", 1, 8, start)
+    extra = b"" if start < _WIDE else struct.pack("<2HQ", 1, 8, start)
     fields[7:10] = zlib.crc32(data), len(data), len(data)
     fields[10:13] = len(name), len(extra), 0
-    fields[16] = min(start, _FULL)
+    fields[16] = _narrow(start)
     return CENTRAL.pack(*fields) + name + extra
+
+
+def _narrow(value: int) -> int:
+    return value if value < _WIDE else _FULL
 
 
 def _end(count: int, start: int, size: int) -> bytes:
     """The records that end a zip file whose directory stands at `start`."""
     found = b""
-    if start >= _FULL:
+    if start >= _WIDE:
         here = start + size
         found += archive.END64.pack(
             b"PK\6\6", archive.END64.size - 12, 45, 45, 0, 0, count, count, size, start
         )
         found += archive.LOCATOR64.pack(b"PK\6\7", 0, here, 1)
     return found + archive.END.pack(
-        b"PK\5\6", 0, 0, count, count, size, min(start, _FULL), 0
+        b"PK\5\6", 0, 0, count, count, size, _narrow(start), 0
     )
 
 
