@@ -18,8 +18,12 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
         model.save(temporary)
 
 
-def load(path: str | os.PathLike) -> keras.Model:
-    """The model of a `.keras` file, with its optimizer if it has one.
+def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
+    """The model of a `.keras` file.
+
+    Args:
+        path: the file.
+        optimizer: give the model its optimizer with its state, to train on.
 
     Raises:
         InputError: there is no such file, or it holds no model that can be read.
@@ -33,7 +37,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     if path.suffix != ".keras":
         raise InputError(f"expected a .keras file, got {path}.")
     try:
-        return keras.models.load_model(path)
+        return keras.models.load_model(path, compile=optimizer)
     except Exception as error:  # Keras raises many kinds; each means the same to a user
         raise InputError(
             f"{path} cannot be read as a Keras model: {printable(error)}. "

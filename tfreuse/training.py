@@ -275,7 +275,7 @@ def _start(
     """The model to go on from, or a new one; compiled with its optimizer."""
     last = out_dir / "last.keras"
     if last.exists():
-        model = checkpoint.load(last)
+        model = checkpoint.load(last, optimizer=True)
         _decay_only_kernels(model.optimizer)  # Keras does not save this
         return model
     model = models.build(

@@ -213,7 +213,9 @@ class Bench:
                 )
                 started = now
         finally:
-            transplant.undo({**displaced, **self._statistics()}, self.model)
+            if "recalibration" in todo:
+                displaced = {**displaced, **self._statistics()}
+            transplant.undo(displaced, self.model)
 
     def keep(self, groups: Sequence[str]) -> None:
         """Transplants the groups at all layers from the treatment's donor, for good."""
