@@ -18,13 +18,10 @@ import numpy as np
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan.variables import Variable
 
-NAMES = ("channels:slice", "channels:pad", "channels:mean", "cast", "blend:A")
+NAMES = ("channels:slice", "channels:pad", "channels:mean", "align", "cast", "blend:A")
 Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
-_ORDER = (
-    "channels",
-    "cast",
-    "blend",
-)  # a blend needs the shape and type it blends with
+# a blend needs the shape and type that it blends with
+_ORDER = ("align", "channels", "cast", "blend")
 _INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
 
 
@@ -103,10 +100,13 @@ def adapt(
         want: the recipient's variable.
 
     Raises:
-        InputError: a cast gives values that are not finite.
+        InputError: a cast gives values that are not finite, or there is an alignment, which
+            takes whole models and must have been done before.
     """
     for name in names:
         kind, _, argument = name.partition(":")
+        if kind == "align":
+            raise InputError("the adapter align works between live models only.")
         if kind == "channels":
             if value.shape != want.shape:
                 axis = _INPUT_AXIS[want.class_name]

@@ -15,13 +15,26 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
+from tfreuse import alignment
 from tfreuse import plan as plan_module
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Plan
+from tfreuse.plan.variables import by_layer
 from tfreuse.transplant import live, state
 from tfreuse.transplant.live import edges, index
 
-__all__ = ["Displaced", "apply", "compare", "edges", "index", "plan", "undo", "values"]
+__all__ = [
+    "Displaced",
+    "aligned",
+    "apply",
+    "compare",
+    "edges",
+    "index",
+    "plan",
+    "ties",
+    "undo",
+    "values",
+]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -125,12 +138,52 @@ def undo(displaced: Values, recipient: keras.Model) -> None:
     _write(recipient, [(path, variables[path], v) for path, v in displaced.items()])
 
 
+def ties(model: keras.Model) -> alignment.Ties:
+    """Which axes of the model's variables share an order; see `tfreuse.alignment`.
+
+    Raises:
+        InputError: the model is no graph of layers, or computes with channels first.
+    """
+    graph = live.calls(model)
+    if graph is None:
+        raise InputError(
+            f"model {printable(model.name)!r} is no graph of layers (it is subclassed); its "
+            "channels cannot be aligned."
+        )
+    return alignment.tie(*graph, by_layer(index(model)))
+
+
+def aligned(
+    plan: Plan, donor: keras.Model, recipient: keras.Model
+) -> dict[str, np.ndarray]:
+    """The donor's values with channels in the order that fits the recipient's best.
+
+    Only what the plan pairs is compared; the donor would compute the same with them.
+
+    Raises:
+        InputError: the donor is no graph of layers.
+    """
+    if isinstance(donor, Mapping):
+        raise InputError(
+            "the adapter align needs the donor's graph; give the model, not its values."
+        )
+    ours = _variables(recipient, [e.recipient.path for e in plan.copies])
+    reference = {e.donor.path: live.read(ours[e.recipient.path]) for e in plan.copies}
+    groups, theirs = ties(donor), values(donor)
+    return alignment.permute(groups, theirs, alignment.match(groups, reference, theirs))
+
+
+def _aligns(plan: Plan) -> bool:
+    return any("align" in entry.adapters for entry in plan.copies)
+
+
 def _adapted(
     plan: Plan, donor: keras.Model | Values, recipient: keras.Model
 ) -> dict[str, np.ndarray]:
     """Checked values to write, by the recipient's variable path."""
     sources = [entry.donor.path for entry in plan.copies]
     given = donor if isinstance(donor, Mapping) else _variables(donor, sources)
+    in_order = aligned(plan, donor, recipient) if _aligns(plan) else {}
     old = _variables(recipient, [e.recipient.path for e in plan.copies if e.adapters])
     new = {}
     for entry in plan.copies:
@@ -140,7 +193,10 @@ def _adapted(
         _check(entry.donor, value)
         if entry.adapters:
             present = live.read(old[want.path])
-            value = plan_module.adapt(entry.adapters, value, present, want)
+            names = [name for name in entry.adapters if name != "align"]
+            if len(names) < len(entry.adapters):
+                value = in_order[entry.donor.path]
+            value = plan_module.adapt(names, value, present, want)
         new[want.path] = value
     return new
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from tfreuse import alignment
 from tfreuse import roles as roles_module
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
@@ -125,17 +126,34 @@ def edges(model: keras.Model) -> dict[str, tuple[str, ...]] | None:
     None where the model is no graph of layers (subclassed models). A layer that is called
     several times reads from all that its calls read from.
     """
-    paths = {id(layer): path for path, layer in every_layer(model)}
-    found: dict[str, list[str]] = {}
-    if not _enter(model, paths, None, found):
+    graph = calls(model)
+    if graph is None:
         return None
-    return {path: tuple(dict.fromkeys(sources)) for path, sources in found.items()}
+    paths = {call.name: call.path for call in graph[0]}
+    found: dict[str, dict[str, None]] = {}
+    for call in graph[0]:
+        sources = found.setdefault(call.path, {})
+        sources.update(dict.fromkeys(paths[name] for name in call.reads))
+    return {path: tuple(sources) for path, sources in found.items()}
+
+
+def calls(model: keras.Model) -> tuple[list[alignment.Call], list[str]] | None:
+    """Calls of layers and operations from input to output, and the names of the outputs.
+
+    Nested models are looked through. None where the model is no graph of layers.
+    """
+    paths = {id(layer): path for path, layer in every_layer(model)}
+    found: list[alignment.Call] = []
+    outputs = _enter(model, paths, None, found)
+    if outputs is None:
+        return None
+    return found, [name for names in outputs for name in names]
 
 
 def _enter(
-    graph, paths, outer: list[list[str]] | None, found
+    graph, paths: dict[int, str], outer: list[list[str]] | None, found: list
 ) -> list[list[str]] | None:
-    """Adds the reads of one graph; what makes each of its outputs, or None if it is no graph.
+    """Adds the calls of one graph; those that make each of its outputs, or None if no graph.
 
     `outer` is what makes each input of a nested graph, None for the model itself.
     """
@@ -144,11 +162,12 @@ def _enter(
         return None
     makers: dict[int, list[str]] = {}
     for number, tensor in enumerate(graph._inputs):
-        layer = tensor._keras_history.operation
-        inside = outer[number] if outer else [paths.get(id(layer), layer.name)]
-        makers[id(tensor)] = inside
-        if not outer:
-            found.setdefault(inside[0], [])
+        if outer is None:
+            layer = tensor._keras_history.operation
+            found.append(_call(layer, paths, len(found), (), [tensor]))
+            makers[id(tensor)] = [found[-1].name]
+        else:
+            makers[id(tensor)] = outer[number]
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if node.is_input or not node.outputs:
@@ -156,13 +175,30 @@ def _enter(
             reads = [makers.get(id(t), []) for t in node.input_tensors]
             made = _enter(node.operation, paths, reads, found)
             if made is None:
-                path = paths.get(id(node.operation), node.operation.name)
-                for sources in reads:
-                    found.setdefault(path, []).extend(sources)
-                made = [[path]] * len(node.outputs)
-            for tensor, sources in zip(node.outputs, made, strict=True):
-                makers[id(tensor)] = sources
+                sources = tuple(name for names in reads for name in names)
+                number = len(found)
+                found.append(
+                    _call(node.operation, paths, number, sources, node.outputs)
+                )
+                made = [[found[-1].name]] * len(node.outputs)
+            for tensor, names in zip(node.outputs, made, strict=True):
+                makers[id(tensor)] = names
     return [makers.get(id(tensor), []) for tensor in graph._outputs]
+
+
+def _call(operation, paths, number: int, reads, outputs) -> alignment.Call:
+    path = paths.get(id(operation), operation.name)
+    shape = tuple(outputs[0].shape)
+    several = len(outputs) > 1  # such a layer's channels are nobody's but its own
+    return alignment.Call(
+        name=f"{number}:{path}",
+        path=path,
+        class_name="" if several else type(operation).__name__,
+        reads=reads,
+        channels=shape[-1] if shape else None,
+        rank=len(shape),
+        axis=getattr(operation, "axis", None),
+    )
 
 
 def _config(layer: keras.layers.Layer) -> dict:

@@ -1,0 +1,208 @@
+"""Permuted networks compute the same function, and planted permutations are found again."""
+
+import keras
+import nets
+import numpy as np
+import pytest
+from keras import layers
+
+from tfreuse import alignment, transplant
+from tfreuse.errors import InputError
+
+
+def separable():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1)(x)
+    x = layers.DepthwiseConv2D(3)(x)
+    x = layers.SeparableConv2D(5, 3)(x)
+    x = layers.LayerNormalization()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(6, activation="relu")(x)
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def attention():
+    """Squeeze and excitation: channels scaled by numbers that all of them make."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same")(x)
+    scale = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    scale = layers.Conv2D(2, 1, activation="relu")(scale)
+    scale = layers.Conv2D(4, 1, activation="sigmoid")(scale)
+    mask = layers.Conv2D(1, 1)(x)
+    x = layers.Multiply()([x, scale, mask])
+    return keras.Model(inputs, layers.Conv2D(2, 1)(x))
+
+
+def opaque():
+    """Nothing in it may be permuted: each channel reaches something that counts on its place."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same")(x)
+    x = layers.Conv2D(4, 3, groups=2)(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+    x = layers.Conv2D(6, 1)(x)
+    x = layers.Reshape((2, 8, 6))(x)
+    x = layers.GroupNormalization(2)(x)
+    x = layers.Conv2D(4, 1)(x)
+    joined = layers.Concatenate()([x, layers.Conv2D(2, 1)(x)])
+    x = layers.Add()([joined, layers.Conv2D(6, 1)(joined)])
+    return keras.Model(inputs, layers.Conv2D(2, 1)(x))
+
+
+def repeated():
+    """One convolution and one nested model, each called twice."""
+    inputs = keras.Input((8, 8, 3))
+    twice = layers.Conv2D(4, 3, padding="same", name="twice")
+    middle = keras.Input((8, 8, 4))
+    part = keras.Model(middle, layers.BatchNormalization()(layers.Conv2D(4, 1)(middle)))
+    x = layers.Conv2D(4, 1)(inputs)
+    return keras.Model(inputs, layers.Conv2D(2, 1)(part(part(twice(twice(x))))))
+
+
+NETS = {
+    **{k: nets.ZOO[k] for k in ("unet", "pspnet", "nested")},
+    "repeated": repeated,
+    "separable": separable,
+    "attention": attention,
+}
+every_net = pytest.mark.parametrize("kind", NETS)
+
+
+def random_model(kind, seed):
+    """Like `nets.scrambled`, but with kernels of both signs: sums cancel as in real ones."""
+    model = nets.scrambled(NETS[kind](), seed)
+    draw = np.random.default_rng(seed)
+    for variable in model.weights:
+        if len(variable.shape) > 1:
+            fan = np.prod(variable.shape[:-1])
+            variable.assign(draw.normal(0, fan**-0.5, variable.shape))
+    return model
+
+
+def random_order(ties, seed):
+    draw = np.random.default_rng(seed)
+    return {group: draw.permutation(size) for group, size in ties.sizes.items()}
+
+
+@every_net
+def test_a_permuted_network_computes_the_same_function(kind):
+    model, other = random_model(kind, 1), NETS[kind]()
+    ties, values = transplant.ties(model), transplant.values(model)
+    permuted = alignment.permute(ties, values, random_order(ties, 2))
+    moved = [
+        path for path in values if not np.array_equal(values[path], permuted[path])
+    ]
+    assert moved
+    mine, theirs = transplant.values(model), permuted
+    assert {v.shape for v in mine.values()} == {v.shape for v in theirs.values()}
+    transplant.undo(dict(zip(transplant.values(other), permuted.values())), other)
+    x = nets.images()
+    for a, b in zip(*(keras.tree.flatten(m(x)) for m in (model, other)), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        # Another order of summation: each layer rounds to 2**-24 of its largest terms, some 30
+        # layers deep with sums that cancel. A wrong permutation is off by the size of a itself.
+        np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max(), rtol=0)
+
+
+def test_permuting_without_the_consumers_changes_the_function():
+    model, other = random_model("unet", 1), NETS["unet"]()
+    ties, values = transplant.ties(model), transplant.values(model)
+    permuted = alignment.permute(ties, values, random_order(ties, 2))
+    permuted["encoder_1_b_conv/0"] = values["encoder_1_b_conv/0"]
+    transplant.undo(permuted, other)
+    a, b = np.asarray(model(nets.images())), np.asarray(other(nets.images()))
+    assert np.abs(a - b).max() > 1e-2 * np.abs(a).max()
+
+
+@every_net
+def test_a_planted_permutation_is_found_again_exactly(kind):
+    model = random_model(kind, 1)
+    ties, values = transplant.ties(model), transplant.values(model)
+    planted = alignment.permute(ties, values, random_order(ties, 2))
+    found = alignment.match(ties, values, planted)
+    again = alignment.permute(ties, planted, found)
+    for path, value in values.items():
+        np.testing.assert_array_equal(again[path], value, err_msg=path)
+
+
+def test_a_planted_permutation_is_found_again_under_noise():
+    model = random_model("pspnet", 1)
+    ties, values = transplant.ties(model), transplant.values(model)
+    order = random_order(ties, 2)
+    draw = np.random.default_rng(3)
+    noisy = {p: v + draw.normal(0, 0.02, v.shape) * v for p, v in values.items()}
+    found = alignment.match(ties, values, alignment.permute(ties, noisy, order))
+    for group, permutation in order.items():
+        np.testing.assert_array_equal(
+            permutation[found[group]], range(len(permutation))
+        )
+
+
+def test_matching_never_agrees_less_than_the_order_as_it_stands():
+    ties = transplant.ties(random_model("unet", 1))
+    ours, theirs = (transplant.values(random_model("unet", s)) for s in (1, 2))
+
+    def agreement(values):
+        return sum(float((ours[p] * values[p]).sum()) for p in ties.trained)
+
+    matched = alignment.permute(ties, theirs, alignment.match(ties, ours, theirs))
+    assert agreement(matched) > agreement(theirs)
+
+
+def test_residual_sums_tie_and_inputs_and_outputs_are_fixed():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, name="a")(inputs)
+    y = layers.Conv2D(4, 1, name="b")(x)
+    z = layers.Add()([x, y])
+    joined = layers.Concatenate()([z, layers.Conv2D(2, 1, name="c")(z)])
+    model = keras.Model(inputs, layers.Conv2D(5, 1, name="d")(joined))
+    ties = transplant.ties(model)
+    made = {path: ties.axes[f"{path}/1"][0] for path in "abcd"}
+    assert made["a"] == made["b"] != made["c"]
+    assert ties.axes["d/0"][2] == (*made["a"], *made["c"])  # side by side
+    assert sorted(ties.sizes.values()) == [
+        2,
+        4,
+    ]  # neither the 3 inputs nor the 5 outputs
+
+
+def test_what_the_network_hands_out_keeps_its_order():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1)(inputs)
+    assert transplant.ties(keras.Model(inputs, layers.Conv2D(2, 1)(x))).sizes
+    both = keras.Model(inputs, [x, layers.Conv2D(2, 1)(x)])
+    assert not transplant.ties(both).sizes
+
+
+def test_what_counts_on_its_place_is_never_permuted():
+    assert not transplant.ties(opaque()).sizes
+    assert not transplant.ties(nets.shared()).sizes  # reads the image and itself
+
+
+def test_the_adapter_aligns_a_permuted_donor_with_its_recipient():
+    recipient, donor = random_model("pspnet", 1), NETS["pspnet"]()
+    ties, values = transplant.ties(recipient), transplant.values(recipient)
+    transplant.undo(alignment.permute(ties, values, random_order(ties, 2)), donor)
+    before = nets.snapshot(recipient)
+    plain = transplant.plan(donor, recipient, roles="kernel", stages=["conv3"])
+    displaced = transplant.apply(plain, donor, recipient)
+    assert nets.snapshot(recipient) != before
+    transplant.undo(displaced, recipient)
+    # what is aligned by all kernels is then the recipient's own
+    plan = transplant.plan(donor, recipient, adapters=["*=align"])
+    assert plan.hash != transplant.plan(donor, recipient).hash
+    transplant.apply(plan, donor, recipient)
+    assert nets.snapshot(recipient) == before
+
+
+def test_alignment_says_what_it_cannot_do():
+    donor = random_model("unet", 1)
+    plan = transplant.plan(donor, donor, adapters=["*=align"])
+    with pytest.raises(InputError, match="give the model, not its values"):
+        transplant.apply(plan, transplant.values(donor), donor)
+    with pytest.raises(InputError, match="no graph of layers"):
+        transplant.ties(nets.subclassed())
+    first = keras.Sequential(
+        [keras.Input((3, 8, 8)), layers.Conv2D(2, 1, data_format="channels_first")]
+    )
+    with pytest.raises(InputError, match="channels first"):
+        transplant.ties(first)

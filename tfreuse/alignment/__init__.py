@@ -1,0 +1,154 @@
+"""Brings a network's channels into the order of another's, without changing what it computes.
+
+The channels of a layer have no order of their own: permute the outputs of a convolution, the
+batch normalization after it and the inputs of whatever reads it, and the network computes the
+same function. Two trained networks may hold like features in different places. `match` finds
+the order in which the donor's kernels agree most with the recipient's: weight matching of
+Ainsworth et al. 2023, "Git Re-Basin" (arXiv:2209.04836), algorithm 1, by assignment problems.
+
+    ties = tie(calls, outputs, layers)            # which axes share an order
+    order = match(ties, reference, values)        # {group: permutation}
+    same_function = permute(ties, values, order)  # variable path -> array
+
+A group is a set of axes that must be permuted alike: residual sums tie what they add,
+concatenations lay groups side by side. Groups that reach an input, an output, or a layer whose
+meaning is not known are fixed. No TensorFlow here; `tfreuse.transplant.ties` reads a model.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from scipy import optimize
+
+from tfreuse.alignment.tying import Call, Segments, Ties, tie
+
+__all__ = ["Call", "Order", "Segments", "Ties", "match", "permute", "tie"]
+
+Order = dict[int, np.ndarray]  # group -> permutation; new channel i is old order[i]
+_Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]  # (reference, values) by path
+_SWEEPS = 100
+
+
+def permute(
+    ties: Ties, values: Mapping[str, np.ndarray], order: Mapping[int, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The values with their channels in the given order; the network computes the same.
+
+    Equal up to rounding: sums over channels are taken in another order.
+    """
+    found = dict(values)
+    for path, axes in ties.axes.items():
+        if path in found:
+            found[path] = _ordered(found[path], axes, order)
+    return found
+
+
+def match(
+    ties: Ties, reference: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]
+) -> Order:
+    """The order in which `values` agree most with `reference`.
+
+    Maximises the sum of products of trained parameters, one group at a time given the others;
+    first from input to output over what is settled already, then in turn until none changes.
+    Each step is the best there is; the whole is a local optimum.
+
+    Args:
+        ties: of the network that `values` belong to.
+        reference, values: arrays by variable path; only paths that both have, with equal
+            shapes, are compared.
+    """
+    pairs = {
+        path: (np.asarray(reference[path], np.float64), np.asarray(value, np.float64))
+        for path, value in values.items()
+        if path in ties.trained
+        and path in ties.axes
+        and path in reference
+        and np.shape(reference[path]) == np.shape(value)
+    }
+    places = _places(ties, pairs)
+    order: Order = {}
+    for group in ties.sizes:
+        if group in places:
+            settled = [p for p in places[group] if _settled(ties, p[0], order, group)]
+            score = _score(ties, pairs, settled or places[group], order, group)
+            order[group] = _best(score)
+    for _ in range(_SWEEPS):
+        improved = [_improve(ties, pairs, places[g], order, g) for g in order]
+        if True not in improved:
+            break
+    return order
+
+
+def _improve(ties: Ties, pairs: _Pairs, places, order: Order, group: int) -> bool:
+    """Takes a better permutation of the group, the others given; whether there was one."""
+    score, old = _score(ties, pairs, places, order, group), order[group]
+    new, rows = _best(score), np.arange(len(old))
+    gain = score[rows, new].sum() - score[rows, old].sum()
+    if gain <= 1e-9 * np.abs(score).max():  # rounding: would go round in circles
+        return False
+    order[group] = new
+    return True
+
+
+def _best(score: np.ndarray) -> np.ndarray:
+    return optimize.linear_sum_assignment(score, maximize=True)[1]
+
+
+def _ordered(
+    value: np.ndarray,
+    axes: Iterable[Segments | None],
+    order: Mapping[int, np.ndarray],
+    without: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """`value` with its axes in order; `without`: (axis, group) that stays as it is."""
+    for axis, segments in enumerate(axes):
+        if segments is None:
+            continue
+        index, start = [], 0
+        for group, size in segments:
+            steps = np.arange(size)
+            if group in order and (axis, group) != without:
+                steps = order[group]
+            index.append(start + steps)
+            start += size
+        value = np.take(value, np.concatenate(index), axis=axis)
+    return value
+
+
+def _places(ties: Ties, paths: Iterable[str]) -> dict[int, list[tuple[str, int, int]]]:
+    """(variable path, axis, first channel) of each place of each group."""
+    found: dict[int, list[tuple[str, int, int]]] = {}
+    for path in paths:
+        for axis, segments in enumerate(ties.axes[path]):
+            start = 0
+            for group, size in segments or ():
+                if group in ties.sizes:
+                    found.setdefault(group, []).append((path, axis, start))
+                start += size
+    return found
+
+
+def _score(
+    ties: Ties,
+    pairs: _Pairs,
+    places: Iterable[tuple[str, int, int]],
+    order: Order,
+    group: int,
+) -> np.ndarray:
+    """[n, n]: agreement of the reference's channel i with channel j, summed over places."""
+    size = ties.sizes[group]
+    score = np.zeros((size, size))
+    for path, axis, start in places:
+        ours, theirs = pairs[path]
+        theirs = _ordered(theirs, ties.axes[path], order, (axis, group))
+        rows = slice(start, start + size)
+        a = np.moveaxis(ours, axis, 0)[rows].reshape(size, -1)
+        b = np.moveaxis(theirs, axis, 0)[rows].reshape(size, -1)
+        score += a @ b.T
+    return score
+
+
+def _settled(ties: Ties, path: str, order: Order, group: int) -> bool:
+    """Whether all other groups of the variable have an order; else products mean nothing."""
+    groups = {g for segments in ties.axes[path] for g, _ in segments or ()}
+    return all(g == group or g in order or g not in ties.sizes for g in groups)
