@@ -106,7 +106,7 @@ def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
         return f"The donor's gamma and beta are worse than {told}"
     if verdict == "supported":
         return f"Reusable, but not shown to be better than {told}"
-    return f"Shown to be neither better nor worse than {told}"
+    return f"Neither shown to be better nor worse than {told}"
 
 
 def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:

@@ -1,0 +1,189 @@
+"""The tools as a person uses them: help, flagfiles, mistakes."""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parent.parent
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+TRAIN = [
+    "--dataset=folder",
+    "--image_size=16,16",
+    "--width=4",
+    "--depth=1",
+    "--steps=2",
+]
+
+
+def tool(name, *flags, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+def refused(done, *words):
+    """One line on stderr that says all the words; no traceback."""
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    for word in words:
+        assert word in done.stderr, done.stderr
+    return lines
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_opens_with_an_example_and_comes_at_once(name):
+    started = time.monotonic()
+    done = tool(name, "--help")
+    assert time.monotonic() - started < 2.5  # 0.3 s on a quiet machine
+    head = done.stdout.split("flags:")[0]
+    assert f"python tools/{name}.py" in head
+    assert "--out_dir" in done.stdout or "--study_dir" in done.stdout or name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "flags").glob("*.flags")), ids=str)
+def test_a_flagfile_parses_and_its_first_line_says_what_it_does(path):
+    first, *rest = path.read_text().splitlines()
+    assert first.startswith("# ") and "minute" in first
+    assert not any("#" in line for line in rest)  # it would become part of a value
+    done = tool("study", f"--flagfile={path}", "--only_check_args")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest():
+    refused(tool("train", "--widht=3"), "widht", "width")
+
+
+def test_a_flag_without_its_dashes_is_refused():
+    assert len(refused(tool("train", "width=3"), "--name=value")) == 1
+
+
+def test_a_value_of_the_wrong_kind_is_refused():
+    refused(tool("train", "--steps=many"), "steps")
+    refused(tool("train", "--steps=0"), "steps")
+    refused(tool("train", "--image_size=32", "--out_dir=x"), "height,width")
+    refused(tool("train", "--image_size=a,b", "--out_dir=x"), "whole numbers")
+
+
+def test_a_missing_out_dir_is_asked_for():
+    assert len(refused(tool("train"), "--out_dir")) == 1
+
+
+def test_an_out_dir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    refused(tool("train", f"--out_dir={tmp_path / 'file'}"), "is a file")
+
+
+def test_a_missing_data_folder_is_told(tmp_path):
+    lines = refused(
+        tool("train", *TRAIN, f"--data_dir={tmp_path / 'no'}", f"--out_dir={tmp_path}"),
+        str(tmp_path / "no"),
+    )
+    assert len(lines) == 1
+
+
+def test_a_size_that_cannot_work_is_refused_with_one_that_can(scenes, tmp_path):
+    flags = [f"--data_dir={scenes}", f"--out_dir={tmp_path}", *TRAIN, "--depth=3"]
+    refused(tool("train", *flags, "--image_size=20,20"), "16,16", "24,24")
+
+
+def test_check_data_shows_pairs_and_refuses_a_colour_mask(scenes, tmp_path):
+    done = tool("train", "--check_data", *TRAIN, f"--data_dir={scenes}")
+    assert done.returncode == 0, done.stderr
+    assert "32" in done.stdout
+    for split in ("train", "val", "test"):
+        for kind in ("images", "masks"):
+            folder = tmp_path / "data" / split / kind
+            folder.mkdir(parents=True)
+            Image.new("RGB", (16, 16), (9, 8, 7)).save(folder / "a.png")
+    refused(
+        tool("train", "--check_data", *TRAIN, f"--data_dir={tmp_path / 'data'}"),
+        "a.png",
+    )
+
+
+def test_a_report_of_no_study_is_refused(tmp_path):
+    refused(tool("report", f"--study_dir={tmp_path}"), "study.json")
+    refused(tool("report"), "--study_dir")
+
+
+def test_a_group_that_does_not_exist_is_refused_before_anything_runs(tmp_path):
+    done = tool("study", "--groups=kernal", f"--out_dir={tmp_path / 'out'}")
+    refused(done, "kernal", "kernel")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_data_ends_a_study_with_one_line(tmp_path):
+    done = tool(
+        "study",
+        "--dataset=folder",
+        f"--data_dir={tmp_path}",
+        f"--out_dir={tmp_path / 'o'}",
+    )
+    refused(done, "train")
+
+
+def test_train_evaluate_and_the_effective_flags_fit_together(scenes, tmp_path):
+    run = tmp_path / "run"
+    flags = [f"--data_dir={scenes}", *TRAIN, "--batch_size=4"]
+    done = tool("train", *flags, f"--out_dir={run}")
+    assert done.returncode == 0, done.stderr
+    assert "mean IoU" in done.stdout
+    again = tool(
+        "train", f"--flagfile={run / 'config.flags'}", f"--out_dir={tmp_path / 'b'}"
+    )
+    assert again.returncode == 0, again.stderr
+    assert (run / "config.flags").read_text().replace(str(run), "") == (
+        tmp_path / "b" / "config.flags"
+    ).read_text().replace(str(tmp_path / "b"), "")
+    done = tool(
+        "evaluate", f"--model={run / 'model.keras'}", "--dataset=folder",
+        f"--data_dir={scenes}", "--image_size=16,16", f"--out_dir={tmp_path / 'e'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "e" / "metrics.json").exists()
+
+
+def test_a_flagfile_that_was_installed_is_found_from_anywhere(tmp_path, monkeypatch):
+    from tfreuse.cli import app
+
+    shared = tmp_path / "share" / "tfreuse" / "flags"
+    shared.mkdir(parents=True)
+    (shared / "x.flags").touch()
+    monkeypatch.setattr(app.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert (
+        app._packaged("--flagfile=flags/x.flags") == f"--flagfile={shared / 'x.flags'}"
+    )
+    assert app._packaged("--flagfile=flags/y.flags") == "--flagfile=flags/y.flags"
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(scenes, tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    code = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "tools" / "train.py"), *TRAIN,
+         f"--data_dir={scenes}", f"--out_dir={run}", "--batch_size=4"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    refused(done)
+    assert not (run / "model.keras").exists()
+    assert not list(run.glob(".*"))  # no half-written file is left
+    done = tool("train", f"--flagfile={run / 'config.flags'}")
+    assert done.returncode == 0, done.stderr
