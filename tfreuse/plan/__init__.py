@@ -9,6 +9,7 @@ A plan is a value: equal plans have equal hashes. It knows variables by descript
 (`Variable`), so the same plan serves live models and files; this package imports no TensorFlow.
 """
 
+from tfreuse.plan import inventory
 from tfreuse.plan.adapters import adapt
 from tfreuse.plan.making import make
 from tfreuse.plan.selection import read_mapping, select
@@ -41,6 +42,7 @@ __all__ = [
     "Plan",
     "Variable",
     "adapt",
+    "inventory",
     "make",
     "read_mapping",
     "select",

@@ -28,7 +28,7 @@ def table(plan: Any) -> str:
     size = sum(e.recipient.size for e in moved)
     lines.append(
         f"moves {len(moved):,} variables, {size:,} parameters ({size / max(total, 1):.1%} of "
-        f"the recipient), {_bytes(sum(e.recipient.bytes for e in moved))}; plan "
+        f"the recipient), {bytes_of(sum(e.recipient.bytes for e in moved))}; plan "
         f"{plan.hash[:12]}"
     )
     for note in plan.notes:
@@ -73,7 +73,7 @@ def _rows(status: str, entries: list) -> list[str]:
     for (_, renamed, roles, adapters), members in groups.items():
         name = pattern(e.recipient.layer_path for e in members)
         size = sum(e.recipient.size for e in members)
-        total = _bytes(sum(e.recipient.bytes for e in members))
+        total = bytes_of(sum(e.recipient.bytes for e in members))
         rows.append(_row(status, name, _roles(roles), len(members), size, total))
         if renamed:
             rows += _wrapped(
@@ -94,7 +94,7 @@ def _kept(entries: Iterable) -> list[str]:
                 classes = sorted({e.variable.class_name for e in kept})
                 name = f"unknown classes: {', '.join(map(printable, classes))}"
             size = sum(e.variable.size for e in kept)
-            total = _bytes(sum(e.variable.bytes for e in kept))
+            total = bytes_of(sum(e.variable.bytes for e in kept))
             rows.append(_row("KEEP", name, "", len(kept), size, total))
     return rows
 
@@ -105,7 +105,7 @@ def _problems(plan: Any) -> list[str]:
     for status in sorted({e.status for e in allowed}):
         members = [e for e in allowed if e.status == status]
         size = sum(e.variable.size for e in members)
-        total = _bytes(sum(e.variable.bytes for e in members))
+        total = bytes_of(sum(e.variable.bytes for e in members))
         lines.append(
             _row(status, "allowed " + members[0].allowed, "", len(members), size, total)
         )
@@ -145,7 +145,8 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, subsequent_indent="    ") or [""]
 
 
-def _bytes(count: int) -> str:
+def bytes_of(count: float) -> str:
+    """`count` bytes in the unit that keeps it short."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"

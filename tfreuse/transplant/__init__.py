@@ -21,6 +21,7 @@ from tfreuse.errors import InputError, printable
 from tfreuse.plan import Plan
 from tfreuse.plan.variables import by_layer
 from tfreuse.transplant import live, state
+from tfreuse.transplant.doctor import examine
 from tfreuse.transplant.live import edges, index
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "apply",
     "compare",
     "edges",
+    "examine",
     "index",
     "plan",
     "ties",

@@ -1,0 +1,62 @@
+"""What a model holds: its stages from input to output, with roles, layers and parameters.
+
+print(inventory.table(checkpoints.open("model.keras").variables))
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from tfreuse.errors import printable
+from tfreuse.plan.table import bytes_of
+from tfreuse.plan.variables import Variable, stage
+from tfreuse.roles import ROLES
+
+_SHORT = {"moving_mean": "mean", "moving_variance": "var.", "unknown": "other"}
+
+
+def rows(variables: Iterable[Variable]) -> list[dict[str, Any]]:
+    """One row a stage, as plain values: stage, layers, variables by role, parameters, bytes."""
+    found: dict[str, dict[str, Any]] = {}
+    layers: dict[str, set[str]] = {}
+    for variable in variables:
+        name = stage(variable.layer)
+        row = found.setdefault(
+            name,
+            {"stage": name, "layers": 0, "roles": {}, "parameters": 0, "bytes": 0},
+        )
+        layers.setdefault(name, set()).add(variable.layer_path)
+        role = variable.role or "unknown"
+        row["roles"][role] = row["roles"].get(role, 0) + 1
+        row["layers"] = len(layers[name])
+        row["parameters"] += variable.size
+        row["bytes"] += variable.bytes
+    return list(found.values())
+
+
+def table(variables: Iterable[Variable]) -> str:
+    """The rows as text at most 100 columns wide, with totals and the classes not known."""
+    variables = tuple(variables)
+    shown = (*ROLES, "unknown")
+    head = "".join(f" {_SHORT.get(role, role):>6}" for role in shown)
+    lines = [f"{'stage':12} {'layers':>6}{head} {'parameters':>11} {'size':>9}"]
+    total: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
+    for row in rows(variables):
+        lines.append(_line(row["stage"], row["layers"], row["roles"], row))
+        total.update(row["roles"])
+        numbers.update({k: row[k] for k in ("layers", "parameters", "bytes")})
+    lines.append(_line("total", numbers["layers"], total, numbers))
+    unknown = sorted({v.class_name for v in variables if v.role is None})
+    if unknown:
+        names = ", ".join(printable(name, 30) for name in unknown[:5])
+        lines.append(f"roles unknown, never moved by role: {names}"[:100])
+    return "\n".join(lines)
+
+
+def _line(name: str, layers: int, roles: Any, numbers: Any) -> str:
+    counts = "".join(f" {roles.get(role, 0) or '':>6}" for role in (*ROLES, "unknown"))
+    return (
+        f"{printable(name, 12):12} {layers:>6}{counts} {numbers['parameters']:>11,} "
+        f"{bytes_of(numbers['bytes']):>9}"
+    )
