@@ -209,7 +209,7 @@ def test_the_axis_of_the_channels_may_have_another_number():
     first = [*conv("c", data_format="channels_first"), *bn("b", axis=1)]
     last = [*conv("c", data_format="channels_last"), *bn("b", axis=-1)]
     plan = make(first, last).check()
-    assert any(note.startswith("axis 1 in the donor, -1") for note in plan.notes)
+    assert len(plan.copies) == 6
     assert any(note.startswith("data_format") for note in plan.notes)
     rows = [*conv("c", data_format="channels_last"), *bn("b", axis=1)]
     assert {e.status for e in make(rows, last, roles="bn").entries} == {

@@ -127,13 +127,15 @@ def _settings(pairs: Iterable[tuple[Layer, Layer, set[str]]]) -> Iterable[str]:
         if source.variables[0].settings == target.variables[0].settings:
             continue
         theirs, ours = source.settings, target.settings
-        for name in (*_NUMBERS, "axis"):
+        for name in _NUMBERS:
             asked = _ROLES.get(name)
             if theirs.get(name) != ours.get(name) and (not asked or roles & {*asked}):
                 differ[name, str(theirs.get(name)), str(ours.get(name))] += 1
     for (name, theirs, ours), count in sorted(differ.items()):
-        why = _NUMBERS.get(name, "both are the axis of the channels")
-        yield f"{name} {theirs} in the donor, {ours} in the recipient, in {count} layers: {why}"
+        yield (
+            f"{name} {theirs} in the donor, {ours} in the recipient, in {count} layers: "
+            f"{_NUMBERS[name]}"
+        )
 
 
 def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]]:
