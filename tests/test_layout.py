@@ -69,6 +69,15 @@ def test_flags_are_known_to_the_command_line_layer_alone(path):
         assert not {"absl.flags", "absl.app"} & set(imports(path))
 
 
+def loads(modules, forbidden):
+    code = (
+        f"import sys, {', '.join(modules)}\n"
+        f"loaded = {forbidden!r} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_lowest_floors_do_not_load_tensorflow_or_keras():
     names = [
         f"tfreuse.{name}"
@@ -76,11 +85,9 @@ def test_the_lowest_floors_do_not_load_tensorflow_or_keras():
         for name in floor
         if (ROOT / f"{name}.py").exists() or (ROOT / name).is_dir()
     ]
-    names += ["tfreuse.study", "tfreuse.runtime"]
-    names += [f"tfreuse.cli.{path.stem}" for path in (ROOT / "cli").glob("[a-z]*.py")]
-    code = (
-        f"import sys, {', '.join(names)}\n"
-        "loaded = {'tensorflow', 'keras', 'matplotlib', 'scipy'} & set(sys.modules)\n"
-        "assert not loaded, loaded"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    loads([*names, "tfreuse.study", "tfreuse.runtime"], {"tensorflow", "keras"})
+
+
+def test_the_commands_load_nothing_slow_before_they_know_what_is_asked():
+    names = [f"tfreuse.cli.{path.stem}" for path in (ROOT / "cli").glob("[a-z]*.py")]
+    loads(names, {"tensorflow", "keras", "matplotlib", "scipy", "tensorboard"})

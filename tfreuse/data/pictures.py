@@ -109,9 +109,10 @@ def box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
 def _open(path: pathlib.Path, kind: str) -> Image.Image:
     """The decoded picture; Pillow reports a broken one in several ways."""
     try:
-        picture = Image.open(path)
-        frames = getattr(picture, "n_frames", 1)
-        picture.load()
+        with path.open("rb") as file:  # closed at once, a broken one too
+            picture = Image.open(file)
+            frames = getattr(picture, "n_frames", 1)
+            picture.load()
     except _BROKEN as error:
         raise InputError(
             f"The {kind} {_shown(path)} can't be decoded ({printable(error)}). "
