@@ -85,7 +85,9 @@ def test_h1_pairs_by_seed_so_that_what_seeds_share_cancels():
 
 def test_h1_is_no_difference_where_both_are_harmless():
     records = planted.study(planted.TRUE | {"affine": (1.0,) * 3, "stats": (1.0,) * 3})
-    assert judged(records)["H1"].verdict == "inconclusive"
+    verdict = judged(records)["H1"]
+    assert verdict.verdict == "inconclusive"
+    assert "is 0 for every seed" in verdict.reason
 
 
 def test_biases_that_hardly_moved_make_h4_not_testable_and_are_quoted():

@@ -242,6 +242,9 @@ def _compare(
         effect.high == threshold and not hypothesis.above
     )
     told = f"interval of {hypothesis.quantity} lies"
+    if effect.low == effect.high == threshold and hypothesis.difference:
+        told = f"{hypothesis.quantity} is {threshold:g} for every seed."
+        return "inconclusive", told[0].upper() + told[1:]
     if not above and not below:
         return "inconclusive", f"The {told} on both sides of {threshold:g}."
     side = "above" if above else "below"
