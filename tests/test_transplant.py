@@ -89,6 +89,28 @@ def test_later_training_of_the_recipient_leaves_the_donor_alone():
     assert nets.snapshot(recipient)[: len(before)] != before
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_what_was_displaced_survives_training(jit):
+    donor, recipient = nets.scrambled(nets.flat(), 1), nets.scrambled(nets.flat(), 2)
+    before = [value.tobytes() for value in transplant.values(recipient).values()]
+    plan = transplant.plan(donor, recipient)
+    displaced = transplant.apply(plan, donor, recipient)
+    recipient.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=jit)
+    recipient.fit(nets.images(), np.zeros((2, 8, 8, 3)), epochs=2, verbose=0)
+    transplant.undo(displaced, recipient)
+    after = [value.tobytes() for value in transplant.values(recipient).values()]
+    assert after == before
+
+
+def test_a_donor_of_values_may_be_written_over_afterwards():
+    donor, recipient = nets.scrambled(nets.flat(), 1), nets.scrambled(nets.flat(), 2)
+    values = transplant.values(donor)
+    transplant.apply(transplant.plan(donor, recipient), values, recipient)
+    for value in values.values():
+        value[...] = 7
+    assert nets.snapshot(recipient) == nets.snapshot(donor)
+
+
 # The oracle: a NumPy dictionary
 
 

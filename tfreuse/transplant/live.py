@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfreuse import alignment
 from tfreuse import roles as roles_module
@@ -68,6 +69,26 @@ def read(variable: keras.Variable) -> np.ndarray:
     From the backend's tensor: numpy.array(variable) warns under NumPy 2 and is slower.
     """
     return variable.value.numpy()
+
+
+def snapshot(variable: keras.Variable) -> tf.Tensor:
+    """The variable's value as it is now; the two share memory until the variable changes."""
+    return variable.value.value()
+
+
+def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
+    """The numbers of an array or a snapshot, to read only; a copy only where it must be."""
+    if isinstance(value, np.ndarray):
+        return value
+    if value.dtype == tf.bfloat16 or not value.device.endswith("CPU:0"):
+        return value.numpy()  # NumPy's buffers know neither
+    return np.asarray(memoryview(value))
+
+
+def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...], str]:
+    """Shape and name of the dtype, however the value is held."""
+    dtype = value.dtype
+    return tuple(value.shape), dtype if isinstance(dtype, str) else dtype.name
 
 
 def index(model: keras.Model) -> tuple[Variable, ...]:
