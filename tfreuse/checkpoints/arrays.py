@@ -11,6 +11,7 @@ from tfreuse.checkpoints.source import PIECE, Source
 from tfreuse.errors import InputError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_MAX_SIDE = 2**48
 _STORED_AS_BYTES = {
     name: np.dtype(getattr(ml_dtypes, name))
     for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -79,6 +80,10 @@ class Stored:
                 f"an array of {self.source.path} cannot be read by offset: {self.why}. "
                 "Save the model again with Keras."
             )
+        if (
+            max(self.shape, default=0) > _MAX_SIDE
+        ):  # beside a side of 0 it takes no bytes
+            raise InputError(f"{self.source.path} declares an array of {self.shape}.")
         self.source.check(self.offset or 0, self.nbytes)
 
 

@@ -1,28 +1,30 @@
 """The arrays of an HDF5 file, found without following a link out of it.
 
-h5py reads the structure, through a window on one open file; payloads are read by offset.
+A reader of its own, because the HDF5 library trusts what it reads: one flipped byte can make
+it loop for ever. It knows the layout that h5py writes for Keras (superblock 0, groups with
+symbol tables or few links, object headers 1) and refuses others. Every block is read once and
+their sum is at most the file's size, so no file costs more than it is long.
+
 Refused, wherever they stand: soft and external links, external storage, virtual data sets,
 objects that are reachable twice (cycles), and more objects or depth than a model has.
 """
 
 import dataclasses
+import struct
 from collections.abc import Iterator
 
-import h5py
-import numpy as np
-
 from tfreuse.checkpoints import arrays
+from tfreuse.checkpoints import hdf5_messages as messages
 from tfreuse.checkpoints.arrays import Stored
-from tfreuse.checkpoints.source import (
-    MAX_DEPTH,
-    MAX_HEADER,
-    MAX_OBJECTS,
-    Source,
-    SourceFile,
-)
+from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
 
-_LIBRARY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NOWHERE = 0xFFFFFFFFFFFFFFFF  # "no address"
+_SPACE, _LINK_INFO, _TYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
+_FILTERS, _ATTRIBUTE, _CONTINUED, _SYMBOLS = 11, 12, 16, 17
+_MAX_NAME = 1024  # bytes
+_COMPACT, _CONTIGUOUS, _VIRTUAL = 0, 1, 3  # layouts
 
 
 @dataclasses.dataclass
@@ -58,135 +60,263 @@ def read(
         InputError: it is no HDF5 file, is cut off, or has a structure that no model needs.
     """
     try:
-        with h5py.File(SourceFile(source), "r") as file:
-            walk = _Walk(source, attributes)
-            root = walk.group(file.id, "", 0)
-            root.attributes |= walk.texts(file.id, root_attributes, "")
+        walk = _Walk(source, attributes, root_attributes)
+        root = walk.object("", walk.root(), 0)
+        if isinstance(root, Group):
             return root
+        raise ValueError("its root is no group")
     except InputError:
         raise
-    except _LIBRARY_ERRORS as error:
+    except (ValueError, struct.error, IndexError, OverflowError) as error:
         raise InputError(
-            f"{printable(source.path)} cannot be read as HDF5: {printable(error)}. "
-            "It may be cut off; copy or save it again."
+            f"{printable(source.path)} cannot be read as HDF5: {printable(error)}. It is "
+            "damaged, or not written by Keras; copy or save it again."
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Message:
+    kind: int
+    offset: int  # of the data in the file
+    data: bytes
 
 
 class _Walk:
     """One pass over a file, with the counts that bound it."""
 
-    def __init__(self, source: Source, attributes: tuple[str, ...]):
+    def __init__(self, source: Source, attributes, root_attributes):
         self.source = source
         self.attributes = attributes
+        self.root_attributes = root_attributes
         self.seen: set[int] = set()
-        self.declared = 0
+        self.heaps: dict[int, dict[int, bytes]] = {}
+        self.objects = 0
+        self.blocks = 0
+        self.left = source.size  # bytes of structure that may still be read
+        self.text_left = source.size  # bytes of text that may still be taken from heaps
 
-    def group(self, identifier, path: str, depth: int) -> Group:
-        self._enter(h5py.h5o.get_info(identifier), path)
-        self.declared += identifier.get_num_objs()
-        if self.declared > MAX_OBJECTS or depth > MAX_DEPTH:
-            raise self._refused(
-                path, f"has over {MAX_OBJECTS:,} objects or {MAX_DEPTH} levels"
-            )
-        found = Group(path, {}, {}, self.texts(identifier, self.attributes, path))
-        for name in self._hard_links(identifier, path):
-            below = f"{path}/{_text(name)}"
-            opened = h5py.h5o.open(identifier, name)
-            if isinstance(opened, h5py.h5g.GroupID):
-                found.groups[_text(name)] = self.group(opened, below, depth + 1)
-            elif isinstance(opened, h5py.h5d.DatasetID):
-                array = self._array(opened, below)
-                if array is not None:
-                    found.arrays[_text(name)] = array
-        return found
+    def root(self) -> int:
+        """The address of the root group, from the superblock."""
+        block = self.source.read(0, 96)
+        version, sizes = block[8], block[13:15]
+        if not block.startswith(SIGNATURE) or version != 0 or sizes != b"\x08\x08":
+            raise ValueError("its layout is of another version")
+        base, _, end, driver = struct.unpack_from("<4Q", block, 24)
+        if base or driver != _NOWHERE:
+            raise ValueError("it is part of a family of files")
+        self.source.check(0, end)  # the library's own test of a file that was cut off
+        return struct.unpack_from("<Q", block, 64)[0]
 
-    def _enter(self, info, path: str) -> None:
-        if info.addr in self.seen:
-            raise self._refused(path, "can be reached by two paths")
-        self.seen.add(info.addr)
+    def object(self, path: str, address: int, depth: int) -> Group | Stored | None:
+        """What stands at `address`: a group, an array, or None for anything else."""
+        if depth > MAX_DEPTH:
+            raise self.refused(path, f"has over {MAX_DEPTH} levels")
+        found = list(self._messages(path, address))
+        kinds = {message.kind for message in found}
+        if _SPACE in kinds or _LAYOUT in kinds:
+            return self._array(path, found)
+        if not kinds & {_SYMBOLS, _LINK_INFO}:
+            return None
+        names = self.attributes + (() if path else self.root_attributes)
+        group = Group(path, {}, {}, self._texts(found, names))
+        links = list(self._links(path, found))
+        self.objects += len(links)
+        if self.objects > MAX_OBJECTS:
+            raise self.refused(path, f"has over {MAX_OBJECTS:,} objects")
+        for name, target in links:
+            below = self.object(f"{path}/{name}", target, depth + 1)
+            if isinstance(below, Group):
+                group.groups[name] = below
+            elif below is not None:
+                group.arrays[name] = below
+        return group
 
-    def _hard_links(self, group, path: str) -> list[bytes]:
-        names = []
+    def _block(self, path: str, address: int, size: int, magic: bytes = b"") -> bytes:
+        """Bytes of structure; each may be read once, or a file could make it endless."""
+        self.left -= size
+        self.blocks += 1
+        if self.left < 0 or size > MAX_HEADER or self.blocks > 8 * MAX_OBJECTS:
+            raise self.refused(path, "has more structure than the file is long")
+        block = self.source.read(address, size)
+        if not block.startswith(magic):
+            raise ValueError(f"{path or '/'} has a block of another kind")
+        return block
 
-        def note(name: bytes, info) -> None:
-            if info.type != h5py.h5l.TYPE_HARD:
-                raise self._refused(f"{path}/{_text(name)}", "is a link to elsewhere")
-            names.append(name)
+    def _messages(self, path: str, address: int) -> Iterator[_Message]:
+        if address in self.seen:
+            raise self.refused(path, "can be reached by two paths")
+        self.seen.add(address)
+        version, _, _, _, size = struct.unpack("<2BH2L", self._block(path, address, 12))
+        if version != 1:
+            raise ValueError("its object headers are of another version")
+        blocks = [(address + 16, size)]
+        for start, length in blocks:  # grows while it is walked
+            block, at = self._block(path, start, length), 0
+            while at + 8 <= len(block):
+                kind, size, flags = struct.unpack_from("<2HB", block, at)
+                data = block[at + 8 : at + 8 + size]
+                if kind == _CONTINUED:
+                    blocks.append(struct.unpack_from("<2Q", data))
+                elif flags & 2 and kind in (_SPACE, _TYPE, _LAYOUT, _ATTRIBUTE):
+                    raise ValueError("it shares descriptions between objects")
+                elif kind:
+                    yield _Message(kind, start + at + 8, data)
+                at += 8 + size
 
-        group.links.iterate(note, info=True)
-        return names
+    def _links(self, path: str, found: list[_Message]) -> Iterator[tuple[str, int]]:
+        """(name, address) of what the group holds."""
+        for message in found:
+            data = message.data
+            if message.kind == _SYMBOLS:
+                tree, heap = struct.unpack_from("<2Q", data)
+                yield from self._table(path, tree, self._names(path, heap))
+            elif message.kind == _LINK:
+                yield self._link(path, data)
+            elif message.kind == _LINK_INFO:
+                heap = struct.unpack_from("<Q", data, 10 if data[1] & 1 else 2)[0]
+                if heap != _NOWHERE:
+                    raise ValueError("its groups are of another version")
 
-    def _array(self, dataset, path: str) -> Stored | None:
+    def _link(self, path: str, data: bytes) -> tuple[str, int]:
+        version, flags = data[0], data[1]
+        at = 2 + bool(flags & 8) + 8 * bool(flags & 4) + bool(flags & 16)
+        width = 1 << (flags & 3)
+        size = int.from_bytes(data[at : at + width], "little")
+        name = messages.text(data[at + width : at + width + size])
+        if flags & 8 and data[2]:
+            raise self.refused(f"{path}/{name}", "is a link to elsewhere")
+        if version != 1:
+            raise ValueError("its links are of another version")
+        return name, struct.unpack_from("<Q", data, at + width + size)[0]
+
+    def _names(self, path: str, address: int) -> bytes:
+        """The names of a group's members, each ended by a NUL."""
+        block = self._block(path, address, 32, b"HEAP")
+        size, _, start = struct.unpack_from("<3Q", block, 8)
+        return self._block(path, start, size)
+
+    def _table(
+        self, path: str, address: int, names: bytes, below: int = 17
+    ) -> Iterator[tuple[str, int]]:
+        """(name, address) from a tree of tables, whose levels are below `below`."""
+        block = self._block(path, address, 24, b"TREE")
+        kind, level, count = struct.unpack_from("<2BH", block, 4)
+        if kind != 0 or level >= below:
+            raise ValueError("a group has another kind of table")
+        children = self._block(path, address + 24, 16 * count)
+        for at in range(8, 16 * count, 16):
+            (child,) = struct.unpack_from("<Q", children, at)
+            if level:
+                yield from self._table(path, child, names, level)
+                continue
+            head = self._block(path, child, 8, b"SNOD")
+            (size,) = struct.unpack_from("<H", head, 6)
+            entries = self._block(path, child + 8, 40 * size)
+            for name_at, target, cached in struct.iter_unpack("<2QL20x", entries):
+                name = messages.text(names[name_at : name_at + _MAX_NAME])
+                if cached == 2:
+                    raise self.refused(f"{path}/{name}", "is a link to elsewhere")
+                yield name, target
+
+    def _array(self, path: str, found: list[_Message]) -> Stored | None:
         """The array, or None if it holds no numbers."""
-        self._enter(h5py.h5o.get_info(dataset), path)
-        creation = dataset.get_create_plist()
-        layout = creation.get_layout()
-        if layout == h5py.h5d.VIRTUAL or creation.get_external_count():
-            raise self._refused(path, "takes its numbers from another file")
-        declared = self._text_attribute(dataset, "dtype", path)
-        dtype = arrays.number_type(dataset.dtype, declared)
+        parts = {message.kind: message for message in found}
+        if not {_SPACE, _TYPE, _LAYOUT} <= parts.keys():
+            raise ValueError(f"{path} is no whole array")
+        layout = parts[_LAYOUT].data
+        version, kind = layout[0], layout[1]
+        if _EXTERNAL in parts or (version == 4 and kind == _VIRTUAL):
+            raise self.refused(path, "takes its numbers from another file")
+        if version not in (3, 4):
+            raise ValueError("its arrays are of another version")
+        dtype = messages.number(parts[_TYPE].data)
+        declared = self._texts(found, ("dtype",)).get("dtype")
+        declared = declared if isinstance(declared, str) else None
+        dtype = dtype if dtype is None else arrays.number_type(dtype, declared)
         if dtype is None:
             return None
-        if layout != h5py.h5d.CONTIGUOUS or creation.get_nfilters():
+        shape = messages.shape(parts[_SPACE].data)
+        if kind not in (_COMPACT, _CONTIGUOUS) or _FILTERS in parts:
             why = f"{printable(path)} is stored in chunks or compressed"
-            return Stored(dataset.shape, dtype, self.source, None, why)
-        array = Stored(dataset.shape, dtype, self.source, dataset.get_offset())
-        if array.offset is None and array.nbytes:
-            raise self._refused(
+            return Stored(shape, dtype, self.source, None, why)
+        if kind == _COMPACT:
+            size, offset = (
+                struct.unpack_from("<H", layout, 2)[0],
+                parts[_LAYOUT].offset + 4,
+            )
+        else:
+            offset, size = struct.unpack_from("<2Q", layout, 2)
+        return self._placed(path, Stored(shape, dtype, self.source, offset), size)
+
+    def _placed(self, path: str, array: Stored, size: int) -> Stored:
+        """The array, its declared shape compared with the bytes that are there."""
+        if array.nbytes == 0:
+            return dataclasses.replace(array, offset=None)
+        if array.offset == _NOWHERE or size != array.nbytes:
+            raise self.refused(
                 path, f"declares {array.nbytes:,} bytes that are not in the file"
             )
-        if array.nbytes:
-            self.source.check(array.offset, array.nbytes)
+        self.source.check(array.offset, size)
         return array
 
-    def texts(
-        self, group, names: tuple[str, ...], path: str
+    def _texts(
+        self, found: list[_Message], names: tuple[str, ...]
     ) -> dict[str, str | list[str]]:
-        """The text attributes of these names that the group has."""
-        found = {}
-        for name in names:
-            value = self._text_attribute(group, name, path)
-            if value is None:  # a list too long for one attribute is cut into several
-                parts = []
-                while isinstance(
-                    part := self._text_attribute(group, f"{name}{len(parts)}", path),
-                    list,
-                ):
-                    parts.append(part)
-                value = [text for part in parts for text in part] if parts else None
-            if value is not None:
-                found[name] = value
-        return found
+        values = {}
+        for message in found:
+            if message.kind == _ATTRIBUTE:
+                parts = messages.attribute(
+                    message.data, lambda name: name.rstrip("0123456789") in names
+                )
+                value = self._text(*parts[1:]) if parts else None
+                if value is not None:
+                    values[parts[0]] = value
+        for name in names:  # a list too long for one attribute is cut into several
+            part = 0
+            while isinstance(more := values.get(f"{name}{part}"), list):
+                values.setdefault(name, []).extend(more)
+                part += 1
+        return {name: values[name] for name in names if name in values}
 
-    def _text_attribute(self, identifier, name: str, path: str):
-        """A text, a list of texts, or None if there is no such attribute of text."""
-        if not h5py.h5a.exists(identifier, name.encode()):
-            return None
-        attribute = h5py.h5a.open(identifier, name.encode())
+    def _text(self, kind: int, size: int, shape: tuple[int, ...], data: bytes):
+        """A text, a list of texts, or None if it is neither."""
         count = 1
-        for side in attribute.shape:
+        for side in shape:
             count *= side
-        if count == 0:
+        if shape and count == 0:
             return []
-        kind = attribute.get_type()
-        size = count * kind.get_size()
-        if size > min(MAX_HEADER, self.source.size) or count > MAX_OBJECTS:
-            raise self._refused(path, f"has an attribute of {size:,} bytes")
-        if kind.get_class() != h5py.h5t.STRING:
+        if kind not in (messages.TEXT, messages.VARIABLE):
             return None
-        value = np.empty(attribute.shape, attribute.dtype)
-        attribute.read(value)
-        texts = [_text(text) for text in value.reshape(-1)]
-        return texts if attribute.shape else texts[0]
+        if size * count > len(data):
+            raise ValueError("an attribute is longer than its header")
+        texts = [data[at : at + size] for at in range(0, size * count, size)]
+        if kind == messages.VARIABLE:
+            texts = [self._heap_text(*struct.unpack("<LQL", text)) for text in texts]
+        texts = [messages.text(text) for text in texts]
+        return texts if shape else texts[0]
 
-    def _refused(self, path: str, what: str) -> InputError:
+    def _heap_text(self, length: int, address: int, index: int) -> bytes:
+        """A text of its own length, from the heap that all groups share."""
+        if length == 0:
+            return b""
+        if address not in self.heaps:
+            head = self._block("/", address, 16, b"GCOL")
+            (size,) = struct.unpack_from("<Q", head, 8)
+            block = self._block("/", address + 16, size - 16)
+            self.heaps[address], at = {}, 0
+            while at + 16 <= len(block):
+                number, _, _, size = struct.unpack_from("<2HLQ", block, at)
+                if number == 0:
+                    break
+                self.heaps[address][number] = block[at + 16 : at + 16 + size]
+                at += 16 + -(-size // 8) * 8
+        self.text_left -= length
+        if self.text_left < 0 or index not in self.heaps[address]:
+            raise ValueError("a text is not in its heap")
+        return self.heaps[address][index][:length]
+
+    def refused(self, path: str, what: str) -> InputError:
         return InputError(
             f"{printable(self.source.path)}: {printable(path or '/')} {what}; no model "
             "needs that, and it could read other files or never end. Save the model again."
         )
-
-
-def _text(value: bytes | str) -> str:
-    if isinstance(value, bytes):
-        return value.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    return str(value)

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 
 from tfreuse.checkpoints import archive, crc, hdf5, keras_file
@@ -144,6 +143,8 @@ def _end(count: int, start: int, size: int) -> bytes:
 
 
 def _finish_hdf5(recipient: Checkpoint, journal: Journal, provenance: str) -> None:
+    import h5py  # reading needs no more than this package has
+
     with h5py.File(JournalFile(journal), "r+") as file:
         if KEY in file.attrs:
             del file.attrs[KEY]

@@ -5,7 +5,6 @@ anything is allocated, so a file can cost no more memory or time than its own si
 """
 
 import errno
-import io
 import os
 import pathlib
 import stat
@@ -84,36 +83,6 @@ class Source:
             part = buffer[: min(piece, offset + size - at)]
             self.read_into(at, part)
             yield part
-
-
-class SourceFile(io.RawIOBase):
-    """A `Source` as a read-only file, for h5py: the library itself never opens a path."""
-
-    def __init__(self, source: Source):
-        self._source = source
-        self._at = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}
-        self._at = base[whence] + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._source.size - self._at))
-        if count:
-            self._source.read_into(self._at, view[:count])
-        self._at += count
-        return count
 
 
 def open_file(path: str | os.PathLike, *, follow: bool = True) -> Source:
