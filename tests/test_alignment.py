@@ -33,6 +33,16 @@ def attention():
     return keras.Model(inputs, layers.Conv2D(2, 1)(x))
 
 
+def deep():
+    """Two outputs a channel: their order is the channels', but what follows is free."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3)(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2)(x)
+    x = layers.SeparableConv2D(6, 3, depth_multiplier=2)(x)
+    x = layers.BatchNormalization()(x)
+    return keras.Model(inputs, layers.Conv2D(2, 1)(x))
+
+
 def opaque():
     """Nothing in it may be permuted: each channel reaches something that counts on its place."""
     x = inputs = keras.Input((8, 8, 3))
@@ -63,6 +73,7 @@ NETS = {
     "repeated": repeated,
     "separable": separable,
     "attention": attention,
+    "deep": deep,
 }
 every_net = pytest.mark.parametrize("kind", NETS)
 
@@ -137,6 +148,33 @@ def test_a_planted_permutation_is_found_again_under_noise():
         )
 
 
+def test_going_from_input_to_output_already_finds_a_planted_permutation(monkeypatch):
+    monkeypatch.setattr(alignment, "_SWEEPS", 0)
+    model = random_model("pspnet", 1)
+    ties, values = transplant.ties(model), transplant.values(model)
+    planted = alignment.permute(ties, values, random_order(ties, 2))
+    found = alignment.permute(ties, planted, alignment.match(ties, values, planted))
+    assert all(np.array_equal(found[path], values[path]) for path in values)
+
+
+def test_no_group_alone_could_agree_more():
+    ties = transplant.ties(random_model("unet", 1))
+    ours, theirs = (transplant.values(random_model("unet", s)) for s in (1, 2))
+    order = alignment.match(ties, ours, theirs)
+
+    def agreement(order):
+        values = alignment.permute(ties, theirs, order)
+        return sum(float((ours[p] * values[p]).sum()) for p in ties.trained)
+
+    best = agreement(order)
+    for group, permutation in order.items():  # every swap of two channels of one group
+        for i in range(len(permutation)):
+            for j in range(i):
+                swapped = permutation.copy()
+                swapped[[i, j]] = swapped[[j, i]]
+                assert agreement({**order, group: swapped}) <= best + 1e-6
+
+
 def test_matching_never_agrees_less_than_the_order_as_it_stands():
     ties = transplant.ties(random_model("unet", 1))
     ours, theirs = (transplant.values(random_model("unet", s)) for s in (1, 2))
@@ -163,6 +201,15 @@ def test_residual_sums_tie_and_inputs_and_outputs_are_fixed():
         2,
         4,
     ]  # neither the 3 inputs nor the 5 outputs
+
+
+def test_every_group_that_may_be_permuted_is_found():
+    # convolution, depthwise and the depth part of the separable; its points, through the
+    # normalization and Flatten; the first dense layer
+    assert sorted(transplant.ties(separable()).sizes.values()) == [4, 5, 6]
+    assert sorted(transplant.ties(deep()).sizes.values()) == [6]
+    # five convolution blocks of two, two up-convolutions
+    assert len(transplant.ties(NETS["unet"]()).sizes) == 5 * 2 + 2
 
 
 def test_what_the_network_hands_out_keeps_its_order():

@@ -352,16 +352,21 @@ def test_twins_are_ambiguous_and_nothing_is_guessed():
 
 
 def test_twins_are_told_apart_by_what_reads_from_them():
-    def branches(a, b, wide):
-        edges = {a: ("x",), b: ("x",), wide: (b,), "add": (a, wide), "x": ()}
-        return [*conv(a), *conv(b), *conv(wide, out=8)], edges
+    def branches(a, b, wide, tail, out):
+        edges = {a: ("x",), b: ("x",), wide: (b,), tail: (a, wide), "x": ()}
+        return [*conv(a), *conv(b), *conv(wide, out=8), *conv(tail, 12, out)], edges
 
     (donor, donor_edges), (recipient, recipient_edges) = (
-        branches("p", "q", "r"),
-        branches("c", "b", "a"),
+        branches("p", "q", "r", "top", 5),  # what follows differs, as a classifier's
+        branches("c", "b", "a", "end", 9),  # head differs from a decoder
     )
     plan = make(
-        donor, recipient, donor_edges=donor_edges, recipient_edges=recipient_edges
+        donor,
+        recipient,
+        donor_edges=donor_edges,
+        recipient_edges=recipient_edges,
+        allow_missing=["end"],
+        allow_unused=["top"],
     ).check()
     assert {(e.donor.layer, e.recipient.layer) for e in plan.copies} == {
         ("p", "c"),
@@ -555,7 +560,9 @@ def test_a_first_convolution_of_other_channels_needs_an_adapter():
     rgb, grey = conv("stem", 3), conv("stem", 1)
     assert make(rgb, grey).problems[0].status == "MISMATCH"
     plan = make(rgb, grey, adapters=["stem=channels:mean"]).check()
-    assert [e.adapters for e in plan.copies] == [("channels:mean",)] * 2
+    assert [e.adapters for e in plan.copies] == [("channels:mean",), ()]
+    with pytest.raises(InputError, match="stem=channels:mean changes nothing"):
+        make(rgb, rgb, adapters=["stem=channels:mean"])
     other = conv("stem", 1, 8)  # the output differs too
     assert make(rgb, other, adapters=["stem=channels:mean"]).problems
     narrow = make(grey, rgb, adapters=["stem=channels:slice"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from tfreuse import checkpoints, models, roles, transplant
+from tfreuse import checkpoints, diff, models, roles, transplant
 from tfreuse import plan as plans
 from tfreuse.errors import InputError
 
@@ -40,9 +40,14 @@ def test_a_whole_transplant_makes_the_recipient_the_donor(kind):
     donor, recipient = pair(kind)
     assert nets.outputs(donor) != nets.outputs(recipient)
     before = nets.snapshot(recipient)
-    displaced = transplant.apply(whole(kind, donor, recipient), donor, recipient)
+    plan = whole(kind, donor, recipient)
+    readers = transplant.reader(donor), transplant.reader(recipient)
+    assert not any(row.identical for row in diff.rows(plan, *readers))
+    displaced = transplant.apply(plan, donor, recipient)
     assert nets.snapshot(recipient) == nets.snapshot(donor)
     assert nets.outputs(recipient) == nets.outputs(donor)
+    for row in diff.rows(plan, *readers):
+        assert row.identical == row.variables and row.max_abs == 0
     transplant.undo(displaced, recipient)
     assert nets.snapshot(recipient) == before
 
@@ -405,6 +410,18 @@ def test_resnet50_goes_into_the_encoder_of_pspnet_by_name():
     assert all("dilation_rate" in n or "strides" in n for n in plan.notes)
     rows = [line for line in plan.table().splitlines() if line.startswith("COPY")]
     assert len(rows) == 4
+
+
+def test_a_layer_in_two_nested_models_is_listed_once():
+    part = layers.Conv2D(3, 1, name="part")
+
+    def around(name):
+        inputs = keras.Input((8, 8, 3))
+        return keras.Model(inputs, part(inputs), name=name)
+
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, around("right")(around("left")(inputs)))
+    assert [v.path for v in transplant.index(model)] == ["left/part/0", "left/part/1"]
 
 
 # Adapters

@@ -59,6 +59,18 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def needed(
+    names: Iterable[str], donor: Variable, recipient: Variable
+) -> tuple[str, ...]:
+    """Those of the adapters that change something between these two, in order."""
+    idle = set()
+    if donor.shape == recipient.shape:
+        idle.add("channels")
+    if donor.dtype == recipient.dtype:
+        idle.add("cast")
+    return ordered(name for name in names if name.partition(":")[0] not in idle)
+
+
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     """Why the donor's array does not fit, adapters considered; empty if it does."""
     names = tuple(names)

@@ -78,6 +78,12 @@ def make(
             f"nothing was selected: no layer that matches {list(plan.layers)} has a variable "
             f"of role {', '.join(plan.roles)}."
         )
+    for pattern, name in plan.adapters:
+        if not any(name in entry.adapters for entry in entries):
+            raise InputError(
+                f"adapter {pattern}={name} changes nothing: shapes and types fit without it. "
+                "Leave it out."
+            )
     return plan
 
 
@@ -136,7 +142,7 @@ class _Maker:
             )
             allowed = self.missing_ok.get(path, "")
             return Entry(MISSING, None, variable, reason, allowed)
-        adapters = adapters_module.ordered(self.adapters.get(path, ()))
+        adapters = adapters_module.needed(self.adapters.get(path, ()), source, variable)
         misfit = adapters_module.fits(source, variable, adapters)
         status = REFUSED if refusal else MISMATCH if misfit else COPY
         reason = refusal or misfit or match.reason

@@ -10,7 +10,7 @@ model or the values of one (`values`), so that controls need no model of their o
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "examine",
     "index",
     "plan",
+    "reader",
     "ties",
     "undo",
     "values",
@@ -53,6 +54,16 @@ class Displaced(dict[str, Array]):
     """
 
     report: tuple[str, ...] = ()
+
+
+def reader(model: keras.Model) -> Callable[[plan_module.Variable], np.ndarray]:
+    """Reads one variable of the model at a time, for `tfreuse.diff.rows`."""
+    held = {
+        f"{path}/{position}": variable
+        for path, layer in live.layers(model)
+        for position, variable in enumerate(live.own_weights(layer))
+    }
+    return lambda variable: live.read(held[variable.path])
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
