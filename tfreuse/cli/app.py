@@ -5,6 +5,8 @@ A command module has a docstring that opens with an example, and three functions
     def define_flags() -> None: ...   # called before the command line is parsed
     def main() -> None: ...           # reads flags, calls the library, prints
     def run() -> None: app.run(sys.modules[__name__])
+
+A command of several verbs names them in VERBS; `main` then takes the verb, the first word.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from absl import app as absl_app
 from absl import flags, logging
 
 from tfreuse import files
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, nearest, printable
 from tfreuse.specs import Spec
 
 FLAGS = flags.FLAGS
@@ -89,12 +91,16 @@ def run(module: types.ModuleType) -> None:
 
     def main(argv: list[str]) -> int:
         logging.set_verbosity(logging.WARNING)
-        if len(argv) > 1:
+        words, verbs = argv[1:], getattr(module, "VERBS", ())
+        if verbs and (not words or words[0] not in verbs):
+            return _fail(_no_verb(words, verbs))
+        unexpected = words[1:] if verbs else words
+        if unexpected:
             return _fail(
-                f"unexpected words {argv[1:]}: flags are written --name=value."
+                f"unexpected words {unexpected}: flags are written --name=value."
             )
         try:
-            return module.main() or 0
+            return module.main(*words) or 0
         except InputError as error:
             return _fail(str(error))
         except OSError as error:
@@ -142,6 +148,12 @@ def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
         raise InputError(
             f"--{field.name} takes whole numbers such as {example}; got {','.join(words)!r}."
         ) from None
+
+
+def _no_verb(words: Sequence[str], verbs: Sequence[str]) -> str:
+    what = f"no verb {words[0]!r}" if words else "no verb is given"
+    near = f"; nearest: {nearest(words[0], verbs, 1)[0]}" if words else ""
+    return f"{what}{near}. The first word is one of {', '.join(verbs)}."
 
 
 def _effective_flags() -> str:

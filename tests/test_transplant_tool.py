@@ -1,0 +1,510 @@
+"""The transplant tool on files, as a person uses it; the README's examples are run."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import handmade
+import keras
+import numpy as np
+import pytest
+from test_cli import refused, tool
+
+from tfreuse import checkpoints, moving, transplant
+from tfreuse.errors import InputError
+
+ROOT = pathlib.Path(__file__).parent.parent
+VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a donor and a recipient of the same layers; the head is equal in both."""
+    monkeypatch.chdir(tmp_path)
+    handmade.write_keras(tmp_path / "a.keras", handmade.model(1))
+    handmade.write_keras(tmp_path / "b.keras", handmade.model(2))
+    return tmp_path
+
+
+def run(verb, *flags):
+    return tool(
+        "transplant",
+        verb,
+        *(flags if verb in ("info", "undo") else ["--donor=a.keras", *flags]),
+        *([] if verb in ("info", "undo") else ["--recipient=b.keras"]),
+        cwd=os.getcwd(),
+    )
+
+
+def ok(done):
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def no(done, *words):
+    """Status 1, one line that says all the words."""
+    assert done.returncode == 1
+    assert len(refused(done, *words)) == 1, done.stderr
+
+
+def values(path):
+    with checkpoints.open(path) as model:
+        return {v.path: model.read(v) for v in model.variables}
+
+
+def change(path, variable, out, byte=0):
+    """A copy of the file in which one byte of one variable is another, checksum and all."""
+    with checkpoints.open(path) as model:
+        array = model.read(variable).copy()
+        provenance = model.provenance or {}
+    array.reshape(-1).view(np.uint8)[byte] ^= 1
+    checkpoints.write(path, out, {variable: array}, provenance, undo=False)
+
+
+def listing(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --------------------------------------------------------------- the README's examples
+
+
+def examples(language):
+    text = (ROOT / "README.md").read_text()
+    section = text.split("\n## Move weights between models\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_readme_s_examples_run_as_they_stand(tmp_path):
+    """ResNet50 into PSPNet's encoder, statistics into an auto-encoder, undo, from Python."""
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    programs = pathlib.Path(sys.executable).parent
+    path = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    make, *later = examples("python")
+    code = "import warnings; warnings.simplefilter('ignore')\n" + make
+    commands = "set -e\n" + "\n".join(examples("sh"))
+    for line in ([sys.executable, "-c", code], ["bash", "-c", commands]):
+        done = subprocess.run(
+            line, cwd=tmp_path, env=path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert "318 variables" in done.stdout
+    assert done.stdout.count("is its recipient again") == 1
+    for code in later:
+        ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+        assert ran.returncode == 0
+    donor, out = values(tmp_path / "resnet50.keras"), values(tmp_path / "encoder.keras")
+    assert len(donor) == 318
+    for name, value in donor.items():
+        np.testing.assert_array_equal(out[name], value)
+    donor, recipient, out = (
+        values(tmp_path / f"{name}.keras")
+        for name in ("segmentation", "autoencoder", "statistics")
+    )
+    moved = [name for name in out if name.split("/")[0].endswith("_bn")]
+    for name in out:
+        stats = name in moved and name[-1] in "23"
+        wanted = donor if stats else recipient
+        np.testing.assert_array_equal(out[name], wanted[name])
+        assert not stats or (donor[name] != recipient[name]).any()
+
+
+# ------------------------------------------------------------------- plan, apply, undo
+
+
+def test_plan_says_what_would_move_and_writes_nothing(here):
+    before = listing(here)
+    shown = ok(run("plan", "--roles=stats,kernel", "--layers=b*,!b2"))
+    assert re.search(r"COPY +backbone/stem/b1 +stats +2 ", shown)
+    assert "KEEP" in shown and "b2" not in shown
+    assert "statistics without gamma and beta" in shown
+    assert listing(here) == before
+
+
+def test_apply_moves_the_selected_roles_bit_for_bit_and_undo_restores_every_byte(here):
+    donor, recipient = values("a.keras"), values("b.keras")
+    before = (here / "b.keras").read_bytes()
+    shown = ok(run("apply", "--roles=affine", "--layers=backbone/*", "--out=c.keras"))
+    assert "2 variables" in shown and "c.keras.undo" in shown and "crc32" in shown
+    assert "optimizer" in shown  # whose state now belongs to other values
+    moved = {"backbone/stem/b1/0", "backbone/stem/b1/1"}
+    for path, value in values("c.keras").items():
+        wanted = donor if path in moved else recipient
+        np.testing.assert_array_equal(value, wanted[path])
+    assert any((donor[p] != recipient[p]).any() for p in moved)
+    assert "again" in ok(run("undo", "--out=c.keras"))
+    assert (here / "c.keras").read_bytes() == before
+    assert sorted(listing(here)) == ["a.keras", "b.keras", "c.keras"]
+
+
+def test_what_apply_writes_loads_in_keras_and_predicts(tmp_path):
+    draw = np.random.default_rng(0)
+    models = []
+    for name in ("a", "b"):
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                keras.layers.Conv2D(4, 3, name="conv"),
+                keras.layers.BatchNormalization(name="bn"),
+            ]
+        )
+        for weight in model.weights:
+            weight.assign(draw.uniform(0.5, 2, weight.shape))
+        model.save(tmp_path / f"{name}.keras")
+        model.save_weights(tmp_path / f"{name}.weights.h5")
+        models.append(model)
+    donor, recipient = models
+    images = draw.random((2, 8, 8, 3), np.float32)
+    displaced = transplant.apply(
+        transplant.plan(donor, recipient, roles="stats,bias"), donor, recipient
+    )
+    wanted = recipient(images).numpy()
+    transplant.undo(displaced, recipient)
+    assert np.abs(recipient(images).numpy() - wanted).max() > 1e-3
+    for ending in ("keras", "weights.h5"):
+        files = [tmp_path / f"{name}.{ending}" for name in "abc"]
+        plan = moving.plan(*files[:2], roles="stats,bias")
+        moving.apply(plan, *files)
+        moving.verify(plan, *files).check()
+        loaded = recipient
+        if ending == "keras":
+            loaded = keras.models.load_model(files[2])
+        else:
+            loaded.load_weights(files[2])
+        np.testing.assert_array_equal(loaded(images).numpy(), wanted)
+
+
+def test_the_same_inputs_give_the_same_plan_and_the_same_bytes(here):
+    written = []
+    for seed in ("1", "2"):
+        code = (
+            "from tfreuse import moving\n"
+            "p = moving.plan('a.keras', 'b.keras', roles='bn')\n"
+            "moving.save(p, 'p.json', 'a.keras', 'b.keras')\n"
+            "moving.apply(p, 'a.keras', 'b.keras', 'c.keras', overwrite=True)\n"
+        )
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code], check=True, env=env)
+        written.append(listing(here))
+    assert written[0] == written[1] and len(written[0]) == 5
+
+
+def test_provenance_in_the_output_names_the_plan_and_both_files(here):
+    plan = moving.plan("a.keras", "b.keras", roles="stats")
+    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    with checkpoints.open("c.keras") as out:
+        found = out.provenance
+    assert found["plan"] == plan.hash and found["variables"] == 4
+    assert found["donor"]["file"] == "a.keras"
+    assert found["recipient"]["file"] == "b.keras"
+    assert len(found["donor"]["sha256"]) == 64
+    assert {"tfreuse", "numpy", "h5py"} == set(found["versions"])
+    assert plan.hash[:12] in ok(run("info", "--model=c.keras"))
+
+
+def test_values_that_are_equal_already_are_told(here):
+    plan = moving.plan("a.keras", "b.keras", layers=["head", "b2"])
+    same = {str(e.recipient) for e in plan.entries if e.status == "SAME"}
+    assert same == {"head:kernel", "head:bias"}  # handmade.model makes one head
+
+
+def test_a_blend_is_between_donor_and_recipient(here):
+    flags = ["--roles=kernel", "--layers=c2", "--alpha=0.25", "--out=c.keras"]
+    ok(run("apply", *flags))
+    ok(run("verify", *flags))
+    a, b, c = (values(f"{name}.keras")["backbone/c2/0"] for name in "abc")
+    np.testing.assert_allclose(c, 0.75 * b + 0.25 * a, rtol=1e-6)
+    no(run("verify", *flags[:2], "--alpha=0.5", "--out=c.keras"), "c2:kernel")
+
+
+def test_a_map_pairs_layers_of_other_names(here):
+    layers = handmade.model(1)
+    layers[1] = (layers[1][0], "other", *layers[1][2:])
+    handmade.write_keras(here / "a.keras", layers)
+    (here / "names.map").write_text("other = b2  # the last batch norm\n")
+    flags = ["--roles=stats", "--layers=b2", "--map=names.map", "--out=c.keras"]
+    ok(run("apply", *flags))
+    np.testing.assert_array_equal(
+        values("c.keras")["b2/1"], values("a.keras")["other/1"]
+    )
+    no(run("plan", "--map=nowhere.map"), "nowhere.map")
+
+
+def test_a_file_of_names_alone_takes_settings_from_the_other_and_never_roles(here):
+    with checkpoints.open("a.keras") as donor:
+        arrays = {f"{v.layer_path}/{v.role}": donor.read(v) for v in donor.variables}
+    np.savez(here / "a.npz", **arrays)
+    plan = moving.plan("a.npz", "b.keras").check()
+    assert len(plan.copies) == 12 and "does not say the settings" in plan.table()
+    moving.apply(plan, "a.npz", "b.keras", "c.keras")
+    moving.verify(plan, "a.npz", "b.keras", "c.keras").check()
+    for path, value in values("c.keras").items():
+        np.testing.assert_array_equal(value, values("a.keras")[path])
+    # three arrays of one shape: a bare weights file does not tell beta from gamma
+    handmade.write_weights(here / "a.weights.h5", handmade.model(1))
+    plan = moving.plan("a.weights.h5", "b.keras")
+    assert [str(e.recipient) for e in plan.problems] == ["b2:beta"]
+
+
+# ------------------------------------------------------------------------------ verify
+
+
+@pytest.mark.parametrize(
+    "variable, says",
+    [
+        ("backbone/stem/b1/2", "backbone/stem/b1:moving_mean is not the donor's"),
+        ("b2/0", "b2:beta is not the recipient's"),
+        ("head/1", "head:bias is not the recipient's"),
+    ],
+)
+def test_verify_fails_when_one_byte_of_a_variable_was_changed(here, variable, says):
+    flags = ["--roles=stats", "--layers=b1", "--out=c.keras"]
+    ok(run("apply", *flags))
+    assert "2 arrays" in ok(run("verify", *flags))
+    change("c.keras", variable, "d.keras")
+    no(run("verify", *flags[:2], "--out=d.keras"), says)
+
+
+def test_verify_fails_on_a_byte_that_no_checksum_was_mended_for(here):
+    plan = moving.plan("a.keras", "b.keras", roles="stats")
+    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    with checkpoints.open("c.keras") as out:
+        start, _ = out.extent("backbone/c2/0")
+    data = bytearray((here / "c.keras").read_bytes())
+    data[start + 2] ^= 1
+    (here / "c.keras").write_bytes(data)
+    proof = moving.verify(plan, "a.keras", "b.keras", "c.keras")
+    assert proof.differences[0] == "backbone/c2:kernel is not the recipient's"
+    assert "CRC" in proof.differences[1] and proof.checked == "damaged"
+
+
+def test_verify_sees_optimizer_state_and_configuration_too(here):
+    plan = moving.plan("a.keras", "b.keras", roles="stats")
+    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+
+    def differences(layers, **options):
+        handmade.write_keras(here / "other.keras", layers, **options)
+        return moving.verify(plan, "a.keras", "other.keras", "c.keras").differences
+
+    def optimizer(file):
+        file["optimizer/vars/0"][()] = 4
+
+    layers = handmade.model(2)
+    assert differences(layers) == ()
+    weights = handmade.weights_h5(layers, optimizer)
+    (found,) = differences(layers, weights=weights)
+    assert "/optimizer/vars/0" in found
+    text = json.dumps(handmade.config(layers, "renamed")).encode()
+    (found,) = differences(layers, text=text)
+    assert "config.json" in found
+
+    def label(file):
+        file["vars"].attrs["name"] = "renamed"
+
+    weights = handmade.weights_h5(layers, label)
+    (found,) = differences(layers, weights=weights)
+    assert "attributes" in found
+
+
+def test_verify_fails_for_another_selection(here):
+    ok(run("apply", "--roles=stats", "--out=c.keras"))
+    no(run("verify", "--roles=affine", "--out=c.keras"), "8 differences", "beta")
+    no(run("verify", "--roles=stats", "--layers=b2", "--out=c.keras"), "b1")
+
+
+# --------------------------------------------------------------------------- plan files
+
+
+def test_a_plan_file_is_obeyed_and_bound_to_what_both_files_held(here):
+    ok(run("plan", "--roles=stats", "--plan=p.json"))
+    ok(run("apply", "--plan=p.json", "--out=c.keras"))
+    ok(run("verify", "--plan=p.json", "--out=c.keras"))
+    ok(run("verify", "--roles=stats", "--out=c.keras"))
+    no(run("apply", "--plan=p.json", "--roles=bn", "--out=d.keras"), "--roles")
+    no(run("plan", "--roles=stats", "--plan=p.json"), "exists", "--overwrite")
+    kept = listing(here)
+    for file in ("a.keras", "b.keras"):
+        change(file, "b2/1", "new.keras")
+        os.replace("new.keras", file)
+        no(run("apply", "--plan=p.json", "--out=d.keras"), file, "b2/1")
+        (here / file).write_bytes(kept[file])
+    change("a.keras", "head/0", "new.keras")  # which the plan does not mention
+    os.replace("new.keras", "a.keras")
+    ok(run("apply", "--plan=p.json", "--out=d.keras"))
+
+
+def test_a_plan_that_was_edited_or_is_of_other_files_is_refused(here):
+    plan = moving.plan("a.keras", "b.keras", roles="stats")
+    moving.save(plan, "p.json", "a.keras", "b.keras")
+    content = json.loads((here / "p.json").read_text())
+    for text in ("{}", "[1]", "{", json.dumps({"plan": 3})):
+        (here / "p.json").write_text(text)
+        no(run("apply", "--plan=p.json", "--out=c.keras"), "plan")
+    content["plan"]["layers"] = ["b2"]
+    (here / "p.json").write_text(json.dumps(content))
+    no(run("apply", "--plan=p.json", "--out=c.keras"), "changed after it was made")
+    layers = handmade.model(2)
+    layers[1][2]["epsilon"] = 0.5
+    handmade.write_keras(here / "b.keras", layers)
+    with pytest.raises(InputError, match="not of these files"):
+        moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    assert not (here / "c.keras").exists()
+
+
+# ---------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    "verb, flags, words",
+    [
+        ("plan", ["--layers=stm*"], ["stm*", "stem"]),
+        ("plan", ["--layers=backbone/*", "--stages=hed"], ["hed", "head"]),
+        ("plan", ["--roles=kernal"], ["kernal", "kernel"]),
+        ("plan", ["--roles=stats", "--layers=head"], ["nothing was selected"]),
+        ("plan", ["--depth=1..0"], ["depth", "0..0.5"]),
+        ("plan", ["--adapters=*=blur"], ["blur", "blend"]),
+        ("plan", ["--adapters=*=align"], ["align", "live"]),
+        ("plan", ["--allow_missing=nobody"], ["nobody"]),
+        ("plan", ["--donor=none.keras"], ["none.keras", "No such file"]),
+        ("plan", ["--donor="], ["--donor"]),
+        ("plan", ["--plan=p", "--out=q"], ["one file"]),
+        ("apply", [], ["--out"]),
+        ("apply", ["--out=a.keras"], ["is the input", "a.keras"]),
+        ("apply", ["--out=b.keras", "--overwrite"], ["is the input", "b.keras"]),
+        ("apply", ["--out=taken.keras"], ["taken.keras", "--overwrite"]),
+        ("apply", ["--out=c.h5"], ["c.h5", ".keras"]),
+        ("apply", ["--out=c.h5", "--dry_run"], ["c.h5", ".keras"]),
+        ("verify", ["--out=none.keras"], ["none.keras"]),
+        ("diff", ["--layers=nothing"], ["nothing"]),
+        ("info", ["--model=none.keras"], ["none.keras"]),
+        ("info", ["--model=junk.keras"], ["junk.keras"]),
+        ("info", [], ["--model"]),
+        ("undo", ["--out=b.keras"], ["b.keras.undo"]),
+        ("undo", ["--out=b.keras", "--dry_run"], ["b.keras.undo"]),
+        ("aply", [], ["aply", "apply"]),
+        ("apply", ["now", "--out=c.keras"], ["now", "--name=value"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(here, verb, flags, words):
+    (here / "taken.keras").write_text("mine")
+    (here / "junk.keras").write_bytes(b"PK\3\4 junk")
+    before = listing(here)
+    no(run(verb, *flags), *words)
+    assert listing(here) == before
+
+
+def test_a_verb_is_asked_for():
+    no(tool("transplant"), *VERBS)
+
+
+def test_what_is_selected_and_has_no_place_is_a_failure_until_it_is_allowed(here):
+    layers = handmade.model(1)
+    handmade.write_keras(here / "a.keras", layers[:2])  # without the head
+    done = run("plan", "--plan=p.json")
+    assert "MISSING: head:kernel" in done.stdout
+    no(done, "head:kernel MISSING")
+    assert not (here / "p.json").exists()
+    no(run("apply", "--out=c.keras"), "MISSING")
+    no(run("diff"), "MISSING")
+    assert sorted(listing(here)) == ["a.keras", "b.keras"]
+    ok(run("apply", "--allow_missing=head", "--out=c.keras"))
+    ok(run("diff", "--layers=!head"))
+
+
+@pytest.mark.parametrize("value, says", [(np.nan, "not finite"), (-1, "below zero")])
+def test_a_donor_of_impossible_values_is_refused_in_a_dry_run_too(here, value, says):
+    layers = handmade.model(1)
+    layers[1][3][-1][0] = value
+    handmade.write_keras(here / "a.keras", layers)
+    before = listing(here)
+    for dry in ([], ["--dry_run"]):
+        no(run("apply", "--roles=stats", "--out=c.keras", *dry), "b2", says)
+    assert listing(here) == before
+    assert says in ok(run("info", "--model=a.keras")).replace("\n", " ")
+
+
+def test_a_dry_run_checks_and_writes_nothing(here):
+    ok(run("apply", "--roles=stats", "--out=c.keras"))
+    before = listing(here)
+    assert "not written" in ok(run("plan", "--plan=p.json", "--dry_run"))
+    assert "nothing" in ok(run("apply", "--out=d.keras", "--dry_run"))
+    assert "would be" in ok(run("undo", "--out=c.keras", "--dry_run"))
+    assert listing(here) == before
+
+
+def test_a_damaged_donor_is_found_by_its_checksum_before_anything_is_written(here):
+    with checkpoints.open("a.keras") as donor:
+        start, _ = donor.extent("head/0")  # not even selected
+    data = bytearray((here / "a.keras").read_bytes())
+    data[start] ^= 1
+    (here / "a.keras").write_bytes(data)
+    for dry in ([], ["--dry_run"]):
+        no(run("apply", "--roles=stats", "--out=c.keras", *dry), "CRC")
+    assert not (here / "c.keras").exists()
+    shown = ok(run("apply", "--roles=stats", "--out=c.keras", "--nocrc"))
+    assert "a.keras unverified" in shown
+
+
+# ------------------------------------------------------------------------- diff and info
+
+
+def test_diff_tells_how_far_apart_two_files_are(here):
+    rows = json.loads(ok(run("diff", "--json")))["rows"]
+    (head,) = [r for r in rows if (r["stage"], r["role"]) == ("head", "kernel")]
+    assert head["identical"] == head["variables"] == 1 and head["rmse"] == 0
+    (row,) = [r for r in rows if (r["stage"], r["role"]) == ("b", "moving_mean")]
+    a, b = (
+        np.concatenate([values(f)[p] for p in ("backbone/stem/b1/2", "b2/1")])
+        for f in ("a.keras", "b.keras")
+    )
+    assert row["max_abs"] == pytest.approx(np.abs(a - b).max())
+    assert row["relative_l2"] == pytest.approx(
+        np.linalg.norm(a - b) / np.linalg.norm(b)
+    )
+    assert "total" in ok(run("diff"))
+
+
+def test_info_lists_what_a_transplant_cannot_address(here):
+    found = json.loads(ok(run("info", "--model=b.keras", "--json")))
+    assert found["checked"] == "crc32" and found["variables"] == 12
+    assert [s["stage"] for s in found["stages"]] == ["c", "b", "head"]
+    (line,) = found["doctor"]
+    assert line.startswith("optimizer: 1 arrays")
+    handmade.write_weights(here / "b.weights.h5", handmade.model(2))
+    shown = ok(run("info", "--model=b.weights.h5"))
+    for words in ("unverified", "unknown role: b2/0", "no graph", "no settings"):
+        assert words in shown
+    layers = [("Special", "odd", {}, [np.ones(3, "<f4")]), *handmade.model(2)]
+    layers.append(handmade.conv("conv2d_7", (1, 1, 2, 2)))
+    handmade.write_keras(here / "odd.keras", layers)
+    shown = ok(run("info", "--model=odd.keras"))
+    assert "class Special" in shown and "conv2d_7" in shown
+
+
+# ------------------------------------------------------------------------------- startup
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_answers_at_once_and_never_loads_tensorflow(here, verb):
+    moving.apply(moving.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras")
+    out = "d.keras" if verb == "apply" else "" if verb == "plan" else "c.keras"
+    code = (
+        "import sys\n"
+        "from tfreuse.cli import transplant\n"
+        "try:\n"
+        "    transplant.run()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'tensorflow', 'keras', 'scipy', 'matplotlib'} & {*sys.modules}\n"
+        "assert not heavy, heavy\n"
+    )
+    flags = ["--donor=a.keras", "--recipient=b.keras", "--model=a.keras"]
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-c", code, verb, *flags, f"--out={out}"], check=True
+    )
+    assert time.monotonic() - started < 2.5  # 0.3 s on a quiet machine

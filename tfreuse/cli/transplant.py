@@ -1,0 +1,278 @@
+"""Moves parameters between model files by role and layer: strict, undoable, no model built.
+
+  python tools/transplant.py plan --donor=A.keras --recipient=B.keras --roles=stats \\
+      --layers='encoder_*,!encoder_1_*'
+  python tools/transplant.py apply --donor=A.keras --recipient=B.keras --roles=stats \\
+      --layers='encoder_*,!encoder_1_*' --out=C.keras
+
+plan    shows what would move; writes nothing but --plan=FILE (or --out=FILE)
+apply   writes OUT: the recipient with these variables of the donor; and OUT.undo
+verify  proves that OUT is the recipient with exactly these variables of the donor
+diff    how far donor and recipient are apart, by stage and role
+info    what --model=FILE holds, and what in it cannot be moved or trusted
+undo    turns OUT back into its recipient, byte for byte
+
+Exit status 0: everything that was selected was accounted for.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from tfreuse import diff, moving
+from tfreuse import plan as plan_module
+from tfreuse.cli import app
+from tfreuse.errors import InputError, printable
+from tfreuse.plan.table import bytes_of
+
+VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("donor", "", "model file whose parameters are taken")
+    flags.DEFINE_string("recipient", "", "model file that receives them; never changed")
+    flags.DEFINE_string("out", "", "model file to write (plan: the plan file)")
+    flags.DEFINE_string("model", "", "info: model file to look at")
+    flags.DEFINE_list(
+        "roles",
+        ["all"],
+        "roles and groups: kernel, bias, gamma, beta, moving_mean, moving_variance; stats, "
+        "affine, bn, conv, all",
+    )
+    flags.DEFINE_list(
+        "layers",
+        ["*"],
+        "patterns on layer names and nested paths; ! excludes, the last that matches decides",
+    )
+    flags.DEFINE_list("stages", [], "patterns on stages, such as encoder_1; none: all")
+    flags.DEFINE_string(
+        "depth", None, "LOW..HIGH, share of the layers from 0 (input) to 1"
+    )
+    flags.DEFINE_string(
+        "map", "", "file of lines 'donor layer = recipient layer'; * allowed"
+    )
+    flags.DEFINE_list(
+        "allow_missing", [], "recipient layers that may be without a donor"
+    )
+    flags.DEFINE_list(
+        "allow_unused", [], "donor layers that may be without a recipient"
+    )
+    flags.DEFINE_list(
+        "adapters",
+        [],
+        "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A",
+    )
+    flags.DEFINE_float(
+        "alpha",
+        None,
+        "blend all that moves: (1 - alpha) recipient + alpha donor",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_string(
+        "plan", "", "plan file: plan writes it, apply and verify obey it"
+    )
+    flags.DEFINE_boolean("json", False, "print JSON")
+    flags.DEFINE_boolean("dry_run", False, "check everything, write nothing")
+    flags.DEFINE_boolean("overwrite", False, "replace a file that is there")
+    flags.DEFINE_boolean(
+        "crc", True, "apply: check both files against their own checksums"
+    )
+
+
+def main(verb: str) -> int | None:
+    # where a TensorFlow checkpoint is opened, TensorFlow is quiet
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    verbs = {
+        "plan": _plan,
+        "apply": _apply,
+        "verify": _verify,
+        "diff": _diff,
+        "info": _info,
+        "undo": _undo,
+    }
+    return verbs[verb]()
+
+
+def _plan() -> None:
+    donor, recipient = _given("donor"), _given("recipient")
+    path = _plan_file()
+    plan = moving.plan(donor, recipient, **_options())
+    if app.FLAGS.json:
+        problems = len(plan.problems)
+        _print({"plan": plan.to_json(), "problems": problems})
+    else:
+        print(plan.table())
+    plan.check()
+    if path and not app.FLAGS.dry_run:
+        moving.save(plan, path, donor, recipient)
+    if path and not app.FLAGS.json:
+        tail = " (dry run: not written)" if app.FLAGS.dry_run else ""
+        print(f"plan: {printable(path)}{tail}")
+
+
+def _apply() -> None:
+    donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
+    plan = _read_plan(donor, recipient)
+    if not app.FLAGS.json:
+        print(plan.table())
+    done = moving.apply(
+        plan,
+        donor,
+        recipient,
+        out,
+        overwrite=app.FLAGS.overwrite,
+        crc=app.FLAGS.crc,
+        dry_run=app.FLAGS.dry_run,
+    )
+    if app.FLAGS.json:
+        written = done.written and vars(done.written)
+        _print({"plan": plan.hash, "written": written, "notes": done.notes})
+        return
+    for note in done.notes:
+        print(f"note: {note}")
+    print("\n".join(_applied(done, donor, recipient)))
+
+
+def _applied(done: moving.Applied, donor: str, recipient: str) -> list[str]:
+    if done.written is None:
+        return ["dry run: all checks passed, nothing was written"]
+    written = done.written
+    undo = pathlib.Path(written.undo_path)
+    checked = ", ".join(
+        f"{printable(pathlib.Path(path).name)} {how}"
+        for path, how in written.checked.items()
+    )
+    same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
+    what = (
+        f"{printable(written.path)}: {written.variables} variables, "
+        f"{bytes_of(written.bytes)}, are {printable(donor)}'s ({same} were equal already); "
+        f"all else is {printable(recipient)}'s"
+    )
+    back = (
+        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, what was displaced; "
+        f"'undo --out={printable(written.path)}' restores {printable(recipient)}"
+    )
+    return [what, back, f"checked: {checked}"]
+
+
+def _verify() -> None:
+    donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
+    plan = _read_plan(donor, recipient)
+    proof = moving.verify(plan, donor, recipient, out)
+    if app.FLAGS.json:
+        _print(proof.to_json())
+    proof.check()
+    if not app.FLAGS.json:
+        named = "names this plan" if proof.plan else "names no plan"
+        print(
+            f"{printable(out)} is {printable(recipient)} with {proof.moved} arrays of "
+            f"{printable(donor)}; {proof.kept} others and all else are unchanged. It "
+            f"{named}, {plan.hash[:12]}; checksum: {proof.checked}"
+        )
+
+
+def _diff() -> None:
+    plan, rows = moving.compare(_given("donor"), _given("recipient"), **_options())
+    if app.FLAGS.json:
+        problems = [
+            {"variable": str(e.variable), "status": e.status, "reason": e.reason}
+            for e in plan.problems
+        ]
+        _print({"rows": [row.to_json() for row in rows], "problems": problems})
+    else:
+        print(diff.table(rows))
+    plan.check()
+
+
+def _info() -> None:
+    found = moving.about(_given("model"))
+    text = found.pop("text")
+    if app.FLAGS.json:
+        _print(found)
+    else:
+        print(text)
+
+
+def _undo() -> None:
+    out, dry_run = _given("out"), app.FLAGS.dry_run
+    checked = moving.undo(out, dry_run=dry_run)
+    if app.FLAGS.json:
+        _print({"out": out, "checked": checked, "dry_run": dry_run})
+        return
+    what = "would be" if dry_run else "is"
+    print(f"{printable(out)} {what} its recipient again, byte for byte ({checked})")
+
+
+def _given(flag: str) -> str:
+    value = app.FLAGS[flag].value
+    if not value:
+        raise InputError(f"--{flag} is not given: which file?")
+    return value
+
+
+def _options() -> dict:
+    """The flags that say what is meant, as `tfreuse.plan.make` takes them."""
+    values = app.FLAGS
+    adapters = list(values.adapters)
+    if values.alpha is not None:
+        adapters.append(f"*=blend:{values.alpha}")
+    return {
+        "roles": tuple(values.roles),
+        "layers": tuple(values.layers),
+        "stages": tuple(values.stages),
+        "depth": values.depth,
+        "mapping": plan_module.read_mapping(values.map) if values.map else (),
+        "allow_missing": tuple(values.allow_missing),
+        "allow_unused": tuple(values.allow_unused),
+        "adapters": tuple(adapters),
+    }
+
+
+def _read_plan(donor: str, recipient: str) -> plan_module.Plan:
+    """The plan of the plan file, or of the flags."""
+    if not app.FLAGS.plan:
+        return moving.plan(donor, recipient, **_options()).check()
+    chosen = ("roles", "layers", "stages", "depth", "map", "adapters", "alpha")
+    given = [name for name in (*chosen, "allow_missing", "allow_unused") if _set(name)]
+    if given:
+        raise InputError(
+            f"--plan says what moves; leave --{given[0]} out, or make the plan again with it."
+        )
+    return moving.load(app.FLAGS.plan, donor, recipient)
+
+
+def _set(name: str) -> bool:
+    return bool(app.FLAGS[name].present)
+
+
+def _plan_file() -> str:
+    """Where the plan goes, if anywhere; refused if it would replace a file."""
+    path, out = app.FLAGS.plan, app.FLAGS.out
+    if path and out and path != out:
+        raise InputError("plan writes one file: give --plan=FILE or --out=FILE.")
+    path = path or out
+    if path and os.path.exists(path) and not app.FLAGS.overwrite:
+        raise InputError(
+            f"{printable(path)} exists already; choose another name, or replace it with "
+            "--overwrite."
+        )
+    for model in (app.FLAGS.donor, app.FLAGS.recipient):
+        if path and os.path.exists(path) and os.path.samefile(path, model):
+            raise InputError(f"the plan file {printable(path)} is an input.")
+    return path
+
+
+def _print(value) -> None:
+    print(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=list))
+
+
+def run() -> None:
+    app.run(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()
