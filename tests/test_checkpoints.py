@@ -8,6 +8,7 @@ import sys
 import zipfile
 import zlib
 
+import h5py
 import handmade
 import hypothesis
 import keras
@@ -149,6 +150,22 @@ def test_a_bare_file_leaves_open_only_what_it_does_not_tell(saved):
             "wrapped/dense/1",
         }
         assert "gamma or beta" in checkpoint.notes["backbone/b2/0"]
+
+
+def test_a_list_of_weight_names_that_is_cut_into_parts_is_put_together(tmp_path):
+    path = tmp_path / "old.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array([b"net", b"empty"])
+        group = file.create_group("net")
+        file.create_group("empty").attrs["weight_names"] = np.array([], "S1")
+        for part in range(3):
+            names = [f"net/conv{part}_{i}/kernel:0" for i in range(1000)]
+            group.attrs[f"weight_names{part}"] = np.array(names, "S40")
+            for number, name in enumerate(names):
+                group[name] = np.float32(number)
+    with checkpoints.open(path) as checkpoint:
+        assert len(checkpoint.variables) == 3000
+        assert checkpoint.read("net/conv2_998/0") == 998
 
 
 @pytest.mark.parametrize("write", ["npz", "safetensors"])

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tfreuse import roles
 from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER
 from tfreuse.errors import InputError, printable
 
@@ -84,6 +85,17 @@ def _unreadable(where: str, error: object) -> InputError:
         f"{where} holds JSON that cannot be read: {printable(error)}. "
         "Save the model again."
     )
+
+
+def settings(layer: Layer | None) -> tuple[tuple[str, Any], ...]:
+    """`roles.layer_settings` of the layer, without what no layer of Keras has."""
+    found = roles.layer_settings(layer.config) if layer else ()
+    return tuple((name, value) for name, value in found if _is_plain(value))
+
+
+def _is_plain(value: Any) -> bool:
+    values = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(part, str | int | float) for part in values)
 
 
 def snake_case(class_name: str) -> str:
@@ -226,7 +238,8 @@ def _histories(entry: Mapping[str, Any]) -> list[tuple[str, int]]:
         if isinstance(value, list):
             todo.extend(reversed(value))
         elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-            node = _node(value.get("config", {}).get("keras_history"))
+            tensor = value.get("config")
+            node = isinstance(tensor, dict) and _node(tensor.get("keras_history"))
             if node:
                 found[node] = None
         elif isinstance(value, dict):

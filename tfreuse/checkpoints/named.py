@@ -6,7 +6,7 @@ another order, or a batch normalization without gamma, come out right.
 
 from collections.abc import Iterable
 
-from tfreuse import roles as roles_module
+from tfreuse.checkpoints import configs
 from tfreuse.checkpoints.arrays import Stored
 from tfreuse.checkpoints.configs import Config
 from tfreuse.checkpoints.layouts import NAMED, ORDER
@@ -42,7 +42,7 @@ def find(
             arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
         layer = config.layers.get(path) if config else None
         class_name = layer.class_name if layer else _class(arrays)
-        settings = roles_module.layer_settings(layer.config) if layer else ()
+        settings = configs.settings(layer)
         for rank, (name, stored) in enumerate(arrays):
             position = int(name) if numbers else rank
             variable = Variable(

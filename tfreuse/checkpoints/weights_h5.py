@@ -168,10 +168,9 @@ def _add(
     where: str,
 ) -> None:
     shapes = [stored.shape for stored in numbered]
-    settings, roles, why = (), None, "its class is not known"
+    roles, why = None, "its class is not known"
     class_name = layer.class_name if layer else ""
     if layer:
-        settings = roles_module.layer_settings(layer.config)
         roles = roles_module.layer_roles(class_name, layer.config)
         if roles is not None and len(roles) != len(shapes):
             roles = None  # more than its class tells, e.g. LoRA: never guess
@@ -196,7 +195,7 @@ def _add(
             position=position,
             shape=stored.shape,
             dtype=str(stored.dtype.newbyteorder("=")),
-            settings=settings,
+            settings=configs.settings(layer),
         )
         if variable.role is None:
             found.notes[variable.path] = why
