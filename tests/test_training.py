@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import checkpoint, data, evaluation, files, models, training
+from tfreuse import checkpoint, data, evaluation, files, fusion, models, training
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 
@@ -136,7 +136,7 @@ def test_the_fused_graph_trains_as_plain_keras_does(order):
     images = draw.random((8, 16, 16, 3), dtype=np.float32)
     masks = draw.integers(0, 3, (8, 16, 16))
     found = []
-    for view in (lambda model: model, training.fused):
+    for view in (lambda model: model, fusion.fused):
         spec = dataclasses.replace(MODEL, block_order=order)
         model = models.build(spec, task="segmentation", num_classes=3, seed=5)
         graph = view(model)
@@ -155,7 +155,7 @@ def test_the_fused_graph_trains_as_plain_keras_does(order):
 
 def test_every_batch_norm_of_the_training_graph_is_the_fused_one():
     model = models.build(MODEL, task="segmentation", num_classes=3)
-    kinds = [type(layer).__name__ for layer in training.fused(model).layers]
+    kinds = [type(layer).__name__ for layer in fusion.fused(model).layers]
     assert "BatchNormalization" not in kinds
     assert kinds.count("_FusedNormalization") == 6
 

@@ -198,9 +198,9 @@ def _measure(
     """A unit of work: measures one recipient's arms."""
     send((0.0, "starting"))
     runtime.start(threads, block.specs.train.deterministic)
-    from tfreuse.study import arms
+    from tfreuse.study import bench
 
-    arms.measure(send, block, models_dir, done)
+    bench.measure(send, block, models_dir, done)
 
 
 def _finish(

@@ -12,7 +12,7 @@ from tfreuse import (
     files,
     summaries,
 )
-from tfreuse.study import arms
+from tfreuse.study.bench import Bench
 from tfreuse.study.design import Block
 
 SAMPLES = 6  # test images shown in TensorBoard
@@ -27,7 +27,7 @@ def transplanted(
     of input, truth and prediction before and after to `tensorboard/transplanted`.
     """
     send((0.1, "transplanting what was found reusable"))
-    bench = arms.Bench(block, out_dir / "models")
+    bench = Bench(block, out_dir / "models")
     samples = next(iter(data.evaluation_batches(bench.test, SAMPLES)))
     before = _outputs(bench.model, samples)
     if groups:
@@ -56,7 +56,7 @@ def _outputs(model, samples) -> np.ndarray:
     return np.asarray(output, np.float32)
 
 
-def _notes(bench: arms.Bench, groups: tuple[str, ...]) -> dict:
+def _notes(bench: Bench, groups: tuple[str, ...]) -> dict:
     """What was moved where, and what that did to the metric."""
     block, counts = bench.block, bench.evaluate()
     return {
@@ -71,7 +71,7 @@ def _notes(bench: arms.Bench, groups: tuple[str, ...]) -> dict:
     }
 
 
-def _pictures(bench: arms.Bench, samples, before, after) -> np.ndarray:
+def _pictures(bench: Bench, samples, before, after) -> np.ndarray:
     """Input, truth, output before and after side by side, uint8 [N, H, 4 W, 3]."""
     images = samples["image"].numpy()
     segments = bench.block.tasks[1] == "segmentation"
