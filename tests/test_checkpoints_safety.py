@@ -173,7 +173,7 @@ def compressed_bomb(file):
 
 
 def many_groups(file):
-    for number in range(100_001):
+    for number in range(2_000):
         file.create_group(f"many/{number}")
 
 
@@ -218,9 +218,29 @@ def test_harmful_structures_are_refused(change, suffix, tmp_path):
     assert HARMFUL[change] in refusal(path)
 
 
-def test_more_objects_than_a_model_has_are_refused_before_they_are_opened(tmp_path):
+def test_more_objects_than_a_model_has_are_refused(tmp_path, monkeypatch):
     path = handmade.write_weights(tmp_path / "a.weights.h5", change=many_groups)
-    assert "has over 100,000 objects" in refusal(path)
+    with checkpoints.open(path) as checkpoint:
+        assert len(checkpoint.variables) == 12
+    monkeypatch.setattr("tfreuse.checkpoints.hdf5.MAX_OBJECTS", 2_000)  # of 100,000
+    assert "has over 2,000 objects" in refusal(path)
+
+
+def test_blocks_that_are_read_again_and_again_are_refused(tmp_path):
+    """A group whose table has itself among its children would never end."""
+    path = handmade.write_weights(tmp_path / "a.weights.h5")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"TREE")
+    data[at + 5] = 1  # a level above itself ...
+    struct.pack_into("<Q", data, at + 32, at)  # ... that leads to itself
+    path.write_bytes(data)
+    assert "another kind of table" in refusal(path)
+    data = bytearray(handmade.weights_h5(handmade.model()))
+    tables = [at for at in range(len(data)) if data[at : at + 4] == b"TREE"]
+    for at in tables[1:]:  # all groups' tables are one: each names the same objects
+        data[at + 24 : at + 48] = data[tables[0] + 24 : tables[0] + 48]
+    path.write_bytes(data)
+    assert "can be reached by two paths" in refusal(path)
 
 
 @pytest.mark.parametrize("change", [text_dataset, references], ids=lambda c: c.__name__)

@@ -56,11 +56,11 @@ def _shards(weight_map, where: str) -> list[str]:
         )
     names = set()
     for value in weight_map.values():
-        names.update(value if isinstance(value, list) else [value])
+        names.update(map(str, value if isinstance(value, list) else [value]))
         if len(names) > _MAX_SHARDS:
             raise InputError(f"{where} names over {_MAX_SHARDS:,} shards.")
     for name in names:
-        plain = isinstance(name, str) and os.path.basename(name) == name
+        plain = os.path.basename(name) == name
         if not plain or "\\" in name or "\0" in name or not name.endswith(".h5"):
             raise InputError(
                 f"{where} names a shard {printable(name)}; a shard is an .h5 file in the "
