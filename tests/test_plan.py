@@ -1,10 +1,13 @@
 """Plans decide, account for both sides, say what they leave behind, and never guess."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tfreuse import plan as plans
 from tfreuse import roles
@@ -156,6 +159,8 @@ def test_tolerances_are_written_out_and_recorded():
     assert {e.status for e in half.problems} == {"UNUSED"}
     with pytest.raises(InputError, match="matches no layer"):
         make(net("a"), net("a"), allow_missing=["b_*"])
+    with pytest.raises(InputError, match="without '!'"):
+        make(net("a"), net("a"), allow_missing=["!a_*"])
 
 
 def test_another_shape_is_a_mismatch_and_says_both():
@@ -277,6 +282,8 @@ def test_a_map_file_has_one_pair_a_line_and_comments(tmp_path):
     path.write_text("# stem\nconv1 = stem  # first\n\nblock*_a = stage_*_a\n")
     expected = (("conv1", "stem"), ("block*_a", "stage_*_a"))
     assert plans.read_mapping(path) == expected
+    path.write_text("conv#2 = stem#3 # not the first\n")
+    assert plans.read_mapping(path) == (("conv#2", "stem#3"),)
     path.write_text("conv1 = stem\nconv2 stage\n")
     with pytest.raises(InputError, match="line 2 should read 'donor layer = recipient"):
         plans.read_mapping(path)
@@ -397,6 +404,36 @@ def test_heads_of_two_tasks_never_pair_by_place():
     assert statuses(plan)["head_autoencoder_conv:kernel"] == "MISSING"
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    reads=st.lists(st.sets(st.integers(0, 6), max_size=3), min_size=1, max_size=8),
+    widths=st.lists(st.sampled_from([4, 8]), min_size=8, max_size=8),
+    order=st.permutations(range(8)),
+    tail=st.booleans(),
+)
+def test_a_renamed_graph_is_never_paired_wrongly(reads, widths, order, tail):
+    # layer i reads from earlier ones; the copy has other names and, perhaps, another end
+    edges = {f"d{i}": tuple(f"d{j}" for j in r if j < i) for i, r in enumerate(reads)}
+    true = {f"d{i}": f"r{order[i]}" for i in range(len(reads))}
+    copy = {true[n]: tuple(true[m] for m in sources) for n, sources in edges.items()}
+    donor = [v for i, n in enumerate(edges) for v in conv(n, 4, widths[i])]
+    recipient = [v for i, n in enumerate(edges) for v in conv(true[n], 4, widths[i])]
+    if tail:
+        copy["end"] = tuple(true[n] for n in list(edges)[-2:])
+        recipient += conv("end", 4, 16)
+    plan = make(donor, recipient, donor_edges=edges, recipient_edges=copy)
+    for entry in plan.copies:
+        assert true[entry.donor.layer] == entry.recipient.layer
+    descent = {n: _descent(n, edges, widths) for n in edges}
+    if len(set(descent.values())) == len(edges):  # then places tell all apart
+        assert tail or len(plan.copies) == 2 * len(edges)
+
+
+def _descent(name, edges, widths):
+    before = sorted(_descent(source, edges, widths) for source in edges[name])
+    return f"{widths[int(name[1:])]}({','.join(before)})"
+
+
 # Notes
 
 
@@ -505,6 +542,22 @@ def test_a_plan_that_was_edited_is_refused():
 def test_what_is_no_plan_is_refused(values):
     with pytest.raises(InputError, match="this is not a plan"):
         Plan.from_json(values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "MOVE"},
+        {"donor": None},
+        {"status": "KEEP", "donor": None, "recipient": None},
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused_whatever_its_hash(change):
+    plan = make(conv("a"), conv("a"))
+    bad = dataclasses.replace(plan.entries[0], **change)
+    values = dataclasses.replace(plan, entries=(bad,)).to_json()
+    with pytest.raises(InputError, match="this is not a plan"):
+        Plan.from_json(json.loads(json.dumps(values)))
 
 
 def test_values_that_are_equal_already_are_the_same_and_still_written():

@@ -135,11 +135,11 @@ class _Maker:
         if match and match.other is None:
             return Entry(AMBIGUOUS, None, variable, match.reason)
         if source is None:
-            reason = (
-                f"the donor's layer has no {variable.role}"
-                if match
-                else "the donor has no such layer"
-            )
+            reason = "the donor has no such layer"
+            if match:
+                reason = f"the donor's layer has no {variable.role}"
+            elif matching.automatic(self.recipient[path]):
+                reason += "; Keras made the name up, so pair it in a map"
             allowed = self.missing_ok.get(path, "")
             return Entry(MISSING, None, variable, reason, allowed)
         adapters = adapters_module.needed(self.adapters.get(path, ()), source, variable)
@@ -179,6 +179,11 @@ def _globs(patterns: Iterable[str], layers: Mapping[str, Layer]) -> dict[str, st
     found: dict[str, str] = {}
     words = {word for layer in layers.values() for word in (layer.name, layer.path)}
     for pattern in patterns:
+        if pattern.startswith("!"):
+            raise InputError(
+                f"pattern {pattern!r}: tolerances and adapters name what they are for, "
+                "without '!'."
+            )
         hit = selection.matching(words, pattern)
         for path, layer in layers.items():
             if path in hit or layer.name in hit:

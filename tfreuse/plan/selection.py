@@ -9,6 +9,7 @@ import fnmatch
 import math
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from tfreuse.errors import InputError, nearest, printable
@@ -159,7 +160,7 @@ def parse_mapping(text: str, source: str = "map") -> Pairs:
     """
     pairs = []
     for number, line in enumerate(text.splitlines(), 1):
-        line = line.partition("#")[0].strip()
+        line = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()  # but not in conv#2
         if not line:
             continue
         donor, _, recipient = (part.strip() for part in line.partition("="))
@@ -173,7 +174,7 @@ def parse_mapping(text: str, source: str = "map") -> Pairs:
 
 
 def mapping_pairs(mapping: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
-    """A map as sorted-by-hand pairs, with its patterns checked.
+    """A map as pairs in the order given, with its patterns checked.
 
     Raises:
         InputError: a side has several `*`, or only one side has one.

@@ -142,7 +142,15 @@ def _entry_from(values: Mapping[str, Any]) -> Entry:
     for side in ("donor", "recipient"):
         if fields[side] is not None:
             fields[side] = Variable(**_tuples(fields[side]))
-    return Entry(**_tuples(fields))
+    entry = Entry(**_tuples(fields))
+    moves = entry.status in (COPY, SAME)
+    if not moves and entry.status not in (KEEP, *PROBLEMS):
+        raise ValueError(f"no status is called {entry.status!r}")
+    if None in (entry.donor, entry.recipient) and (
+        moves or entry.donor is entry.recipient
+    ):
+        raise ValueError(f"a {entry.status} of nothing")
+    return entry
 
 
 def _tuples(value: Any) -> Any:
