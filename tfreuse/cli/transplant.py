@@ -22,8 +22,9 @@ import sys
 
 from absl import flags
 
-from tfreuse import diff, moving
+from tfreuse import diff, moving, runtime
 from tfreuse import plan as plan_module
+from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
 from tfreuse.plan.table import bytes_of
@@ -84,8 +85,9 @@ def define_flags() -> None:
 
 
 def main(verb: str) -> int | None:
-    # where a TensorFlow checkpoint is opened, TensorFlow is quiet
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    given = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
+    if any(path and tf_checkpoint.prefix(path) for path in given):
+        runtime.start()  # only its own files need TensorFlow; it shall be quiet
     verbs = {
         "plan": _plan,
         "apply": _apply,
@@ -167,11 +169,13 @@ def _verify() -> None:
         _print(proof.to_json())
     proof.check()
     if not app.FLAGS.json:
-        named = "names this plan" if proof.plan else "names no plan"
+        named = {plan.hash: "this plan", None: "no plan"}.get(
+            proof.plan, "another plan"
+        )
         print(
             f"{printable(out)} is {printable(recipient)} with {proof.moved} arrays of "
             f"{printable(donor)}; {proof.kept} others and all else are unchanged. It "
-            f"{named}, {plan.hash[:12]}; checksum: {proof.checked}"
+            f"names {named}; checksum: {proof.checked}"
         )
 
 
