@@ -77,7 +77,7 @@ def open(path: str | os.PathLike) -> Checkpoint:
 
 
 def write(
-    recipient_path: str | os.PathLike,
+    recipient: Checkpoint | str | os.PathLike,
     out_path: str | os.PathLike,
     values: Mapping[str, Value],
     provenance: Mapping[str, Any],
@@ -88,7 +88,7 @@ def write(
     """Writes the recipient with `values` in place of its own to `out_path`, or nothing.
 
     Args:
-        recipient_path: a `.keras`, `.weights.h5` or legacy `.h5` file.
+        recipient: a `.keras`, `.weights.h5` or legacy `.h5` file, or its path.
         out_path: a name of its own, with the recipient's ending; replaced if it exists.
         values: variable path of the recipient -> array, or a donor's (file, variable). Of
             the recipient's shape and dtype: casts and slices are the caller's.
@@ -102,10 +102,10 @@ def write(
             is damaged; the output is one of the inputs, or cannot be written. The old
             output is then as it was.
     """
-    with open(recipient_path) as recipient:
-        return writing.write(
-            recipient, out_path, values, provenance, crc=crc, undo=undo
-        )
+    if not isinstance(recipient, Checkpoint):
+        with open(recipient) as opened:
+            return write(opened, out_path, values, provenance, crc=crc, undo=undo)
+    return writing.write(recipient, out_path, values, provenance, crc=crc, undo=undo)
 
 
 def _read(opened: source.Source) -> Checkpoint:

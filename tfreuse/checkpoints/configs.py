@@ -162,7 +162,9 @@ class _Reader:
         self.reads[path] = [
             (f"{prefix}{source}", index) for source, index in _histories(entry)
         ]
-        self.model(config, f"{path}/", f"{file_path}/", depth + 1)
+        # layers whose arrays are known have no layers in them
+        if roles.layer_roles(str(entry["class_name"]), config) is None:
+            self.model(config, f"{path}/", f"{file_path}/", depth + 1)
 
     def parts(self, config: Any, path: str, depth: int) -> None:
         """Layers inside a layer that is no model, such as a wrapper's; without edges."""

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_POLYNOMIAL = np.uint32(0xEDB88320)  # bit 31 is x**0
-_ONE = np.uint32(1)
+_POLYNOMIAL = 0xEDB88320  # bit 31 is x**0
 
 
 def shift(checksums: Sequence[int], counts: Sequence[int]) -> np.ndarray:
@@ -25,12 +24,13 @@ def shift(checksums: Sequence[int], counts: Sequence[int]) -> np.ndarray:
     """
     found = np.array(checksums, np.uint32)
     left = np.array(counts, np.uint64)
-    power = np.array([1 << 23], np.uint32)  # x**8
+    power = 1 << 23  # x**8
     while left.any():
         odd = (left & np.uint64(1)).astype(bool)
-        found[odd] = _times(found[odd], power)
+        if odd.any():
+            found[odd] = _times(found[odd], power)
         left >>= np.uint64(1)
-        power = _times(power, power)
+        power = int(_times(np.array([power], np.uint32), power)[0])
     return found
 
 
@@ -39,11 +39,10 @@ def combine(first: int, second: int, second_size: int) -> int:
     return int(shift([first], [second_size])[0]) ^ second
 
 
-def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Products of polynomials modulo CRC-32's; shapes broadcast."""
-    a, b = np.broadcast_arrays(a, b)
-    product = np.zeros_like(a)
+def _times(values: np.ndarray, factor: int) -> np.ndarray:
+    """Products of polynomials modulo CRC-32's, each value with one factor."""
+    product = np.zeros_like(values)
     for bit in range(31, -1, -1):
-        product = product ^ np.where((a >> np.uint32(bit)) & _ONE, b, np.uint32(0))
-        b = (b >> _ONE) ^ np.where(b & _ONE, _POLYNOMIAL, np.uint32(0))
+        product ^= ((values >> np.uint32(bit)) & np.uint32(1)) * np.uint32(factor)
+        factor = factor >> 1 ^ (_POLYNOMIAL if factor & 1 else 0)
     return product

@@ -24,6 +24,7 @@ _NOWHERE = 0xFFFFFFFFFFFFFFFF  # "no address"
 _SPACE, _LINK_INFO, _TYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, _SYMBOLS = 11, 12, 16, 17
 _MAX_NAME = 1024  # bytes
+_AHEAD = 512  # bytes: a whole header, or a group's table
 _COMPACT, _CONTIGUOUS, _VIRTUAL = 0, 1, 3  # layouts
 
 
@@ -91,6 +92,7 @@ class _Walk:
         self.seen: set[int] = set()
         self.heaps: dict[int, dict[int, bytes]] = {}
         self.objects = 0
+        self.kept = (0, b"")
         self.blocks = 0
         self.left = source.size  # bytes of structure that may still be read
         self.text_left = source.size  # bytes of text that may still be taken from heaps
@@ -137,10 +139,19 @@ class _Walk:
         self.blocks += 1
         if self.left < 0 or size > MAX_HEADER or self.blocks > 8 * MAX_OBJECTS:
             raise self.refused(path, "has more structure than the file is long")
-        block = self.source.read(address, size)
+        block = self._ahead(address, size)
         if not block.startswith(magic):
             raise ValueError(f"{path or '/'} has a block of another kind")
         return block
+
+    def _ahead(self, address: int, size: int) -> bytes:
+        """The bytes at `address`; what follows them is kept, since it is often next."""
+        start, kept = self.kept
+        if not start <= address <= address + size <= start + len(kept):
+            self.source.check(address, size)
+            length = max(size, min(_AHEAD, self.source.size - address))
+            start, kept = self.kept = address, self.source.read(address, length)
+        return kept[address - start : address - start + size]
 
     def _messages(self, path: str, address: int) -> Iterator[_Message]:
         if address in self.seen:

@@ -68,6 +68,9 @@ class Source:
     def read(self, offset: int, size: int) -> bytes:
         """The `size` bytes at `offset`; InputError if they are not there."""
         self.check(offset, size)  # before anything of that size is allocated
+        data = os.pread(self.descriptor, size, self.start + offset)
+        if len(data) == size:
+            return data
         buffer = bytearray(size)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)

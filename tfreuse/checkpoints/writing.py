@@ -56,22 +56,7 @@ def write(
     crc: bool = True,
     undo: bool = True,
 ) -> WriteReport:
-    """Writes the recipient with `values` in place of its own to `out_path`.
-
-    Args:
-        recipient: an open `.keras`, `.weights.h5` or legacy `.h5` file.
-        out_path: a name of its own, with the recipient's ending; replaced if it exists.
-        values: variable path of the recipient -> array, or a donor's (file, variable). Of
-            the recipient's shape and dtype: casts and slices are the caller's.
-        provenance: JSON-able; stored in the output under "tfreuse".
-        crc: whether all files are read once to check them against their own checksums.
-        undo: whether to leave `out_path`.undo, from which `undo` restores the recipient.
-
-    Raises:
-        InputError: a value does not fit, is not finite or is a variance below zero; a file
-            is damaged; the output is one of the inputs, or cannot be written. The old
-            output is then as it was.
-    """
+    """What `tfreuse.checkpoints.write` says, of an open recipient."""
     out_path = pathlib.Path(out_path)
     donors = {id(v[0]): v[0] for v in values.values() if isinstance(v, tuple)}
     _check_output(recipient, out_path, donors.values())
