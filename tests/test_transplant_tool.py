@@ -340,6 +340,13 @@ def test_verify_fails_for_another_selection(here):
         "--out=c.keras",
     ]  # the same in other words
     assert "names another plan" in ok(run("verify", *again))
+    with checkpoints.open("c.keras") as out:
+        same = {"b2/1": out.read("b2/1")}
+    for provenance in ({"plan": [1]}, [2]):  # the file may say anything
+        checkpoints.write("c.keras", "d.keras", same, provenance, undo=False)
+        again = ok(run("verify", "--roles=stats", "--out=d.keras"))
+        assert "names no plan" in again
+        ok(run("info", "--model=d.keras"))
 
 
 # --------------------------------------------------------------------------- plan files
@@ -373,11 +380,13 @@ def test_a_plan_that_was_edited_or_is_of_other_files_is_refused(here):
     content["plan"]["layers"] = ["b2"]
     (here / "p.json").write_text(json.dumps(content))
     no(run("apply", "--plan=p.json", "--out=c.keras"), "changed after it was made")
-    layers = handmade.model(2)
-    layers[1][2]["epsilon"] = 0.5
-    handmade.write_keras(here / "b.keras", layers)
-    with pytest.raises(InputError, match="not of these files"):
-        moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    epsilon, head = handmade.model(2), handmade.model(2)
+    epsilon[1][2]["epsilon"] = 0.5
+    head[2] = handmade.conv("head", (1, 1, 5, 3))  # which the plan leaves alone
+    for layers in (epsilon, head):
+        handmade.write_keras(here / "b.keras", layers)
+        with pytest.raises(InputError, match="not of these files"):
+            moving.apply(plan, "a.keras", "b.keras", "c.keras")
     assert not (here / "c.keras").exists()
 
 
@@ -435,6 +444,8 @@ def test_what_is_selected_and_has_no_place_is_a_failure_until_it_is_allowed(here
     no(done, "head:kernel MISSING")
     assert not (here / "p.json").exists()
     no(run("apply", "--out=c.keras"), "MISSING")
+    with pytest.raises(InputError, match="MISSING"):
+        moving.apply(moving.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras")
     no(run("diff"), "MISSING")
     assert sorted(listing(here)) == ["a.keras", "b.keras"]
     ok(run("apply", "--allow_missing=head", "--out=c.keras"))

@@ -22,7 +22,7 @@ import sys
 
 from absl import flags
 
-from tfreuse import diff, moving, runtime
+from tfreuse import diff, moving, roles, runtime
 from tfreuse import plan as plan_module
 from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app
@@ -32,56 +32,42 @@ from tfreuse.plan.table import bytes_of
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
 
 
+_TEXTS = {
+    "donor": "model file whose parameters are taken",
+    "recipient": "model file that receives them; never changed",
+    "out": "model file to write (plan: the plan file)",
+    "model": "info: model file to look at",
+    "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
+    "map": "file of lines 'donor layer = recipient layer'; * allowed",
+    "plan": "plan file: plan writes it, apply and verify obey it",
+}
+_LISTS = {
+    "stages": "patterns on stages, such as encoder_1; none: all",
+    "allow_missing": "recipient layers that may be without a donor",
+    "allow_unused": "donor layers that may be without a recipient",
+    "adapters": "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A",
+}
+
+
 def define_flags() -> None:
-    flags.DEFINE_string("donor", "", "model file whose parameters are taken")
-    flags.DEFINE_string("recipient", "", "model file that receives them; never changed")
-    flags.DEFINE_string("out", "", "model file to write (plan: the plan file)")
-    flags.DEFINE_string("model", "", "info: model file to look at")
-    flags.DEFINE_list(
-        "roles",
-        ["all"],
-        "roles and groups: kernel, bias, gamma, beta, moving_mean, moving_variance; stats, "
-        "affine, bn, conv, all",
-    )
+    for name, help in _TEXTS.items():
+        flags.DEFINE_string(name, "", help)
+    known = ", ".join((*roles.ROLES, *roles.GROUPS))
+    flags.DEFINE_list("roles", ["all"], f"roles and groups to move: {known}")
     flags.DEFINE_list(
         "layers",
         ["*"],
         "patterns on layer names and nested paths; ! excludes, the last that matches decides",
     )
-    flags.DEFINE_list("stages", [], "patterns on stages, such as encoder_1; none: all")
-    flags.DEFINE_string(
-        "depth", None, "LOW..HIGH, share of the layers from 0 (input) to 1"
-    )
-    flags.DEFINE_string(
-        "map", "", "file of lines 'donor layer = recipient layer'; * allowed"
-    )
-    flags.DEFINE_list(
-        "allow_missing", [], "recipient layers that may be without a donor"
-    )
-    flags.DEFINE_list(
-        "allow_unused", [], "donor layers that may be without a recipient"
-    )
-    flags.DEFINE_list(
-        "adapters",
-        [],
-        "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A",
-    )
-    flags.DEFINE_float(
-        "alpha",
-        None,
-        "blend all that moves: (1 - alpha) recipient + alpha donor",
-        lower_bound=0,
-        upper_bound=1,
-    )
-    flags.DEFINE_string(
-        "plan", "", "plan file: plan writes it, apply and verify obey it"
-    )
+    for name, help in _LISTS.items():
+        flags.DEFINE_list(name, [], help)
+    blend = "blend all that moves: (1 - alpha) recipient + alpha donor"
+    flags.DEFINE_float("alpha", None, blend, lower_bound=0, upper_bound=1)
     flags.DEFINE_boolean("json", False, "print JSON")
     flags.DEFINE_boolean("dry_run", False, "check everything, write nothing")
     flags.DEFINE_boolean("overwrite", False, "replace a file that is there")
-    flags.DEFINE_boolean(
-        "crc", True, "apply: check both files against their own checksums"
-    )
+    checked = "apply: check both files against their own checksums"
+    flags.DEFINE_boolean("crc", True, checked)
 
 
 def main(verb: str) -> int | None:
@@ -228,7 +214,7 @@ def _options() -> dict:
         "roles": tuple(values.roles),
         "layers": tuple(values.layers),
         "stages": tuple(values.stages),
-        "depth": values.depth,
+        "depth": values.depth or None,
         "mapping": plan_module.read_mapping(values.map) if values.map else (),
         "allow_missing": tuple(values.allow_missing),
         "allow_unused": tuple(values.allow_unused),

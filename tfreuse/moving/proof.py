@@ -51,17 +51,7 @@ def prove(
     plan: Plan, donor: Checkpoint, recipient: Checkpoint, out: Checkpoint
 ) -> Proof:
     """Compares an output with what the plan makes of its two files."""
-    for given in (recipient, out):
-        if given.kind not in SUFFIXES:
-            raise InputError(
-                f"{printable(given.path)} is no file that a transplant writes; expected "
-                ".keras, .weights.h5 or legacy .h5."
-            )
-    if recipient.kind != out.kind:
-        raise InputError(
-            f"{printable(out.path)} is of another format than its recipient "
-            f"{printable(recipient.path)}."
-        )
+    _check_kinds(recipient, out)
     names = {recipient.extent(v): str(v) for v in recipient.variables}
     wanted = {
         recipient.extent(path): value
@@ -78,11 +68,29 @@ def prove(
             differences.append(f"{name} is not {side}")
     differences = sorted(differences)
     differences += _surroundings(recipient, out)
-    stated = out.provenance.get("plan") if isinstance(out.provenance, dict) else None
     checked = _checked(out, differences)
-    return Proof(
-        len(wanted), len(ours) - len(wanted), checked, stated, tuple(differences)
-    )
+    kept = len(ours) - len(wanted)
+    return Proof(len(wanted), kept, checked, _stated(out), tuple(differences))
+
+
+def _check_kinds(recipient: Checkpoint, out: Checkpoint) -> None:
+    for given in (recipient, out):
+        if given.kind not in SUFFIXES:
+            raise InputError(
+                f"{printable(given.path)} is no file that a transplant writes; expected "
+                ".keras, .weights.h5 or legacy .h5."
+            )
+    if recipient.kind != out.kind:
+        raise InputError(
+            f"{printable(out.path)} is of another format than its recipient "
+            f"{printable(recipient.path)}."
+        )
+
+
+def _stated(out: Checkpoint) -> str | None:
+    """The hash of the plan that the output names; what it holds may be anything."""
+    found = out.provenance.get("plan") if isinstance(out.provenance, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _checked(out: Checkpoint, differences: list[str]) -> str:
