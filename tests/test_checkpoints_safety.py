@@ -345,6 +345,16 @@ def test_an_array_beyond_the_end_is_refused(tmp_path):
     assert "declares bytes" in refusal(path)
 
 
+def test_an_array_of_another_size_than_its_shape_is_refused(tmp_path):
+    path = handmade.write_weights(tmp_path / "a.weights.h5")
+    with checkpoints.open(path) as checkpoint:
+        placed = struct.pack("<2Q", *checkpoint.extent("b2/1"))
+    data = path.read_bytes()
+    assert data.count(placed) == 1
+    path.write_bytes(data.replace(placed, placed[:8] + struct.pack("<Q", 16)))
+    assert "declares 20 bytes that are not in the file" in refusal(path)
+
+
 def edited_zip(path, change):
     """Rewrites the bytes of a zip file; `change` takes (data, start of the directory)."""
     data = bytearray(path.read_bytes())
@@ -352,16 +362,6 @@ def edited_zip(path, change):
     change(data, start)
     path.write_bytes(data)
     return path
-
-
-def second_config(data, start):
-    """Two members of one name: some readers take the first, some the last."""
-    at = data.index(b"metadata.json", start) - 46
-    local = struct.unpack_from("<L", data, at + 42)[0]
-    data[at + 46 : at + 59] = b"./config.json"
-    data[local + 30 : local + 43] = b"./config.json"
-    for place in (at + 46, local + 30):
-        data[place : place + 13] = b"config.json\0\0"
 
 
 def larger(data, start):
@@ -375,7 +375,12 @@ def headers_differ(data, start):
     struct.pack_into("<L", data, at + 14, 12345)
 
 
-def overlapping(data, start):
+def sizes_differ(data, start):
+    at = data.index(b"model.weights.h5") - 30
+    struct.pack_into("<L", data, at + 22, 100)
+
+
+def another_member(data, start):
     at = data.index(b"config.json", start) - 46
     struct.pack_into("<L", data, at + 42, 0)
 
@@ -395,13 +400,36 @@ def comment(data, start):
     data += b"PK\5\6"
 
 
-ZIP_LIES = [larger, headers_differ, overlapping, zip64_lie, encrypted, comment]
+ZIP_LIES = [
+    larger,
+    headers_differ,
+    sizes_differ,
+    another_member,
+    zip64_lie,
+    encrypted,
+    comment,
+]
 
 
 @pytest.mark.parametrize("change", ZIP_LIES, ids=lambda change: change.__name__)
 def test_a_zip_directory_that_lies_is_refused(change, tmp_path):
     path = edited_zip(handmade.write_keras(tmp_path / "a.keras"), change)
     assert str(path) in refusal(path)
+
+
+def test_a_member_inside_another_is_refused(tmp_path):
+    path = handmade.write_keras(tmp_path / "a.keras")
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("config.json")
+        size = 30 + len(member.filename) + member.file_size
+    hidden = path.read_bytes()[member.header_offset :][:size]
+    handmade.write_keras(path, weights=handmade.weights_h5(handmade.model()) + hidden)
+
+    def point_inside(data, start):
+        at = data.index(b"config.json", start) - 46
+        struct.pack_into("<L", data, at + 42, data.rindex(hidden))
+
+    assert "members that overlap" in refusal(edited_zip(path, point_inside))
 
 
 def test_two_members_of_one_name_are_refused(tmp_path):
@@ -431,8 +459,9 @@ def tile(change):
 
 
 SAFETENSORS = {
-    "a hole": lambda h: h["b/bias"].update(data_offsets=[28, 44]),
-    "an overlap": lambda h: h["b/bias"].update(data_offsets=[20, 36]),
+    "a hole": lambda h: h["a/kernel"].update(shape=[2, 2], data_offsets=[0, 16]),
+    "an overlap": lambda h: h["b/bias"].update(shape=[5], data_offsets=[20, 40]),
+    "an end beyond the file": lambda h: h["b/bias"].update(data_offsets=[28, 44]),
     "bytes of nobody": lambda h: h.pop("b/bias"),
     "another size": lambda h: h["a/kernel"].update(shape=[2, 4]),
     "a negative size": lambda h: h["a/kernel"].update(shape=[-2, -3]),
