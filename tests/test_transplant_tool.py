@@ -442,6 +442,7 @@ def test_what_is_selected_and_has_no_place_is_a_failure_until_it_is_allowed(here
     done = run("plan", "--plan=p.json")
     assert "MISSING: head:kernel" in done.stdout
     no(done, "head:kernel MISSING")
+    no(run("plan"), "head:kernel MISSING")
     assert not (here / "p.json").exists()
     no(run("apply", "--out=c.keras"), "MISSING")
     with pytest.raises(InputError, match="MISSING"):

@@ -6,7 +6,6 @@ taken over: that is how gamma becomes beta.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -85,11 +84,9 @@ def _completed(
 ) -> tuple[list[Variable], int]:
     """The variables with classes and settings, and of how many layers they were taken over."""
     named: dict[str, Layer] = {layer.name: layer for layer in others.values()}
-    several = _several(others) | _several(layers)
     found, count = [], 0
     for path, layer in layers.items():
-        by_name = None if layer.name in several else named.get(layer.name)
-        other = mapped.get(path) or others.get(path) or by_name
+        other = mapped.get(path) or others.get(path) or named.get(layer.name)
         members = layer.variables
         if other and not layer.settings and _fits(layer, other):
             new = {"class_name": other.class_name}
@@ -98,12 +95,6 @@ def _completed(
             count += list(members) != list(layer.variables)
         found += members
     return found, count
-
-
-def _several(layers: Mapping[str, Layer]) -> set[str]:
-    """Names that several layers have."""
-    counts = Counter(layer.name for layer in layers.values())
-    return {name for name, count in counts.items() if count > 1}
 
 
 def _fits(layer: Layer, other: Layer) -> bool:
