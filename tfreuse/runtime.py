@@ -22,7 +22,8 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
         import keras  # noqa: F401
         import tensorflow as tf
 
-        gpus = tf.config.list_physical_devices("GPU")  # loads the driver, or says why not
+        # Loads the driver, or says why not.
+        gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     if threads:
