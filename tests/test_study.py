@@ -58,7 +58,7 @@ def test_a_study_leaves_all_that_it_promises(finished):
     for name in (
         "records.jsonl", "verdicts.json", "report.html", "report.md", "config.flags",
         "models/segmentation-0/model.keras", "models/transplanted/model.keras",
-        "savedmodel/1/saved_model.pb", "tensorboard/transplanted",
+        "savedmodel/1/saved_model.pb", "models/transplanted/tensorboard",
     ):  # fmt: skip
         assert (out_dir / name).exists(), name
     assert list((out_dir / "figures").glob("*.png"))
@@ -135,6 +135,21 @@ def test_parameters_moved_are_counted_by_role(found):
         assert (record.variables, record.parameters) == (7, kernels)
     for record in by(found, group="stats", **everywhere):
         assert (record.variables, record.parameters) == (12, 2 * (4 * 4 + 2 * 8))
+
+
+def test_every_arm_is_a_row_in_tensorboards_hparams_view(finished, found):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log_dir = finished[0] / "tensorboard" / "arms"
+    rows = [path for path in log_dir.iterdir() if path.is_dir()]
+    assert len(rows) == len(found)
+    events = EventAccumulator(str(rows[0]))
+    events.Reload()
+    assert {"retention", "drop", "after"} <= set(events.Tags()["scalars"])
+    afters = [record.after for record in found if record.recipient in rows[0].name]
+    assert np.isclose(afters, events.Scalars("after")[0].value).any()
+    plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
+    assert plugin.plugin_name == "hparams"
 
 
 def test_running_again_does_nothing_again(finished, scenes):

@@ -8,6 +8,7 @@ there already is left alone: its arm has not changed.
 
 import math
 import pathlib
+import re
 from collections.abc import Sequence
 
 from tfreuse import files
@@ -39,10 +40,17 @@ def write(log_dir: pathlib.Path, records: Sequence[Record]) -> None:
     )
     _write_events(log_dir / "events.out.tfevents.columns", [(0, columns)])
     for record in records:
-        name = files.digest(record.key)[:16]
+        name = _name(record)
         path = log_dir / name / "events.out.tfevents.arm"
         if not path.exists():
             _write_events(path, _row(summary_v2, record, name))
+
+
+def _name(record: Record) -> str:
+    """What a person reads of the arm, made safe for a path, and a digest that tells arms apart."""
+    words = (record.recipient, record.site, record.group, record.control, record.repair)
+    read = "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word)[:40] for word in words)
+    return f"{read}_{files.digest(record.key)[:8]}"
 
 
 def _column(summary, name: str, values: list):

@@ -39,10 +39,11 @@ def main() -> None:
         return
     out_dir = app.out_dir(holds="study.json")
     print(specs.describe())
-    print(f"Study in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
+    print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
     study.run(specs, out_dir, jobs=app.FLAGS.jobs)
     verdicts = report.write(out_dir)
     print(report.summary(verdicts))
+    print(f"Every arm a row: tensorboard --logdir={out_dir / 'tensorboard'} (HPARAMS)")
     print(f"Report: {out_dir / 'report.html'}")
 
 

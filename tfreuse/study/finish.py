@@ -24,7 +24,7 @@ def transplanted(
     """Moves `groups` into the block's recipient, recalibrates, saves and exports it.
 
     Writes `models/transplanted/model.keras` with `metrics.json`, `savedmodel/`, and pictures
-    of input, truth and prediction before and after to `tensorboard/transplanted`.
+    of input, truth and prediction before and after to the model's `tensorboard/`.
     """
     send((0.1, "transplanting what was found reusable"))
     bench = Bench(block, out_dir / "models")
@@ -37,7 +37,7 @@ def transplanted(
     checkpoint.save(bench.model, folder / "model.keras")
     files.write_json(folder / "metrics.json", notes)
     pictures = _pictures(bench, samples, before, _outputs(bench.model, samples))
-    log = summaries.Writer(out_dir / "tensorboard" / "transplanted")
+    log = summaries.Writer(folder / "tensorboard")
     log.pictures("input_truth_before_after", pictures, 0)
     log.flush()
     send((0.6, "exporting"))

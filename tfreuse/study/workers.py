@@ -9,6 +9,7 @@ import dataclasses
 import multiprocessing
 import os
 import pathlib
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -94,7 +95,12 @@ def run(
 def _start(context, unit: Unit, threads: int):
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, threads, unit), daemon=True)
-    process.start()
+    # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     theirs.close()
     return ours, process
 
@@ -114,8 +120,6 @@ def _work(theirs: connection.Connection, threads: int, unit: Unit) -> None:
     try:
         unit.function(theirs.send, threads, *unit.arguments)
         theirs.send(Ended())
-    except KeyboardInterrupt:
-        os._exit(130)
     except (InputError, OSError) as error:
         theirs.send(_Failed(str(error), traceback.format_exc()))
     except Exception:  # noqa: BLE001 - whatever it is, the caller must hear of it
