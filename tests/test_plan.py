@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -505,6 +506,7 @@ def test_a_hash_is_the_same_in_another_process():
             capture_output=True,
             text=True,
             check=True,
+            cwd=pathlib.Path(__file__).parent.parent,
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": ".", "PATH": ""},
         ).stdout
         for seed in ("1", "2", "3")
