@@ -132,6 +132,7 @@ def test_bad_data_ends_a_study_with_one_line(tmp_path):
     refused(done, "train")
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_the_effective_flags_fit_together(scenes, tmp_path):
     run = tmp_path / "run"
     flags = [f"--data_dir={scenes}", *TRAIN, "--batch_size=4"]
@@ -167,6 +168,7 @@ def test_a_flagfile_that_was_installed_is_found_from_anywhere(tmp_path, monkeypa
     assert app._packaged("--flagfile=flags/y.flags") == "--flagfile=flags/y.flags"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_nothing_is_lost(scenes, tmp_path):
     """A limit on the size of files stands in for the disk."""
     code = (

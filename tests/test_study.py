@@ -53,6 +53,7 @@ def by(found, **wanted):
     ]
 
 
+@pytest.mark.slow
 def test_a_study_leaves_all_that_it_promises(finished):
     out_dir, done = finished
     for name in (
@@ -162,6 +163,7 @@ def test_running_again_does_nothing_again(finished, scenes):
     assert path.stat().st_mtime_ns == model
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     finished, found, scenes, tmp_path
 ):

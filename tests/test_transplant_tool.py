@@ -80,6 +80,7 @@ def examples(language):
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_readme_s_examples_run_as_they_stand(tmp_path):
     """ResNet50 into PSPNet's encoder, statistics into an auto-encoder, undo, from Python."""
     (tmp_path / "tools").symlink_to(ROOT / "tools")
