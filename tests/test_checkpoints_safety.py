@@ -614,6 +614,7 @@ for attempt in range(1, 51):
     found = number()
     assert found in (old, attempt), (found, old, attempt)
     kept += found == old
+    took *= 1.1 if found == old else 0.9  # a busy machine takes longer: follow it
     old = found
 print(kept)
 """

@@ -168,10 +168,13 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     finished, found, scenes, tmp_path
 ):
     """kill -9 in the training, then among the arms; nothing is lost, nothing done twice."""
+    direction = "autoencoder-to-segmentation"  # one of the two: half the time
+    found = by(found, direction=direction)
+    run = command(scenes, tmp_path, f"--directions={direction}")
 
     def kill_when(condition):
         process = subprocess.Popen(
-            command(scenes, tmp_path),
+            run,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -194,7 +197,7 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     kill_when(lambda: path.read_bytes().count(b"\n") >= 5)
     some = records.read(path)
     assert 5 <= len(some) < len(found)
-    subprocess.run(command(scenes, tmp_path), check=True, capture_output=True)
+    subprocess.run(run, check=True, capture_output=True)
     again = records.read(path)
     assert again[: len(some)] == some
 
