@@ -39,11 +39,6 @@ class Writer:
                     if value is not None:
                         tf.summary.histogram(f"{layer.name}/{role}", value.value)
 
-    def text(self, name: str, markdown: str, step: int = 0) -> None:
-        """A page of Markdown."""
-        with self._writer.as_default(step):
-            tf.summary.text(name, markdown)
-
     def flush(self) -> None:
         self._writer.flush()
 

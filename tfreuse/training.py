@@ -125,7 +125,7 @@ def fit(
         shuffle=False,
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
-            _Checkpoints(model, validation_split, spec, out_dir, period),
+            _Checkpoints(model, validation_split, spec, out_dir),
             _Report(report, done, spec.steps),
         ],
     )
@@ -152,9 +152,9 @@ class _Checkpoints(keras.callbacks.Callback):
     from the last model, with the same data, and writes the same files again.
     """
 
-    def __init__(self, model, split, spec: TrainSpec, out_dir, period: int) -> None:
+    def __init__(self, model, split, spec: TrainSpec, out_dir) -> None:
         super().__init__()
-        self._plain, self._out_dir, self._period = model, out_dir, period
+        self._plain, self._out_dir = model, out_dir
         self._spec, self._split = spec, split
         self._evaluate = evaluation.Evaluator(model, split, spec.task)
         self._history_path = out_dir / "history.json"

@@ -86,10 +86,8 @@ class Bench:
         self._values = transplant.values(self.model)
         self._variables = transplant.index(self.model)
         self._spread = _channel_spread(self.model, images[:64])
-        self._donors = {
-            control: self._donor(control, images, train)
-            for control in ("transfer", *block.specs.study.controls)
-        }
+        self._images, self._num_classes = images, train.num_classes
+        self._donors: dict[str, Donor] = {}
 
     def arms(self) -> list[Arm]:
         return treatments.arms(
@@ -100,15 +98,15 @@ class Bench:
 
     def records(self, arm: Arm, done: Collection[tuple[str, ...]]) -> Iterator[Record]:
         """Transplants once, measures with each repair, and puts everything back."""
-        donor = self._donors[arm.control]
+        todo = [r for r in arm.repairs if (*_key(self.block, arm), r) not in done]
+        if not todo:
+            return
+        donor = self._donor(arm.control)
         plan = plan_module.make(
             donor.variables, self._variables, roles=arm.group, layers=arm.site.layers
         ).check()
         started = time.monotonic()
         facts = self._facts(arm, plan, donor)
-        todo = [r for r in arm.repairs if (*_key(self.block, arm), r) not in done]
-        if not todo:
-            return
         displaced = transplant.apply(plan, donor.values, self.model)
         try:
             for repair in todo:
@@ -131,7 +129,7 @@ class Bench:
 
     def keep(self, groups: Sequence[str]) -> None:
         """Transplants the groups at all layers from the treatment's donor, for good."""
-        donor = self._donors["transfer"]
+        donor = self._donor("transfer")
         (everywhere,) = treatments.sites(self.model, ("all",))
         plan = plan_module.make(
             donor.variables, self._variables, roles=groups, layers=everywhere.layers
@@ -147,7 +145,13 @@ class Bench:
             if variable.role in roles.GROUPS["stats"]
         }
 
-    def _donor(self, control: str, images: np.ndarray, train: data.Split) -> Donor:
+    def _donor(self, control: str) -> Donor:
+        """The control's donor, made when it is first asked for."""
+        if control not in self._donors:
+            self._donors[control] = self._make_donor(control)
+        return self._donors[control]
+
+    def _make_donor(self, control: str) -> Donor:
         block = self.block
         if control == "self":
             name = block.networks["recipient"]
@@ -156,7 +160,7 @@ class Bench:
             model = models.build(
                 block.specs.model,
                 task=self._task,
-                num_classes=train.num_classes,
+                num_classes=self._num_classes,
                 channels=block.specs.data.channels,
                 seed=_FRESH_SEED + block.seed,
             )
@@ -164,7 +168,7 @@ class Bench:
         else:
             name, path = block.networks[control], self._paths[control]
             model, digest = checkpoint.load(path), files.file_digest(path)
-            recalibration.Recalibrator(model, images)()
+            recalibration.Recalibrator(model, self._images)()
         return Donor(name, digest, transplant.index(model), transplant.values(model))
 
     def _facts(self, arm: Arm, plan: plan_module.Plan, donor: Donor) -> dict:

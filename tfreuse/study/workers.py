@@ -18,8 +18,6 @@ from typing import Any
 
 from tfreuse.errors import InputError
 
-Send = Callable[[Any], None]
-
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
