@@ -25,9 +25,21 @@ def test_another_value_is_another_digest():
         (specs.TrainSpec, {"task": "regression"}, "segmentation, autoencoder"),
         (specs.TrainSpec, {"steps": 0}, "at least 1"),
         (specs.TrainSpec, {"steps": "many"}, "takes a int"),
+        (specs.TrainSpec, {"corruption": "mask"}, "for --task=autoencoder alone"),
+        (specs.TrainSpec, {"corruption": "fog"}, "one of none, noise, mask, scramble"),
+        (
+            specs.TrainSpec,
+            {"task": "autoencoder", "labels": "foreground"},
+            "for --task=segmentation alone",
+        ),
+        (specs.TrainSpec, {"initial_seed": -2}, "at least -1"),
         (specs.DataSpec, {"image_size": (32,)}, "height,width"),
         (specs.DataSpec, {"channels": 4}, "1 .* or 3"),
-        (specs.StudySpec, {"directions": ("a",)}, "one of autoencoder-to-segmentation"),
+        (
+            specs.StudySpec,
+            {"directions": ("a",)},
+            "one of segmentation-to-foreground, ",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_with_what_can(kind, values, told):

@@ -16,10 +16,23 @@ TASKS = ("segmentation", "autoencoder")
 ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
+# What a network of a study is trained for: a task of TrainSpec, in one of its variants.
+KINDS = ("segmentation", "foreground", "autoencoder", "denoising", "masked")
 DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
-SITES = ("layer", "stage", "all")
-CONTROLS = ("self", "other_seed", "reinitialised", "defaults")
-REPAIRS = ("none", "recalibration")
+ALL_DIRECTIONS = tuple(f"{a}-to-{b}" for a in KINDS for b in KINDS if a != b)
+LINKS = ("independent", "same", "sequential")
+SITES = ("layer", "stage", "prefix", "suffix", "leave_one_out", "all")
+CONTROLS = (
+    "self", "other_seed", "reinitialised", "initial", "defaults", "matched", "moments",
+    "shuffled", "reordered", "scrambled", "zeroed",
+)  # fmt: skip
+RANDOM_CONTROLS = ("matched", "moments", "shuffled")  # drawn more than once
+REPAIRS = (
+    "none", "recalibration", "permutation", "permutation+recalibration", "stitch",
+    "fine_tuning",
+)  # fmt: skip
+CORRUPTIONS = ("none", "noise", "mask", "scramble")
+LABELS = ("all", "foreground")
 
 
 def option(
@@ -147,6 +160,37 @@ class TrainSpec(Spec):
         False, "compute in bfloat16, keep parameters in float32"
     )
     deterministic: bool = option(False, "same bits on a GPU too, at some cost in speed")
+    corruption: str = option(
+        "none",
+        "autoencoder: what is done to its input (scramble: to its target too)",
+        choices=CORRUPTIONS,
+    )
+    labels: str = option(
+        "all",
+        "segmentation: all classes, or label 0 against all others",
+        choices=LABELS,
+    )
+    initial_seed: int = option(
+        -1, "seed of initial values alone; -1: the same as --seed", low=-1
+    )
+    initial_model: str = option(
+        "",
+        "model file (.keras) whose values training starts from, all but its head's; "
+        "looked for from --out_dir, then from the working directory",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, only, task in (
+            ("corruption", "none", "autoencoder"),
+            ("labels", "all", "segmentation"),
+        ):
+            value = getattr(self, name)
+            if value != only and self.task != task:
+                raise InputError(
+                    f"--{name}={value} is for --task={task} alone; got --task={self.task}. "
+                    f"Leave --{name} out."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,18 +198,45 @@ class StudySpec(Spec):
     """Which arms to measure and the margins they are held against, declared before anything runs."""
 
     seeds: int = option(3, "how many seeds; each trains one network a task", low=2)
+    architectures: tuple[str, ...] = option(
+        (),
+        "networks to compare, each with what differs from the other flags, e.g. "
+        "unet,unet:block_order=conv_relu_bn,pspnet:width=16; none: just --architecture",
+    )
     directions: tuple[str, ...] = option(
-        DIRECTIONS, "donor's task to recipient's task", choices=DIRECTIONS
+        DIRECTIONS, "donor's task to recipient's task", choices=ALL_DIRECTIONS
+    )
+    links: tuple[str, ...] = option(
+        ("independent",),
+        "initial values of donor and recipient: independent, the same, or the recipient "
+        "trained on from the donor",
+        choices=LINKS,
     )
     groups: tuple[str, ...] = option(
         ("kernel", "bias", "affine", "stats", "all"), "roles and groups to transplant"
     )
-    sites: tuple[str, ...] = option(SITES, "where to transplant", choices=SITES)
+    sites: tuple[str, ...] = option(
+        ("layer", "stage", "all"), "where to transplant", choices=SITES
+    )
     controls: tuple[str, ...] = option(
-        CONTROLS, "arms whose outcome is known or bounds", choices=CONTROLS
+        ("self", "other_seed", "reinitialised", "defaults"),
+        "arms whose outcome is known or bounds the others'",
+        choices=CONTROLS,
     )
     repairs: tuple[str, ...] = option(
-        REPAIRS, "what is done after a transplant", choices=REPAIRS
+        ("none", "recalibration"), "what is done after a transplant", choices=REPAIRS
+    )
+    strengths: tuple[float, ...] = option(
+        (1.0,),
+        "alpha of (1 - alpha) recipient + alpha donor; below 1 only without repair",
+        low=0.0,
+    )
+    draws: int = option(3, "draws of each random control", low=1)
+    shapley: bool = option(
+        False, "measure all 32 unions of kernel, bias, gamma, beta and stats, by stage"
+    )
+    fine_tuning_steps: int = option(
+        50, "optimizer updates of the repair fine_tuning", low=1
     )
     calibration_examples: int = option(
         256, "training images that re-estimate moving statistics", low=1
