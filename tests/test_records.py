@@ -1,18 +1,12 @@
 import dataclasses
 
+import planted
 import pytest
 
 from tfreuse import records
 from tfreuse.errors import InputError
 
-RECORD = records.Record(
-    study="s", architecture="unet", direction="autoencoder-to-segmentation", seed=0,
-    donor="autoencoder-0", donor_digest="d", recipient="segmentation-0",
-    recipient_digest="r", control="transfer", site_kind="stage", site="encoder_1", depth=0,
-    group="kernel", repair="none", variables=2, parameters=10, changed=10, rmse=0.5,
-    bias_shift=None, bias_moved=None, metric="mean_iou", before=0.7, after=0.4, floor=0.1,
-    counts={"confusion_matrix": [[1, 0], [0, 1]]}, images=8, seconds=0.1, versions={},
-)  # fmt: skip
+RECORD = planted.record(0.5, before=0.7, floor=0.1)
 
 
 def test_retention_is_the_share_of_what_is_above_the_floor():
@@ -54,7 +48,17 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path):
 
 
 def test_two_arms_that_differ_in_one_factor_have_different_keys():
-    for field in ("direction", "control", "site_kind", "site", "group", "repair"):
+    for field in (
+        "direction",
+        "link",
+        "control",
+        "site_kind",
+        "site",
+        "group",
+        "repair",
+    ):
         assert dataclasses.replace(RECORD, **{field: "x"}).key != RECORD.key
-    assert dataclasses.replace(RECORD, seed=1).key != RECORD.key
+    for field in ("seed", "draw"):
+        assert dataclasses.replace(RECORD, **{field: 1}).key != RECORD.key
+    assert dataclasses.replace(RECORD, strength=0.5).key != RECORD.key
     assert dataclasses.replace(RECORD, after=0.0, seconds=9.0).key == RECORD.key

@@ -162,9 +162,9 @@ def test_a_study_in_progress_is_reported_with_what_is_missing(tmp_path):
     text = Page((path / "report.html").read_text()).text
     for words in (
         "Incomplete",
-        f"{planted.TO_MASKS}: 2 of 3 seeds",
+        "unet, autoencoder → segmentation: 2 of 3 seeds",
         "seed 1 lacks 1 of 5 arms",
-        f"{planted.TO_IMAGES}: 0 of 3 seeds",
+        "unet, segmentation → autoencoder: 0 of 3 seeds",
         "does not tell the trained networks",
     ):
         assert words in text, words

@@ -9,12 +9,12 @@ from tfreuse import specs
 from tfreuse.report import checks, figures, source, tables
 from tfreuse.verdicts import arms as by_arm
 
-PART = ("unet", planted.TO_MASKS)
+PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
 
 
 @pytest.fixture(scope="module")
 def arms():
-    return by_arm.index(planted.study() + planted.stages(), *PART)
+    return by_arm.index(planted.study() + planted.stages())[PART]
 
 
 def saved(figure, rows, directory):
@@ -54,7 +54,7 @@ def test_margins_are_drawn_where_they_were_declared(arms):
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
-    wreck = by_arm.index(planted.arm((-50, -52, -48), group="stats"), *PART)
+    wreck = by_arm.index(planted.arm((-50, -52, -48), group="stats"))[PART]
     figure = figures.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
     markers = [line.get_marker() for line in figure.axes[0].lines]
     assert markers.count("<") == 4  # three seeds and their mean
@@ -62,7 +62,7 @@ def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
 
 
 def test_the_csv_holds_retention_unclipped_and_floored():
-    wreck = by_arm.index(planted.arm((-50, 0.1, 0.2), group="stats"), *PART)
+    wreck = by_arm.index(planted.arm((-50, 0.1, 0.2), group="stats"))[PART]
     row = tables.forest_rows(wreck, planted.SPEC)[0]
     assert row["mean"] == pytest.approx(-49.7 / 3)
     assert row["floored_mean"] == pytest.approx(0.1)
@@ -85,7 +85,7 @@ def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
 
 def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
     site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
-    wreck = by_arm.index(planted.arm((-50, -52, -48), **site), *PART)
+    wreck = by_arm.index(planted.arm((-50, -52, -48), **site))[PART]
     rows = tables.heat_rows(wreck, "stage", 0.95)
     figure = figures.heat_map(rows, planted.SPEC)
     colours = figure.axes[0].images[0].norm
@@ -108,7 +108,7 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
 
 def test_without_the_control_a_cell_is_neither_marked_nor_cleared():
     records = [r for r in planted.stages() if r.control != "reinitialised"]
-    rows = tables.heat_rows(by_arm.index(records, *PART), "stage", 0.95)
+    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", 0.95)
     assert {row["identifiable"] for row in rows} == {None}
 
 

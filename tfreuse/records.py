@@ -29,8 +29,9 @@ class Record:
     """
 
     study: str  # digest of the study's specs
-    architecture: str
+    architecture: str  # "unet", or with options: "unet:block_order=conv_relu_bn"
     direction: str  # "autoencoder-to-segmentation", ...
+    link: str  # how donor and recipient were initialised: one of specs.LINKS
     seed: int  # replicate: which recipient
     donor: str  # e.g. "autoencoder-0"; name of the network, or of the control
     donor_digest: (
@@ -39,15 +40,29 @@ class Record:
     recipient: str
     recipient_digest: str
     control: str  # "transfer" for the treatment itself, or one of specs.CONTROLS
-    site_kind: str  # "layer", "stage" or "all"
-    site: str  # name of the layer or stage; "all"
-    depth: int  # position of the site from input (0) to output; -1 for "all"
-    group: str  # role or group
-    repair: str  # "none" or "recalibration"
+    draw: int  # which draw of a random control, from 0
+    site_kind: str  # one of specs.SITES
+    site: str  # "all", or name of the layer or stage: its own, the prefix's last, ...
+    depth: int  # position of that layer or stage from input (0) to output; -1 for "all"
+    group: str  # role, group, or several joined by "+"
+    strength: (
+        float  # alpha of (1 - alpha) recipient + alpha donor; 1 is a full transplant
+    )
+    repair: str  # one of specs.REPAIRS
     variables: int  # arrays moved
     parameters: int  # numbers moved
     changed: int  # numbers that differ from the recipient's
-    rmse: float  # between donor's and recipient's moved numbers
+    # between donor's and recipient's moved numbers, before any repair
+    rmse: float
+    relative_distance: float | None  # norm of the difference / norm of the recipient's
+    cosine: float | None
+    # change of the inference map y = a x + c of each channel of the site's batch norms, biases
+    # before them included: medians of |change of a / a| and of |change of c| / sd of y
+    scale_shift: float | None
+    offset_shift: float | None
+    # of the output of the site's last layer on calibration images, before any repair
+    output_error: float | None  # norm of the change / norm
+    cka: float | None  # debiased linear CKA with the recipient's own
     # |donor - recipient| of biases, in standard deviations of their output channel: the
     # median, and the share of at least 0.01; None: no bias moved
     bias_shift: float | None
@@ -57,6 +72,7 @@ class Record:
     after: float
     floor: float
     counts: dict[str, Any]  # sums that `after` was computed from
+    per_image: tuple[int, int] | None  # where in the counts file: first byte, bytes
     images: int
     seconds: float
     versions: dict[str, str]
@@ -65,8 +81,9 @@ class Record:
     def key(self) -> tuple[str, ...]:
         """What makes two records the same arm of the same study."""
         return (
-            self.architecture, self.direction, str(self.seed), self.control,
-            self.site_kind, self.site, self.group, self.repair,
+            self.architecture, self.direction, self.link, str(self.seed), self.control,
+            str(self.draw), self.site_kind, self.site, self.group, f"{self.strength:g}",
+            self.repair,
         )  # fmt: skip
 
     @property
@@ -86,7 +103,10 @@ class Record:
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        return cls(**json.loads(line))
+        values = json.loads(line)
+        if values["per_image"] is not None:
+            values["per_image"] = tuple(values["per_image"])
+        return cls(**values)
 
 
 def read(path: str | os.PathLike) -> list[Record]:
@@ -105,7 +125,7 @@ def read(path: str | os.PathLike) -> list[Record]:
                 break
             try:
                 found.append(Record.from_line(line))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 raise InputError(
                     f"{path}, line {number}: expected a record, got {printable(line, 60)!r} "
                     f"({printable(error, 80)}). Delete that line to measure its arm again."

@@ -139,14 +139,14 @@ def _define(field: dataclasses.Field, module: str) -> None:
 
 def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
     """A list flag's words as the field's tuple: of numbers where the default has numbers."""
-    if not isinstance(field.default[0], int):
-        return tuple(words)
+    kind = type(field.default[0]) if field.default else str
     try:
-        return tuple(int(word) for word in words)
+        return tuple(kind(word) for word in words)
     except ValueError:
         example = ",".join(str(one) for one in field.default)
+        what = "whole numbers" if kind is int else "numbers"
         raise InputError(
-            f"--{field.name} takes whole numbers such as {example}; got {','.join(words)!r}."
+            f"--{field.name} takes {what} such as {example}; got {','.join(words)!r}."
         ) from None
 
 

@@ -61,11 +61,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         return "No verdict: no arm has been measured yet."
     lines, before = [], None
     for one in verdicts:
-        part = (one.architecture, one.direction)
-        if part != before:
-            title = f"{one.architecture}, {content.short(one.direction)}"
-            lines += [*([""] if lines else []), printable(title, WIDTH)]
-            before = part
+        if one.part != before:
+            lines += [*([""] if lines else []), printable(str(one.part), WIDTH)]
+            before = one.part
         effect = f"{one.effect}" if one.effect else "–"
         line = f"  {one.hypothesis}  {one.verdict:<12}  {effect:<22}  n = {one.n:<2}  "
         lines += textwrap.wrap(
@@ -79,8 +77,7 @@ def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
     from tfreuse.report import figures  # imports Matplotlib
 
     drawn = []
-    for architecture, direction in study.pairs:
-        arms = study.arms(architecture, direction)
+    for part, arms in study.parts.items():
         rows = {
             "forest": tables.forest_rows(arms, study.spec),
             "stage": tables.heat_rows(arms, "stage", study.spec.confidence),
@@ -90,9 +87,10 @@ def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
             if not found:
                 continue
             draw = figures.forest if kind == "forest" else figures.heat_map
-            name = f"{kind}_{_safe(architecture)}_{_safe(direction)}"
+            words = part if part.link != "independent" else part[:2]
+            name = "_".join((kind, *map(_safe, words)))
             figures.save(draw(found, study.spec), found, directory, name)
-            drawn.append(content.Drawn(name, kind, architecture, direction, found))
+            drawn.append(content.Drawn(name, kind, part, found))
     return drawn
 
 

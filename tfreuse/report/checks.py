@@ -14,20 +14,18 @@ Cells = tuple[tuple[str, ...], ...]
 def missing(source: Source) -> list[str]:
     """What the study declares and its records do not hold yet, a sentence each."""
     told = []
-    for architecture, direction in source.pairs:
-        arms = source.arms(architecture, direction)
+    for part, arms in source.parts.items():
         seeds = sorted({seed for found in arms.values() for seed in found})
         if source.records and len(seeds) < source.spec.seeds:
             told.append(
-                f"{architecture}, {direction}: {len(seeds)} of {source.spec.seeds} seeds have "
-                "records."
+                f"{part}: {len(seeds)} of {source.spec.seeds} seeds have records."
             )
         gaps = Counter(
             seed for found in arms.values() for seed in seeds if seed not in found
         )
         for seed, count in sorted(gaps.items()):
             told.append(
-                f"{architecture}, {direction}: seed {seed} lacks {count} of {len(arms)} arms "
+                f"{part}: seed {seed} lacks {count} of {len(arms)} arms "
                 "that another seed has."
             )
     if told:
@@ -42,9 +40,9 @@ def rows(source: Source) -> Cells:
     if not source.records:
         return ()
     found = [_self_transplants(source)]
-    for architecture, direction in source.pairs:
-        if direction.endswith("-to-autoencoder"):
-            found.append(_bottleneck(source, architecture, direction))
+    for part, arms in source.parts.items():
+        if part.direction.endswith("-to-autoencoder"):
+            found.append(_bottleneck(source, part, arms))
     found.append(_above_floor(source))
     found.append(_one_study(source))
     return tuple(found)
@@ -75,12 +73,12 @@ def _self_transplants(source: Source) -> tuple[str, str, str]:
 
 
 def _bottleneck(
-    source: Source, architecture: str, direction: str
+    source: Source, part: by_arm.Part, arms: by_arm.Arms
 ) -> tuple[str, str, str]:
     """Whether an auto-encoder needs its deepest stage, or copies the image past it."""
-    name = f"{architecture} auto-encoder uses its bottleneck"
-    arms = source.arms(architecture, direction)
-    records = arms.get(("reinitialised", "stage", "bottleneck", "all", "none"), {})
+    name = f"{part.architecture} auto-encoder uses its bottleneck"
+    name += by_arm.LINKS.get(part.link, "")
+    records = arms.get(by_arm.Arm("reinitialised", "stage", "bottleneck", "all"), {})
     if not records:
         return (
             name,
@@ -143,17 +141,15 @@ def _one_study(source: Source) -> tuple[str, str, str]:
 def bias_shifts(source: Source) -> Cells:
     """Median bias difference of each seed, for each part of the study that has biases."""
     found = []
-    for architecture, direction in source.pairs:
-        records = by_arm.everywhere(source.arms(architecture, direction), "bias")
+    for part, arms in source.parts.items():
+        records = by_arm.everywhere(arms, "bias")
         shifts = [
             f"{record.bias_shift:.2g} (seed {seed})"
             for seed, record in sorted(records.items())
             if record.bias_shift is not None
         ]
         if shifts:
-            found.append(
-                (architecture, direction.replace("-to-", " → "), ", ".join(shifts))
-            )
+            found.append((str(part), ", ".join(shifts)))
     return tuple(found)
 
 
@@ -199,8 +195,7 @@ def network_means(source: Source) -> str:
 def coverage(source: Source) -> Cells:
     """How much each group moves at the site of all layers, of the recipient's parameters."""
     found = []
-    for architecture, direction in source.pairs:
-        arms = source.arms(architecture, direction)
+    for part, arms in source.parts.items():
         for group in source.spec.groups:
             records = by_arm.everywhere(arms, group).values()
             if not records:
@@ -212,7 +207,7 @@ def coverage(source: Source) -> Cells:
             share = f"{moved / max(totals):.1%}" if all(totals) else "–"
             found.append(
                 (
-                    f"{architecture}, {direction.replace('-to-', ' → ')}",
+                    str(part),
                     group,
                     f"{min(r.variables for r in records):,}",
                     f"{moved:,}",

@@ -17,6 +17,7 @@ from tfreuse.report.blocks import (
 )
 from tfreuse.report.source import Source
 from tfreuse.report.tables import Row
+from tfreuse.verdicts.arms import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Drawn:
 
     name: str  # of the PNG and the CSV
     kind: str  # "stage", "layer" or "forest"
-    architecture: str
-    direction: str
+    part: Part
     rows: list[Row]
 
 
@@ -56,16 +56,11 @@ def compose(
     )
 
 
-def short(direction: str) -> str:
-    """The direction as an arrow: "autoencoder → segmentation"."""
-    return direction.replace("-to-", " → ")
-
-
 def _subtitle(source: Source) -> str:
     data, seeds = source.specs.get("data", {}), {r.seed for r in source.records}
     size = "×".join(map(str, data.get("image_size", ())))
     parts = [
-        ", ".join(sorted({architecture for architecture, _ in source.pairs})),
+        ", ".join(dict.fromkeys(part.architecture for part in source.parts)),
         f"{data.get('dataset', '')} {size}".strip(),
         f"{len(seeds)} of {source.spec.seeds} seeds",
         f"{len(source.records):,} arms measured",
@@ -79,14 +74,10 @@ def _verdicts(source: Source, found: list[verdicts.Verdict]) -> tuple[Block, ...
     missing = (*source.warnings, *checks.missing(source))
     if missing:
         blocks.append(Warnings(missing))
-    for architecture, direction in source.pairs:
-        own = tuple(
-            one
-            for one in found
-            if (one.architecture, one.direction) == (architecture, direction)
-        )
+    for part in source.parts:
+        own = tuple(one for one in found if one.part == part)
         if own:
-            blocks.append(Cards(f"{architecture}, {short(direction)}", own))
+            blocks.append(Cards(str(part), own))
     if found:
         blocks.append(_verdict_table(source, found))
     return tuple(blocks)
@@ -100,7 +91,7 @@ def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
     rows = tuple(
         (
             one.hypothesis,
-            f"{one.architecture}, {short(one.direction)}",
+            str(one.part),
             one.verdict,
             str(one.effect) if one.effect else "–",
             str(one.n),
@@ -130,7 +121,7 @@ def _figures(
     return tuple(
         Picture(
             one.name,
-            f"{one.architecture}, {short(one.direction)}: {_KINDS[one.kind]}",
+            f"{one.part}: {_KINDS[one.kind]}",
             _caption(source, one),
         )
         for one in figures
@@ -140,11 +131,7 @@ def _figures(
 
 def _caption(source: Source, one: Drawn) -> str:
     """What the figure shows, with n, the interval's method and the floor."""
-    own = [
-        record
-        for record in source.records
-        if (record.architecture, record.direction) == (one.architecture, one.direction)
-    ]
+    own = [record for arm in source.parts[one.part].values() for record in arm.values()]
     floors = [record.floor for record in own]
     floor = (
         f"Floor: {own[0].metric} {statistics.number(min(floors))}"
@@ -195,7 +182,7 @@ def _biases(source: Source) -> tuple[Block, ...]:
             f"the median difference is at least {verdicts.UNMOVED:g} standard deviations of "
             "the channel."
         ),
-        Table(("network", "direction", "median bias difference a seed [sd]"), rows),
+        Table(("network, direction", "median bias difference a seed [sd]"), rows),
     )
 
 
@@ -223,7 +210,7 @@ def _coverage(source: Source) -> tuple[Block, ...]:
     if not rows:
         return ()
     head = (
-        "direction",
+        "network, direction",
         "group",
         "arrays",
         "numbers moved",

@@ -37,7 +37,7 @@ def paragraphs(source: Source) -> list[str]:
 def _networks(source: Source) -> str:
     model, data = source.specs.get("model", {}), source.specs.get("data", {})
     train, spec = source.specs.get("train", {}), source.spec
-    names = ", ".join(sorted({architecture for architecture, _ in source.pairs}))
+    names = ", ".join(dict.fromkeys(part.architecture for part in source.parts))
     text = f"For each task {spec.seeds} networks ({names or 'not told'}) were trained"
     if train:
         text += (

@@ -1,6 +1,7 @@
 """What a report is made from: the files of a study, read and checked."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -23,16 +24,16 @@ class Source:
     networks: dict[str, dict[str, Any]]
     warnings: tuple[str, ...]  # what is not there and what was assumed instead
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Architecture and direction of every part of the study, also of what is to come."""
-        named = {record.architecture for record in self.records}
-        if not named and "architecture" in self.specs.get("model", {}):
-            named = {self.specs["model"]["architecture"]}
-        return [(name, one) for name in sorted(named) for one in self.spec.directions]
-
-    def arms(self, architecture: str, direction: str) -> arms.Arms:
-        return arms.index(self.records, architecture, direction)
+    @functools.cached_property
+    def parts(self) -> dict[arms.Part, arms.Arms]:
+        """The arms of every part of the study, also of what is to come."""
+        found = arms.index(self.records)
+        known = list(found)
+        if not known and "architecture" in self.specs.get("model", {}):
+            known = [arms.Part(self.specs["model"]["architecture"], "", "")]
+        return {
+            part: found.get(part, {}) for part in verdicts.declared(known, self.spec)
+        }
 
     def verdicts(self) -> list[verdicts.Verdict]:
         return verdicts.judge(self.records, self.spec)

@@ -26,11 +26,12 @@ def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
         costs in the metric (of the same group; of a layer's stage where the layer was not
         tried), None where that was not measured.
     """
-    stages = [arm[2] for arm in arms if arm[1] == "stage"]
+    stages = [arm.site for arm in arms if arm.site_kind == "stage"]
     rows = []
-    for (control, site_kind, site, group, repair), seeds in arms.items():
-        if control != "transfer" or site_kind != kind:
+    for arm, seeds in arms.items():
+        if (arm.control, arm.site_kind, arm.strength) != ("transfer", kind, 1.0):
             continue
+        site, group, repair = arm.site, arm.group, arm.repair
         stage = _stage(site, stages)
         found = by_arm.effect([by_arm.unclipped(seeds)], confidence)
         if found is None:
@@ -63,16 +64,16 @@ def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
 def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
     """Retention of each arm of all layers, unclipped and floored at 0, with each seed's."""
     rows = []
-    for (control, kind, _, group, repair), seeds in arms.items():
+    for arm, seeds in arms.items():
         values = by_arm.unclipped(seeds)
-        if kind != "all" or not values:
+        if arm.site_kind != "all" or arm.strength != 1.0 or not values:
             continue
         floored = by_arm.effect([by_arm.floored(seeds)], spec.confidence)
         rows.append(
             {
-                "group": group,
-                "control": control,
-                "repair": repair,
+                "group": arm.group,
+                "control": arm.control,
+                "repair": arm.repair,
                 **_interval(by_arm.effect([values], spec.confidence)),
                 "floored_mean": floored.estimate,
                 "floored_low": floored.low,
@@ -123,9 +124,8 @@ def _criticality(
 ) -> float | None:
     """Lower end of the metric lost to re-initialising; what lies below the floor is no loss."""
     for where in ((kind, site), ("stage", stage)):
-        seeds: Mapping[int, Record] = arms.get(
-            ("reinitialised", *where, group, "none"), {}
-        )
+        arm = by_arm.Arm("reinitialised", *where, group)
+        seeds: Mapping[int, Record] = arms.get(arm, {})
         if seeds:
             lost = {
                 seed: record.before - max(record.after, record.floor)

@@ -37,6 +37,7 @@ class Verdict:
     statement: str
     architecture: str
     direction: str
+    link: str
     verdict: str  # one of VERDICTS
     effect: statistics.Interval | None  # None: no seed has all the arms
     margin: float  # declared: retention that may be lost; H3: that may be kept
@@ -49,6 +50,10 @@ class Verdict:
     unclipped: statistics.Interval | None = None  # retentions below 0 left as they are
     p: float | None = None  # two-sided, of "the effect is the threshold"
     p_holm: float | None = None  # adjusted for all verdicts of the study that have a p
+
+    @property
+    def part(self) -> by_arm.Part:
+        return by_arm.Part(self.architecture, self.direction, self.link)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; an infinite end of an interval becomes None."""
@@ -116,7 +121,7 @@ HYPOTHESES = (
 
 
 def judge(records: Iterable[Record], spec: specs.StudySpec) -> list[Verdict]:
-    """A verdict for every architecture, direction and hypothesis, in that order.
+    """A verdict for every part of the study and hypothesis, in that order.
 
     Args:
         records: of one study; arms that belong to no hypothesis are left aside.
@@ -125,23 +130,29 @@ def judge(records: Iterable[Record], spec: specs.StudySpec) -> list[Verdict]:
     Raises:
         InputError: two records are of the same arm and seed.
     """
-    records = list(records)
-    found = []
-    for architecture in sorted({record.architecture for record in records}):
-        for direction in spec.directions:
-            arms = by_arm.index(records, architecture, direction)
-            for hypothesis in HYPOTHESES:
-                verdict = _judge(hypothesis, arms, spec)
-                found.append(
-                    dataclasses.replace(
-                        verdict, architecture=architecture, direction=direction
-                    )
-                )
+    parts = by_arm.index(records)
+    found = [
+        _judge(hypothesis, part, parts.get(part, {}), spec)
+        for part in declared(parts, spec)
+        for hypothesis in HYPOTHESES
+    ]
     return _with_holm(found, spec)
 
 
-def _judge(hypothesis: Hypothesis, arms: by_arm.Arms, spec: specs.StudySpec) -> Verdict:
-    """The verdict on one hypothesis; architecture, direction and Holm's p come later."""
+def declared(parts: Iterable[by_arm.Part], spec: specs.StudySpec) -> list[by_arm.Part]:
+    """The parts that the study declares for the architectures that there are, in order."""
+    return [
+        by_arm.Part(architecture, direction, link)
+        for architecture in sorted({part.architecture for part in parts})
+        for direction in spec.directions
+        for link in spec.links
+    ]
+
+
+def _judge(
+    hypothesis: Hypothesis, part: by_arm.Part, arms: by_arm.Arms, spec: specs.StudySpec
+) -> Verdict:
+    """The verdict on one hypothesis; Holm's p comes later."""
     sides = [by_arm.everywhere(arms, group) for group in hypothesis.groups]
     retained = [by_arm.floored(side) for side in sides]
     values = by_arm.paired(retained)
@@ -158,8 +169,7 @@ def _judge(hypothesis: Hypothesis, arms: by_arm.Arms, spec: specs.StudySpec) -> 
     return Verdict(
         hypothesis=hypothesis.name,
         statement=hypothesis.statement,
-        architecture="",
-        direction="",
+        **part._asdict(),
         verdict=verdict,
         effect=effect,
         margin=hypothesis.margin(spec),

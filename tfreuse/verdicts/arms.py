@@ -1,6 +1,7 @@
-"""Records by arm and seed, and what the seeds of an arm say together.
+"""Records by part of the study, arm and seed, and what the seeds of an arm say together.
 
-    found = arms.index(records, "unet", "autoencoder-to-segmentation")
+    parts = arms.index(records)
+    found = parts[arms.Part("unet", "autoencoder-to-segmentation", "independent")]
     arms.effect([arms.floored(arms.everywhere(found, "kernel"))], confidence=0.95)
 
 An arm of one seed is a record; what is said of an arm is said of all its seeds.
@@ -8,41 +9,72 @@ An arm of one seed is a record; what is said of an arm is said of all its seeds.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tfreuse import statistics
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 
-Arm = tuple[str, str, str, str, str]  # control, kind of site, site, group, repair
+LINKS = {  # how a link between donor and recipient is told; independence is the rule
+    "independent": "",
+    "same": ", same initial values",
+    "sequential": ", recipient trained on from the donor",
+}
+
+
+class Part(NamedTuple):
+    """What is judged on its own: verdicts, figures and tables come once for each part."""
+
+    architecture: str
+    direction: str
+    link: str
+
+    def __str__(self) -> str:
+        direction = self.direction.replace("-to-", " → ")
+        return f"{self.architecture}, {direction}{LINKS.get(self.link, self.link)}"
+
+
+class Arm(NamedTuple):
+    """A treatment, whatever the seed."""
+
+    control: str
+    site_kind: str
+    site: str
+    group: str
+    repair: str = "none"
+    strength: float = 1.0
+    draw: int = 0
+
+
 Arms = Mapping[Arm, Mapping[int, Record]]  # arm -> seed -> record
 Values = dict[int, float]  # seed -> retention
 
 
-def index(records: Iterable[Record], architecture: str, direction: str) -> Arms:
-    """The records of one architecture and direction by arm and seed.
+def index(records: Iterable[Record]) -> dict[Part, Arms]:
+    """The records by part, arm and seed.
 
     Raises:
         InputError: two records are of the same arm and seed.
     """
-    arms: dict[Arm, dict[int, Record]] = {}
+    parts: dict[Part, dict[Arm, dict[int, Record]]] = {}
     for r in records:
-        if (r.architecture, r.direction) != (architecture, direction):
-            continue
-        seeds = arms.setdefault((r.control, r.site_kind, r.site, r.group, r.repair), {})
+        arms = parts.setdefault(Part(r.architecture, r.direction, r.link), {})
+        arm = Arm(r.control, r.site_kind, r.site, r.group, r.repair, r.strength, r.draw)
+        seeds = arms.setdefault(arm, {})
         if r.seed in seeds:
             raise InputError(
                 f"expected one record of {r.key}, got two. Delete the line of one of them from "
                 "records.jsonl."
             )
         seeds[r.seed] = r
-    return arms
+    return parts
 
 
 def everywhere(
     arms: Arms, group: str, control: str = "transfer", repair: str = "none"
 ) -> Mapping[int, Record]:
     """The records, by seed, of one arm at the site of all layers; empty if it is missing."""
-    return arms.get((control, "all", "all", group, repair), {})
+    return arms.get(Arm(control, "all", "all", group, repair), {})
 
 
 def unclipped(records: Mapping[int, Record]) -> Values:
@@ -57,6 +89,17 @@ def unclipped(records: Mapping[int, Record]) -> Values:
 def floored(records: Mapping[int, Record]) -> Values:
     """Retention by seed, a value below 0 counting as 0: worse than knowing nothing is nothing."""
     return {seed: max(0.0, retention) for seed, retention in unclipped(records).items()}
+
+
+def over_draws(arms: Arms, arm: Arm, values=floored) -> Values:
+    """Mean retention by seed over the draws of a random control, `arm.draw` aside."""
+    draws: dict[int, list[float]] = {}
+    number = 0
+    while records := arms.get(arm._replace(draw=number)):
+        for seed, value in values(records).items():
+            draws.setdefault(seed, []).append(value)
+        number += 1
+    return {seed: sum(found) / len(found) for seed, found in sorted(draws.items())}
 
 
 def paired(sides: Sequence[Values]) -> list[float]:
