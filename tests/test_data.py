@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from tfreuse import data
 from tfreuse.data import pictures
+from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec
 
 
@@ -244,3 +245,41 @@ label      train      val     test  class
     1     78.57%   25.00%   25.00%
     9      1.79%    6.25%    6.25%  ignored"""
     assert data.check(dataclasses.replace(spec, ignore_label=9)) == wanted
+
+
+def test_foreground_is_every_label_but_zero_and_the_rest_stays_as_it_was(tmp_path):
+    split = data.load(dataclasses.replace(fill(tmp_path), ignore_label=255), "train")
+    before = [example["mask"] for example in examples(split)]
+    two = data.relabel(split, "foreground")
+    assert (two.num_classes, two.class_names) == (2, ("class 0", "foreground"))
+    assert (two.name, two.size, two.ignore_label) == ("train", 5, 255)
+    for old, new, kept in zip(before, examples(two), examples(split), strict=True):
+        np.testing.assert_array_equal(new["mask"], old > 0)
+        np.testing.assert_array_equal(
+            kept["mask"], old
+        )  # the split itself is untouched
+        np.testing.assert_array_equal(kept["image"], new["image"])
+        assert (new["mask"].dtype, kept["id"]) == (np.int32, new["id"])
+    assert two.tensors["image"] is split.tensors["image"]
+    (_, masks), *_ = batches(two, 1, seed=0)
+    assert set(np.unique(masks)) == {0, 1}
+    assert data.relabel(split, "all") is split
+
+
+@pytest.mark.parametrize(("ignored", "becomes"), [(1, 2), (2, 2)])
+def test_what_is_ignored_is_no_foreground(tmp_path, ignored, becomes):
+    split = data.load(dataclasses.replace(fill(tmp_path), ignore_label=ignored), "val")
+    two = data.relabel(split, "foreground")
+    assert two.ignore_label == becomes
+    for old, new in zip(examples(split), examples(two), strict=True):
+        wanted = np.where(old["mask"] == ignored, becomes, old["mask"] > 0)
+        np.testing.assert_array_equal(new["mask"], wanted)
+
+
+def test_foreground_needs_masks_and_a_background(tmp_path):
+    spec = fill(tmp_path)
+    with pytest.raises(ValueError, match="without"):
+        data.relabel(data.load(spec, "val", masks=False), "foreground")
+    split = dataclasses.replace(data.load(spec, "val"), ignore_label=0)
+    with pytest.raises(InputError, match="--ignore_label=0 leaves it out"):
+        data.relabel(split, "foreground")

@@ -90,6 +90,17 @@ class Evaluator:
         split: what to evaluate on; it is kept in memory as float32.
         task: "segmentation" or "autoencoder".
         similarity: compute SSIM too, at about the cost of a small model.
+        corruption: auto-encoder: what its input loses, a fixed draw for each place in the
+            split. Metrics hold the output against the target: the image as it was, or the
+            scrambled one.
+
+    Attributes:
+        batches: what goes in, float32 [B, H, W, C], and what is held against the output,
+            masks int32 [B, H, W] or images [B, H, W, C].
+
+    Raises:
+        InputError: the model and the split have different numbers of classes.
+        ValueError: segmentation with a corruption.
     """
 
     def __init__(
@@ -100,26 +111,33 @@ class Evaluator:
         *,
         batch_size: int = 64,
         similarity: bool = False,
+        corruption: str = "none",
     ) -> None:
         self.task = task
-        self._batches = [
-            (batch["image"], batch.get("mask"))
-            for batch in data.evaluation_batches(split, batch_size)
-        ]
         if task == "segmentation":
+            if corruption != "none":
+                raise ValueError(
+                    f"Corruption is for auto-encoders; got {corruption!r}."
+                )
+            _check_classes(model, split)
+            self.batches = [
+                (batch["image"], batch["mask"])
+                for batch in data.evaluation_batches(split, batch_size)
+            ]
             self._count = _confusion_counter(
                 model, split.num_classes, split.ignore_label
             )
         else:
+            self.batches = list(_reconstructions(split, batch_size, corruption))
             self._count = _error_counter(model, similarity)
-            images = np.concatenate([image.numpy() for image, _ in self._batches])
-            centred = images - images.mean(axis=0)
+            targets = np.concatenate([target.numpy() for _, target in self.batches])
+            centred = targets - targets.mean(axis=0)
             self._variation = float(np.square(centred, dtype=np.float64).sum())
-            self._numbers = images.size
+            self._numbers = targets.size
 
     def __call__(self) -> Counts:
         """Evaluates the model with its present parameters."""
-        rows = [self._count(*batch).numpy() for batch in self._batches]
+        rows = [self._count(*batch).numpy() for batch in self.batches]
         per_image = np.concatenate(rows)
         if self.task == "segmentation":
             return Counts(self.task, per_image)
@@ -140,6 +158,26 @@ def task_of(model: keras.Model) -> str:
 def main_output(outputs):
     """The output of the main head, whether the model has an auxiliary one or not."""
     return outputs["head"] if isinstance(outputs, dict) else outputs
+
+
+def _check_classes(model: keras.Model, split: data.Split) -> None:
+    """Raises InputError unless the model tells apart as many classes as the split has."""
+    classes = main_output(model.output).shape[-1]
+    if classes != split.num_classes:
+        raise InputError(
+            f"the model tells {classes} classes apart, the data set has "
+            f"{split.num_classes}. Give --labels and --num_classes as in training."
+        )
+
+
+def _reconstructions(split: data.Split, batch_size: int, corruption: str):
+    """Gives (inputs, targets), float32 [B, H, W, C] each, in the order of the split."""
+    start = 0
+    for batch in data.evaluation_batches(split, batch_size):
+        images = batch["image"]
+        numbers = tf.range(start, start + len(images), dtype=tf.int64)
+        yield data.inputs_and_targets(images, corruption, numbers=numbers)
+        start += len(images)
 
 
 def _confusion_counter(model, num_classes: int, ignore_label: int):
@@ -166,15 +204,15 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
 
 
 def _error_counter(model, similarity: bool):
-    """Gives float64 [B, 2] for images [B, H, W, C]: squared error and SSIM."""
+    """Gives float64 [B, 2] for inputs and targets [B, H, W, C]: squared error and SSIM."""
 
     @tf.function
-    def count(images, masks):
-        output = main_output(model(images, training=False))
-        error = tf.cast(tf.square(output - images), tf.float64)
+    def count(inputs, targets):
+        output = main_output(model(inputs, training=False))
+        error = tf.cast(tf.square(output - targets), tf.float64)
         squared = tf.reduce_sum(error, axis=[1, 2, 3])
         if similarity:
-            ssim = tf.image.ssim(tf.clip_by_value(output, 0.0, 1.0), images, 1.0)
+            ssim = tf.image.ssim(tf.clip_by_value(output, 0.0, 1.0), targets, 1.0)
         else:
             ssim = tf.fill(tf.shape(squared), np.nan)
         return tf.stack([squared, tf.cast(ssim, tf.float64)], axis=1)

@@ -26,6 +26,7 @@ from tfreuse import (
     models,
     rundir,
     summaries,
+    transplant,
 )
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
@@ -57,22 +58,21 @@ def train(
     if (out_dir / "metrics.json").exists():
         return files.read_json(out_dir / "metrics.json")
     started = time.monotonic()
-    masks = train_spec.task == "segmentation"
-    train_split = data.load(data_spec, "train", masks=masks)
+    train_split = _split(data_spec, "train", train_spec)
     check_batch_size(train_spec, train_split)
     with precision(train_spec.mixed_precision):
         model = _start(model_spec, train_spec, train_split, out_dir)
     fit(
         model,
         train_split,
-        data.load(data_spec, "val", masks=masks),
+        _split(data_spec, "val", train_spec),
         train_spec,
         out_dir,
         report=report,
     )
-    test_split = data.load(data_spec, "test", masks=masks)
+    test_split = _split(data_spec, "test", train_spec)
     best = checkpoint.load(out_dir / "model.keras")
-    found = evaluate(best, test_split, train_spec.task)
+    found = evaluate(best, test_split, train_spec.task, train_spec.corruption)
     found |= {
         "steps": train_spec.steps,
         "parameters": best.count_params(),
@@ -82,11 +82,24 @@ def train(
     return found
 
 
-def evaluate(model: keras.Model, split: data.Split, task: str) -> dict[str, Any]:
+def _split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
+    """The split with the labels that the training is for; without masks if it needs none."""
+    masks = train_spec.task == "segmentation"
+    return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
+
+
+def evaluate(
+    model: keras.Model, split: data.Split, task: str, corruption: str = "none"
+) -> dict[str, Any]:
     """All metrics of the model on the split, as `metrics.json` holds them."""
-    counts = evaluation.Evaluator(model, split, task, similarity=True)()
+    counts = evaluation.Evaluator(
+        model, split, task, similarity=True, corruption=corruption
+    )()
     summary = counts.summary(split.class_names if task == "segmentation" else ())
-    return {"task": task, "split": split.name, "images": split.size, **summary}
+    about = {"task": task, "split": split.name, "images": split.size}
+    if task == "autoencoder":
+        about["corruption"] = corruption
+    return about | summary
 
 
 def fit(
@@ -112,7 +125,12 @@ def fit(
         weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
     graph.compile(optimizer=model.optimizer, loss=loss, loss_weights=weights)
     batches = data.training_batches(
-        train_split, spec.task, spec.batch_size, seed=spec.seed, start_step=done
+        train_split,
+        spec.task,
+        spec.batch_size,
+        seed=spec.seed,
+        start_step=done,
+        corruption=spec.corruption,
     )
     if heads:
         batches = batches.map(lambda x, target: (x, dict.fromkeys(heads, target)))
@@ -156,7 +174,9 @@ class _Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self._plain, self._out_dir = model, out_dir
         self._spec, self._split = spec, split
-        self._evaluate = evaluation.Evaluator(model, split, spec.task)
+        self._evaluate = evaluation.Evaluator(
+            model, split, spec.task, corruption=spec.corruption
+        )
         self._history_path = out_dir / "history.json"
         history = (
             files.read_json(self._history_path) if self._history_path.exists() else []
@@ -165,9 +185,9 @@ class _Checkpoints(keras.callbacks.Callback):
         self._history = [row for row in history if row["step"] <= done]
         self._train_log = summaries.Writer(out_dir / "tensorboard" / "train")
         self._validation_log = summaries.Writer(out_dir / "tensorboard" / "validation")
-        batch = next(iter(data.evaluation_batches(split, SAMPLES)))
-        self._images = batch["image"].numpy()
-        self._truth = batch["mask"].numpy() if self._segments else self._images
+        self._images, self._truth = (
+            part[:SAMPLES].numpy() for part in self._evaluate.batches[0]
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         step = int(self._plain.optimizer.iterations.numpy())
@@ -231,11 +251,50 @@ def _start(
         task=spec.task,
         num_classes=split.num_classes,
         channels=split.examples.element_spec["image"].shape[-1],
-        seed=spec.seed,
+        seed=spec.seed if spec.initial_seed < 0 else spec.initial_seed,
     )
+    if spec.initial_seed >= 0:
+        _seed_dropout(model, spec.seed)
+    if spec.initial_model:
+        _take_values(_initial_model(spec, out_dir), model)
     model.compile(optimizer=_optimizer(model, spec))
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _seed_dropout(model: keras.Model, seed: int) -> None:
+    """Dropout follows the seed of the training, not that of the initial values."""
+    keras.utils.set_random_seed(seed)
+    for layer in model.layers:
+        if generator := getattr(layer, "seed_generator", None):
+            generator.state.assign(keras.random.SeedGenerator().state)
+
+
+def _initial_model(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:
+    """Where `spec.initial_model` is; beside the run first, so that a study can be moved."""
+    for path in (out_dir / spec.initial_model, pathlib.Path(spec.initial_model)):
+        if path.is_file():
+            return path
+    raise InputError(
+        f"--initial_model={spec.initial_model} is found neither from --out_dir={out_dir} "
+        "nor from the working directory."
+    )
+
+
+def _take_values(path: pathlib.Path, model: keras.Model) -> None:
+    """Gives the model the file's values in all layers but the heads, all or nothing."""
+    donor = checkpoint.load(path)
+    names = {*models.stages(donor), *models.stages(model)}
+    heads = [f"!{stage}" for stage in ("head", "auxiliary") if stage in names]
+    plan = transplant.plan(donor, model, stages=heads)
+    if plan.problems:
+        first = plan.problems[0]
+        raise InputError(
+            f"--initial_model={path} does not fit the network: {len(plan.problems)} "
+            f"variables differ, the first is {first.variable} ({first.reason}). All options "
+            "of the network must be as they were when it was trained."
+        )
+    transplant.apply(plan, donor, model)
 
 
 def _optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:

@@ -63,6 +63,8 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
 def describe(metrics: dict) -> str:
     """Test metrics in a few lines, with the number of images."""
     images = f"on {metrics['images']} {metrics['split']} images"
+    if metrics.get("corruption", "none") != "none":
+        images += f", input corrupted: {metrics['corruption']}"
     if metrics["task"] == "autoencoder":
         return (
             f"R2 {metrics['r2']:.3f}, PSNR {metrics['psnr']:.1f} dB, "

@@ -4,6 +4,8 @@
     batches = data.training_batches(split, "segmentation", 16, seed=0)     # endless
     for batch in data.evaluation_batches(data.load(spec, "val"), 16): ...  # once, in order
     print(data.check(spec))                                # what is there, for a person
+    two_classes = data.relabel(split, "foreground")        # label 0 and all others
+    noisy = data.corrupt(images, "noise")                  # the same draw every time
 
 Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,val,test}/
 {images,masks}/<stem>.*) and `tfds:NAME` (prepared beforehand). Whatever the source, an image
@@ -17,10 +19,24 @@ import functools
 
 import tensorflow as tf
 
-from tfreuse.data import labels, survey
+from tfreuse.data import labels as labels_module
+from tfreuse.data import survey
+from tfreuse.data.corruption import corrupt, inputs_and_targets
 from tfreuse.data.source import named
 from tfreuse.errors import InputError
 from tfreuse.specs import TASKS, DataSpec
+
+__all__ = [
+    "SPLITS",
+    "Split",
+    "check",
+    "corrupt",
+    "evaluation_batches",
+    "inputs_and_targets",
+    "load",
+    "relabel",
+    "training_batches",
+]
 
 SPLITS = ("train", "val", "test")
 
@@ -61,29 +77,58 @@ def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
     found = source.read(split, masks)
     num_classes = source.num_classes() if masks else spec.num_classes
     if masks:
-        labels.check(found.counts, num_classes, spec.ignore_label)
+        labels_module.check(found.counts, num_classes, spec.ignore_label)
     arrays = {"image": found.images, "id": found.ids}
     if masks:
         arrays["mask"] = found.masks
     with tf.device("CPU:0"):
         tensors = {name: tf.constant(array) for name, array in arrays.items()}
-    examples = tf.data.Dataset.from_tensor_slices(tensors).map(_with_int32_mask)
     names = source.class_names[:num_classes]
     names += tuple(f"class {i}" for i in range(len(names), num_classes))
-    loaded = Split(
-        name=split,
-        examples=examples,
-        size=len(found.ids),
-        num_classes=num_classes,
-        ignore_label=spec.ignore_label,
-        class_names=names,
-    )
-    loaded.__dict__["tensors"] = tensors  # the cached property, without a second copy
-    return loaded
+    return _split(split, tensors, num_classes, spec.ignore_label, names)
+
+
+def relabel(split: Split, labels: str) -> Split:
+    """The split with other labels; it shares the images, and is as it was itself.
+
+    Args:
+        split: loaded with masks.
+        labels: "all": as they are; "foreground": 0, and 1 for every other label. What is
+            ignored stays ignored.
+
+    Raises:
+        InputError: label 0 is the ignored one: nothing is left that is no foreground.
+        ValueError: the split was loaded without masks.
+    """
+    if labels == "all":
+        return split
+    if "mask" not in split.tensors:
+        raise ValueError("Other labels need masks; this split was loaded without.")
+    if split.ignore_label == 0:
+        raise InputError(
+            "--labels=foreground tells label 0 from all others, but --ignore_label=0 leaves "
+            "it out. Use another --ignore_label, or --labels=all."
+        )
+    # 1 may have been the ignored label; now it is a class
+    ignore_label = -1 if split.ignore_label < 0 else max(2, split.ignore_label)
+    given = split.tensors["mask"]
+    with tf.device("CPU:0"):
+        numbers = tf.cast(given, tf.int32)
+        foreground = tf.cast(numbers > 0, tf.int32)
+        masks = tf.where(numbers == split.ignore_label, ignore_label, foreground)
+        masks = tf.cast(masks, given.dtype)
+    names = (split.class_names[0], "foreground")
+    return _split(split.name, split.tensors | {"mask": masks}, 2, ignore_label, names)
 
 
 def training_batches(
-    split: Split, task: str, batch_size: int, *, seed: int, start_step: int = 0
+    split: Split,
+    task: str,
+    batch_size: int,
+    *,
+    seed: int,
+    start_step: int = 0,
+    corruption: str = "none",
 ) -> tf.data.Dataset:
     """Endless (images, targets): every example once a pass, each pass in an order of its own.
 
@@ -94,20 +139,24 @@ def training_batches(
         split: what to draw from.
         task: "segmentation": targets are masks int32 [B, H, W]; "autoencoder": the images.
         batch_size: B, the same for every batch.
-        seed: of the order.
+        seed: of the order and of the corruption.
         start_step: how many batches to leave out.
+        corruption: auto-encoder: what its input loses, another draw each pass.
 
     Returns:
         A data set of images float32 [B, H, W, C] in [0, 1] and their targets.
 
     Raises:
-        ValueError: unknown task, or segmentation of a split loaded without masks.
+        ValueError: unknown task, segmentation of a split loaded without masks or with a
+            corruption.
     """
     if task not in TASKS:
         raise ValueError(f"A task is one of {', '.join(TASKS)}; got {task!r}.")
     tensors = split.tensors
     if task == "segmentation" and "mask" not in tensors:
         raise ValueError("Segmentation needs masks; this split was loaded without.")
+    if task == "segmentation" and corruption != "none":
+        raise ValueError(f"Corruption is for auto-encoders; got {corruption!r}.")
     size, done = split.size, start_step * batch_size
 
     def order(number: tf.Tensor) -> tf.data.Dataset:
@@ -117,15 +166,16 @@ def training_batches(
             shuffle(tf.range(size), seed=key, alg="philox")
         )
 
-    def gather(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def gather(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = _unit(tf.gather(tensors["image"], indices))
         if task == "autoencoder":
-            return images, images
+            numbers = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+            return inputs_and_targets(images, corruption, seed, numbers)
         return images, tf.cast(tf.gather(tensors["mask"], indices), tf.int32)
 
     passes = tf.data.Dataset.counter(done // size)
     indices = passes.flat_map(order).skip(done % size)
-    batches = indices.batch(batch_size, drop_remainder=True)
+    batches = indices.batch(batch_size, drop_remainder=True).enumerate(start_step)
     return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
@@ -150,6 +200,25 @@ def check(spec: DataSpec) -> str:
         InputError: something in it can't be used.
     """
     return survey.report(named(spec), SPLITS, spec.ignore_label)
+
+
+def _split(
+    name: str,
+    tensors: dict[str, tf.Tensor],
+    num_classes: int,
+    ignore_label: int,
+    class_names: tuple[str, ...],
+) -> Split:
+    made = Split(
+        name=name,
+        examples=tf.data.Dataset.from_tensor_slices(tensors).map(_with_int32_mask),
+        size=len(tensors["id"]),
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+        class_names=class_names,
+    )
+    made.__dict__["tensors"] = tensors  # the cached property, without a second copy
+    return made
 
 
 def _unit(images: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,95 @@
+"""Metrics of corrupted auto-encoders, and of models that do not fit the data."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfreuse import data, evaluation, models, training
+from tfreuse.data import corruption
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec
+
+MODEL = ModelSpec(width=2, depth=1)
+
+
+@pytest.fixture(scope="module")
+def split(scenes):
+    spec = DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16))
+    return data.load(spec, "test")
+
+
+@pytest.fixture(scope="module")
+def images(split):
+    (batch,) = data.evaluation_batches(split, 8)
+    return batch["image"].numpy()
+
+
+@pytest.fixture(scope="module")
+def identity():
+    inputs = keras.Input((16, 16, 3))
+    return keras.Model(inputs, keras.layers.Identity(name="copy")(inputs))
+
+
+def counts(model, split, kind, **options):
+    return evaluation.Evaluator(
+        model, split, "autoencoder", corruption=kind, **options
+    )()
+
+
+def test_a_network_that_copies_its_input_makes_the_error_of_the_corruption(
+    identity, split, images
+):
+    noisy = counts(identity, split, "noise").reconstruction
+    per_number = noisy.squared_error / images.size
+    assert abs(per_number / corruption.NOISE**2 - 1) < 4 * np.sqrt(2 / images.size)
+    masked = counts(identity, split, "mask").reconstruction
+    away = np.square(images - corruption.GREY).sum()
+    assert 0.3 * away < masked.squared_error < 0.7 * away
+    assert counts(identity, split, "scramble").value == 1.0  # its target is scrambled
+
+
+def test_the_target_and_so_its_variation_stay_those_of_the_clean_image(
+    identity, split, images
+):
+    variation = np.square(images - images.mean(axis=0), dtype=np.float64).sum()
+    for kind in ("none", "noise", "mask"):
+        found = counts(identity, split, kind)
+        np.testing.assert_allclose(found.total_variation, variation, rtol=1e-6)
+        assert found.floor == 0.0
+    scrambled = data.corrupt(images, "scramble").numpy()
+    variation = np.square(scrambled - scrambled.mean(axis=0), dtype=np.float64).sum()
+    found = counts(identity, split, "scramble")
+    np.testing.assert_allclose(found.total_variation, variation, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["noise", "mask", "scramble"])
+def test_the_size_of_the_batches_changes_nothing(split, kind):
+    model = models.build(MODEL, task="autoencoder", num_classes=0, seed=0)
+    whole, parts = (counts(model, split, kind, batch_size=n) for n in (8, 3))
+    np.testing.assert_allclose(whole.per_image[:, 0], parts.per_image[:, 0], rtol=1e-6)
+    assert whole.total_variation == parts.total_variation
+
+
+def test_all_metrics_say_what_the_input_lost(identity, split):
+    clean = training.evaluate(identity, split, "autoencoder")
+    masked = training.evaluate(identity, split, "autoencoder", "mask")
+    assert (clean["corruption"], masked["corruption"]) == ("none", "mask")
+    assert masked["r2"] < clean["r2"] == 1.0
+    assert masked["ssim"] < clean["ssim"]
+
+
+def test_a_segmentation_is_not_corrupted(split):
+    model = models.build(MODEL, task="segmentation", num_classes=3, seed=0)
+    with pytest.raises(ValueError, match="auto-encoders"):
+        evaluation.Evaluator(model, split, "segmentation", corruption="noise")
+
+
+def test_a_model_of_other_classes_is_refused_with_both_numbers(split):
+    model = models.build(MODEL, task="segmentation", num_classes=2, seed=0)
+    with pytest.raises(
+        InputError, match="2 classes apart, the data set has 3.*--labels"
+    ):
+        training.evaluate(model, split, "segmentation")
+    found = training.evaluate(model, data.relabel(split, "foreground"), "segmentation")
+    assert list(found["per_class_iou"]) == ["class 0", "foreground"]
+    assert np.sum(found["confusion_matrix"]) == 8 * 16 * 16
