@@ -217,7 +217,14 @@ def test_provenance_in_the_output_names_the_plan_and_both_files(here):
     assert found["plan"] == plan.hash and found["variables"] == 4
     assert found["donor"]["file"] == "a.keras"
     assert found["recipient"]["file"] == "b.keras"
-    assert len(found["donor"]["sha256"]) == 64
+    again = moving.plan(
+        "c.keras", "a.keras", roles="stats"
+    )  # what moved goes nowhere new
+    moving.apply(again, "c.keras", "a.keras", "d.keras")
+    with checkpoints.open("d.keras") as out:
+        assert out.provenance["donor"]["values"] == found["donor"]["values"]
+        assert out.provenance["recipient"]["values"] == found["donor"]["values"]
+    assert found["recipient"]["values"] != found["donor"]["values"]
     assert {"tfreuse", "numpy", "h5py"} == set(found["versions"])
     assert plan.hash[:12] in ok(run("info", "--model=c.keras"))
 

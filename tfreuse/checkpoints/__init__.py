@@ -14,7 +14,6 @@ costs no more memory than the arrays that are asked for.
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from tfreuse.checkpoints import (
     archive,
@@ -36,8 +35,9 @@ from tfreuse.checkpoints.checkpoint import (
     Checkpoint,
     Other,
 )
+from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import undo
-from tfreuse.checkpoints.writing import Value, WriteReport
+from tfreuse.checkpoints.writing import Provenance, WriteReport
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
@@ -80,7 +80,7 @@ def write(
     recipient: Checkpoint | str | os.PathLike,
     out_path: str | os.PathLike,
     values: Mapping[str, Value],
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
     *,
     crc: bool = True,
     undo: bool = True,
@@ -92,7 +92,8 @@ def write(
         out_path: a name of its own, with the recipient's ending; replaced if it exists.
         values: variable path of the recipient -> array, or a donor's (file, variable). Of
             the recipient's shape and dtype: casts and slices are the caller's.
-        provenance: JSON-able; stored in the output, `Checkpoint.provenance` shows it.
+        provenance: JSON-able; stored in the output, `Checkpoint.provenance` shows it. Or what
+            makes it of the CRC-32 of what was written and displaced, each by variable path.
         crc: whether all files are read once to check them against their own checksums;
             without, only the bytes that change are read.
         undo: whether to leave `out_path`.undo, from which `undo` restores the recipient.

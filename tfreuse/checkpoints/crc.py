@@ -5,7 +5,11 @@ difference of the two parts' checksums, shifted by the number of bytes that foll
 member of many MB gets its new checksum from the bytes that were displaced.
 """
 
-from collections.abc import Sequence
+import functools
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,19 +34,29 @@ def shift(checksums: Sequence[int], counts: Sequence[int]) -> np.ndarray:
         if odd.any():
             found[odd] = _times(found[odd], power)
         left >>= np.uint64(1)
-        power = int(_times(np.array([power], np.uint32), power)[0])
+        power = _times(power, power)
     return found
 
 
-def combine(first: int, second: int, second_size: int) -> int:
-    """CRC-32 of two parts in a row, from the CRC-32 of each; sizes in bytes."""
-    return int(shift([first], [second_size])[0]) ^ second
+def joined(groups: Iterable[Sequence[tuple[int, int]]]) -> list[int]:
+    """CRC-32 of each message, from the (CRC-32, bytes) of its parts in a row."""
+    groups = [list(parts) for parts in groups]
+    checksums = [checksum for parts in groups for checksum, _ in parts]
+    after: list[int] = []
+    for parts in groups:
+        ends = list(itertools.accumulate(size for _, size in parts))
+        after += [ends[-1] - end for end in ends]
+    moved = iter(shift(checksums, after).tolist())
+    return [
+        functools.reduce(operator.xor, itertools.islice(moved, len(parts)), 0)
+        for parts in groups
+    ]
 
 
-def _times(values: np.ndarray, factor: int) -> np.ndarray:
-    """Products of polynomials modulo CRC-32's, each value with one factor."""
-    product = np.zeros_like(values)
+def _times(values: Any, factor: int) -> Any:
+    """Products of polynomials modulo CRC-32's: an integer or many, with one factor."""
+    product = values ^ values  # noughts
     for bit in range(31, -1, -1):
-        product ^= ((values >> np.uint32(bit)) & np.uint32(1)) * np.uint32(factor)
+        product = product ^ ((values >> bit) & 1) * factor
         factor = factor >> 1 ^ (_POLYNOMIAL if factor & 1 else 0)
     return product

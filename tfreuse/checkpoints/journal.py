@@ -1,24 +1,27 @@
 """Changes to a file that can be taken back: what each write displaced is kept.
 
 An undo file holds the displaced bytes in the order of the writes, then a JSON record of
-where they stood, then the record's length and the SHA-256 of all before it. Taking back goes
+where they stood, then the record's length and the CRC-32 of all before it. Taking back goes
 through the writes in reverse, so that bytes written twice come out right.
 """
 
-import hashlib
 import io
 import json
 import os
 import pathlib
 import zlib
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from tfreuse import files
+from tfreuse.checkpoints import crc as crc_module
+from tfreuse.checkpoints.onepass import Passed
 from tfreuse.checkpoints.source import MAX_HEADER, Source, open_file
 from tfreuse.errors import InputError, printable
 
-_MAGIC = b"tfreuse undo 1\n"
-_TAIL = 8 + 32  # length of the record, SHA-256
+_MAGIC = b"tfreuse undo 2\n"
+_CRC = 4  # bytes of the CRC-32
+_TAIL = 8 + _CRC  # with the length of the record before it
 
 
 class Journal:
@@ -29,8 +32,27 @@ class Journal:
         self.size_before = self.size = os.fstat(descriptor).st_size
         self.writes: list[tuple[int, int]] = []  # (offset, bytes displaced)
         self._undo = undo
-        self._sha = hashlib.sha256()
+        self._crc = 0
         self._note(_MAGIC)
+
+    def copied(self, copy: Callable[[tuple[int, int] | None], Passed]) -> Passed:
+        """Notes what `copy` displaces while it makes the file, and returns what it found.
+
+        `copy` takes where the displaced bytes go: (descriptor, first byte), None if nowhere.
+        """
+        undo = self._undo
+        if undo is None:
+            passed = copy(None)
+        else:
+            undo.flush()
+            passed = copy((undo.fileno(), len(_MAGIC)))
+            size = sum(size for _, size in passed.displaced)
+            undo.seek(size, os.SEEK_CUR)
+            self.writes += passed.displaced
+            parts = [(self._crc, len(_MAGIC)), (passed.undo, size)]
+            (self._crc,) = crc_module.joined([parts])
+        self.size_before = self.size = os.fstat(self.descriptor).st_size
+        return passed
 
     def write(self, offset: int, data) -> None:
         """Puts `data` at `offset`; beyond the end the file grows."""
@@ -54,7 +76,7 @@ class Journal:
         self._note(text)
         self._note(len(text).to_bytes(8, "little"))
         if self._undo is not None:
-            self._undo.write(self._sha.digest())
+            self._undo.write(self._crc.to_bytes(_CRC, "little"))
             self._undo.flush()
 
     def _displace(self, offset: int, size: int) -> None:
@@ -68,7 +90,7 @@ class Journal:
     def _note(self, data) -> None:
         if self._undo is not None:
             self._undo.write(data)
-            self._sha.update(data)
+            self._crc = zlib.crc32(data, self._crc)
 
 
 class JournalFile(io.RawIOBase):
@@ -163,12 +185,12 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
     source = open_file(path)
     try:
         tail = source.read(source.size - _TAIL, _TAIL)
-        sha = hashlib.sha256()
-        for piece in source.pieces(0, source.size - 32):
-            sha.update(piece)
+        crc = 0
+        for piece in source.pieces(0, source.size - _CRC):
+            crc = zlib.crc32(piece, crc)
         length = int.from_bytes(tail[:8], "little")
         start = source.size - _TAIL - length
-        if sha.digest() != tail[8:] or length > MAX_HEADER:
+        if crc != int.from_bytes(tail[8:], "little") or length > MAX_HEADER:
             raise ValueError("its checksum does not fit")
         if source.read(0, len(_MAGIC)) != _MAGIC:
             raise ValueError("it is of another kind")

@@ -23,7 +23,7 @@ from typing import Any
 from tfreuse import __version__, checkpoints, files
 from tfreuse import diff as diff_module
 from tfreuse.checkpoints import Checkpoint, WriteReport
-from tfreuse.checkpoints.writing import SUFFIXES
+from tfreuse.checkpoints.writing import SUFFIXES, Checksums
 from tfreuse.errors import InputError, printable
 from tfreuse.moving.about import about
 from tfreuse.moving.pairs import make, remade
@@ -106,14 +106,17 @@ def apply(
     _check_out(out, (donor, recipient), overwrite)
     with _open(donor, recipient) as (theirs, ours):
         remade(plan, theirs, ours)
-        check(plan, theirs)
-        values = expected(plan, theirs, ours)
         notes = _notes(ours)
         if dry_run:
+            check(plan, theirs)
             _check_writable(plan, ours, theirs, out, crc)
             return Applied(plan, None, notes)
-        source = {"provenance": _provenance(plan, theirs, ours), "crc": crc}
-        written = checkpoints.write(recipient, out, values, **source)
+        values = expected(plan, theirs, ours)
+
+        def provenance(new: Checksums, old: Checksums) -> dict[str, Any]:
+            return _provenance(plan, theirs, ours, new, old)
+
+        written = checkpoints.write(ours, out, values, provenance, crc=crc)
     return Applied(plan, written, notes)
 
 
@@ -215,16 +218,20 @@ def _check_writable(
         recipient.verify()
 
 
-def _provenance(plan: Plan, donor: Checkpoint, recipient: Checkpoint) -> dict[str, Any]:
-    """Where the output comes from: the same for the same inputs, anywhere, at any time."""
-    moved = {e.donor.path: donor.digest(e.donor) for e in plan.copies}
-    displaced = {e.recipient.path: recipient.digest(e.recipient) for e in plan.copies}
+def _provenance(
+    plan: Plan, donor: Checkpoint, recipient: Checkpoint, new: Checksums, old: Checksums
+) -> dict[str, Any]:
+    """Where the output comes from: the same for the same inputs, anywhere, at any time.
+
+    `values` stands for the CRC-32 of every array that moved, or was displaced: they cost
+    nothing, since the transplant takes them in any case. A plan file holds SHA-256.
+    """
     return {
         "plan": plan.hash,
         "roles": plan.roles,
         "layers": plan.layers,
-        "donor": {"file": donor.path.name, "sha256": files.digest(moved)},
-        "recipient": {"file": recipient.path.name, "sha256": files.digest(displaced)},
+        "donor": {"file": donor.path.name, "values": files.digest(new)},
+        "recipient": {"file": recipient.path.name, "values": files.digest(old)},
         "variables": len(plan.copies),
         "versions": {
             "tfreuse": __version__,
