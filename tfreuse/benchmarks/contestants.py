@@ -70,8 +70,10 @@ def _move(task: str, case: Case, suffix: str):
     donor, recipient = case.file("donor", suffix), case.file("recipient", suffix)
 
     def work():
-        plan = moving.plan(donor, recipient, roles=_roles(task))
-        moving.apply(plan, donor, recipient, case.out(suffix))
+        with moving.opened(
+            donor, recipient
+        ) as pair:  # as tools/transplant.py apply does
+            pair.apply(pair.plan(roles=_roles(task)), case.out(suffix))
 
     return work
 
@@ -82,7 +84,11 @@ def tfreuse_keras(task, case):
 
 
 @contestant(
-    STATS, ALL, name="tfreuse, .weights.h5", imports=("tfreuse.moving",), out=WEIGHTS
+    STATS,
+    ALL,
+    name="tfreuse, .weights.h5",
+    imports=("tfreuse.moving", "h5py"),  # it writes provenance there
+    out=WEIGHTS,
 )
 def tfreuse_weights(task, case):
     return _move(task, case, WEIGHTS)

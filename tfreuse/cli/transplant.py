@@ -19,6 +19,8 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from absl import flags
 
@@ -104,18 +106,14 @@ def _plan() -> None:
 
 def _apply() -> None:
     donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
-    plan = _read_plan(donor, recipient)
-    if not app.FLAGS.json:
-        print(plan.table())
-    done = moving.apply(
-        plan,
-        donor,
-        recipient,
-        out,
-        overwrite=app.FLAGS.overwrite,
-        crc=app.FLAGS.crc,
-        dry_run=app.FLAGS.dry_run,
-    )
+    options = {
+        name: getattr(app.FLAGS, name) for name in ("overwrite", "crc", "dry_run")
+    }
+    with moving.opened(donor, recipient) as pair:
+        plan = _read_plan(donor, recipient, pair.plan)
+        if not app.FLAGS.json:
+            print(plan.table())
+        done = pair.apply(plan, out, **options)
     if app.FLAGS.json:
         written = done.written and vars(done.written)
         _print({"plan": plan.hash, "written": written, "notes": done.notes})
@@ -149,7 +147,7 @@ def _applied(done: moving.Applied, donor: str, recipient: str) -> list[str]:
 
 def _verify() -> None:
     donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
-    plan = _read_plan(donor, recipient)
+    plan = _read_plan(donor, recipient, partial(moving.plan, donor, recipient))
     proof = moving.verify(plan, donor, recipient, out)
     if app.FLAGS.json:
         _print(proof.to_json())
@@ -222,10 +220,10 @@ def _options() -> dict:
     }
 
 
-def _read_plan(donor: str, recipient: str) -> plan_module.Plan:
-    """The plan of the plan file, or of the flags."""
+def _read_plan(donor: str, recipient: str, make: Callable) -> plan_module.Plan:
+    """The plan of the plan file, or what `make` makes of the flags."""
     if not app.FLAGS.plan:
-        return moving.plan(donor, recipient, **_options()).check()
+        return make(**_options()).check()
     chosen = ("roles", "layers", "stages", "depth", "map", "adapters", "alpha")
     given = [name for name in (*chosen, "allow_missing", "allow_unused") if _set(name)]
     if given:
