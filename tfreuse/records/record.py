@@ -1,25 +1,14 @@
-"""What one arm gave: a record; and the file of records, one JSON object a line.
-
-    with records.Log(path) as log:
-        done = {record.key for record in log.records}
-        log.append(record)  # on the disk when it returns
-
-A kill can leave half a line at the end of the file. Opening the log cuts it off: its arm was
-not finished and is measured again. Half a line anywhere else is an error, never dropped.
-"""
+"""One arm's record, as a line of JSON and slim in memory: a study has up to 10^5 of them."""
 
 import dataclasses
 import json
-import os
-import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
-
-from tfreuse.errors import InputError, printable
 
 UNMOVED = 0.01  # of a bias's channel's standard deviation: a smaller shift is none
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """One arm: recipient with one group of roles at one site taken from one donor.
 
@@ -71,8 +60,8 @@ class Record:
     before: float
     after: float
     floor: float
-    counts: dict[str, Any]  # sums that `after` was computed from
-    per_image: tuple[int, int] | None  # where in the counts file: first byte, bytes
+    counts: Mapping[str, Any]  # sums that `after` was computed from
+    per_image: tuple[int, int] | None  # where in counts.bin: first byte, bytes
     images: int
     seconds: float
     versions: dict[str, str]
@@ -97,73 +86,84 @@ class Record:
         return self.before - self.after
 
     def to_line(self) -> str:
-        return (
-            json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False) + "\n"
-        )
+        values = {name: getattr(self, name) for name in _FIELDS}
+        values["counts"] = dict(self.counts)
+        return json.dumps(values, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> Self:
+    def from_line(cls, line: str | bytes, pool: "Pool | None" = None) -> Self:
+        """The record of a line.
+
+        Args:
+            line: what `to_line` gave.
+            pool: shares equal values with the records that were read with it before.
+
+        Raises:
+            ValueError, TypeError, KeyError: the line is not a record.
+        """
         values = json.loads(line)
-        if values["per_image"] is not None:
-            values["per_image"] = tuple(values["per_image"])
-        return cls(**values)
+        where = values["per_image"]
+        if where is not None:
+            if [type(one) for one in where] != [int, int] or min(where) < 0:
+                raise ValueError(f"per_image is [first byte, bytes], not {where}")
+            values["per_image"] = tuple(where)
+        for name, value in values.items():
+            if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+                raise TypeError(f"{name} is {type(value).__name__}")
+        values["counts"] = Sums(values["counts"])
+        return cls(**(pool or Pool()).share(values))
 
 
-def read(path: str | os.PathLike) -> list[Record]:
-    """Every complete record of the file, in order; an unfinished last line is left out.
+_FIELDS = tuple(field.name for field in dataclasses.fields(Record))
+_TYPES: dict[str, tuple[type, ...]] = {
+    field.name: {
+        float: (float, int),
+        float | None: (float, int, type(None)),
+        tuple[int, int] | None: (tuple, type(None)),
+        dict[str, str]: (dict,),
+        Mapping[str, Any]: (dict,),
+    }.get(field.type, (field.type,))
+    for field in dataclasses.fields(Record)
+}
 
-    Raises:
-        InputError: a complete line is not a record.
+
+class Sums(Mapping):
+    """A record's counts, kept as JSON text and read when asked for.
+
+    A confusion matrix of 12 classes takes 6 kB as lists of numbers, and 0.5 kB as text.
     """
-    path = pathlib.Path(path)
-    if not path.exists():
-        return []
-    found = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
-                break
-            try:
-                found.append(Record.from_line(line))
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(
-                    f"{path}, line {number}: expected a record, got {printable(line, 60)!r} "
-                    f"({printable(error, 80)}). Delete that line to measure its arm again."
-                ) from error
-    return found
+
+    __slots__ = ("_text",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._text = json.dumps(dict(values), separators=(",", ":"), allow_nan=False)
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads(self._text)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(json.loads(self._text))
+
+    def __len__(self) -> int:
+        return len(json.loads(self._text))
+
+    def __repr__(self) -> str:
+        return f"Sums({self._text})"
 
 
-class Log:
-    """The file of records, open for appending; one writer at a time."""
+class Pool:
+    """Values that many records have in common, kept once for all of them."""
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = pathlib.Path(path)
-        self.records = read(self.path)
+    def __init__(self) -> None:
+        self._values: dict[Any, Any] = {}
 
-    def __enter__(self) -> Self:
-        self._file = open(self.path, "ab")
-        self._file.truncate(self._end_of_last_line())
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self._file.close()
-
-    def append(self, record: Record) -> None:
-        """Adds one line and waits until it is on the disk."""
-        self._file.write(record.to_line().encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.records.append(record)
-
-    def _end_of_last_line(self) -> int:
-        """Size of the file without an unfinished last line."""
-        with open(self.path, "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            while end > 0:
-                start = max(0, end - 65536)
-                file.seek(start)
-                newline = file.read(end - start).rfind(b"\n")
-                if newline >= 0:
-                    return start + newline + 1
-                end = start
-        return 0
+    def share(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields with what is known already in place of what is equal to it."""
+        known = self._values
+        for name, value in fields.items():
+            # of the numbers only those that are one recipient's: the others all differ
+            if type(value) is str or name in ("before", "floor", "strength"):
+                fields[name] = known.setdefault((type(value), value), value)
+        versions = tuple(sorted(fields["versions"].items()))
+        fields["versions"] = known.setdefault(versions, fields["versions"])
+        return fields
