@@ -1,6 +1,7 @@
 """Figures with their CSV twins, and the checks of a report, on planted studies."""
 
 import csv
+import dataclasses
 
 import planted
 import pytest
@@ -69,7 +70,7 @@ def test_the_csv_holds_retention_unclipped_and_floored():
 
 
 def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
-    rows = tables.heat_rows(arms, "stage", 0.95)
+    rows = tables.heat_rows(arms, "stage", planted.SPEC)
     figure = figures.heat_map(rows, planted.SPEC)
     cells = {
         (row["repair"], row["site"]): float(row["mean"])
@@ -86,7 +87,7 @@ def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
 def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
     site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
     wreck = by_arm.index(planted.arm((-50, -52, -48), **site))[PART]
-    rows = tables.heat_rows(wreck, "stage", 0.95)
+    rows = tables.heat_rows(wreck, "stage", planted.SPEC)
     figure = figures.heat_map(rows, planted.SPEC)
     colours = figure.axes[0].images[0].norm
     assert (colours.vmin, colours.vmax) == (0, 2)
@@ -98,7 +99,7 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
     arms,
 ):
     for kind in ("stage", "layer"):
-        rows = tables.heat_rows(arms, kind, 0.95)
+        rows = tables.heat_rows(arms, kind, planted.SPEC)
         found = {(row["stage"], row["identifiable"]) for row in rows}
         assert found == {("encoder_1", True), ("bottleneck", False)}
     figure = figures.heat_map(rows, planted.SPEC)
@@ -108,7 +109,7 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
 
 def test_without_the_control_a_cell_is_neither_marked_nor_cleared():
     records = [r for r in planted.stages() if r.control != "reinitialised"]
-    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", 0.95)
+    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", planted.SPEC)
     assert {row["identifiable"] for row in rows} == {None}
 
 
@@ -120,7 +121,7 @@ def check_rows(tmp_path, records, spec=planted.SPEC):
 
 def test_a_self_transplant_that_changes_anything_fails_the_check(tmp_path):
     exact = planted.arm((1.0, 1.0, 1.0), control="self")
-    exact = [planted.Record(**(vars(r) | {"after": r.before})) for r in exact]
+    exact = [dataclasses.replace(r, after=r.before) for r in exact]
     name = "self-transplant changes nothing"
     assert check_rows(tmp_path, exact)[name] == "passed: 3 of 3 exact"
     wrong = exact[:2] + [planted.record(1 - 1e-12, seed=2, control="self")]

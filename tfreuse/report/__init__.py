@@ -80,8 +80,8 @@ def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
     for part, arms in study.parts.items():
         rows = {
             "forest": tables.forest_rows(arms, study.spec),
-            "stage": tables.heat_rows(arms, "stage", study.spec.confidence),
-            "layer": tables.heat_rows(arms, "layer", study.spec.confidence),
+            "stage": tables.heat_rows(arms, "stage", study.spec),
+            "layer": tables.heat_rows(arms, "layer", study.spec),
         }
         for kind, found in rows.items():
             if not found:

@@ -1,6 +1,6 @@
 """The rows behind the figures: one plain dict a cell or a line, as the CSV twins hold them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tfreuse import specs, statistics
@@ -10,33 +10,44 @@ from tfreuse.verdicts import arms as by_arm
 Row = dict[str, Any]
 
 CRITICAL = 0.02  # metric lost to re-initialisation, below which reuse proves nothing
-CONTROL_ORDER = ("transfer", "other_seed", "self", "defaults", "reinitialised")
+CONTROL_ORDER = (  # what may be as good as the treatment, what is a floor, what is plumbing
+    "transfer", "other_seed", "scrambled", "matched", "moments", "shuffled", "defaults",
+    "initial", "reinitialised", "zeroed", "reordered", "self",
+)  # fmt: skip
+_REPAIRS = {name: place for place, name in enumerate(specs.REPAIRS)}
 
 
-def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
-    """Mean retention of each site and group, input to output.
+def heat_rows(arms: by_arm.Arms, kind: str, spec: specs.StudySpec) -> list[Row]:
+    """Mean retention of each site and declared group, input to output.
 
     Args:
-        arms: of one architecture and direction.
-        kind: "layer" or "stage".
-        confidence: of the intervals.
+        arms: of one part of the study.
+        kind: "layer", "stage" or "leave_one_out".
+        spec: its groups are the columns; unions of roles that Shapley values need are none.
 
     Returns:
         a row a measured cell. `critical` is the interval's lower end of what re-initialising
         costs in the metric (of the same group; of a layer's stage where the layer was not
         tried), None where that was not measured.
     """
-    stages = [arm.site for arm in arms if arm.site_kind == "stage"]
+    stages = {arm.site for arm in arms if arm.site_kind == "stage"}
+    costs: dict[
+        tuple[str, str], float | None
+    ] = {}  # of re-initialising, by site, group
     rows = []
     for arm, seeds in arms.items():
         if (arm.control, arm.site_kind, arm.strength) != ("transfer", kind, 1.0):
             continue
-        site, group, repair = arm.site, arm.group, arm.repair
-        stage = _stage(site, stages)
-        found = by_arm.effect([by_arm.unclipped(seeds)], confidence)
-        if found is None:
+        site, group = arm.site, arm.group
+        found = by_arm.effect([by_arm.unclipped(seeds)], spec.confidence)
+        if found is None or group not in spec.groups:
             continue
-        critical = _criticality(arms, kind, site, stage, group, confidence)
+        stage = _stage(site, stages)
+        if (site, group) not in costs:
+            costs[site, group] = _criticality(
+                arms, kind, site, stage, group, spec.confidence
+            )
+        critical = costs[site, group]
         rows.append(
             {
                 "site_kind": kind,
@@ -44,8 +55,8 @@ def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
                 "depth": next(iter(seeds.values())).depth,
                 "stage": stage,
                 "group": group,
-                "repair": repair,
-                **_interval(found),
+                "repair": arm.repair,
+                **interval_row(found),
                 "critical": critical,
                 "identifiable": None if critical is None else critical > CRITICAL,
             }
@@ -53,28 +64,33 @@ def heat_rows(arms: by_arm.Arms, kind: str, confidence: float) -> list[Row]:
     return sorted(
         rows,
         key=lambda row: (
-            row["repair"] != "none",
-            row["depth"],
-            row["site"],
-            row["group"],
+            _REPAIRS[row["repair"]], row["depth"], row["site"],
+            _place(row["group"], spec.groups),
         ),
-    )
+    )  # fmt: skip
 
 
 def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
-    """Retention of each arm of all layers, unclipped and floored at 0, with each seed's."""
+    """Retention of each arm of all layers, unclipped and floored at 0, with each seed's.
+
+    A random control's draws are averaged, so that a seed counts once.
+    """
     rows = []
-    for arm, seeds in arms.items():
-        values = by_arm.unclipped(seeds)
-        if arm.site_kind != "all" or arm.strength != 1.0 or not values:
+    for arm in arms:
+        if arm.site_kind != "all" or arm.strength != 1.0 or arm.draw:
             continue
-        floored = by_arm.effect([by_arm.floored(seeds)], spec.confidence)
+        if arm.group not in spec.groups:
+            continue
+        values = by_arm.over_draws(arms, arm, by_arm.unclipped)
+        if not values:
+            continue
+        floored = by_arm.effect([by_arm.over_draws(arms, arm)], spec.confidence)
         rows.append(
             {
                 "group": arm.group,
                 "control": arm.control,
                 "repair": arm.repair,
-                **_interval(by_arm.effect([values], spec.confidence)),
+                **interval_row(by_arm.effect([values], spec.confidence)),
                 "floored_mean": floored.estimate,
                 "floored_low": floored.low,
                 "floored_high": floored.high,
@@ -87,7 +103,7 @@ def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
         key=lambda row: (
             _place(row["group"], spec.groups),
             _place(row["control"], CONTROL_ORDER),
-            row["repair"] != "none",
+            _REPAIRS[row["repair"]],
         ),
     )
 
@@ -103,7 +119,8 @@ def sites_of(rows: list[Row]) -> list[tuple[str, str]]:
     return [(site, stage) for _, site, stage in sorted(found)]
 
 
-def _interval(found: statistics.Interval) -> Row:
+def interval_row(found: statistics.Interval) -> Row:
+    """The columns that every figure's interval has."""
     return {
         "mean": found.estimate,
         "low": found.low,
@@ -113,7 +130,7 @@ def _interval(found: statistics.Interval) -> Row:
     }
 
 
-def _stage(site: str, stages: list[str]) -> str:
+def _stage(site: str, stages: Collection[str]) -> str:
     """The stage whose name the site's name begins with; "" if no stage was measured."""
     held = [name for name in stages if site == name or site.startswith(f"{name}_")]
     return max(held, key=len, default="")

@@ -1,0 +1,186 @@
+"""What all figures share: canvas, fonts, colours, small multiples; and how they are saved.
+
+Drawn with Matplotlib's objects, not with pyplot: no global state, no display needed.
+"""
+
+import csv
+import io
+import pathlib
+import warnings
+from collections.abc import Sequence
+
+import matplotlib
+import matplotlib.lines
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tfreuse import files
+from tfreuse.errors import printable
+from tfreuse.report.tables import Row
+
+INK, SOFT, FAINT, GRID = "#1d2733", "#3d4a59", "#9aa5b1", "#e3e8ed"
+EMPTY = "#f1f3f5"  # where nothing was measured
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "text.parse_math": False,  # a layer's name may hold a dollar sign
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "hatch.linewidth": 0.6,
+}
+DPI = 144
+REPAIRS = {
+    "none": "as transplanted",
+    "recalibration": "after recalibration",
+    "permutation": "after permutation",
+    "permutation+recalibration": "permutation + recalibration",
+    "stitch": "after a 1×1 stitch",
+    "fine_tuning": "after fine-tuning",
+}
+# Okabe and Ito's colours, told apart by colour-blind readers too; where two controls of one
+# family share a colour, their markers differ.
+CONTROLS = {
+    "transfer": ("#0072b2", "o"),
+    "other_seed": ("#009e73", "o"),
+    "defaults": ("#e69f00", "o"),
+    "reinitialised": ("#d55e00", "o"),
+    "initial": ("#d55e00", "D"),
+    "matched": ("#cc79a7", "o"),
+    "moments": ("#cc79a7", "s"),
+    "shuffled": ("#cc79a7", "D"),
+    "scrambled": ("#56b4e9", "o"),
+    "zeroed": ("#111111", "X"),
+    "reordered": ("#8a94a0", "D"),
+    "self": ("#8a94a0", "o"),
+}
+GROUPS = {  # one colour a group wherever groups share an axis
+    "kernel": "#d55e00",
+    "bias": "#e69f00",
+    "gamma": "#56b4e9",
+    "beta": "#009e73",
+    "moving_mean": "#aa4499",
+    "moving_variance": "#882255",
+    "affine": "#0072b2",
+    "stats": "#cc79a7",
+    "bn": "#44aa99",
+    "conv": "#999933",
+    "all": "#332288",
+}
+# Retention: 0 is red, 1 white, above 1 blue.
+RETENTION = matplotlib.colormaps["RdBu"]
+DEPTHS = LinearSegmentedColormap.from_list(  # input is dark, output bright
+    "depths", matplotlib.colormaps["viridis"]([0.0, 0.25, 0.5, 0.75, 0.93])
+)
+
+
+def canvas(width: float, height: float) -> Figure:
+    """A white figure, in inches."""
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes whose upper left corner is so many inches from the figure's."""
+    w, h = figure.get_size_inches()
+    return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+
+
+def plain(axes: Axes, keep: Sequence[str] = ("bottom", "left")) -> None:
+    """Thin axes without a box, with short ticks."""
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in keep)
+    axes.tick_params(length=2, pad=2, labelsize=7)
+
+
+def title(axes: Axes, text: str, pad: float = 5) -> None:
+    axes.set_title(printable(text, 60), fontsize=8, color=SOFT, pad=pad)
+
+
+def band(axes: Axes, low: float, high: float, colour: str) -> None:
+    """A level stretch across the axes."""
+    axes.axhspan(low, high, color=colour, alpha=0.13, linewidth=0, zorder=0)
+
+
+def retention_bar(figure: Figure, axes: Axes) -> None:
+    """The colour scale of retention, lying in `axes`."""
+    norm = matplotlib.colors.Normalize(0, 2)
+    scale = matplotlib.cm.ScalarMappable(norm, RETENTION)
+    figure.colorbar(
+        scale, cax=axes, orientation="horizontal", ticks=[0, 0.5, 1, 1.5, 2]
+    )
+    axes.set_xticklabels(["≤ 0", "0.5", "1", "1.5", "≥ 2"], fontsize=7)
+    axes.set_xlabel("retention: 0 floor, 1 as before", fontsize=7, labelpad=2)
+    axes.tick_params(length=2, pad=2)
+    axes.spines[:].set_visible(False)
+
+
+def line(name: str, colour: str, **look) -> matplotlib.lines.Line2D:
+    """A legend's entry."""
+    return matplotlib.lines.Line2D(
+        [], [], color=colour, label=printable(name, 40), **look
+    )
+
+
+def legend(figure: Figure, handles: list, columns: int = 6, bottom: float = 0) -> None:
+    """One legend below the panels, `bottom` inches from the lower end."""
+    figure.legend(
+        handles=handles, loc="lower center", ncols=min(columns, len(handles)),
+        frameon=False, fontsize=7, handlelength=1.6, columnspacing=1.4,
+        bbox_to_anchor=(0.5, bottom / figure.get_size_inches()[1]),
+    )  # fmt: skip
+
+
+def picture(figure: Figure, exact: bool = False) -> bytes:
+    """The figure as PNG: in 256 colours, a third of the bytes, or in all that it has."""
+    with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
+        # a character that the font lacks becomes a box; the table and the CSV have it
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
+        figure.set_dpi(DPI)
+        figure.canvas.draw()
+    pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    if not exact:
+        pixels = _in_256_colours(pixels)
+    data = io.BytesIO()
+    pixels.save(data, format="png", optimize=True)
+    return data.getvalue()
+
+
+def _in_256_colours(pixels: Image.Image) -> Image.Image:
+    """Half the colours serve what covers most (text, cells), half the rarest (a colour scale)."""
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(
+        [
+            value
+            for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE)
+            for value in pixels.quantize(128, method).getpalette()[: 3 * 128]
+        ]
+    )
+    return pixels.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def save(
+    figure: Figure,
+    rows: list[Row],
+    directory: pathlib.Path,
+    name: str,
+    exact: bool = False,
+) -> None:
+    """Writes `<name>.png` and, with the same rows, `<name>.csv`."""
+    with files.replacing(directory / f"{name}.png", durable=False) as path:
+        path.write_bytes(picture(figure, exact))
+    text = io.StringIO(newline="")
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with files.replacing(directory / f"{name}.csv", durable=False) as path:
+        path.write_text(text.getvalue(), encoding="utf-8")
