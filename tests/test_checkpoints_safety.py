@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import unicodedata
 import zipfile
 
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tfreuse import checkpoints
+from tfreuse.checkpoints import onepass
 from tfreuse.errors import InputError
 
 GROUP = "layers/batch_normalization"  # of b2 in handmade.model()
@@ -54,6 +56,7 @@ def script(code, *arguments, **options):
 AUDITED = """
 import sys
 from tfreuse import checkpoints
+from tfreuse.checkpoints import onepass
 from tfreuse.errors import InputError
 good, *bad = sys.argv[1:]
 def read(path):
@@ -279,6 +282,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
 BOUNDED = """
 import resource, sys
 from tfreuse import checkpoints
+from tfreuse.checkpoints import onepass
 from tfreuse.errors import InputError
 good, *bad = sys.argv[1:]
 with checkpoints.open(good) as checkpoint:
@@ -631,6 +635,7 @@ FULL_DISK = """
 import os, resource, sys
 import numpy as np
 from tfreuse import checkpoints
+from tfreuse.checkpoints import onepass
 from tfreuse.errors import InputError
 recipient, out, limit = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)
@@ -678,12 +683,72 @@ def test_writes_that_come_up_short_are_completed(crc, tmp_path, monkeypatch):
         assert (tmp_path / f"short.keras{suffix}").read_bytes() == whole
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A donor and a recipient of 19 MB: work for several threads."""
+    folder = tmp_path_factory.mktemp("large")
+    for seed, name in enumerate(("donor", "recipient")):
+        layers = [handmade.conv(f"c{i}", (3, 3, 256, 512), seed=seed) for i in range(4)]
+        handmade.write_keras(folder / f"{name}.keras", layers)
+    return folder / "donor.keras", folder / "recipient.keras"
+
+
+def move_all(donor, recipient, out, **options):
+    with checkpoints.open(donor) as opened:
+        moved = {variable.path: (opened, variable) for variable in opened.variables}
+        checkpoints.write(recipient, out, moved, {}, **options)
+
+
+@pytest.mark.parametrize("crc", [True, False])
+def test_several_threads_write_what_one_writes(large, crc, tmp_path, monkeypatch):
+    for helpers in (0, 3):
+        monkeypatch.setattr(onepass, "_helpers", lambda jobs, n=helpers: n)
+        move_all(*large, tmp_path / f"{helpers}.keras", crc=crc)
+    for suffix in ("", ".undo"):
+        one = (tmp_path / f"0.keras{suffix}").read_bytes()
+        assert (tmp_path / f"3.keras{suffix}").read_bytes() == one
+    checkpoints.undo(tmp_path / "3.keras")
+    assert (tmp_path / "3.keras").read_bytes() == large[1].read_bytes()
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("main", [True, False])
+def test_a_fault_in_any_thread_stops_all_and_leaves_the_old_file(
+    large, main, fault, tmp_path, monkeypatch
+):
+    out, pwrite, count = tmp_path / "out.keras", os.pwrite, 0
+    lock, failed = threading.Lock(), threading.Event()
+    out.write_bytes(b"old")
+
+    def failing(descriptor, data, at):
+        nonlocal count
+        here = threading.current_thread() is threading.main_thread()
+        with lock:
+            count += 1
+            late = count >= 5
+        if late and here == main:
+            failed.set()
+            raise fault("here")
+        if late:
+            failed.wait(10)  # so that the thread that is to fail comes to it
+        return pwrite(descriptor, data, at)
+
+    monkeypatch.setattr(onepass, "_helpers", lambda jobs: 3)
+    monkeypatch.setattr(os, "pwrite", failing)
+    with pytest.raises(KeyboardInterrupt if fault is not OSError else InputError):
+        move_all(*large, out)
+    assert threading.active_count() == 1
+    assert count < 15  # of 44 pieces
+    assert os.listdir(tmp_path) == ["out.keras"] and out.read_bytes() == b"old"
+
+
 # ----------------------------------------------------- R3: damage is found, or is told
 
 # In a process of its own, so that a crash of the HDF5 library is a failed test.
 DAMAGE = """
 import hashlib, pathlib, random, sys
 from tfreuse import checkpoints
+from tfreuse.checkpoints import onepass
 from tfreuse.errors import InputError
 path, kind = sys.argv[1:]
 good = pathlib.Path(path).read_bytes()

@@ -235,6 +235,17 @@ def test_values_that_are_equal_already_are_told(here):
     assert same == {"head:kernel", "head:bias"}  # handmade.model makes one head
 
 
+@pytest.mark.parametrize("place", [0, 1023, 1024, 300_000, -1])
+def test_values_that_differ_in_one_number_anywhere_are_told_apart(here, place):
+    layers = [handmade.conv("c", (3, 3, 256, 256), use_bias=False)]
+    handmade.write_keras(here / "a.keras", layers)
+    handmade.write_keras(here / "b.keras", layers)
+    assert [e.status for e in moving.plan("a.keras", "b.keras").entries] == ["SAME"]
+    layers[0][3][0].reshape(-1)[place] += 1
+    handmade.write_keras(here / "b.keras", layers)
+    assert [e.status for e in moving.plan("a.keras", "b.keras").entries] == ["COPY"]
+
+
 def test_a_blend_is_between_donor_and_recipient(here):
     flags = ["--roles=kernel", "--layers=c2", "--alpha=0.25", "--out=c.keras"]
     ok(run("apply", *flags))
