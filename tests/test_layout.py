@@ -17,6 +17,7 @@ FLOORS = [
     {"roles", "specs", "metrics", "statistics"},
     {"plan", "records", "progress", "rundir"},
     {"verdicts", "checkpoints", "adapters", "alignment", "diff"},
+    {"attribution"},
     {"report", "hparams", "moving"},
     {"runtime", "models", "data", "transplant", "recalibration", "fusion"},
     {"checkpoint", "summaries", "evaluation", "loading"},
@@ -25,7 +26,7 @@ FLOORS = [
     {"study"},
     {"cli"},
 ]
-LOWEST_WITHOUT_TENSORFLOW = 6  # floors below this one
+LOWEST_WITHOUT_TENSORFLOW = 7  # floors below this one
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 

@@ -90,11 +90,15 @@ def test_groups_and_roles_expand_in_one_order_without_repeats():
     assert roles.expand("stats, kernel,moving_mean") == ("kernel", *BN[2:])
     assert roles.expand(["affine"]) == ("gamma", "beta")
     assert roles.expand("all") == roles.ROLES
+    assert roles.expand("gamma + kernel") == roles.expand(["kernel+gamma"])
+    assert roles.expand("affine+stats,kernel") == ("kernel", *BN)
 
 
 def test_an_unknown_role_is_refused_with_the_nearest():
     with pytest.raises(InputError, match=r"'moving_men' is unknown.*moving_mean"):
         roles.expand("moving_men")
+    with pytest.raises(InputError, match=r"'moving_men' is unknown"):
+        roles.expand("kernel+moving_men")
     with pytest.raises(InputError, match="no role was named"):
         roles.expand(" , ")
 

@@ -1,6 +1,7 @@
 """Intervals and p-values: tables worked by hand, laws, and coverage measured by simulation."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -143,3 +144,109 @@ def test_what_no_affordable_n_settles_is_none():
 )
 def test_a_number_has_two_decimals_unless_that_hides_it(value, text):
     assert statistics.number(value) == text
+
+
+def test_many_cells_at_once_give_what_one_at_a_time_gives():
+    generator = np.random.default_rng(3)
+    cells = [generator.normal(size=n) for n in (3, 6, 6, 8, 1, 5, 8)] + [[0.5] * 7]
+    cells += [[0, 0, 0, 0, 0, 1]]
+    together = statistics.intervals(cells)
+    assert {one.method for one in together} == {
+        "Student t", "bootstrap-t", "one value", "no spread",
+    }  # fmt: skip
+    for values, found in zip(cells, together, strict=True):
+        alone = statistics.interval(values)
+        assert (found.n, found.method) == (alone.n, alone.method)
+        assert (found.low, found.estimate, found.high) == pytest.approx(
+            (alone.low, alone.estimate, alone.high)
+        )
+    told = statistics.p_values(cells, 0.1)
+    assert told[-2] is None and told[4] is None
+    assert told == [statistics.p_value(one, 0.1) for one in cells]
+
+
+def test_thousands_of_cells_take_seconds():
+    cells = np.random.default_rng(0).normal(size=(3000, 6))
+    began = time.perf_counter()
+    statistics.intervals(cells)
+    assert time.perf_counter() - began < 30  # about 3 s
+
+
+def test_benjamini_hochberg_gives_the_table_worked_by_hand():
+    # sorted .01 .02 .03 .9: .01 x 4/1 = .04; .02 x 4/2 = .04; .03 x 4/3 = .04; .9
+    found = statistics.benjamini_hochberg([0.9, 0.01, 0.03, 0.02])
+    assert found == pytest.approx([0.9, 0.04, 0.04, 0.04])
+    # .04 x 2/1 = .08 is lowered to .045 x 2/2
+    assert statistics.benjamini_hochberg([0.04, 0.045]) == pytest.approx([0.045] * 2)
+    assert statistics.benjamini_hochberg([]) == []
+
+
+def test_benjamini_hochberg_is_scipys():
+    from scipy import stats
+
+    p = np.random.default_rng(0).uniform(size=50) ** 3
+    assert statistics.benjamini_hochberg(p) == pytest.approx(
+        stats.false_discovery_control(p)
+    )
+
+
+@pytest.mark.parametrize(("n", "cells", "shared"), [(3, 20, 0), (6, 40, 0.7)])
+def test_a_simultaneous_band_holds_all_means_at_once(n, cells, shared):
+    """Students each to itself hold all 20 in 0.4 to 0.6 of the studies."""
+    generator, held, studies = np.random.default_rng(n), 0, 200
+    for i in range(studies):
+        values = math.sqrt(1 - shared) * generator.normal(size=(n, cells))
+        values += math.sqrt(shared) * generator.normal(size=(n, 1))
+        t = values.mean(axis=0) / values.std(axis=0, ddof=1) * math.sqrt(n)
+        held += np.abs(t).max() <= statistics.largest_t(values, seed=i, draws=400)
+    error = math.sqrt(0.95 * 0.05 / studies)
+    assert 0.93 - 3 * error < held / studies <= 0.99
+
+
+def test_a_band_over_equal_cells_is_the_interval_of_one():
+    values = np.random.default_rng(0).normal(size=(6, 1)) @ np.ones((1, 7))
+    # t(5, 0.975) = 2.5706
+    assert statistics.largest_t(values) == pytest.approx(2.5706, rel=0.06)
+    assert statistics.largest_t(values[:, :1]) == pytest.approx(2.5706, abs=1e-4)
+    assert statistics.largest_t(np.ones((6, 3))) == pytest.approx(2.5706, abs=1e-4)
+
+
+def test_five_replicates_get_bonferronis_band():
+    # two cells: t(4, 1 - .025 / 2) = 3.4954
+    values = np.random.default_rng(0).normal(size=(5, 2))
+    assert statistics.largest_t(values) == pytest.approx(3.4954, abs=1e-4)
+
+
+def test_fiellers_interval_worked_by_hand():
+    # above 1 3, below 1 1: mean 2 / 1; the denominator has no spread, so it is the t interval
+    found = statistics.ratio_interval([1, 3], [1, 1])
+    plain = statistics.interval([1, 3])
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+    # where both are the same, the ratio is 1 for sure
+    found = statistics.ratio_interval([1, 1.2, 1.1], [1, 1.2, 1.1])
+    assert (found.low, found.estimate, found.high) == pytest.approx((1, 1, 1))
+
+
+def test_fiellers_ends_are_the_ratios_that_a_t_test_just_rejects():
+    generator = np.random.default_rng(0)
+    above, below = generator.normal(1, 0.2, 5), generator.normal(2, 0.3, 5)
+    found = statistics.ratio_interval(above, below)
+    for end in (found.low, found.high):
+        assert statistics.p_value(above - end * below) == pytest.approx(0.05)
+
+
+def test_the_ratio_to_what_may_be_nothing_has_no_ends():
+    found = statistics.ratio_interval([1, 2, 3], [-1, 1, 0.5])
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert math.isnan(statistics.ratio_interval([1, 2], [-1, 1]).estimate)
+
+
+def test_fieller_covers_the_ratio_of_the_means():
+    generator, held, studies = np.random.default_rng(0), 0, 1000
+    for _ in range(studies):
+        below = generator.normal(0.5, 0.2, 5)
+        above = 0.3 * below + generator.normal(0, 0.1, 5)
+        found = statistics.ratio_interval(above, below)
+        held += found.low <= 0.3 <= found.high
+    error = math.sqrt(0.95 * 0.05 / studies)
+    assert 0.95 - 3 * error < held / studies < 0.95 + 3 * error

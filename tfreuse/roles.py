@@ -97,13 +97,14 @@ def expand(names: str | Iterable[str]) -> tuple[str, ...]:
     """Roles named by roles and groups, in the order of ROLES, each once.
 
     Args:
-        names: "stats,kernel" or ["stats", "kernel"].
+        names: "stats,kernel" or ["stats", "kernel"]; "stats+kernel" counts as one name.
 
     Raises:
         InputError: a name is neither a role nor a group, or there is none.
     """
     names = names.split(",") if isinstance(names, str) else list(names)
-    names = [name.strip() for name in names if name.strip()]
+    names = [name.strip() for union in names for name in union.split("+")]
+    names = [name for name in names if name]
     known = (*ROLES, *GROUPS)
     for name in names:
         if name not in known:

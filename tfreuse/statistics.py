@@ -12,8 +12,9 @@ at these sizes their nominal 95 % is 70 to 93 %.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,26 +74,40 @@ def interval(
     Raises:
         ValueError: there is no value, or one is not finite.
     """
-    values = _checked(values)
-    mean, error, n = _mean(values), _standard_error(values), len(values)
-    if n == 1:
-        return Interval(mean, -math.inf, math.inf, 1, "one value", confidence)
-    if error == 0:
-        return Interval(mean, mean, mean, n, "no spread", confidence)
-    ratios = _bootstrap_ratios(values, seed) if n >= SMALLEST_BOOTSTRAP else None
+    return intervals([values], confidence, seed)[0]
+
+
+def intervals(
+    cells: Iterable[Sequence[float]], confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """`interval` of each of many cells, at a hundredth of the time of a call a cell.
+
+    Cells of equal n share the draws of the bootstrap, so the result is the same.
+    """
+    cells = [_checked(values) for values in cells]
+    found: list[Interval | None] = [None] * len(cells)
+    varied: dict[int, list[int]] = {}
+    for i, values in enumerate(cells):
+        mean, error, n = _mean(values), _standard_error(values), len(values)
+        if n == 1:
+            found[i] = Interval(mean, -math.inf, math.inf, 1, "one value", confidence)
+        elif error == 0:
+            found[i] = Interval(mean, mean, mean, n, "no spread", confidence)
+        else:
+            varied.setdefault(n, []).append(i)
     tail = (1 - confidence) / 2
-    if ratios is None:
-        reach = _student_quantile(1 - tail, n - 1) * error
-        return Interval(mean, mean - reach, mean + reach, n, "Student t", confidence)
-    below, above = np.quantile(ratios, [tail, 1 - tail])
-    return Interval(
-        mean,
-        float(mean - above * error),
-        float(mean - below * error),
-        n,
-        "bootstrap-t",
-        confidence,
-    )
+    for n, places in varied.items():
+        for i, ratios in zip(places, _ratios([cells[i] for i in places], seed)):
+            if ratios is None:
+                above, method = student_quantile(1 - tail, n - 1), "Student t"
+                below = -above
+            else:
+                below, above = np.quantile(ratios, [tail, 1 - tail])
+                method = "bootstrap-t"
+            mean, error = _mean(cells[i]), _standard_error(cells[i])
+            low, high = float(mean - above * error), float(mean - below * error)
+            found[i] = Interval(mean, low, high, n, method, confidence)
+    return found
 
 
 def p_value(
@@ -102,16 +117,89 @@ def p_value(
 
     None where there is no spread to measure the difference by.
     """
-    values = _checked(values)
-    error, n = _standard_error(values), len(values)
-    if n == 1 or error == 0:
-        return None
-    ratio = (_mean(values) - against) / error
-    ratios = _bootstrap_ratios(values, seed) if n >= SMALLEST_BOOTSTRAP else None
-    if ratios is None:
-        return 2 * _student_below(-abs(ratio), n - 1)
-    rarer = min((ratios >= ratio).sum(), (ratios <= ratio).sum())
-    return float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
+    return p_values([values], against, seed)[0]
+
+
+def p_values(
+    cells: Iterable[Sequence[float]], against: float = 0.0, seed: int = 0
+) -> list[float | None]:
+    """`p_value` of each of many cells."""
+    cells = [_checked(values) for values in cells]
+    found: list[float | None] = [None] * len(cells)
+    varied: dict[int, list[int]] = {}
+    for i, values in enumerate(cells):
+        if _standard_error(values) > 0:
+            varied.setdefault(len(values), []).append(i)
+    for n, places in varied.items():
+        for i, ratios in zip(places, _ratios([cells[i] for i in places], seed)):
+            ratio = (_mean(cells[i]) - against) / _standard_error(cells[i])
+            if ratios is None:
+                found[i] = 2 * _student_below(-abs(ratio), n - 1)
+                continue
+            below = np.searchsorted(ratios, ratio, "right")
+            above = len(ratios) - np.searchsorted(ratios, ratio, "left")
+            rarer = min(below, above)
+            found[i] = float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
+    return found
+
+
+def largest_t(
+    values: np.ndarray, confidence: float = 0.95, seed: int = 0, draws: int = 1999
+) -> float:
+    """What max |t| over cells stays below with that confidence where every mean is true.
+
+    mean ± this x standard error holds all cells' means at once (simultaneous band). Normal
+    replicates with the cells' own correlation are drawn and max |t| is taken of each draw
+    (single-step max-T; Westfall & Young 1993, section 2.3). Resampling the replicates
+    themselves instead gives a limit twice to four times as wide at n = 6. Up to five
+    replicates do not tell a correlation: there the limit is Bonferroni's.
+
+    Args:
+        values: [n, cells], one row a replicate, n at least 2; a cell without spread is left
+            aside.
+    """
+    n = len(values)
+    spread = values.std(axis=0, ddof=1)
+    varied = spread > 1e-12 * np.abs(values).max(axis=0)
+    alone = student_quantile((1 + confidence) / 2, n - 1)
+    if varied.sum() <= 1:
+        return alone
+    if n < SMALLEST_BOOTSTRAP:
+        return student_quantile(1 - (1 - confidence) / 2 / varied.sum(), n - 1)
+    values = values[:, varied]
+    # rows of `shape` make the correlation: shape.T @ shape
+    shape = (values - values.mean(axis=0)) / spread[varied] / math.sqrt(n - 1)
+    generator, largest = np.random.default_rng(seed), []
+    for _ in range(draws):
+        drawn = generator.standard_normal((n, n)) @ shape
+        ratios = drawn.mean(axis=0) / drawn.std(axis=0, ddof=1)
+        largest.append(math.sqrt(n) * np.abs(ratios).max())
+    return max(alone, float(np.quantile(largest, confidence)))
+
+
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """Interval of mean(above) / mean(below) of paired replicates, by Fieller's theorem.
+
+    It holds the ratios r for which a t test does not reject "the mean of above - r below is
+    0" (Fieller 1954). The delta method and the jackknife pretend that the denominator is
+    known to be away from 0; where it is not, this interval is without ends, as it must be.
+    """
+    above, below = _checked(above), _checked(below)
+    n, top, bottom = len(above), _mean(above), _mean(below)
+    estimate = top / bottom if bottom else math.nan
+    endless = Interval(estimate, -math.inf, math.inf, n, "Fieller", confidence)
+    if n == 1:
+        return dataclasses.replace(endless, method="one value")
+    t = student_quantile((1 + confidence) / 2, n - 1)
+    # a r^2 - 2 b r + c <= 0
+    joint = np.cov(above, below) * t * t / n
+    a, b, c = bottom**2 - joint[1, 1], top * bottom - joint[0, 1], top**2 - joint[0, 0]
+    if a <= 0:
+        return endless
+    half = math.sqrt(max(0.0, b * b - a * c))
+    return Interval(estimate, (b - half) / a, (b + half) / a, n, "Fieller", confidence)
 
 
 def smallest_sign_flip_p(n: int) -> float:
@@ -129,6 +217,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """q-values: the share of false discoveries if this and all smaller p are called real.
+
+    Benjamini & Hochberg 1995; in the order given.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
+    adjusted, so_far = [0.0] * len(p_values), 1.0
+    for behind, i in enumerate(order):
+        rank = len(p_values) - behind
+        so_far = min(so_far, p_values[i] * len(p_values) / rank)
+        adjusted[i] = so_far
+    return adjusted
+
+
 def needed_n(sd: float, half_width: float, confidence: float = 0.95) -> int | None:
     """Fewest replicates whose t interval is at most `half_width` to each side of the mean.
 
@@ -137,7 +239,7 @@ def needed_n(sd: float, half_width: float, confidence: float = 0.95) -> int | No
     if sd == 0:
         return 2
     for n in range(2, MOST_NEEDED + 1):
-        reach = _student_quantile((1 + confidence) / 2, n - 1) * sd / math.sqrt(n)
+        reach = student_quantile((1 + confidence) / 2, n - 1) * sd / math.sqrt(n)
         if reach <= half_width:
             return n
     return None
@@ -162,24 +264,41 @@ def _standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def _bootstrap_ratios(values: np.ndarray, seed: int) -> np.ndarray | None:
-    """(mean* - mean) / standard error* of each resample [RESAMPLES].
+def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
+    """Sorted (mean* - mean) / standard error* of the resamples of each cell of n values.
 
-    None where over a thousandth of the resamples has no spread of its own (many equal values).
+    None where n is under SMALLEST_BOOTSTRAP, or over a thousandth of the resamples has no
+    spread of its own (many equal values).
     """
-    n = len(values)
+    n = len(cells[0])
+    if n < SMALLEST_BOOTSTRAP:
+        yield from (None for _ in cells)
+        return
+    weights = _weights(n, seed)
+    for start in range(0, len(cells), 64):  # 64 x RESAMPLES numbers fit a cache
+        centred = np.stack([c - c.mean() for c in cells[start : start + 64]], axis=1)
+        centred /= np.abs(centred).max(axis=0)
+        means = weights @ centred  # [RESAMPLES, cells]
+        squares = (weights @ centred**2 - means**2) / (n - 1)
+        useful = squares > 1e-14  # of a difference of rounded numbers about 1
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(useful, means / np.sqrt(squares), np.inf)
+        ratios = np.sort(ratios.T, axis=1)
+        for row, count in zip(ratios, useful.sum(axis=0), strict=True):
+            yield row[:count] if count >= (1 - 1e-3) * RESAMPLES else None
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(n: int, seed: int) -> np.ndarray:
+    """How often each of n values is drawn in each resample, over n: [RESAMPLES, n]."""
     draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
-    centred = values - values.mean()
-    samples = centred[draws]  # [RESAMPLES, n]
-    means = samples.mean(axis=1)
-    errors = samples.std(axis=1, ddof=1) / math.sqrt(n)
-    useful = errors > 1e-9 * np.abs(centred).max()
-    if (~useful).mean() > 1e-3:
-        return None
-    return means[useful] / errors[useful]
+    weights = np.zeros((RESAMPLES, n))
+    np.add.at(weights, (np.arange(RESAMPLES)[:, None], draws), 1 / n)
+    return weights
 
 
-def _student_quantile(probability: float, freedom: int) -> float:
+def student_quantile(probability: float, freedom: int) -> float:
+    """The value that Student's t is below with that probability."""
     from scipy import special  # here, so that `--help` need not wait for it
 
     return float(special.stdtrit(freedom, probability))

@@ -1,0 +1,19 @@
+"""What the effects of a study are made of: rows, ready for a figure and its CSV twin.
+
+    arms = verdicts.arms.index(records)[part]
+    attribution.reasons(arms, spec)  # general features, or a small difference
+    attribution.ladder(arms, spec)  # statistics, permutation and features, as shares of a loss
+    attribution.shapley(arms, spec)  # whose fault a loss is: kernel, bias, gamma, beta, stats
+    attribution.excess(arms, spec)  # how much of a loss is due to the donor's task
+
+Every function takes the arms of one part of a study and its spec and returns a list of plain
+dicts, which tell at least site_kind, site, depth, group, and mean, low, high, n, method of an
+interval over seeds; its docstring tells the formula, the source and the other keys. An arm
+that was not measured gives no row.
+"""
+
+from tfreuse.attribution.coalitions import PLAYERS, shapley
+from tfreuse.attribution.moves import REASONS, excess, reasons
+from tfreuse.attribution.repairs import ladder
+
+__all__ = ["PLAYERS", "REASONS", "excess", "ladder", "reasons", "shapley"]
