@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,29 @@ def trained(data_spec, tmp_path_factory):
 
 def weights(path: pathlib.Path):
     return checkpoint.load(path).get_weights()
+
+
+def same(first, second):
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def differ(first, second):
+    return any((a != b).any() for a, b in zip(first, second, strict=True))
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(last):
+    """Reports progress until a step at which the run is cut off."""
+
+    def stop(step, text):
+        if step == last:
+            raise Stopped
+
+    return stop
 
 
 def test_training_learns(data_spec, tmp_path):
@@ -66,15 +90,8 @@ def test_the_same_spec_gives_the_same_bits_and_another_seed_others(
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trained, data_spec, tmp_path
 ):
-    class Stopped(Exception):
-        pass
-
-    def stop(step, text):
-        if step == 7:  # in the second period; the checkpoint is of step 4
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        training.train(MODEL, data_spec, TRAIN, tmp_path, report=stop)
+    with pytest.raises(Stopped):  # in the second period; the checkpoint is of step 4
+        training.train(MODEL, data_spec, TRAIN, tmp_path, report=stop_at(7))
     steps = []
     training.train(
         MODEL, data_spec, TRAIN, tmp_path, report=lambda step, text: steps.append(step)
@@ -88,6 +105,219 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert files.read_json(trained / "history.json") == files.read_json(
         tmp_path / "history.json"
     )
+
+
+def test_a_corrupted_run_that_was_stopped_goes_on_with_the_same_bits(
+    data_spec, tmp_path
+):
+    spec = dataclasses.replace(
+        TRAIN, task="autoencoder", corruption="noise", steps=6, validations=3
+    )
+    through, resumed = tmp_path / "through", tmp_path / "resumed"
+    metrics = training.train(MODEL, data_spec, spec, through)
+    with pytest.raises(Stopped):
+        training.train(MODEL, data_spec, spec, resumed, report=stop_at(3))
+    again = training.train(MODEL, data_spec, spec, resumed)
+    same(weights(through / "last.keras"), weights(resumed / "last.keras"))
+    assert again | {"seconds": 0} == metrics | {"seconds": 0}
+    assert metrics["corruption"] == "noise"
+    plain = dataclasses.replace(spec, corruption="none")
+    training.train(MODEL, data_spec, plain, tmp_path / "plain")
+    assert differ(
+        weights(through / "last.keras"), weights(tmp_path / "plain" / "last.keras")
+    )
+
+
+def test_validation_and_test_see_the_corruption_of_the_training(data_spec, tmp_path):
+    spec = dataclasses.replace(
+        TRAIN, task="autoencoder", corruption="mask", steps=2, validations=1
+    )
+    metrics = training.train(MODEL, data_spec, spec, tmp_path)
+    model = checkpoint.load(tmp_path / "model.keras")
+    for split, found in (
+        ("val", files.read_json(tmp_path / "history.json")[-1]["value"]),
+        ("test", metrics["r2"]),
+    ):
+        images = data.load(data_spec, split)
+        values = {
+            kind: evaluation.Evaluator(model, images, "autoencoder", corruption=kind)
+            for kind in ("mask", "none")
+        }
+        assert found == pytest.approx(values["mask"]().value, rel=1e-5)
+        assert found != pytest.approx(values["none"]().value, rel=1e-5)
+
+
+def test_a_network_for_foreground_has_two_classes_and_learns(data_spec, tmp_path):
+    spec = dataclasses.replace(
+        TRAIN, labels="foreground", steps=100, learning_rate=1e-2
+    )
+    metrics = training.train(MODEL, data_spec, spec, tmp_path)
+    assert list(metrics["per_class_iou"]) == ["class 0", "foreground"]
+    assert metrics["mean_iou"] > 1.5 * metrics["floor"]
+    model = checkpoint.load(tmp_path / "model.keras")
+    assert model.output_shape[-1] == 2
+
+
+STILL = dataclasses.replace(TRAIN, steps=1, validations=1, learning_rate=0.0)
+
+
+def trained_values(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Trainable values by layer and role, the heads' left out."""
+    return {
+        f"{layer.name}/{variable.name}": variable.numpy()
+        for layer in checkpoint.load(path).layers
+        for variable in layer.trainable_variables
+        if models.stage_of(layer.name) not in ("head", "auxiliary")
+    }
+
+
+def test_networks_of_one_initial_seed_start_alike_and_see_other_data(
+    data_spec, tmp_path
+):
+    specs = {
+        "segmentation": dataclasses.replace(STILL, seed=1, initial_seed=9),
+        "autoencoder": dataclasses.replace(
+            STILL, task="autoencoder", seed=2, initial_seed=9
+        ),
+        "foreground": dataclasses.replace(STILL, labels="foreground", seed=9),
+        "other": dataclasses.replace(STILL, seed=1),
+    }
+    for name, spec in specs.items():
+        training.train(MODEL, data_spec, spec, tmp_path / name)
+    found = {name: trained_values(tmp_path / name / "model.keras") for name in specs}
+    other = found.pop("other")
+    first = found["segmentation"]
+    assert len(first) > 20
+    for values in found.values():
+        assert values.keys() == first.keys()
+        same(values.values(), first.values())
+    assert differ(other.values(), first.values())
+    losses = {
+        name: files.read_json(tmp_path / name / "history.json")[0]["loss"]
+        for name in specs
+    }
+    assert len(set(losses.values())) == 4
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        MODEL,
+        ModelSpec(width=2, depth=2, skips=False),
+        ModelSpec(architecture="pspnet", width=2),
+        ModelSpec(architecture="pspnet", width=2, auxiliary=True),
+    ],
+)
+def test_a_seed_gives_the_same_values_whatever_the_head(spec):
+    built = [
+        models.build(spec, task=task, num_classes=classes, seed=4)
+        for task, classes in (
+            ("segmentation", 3),
+            ("segmentation", 2),
+            ("autoencoder", 0),
+        )
+    ]
+    bodies = [
+        [
+            variable.numpy()
+            for layer in model.layers
+            if layer.weights
+            and models.stage_of(layer.name) not in ("head", "auxiliary")
+            for variable in layer.weights
+        ]
+        for model in built
+    ]
+    assert len(bodies[0]) > 20
+    for body in bodies[1:]:
+        same(bodies[0], body)
+
+
+def test_dropout_follows_the_seed_and_not_the_initial_one(data_spec, tmp_path):
+    spec = ModelSpec(architecture="pspnet", width=2)
+    split = data.load(data_spec, "val")
+    states = []
+    for seed in (1, 1, 2):
+        train_spec = dataclasses.replace(TRAIN, seed=seed, initial_seed=9)
+        model = training._start(spec, train_spec, split, tmp_path)
+        layer = model.get_layer("fusion_dropout")
+        states.append(layer.seed_generator.state.numpy())
+    same(states[:1], states[1:2])
+    assert differ(states[:1], states[2:])
+
+
+@pytest.fixture(scope="module")
+def donor(data_spec, tmp_path_factory):
+    """An auto-encoder that has been trained, and its parent folder."""
+    out_dir = tmp_path_factory.mktemp("models") / "autoencoder-0"
+    spec = dataclasses.replace(TRAIN, task="autoencoder", steps=4, validations=1)
+    training.train(MODEL, data_spec, spec, out_dir)
+    return out_dir / "model.keras"
+
+
+def test_a_network_starts_from_another_ones_values_but_for_its_head(
+    donor, data_spec, tmp_path, monkeypatch
+):
+    beside = donor.parent.parent / "segmentation-0"
+    spec = dataclasses.replace(STILL, initial_model="../autoencoder-0/model.keras")
+    training.train(MODEL, data_spec, spec, beside)
+    first, second = trained_values(donor), trained_values(beside / "model.keras")
+    assert first.keys() == second.keys()
+    same(first.values(), second.values())
+    fresh = models.build(MODEL, task="segmentation", num_classes=3, seed=spec.seed)
+    head = checkpoint.load(beside / "model.keras").get_layer("head_segmentation_conv")
+    same(head.get_weights(), fresh.get_layer("head_segmentation_conv").get_weights())
+    monkeypatch.chdir(donor.parent)  # or from where the command is typed
+    spec = dataclasses.replace(STILL, initial_model="model.keras")
+    training.train(MODEL, data_spec, spec, tmp_path / "far")
+    same(first.values(), trained_values(tmp_path / "far" / "model.keras").values())
+
+
+def test_a_network_starts_with_the_moving_statistics_of_the_other_too(donor):
+    model = models.build(MODEL, task="segmentation", num_classes=3, seed=0)
+    training._take_values(donor, model)
+    for layer in checkpoint.load(donor).layers:
+        if layer.weights and models.stage_of(layer.name) != "head":
+            same(layer.get_weights(), model.get_layer(layer.name).get_weights())
+
+
+def test_a_network_of_the_same_kind_keeps_a_fresh_head(donor):
+    model = models.build(MODEL, task="autoencoder", num_classes=0, seed=77)
+    before = model.get_layer("head_autoencoder_conv").get_weights()
+    training._take_values(donor, model)
+    same(before, model.get_layer("head_autoencoder_conv").get_weights())
+
+
+def test_a_resumed_run_takes_no_values_again(donor, data_spec, tmp_path):
+    spec = dataclasses.replace(
+        TRAIN, steps=6, validations=3, initial_model=str(tmp_path / "donor.keras")
+    )
+    through, resumed = tmp_path / "through", tmp_path / "resumed"
+    shutil.copy(donor, tmp_path / "donor.keras")
+    training.train(MODEL, data_spec, spec, through)
+    with pytest.raises(Stopped):
+        training.train(MODEL, data_spec, spec, resumed, report=stop_at(3))
+    (tmp_path / "donor.keras").unlink()
+    training.train(MODEL, data_spec, spec, resumed)
+    same(weights(through / "last.keras"), weights(resumed / "last.keras"))
+
+
+@pytest.mark.parametrize(
+    "other", [{"width": 5}, {"depth": 2}, {"use_bias": False}, {"skips": False}]
+)
+def test_a_file_of_another_network_is_one_clear_line(donor, data_spec, tmp_path, other):
+    spec = dataclasses.replace(STILL, initial_model=str(donor))
+    model = dataclasses.replace(MODEL, **other)
+    with pytest.raises(InputError, match="does not fit the network: .* variables"):
+        training.train(model, data_spec, spec, tmp_path)
+    assert not (tmp_path / "last.keras").exists()
+
+
+def test_a_file_that_is_not_there_is_told_with_where_it_was_looked_for(
+    data_spec, tmp_path
+):
+    spec = dataclasses.replace(STILL, initial_model="../none.keras")
+    with pytest.raises(InputError, match="neither from --out_dir=.* nor from the work"):
+        training.train(MODEL, data_spec, spec, tmp_path)
 
 
 def test_a_finished_run_is_not_trained_again(trained, data_spec):
