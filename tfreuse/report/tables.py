@@ -108,6 +108,40 @@ def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
     )
 
 
+def curve_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
+    """Retention of each prefix and suffix of the network, by control, group and repair."""
+    found = [
+        (arm, seeds, by_arm.over_draws(arms, arm, by_arm.unclipped))
+        for arm, seeds in arms.items()
+        if arm.site_kind in ("prefix", "suffix")
+        and (arm.strength, arm.draw) == (1.0, 0)
+        and arm.group in spec.groups
+    ]
+    found = [(arm, seeds, values) for arm, seeds, values in found if values]
+    told = statistics.intervals(
+        [list(values.values()) for *_, values in found], spec.confidence
+    )
+    rows = [
+        {
+            "site_kind": arm.site_kind,
+            "site": arm.site,
+            "depth": next(iter(seeds.values())).depth,
+            "group": arm.group,
+            "control": arm.control,
+            "repair": arm.repair,
+            **interval_row(one),
+        }
+        for (arm, seeds, _), one in zip(found, told, strict=True)
+    ]
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["site_kind"], _place(row["group"], spec.groups),
+            _place(row["control"], CONTROL_ORDER), _REPAIRS[row["repair"]], row["depth"],
+        ),
+    )  # fmt: skip
+
+
 def groups_of(rows: list[Row], spec: specs.StudySpec) -> list[str]:
     """The groups in the rows, in the order that the study declares."""
     return sorted({row["group"] for row in rows}, key=lambda g: _place(g, spec.groups))

@@ -6,5 +6,6 @@ A function takes rows and the study's settings and returns a figure; `save` writ
 from tfreuse.report.figures.canvas import save
 from tfreuse.report.figures.forest import forest
 from tfreuse.report.figures.heat import heat_map
+from tfreuse.report.figures.network import network
 
-__all__ = ["forest", "heat_map", "save"]
+__all__ = ["forest", "heat_map", "network", "save"]

@@ -94,6 +94,12 @@ def panel(figure: Figure, left: float, top: float, width: float, height: float) 
     return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
 
 
+def columns(count: int, most: int) -> tuple[int, int]:
+    """How many panels side by side, at most so many and evenly, and in how many lines."""
+    lines = -(-count // max(1, most))
+    return -(-count // lines), lines
+
+
 def plain(axes: Axes, keep: Sequence[str] = ("bottom", "left")) -> None:
     """Thin axes without a box, with short ticks."""
     for name, spine in axes.spines.items():
@@ -157,14 +163,19 @@ def picture(figure: Figure, exact: bool = False) -> bytes:
 def _in_256_colours(pixels: Image.Image) -> Image.Image:
     """Half the colours serve what covers most (text, cells), half the rarest (a colour scale)."""
     palette = Image.new("P", (1, 1))
-    palette.putpalette(
-        [
-            value
-            for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE)
-            for value in pixels.quantize(128, method).getpalette()[: 3 * 128]
-        ]
-    )
-    return pixels.quantize(palette=palette, dither=Image.Dither.NONE)
+    values = [255, 255, 255]  # paper stays white
+    for count, method in (
+        (128, Image.Quantize.MEDIANCUT),
+        (127, Image.Quantize.MAXCOVERAGE),
+    ):
+        values += pixels.quantize(count, method).getpalette()[: 3 * count]
+    palette.putpalette(values)
+    found = pixels.quantize(palette=palette, dither=Image.Dither.NONE)
+    numbers = np.array(found)
+    numbers[(np.asarray(pixels) == 255).all(axis=2)] = 0  # the nearest was an off-white
+    exact = Image.fromarray(numbers)
+    exact.putpalette(values)
+    return exact
 
 
 def save(

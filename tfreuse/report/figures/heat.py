@@ -13,7 +13,7 @@ from tfreuse.report.figures import canvas
 from tfreuse.report.tables import Row, groups_of, sites_of
 
 CELL, COLUMN, GAP = 0.235, 0.56, 0.25  # inches: a row's height, a column's width
-ACROSS = 3  # panels side by side
+ACROSS, WIDEST = 3, 9.0  # panels side by side; inches they may take
 
 
 def heat_map(rows: list[Row], spec: specs.StudySpec) -> Figure:
@@ -26,11 +26,11 @@ def heat_map(rows: list[Row], spec: specs.StudySpec) -> Figure:
     repairs = [
         name for name in canvas.REPAIRS if any(r["repair"] == name for r in rows)
     ]
-    across = min(ACROSS, len(repairs))
-    down = math.ceil(len(repairs) / across)
     left = 0.35 + 0.068 * max(len(printable(site, 40)) for site, _ in sites)
     right = 1.15 if any(stage != site for site, stage in sites) else 0.2
     wide, high = max(COLUMN * len(groups), 1.7), CELL * len(sites)
+    most = min(ACROSS, int(WIDEST / (wide + GAP)))
+    across, down = canvas.columns(len(repairs), most)
     slanted = max(len(printable(name, 40)) for name in groups) > 7
     head = 0.42 + (0.62 if slanted else 0.2)
     width = max(left + right + across * wide + (across - 1) * GAP, 4.6)

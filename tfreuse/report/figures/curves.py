@@ -1,0 +1,167 @@
+"""Curves of retention: along the network, along the strength, along a threshold."""
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfreuse import specs
+from tfreuse.errors import printable
+from tfreuse.report.figures import canvas
+from tfreuse.report.tables import Row, groups_of
+
+WIDE, HIGH, GAP, LEFT, RIGHT = 1.75, 1.35, 0.22, 0.62, 0.15  # inches
+ACROSS = 4  # panels side by side
+AXIS = (-0.08, 1.15)  # of retention
+_DASHES = {"none": "-", "recalibration": (0, (3, 1.5))}
+_BANDS = ("other_seed", "reinitialised")
+_KINDS = {
+    "prefix": "from the input up to the stage",
+    "suffix": "from the stage down to the output",
+}
+
+
+def cumulative(rows: list[Row], spec: specs.StudySpec) -> Figure:
+    """Retention where all stages up to one, or from one on, are the donor's; a column a group.
+
+    The donor of the same task and fresh initial values, where measured, are bands: their
+    intervals.
+    """
+    groups = groups_of(rows, spec)
+    kinds = [kind for kind in _KINDS if any(row["site_kind"] == kind for row in rows)]
+    sites = list(
+        dict.fromkeys(r["site"] for r in sorted(rows, key=lambda row: row["depth"]))
+    )
+    foot = 0.2 + 0.046 * max(len(printable(site, 24)) for site in sites)
+    across, bands = canvas.columns(len(groups), ACROSS)
+    line = HIGH + foot + 0.3
+    height = len(kinds) * (bands * line + 0.3) + 0.35
+    width = max(LEFT + across * (WIDE + GAP) - GAP + RIGHT, 4.4)
+    with matplotlib.rc_context(canvas.STYLE):
+        figure = canvas.canvas(width, height)
+        for number, kind in enumerate(kinds):
+            top = number * (bands * line + 0.3)
+            figure.text(
+                LEFT / width, 1 - (top + 0.14) / height, f"{kind}: {_KINDS[kind]}",
+                fontsize=9, color=canvas.SOFT, va="center",
+            )  # fmt: skip
+            for place, group in enumerate(groups):
+                down, column = divmod(place, across)
+                axes = canvas.panel(
+                    figure, LEFT + column * (WIDE + GAP),
+                    top + 0.5 + down * line, WIDE, HIGH,
+                )  # fmt: skip
+                own = [
+                    row
+                    for row in rows
+                    if (row["site_kind"], row["group"]) == (kind, group)
+                ]
+                _along(axes, own, sites, first=column == 0)
+                canvas.title(axes, group)
+        canvas.legend(figure, _entries(rows))
+    return figure
+
+
+def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
+    """Curves of one group over the sites, input at the left."""
+    _retention_axis(axes, named=first)
+    for control in (*_BANDS, "transfer"):
+        for repair, dashes in _DASHES.items():
+            line = [r for r in rows if (r["control"], r["repair"]) == (control, repair)]
+            if not line or (control in _BANDS and repair != "none"):
+                continue
+            line.sort(key=lambda row: sites.index(row["site"]))
+            _curve(axes, [sites.index(row["site"]) for row in line], line,
+                   canvas.CONTROLS[control][0], dashes, thin=control in _BANDS,
+                   name=f"{control} {repair}")  # fmt: skip
+    axes.set_xlim(-0.3, len(sites) - 0.7)
+    axes.set_xticks(range(len(sites)), [printable(site, 24) for site in sites])
+    for label in axes.get_xticklabels():
+        label.set(rotation=50, ha="right", va="top", rotation_mode="anchor")
+        label.set_fontsize(6.5)
+
+
+def _curve(
+    axes: Axes, x: list[float], rows: list[Row], colour: str, dashes,
+    *, thin: bool, name: str,
+) -> None:  # fmt: skip
+    """The means as a line, the intervals as a band."""
+    low, high = ([_finite(row[end]) for row in rows] for end in ("low", "high"))
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    axes.plot(
+        x, [row["mean"] for row in rows], color=colour, linestyle=dashes, gid=name,
+        linewidth=0.8 if thin else 1.6, marker=None if thin else "o", markersize=3,
+        zorder=2 if thin else 3,
+    )  # fmt: skip
+
+
+def _finite(value: float) -> float:
+    """An infinite end of an interval as what lies beyond every axis."""
+    return max(-1e6, min(1e6, value))
+
+
+def _retention_axis(axes: Axes, named: bool) -> None:
+    canvas.plain(axes)
+    axes.set_ylim(*AXIS)
+    axes.set_yticks([0, 0.5, 1])
+    for y in (0, 1):
+        axes.axhline(y, color=canvas.GRID, linewidth=0.8, zorder=0)
+    if named:
+        axes.set_ylabel("retention", labelpad=3)
+    else:
+        axes.set_yticklabels([])
+
+
+def _entries(rows: list[Row]) -> list:
+    """The legend: treatment by repair, then the bands."""
+    held = {(row["control"], row["repair"]) for row in rows}
+    found = [
+        canvas.line(
+            f"transfer, {canvas.REPAIRS[repair]}", canvas.CONTROLS["transfer"][0],
+            linestyle=dashes, marker="o", markersize=3,
+        )
+        for repair, dashes in _DASHES.items()
+        if ("transfer", repair) in held
+    ]  # fmt: skip
+    return found + [
+        canvas.line(name, canvas.CONTROLS[name][0], linewidth=5, alpha=0.35)
+        for name in _BANDS
+        if (name, "none") in held
+    ]
+
+
+def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
+    """Retention along (1 - alpha) recipient + alpha donor, a panel a group."""
+    return _paths(rows, spec, "strength", "strength α", (0.0, 1.0))
+
+
+def profiles(rows: list[Row], spec: specs.StudySpec) -> Figure:
+    """Share of layers and seeds that retain at least so much, a panel a group."""
+    return _paths(rows, spec, "threshold", "retention of at least τ", (0.0, 1.05))
+
+
+def _paths(
+    rows: list[Row], spec: specs.StudySpec, key: str, name: str, ends: tuple
+) -> Figure:
+    groups = groups_of(rows, spec)
+    across, down = canvas.columns(len(groups), ACROSS)
+    width = max(LEFT + across * (WIDE + GAP) - GAP + RIGHT, 4.4)
+    height = down * (HIGH + 0.75) + 0.2
+    with matplotlib.rc_context(canvas.STYLE):
+        figure = canvas.canvas(width, height)
+        for number, group in enumerate(groups):
+            row, column = divmod(number, across)
+            axes = canvas.panel(
+                figure, LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75), WIDE,
+                HIGH,
+            )  # fmt: skip
+            line = sorted(
+                (r for r in rows if r["group"] == group), key=lambda r: r[key]
+            )
+            _retention_axis(axes, named=column == 0)
+            _curve(axes, [r[key] for r in line], line, canvas.CONTROLS["transfer"][0],
+                   "-", thin=len(line) > 12, name=group)  # fmt: skip
+            axes.set_xlim(ends[0] - 0.03, ends[1] + 0.03)
+            axes.set_xticks([0, 0.5, 1])
+            axes.set_xlabel(name, labelpad=2, fontsize=7)
+            canvas.title(axes, group)
+    return figure
