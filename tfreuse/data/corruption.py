@@ -44,13 +44,18 @@ def corrupt(
     """
     if kind == "none":
         return images
-    change = {"noise": _add_noise, "mask": _mask, "scramble": _scramble}[kind]
     images = tf.convert_to_tensor(images)
     if numbers is None:
         numbers = tf.range(tf.shape(images, tf.int64)[0])
     seeds = tf.fill(tf.shape(numbers), tf.constant(seed, tf.int64))
-    keys = tf.stack([seeds, numbers], axis=1)
-    return tf.map_fn(lambda one: change(*one), (images, keys), images.dtype)
+    return _each(images, tf.stack([seeds, numbers], axis=1), kind)
+
+
+@tf.function  # ten times as fast as op by op, where a whole split is corrupted
+def _each(images: tf.Tensor, keys: tf.Tensor, kind: str) -> tf.Tensor:
+    change = {"noise": _add_noise, "mask": _mask, "scramble": _scramble}[kind]
+    with tf.device("CPU:0"):  # a GPU would be slower at it, and round otherwise
+        return tf.map_fn(lambda one: change(*one), (images, keys), images.dtype)
 
 
 def inputs_and_targets(
