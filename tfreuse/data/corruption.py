@@ -14,15 +14,16 @@ was drawn before, or on the device.
 
 import tensorflow as tf
 
-NOISE = (
-    0.1  # standard deviation: 25 of 255, the usual level where denoising is compared
-)
-MASKED = 0.5  # share of the patches; the rest still tells what is in the picture
-PATCHES = 8  # along the shorter side: larger than what one 3 x 3 kernel can fill in
-GREY = (
-    0.5  # of masked patches: a mean of the image would tell something of what is hidden
-)
-FIXED_SEED = -1  # of evaluation; no training has a seed below 0
+# Standard deviation: 25 of 255, the usual level where denoising is compared
+NOISE = 0.1
+# Share of the patches that are hidden; what is left still tells what the picture is of
+MASKED = 0.5
+# Patches along the shorter side; each has two pixels at least, or a blur would fill it in
+PATCHES = 8
+# Of hidden patches: the image's own mean would tell something of what they hide
+GREY = 0.5
+# Of evaluation: no training has a seed below 0
+FIXED_SEED = -1
 
 
 def corrupt(
