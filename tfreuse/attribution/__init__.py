@@ -5,6 +5,9 @@
     attribution.ladder(arms, spec)  # statistics, permutation and features, as shares of a loss
     attribution.shapley(arms, spec)  # whose fault a loss is: kernel, bias, gamma, beta, stats
     attribution.excess(arms, spec)  # how much of a loss is due to the donor's task
+    attribution.significance(arms, spec)  # which cells of a heat map are not 1
+    attribution.strength_path(arms, spec)  # how far towards the donor nothing is lost
+    attribution.profiles(arms, spec)  # the share of sites that retain enough
 
 Every function takes the arms of one part of a study and its spec and returns a list of plain
 dicts, which tell at least site_kind, site, depth, group, and mean, low, high, n, method of an
@@ -13,7 +16,20 @@ that was not measured gives no row.
 """
 
 from tfreuse.attribution.coalitions import PLAYERS, shapley
+from tfreuse.attribution.heat import mark, significance
 from tfreuse.attribution.moves import REASONS, excess, reasons
+from tfreuse.attribution.paths import profiles, strength_path
 from tfreuse.attribution.repairs import ladder
 
-__all__ = ["PLAYERS", "REASONS", "excess", "ladder", "reasons", "shapley"]
+__all__ = [
+    "PLAYERS",
+    "REASONS",
+    "excess",
+    "ladder",
+    "mark",
+    "profiles",
+    "reasons",
+    "shapley",
+    "significance",
+    "strength_path",
+]

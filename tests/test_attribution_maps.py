@@ -1,0 +1,130 @@
+"""Heat maps, strength paths and profiles, on planted records."""
+
+import math
+
+import numpy as np
+import planted
+import pytest
+
+from tfreuse import attribution, specs, statistics
+from tfreuse.verdicts import arms as by_arm
+
+SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=6)
+NOISE = np.array([0.012, -0.01, 0.003, -0.007, 0.008, -0.006])  # mean 0
+
+
+def parts(records):
+    (found,) = by_arm.index(records).values()
+    return found
+
+
+def heat(retained, noise=NOISE, group="kernel", **changes):
+    """A stage each, input to output."""
+    found = []
+    for depth, one in enumerate(retained):
+        site = {"site_kind": "stage", "site": f"stage_{depth}", "depth": depth}
+        values = one + np.roll(noise, depth)
+        found += planted.arm(values, group=group, **site, **changes)
+    return found
+
+
+def test_cells_that_lose_are_significant_and_those_that_do_not_are_not():
+    rows = attribution.significance(parts(heat([0.5, 1.0, 0.7, 1.0])), SPEC)
+    assert [row["significant"] for row in rows] == [True, False, True, False]
+    # both lowest p are 2 / 10000 or so: q = p x 4 cells / rank 2
+    assert rows[0]["q"] == pytest.approx(2 * rows[0]["p"], rel=0.6)
+    assert {row["cells"] for row in rows} == {4}
+    reach = statistics.largest_t(
+        np.stack([0.5 + np.roll(NOISE, i) for i in range(4)], axis=1)
+    )
+    error = NOISE.std(ddof=1) / math.sqrt(6)
+    assert rows[2]["band_low"] == pytest.approx(0.7 - reach * error, rel=0.01)
+    assert rows[2]["band_high"] > rows[2]["high"] > 0.7
+
+
+def test_each_heat_map_is_a_family_of_its_own():
+    records = heat([0.5, 0.6]) + heat([0.9] * 5, repair="recalibration")
+    rows = attribution.significance(parts(records), SPEC)
+    cells = {(row["repair"], row["cells"]) for row in rows}
+    assert cells == {("none", 2), ("recalibration", 5)}
+
+
+def test_cells_without_spread_are_judged_by_signs():
+    flat = np.zeros(6)
+    rows = attribution.significance(
+        parts(heat([1.0, 0.0], flat) + heat([-7.0], group="stats")), SPEC
+    )
+    told = {(row["site"], row["group"]): row for row in rows}
+    assert told["stage_0", "kernel"]["p"] == 1
+    assert told["stage_1", "kernel"]["p"] == 2 / 64
+    assert told["stage_0", "stats"]["p"] == 2 / 64  # all below 0: nothing is retained
+    assert told["stage_0", "stats"]["band_low"] == 0
+
+
+def test_a_cell_that_lacks_seeds_has_no_band():
+    records = [r for r in heat([0.5, 0.6]) if (r.site, r.seed) != ("stage_1", 3)]
+    rows = attribution.significance(parts(records), SPEC)
+    assert rows[0]["band_low"] is not None and rows[1]["band_low"] is None
+
+
+def test_rows_of_a_heat_map_are_marked_and_keep_what_they_had():
+    rows = [
+        {
+            "site_kind": "stage",
+            "site": site,
+            "group": "kernel",
+            "repair": "none",
+            "x": 1,
+        }
+        for site in ("stage_0", "stage_9")
+    ]
+    first, second = attribution.mark(rows, parts(heat([0.5, 1.0])), SPEC)
+    assert first["significant"] and first["x"] == 1
+    assert first["floored_mean"] == pytest.approx(0.5)
+    assert second["q"] is None and second["band_low"] is None and second["x"] == 1
+
+
+def along(path, noise=NOISE, **changes):
+    site = {"site_kind": "stage", "site": "stage_0", "depth": 0, "group": "kernel"}
+    found = []
+    for alpha, one in path.items():
+        found += planted.arm(one + noise, strength=alpha, **(site | changes))
+    return found
+
+
+def test_alpha_star_and_the_area_are_those_of_the_planted_path():
+    path = {0.25: 1.0, 0.5: 0.97, 0.75: 0.6, 1.0: 0.2}
+    rows = attribution.strength_path(parts(along(path)), SPEC)
+    told = {row["quantity"]: row["mean"] for row in rows if row["quantity"] != "path"}
+    assert told["alpha_star"] == 0.5
+    # trapezoids of 0.25: (1 + 1) / 2 + (1 + .97) / 2 + (.97 + .6) / 2 + (.6 + .2) / 2
+    assert told["aurc"] == pytest.approx(0.25 * (1 + 0.985 + 0.785 + 0.4), abs=1e-6)
+    told = {row["alpha"]: row["mean"] for row in rows if row["quantity"] == "path"}
+    assert told == pytest.approx(path)
+
+
+def test_a_path_that_recovers_counts_only_up_to_its_first_fall():
+    path = {0.25: 0.5, 0.5: 1.0, 1.0: 1.0}
+    rows = attribution.strength_path(parts(along(path)), SPEC)
+    (star,) = (row for row in rows if row["quantity"] == "alpha_star")
+    assert (star["mean"], star["method"]) == (0.0, "no spread")
+
+
+def test_full_transplants_alone_are_no_path():
+    assert attribution.strength_path(parts(along({1.0: 0.5})), SPEC) == []
+
+
+def test_profiles_tell_the_share_of_sites_that_retain_enough():
+    rows = attribution.profiles(parts(heat([0.0, 0.3, 0.52, 1.0], np.zeros(6))), SPEC)
+    told = {row["tau"]: row["mean"] for row in rows if row["quantity"] == "profile"}
+    assert [told[tau] for tau in (0.0, 0.3, 0.35, 0.5, 0.55, 1.0)] == pytest.approx(
+        [1, 0.75, 0.5, 0.5, 0.25, 0.25], abs=1e-9
+    )
+    (iqm,) = (row for row in rows if row["quantity"] == "iqm")
+    assert iqm["mean"] == pytest.approx((0.3 + 0.52) / 2)
+    assert (iqm["sites"], iqm["n"], iqm["control"]) == (4, 6, "transfer")
+
+
+def test_a_seed_without_every_site_does_not_count_in_a_profile():
+    records = [r for r in heat([0.2, 0.9]) if (r.site, r.seed) != ("stage_1", 3)]
+    assert {row["n"] for row in attribution.profiles(parts(records), SPEC)} == {5}
