@@ -21,7 +21,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tfreuse import checkpoints
-from tfreuse.checkpoints import onepass
+from tfreuse.checkpoints import workers
 from tfreuse.errors import InputError
 
 GROUP = "layers/batch_normalization"  # of b2 in handmade.model()
@@ -56,7 +56,7 @@ def script(code, *arguments, **options):
 AUDITED = """
 import sys
 from tfreuse import checkpoints
-from tfreuse.checkpoints import onepass
+from tfreuse.checkpoints import workers
 from tfreuse.errors import InputError
 good, *bad = sys.argv[1:]
 def read(path):
@@ -282,7 +282,7 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
 BOUNDED = """
 import resource, sys
 from tfreuse import checkpoints
-from tfreuse.checkpoints import onepass
+from tfreuse.checkpoints import workers
 from tfreuse.errors import InputError
 good, *bad = sys.argv[1:]
 with checkpoints.open(good) as checkpoint:
@@ -635,7 +635,7 @@ FULL_DISK = """
 import os, resource, sys
 import numpy as np
 from tfreuse import checkpoints
-from tfreuse.checkpoints import onepass
+from tfreuse.checkpoints import workers
 from tfreuse.errors import InputError
 recipient, out, limit = sys.argv[1:]
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)
@@ -702,7 +702,7 @@ def move_all(donor, recipient, out, **options):
 @pytest.mark.parametrize("crc", [True, False])
 def test_several_threads_write_what_one_writes(large, crc, tmp_path, monkeypatch):
     for helpers in (0, 3):
-        monkeypatch.setattr(onepass, "_helpers", lambda jobs, n=helpers: n)
+        monkeypatch.setattr(workers, "_helpers", lambda jobs, n=helpers: n)
         move_all(*large, tmp_path / f"{helpers}.keras", crc=crc)
     for suffix in ("", ".undo"):
         one = (tmp_path / f"0.keras{suffix}").read_bytes()
@@ -733,7 +733,7 @@ def test_a_fault_in_any_thread_stops_all_and_leaves_the_old_file(
             failed.wait(10)  # so that the thread that is to fail comes to it
         return pwrite(descriptor, data, at)
 
-    monkeypatch.setattr(onepass, "_helpers", lambda jobs: 3)
+    monkeypatch.setattr(workers, "_helpers", lambda jobs: 3)
     monkeypatch.setattr(os, "pwrite", failing)
     with pytest.raises(KeyboardInterrupt if fault is not OSError else InputError):
         move_all(*large, out)
@@ -748,7 +748,7 @@ def test_a_fault_in_any_thread_stops_all_and_leaves_the_old_file(
 DAMAGE = """
 import hashlib, pathlib, random, sys
 from tfreuse import checkpoints
-from tfreuse.checkpoints import onepass
+from tfreuse.checkpoints import workers
 from tfreuse.errors import InputError
 path, kind = sys.argv[1:]
 good = pathlib.Path(path).read_bytes()

@@ -14,6 +14,7 @@ from keras import layers
 from tfreuse import checkpoints, diff, models, roles, transplant
 from tfreuse import plan as plans
 from tfreuse.errors import InputError
+from tfreuse.transplant import live
 
 every_net = pytest.mark.parametrize("kind", nets.ZOO)
 
@@ -197,16 +198,15 @@ def test_a_failure_at_any_write_leaves_every_bit_as_it_was(error, monkeypatch):
     donor, recipient = pair("nested")
     plan = transplant.plan(donor, recipient)
     before = nets.snapshot(recipient)
-    variable = type(recipient.weights[0])
-    assign, calls = variable.assign, []
+    assign, calls = live.assign, []
 
-    def failing(self, value):
+    def failing(variable, value):
         calls.append(1)
         if len(calls) == fail_at:
             raise error
-        return assign(self, value)
+        return assign(variable, value)
 
-    monkeypatch.setattr(variable, "assign", failing)
+    monkeypatch.setattr(live, "assign", failing)
     for fail_at in range(1, len(plan.copies) + 1):
         calls.clear()
         with pytest.raises(error):
@@ -230,17 +230,16 @@ def test_a_failure_at_any_write_leaves_every_bit_as_it_was(error, monkeypatch):
 def test_a_second_interrupt_waits_until_all_is_put_back(monkeypatch):
     donor, recipient = pair("nested")
     before = nets.snapshot(recipient)
-    variable = type(recipient.weights[0])
-    assign, calls = variable.assign, []
+    assign, calls = live.assign, []
 
-    def failing(self, value):
+    def failing(variable, value):
         calls.append(1)
         if len(calls) in (5, 7):  # the fifth write, and the second that puts back
             raise KeyboardInterrupt
-        return assign(self, value)
+        return assign(variable, value)
 
     plan = transplant.plan(donor, recipient)
-    monkeypatch.setattr(variable, "assign", failing)
+    monkeypatch.setattr(live, "assign", failing)
     with pytest.raises(KeyboardInterrupt):
         transplant.apply(plan, donor, recipient)
     monkeypatch.undo()
@@ -261,8 +260,7 @@ def test_bad_values_are_refused_before_the_first_write(role, bad, why, monkeypat
     values = transplant.values(donor)
     last = [e for e in plan.copies if e.donor.role == role][-1]
     values[last.donor.path].flat[-1] = bad
-    variable = type(recipient.weights[0])
-    monkeypatch.setattr(variable, "assign", lambda *_: pytest.fail("has written"))
+    monkeypatch.setattr(live, "assign", lambda *_: pytest.fail("has written"))
     with pytest.raises(InputError, match=why):
         transplant.apply(plan, values, recipient)
 

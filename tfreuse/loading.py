@@ -7,9 +7,12 @@ Only the bytes that are selected are read, each of them once, into the memory th
 recipient computes with from then on.
 """
 
+import contextlib
 import dataclasses
+import mmap
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,11 +20,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfreuse import checkpoints, transplant
-from tfreuse.checkpoints import Checkpoint
+from tfreuse.checkpoints import Checkpoint, workers
+from tfreuse.checkpoints.arrays import Stored
 from tfreuse.moving import pairs
 from tfreuse.plan import Plan, Variable
 
 _ALIGNMENT = 64  # bytes; TensorFlow computes with other memory only after copying it
+_PIECE = 2**20  # bytes that a thread reads at a time
+_BLOCK = 32 * 2**20  # bytes of memory that are asked for at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +72,16 @@ def values(donor: Checkpoint, plan: Plan) -> dict[str, np.ndarray | tf.Tensor]:
     Tensors own the memory that was read into, so that assigning them copies nothing. What an
     adapter changes, and what TensorFlow cannot share, comes as an array.
     """
-    found = {}
+    found, shared = {}, {}
     for entry in plan.copies:
         variable = entry.donor
-        shared = not entry.adapters and _shareable(donor, variable)
-        found[variable.path] = (_tensor if shared else Checkpoint.read)(donor, variable)
+        if entry.adapters or not _shareable(donor, variable):
+            found[variable.path] = donor.read(variable)
+        else:
+            shared[variable.path] = donor.stored(variable)
+    for path, memory in zip(shared, _read(list(shared.values()))):
+        array = memory.view(shared[path].dtype).reshape(shared[path].shape)
+        found[path] = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return found
 
 
@@ -81,12 +92,43 @@ def _shareable(donor: Checkpoint, variable: Variable) -> bool:
     return ours and on_cpu and stored.extent is not None and stored.nbytes > 0
 
 
-def _tensor(donor: Checkpoint, variable: Variable) -> tf.Tensor:
-    stored = donor.stored(variable)
-    stored.source.check(stored.offset, stored.nbytes)  # before memory is taken for it
-    memory = np.empty(stored.nbytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    memory = memory[start : start + stored.nbytes]
-    stored.source.read_into(stored.offset, memoryview(memory))
-    array = memory.view(stored.dtype).reshape(stored.shape)
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+def _read(wanted: list[Stored]) -> list[np.ndarray]:
+    """The bytes of arrays, each in memory that TensorFlow takes as it is."""
+    for stored in wanted:
+        stored.source.check(
+            stored.offset, stored.nbytes
+        )  # before there is memory for it
+    places = _places([stored.nbytes for stored in wanted])
+    jobs = [
+        partial(_fill, stored, memory, at)
+        for stored, memory in zip(wanted, places)
+        for at in range(0, stored.nbytes, _PIECE)
+    ]
+    workers.run(jobs)
+    return places
+
+
+def _fill(stored: Stored, memory: np.ndarray, at: int, _: memoryview) -> None:
+    stored.source.read_into(stored.offset + at, memoryview(memory[at : at + _PIECE]))
+
+
+def _places(sizes: list[int]) -> list[np.ndarray]:
+    """Aligned memory for each size, in blocks: new memory is dear, page by page.
+
+    A block is free again when none of its arrays is in use, so that it holds few.
+    """
+    padded = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes]
+    found: list[np.ndarray] = []
+    while len(found) < len(sizes):
+        first, end = len(found), len(found) + 1
+        while end < len(sizes) and sum(padded[first : end + 1]) <= _BLOCK:
+            end += 1
+        block = mmap.mmap(-1, sum(padded[first:end]))
+        if hasattr(mmap, "MADV_HUGEPAGE"):  # 2 MB a page instead of 4 kB
+            with contextlib.suppress(OSError):  # a kernel without them
+                block.madvise(mmap.MADV_HUGEPAGE)
+        memory, at = np.frombuffer(block, np.uint8), 0
+        for size, space in zip(sizes[first:end], padded[first:end]):
+            found.append(memory[at : at + size])
+            at += space
+    return found

@@ -10,19 +10,17 @@ import collections
 import dataclasses
 import itertools
 import os
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent import futures
 
 from tfreuse.checkpoints import crc as crc_module
+from tfreuse.checkpoints import workers
 from tfreuse.checkpoints.archive import Member
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.edits import Edit, write
 from tfreuse.checkpoints.source import Source
 
 PIECE = 2**20  # bytes: few enough to be in the processor's cache when they are written
-_MOST_WORKERS = 4  # more would wait for the memory
 
 Extent = tuple[int, int]  # (first byte in the file, bytes)
 Label = tuple  # names a message that a piece is a part of
@@ -153,7 +151,9 @@ def run(
         job for turn in itertools.zip_longest(*work) for job in turn if job is not None
     ]
     parts: dict[Label, list[tuple[int, int]]] = collections.defaultdict(list)
-    for label, checksum, size in itertools.chain.from_iterable(_all(jobs)):
+    for label, checksum, size in itertools.chain.from_iterable(
+        workers.run(jobs, PIECE)
+    ):
         parts[label].append((checksum, size))
     return _passed(recipient, list(donors.values()), edits, parts, crc)
 
@@ -262,53 +262,3 @@ def _tiles(
 
 def _label(file: Checkpoint, member: Member) -> Label:
     return "member", id(file), member.name
-
-
-def _all(jobs: Sequence[Callable]) -> list[list]:
-    """What each job gives, in their order; one that fails stops the others."""
-    numbers = iter(range(len(jobs)))  # whose steps no two threads take
-    stopped = threading.Event()
-    results: list[list] = [[]] * len(jobs)
-
-    def work() -> None:
-        buffer = memoryview(bytearray(PIECE))
-        try:
-            for number in numbers:
-                if stopped.is_set():
-                    return
-                results[number] = jobs[number](buffer)
-        except BaseException:
-            stopped.set()
-            raise
-
-    helpers = _helpers(jobs)
-    with futures.ThreadPoolExecutor(max(1, helpers)) as pool:
-        others = []
-        try:
-            others += [pool.submit(work) for _ in range(helpers)]
-            work()
-        finally:  # Ctrl-C comes to this thread: the others shall not go on
-            stopped.set()
-            _wait(others)
-    for other in others:
-        other.result()
-    return results
-
-
-def _helpers(jobs: Sequence[Callable]) -> int:
-    """Threads beside the caller's; none where starting them would take longer."""
-    known = hasattr(os, "sched_getaffinity")
-    processors = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return min(_MOST_WORKERS, processors, 1 + len(jobs) // 16) - 1
-
-
-def _wait(others: Sequence[futures.Future]) -> None:
-    """Waits for all, through a second Ctrl-C too: they write to files that close next."""
-    interrupted = None
-    while not all(other.done() for other in others):
-        try:
-            futures.wait(others)
-        except KeyboardInterrupt as error:
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted

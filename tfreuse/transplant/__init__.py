@@ -231,11 +231,9 @@ def _check(planned: plan_module.Variable, value: Array | None) -> None:
             f"the donor changed since the plan was made: {planned} should be "
             f"{planned.dtype} {planned.shape}, is {came or 'not there'}. Make the plan again."
         )
-    numbers = live.view(value)
-    if not np.isfinite(numbers).all():
-        raise InputError(f"donor's {planned} has values that are not finite.")
-    if planned.role == "moving_variance" and (numbers < 0).any():
-        raise InputError(f"donor's {planned} has a variance below zero.")
+    fault = live.unsound(value, planned.role)
+    if fault:
+        raise InputError(f"donor's {planned} has {fault}.")
 
 
 def _variables(model: keras.Model, paths: Iterable[str]) -> dict[str, keras.Variable]:
@@ -285,7 +283,7 @@ def _write(
     ]
     try:
         for _, variable, value in writes:
-            variable.assign(value)
+            live.assign(variable, value)
         finalized = state.finalize(layers)
         if finalized:
             report = (*report, f"{finalized} Normalization layers recomputed")
@@ -305,7 +303,7 @@ def _restore(old: list[tuple[keras.Variable, Array]]) -> None:
     for variable, value in old:
         while True:
             try:
-                variable.assign(value)
+                live.assign(variable, value)
                 break
             except KeyboardInterrupt as error:
                 interrupted = error

@@ -17,6 +17,9 @@ from tfreuse import roles as roles_module
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 
+_PLAIN = "ResourceVariable"  # one device's; others belong to a strategy or to a graph
+_PIECE = 2**18  # numbers
+
 
 def layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
     """Layers that hold arrays of their own, with their paths, in the order of the model.
@@ -76,6 +79,32 @@ def snapshot(variable: keras.Variable) -> tf.Tensor:
     return variable.value.value()
 
 
+def assign(variable: keras.Variable, value: np.ndarray | tf.Tensor) -> None:
+    """As `variable.assign`, of a value that has the variable's shape and dtype.
+
+    A tensor goes straight to TensorFlow's own operation, which shares memory: Keras' and
+    TensorFlow's wrappers would check again what fits, in four times the time.
+    """
+    held = variable.value
+    plain = type(variable) is keras.Variable and type(held).__name__ == _PLAIN
+    if plain and isinstance(value, tf.Tensor) and held.handle.device == value.device:
+        tf.raw_ops.AssignVariableOp(resource=held.handle, value=value)
+    else:
+        variable.assign(value)
+
+
+def unsound(value: np.ndarray | tf.Tensor, role: str | None) -> str:
+    """What is wrong with the numbers; "" if nothing is."""
+    numbers = view(value).reshape(-1)
+    for at in range(0, numbers.size, _PIECE):  # its noughts and ones stay in the cache
+        piece = numbers[at : at + _PIECE]
+        if not np.isfinite(piece).all():
+            return "values that are not finite"
+        if role == "moving_variance" and (piece < 0).any():
+            return "a variance below zero"
+    return ""
+
+
 def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
     """The numbers of an array or a snapshot, to read only; a copy only where it must be."""
     if isinstance(value, np.ndarray):
@@ -87,8 +116,10 @@ def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
 
 def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...], str]:
     """Shape and name of the dtype, however the value is held."""
-    dtype = value.dtype
-    return tuple(value.shape), dtype if isinstance(dtype, str) else dtype.name
+    dtype, shape = value.dtype, value.shape
+    if isinstance(shape, tf.TensorShape):
+        shape = shape.as_list()  # going through one is slow
+    return tuple(shape), dtype if isinstance(dtype, str) else dtype.name
 
 
 def index(model: keras.Model) -> tuple[Variable, ...]:
