@@ -123,7 +123,7 @@ def _places(sizes: list[int]) -> list[np.ndarray]:
         first, end = len(found), len(found) + 1
         while end < len(sizes) and sum(padded[first : end + 1]) <= _BLOCK:
             end += 1
-        block = mmap.mmap(-1, sum(padded[first:end]))
+        block = mmap.mmap(-1, sum(padded[first:end]), mmap.MAP_PRIVATE | mmap.MAP_ANON)
         if hasattr(mmap, "MADV_HUGEPAGE"):  # 2 MB a page instead of 4 kB
             with contextlib.suppress(OSError):  # a kernel without them
                 block.madvise(mmap.MADV_HUGEPAGE)

@@ -4,6 +4,7 @@ python -m tfreuse.benchmarks.worker make unet FOLDER
 python -m tfreuse.benchmarks.worker run unet FOLDER NUMBER TASK NAME
 """
 
+import gc
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ def measure(case: Case, task: str, name: str) -> dict:
         importlib.import_module(module)
     imported = time.perf_counter() - start
     work = entry.prepare(case)
+    gc.collect()  # what building models left would be collected in the middle of the call
     reset_peak()
     before, memory = counters(), status("VmRSS")
     start, busy = time.perf_counter(), _processor()
