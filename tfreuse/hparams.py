@@ -1,9 +1,12 @@
 """One row an arm in TensorBoard's hparams view, written without TensorFlow.
 
-    hparams.write(out_dir / "tensorboard" / "arms", records)
+    note = hparams.write(out_dir / "tensorboard" / "arms", records)
+    if note:
+        print(note)
 
 TensorBoard takes a run for a row, so each arm is a folder with one event file. A file that is
-there already is left alone: its arm has not changed.
+there already is left alone: its arm has not changed. TensorBoard reads every run into memory
+before it shows one, which makes 10^4 rows a minute and over 1 GB: there are at most LIMIT.
 """
 
 import math
@@ -18,19 +21,25 @@ FACTORS = (
     "architecture", "direction", "seed", "control", "site_kind", "site", "depth", "group",
     "repair",
 )  # fmt: skip
+LIMIT = 2_000  # rows
 METRICS = ("retention", "drop", "before", "after", "rmse")
 _STARTED = 1_600_000_000.0  # rows need a time; a fixed one keeps the files reproducible
 
 
-def write(log_dir: pathlib.Path, records: Sequence[Record]) -> None:
-    """Writes a row for every record that has none, and the table's columns.
+def write(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
+    """Writes a row for every chosen record that has none, and the table's columns.
 
     Args:
         log_dir: folder of the rows, below the one that TensorBoard is started on.
-        records: the arms.
+        records: the arms; of more than LIMIT those of all layers come first, then those of
+            stages, the others in their order.
+
+    Returns:
+        a line that tells which arms have no row; "" if all have one.
     """
     from tensorboard.plugins.hparams import summary_v2  # slow to import
 
+    arms, records = len(records), _chosen(records)
     values = {
         name: sorted({getattr(record, name) for record in records}) for name in FACTORS
     }
@@ -44,6 +53,20 @@ def write(log_dir: pathlib.Path, records: Sequence[Record]) -> None:
         path = log_dir / name / "events.out.tfevents.arm"
         if not path.exists():
             _write_events(path, _row(summary_v2, record, name))
+    if arms == len(records):
+        return ""
+    return (
+        f"TensorBoard shows {len(records):,} of {arms:,} arms, all layers first, then stages; "
+        "records.jsonl and the report have them all."
+    )
+
+
+def _chosen(records: Sequence[Record]) -> Sequence[Record]:
+    """At most LIMIT records, the widest sites first."""
+    if len(records) <= LIMIT:
+        return records
+    rank = {"all": 0, "stage": 1}
+    return sorted(records, key=lambda record: rank.get(record.site_kind, 2))[:LIMIT]
 
 
 def _name(record: Record) -> str:

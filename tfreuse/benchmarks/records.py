@@ -1,0 +1,197 @@
+"""What 10^3 to 10^5 records cost to append, to go on from, to report and to show.
+
+python -m tfreuse.benchmarks.records append FOLDER 1000
+
+Every step is a process of its own; its memory is the process's peak, imports included.
+"""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tfreuse import progress
+from tfreuse.benchmarks import records_made, table, worker
+from tfreuse.benchmarks.table import Target
+from tfreuse.errors import InputError
+from tfreuse.records import CountsReader, Log, counts_path, read
+
+MEMORY = 10**9  # bytes that no step may exceed
+GROWTH = 1.5  # of a step's time for one record, from the last size but one to the last
+HEADER = (
+    "step",
+    "records",
+    "seconds",
+    "CPU s",
+    "CPU µs a record",
+    "memory MB",
+    "written MB",
+)
+
+
+def run(sizes: Sequence[int], folder: pathlib.Path) -> list[dict]:
+    """Measures every step for every number of records; returns one dict a step.
+
+    Args:
+        sizes: numbers of records.
+        folder: an empty one; 10^5 records take 0.4 GB there, and as much again for TensorBoard.
+
+    Raises:
+        InputError: there is no /proc to read counters from, or a step failed.
+    """
+    if not pathlib.Path("/proc/self/io").exists():
+        raise InputError(
+            "the benchmark reads /proc/self/io, which is there on Linux only."
+        )
+    display = progress.Display(sum(sizes) * len(STEPS))
+    found, done = [], 0
+    for size in sizes:
+        own = folder / str(size)
+        own.mkdir()
+        for step in STEPS:
+            found.append({"step": step, "records": size, **_fresh(step, own, size)})
+            done += size
+            display.update(done, f"{step} {size:,} records")
+    display.close()
+    return found
+
+
+def targets(found: Iterable[dict]) -> list[Target]:
+    """What was promised: time that grows no faster than the records, and a bound on memory."""
+    made = []
+    for step, those in _by_step(found):
+        if len(those) > 1:
+            # of processor time: what else runs on the machine changes it little
+            before, last = (one["cpu_s"] / one["records"] for one in those[-2:])
+            text = f"{step}: CPU time a record, {those[-1]['records']:,} against "
+            text += f"{those[-2]['records']:,}"
+            made.append(Target(text, last / before, GROWTH))
+        text = f"{step}: MB of memory, {those[-1]['records']:,} records"
+        made.append(Target(text, those[-1]["memory"] / 1e6, MEMORY / 1e6))
+    return made
+
+
+def markdown(found: Iterable[dict], promised: Sequence[Target]) -> str:
+    """The steps and the promises as Markdown."""
+    lines = [f"| {' | '.join(HEADER)} |", "|---" + "|--:" * (len(HEADER) - 1) + "|"]
+    for _, those in _by_step(found):
+        for one in those:
+            cells = (
+                one["step"],
+                f"{one['records']:,}",
+                f"{one['seconds']:.2f}",
+                f"{one['cpu_s']:.2f}",
+                f"{1e6 * one['cpu_s'] / one['records']:,.0f}",
+                f"{one['memory'] / 1e6:,.0f}",
+                f"{one['written'] / 1e6:,.1f}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\n" + table.verdicts(promised) + "\n"
+
+
+@dataclasses.dataclass
+class Clock:
+    """Adds up the time spent inside `with clock:`."""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *unused: object) -> None:
+        seconds, cpu_s = self._begin
+        self.seconds += time.perf_counter() - seconds
+        self.cpu_s += time.process_time() - cpu_s
+
+
+def append(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Appends the records with their counts; making them is not counted."""
+    records_made.write_held(folder)
+    with Log(folder / "records.jsonl") as log:
+        for record, per_image in records_made.records(count):
+            with clock:
+                log.append(record, per_image)
+        with clock:
+            log.sync()
+
+
+def resume(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Opens the log and tells which arms are there, as a study does that goes on."""
+    with clock, Log(folder / "records.jsonl") as log:
+        done = frozenset(record.key for record in log.records)
+    _same(len(done), count)
+
+
+def bootstrap(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Reads the counts of every image of every record, as an image bootstrap does."""
+    found = read(folder / "records.jsonl")
+    with clock, CountsReader(folder / "records.jsonl") as counts:
+        images = sum(len(counts.read(record)) for record in found)
+    _same(images, count * records_made.IMAGES)
+
+
+def report(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Writes verdicts, figures and pages."""
+    from tfreuse import report as report_module
+
+    with clock:
+        report_module.write(folder)
+
+
+def rows(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Writes TensorBoard's rows."""
+    from tfreuse import hparams
+
+    found = read(folder / "records.jsonl")
+    with clock:
+        hparams.write(folder / "tensorboard" / "arms", found)
+
+
+STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
+    "append": append,
+    "resume": resume,
+    "read counts": bootstrap,
+    "report": report,
+    "hparams": rows,
+}
+
+
+def _fresh(step: str, folder: pathlib.Path, count: int) -> dict:
+    words = [sys.executable, "-m", __name__, step, str(folder), str(count)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{step} of {count:,} records failed: {last[:200]}")
+    return json.loads(done.stdout.strip().rpartition("\n")[2])
+
+
+def _by_step(found: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
+    by_step: dict[str, list[dict]] = {}
+    for one in found:
+        by_step.setdefault(one["step"], []).append(one)
+    yield from by_step.items()
+
+
+def _same(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"expected {expected:,}, found {found:,}")
+
+
+def _main(step: str, folder: str, count: str) -> None:
+    clock, log = Clock(), pathlib.Path(folder) / "records.jsonl"
+    STEPS[step](log.parent, int(count), clock)
+    found = {
+        **dataclasses.asdict(clock),
+        "memory": worker.status("VmHWM"),
+        "written": worker.counters()["wchar"],
+        "bytes": {path.name: path.stat().st_size for path in (log, counts_path(log))},
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
