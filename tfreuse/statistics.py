@@ -42,6 +42,16 @@ class Interval:
             for name, value in dataclasses.asdict(self).items()
         }
 
+    def to_row(self) -> dict[str, Any]:
+        """The columns that every table of intervals has."""
+        return {
+            "mean": self.estimate,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "method": self.method,
+        }
+
     def __str__(self) -> str:
         return f"{number(self.estimate)} [{number(self.low)}, {number(self.high)}]"
 

@@ -5,6 +5,8 @@
     attribution.ladder(arms, spec)  # statistics, permutation and features, as shares of a loss
     attribution.shapley(arms, spec)  # whose fault a loss is: kernel, bias, gamma, beta, stats
     attribution.excess(arms, spec)  # how much of a loss is due to the donor's task
+    attribution.beyond_magnitude(arms, spec)  # whether the kind of parameter matters at all
+    attribution.predictors(arms, spec)  # what tells beforehand which kernels can be reused
     attribution.significance(arms, spec)  # which cells of a heat map are not 1
     attribution.strength_path(arms, spec)  # how far towards the donor nothing is lost
     attribution.profiles(arms, spec)  # the share of sites that retain enough
@@ -20,13 +22,20 @@ from tfreuse.attribution.heat import mark, significance
 from tfreuse.attribution.moves import REASONS, excess, reasons
 from tfreuse.attribution.paths import profiles, strength_path
 from tfreuse.attribution.repairs import ladder
+from tfreuse.verdicts.magnitude import beyond_magnitude
+from tfreuse.verdicts.prediction import BASELINE, PREDICTORS, across, predictors
 
 __all__ = [
+    "BASELINE",
     "PLAYERS",
+    "PREDICTORS",
     "REASONS",
+    "across",
+    "beyond_magnitude",
     "excess",
     "ladder",
     "mark",
+    "predictors",
     "profiles",
     "reasons",
     "shapley",

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfreuse import roles, specs
-from tfreuse.attribution.rows import Row, place, with_intervals
+from tfreuse.attribution.rows import Row, place
 from tfreuse.errors import InputError
 from tfreuse.records import Record
-from tfreuse.verdicts.arms import Arms, Values, floored
+from tfreuse.verdicts.arms import Arms, Values, floored, with_intervals
 
 PLAYERS = ("kernel", "bias", "gamma", "beta", "stats")
 PAIRS = tuple(itertools.combinations(range(len(PLAYERS)), 2))

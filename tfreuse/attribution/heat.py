@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import specs, statistics
-from tfreuse.attribution.rows import Row, ordered, place, with_intervals
-from tfreuse.verdicts.arms import Arms, Values, floored
+from tfreuse.attribution.rows import Row, ordered, place
+from tfreuse.verdicts.arms import Arms, Values, floored, with_intervals
 
 
 def significance(arms: Arms, spec: specs.StudySpec) -> list[Row]:

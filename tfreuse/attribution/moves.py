@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import specs, statistics
-from tfreuse.attribution.rows import Row, common, ordered, place, told, with_intervals
-from tfreuse.verdicts.arms import Arm, Arms, floored, over_draws
+from tfreuse.attribution.rows import Row, common, ordered, place
+from tfreuse.verdicts.arms import Arm, Arms, floored, over_draws, with_intervals
 
 REASONS = {  # what a row's `reason` means, for captions and glossaries
     "small difference": "Random values at the donor's distance do no harm either: the move is "
@@ -72,7 +72,7 @@ def reasons(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         needed = _needed(values, spec) if reason == "open" else None
         ends = _ends("donor", donor) | _ends("random", random)
         rows.append(
-            row | told(gain) | ends | {"reason": reason, "needed_n": needed},
+            row | gain.to_row() | ends | {"reason": reason, "needed_n": needed},
         )
     return ordered(rows, spec)
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.attribution.rows import Row, ordered, place, with_intervals
-from tfreuse.verdicts.arms import Arm, Arms, Values, floored
+from tfreuse.attribution.rows import Row, ordered, place
+from tfreuse.verdicts.arms import Arm, Arms, Values, floored, with_intervals
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(21))
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tfreuse import specs, statistics
-from tfreuse.attribution.rows import Row, common, ordered, place, told, with_intervals
-from tfreuse.verdicts.arms import Arm, Arms, Values, floored
+from tfreuse.attribution.rows import Row, common, ordered, place
+from tfreuse.verdicts.arms import Arm, Arms, Values, floored, with_intervals
 
 STEPS = specs.REPAIRS  # from none on, each a level of the ladder
 CONTROLS = (
@@ -58,7 +58,7 @@ def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         if outcome != "nothing lost":
             for step, found in _shares(levels["transfer"], spec.confidence):
                 named = _named("share", step, "transfer", outcome)
-                shares.append(row | named | told(found))
+                shares.append(row | named | found.to_row())
     return ordered(with_intervals(pending, spec.confidence) + shares, spec)
 
 

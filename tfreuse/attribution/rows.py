@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfreuse import specs, statistics
+from tfreuse import specs
 from tfreuse.records import Record
 from tfreuse.verdicts.arms import Arm, Values
 
@@ -18,25 +18,6 @@ def place(arm: Arm, seeds: Mapping[int, Record]) -> Row:
         "depth": next(iter(seeds.values())).depth,
         "group": arm.group,
         "repair": arm.repair,
-    }
-
-
-def with_intervals(
-    rows: Iterable[tuple[Row, Sequence[float]]], confidence: float
-) -> list[Row]:
-    """The rows with mean, low, high, n and method of their values, one value a seed."""
-    rows = list(rows)
-    found = statistics.intervals([values for _, values in rows], confidence)
-    return [row | told(one) for (row, _), one in zip(rows, found, strict=True)]
-
-
-def told(found: statistics.Interval) -> Row:
-    return {
-        "mean": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "method": found.method,
     }
 
 

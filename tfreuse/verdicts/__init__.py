@@ -4,7 +4,8 @@
         print(verdict.hypothesis, verdict.verdict, verdict.reason)
 
 The hypotheses H1 to H4 are the four claims of Wang (arXiv:2008.03414), held against the arms of
-all layers, without repair. Effects are made of the retentions of single seeds, where a retention
+all layers, without repair; H5 is that of its sister (arXiv:2008.03411), held against kernels of
+single layers (`verdicts.closeness`). Effects are made of the retentions of single seeds, where a retention
 below 0 counts as 0: a network worse than the one that knows nothing retains nothing. Without
 that rule an auto-encoder whose R2 falls to -50 would be judged by how absurd its images are
 (retention has no lower end) instead of by whether it still works. It is one rule for every
@@ -24,7 +25,7 @@ import numpy as np
 from tfreuse import specs, statistics
 from tfreuse.records import UNMOVED, Record
 from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts import caveats
+from tfreuse.verdicts import caveats, closeness, images
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 
@@ -33,7 +34,7 @@ VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
 class Verdict:
     """What the records of one architecture and direction say about one hypothesis."""
 
-    hypothesis: str  # "H1" to "H4"
+    hypothesis: str  # "H1" to "H5"
     statement: str
     architecture: str
     direction: str
@@ -50,6 +51,9 @@ class Verdict:
     unclipped: statistics.Interval | None = None  # retentions below 0 left as they are
     p: float | None = None  # two-sided, of "the effect is the threshold"
     p_holm: float | None = None  # adjusted for all verdicts of the study that have a p
+    # of the same effect, where every image's counts were kept (see `verdicts.images`)
+    images: statistics.Interval | None = None  # over test images, these seeds given
+    both: statistics.Interval | None = None  # over seeds and images together
 
     @property
     def part(self) -> by_arm.Part:
@@ -58,7 +62,7 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; an infinite end of an interval becomes None."""
         values = dataclasses.asdict(self) | {"notes": list(self.notes)}
-        for name in ("effect", "unclipped"):
+        for name in ("effect", "unclipped", "images", "both"):
             found = getattr(self, name)
             values[name] = found.to_json() if found else None
         return values
@@ -120,23 +124,30 @@ HYPOTHESES = (
 )
 
 
-def judge(records: Iterable[Record], spec: specs.StudySpec) -> list[Verdict]:
+def judge(
+    records: Iterable[Record],
+    spec: specs.StudySpec,
+    counts: images.Counts | None = None,
+) -> list[Verdict]:
     """A verdict for every part of the study and hypothesis, in that order.
 
     Args:
         records: of one study; arms that belong to no hypothesis are left aside.
         spec: the margins and the confidence, declared before anything ran.
+        counts: reads what was counted on every image of a record, int [N, C, C] or float
+            [N, 2] (`records`); without it no interval over images is told.
 
     Raises:
         InputError: two records are of the same arm and seed.
     """
     parts = by_arm.index(records)
-    found = [
-        _judge(hypothesis, part, parts.get(part, {}), spec)
-        for part in declared(parts, spec)
-        for hypothesis in HYPOTHESES
-    ]
-    return _with_holm(found, spec)
+    found = []
+    for part in declared(parts, spec):
+        found += [
+            _judge(hypothesis, part, parts, spec, counts) for hypothesis in HYPOTHESES
+        ]
+        found.append(_judge_closeness(part, parts, spec))
+    return _with_holm(_with_elsewhere(found), spec)
 
 
 def declared(parts: Iterable[by_arm.Part], spec: specs.StudySpec) -> list[by_arm.Part]:
@@ -150,9 +161,13 @@ def declared(parts: Iterable[by_arm.Part], spec: specs.StudySpec) -> list[by_arm
 
 
 def _judge(
-    hypothesis: Hypothesis, part: by_arm.Part, arms: by_arm.Arms, spec: specs.StudySpec
+    hypothesis: Hypothesis,
+    part: by_arm.Part,
+    parts: Mapping[by_arm.Part, by_arm.Arms],
+    spec: specs.StudySpec,
+    counts: images.Counts | None,
 ) -> Verdict:
-    """The verdict on one hypothesis; Holm's p comes later."""
+    arms = parts.get(part, {})
     sides = [by_arm.everywhere(arms, group) for group in hypothesis.groups]
     retained = [by_arm.floored(side) for side in sides]
     values = by_arm.paired(retained)
@@ -164,8 +179,13 @@ def _judge(
     else:
         verdict, reason = _compare(hypothesis, effect, threshold)
         notes = caveats.companions(hypothesis.name, verdict, arms, spec)
+        if hypothesis.difference:
+            notes.append(caveats.by_link(hypothesis.groups, part, parts, spec))
         records = [record for side in sides for record in side.values()]
         notes += caveats.cautions(verdict, effect, values, threshold, records)
+        if hypothesis.above and not hypothesis.difference and verdict == "inconclusive":
+            notes += caveats.precision(values, spec)
+    of_images = _over_images(arms, sides, spec, counts) if effect else {}
     return Verdict(
         hypothesis=hypothesis.name,
         statement=hypothesis.statement,
@@ -183,7 +203,36 @@ def _judge(
             [by_arm.unclipped(side) for side in sides], spec.confidence
         ),
         p=None if obstacle else statistics.p_value(values, threshold),
+        **of_images,
     )
+
+
+def _judge_closeness(
+    part: by_arm.Part,
+    parts: Mapping[by_arm.Part, by_arm.Arms],
+    spec: specs.StudySpec,
+) -> Verdict:
+    found = closeness.judged(parts.get(part, {}), spec)
+    if found["verdict"] != "not testable":
+        note = closeness.threshold_note(part, parts, spec)
+        found["notes"] = (*found["notes"], note)
+    return Verdict("H5", closeness.STATEMENT, **part._asdict(), **found)
+
+
+def _over_images(
+    arms: by_arm.Arms,
+    sides: list[Mapping[int, Record]],
+    spec: specs.StudySpec,
+    counts: images.Counts | None,
+) -> dict[str, statistics.Interval | None]:
+    """The intervals over images, and over seeds and images; {} if counts are missing."""
+    found = images.counted(arms, sides, counts) if counts else None
+    if not found:
+        return {}
+    return {
+        "images": images.image_interval(found, spec.confidence),
+        "both": images.both_interval(found, spec.confidence),
+    }
 
 
 def _obstacle(
@@ -210,14 +259,8 @@ def _obstacle(
         )
         return f"Arms are missing: of {spec.seeds} seeds, all layers were measured with {counts}."
     records = [record for side in sides for record in side.values()]
-    weakest = min(records, key=lambda record: record.before - record.floor)
-    above = weakest.before - weakest.floor
-    if above <= 0 or above < spec.minimum:
-        return (
-            f"The recipient of seed {weakest.seed} is {statistics.number(above)} above its floor in "
-            f"{weakest.metric}, under the declared minimum of {spec.minimum:g}: it has too "
-            "little to lose."
-        )
+    if weak := caveats.too_little_to_lose(records, spec):
+        return weak
     if hypothesis.groups == ("bias",):
         shifts = [record.bias_shift for record in records]
         if None in shifts:
@@ -262,6 +305,24 @@ def _compare(
         "supported" if above == hypothesis.above else "refuted",
         f"The whole {told} {side} {threshold:g}.",
     )
+
+
+def _with_elsewhere(found: list[Verdict]) -> list[Verdict]:
+    """The verdicts; where H4 cannot be tested, with a note that says for which networks it can."""
+    told = []
+    for verdict in found:
+        others = [
+            f"{one.part}: {one.verdict}"
+            for one in found
+            if one.hypothesis == verdict.hypothesis == "H4"
+            and one.verdict != "not testable"
+            and one.direction == verdict.direction
+        ]
+        if verdict.verdict == "not testable" and others:
+            note = f"Tested where biases matter: {'; '.join(others)}."
+            verdict = dataclasses.replace(verdict, notes=(*verdict.notes, note))
+        told.append(verdict)
+    return told
 
 
 def _with_holm(found: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:

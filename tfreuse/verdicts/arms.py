@@ -9,7 +9,7 @@ An arm of one seed is a record; what is said of an arm is said of all its seeds.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfreuse import statistics
 from tfreuse.errors import InputError
@@ -115,3 +115,12 @@ def effect(sides: Sequence[Values], confidence: float) -> statistics.Interval | 
     """Interval of the mean of `paired(sides)`; None if no seed has every side."""
     values = paired(sides)
     return statistics.interval(values, confidence) if values else None
+
+
+def with_intervals(
+    rows: Iterable[tuple[dict[str, Any], Sequence[float]]], confidence: float
+) -> list[dict[str, Any]]:
+    """The rows with mean, low, high, n and method of their values, one a seed; none without."""
+    rows = [(row, values) for row, values in rows if len(values)]
+    found = statistics.intervals([values for _, values in rows], confidence)
+    return [row | one.to_row() for (row, _), one in zip(rows, found, strict=True)]

@@ -5,25 +5,29 @@ seeds, this spread and the rule that a retention below 0 counts as 0 leave open.
 sentence or two, with the interval and n it speaks from; an arm that was not measured is named.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tfreuse import specs, statistics
 from tfreuse.records import Record
-from tfreuse.verdicts.arms import Arms, effect, everywhere, floored
+from tfreuse.verdicts import magnitude
+from tfreuse.verdicts.arms import LINKS, Arms, Part, effect, everywhere, floored
 
 
 def companions(
     hypothesis: str, verdict: str, arms: Arms, spec: specs.StudySpec
 ) -> list[str]:
-    """The sentences that belong to one of H1 to H4."""
+    """The sentences that belong to one of H1 to H4; H5 has its own."""
     if hypothesis == "H1":
         meaning = (
             "they can be had from unlabelled images, so H1 is about what hurts most when it is "
             "set wrongly, not about what was learned"
         )
-        return [_after_recalibration(arms, "stats", spec, meaning)]
+        return [
+            _after_recalibration(arms, "stats", spec, meaning),
+            _beyond_magnitude(arms, spec),
+        ]
     if hypothesis == "H2":
         return [_against_defaults(arms, verdict, spec)]
     if hypothesis == "H3":
@@ -33,6 +37,50 @@ def companions(
             _after_recalibration(arms, "kernel", spec, meaning),
         ]
     return []
+
+
+def by_link(
+    groups: Sequence[str],
+    part: Part,
+    parts: Mapping[Part, Arms],
+    spec: specs.StudySpec,
+) -> str:
+    """The same difference where donor and recipient began with other, or the same, values."""
+    told = []
+    for link in LINKS:
+        arms = parts.get(part._replace(link=link), {})
+        found = effect(
+            [floored(everywhere(arms, group)) for group in groups], spec.confidence
+        )
+        if found and link != part.link:
+            told.append(f"{found} with the link {link}, n = {found.n}")
+    if not told:
+        return f"Not measured: the same with another link than {part.link}."
+    return f"The same difference is {' and '.join(told)}."
+
+
+def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
+    """Says which recipient is too close to its floor to be judged; "" if none is."""
+    weakest = min(records, key=lambda record: record.before - record.floor)
+    above = weakest.before - weakest.floor
+    if 0 < above and above >= spec.minimum:
+        return ""
+    return (
+        f"The recipient of seed {weakest.seed} is {statistics.number(above)} above its floor in "
+        f"{weakest.metric}, under the declared minimum of {spec.minimum:g}: it has too "
+        "little to lose."
+    )
+
+
+def precision(values: Sequence[float], spec: specs.StudySpec) -> list[str]:
+    """What the declared margin would take with this spread, if nothing at all were lost."""
+    sd = float(np.std(values, ddof=1))
+    n = statistics.needed_n(sd, spec.margin, spec.confidence)
+    if sd == 0 or (n and n <= len(values)):
+        return []
+    seeds = f"about {n}" if n else f"over {statistics.MOST_NEEDED}"
+    told = f"With this spread a margin of {spec.margin:g} takes {seeds} seeds"
+    return [f"{told} even where nothing is lost."]
 
 
 def cautions(
@@ -87,6 +135,35 @@ def _after_recalibration(
     return (
         f"After recalibration retention({group}) is {found}, n = {found.n}: {meaning}."
     )
+
+
+def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
+    """Whether stats cost more than affine where both were moved equally far."""
+    rows = [
+        row
+        for row in magnitude.beyond_magnitude(arms, spec)
+        if (row["group"], row["against"]) == ("stats", "affine")
+        and row["magnitude"] == "shifts"
+    ]
+    if not rows:
+        return (
+            "Not measured: stats and affine moved equally far, so the size of the move may be "
+            "all that differs."
+        )
+    row = rows[0]  # of layers, if there are any
+    mean, low, high = (statistics.number(row[key]) for key in ("mean", "low", "high"))
+    told = (
+        f"At single {row['site_kind']}s, moved equally far, stats cost {mean} [{low}, {high}] "
+        f"more retention than affine, n = {row['n']}"
+    )
+    meaning = {
+        "vanishes": "the size of the move explains the difference, not the kind of parameter",
+        "stays": "the kind of parameter matters beyond the size of the move",
+        "open": "whether the kind matters beyond the size of the move stays open",
+        "no overlap": f"but only {row['overlap']:.0%} of the moves of stats are of a size that "
+        "moves of affine have too, so kind and size cannot be told apart",
+    }
+    return f"{told}: {meaning[row['effect']]}."
 
 
 def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
