@@ -30,7 +30,7 @@ SPEC = specs.StudySpec(
     sites=specs.SITES,
     controls=specs.CONTROLS,
     repairs=specs.REPAIRS,
-    strengths=(0.0, 0.25, 0.5, 0.75, 1.0),
+    strengths=(0.25, 0.5, 0.75, 1.0),
     draws=2,
     shapley=True,
 )
@@ -138,3 +138,39 @@ def _arm(group: str, scale: float, loss: float | None = None, **changes):
         )
         for seed in range(SPEC.seeds)
     ]
+
+
+def arrays(groups: Sequence[str] = ("kernel", "bias", "stats")) -> dict[str, np.ndarray]:
+    """What a study's gallery holds: 2 images of 24 x 32 pixels, 3 layers of 4 to 16 channels."""
+    rng, g = np.random.default_rng(0), len(groups)
+    y, x = np.mgrid[:24, :32]
+    disc = ((y - 12) ** 2 + (x - 14) ** 2 < 60).astype(np.uint8)
+    truth = np.array([(40, 40, 48), (240, 150, 90)], np.uint8)[np.stack([disc, disc.T.T])]
+    error = np.where(rng.random((g, 2, 24, 32)) < 0.2, 255, 0).astype(np.uint8)
+    channels = np.array([4, 8, 16])
+    vectors = rng.normal(1, 0.4, (4, 28)).astype(np.float32)
+    layers = np.array(["encoder_1_a_bn", "bottleneck_a_bn", "decoder_1_a_bn"])
+    maps = rng.normal(0, 1, (2, 28))
+    return {
+        "groups": np.array(groups),
+        "input": rng.integers(0, 255, (2, 24, 32, 3)).astype(np.uint8),
+        "truth": truth,
+        "before": truth,
+        "before_error": np.zeros((2, 24, 32), np.uint8),
+        "after": np.where(error[..., None] > 0, 255, truth).astype(np.uint8),
+        "after_error": error,
+        "recalibrated": np.broadcast_to(truth, (g, *truth.shape)),
+        "recalibrated_error": error // 2,
+        "bn_layers": layers,
+        "bn_channels": channels,
+        "bn_donor": vectors,
+        "bn_recipient": vectors + rng.normal(0, 0.2, (4, 28)),
+        "map_recipient": maps,
+        "map_after": maps + rng.normal(0, 0.8, (g, 2, 28)),
+        "map_recalibrated": maps + rng.normal(0, 0.1, (g, 2, 28)),
+        "kernel_layer": np.array("encoder_1_a_conv"),
+        "kernels_donor": rng.normal(0, 1, (3, 3, 3, 16)),
+        "kernels_recipient": rng.normal(0, 1, (3, 3, 3, 16)),
+        "cka_layers": layers,
+        "cka": np.array([[0.9, 0.4, 0.2], [0.5, 0.8, 0.3], [0.1, 0.3, 0.7]]),
+    }

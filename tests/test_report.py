@@ -67,7 +67,8 @@ def test_a_report_is_pages_figures_their_csv_twins_and_verdicts(written):
     assert {"report.html", "report.md", "verdicts.json", "figures"} <= names
     pictures = {path.stem for path in (written / "figures").glob("*.png")}
     assert pictures == {path.stem for path in (written / "figures").glob("*.csv")}
-    assert len(pictures) == 3  # all layers, stages, layers
+    kinds = {name.split("_unet_")[0] for name in pictures}
+    assert kinds == {"forest", "network", "stage", "layer", "profiles", "ladder"}
     for path in (written / "figures").glob("*.png"):
         with Image.open(path) as image:
             assert min(image.size) > 200
@@ -84,7 +85,7 @@ def test_the_page_needs_nothing_from_outside(written):
     page = Page((written / "report.html").read_text())
     assert "script" not in page.tags and "link" not in page.tags
     embedded = [one for one in page.sources if one.startswith("data:image/png;base64,")]
-    assert len(embedded) == 3
+    assert len(embedded) == 6
     for one in embedded:
         assert base64.b64decode(one.split(",")[1]).startswith(b"\x89PNG")
     others = [one for one in page.sources if not one.startswith(("data:", "#"))]
@@ -112,8 +113,8 @@ def test_the_page_says_what_a_reader_must_know(written):
 
 def test_every_hypothesis_has_its_card_and_its_row(written):
     text = (written / "report.html").read_text()
-    assert text.count("<article") == 4
-    for name in ("H1", "H2", "H3", "H4"):
+    assert text.count("<article") == 5
+    for name in ("H1", "H2", "H3", "H4", "H5"):
         assert f'<span class="name">{name}</span>' in text
         assert f'">{name}</td>' in text
 
@@ -121,7 +122,7 @@ def test_every_hypothesis_has_its_card_and_its_row(written):
 def test_markdown_links_the_figures_and_holds_the_verdict_table(written):
     text = (written / "report.md").read_text()
     links = re.findall(r"\]\((figures/[^)]+)\)", text)
-    assert len(links) == 6 and all((written / link).exists() for link in links)
+    assert len(links) == 12 and all((written / link).exists() for link in links)
     assert re.search(
         r"^\| H3 \| unet, [^|]+ \| ✅ supported \| 0\.05 ", text, re.MULTILINE
     )

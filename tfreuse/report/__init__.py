@@ -9,13 +9,12 @@ are drawn, and Matplotlib imported, only by `write`.
 
 import os
 import pathlib
-import re
 import textwrap
 from collections.abc import Sequence
 
 from tfreuse import files
 from tfreuse.errors import printable
-from tfreuse.report import content, markdown, page, source, tables
+from tfreuse.report import arrays, content, drawings, markdown, page, source
 from tfreuse.verdicts import Verdict
 
 __all__ = ["summary", "write"]
@@ -73,27 +72,24 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
-    """Draws and saves the figures of every part of the study that has records for them."""
+    """Draws and saves the figures of every part of the study that has rows for them."""
     from tfreuse.report import figures  # imports Matplotlib
 
-    drawn = []
+    drawn, names = [], set()
     for part, arms in study.parts.items():
-        rows = {
-            "forest": tables.forest_rows(arms, study.spec),
-            "stage": tables.heat_rows(arms, "stage", study.spec),
-            "layer": tables.heat_rows(arms, "layer", study.spec),
-        }
-        for kind, found in rows.items():
-            if not found:
+        subject = drawings.Subject(
+            part, arms, study.spec, study.skips(part), arrays.load(study.path, part)
+        )
+        for drawing in drawings.DRAWINGS:
+            rows = drawing.rows(subject)
+            if not rows:
                 continue
-            draw = figures.forest if kind == "forest" else figures.heat_map
-            words = part if part.link != "independent" else part[:2]
-            name = "_".join((kind, *map(_safe, words)))
-            figures.save(draw(found, study.spec), found, directory, name)
-            drawn.append(content.Drawn(name, kind, part, found))
+            name = f"{drawing.kind}_{arrays.file_name(part)}"
+            while name in names:  # two hostile names may be made safe alike
+                name += "-2"
+            names.add(name)
+            figure = figures.DRAW[drawing.kind](rows, subject)
+            figures.save(figure, rows, directory, name, exact=drawing.exact)
+            caption = drawing.caption(rows, subject)
+            drawn.append(content.Drawn(name, drawing, part, rows, caption))
     return drawn
-
-
-def _safe(name: str) -> str:
-    """`name` as part of a file's name and of a link."""
-    return re.sub(r"[^A-Za-z0-9-]+", "_", name)

@@ -7,6 +7,8 @@ import dataclasses
 
 from tfreuse import verdicts
 
+VERDICT_COLUMNS = ("verdict", "H1", "H2", "H3", "H4", "H5")
+
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
@@ -22,7 +24,7 @@ class Warnings:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells are text; a column named "verdict" holds verdicts, and is shown as such."""
+    """Cells are text; those of VERDICT_COLUMNS are verdicts, and are shown as such."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -51,7 +53,15 @@ class Cards:
     verdicts: tuple[verdicts.Verdict, ...]
 
 
-Block = Paragraph | Warnings | Table | Picture | Code | Cards
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """Blocks of less importance, shown when asked for."""
+
+    title: str
+    blocks: tuple["Block", ...]
+
+
+Block = Paragraph | Warnings | Table | Picture | Code | Cards | Details
 
 
 @dataclasses.dataclass(frozen=True)

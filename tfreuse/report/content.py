@@ -3,11 +3,12 @@
 import dataclasses
 
 from tfreuse import specs, statistics, verdicts
-from tfreuse.report import checks, methods
+from tfreuse.report import checks, methods, results, words
 from tfreuse.report.blocks import (
     Block,
     Cards,
     Code,
+    Details,
     Paragraph,
     Picture,
     Report,
@@ -15,22 +16,23 @@ from tfreuse.report.blocks import (
     Table,
     Warnings,
 )
+from tfreuse.report.drawings import DRAWINGS, Drawing
 from tfreuse.report.source import Source
 from tfreuse.report.tables import Row
 from tfreuse.verdicts.arms import Part
 
+MOST_OPEN = 2  # parts whose verdicts are shown in full at once
+
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure that was saved: which part of the study it shows, and the rows it was drawn from."""
+    """A figure that was saved: what of, which part of the study, the rows it was drawn from."""
 
     name: str  # of the PNG and the CSV
-    kind: str  # "stage", "layer" or "forest"
+    drawing: Drawing
     part: Part
     rows: list[Row]
-
-
-_KINDS = {"forest": "all layers", "stage": "single stages", "layer": "single layers"}
+    caption: str
 
 
 def compose(
@@ -39,14 +41,19 @@ def compose(
     """The report on a study, complete or not."""
     sections = [
         Section("Verdicts", _verdicts(source, found)),
-        Section("All layers at once", _figures(source, figures, ("forest",))),
-        Section("Where in the network", _figures(source, figures, ("stage", "layer"))),
+        _shown("Two reasons", source, figures, results.two_reasons(figures)),
+        _shown("All layers at once", source, figures),
+        _shown("Where in the network", source, figures),
+        _shown("What repairs win back", source, figures, results.repairs(figures)),
+        _shown("Which role is to blame", source, figures, results.blame(source)),
+        _shown("What predicts reuse", source, figures, results.predictors(figures)),
+        _shown("Pictures", source, figures),
         Section("Did the biases move?", _biases(source)),
         Section("Can this be believed?", _checks(source)),
         Section("Networks", _networks(source)),
         Section("What was transplanted", _coverage(source)),
         Section("Methods", tuple(map(Paragraph, methods.paragraphs(source)))),
-        Section("Words", (Table(("word", "meaning"), methods.WORDS),)),
+        Section("Words", (Table(("word", "meaning"), words.WORDS),)),
         Section("Repeat it", _repeat(source)),
     ]
     return Report(
@@ -54,6 +61,35 @@ def compose(
         subtitle=_subtitle(source),
         sections=tuple(section for section in sections if section.blocks),
     )
+
+
+def _shown(
+    title: str, source: Source, figures: list[Drawn], told: tuple[Block, ...] = ()
+) -> Section:
+    """A section of figures, part by part; the less important to be opened; what is not there."""
+    blocks: list[Block] = list(told)
+    for part in source.parts:
+        own = [
+            one for one in figures if (one.part, one.drawing.section) == (part, title)
+        ]
+        blocks += [_picture(one) for one in own if not one.drawing.detail]
+        more = [one for one in own if one.drawing.detail]
+        if more:
+            names = ", ".join(one.drawing.title for one in more)
+            blocks.append(Details(f"{part}: {names}", tuple(map(_picture, more))))
+    drawn = {one.drawing.kind for one in figures}
+    missing = [
+        one.hint(source.spec)
+        for one in DRAWINGS
+        if one.section == title and one.kind not in drawn
+    ]
+    if missing and source.records:
+        blocks.append(Paragraph(" ".join(missing)))
+    return Section(title, tuple(blocks))
+
+
+def _picture(one: Drawn) -> Picture:
+    return Picture(one.name, f"{one.part}: {one.drawing.title}", one.caption)
 
 
 def _subtitle(source: Source) -> str:
@@ -74,13 +110,28 @@ def _verdicts(source: Source, found: list[verdicts.Verdict]) -> tuple[Block, ...
     missing = (*source.warnings, *checks.missing(source))
     if missing:
         blocks.append(Warnings(missing))
-    for part in source.parts:
-        own = tuple(one for one in found if one.part == part)
-        if own:
-            blocks.append(Cards(str(part), own))
+    cards = [
+        Cards(str(part), own)
+        for part in source.parts
+        if (own := tuple(one for one in found if one.part == part))
+    ]
+    if len(cards) > MOST_OPEN:
+        blocks.append(_glance(cards))
+        blocks += [Details(one.title, (one,)) for one in cards]
+    else:
+        blocks += cards
     if found:
         blocks.append(_verdict_table(source, found))
     return tuple(blocks)
+
+
+def _glance(cards: list[Cards]) -> Table:
+    """Verdicts of every part, a line a part."""
+    names = [one.hypothesis for one in cards[0].verdicts]
+    rows = tuple(
+        (card.title, *(one.verdict for one in card.verdicts)) for card in cards
+    )
+    return Table(("network, direction", *names), rows)
 
 
 def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
@@ -105,7 +156,8 @@ def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
         for one in found
     )
     note = (
-        "Effect: retention, in H1 retention(affine) − retention(stats); its mean over seeds with "
+        "Effect: retention, in H1 retention(affine) − retention(stats), in H5 a rank "
+        "correlation; its mean over seeds with "
         f"the {source.spec.confidence:.0%} interval (Student t up to 5 seeds, bootstrap-t from "
         "6). A retention below 0 "
         "counts as 0. Margin: retention that may be lost (H2, H4) or kept (H3), declared before "
@@ -113,60 +165,6 @@ def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
         "supported the claim; chosen after the fact, it supports nothing."
     )
     return Table(head, rows, note)
-
-
-def _figures(
-    source: Source, figures: list[Drawn], kinds: tuple[str, ...]
-) -> tuple[Block, ...]:
-    return tuple(
-        Picture(
-            one.name,
-            f"{one.part}: {_KINDS[one.kind]}",
-            _caption(source, one),
-        )
-        for one in figures
-        if one.kind in kinds
-    )
-
-
-def _caption(source: Source, one: Drawn) -> str:
-    """What the figure shows, with n, the interval's method and the floor."""
-    own = [record for arm in source.parts[one.part].values() for record in arm.values()]
-    floors = [record.floor for record in own]
-    floor = (
-        f"Floor: {own[0].metric} {statistics.number(min(floors))}"
-        + (f" to {statistics.number(max(floors))}" if max(floors) > min(floors) else "")
-        + "."
-    )
-    counts = sorted({row["n"] for row in one.rows})
-    n = (
-        "n = "
-        + " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-        + " seeds"
-    )
-    made = sorted({row["method"] for row in one.rows})
-    made = f"{source.spec.confidence:.0%} intervals: {', '.join(made)}"
-    if one.kind == "forest":
-        return (
-            "Retention of every arm of all layers, unclipped: a small dot a seed, a "
-            "large one the mean, a line its interval; an arrow points to what lies beyond the "
-            f"axis. Dashed: 1 − margin; dotted: what counts as sensitive. {n}; {made}. {floor}"
-        )
-    what = "stage" if one.kind == "stage" else "layer"
-    dots = [row["identifiable"] for row in one.rows]
-    told = (
-        f"A dot: re-initialising the same parameters{' of its stage' * (what == 'layer')} is "
-        "not shown to cost more than 0.02 of the metric, so reuse proves nothing there "
-        f"({dots.count(False)} of {len(dots)} cells"
-        + (f"; {dots.count(None)} were not tried" if None in dots else "")
-        + "). "
-    )
-    return (
-        f"Mean retention where one {what} is taken from the donor, input at the top. "
-        f"1 is white; the colour ends at 0 and 2, the number does not. {told}{n}; the dots "
-        f"use {source.spec.confidence:.0%} intervals, and the CSV has one for each cell "
-        f"({made.split(': ')[1]}). {floor}"
-    )
 
 
 def _biases(source: Source) -> tuple[Block, ...]:

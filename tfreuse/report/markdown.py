@@ -4,9 +4,11 @@ import re
 
 from tfreuse.errors import printable
 from tfreuse.report.blocks import (
+    VERDICT_COLUMNS,
     Block,
     Cards,
     Code,
+    Details,
     Paragraph,
     Picture,
     Report,
@@ -51,6 +53,9 @@ def _block(block: Block) -> list[str]:
             return _cards(block)
         case Table():
             return _table(block)
+        case Details(title, blocks):
+            inside = [line for one in blocks for line in (*_block(one), "")]
+            return [f"### {escape(title)}", "", *inside[:-1]]
 
 
 def _cards(block: Cards) -> list[str]:
@@ -67,7 +72,7 @@ def _cards(block: Cards) -> list[str]:
 def _table(table: Table) -> list[str]:
     rows = [
         [
-            f"{MARKS[cell]} {cell}" if name == "verdict" else escape(cell)
+            f"{MARKS[cell]} {cell}" if name in VERDICT_COLUMNS else escape(cell)
             for name, cell in zip(table.head, row, strict=True)
         ]
         for row in table.rows

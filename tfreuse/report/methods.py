@@ -1,51 +1,43 @@
-"""How a study was done, written from its settings; and the words that a report uses."""
+"""How a study was done, written from its settings so that it can stand in a paper."""
 
+from collections.abc import Iterable
+
+from tfreuse import specs
+from tfreuse.report import words
 from tfreuse.report.source import Source
-
-WORDS = tuple(
-    {
-        "donor": "the network whose parameters are taken",
-        "recipient": "the network that receives them",
-        "role": "kernel, bias, gamma, beta, moving_mean or moving_variance",
-        "group": "a set of roles: stats is moving_mean and moving_variance, affine is gamma and "
-        "beta, bn is stats and affine, conv is kernel and bias, all is all",
-        "site": "where parameters are replaced: one layer, one stage, or all layers",
-        "arm": "one treatment of one recipient: a group, a site, a donor, a repair",
-        "transfer": "the treatment itself: the donor was trained for the other task",
-        "other_seed": "control: the donor was trained for the same task from another seed",
-        "self": "control: the recipient's own values; nothing may change",
-        "reinitialised": "control: fresh initial values; what they cost was learned",
-        "defaults": "control: gamma 1, beta 0, bias 0, moving mean 0, moving variance 1",
-        "recalibration": "moving statistics re-estimated on the recipient's training images, "
-        "without labels",
-        "floor": "what is reached without looking at the image: by the majority class, by the "
-        "mean image",
-        "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all",
-        "margin": "retention that may be lost by what is called reusable",
-        "supported, refuted": "the whole interval lies on that side of the declared threshold",
-        "inconclusive": "the interval lies on both sides: only more seeds can tell",
-        "not testable": "the study cannot answer: arms are missing, or nothing can be lost",
-    }.items()
-)
 
 
 def paragraphs(source: Source) -> list[str]:
-    """The methods of the study: networks, treatment, judgement, and what was not available."""
-    return [_networks(source), _treatment(source), _judgement(source), _origin()]
+    """The methods of the study: networks, treatment, controls, repairs, statistics, origin."""
+    told = [
+        _networks(source),
+        _treatment(source),
+        _controls(source),
+        _repairs(source),
+        _attribution(source),
+        _judgement(source),
+        _origin(),
+    ]
+    return [paragraph for paragraph in told if paragraph]
 
 
 def _networks(source: Source) -> str:
     model, data = source.specs.get("model", {}), source.specs.get("data", {})
     train, spec = source.specs.get("train", {}), source.spec
     names = ", ".join(dict.fromkeys(part.architecture for part in source.parts))
-    text = f"For each task {spec.seeds} networks ({names or 'not told'}) were trained"
+    kinds = dict.fromkeys(kind for d in spec.directions for kind in d.split("-to-"))
+    text = (
+        f"Networks ({names or 'not told'}) of the kinds {_listed(kinds)} were trained from "
+        f"{spec.seeds} seeds each"
+    )
     if train:
         text += (
             f": {train.get('steps', '?')} updates of {train.get('batch_size', '?')} images, "
-            f"AdamW, learning rate {train.get('learning_rate', '?'):g}, weight decay "
+            f"AdamW, peak learning rate {train.get('learning_rate', '?'):g}, weight decay "
             f"{train.get('weight_decay', '?'):g}"
         )
-    text += ". No two of them share initial values or data order."
+    links = [words.LINKS[link].removeprefix("link: ") for link in spec.links]
+    text += f". Donor and recipient: {'; or '.join(links)}."
     if data:
         size = " × ".join(map(str, data.get("image_size", ()))) or "?"
         text += f" Data: {data.get('dataset', '?')}, {size} pixels."
@@ -53,7 +45,7 @@ def _networks(source: Source) -> str:
         told = ", ".join(
             f"{name} {value}" for name, value in model.items() if name != "architecture"
         )
-        text += f" Network settings: {told}."
+        text += f" Network settings, unless named with the network: {told}."
     images = sorted({record.images for record in source.records})
     if images:
         text += f" Metrics are of {' or '.join(map(str, images))} test images."
@@ -62,28 +54,110 @@ def _networks(source: Source) -> str:
 
 def _treatment(source: Source) -> str:
     spec = source.spec
-    return (
+    text = (
         "Before anything was measured, the moving statistics of donor and recipient were "
         f"re-estimated exactly on {spec.calibration_examples} training images, so that "
         "recalibration repairs the transplant and not the training. An arm replaces one group "
         f"({', '.join(spec.groups)}) at one site ({', '.join(spec.sites)}) by the donor's "
-        "values, evaluates the recipient without further training, and puts everything back. "
-        f"Repairs: {', '.join(spec.repairs)}. Controls: {_controls(source)}."
+        "values, evaluates the recipient without further training, and puts everything back; "
+        "heads are never replaced."
     )
+    if set(spec.strengths) - {1.0}:
+        alphas = ", ".join(f"{alpha:g}" for alpha in sorted(spec.strengths))
+        text += (
+            " At all layers and single stages the recipient was also moved only part of the "
+            f"way, to (1 − α) recipient + α donor with α = {alphas}."
+        )
+    return text
 
 
 def _controls(source: Source) -> str:
+    """What was measured beside the treatment, and where."""
+    told = [
+        f"{name} ({_meaning(words.CONTROLS[name])})" for name in source.spec.controls
+    ]
+    if not told:
+        return "There were no controls."
+    text = f"Controls: {'; '.join(told)}."
+    if set(source.spec.controls) & set(specs.RANDOM_CONTROLS):
+        text += f" Random controls were drawn {source.spec.draws} times and averaged."
+    return text + _where(source)
+
+
+def _where(source: Source) -> str:
     """The controls that were measured, for each kind of site."""
     found: dict[str, set[str]] = {}
     for record in source.records:
-        kind = (
-            "all layers" if record.site_kind == "all" else f"single {record.site_kind}s"
+        found.setdefault(record.site_kind, set()).add(record.control)
+    told = "; ".join(
+        f"{_site(kind)}: {', '.join(sorted(found[kind] - {'transfer'})) or 'none'}"
+        for kind in specs.SITES
+        if kind in found
+    )
+    return f" They were measured at {told}." if told else ""
+
+
+def _site(kind: str) -> str:
+    names = {
+        "all": "all layers",
+        "prefix": "prefixes",
+        "suffix": "suffixes",
+        "leave_one_out": "all stages but one",
+    }
+    return names.get(kind, f"single {kind}s")
+
+
+def _repairs(source: Source) -> str:
+    chosen = [name for name in source.spec.repairs if name != "none"]
+    if not chosen:
+        return "Nothing was repaired after a transplant."
+    told = []
+    for name in chosen:
+        meaning = _meaning(words.REPAIRS[name])
+        if name == "fine_tuning":
+            meaning = meaning.replace("a few", f"{source.spec.fine_tuning_steps}")
+        if name == "permutation+recalibration":
+            meaning = "the two together"
+        told.append(f"{name} ({meaning})")
+    return (
+        f"Repairs, besides none: {'; '.join(told)}. Recalibration is exact: training images "
+        "only, no labels, dropout off, the variance of all values and not the mean of batch "
+        "variances. "
+        + (
+            "Channels are matched by their weights, tied along skip and residual "
+            "connections."
+            if any("permutation" in name for name in chosen)
+            else ""
         )
-        found.setdefault(kind, set()).add(record.control)
-    return "; ".join(
-        f"{kind}: {', '.join(sorted(controls - {'transfer'})) or 'none'}"
-        for kind, controls in sorted(found.items())
-    ) or ", ".join(source.spec.controls)
+    ).rstrip()
+
+
+def _attribution(source: Source) -> str:
+    spec, told = source.spec, []
+    if "matched" in spec.controls:
+        told.append(
+            "Reuse counts as due to general features where the interval of retention with the "
+            "donor's values less retention with random values at the same distance lies above "
+            "0; as due to a small difference where both intervals lie above 1 − margin."
+        )
+    if {"recalibration", "permutation+recalibration"} <= set(spec.repairs):
+        told.append(
+            "A loss is divided into statistics (won back by recalibration), permutation (won "
+            "back besides by matching channels) and features (the rest), as ratios of means "
+            "over seeds with Fieller's intervals."
+        )
+    if spec.shapley:
+        told.append(
+            "At every stage all 32 unions of kernel, bias, gamma, beta and stats were measured; "
+            "a role's part of the loss is its exact Shapley value, and interactions are those "
+            "of Grabisch and Roubens (1999)."
+        )
+    if "other_seed" in spec.controls:
+        told.append(
+            "The task-specific excess is retention with a donor of the recipient's own task "
+            "less retention with the donor, paired by seed."
+        )
+    return " ".join(told)
 
 
 def _judgement(source: Source) -> str:
@@ -94,20 +168,32 @@ def _judgement(source: Source) -> str:
         "bootstrap-t from six. Declared before the study ran: a group is reusable if it retains "
         f"at least {1 - spec.margin:g} (margin {spec.margin:g}), the network is sensitive to it "
         f"if it retains at most {spec.large:g}, and a recipient is judged only if it is at "
-        f"least {spec.minimum:g} above its floor. Verdicts rest on all layers, without repair. "
-        "In verdicts, for all hypotheses and both directions, a retention below 0 counts as 0: "
+        f"least {spec.minimum:g} above its floor. Verdicts on H1 to H4 rest on all layers, "
+        "without repair, that on H5 on the kernels of single layers. "
+        "In verdicts, for all hypotheses and directions, a retention below 0 counts as 0: "
         "a network worse than the one that knows nothing retains nothing, and how absurd an "
-        "auto-encoder's images are (its R2 has no lower end) says nothing about reuse. Figures "
-        "and CSV files have retention unclipped. A re-initialised metric below the floor "
-        "counts as the floor likewise. Holm's correction is over all verdicts of the study "
-        "that have a p; heat maps are explorations and carry no verdict."
+        "auto-encoder's images are (its R2 has no lower end) says nothing about reuse. Heat "
+        "maps, forest plots and their CSV files have retention unclipped. A re-initialised "
+        "metric below the floor counts as the floor likewise. Holm's correction is over all "
+        "verdicts of the study that have a p; cells of a heat map are tested against 1 with "
+        "Benjamini and Hochberg's q. Heat maps are explorations and carry no verdict."
     )
 
 
 def _origin() -> str:
     return (
         "H1 to H4 are claims of W. Wang, Using UNet and PSPNet to explore the reusability "
-        "principle of CNN parameters (arXiv:2008.03414). Its tables, and those of its sister "
-        "paper (arXiv:2008.03411), were not available to us: the claims are put to the test "
-        "here, and no figure of the papers is compared with ours."
+        "principle of CNN parameters (arXiv:2008.03414), H5 is one of its sister paper "
+        "(arXiv:2008.03411). The tables of both were not available to us: the claims are put "
+        "to the test here, and no figure of the papers is compared with ours."
     )
+
+
+def _meaning(text: str) -> str:
+    """The meaning without what kind of word it is: "random control: ..."."""
+    return text.split(": ", 1)[1]
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return " and ".join((", ".join(names[:-1]), names[-1]) if names[1:] else names)

@@ -12,9 +12,11 @@ from collections.abc import Iterable
 
 from tfreuse.errors import printable
 from tfreuse.report.blocks import (
+    VERDICT_COLUMNS,
     Block,
     Cards,
     Code,
+    Details,
     Paragraph,
     Picture,
     Report,
@@ -98,6 +100,9 @@ def _block(block: Block, figures: pathlib.Path) -> str:
             )
         case Table():
             return _table(block)
+        case Details(title, blocks):
+            inside = "\n".join(_block(one, figures) for one in blocks)
+            return f"<details><summary>{_text(title)}</summary>\n{inside}\n</details>"
 
 
 def _picture(block: Picture, figures: pathlib.Path) -> str:
@@ -129,6 +134,12 @@ def _card(one: Verdict) -> str:
         if one.effect
         else '<p class="effect"><strong>–</strong></p>'
     )
+    for name, found in (("images", one.images), ("seeds and images", one.both)):
+        if found:
+            facts.append(
+                f"over {name} [{number(found.low)}, {number(found.high)}]"
+                + (f", {found.n} images" if name == "images" else "")
+            )
     notes = "".join(f"<li>{_text(note)}</li>" for note in one.notes)
     return f"""<article class="card {one.verdict.replace(" ", "-")}">
 <p class="top"><span class="name">{_text(one.hypothesis)}</span>{_chip(one.verdict)}</p>
@@ -142,7 +153,7 @@ def _card(one: Verdict) -> str:
 
 def _bar(one: Verdict) -> str:
     """The interval on an axis, with the side that supports the claim shaded."""
-    low, high = (-1.05, 1.05) if one.hypothesis == "H1" else (-0.05, 1.15)
+    low, high = (-1.05, 1.05) if one.threshold == 0 else (-0.05, 1.15)
 
     def place(value: float) -> float:
         return 4 + 312 * (min(max(value, low), high) - low) / (high - low)
@@ -174,7 +185,7 @@ def _table(table: Table) -> str:
     rows = "\n".join(
         "<tr>"
         + "".join(
-            f'<td class="{kind}">{_chip(cell) if name == "verdict" else _text(cell)}</td>'
+            f'<td class="{kind}">{_chip(cell) if name in VERDICT_COLUMNS else _text(cell)}</td>'
             for name, kind, cell in zip(table.head, kinds, row, strict=True)
         )
         + "</tr>"

@@ -14,7 +14,7 @@ from tfreuse.verdicts import arms
 class Source:
     """A study as its directory holds it, complete or not."""
 
-    name: str  # of the directory
+    path: pathlib.Path  # of the directory
     records: tuple[records.Record, ...]
     spec: specs.StudySpec
     specs: dict[
@@ -35,8 +35,23 @@ class Source:
             part: found.get(part, {}) for part in verdicts.declared(known, self.spec)
         }
 
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
     def verdicts(self) -> list[verdicts.Verdict]:
-        return verdicts.judge(self.records, self.spec)
+        """The verdicts, with intervals over images where every image's counts were kept."""
+        with records.CountsReader(self.path / "records.jsonl") as counts:
+            read = counts.read if counts.size else None
+            return verdicts.judge(self.records, self.spec, read)
+
+    def skips(self, part: arms.Part) -> bool:
+        """Whether the part's U-shaped networks connect encoder and decoder."""
+        options = part.architecture.split(":")[1:]
+        told = [word for word in options if word.startswith("skips=")]
+        if told:
+            return told[-1].lower() != "skips=false"
+        return bool(self.specs.get("model", {}).get("skips", True))
 
 
 def load(study_dir: pathlib.Path) -> Source:
@@ -69,7 +84,7 @@ def load(study_dir: pathlib.Path) -> Source:
             "study.json does not tell the trained networks; it does once the study is complete."
         )
     return Source(
-        name=study_dir.resolve().name,
+        path=study_dir,
         records=found,
         spec=spec,
         specs=told,

@@ -85,6 +85,11 @@ figure .scroll { background: #ffffff; border: 1px solid var(--line); border-radi
 img { display: block; max-width: 100%; min-width: min(100%, 620px); height: auto; margin: 0 auto; }
 figcaption { margin-top: 8px; }
 figcaption strong { color: var(--ink); }
+details { margin: 0 0 22px; border: 1px solid var(--line); border-radius: 12px;
+  background: color-mix(in srgb, var(--paper) 55%, transparent); padding: 0 16px; min-width: 0; }
+summary { cursor: pointer; padding: 12px 0; color: var(--accent); font-weight: 600;
+  font-size: .93rem; overflow-wrap: anywhere; }
+details[open] summary { margin-bottom: 8px; }
 pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px;
   overflow-x: auto; font-size: .85rem; }
 @media (max-width: 700px) {
@@ -101,6 +106,7 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
   }
   body { font-size: 9.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   nav { display: none; }
+  details { border: 0; padding: 0; background: none; }
   header, main { max-width: none; padding: 0; }
   figure, .card, tr { break-inside: avoid; }
   h2, h3 { break-after: avoid; }

@@ -56,7 +56,7 @@ def heat_rows(arms: by_arm.Arms, kind: str, spec: specs.StudySpec) -> list[Row]:
                 "stage": stage,
                 "group": group,
                 "repair": arm.repair,
-                **interval_row(found),
+                **found.to_row(),
                 "critical": critical,
                 "identifiable": None if critical is None else critical > CRITICAL,
             }
@@ -90,7 +90,7 @@ def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
                 "group": arm.group,
                 "control": arm.control,
                 "repair": arm.repair,
-                **interval_row(by_arm.effect([values], spec.confidence)),
+                **by_arm.effect([values], spec.confidence).to_row(),
                 "floored_mean": floored.estimate,
                 "floored_low": floored.low,
                 "floored_high": floored.high,
@@ -129,7 +129,7 @@ def curve_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
             "group": arm.group,
             "control": arm.control,
             "repair": arm.repair,
-            **interval_row(one),
+            **one.to_row(),
         }
         for (arm, seeds, _), one in zip(found, told, strict=True)
     ]
@@ -151,17 +151,6 @@ def sites_of(rows: list[Row]) -> list[tuple[str, str]]:
     """The sites in the rows with their stages, from input to output."""
     found = {(row["depth"], row["site"], row["stage"]) for row in rows}
     return [(site, stage) for _, site, stage in sorted(found)]
-
-
-def interval_row(found: statistics.Interval) -> Row:
-    """The columns that every figure's interval has."""
-    return {
-        "mean": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-        "method": found.method,
-    }
 
 
 def _stage(site: str, stages: Collection[str]) -> str:

@@ -1,11 +1,42 @@
 """The figures of a report, drawn from plain rows and saved with a CSV twin of them.
 
-A function takes rows and the study's settings and returns a figure; `save` writes it.
+rows = drawing.rows(subject)
+figure = figures.DRAW[drawing.kind](rows, subject)
+figures.save(figure, rows, directory, name)
 """
 
+from tfreuse.report.figures.blame import shapley
 from tfreuse.report.figures.canvas import save
+from tfreuse.report.figures.curves import cumulative, profiles, strengths
 from tfreuse.report.figures.forest import forest
 from tfreuse.report.figures.heat import heat_map
+from tfreuse.report.figures.kernels import cka_rows, kernels
+from tfreuse.report.figures.ladder import shares, steps
 from tfreuse.report.figures.network import network
+from tfreuse.report.figures.norms import norm_rows, norms
+from tfreuse.report.figures.reasons import two_reasons
+from tfreuse.report.figures.scatter import scatter
+from tfreuse.report.figures.strip import strip, strip_rows
 
-__all__ = ["forest", "heat_map", "network", "save"]
+__all__ = ["DRAW", "ROWS", "forest", "heat_map", "network", "save"]
+
+# Kind of figure -> what draws it from rows and their subject, as `report.drawings` has them.
+DRAW = {
+    "reasons": lambda rows, s: two_reasons(rows, s.spec),
+    "forest": lambda rows, s: forest(rows, s.spec),
+    "network": lambda rows, s: network(rows, s.spec, skips=s.skips),
+    "stage": lambda rows, s: heat_map(rows, s.spec),
+    "layer": lambda rows, s: heat_map(rows, s.spec),
+    "leave_one_out": lambda rows, s: heat_map(rows, s.spec),
+    "cumulative": lambda rows, s: cumulative(rows, s.spec),
+    "strengths": lambda rows, s: strengths(rows, s.spec),
+    "profiles": lambda rows, s: profiles(rows, s.spec),
+    "ladder": lambda rows, s: shares(rows, s.spec),
+    "steps": lambda rows, s: steps(rows, s.spec),
+    "shapley": lambda rows, s: shapley(rows, s.spec),
+    "scatter": lambda rows, s: scatter(rows, s.spec),
+    "strip": lambda rows, s: strip(s.arrays, rows),
+    "norms": lambda rows, s: norms(s.arrays, rows),
+    "kernels": lambda rows, s: kernels(s.arrays, rows),
+}
+ROWS = {"strip": strip_rows, "norms": norm_rows, "kernels": cka_rows}

@@ -140,7 +140,7 @@ def legend(figure: Figure, handles: list, columns: int = 6, bottom: float = 0) -
     """One legend below the panels, `bottom` inches from the lower end."""
     figure.legend(
         handles=handles, loc="lower center", ncols=min(columns, len(handles)),
-        frameon=False, fontsize=7, handlelength=1.6, columnspacing=1.4,
+        frameon=False, fontsize=7, handlelength=2.4, columnspacing=1.4,
         bbox_to_anchor=(0.5, bottom / figure.get_size_inches()[1]),
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ def picture(figure: Figure, exact: bool = False) -> bytes:
     if not exact:
         pixels = _in_256_colours(pixels)
     data = io.BytesIO()
-    pixels.save(data, format="png", optimize=True)
+    pixels.save(data, format="png", compress_level=8)
     return data.getvalue()
 
 
@@ -164,11 +164,14 @@ def _in_256_colours(pixels: Image.Image) -> Image.Image:
     """Half the colours serve what covers most (text, cells), half the rarest (a colour scale)."""
     palette = Image.new("P", (1, 1))
     values = [255, 255, 255]  # paper stays white
+    some = pixels.resize(
+        [max(1, side // 2) for side in pixels.size], Image.Resampling.NEAREST
+    )
     for count, method in (
         (128, Image.Quantize.MEDIANCUT),
         (127, Image.Quantize.MAXCOVERAGE),
     ):
-        values += pixels.quantize(count, method).getpalette()[: 3 * count]
+        values += some.quantize(count, method).getpalette()[: 3 * count]
     palette.putpalette(values)
     found = pixels.quantize(palette=palette, dither=Image.Dither.NONE)
     numbers = np.array(found)

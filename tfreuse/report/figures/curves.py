@@ -1,10 +1,12 @@
 """Curves of retention: along the network, along the strength, along a threshold."""
 
+from collections.abc import Callable
+
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfreuse import specs
+from tfreuse import specs, statistics
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
 from tfreuse.report.tables import Row, groups_of
@@ -64,15 +66,7 @@ def cumulative(rows: list[Row], spec: specs.StudySpec) -> Figure:
 def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
     """Curves of one group over the sites, input at the left."""
     _retention_axis(axes, named=first)
-    for control in (*_BANDS, "transfer"):
-        for repair, dashes in _DASHES.items():
-            line = [r for r in rows if (r["control"], r["repair"]) == (control, repair)]
-            if not line or (control in _BANDS and repair != "none"):
-                continue
-            line.sort(key=lambda row: sites.index(row["site"]))
-            _curve(axes, [sites.index(row["site"]) for row in line], line,
-                   canvas.CONTROLS[control][0], dashes, thin=control in _BANDS,
-                   name=f"{control} {repair}")  # fmt: skip
+    _by_control(axes, rows, lambda row: sites.index(row["site"]))
     axes.set_xlim(-0.3, len(sites) - 0.7)
     axes.set_xticks(range(len(sites)), [printable(site, 24) for site in sites])
     for label in axes.get_xticklabels():
@@ -80,18 +74,28 @@ def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
         label.set_fontsize(6.5)
 
 
-def _curve(
-    axes: Axes, x: list[float], rows: list[Row], colour: str, dashes,
-    *, thin: bool, name: str,
-) -> None:  # fmt: skip
+def _by_control(
+    axes: Axes, rows: list[Row], place: Callable[[Row], float], marker: str | None = "o"
+) -> None:
+    """A curve of the treatment for each repair, and the controls' bands."""
+    for control in (*_BANDS, "transfer"):
+        for repair, dashes in _DASHES.items():
+            line = [r for r in rows if (r["control"], r["repair"]) == (control, repair)]
+            if not line or (control in _BANDS and repair != "none"):
+                continue
+            line.sort(key=place)
+            thin = control in _BANDS
+            look = {"linestyle": dashes, "marker": None if thin else marker}
+            look |= {"linewidth": 0.8 if thin else 1.6, "zorder": 2 if thin else 3}
+            colour, name = canvas.CONTROLS[control][0], f"{control} {repair}"
+            _curve(axes, [place(row) for row in line], line, colour, gid=name, **look)
+
+
+def _curve(axes: Axes, x: list[float], rows: list[Row], colour: str, **look) -> None:
     """The means as a line, the intervals as a band."""
     low, high = ([_finite(row[end]) for row in rows] for end in ("low", "high"))
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=1)
-    axes.plot(
-        x, [row["mean"] for row in rows], color=colour, linestyle=dashes, gid=name,
-        linewidth=0.8 if thin else 1.6, marker=None if thin else "o", markersize=3,
-        zorder=2 if thin else 3,
-    )  # fmt: skip
+    axes.plot(x, [row["mean"] for row in rows], color=colour, markersize=3, **look)
 
 
 def _finite(value: float) -> float:
@@ -99,14 +103,14 @@ def _finite(value: float) -> float:
     return max(-1e6, min(1e6, value))
 
 
-def _retention_axis(axes: Axes, named: bool) -> None:
+def _retention_axis(axes: Axes, named: bool, name: str = "retention") -> None:
     canvas.plain(axes)
     axes.set_ylim(*AXIS)
     axes.set_yticks([0, 0.5, 1])
     for y in (0, 1):
         axes.axhline(y, color=canvas.GRID, linewidth=0.8, zorder=0)
     if named:
-        axes.set_ylabel("retention", labelpad=3)
+        axes.set_ylabel(name, labelpad=3)
     else:
         axes.set_yticklabels([])
 
@@ -117,7 +121,7 @@ def _entries(rows: list[Row]) -> list:
     found = [
         canvas.line(
             f"transfer, {canvas.REPAIRS[repair]}", canvas.CONTROLS["transfer"][0],
-            linestyle=dashes, marker="o", markersize=3,
+            linestyle=dashes, linewidth=1.6,
         )
         for repair, dashes in _DASHES.items()
         if ("transfer", repair) in held
@@ -130,38 +134,89 @@ def _entries(rows: list[Row]) -> list:
 
 
 def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Retention along (1 - alpha) recipient + alpha donor, a panel a group."""
-    return _paths(rows, spec, "strength", "strength α", (0.0, 1.0))
+    """Retention along (1 - alpha) recipient + alpha donor, a panel a group.
+
+    All layers as a thick line with its interval, single stages as thin ones, input dark.
+    """
+    stages = sorted(
+        {(r["depth"], r["site"]) for r in rows if r["site_kind"] == "stage"}
+    )
+
+    def draw(axes: Axes, own: list[Row]) -> None:
+        axes.axhline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
+        for number, (_, site) in enumerate(stages):
+            line = _path([row for row in own if row["site"] == site])
+            axes.plot(
+                [r["alpha"] for r in line], [r["mean"] for r in line], linewidth=0.9,
+                color=canvas.DEPTHS(number / max(1, len(stages) - 1)), gid=site,
+            )  # fmt: skip
+        whole = [r for r in own if r["site_kind"] == "all"]
+        line = _path(whole)
+        if whole:
+            _curve(axes, [r["alpha"] for r in line], line, canvas.INK, linewidth=1.6,
+                   marker="o", gid="all")  # fmt: skip
+        star = [r["mean"] for r in whole if r["quantity"] == "alpha_star"]
+        if star:
+            axes.text(0.03, 0.05, f"α* = {statistics.number(star[0])}", fontsize=7,
+                      transform=axes.transAxes)  # fmt: skip
+        axes.set_xlim(-0.03, 1.03)
+
+    handles = [
+        canvas.line("all layers", canvas.INK, linewidth=1.6, marker="o", markersize=3)
+    ]
+    handles += [
+        canvas.line(site, canvas.DEPTHS(i / max(1, len(stages) - 1)), linewidth=1.2)
+        for i, (_, site) in enumerate(stages)
+    ]
+    return _grid(rows, spec, draw, "strength α", handles)
+
+
+def _path(rows: list[Row]) -> list[Row]:
+    """A path's rows from alpha 0, where the recipient is itself, to 1."""
+    start = {"alpha": 0.0, "mean": 1.0, "low": 1.0, "high": 1.0}
+    found = [row for row in rows if row["quantity"] == "path"]
+    if not any(row["alpha"] == 0 for row in found):
+        found.insert(0, start)
+    return sorted(found, key=lambda row: row["alpha"])
 
 
 def profiles(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Share of layers and seeds that retain at least so much, a panel a group."""
-    return _paths(rows, spec, "threshold", "retention of at least τ", (0.0, 1.05))
+    """Share of sites and seeds that retain at least tau, a panel a group."""
+    rows = [row for row in rows if row["quantity"] == "profile"]
+
+    def draw(axes: Axes, own: list[Row]) -> None:
+        axes.axvline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
+        _by_control(axes, own, lambda row: row["tau"], marker=None)
+        axes.set_xlim(-0.03, 1.03)
+
+    names = {"ylabel": "share of sites"}
+    return _grid(rows, spec, draw, "retention of at least τ", _entries(rows), **names)
 
 
-def _paths(
-    rows: list[Row], spec: specs.StudySpec, key: str, name: str, ends: tuple
+def _grid(
+    rows: list[Row],
+    spec: specs.StudySpec,
+    draw: Callable[[Axes, list[Row]], None],
+    name: str,
+    handles: list,
+    ylabel: str = "retention",
 ) -> Figure:
+    """A panel a group, each drawn from its rows."""
     groups = groups_of(rows, spec)
     across, down = canvas.columns(len(groups), ACROSS)
     width = max(LEFT + across * (WIDE + GAP) - GAP + RIGHT, 4.4)
-    height = down * (HIGH + 0.75) + 0.2
+    foot = 0.1 + 0.17 * -(-len(handles) // 6)
+    height = down * (HIGH + 0.75) + foot
     with matplotlib.rc_context(canvas.STYLE):
         figure = canvas.canvas(width, height)
         for number, group in enumerate(groups):
             row, column = divmod(number, across)
-            axes = canvas.panel(
-                figure, LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75), WIDE,
-                HIGH,
-            )  # fmt: skip
-            line = sorted(
-                (r for r in rows if r["group"] == group), key=lambda r: r[key]
-            )
-            _retention_axis(axes, named=column == 0)
-            _curve(axes, [r[key] for r in line], line, canvas.CONTROLS["transfer"][0],
-                   "-", thin=len(line) > 12, name=group)  # fmt: skip
-            axes.set_xlim(ends[0] - 0.03, ends[1] + 0.03)
+            left, top = LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75)
+            axes = canvas.panel(figure, left, top, WIDE, HIGH)
+            _retention_axis(axes, named=column == 0, name=ylabel)
+            draw(axes, [r for r in rows if r["group"] == group])
             axes.set_xticks([0, 0.5, 1])
             axes.set_xlabel(name, labelpad=2, fontsize=7)
             canvas.title(axes, group)
+        canvas.legend(figure, handles)
     return figure

@@ -1,0 +1,213 @@
+"""Which figures a report has: for each its section, the rows it is drawn from, and its caption.
+
+What a figure needs of the study's settings stands beside it, so that a report can say which
+flags would give it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfreuse import attribution, specs
+from tfreuse.report import arrays, captions, tables
+from tfreuse.report.arrays import Arrays
+from tfreuse.report.tables import Row
+from tfreuse.verdicts import arms as by_arm
+from tfreuse.verdicts import prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One part of a study, as figures take it."""
+
+    part: by_arm.Part
+    arms: by_arm.Arms
+    spec: specs.StudySpec
+    skips: bool = True  # whether a U-shaped network has them
+    arrays: Arrays = dataclasses.field(default_factory=dict)
+
+    def only(self, *kinds: str) -> by_arm.Arms:
+        """The arms of these kinds of sites and of the declared groups."""
+        return {
+            arm: seeds
+            for arm, seeds in self.arms.items()
+            if arm.site_kind in kinds and arm.group in self.spec.groups
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """One kind of figure; `tfreuse.report.figures.DRAW` has the function that draws it."""
+
+    kind: str  # begins the names of its files
+    section: str
+    title: str
+    rows: Callable[[Subject], list[Row]]
+    caption: Callable[[list[Row], Subject], str]
+    needs: Mapping[str, Any]  # field of StudySpec -> values that it must hold
+    detail: bool = False  # shown when asked for
+    exact: bool = False  # a photograph: keeps all its colours
+
+    def hint(self, spec: specs.StudySpec) -> str:
+        """What would have to be run to have it, in one line."""
+        lacking = []
+        for name, wanted in self.needs.items():
+            held = getattr(spec, name)
+            if wanted is True:
+                lacking += [] if held else [f"--{name}"]
+                continue
+            missing = [f"{one}" for one in wanted if one not in held]
+            if missing:
+                lacking.append(f"{','.join(missing)} in --{name}")
+        name = f"No figure of {self.title}"
+        if lacking:
+            return f"{name}: it needs {' and '.join(lacking)}."
+        if not self.needs:
+            return f"{name}: it is made when the study is complete."
+        return f"{name}: the study has not come to it yet, or its networks lack the parameters."
+
+
+def _heat(kind: str) -> Callable[[Subject], list[Row]]:
+    def rows(subject: Subject) -> list[Row]:
+        own = subject.only(kind, "stage")  # stages name the layers' brackets
+        found = tables.heat_rows(own, kind, subject.spec)
+        cells = subject.only(kind)
+        return attribution.mark(found, cells, subject.spec) if found else []
+
+    return rows
+
+
+def _network(subject: Subject) -> list[Row]:
+    rows = _heat("stage")(subject)
+    return [row for row in rows if row["repair"] in ("none", "recalibration")]
+
+
+def _profiles(subject: Subject) -> list[Row]:
+    """Of layers, or of stages where layers were not measured."""
+    for kind in ("layer", "stage"):
+        own = subject.only(kind)
+        if any(arm.control == "transfer" for arm in own):
+            return attribution.profiles(own, subject.spec)
+    return []
+
+
+def _ladder(subject: Subject) -> list[Row]:
+    return attribution.ladder(subject.only("all", "stage"), subject.spec)
+
+
+def _steps(subject: Subject) -> list[Row]:
+    rows = attribution.ladder(subject.only("all"), subject.spec)
+    return [row for row in rows if row["quantity"] == "level"]
+
+
+def _shapley(subject: Subject) -> list[Row]:
+    own = {
+        arm: seeds
+        for arm, seeds in subject.arms.items()
+        if arm.site_kind in ("all", "stage") and arm.repair == "none"
+    }
+    rows = attribution.shapley(own, subject.spec)
+    present = {row["group"] for row in rows if row.get("absent") is False}
+    several = present & set(attribution.PLAYERS)
+    return rows if len(several) > 1 else []  # one role alone is to blame for all
+
+
+def _scatter(subject: Subject) -> list[Row]:
+    """Measures of each predictor, and the points that they are of."""
+    for kind in ("layer", "stage"):
+        own = subject.only(kind)
+        cells = prediction.table(own, kind)
+        measured = attribution.predictors(own, subject.spec) if cells else []
+        if not measured:
+            continue
+        points = [
+            {"site_kind": kind, "quantity": "point", "seed": seed}
+            | dict(zip(columns, map(float, values), strict=True))
+            for seed, columns in cells.items()
+            for values in zip(*columns.values(), strict=True)
+        ]
+        return measured + points
+    return []
+
+
+def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Row]]:
+    def rows(subject: Subject) -> list[Row]:
+        from tfreuse.report import figures  # imports Matplotlib
+
+        held = arrays.has(subject.arrays, names)
+        return figures.ROWS[maker](subject.arrays) if held else []
+
+    return rows
+
+
+DRAWINGS = (
+    Drawing(
+        "reasons", "Two reasons", "the two reasons, told apart",
+        lambda s: attribution.reasons(s.only("all", "stage"), s.spec),
+        captions.reasons, {"controls": ("matched",)},
+    ),
+    Drawing(
+        "forest", "All layers at once", "all layers",
+        lambda s: tables.forest_rows(s.arms, s.spec),
+        captions.forest, {"sites": ("all",)},
+    ),
+    Drawing(
+        "network", "Where in the network", "the network, stage by stage", _network,
+        captions.network, {"sites": ("stage",)},
+    ),
+    Drawing(
+        "stage", "Where in the network", "single stages", _heat("stage"), captions.heat,
+        {"sites": ("stage",)},
+    ),
+    Drawing(
+        "layer", "Where in the network", "single layers", _heat("layer"), captions.heat,
+        {"sites": ("layer",)}, detail=True,
+    ),
+    Drawing(
+        "leave_one_out", "Where in the network", "all but one", _heat("leave_one_out"),
+        captions.heat, {"sites": ("leave_one_out",)}, detail=True,
+    ),
+    Drawing(
+        "cumulative", "Where in the network", "from the input, and to the output",
+        lambda s: tables.curve_rows(s.only("prefix", "suffix"), s.spec),
+        captions.cumulative, {"sites": ("prefix", "suffix")}, detail=True,
+    ),
+    Drawing(
+        "strengths", "Where in the network", "how far one can go",
+        lambda s: attribution.strength_path(s.only("all", "stage"), s.spec),
+        captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
+    ),
+    Drawing(
+        "profiles", "Where in the network", "how much of the network", _profiles,
+        captions.profiles, {"sites": ("layer",)}, detail=True,
+    ),
+    Drawing(
+        "ladder", "What repairs win back", "what the loss is made of", _ladder,
+        captions.ladder,
+        {"repairs": ("recalibration", "permutation", "permutation+recalibration")},
+    ),
+    Drawing(
+        "steps", "What repairs win back", "all layers after each repair", _steps,
+        captions.steps, {"repairs": ("recalibration",)}, detail=True,
+    ),
+    Drawing(
+        "shapley", "Which role is to blame", "the loss, shared out among roles", _shapley,
+        captions.shapley, {"shapley": True, "sites": ("stage",)},
+    ),
+    Drawing(
+        "scatter", "What predicts reuse", "what predicts the retention of kernels",
+        _scatter, captions.scatter, {"sites": ("layer",), "groups": ("kernel",)},
+    ),
+    Drawing(
+        "strip", "Pictures", "what a transplant looks like",
+        _pictures(arrays.STRIP, "strip"), captions.strip, {}, exact=True,
+    ),
+    Drawing(
+        "norms", "Pictures", "batch normalization", _pictures(arrays.NORMS, "norms"),
+        captions.norms, {}, detail=True,
+    ),
+    Drawing(
+        "kernels", "Pictures", "kernels and features",
+        _pictures(arrays.KERNELS, "kernels"), captions.kernels, {}, detail=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,114 @@
+"""The words that a report uses, each with what it means here."""
+
+from tfreuse import attribution, specs
+
+SITES = {
+    "layer": "site: a single layer",
+    "stage": "site: a single stage, e.g. encoder_1 with all its layers",
+    "prefix": "site: all stages from the input up to the named one",
+    "suffix": "site: all stages from the named one to the output",
+    "leave_one_out": "site: all stages but the named one",
+    "all": "site: all layers but the heads; as a group: every role",
+}
+KINDS = {
+    "segmentation": "kind of network: labels every pixel with one of all classes",
+    "foreground": "kind of network: labels every pixel as label 0 or another",
+    "autoencoder": "kind of network: gives back the image that it sees",
+    "denoising": "kind of network: an auto-encoder that sees noise on the image",
+    "masked": "kind of network: an auto-encoder that sees half of the image's patches",
+}
+LINKS = {
+    "independent": "link: donor and recipient share neither initial values nor data order",
+    "same": "link: donor and recipient started from the same initial values and were trained "
+    "apart",
+    "sequential": "link: the recipient was trained on from the donor",
+}
+CONTROLS = {
+    "self": "control: the recipient's own values; nothing may change",
+    "other_seed": "control: a donor of the recipient's own task, another network: the ceiling "
+    "of what any donor can do",
+    "reinitialised": "control: fresh initial values; what they cost was learned",
+    "initial": "control: the very values that the recipient's training started from",
+    "defaults": "control: gamma 1, beta 0, bias 0, moving mean 0, moving variance 1",
+    "matched": "random control: the recipient's values plus a step in a random direction, as "
+    "long as the donor's distance; if the donor does better, its direction matters",
+    "moments": "random control: normal values with the mean and standard deviation of each of "
+    "the donor's arrays: scale without features",
+    "shuffled": "random control: each of the donor's arrays with its numbers in random order",
+    "reordered": "control: the recipient itself with the channels of every layer in another "
+    "order: breaks as it is, and must be exact after permutation",
+    "scrambled": "control: a donor trained on images with shuffled pixels: colours, no shapes",
+    "zeroed": "control: zeros; whether the network uses the site at all",
+}
+REPAIRS = {
+    "none": "repair: nothing is done after the transplant",
+    "recalibration": "repair: moving statistics are re-estimated on the recipient's training "
+    "images, without labels",
+    "permutation": "repair: the donor's channels are first put in the order that fits the "
+    "recipient's weights best",
+    "permutation+recalibration": "repair: both",
+    "stitch": "repair: recalibration, and a 1×1 convolution behind the stage that maps, by "
+    "least squares, what it puts out to what it put out before; what fresh values reach "
+    "with it is its floor",
+    "fine_tuning": "repair: recalibration, and a few updates of all parameters with the "
+    "recipient's own labels",
+}
+_FIRST = {
+    "donor": "the network whose parameters are taken",
+    "recipient": "the network that receives them",
+    "role": "kernel, bias, gamma, beta, moving_mean or moving_variance",
+    "group": "a set of roles: stats is moving_mean and moving_variance, affine is gamma and "
+    "beta, bn is stats and affine, conv is kernel and bias, all is all; a+b is both",
+    "site": "where parameters are replaced: a layer, a stage, several, or all layers",
+    "arm": "one treatment of one recipient: a group, a site, a donor, a strength, a repair",
+    "control": "an arm whose outcome is known, or bounds the others'",
+    "draw": "one of several tries of a random control; a seed counts their mean",
+    "strength": "α of (1 − α) recipient + α donor: 1 is a full transplant",
+    "transfer": "the treatment itself: the donor of the named direction",
+}
+_LAST = {
+    "floor": "what is reached without looking at the image: by the majority class, by the "
+    "mean image",
+    "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all",
+    "margin": "retention that may be lost by what is called reusable",
+    "supported, refuted": "the whole interval lies on that side of the declared threshold",
+    "inconclusive": "the interval lies on both sides: only more seeds can tell",
+    "not testable": "the study cannot answer: arms are missing, or nothing can be lost",
+    "Holm's p": "p, made larger for the number of verdicts that were looked at together",
+    "q": "p, made larger for the number of cells of a heat map (Benjamini and Hochberg 1995)",
+    "Shapley value": "a role's part of the loss: what moving it adds, averaged over all orders",
+    "interaction": "what moving two roles together costs beyond moving them one by one",
+    "task-specific excess": "retention with a same-task donor less retention with the donor",
+    "RMSE": "root mean square difference of donor's and recipient's values",
+    "z_rmse": "RMSE in standard deviations from that between networks of the same task",
+    "CKA": "centred kernel alignment: how alike two layers' features are, from 0 to 1",
+    "scale a, offset c": "batch normalization at inference is y = a x + c for each channel: "
+    "five vectors (bias, gamma, beta, moving mean and variance), two degrees of freedom",
+}
+
+
+def _once(*tables: dict[str, str]) -> dict[str, str]:
+    """The tables one after the other; a word in several has all its meanings."""
+    found: dict[str, str] = {}
+    for table in tables:
+        for word, meaning in table.items():
+            known = f"{found[word]}; {meaning}" if word in found else meaning
+            found[word] = known
+    return found
+
+
+_REASONS = {
+    name: f"reason: {meaning[0].lower()}{meaning[1:].rstrip('.')}"
+    for name, meaning in attribution.REASONS.items()
+}
+WORDS = tuple(
+    _once(_FIRST, SITES, KINDS, LINKS, CONTROLS, REPAIRS, _REASONS, _LAST).items()
+)
+
+
+def missing() -> set[str]:
+    """Names that the study's settings take and that are not explained here."""
+    named = (
+        *specs.SITES, *specs.KINDS, *specs.LINKS, *specs.CONTROLS, *specs.REPAIRS,
+    )  # fmt: skip
+    return set(named) - {word for word, _ in WORDS}
