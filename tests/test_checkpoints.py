@@ -20,7 +20,7 @@ from keras import layers as L
 
 from tfreuse import checkpoints, plan, transplant
 from tfreuse.checkpoints import crc as crc_module
-from tfreuse.checkpoints import provenance
+from tfreuse.checkpoints import journal, provenance
 from tfreuse.errors import InputError
 from tfreuse.plan import topology
 
@@ -620,6 +620,32 @@ def test_nothing_but_the_plan_changes_and_undo_is_its_inverse(
             )
     checkpoints.undo(out)
     assert out.read_bytes() == recipient.read_bytes()
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    st.binary(max_size=60),
+    st.lists(
+        st.tuples(st.integers(0, 70), st.binary(min_size=1, max_size=30) | st.none())
+    ),
+)
+def test_any_writes_and_cuts_are_taken_back(tmp_path_factory, before, changes):
+    path = tmp_path_factory.mktemp("journal") / "file"
+    path.write_bytes(before)
+    undo_path = path.with_name("file.undo")
+    with open(path, "r+b") as file, open(undo_path, "wb") as undo:
+        made = journal.Journal(file.fileno(), undo)
+        for at, data in changes:
+            if data is None:
+                made.truncate(at)
+            else:
+                made.write(at, data)
+        made.close({"crc": zlib.crc32(before)})
+    after = path.read_bytes()
+    assert checkpoints.undo(path, dry_run=True) == "crc32"
+    assert path.read_bytes() == after and undo_path.exists()
+    checkpoints.undo(path)
+    assert path.read_bytes() == before and not undo_path.exists()
 
 
 @hypothesis.given(

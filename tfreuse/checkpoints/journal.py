@@ -1,16 +1,19 @@
 """Changes to a file that can be taken back: what each write displaced is kept.
 
 An undo file holds the displaced bytes in the order of the writes, then a JSON record of
-where they stood, then the record's length and the CRC-32 of all before it. Taking back goes
-through the writes in reverse, so that bytes written twice come out right.
+where they stood, then the record's length and the CRC-32 of all before it. Of bytes that were
+written twice, the first write displaced the original.
 """
 
+import bisect
+import contextlib
 import io
+import itertools
 import json
 import os
 import pathlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from tfreuse import files
@@ -140,12 +143,18 @@ class JournalFile(io.RawIOBase):
         return size
 
 
-def undo(path: str | os.PathLike, undo_path: str | os.PathLike | None = None) -> str:
+def undo(
+    path: str | os.PathLike,
+    undo_path: str | os.PathLike | None = None,
+    *,
+    dry_run: bool = False,
+) -> str:
     """Turns a written file back into its recipient, byte for byte; removes the undo file.
 
     Args:
         path: what `write` wrote.
         undo_path: the undo file that `write` left; by default `path` with ".undo" behind.
+        dry_run: read and check all that would be put together, and write nothing.
 
     Returns:
         "crc32" if the result was proven to be the recipient, "unverified" if its checksum
@@ -155,29 +164,63 @@ def undo(path: str | os.PathLike, undo_path: str | os.PathLike | None = None) ->
         InputError: the undo file is damaged, or `path` changed since; nothing has then.
     """
     undo_path = pathlib.Path(undo_path or f"{os.fspath(path)}.undo")
-    record, source = _read(undo_path)
-    written = open_file(path, follow=False)
-    try:
+    with contextlib.ExitStack() as stack:
+        record, displaced = _read(undo_path)
+        stack.callback(os.close, displaced.descriptor)
+        written = open_file(path, follow=False)
+        stack.callback(os.close, written.descriptor)
         if written.size != record["size_after"]:
             raise _changed(path)
-        with files.replacing(path) as temporary, open(temporary, "r+b") as file:
-            file.writelines(written.pieces())
-            at = source.size
-            for offset, size in reversed(record["writes"]):
-                at -= size
-                done = offset
-                for piece in source.pieces(at, size):
-                    file.seek(done)
-                    done += file.write(piece)
-            file.truncate(record["size"])
-            file.flush()
-            if record["crc"] is not None and _crc(temporary) != record["crc"]:
-                raise _changed(path)
-    finally:
-        os.close(written.descriptor)
-        os.close(source.descriptor)
-    undo_path.unlink()
+        write = None
+        if not dry_run:
+            temporary = stack.enter_context(files.replacing(path))
+            write = stack.enter_context(open(temporary, "wb")).write
+        crc = 0
+        for piece in _original(record, written, displaced):
+            crc = zlib.crc32(piece, crc)
+            if write is not None:
+                write(piece)
+        if record["crc"] not in (None, crc):
+            raise _changed(path)
+    if not dry_run:
+        undo_path.unlink()
     return "unverified" if record["crc"] is None else "crc32"
+
+
+def _original(
+    record: dict[str, Any], written: Source, displaced: Source
+) -> Iterator[memoryview]:
+    """The bytes as they were: what was displaced, and between it what stayed."""
+    done, size = 0, record["size"]
+    for start, end, at in [*_first(record["writes"]), (size, size, 0)]:
+        start, end = min(start, size), min(end, size)  # beyond there was nothing before
+        if done < start:
+            yield from written.pieces(done, start - done)
+        yield from displaced.pieces(at, end - start)
+        done = end
+
+
+def _first(writes: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(first byte, end, place in the undo file) of what the first write displaced anywhere.
+
+    Where bytes were written twice, the second write displaced what the first had put there.
+    """
+    found: list[tuple[int, int, int]] = []
+    place = 0
+    for offset, size in writes:
+        start, end = offset, offset + size
+        at = bisect.bisect(found, (start,))
+        at -= at > 0 and found[at - 1][1] > start
+        new = []
+        for begun, ended, _ in found[at : bisect.bisect(found, (end,))]:
+            new.append((start, begun))
+            start = ended
+        new.append((start, end))
+        for first, last in new:
+            if first < last:
+                bisect.insort(found, (first, last, place + first - offset))
+        place += size
+    return found
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
@@ -196,6 +239,9 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
             raise ValueError("it is of another kind")
         record = json.loads(source.read(start, length))
         data = source.window(len(_MAGIC), start - len(_MAGIC))
+        counts = [record["size"], *itertools.chain(*record["writes"])]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError("it says where in another way")
         if sum(size for _, size in record["writes"]) != data.size:
             raise ValueError("it has another length than it says")
         return record, data
@@ -205,17 +251,6 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
             f"{path} is no undo file, or damaged: {printable(error)}. Without it, write "
             "the output again from its recipient."
         ) from error
-
-
-def _crc(path: pathlib.Path) -> int:
-    source = open_file(path)
-    try:
-        crc = 0
-        for piece in source.pieces():
-            crc = zlib.crc32(piece, crc)
-        return crc
-    finally:
-        os.close(source.descriptor)
 
 
 def _changed(path: str | os.PathLike) -> InputError:

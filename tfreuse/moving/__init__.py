@@ -14,16 +14,12 @@ TensorFlow is imported only if a file is a TensorFlow checkpoint.
 """
 
 import os
-import pathlib
-import shutil
-import tempfile
 from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse import diff as diff_module
-from tfreuse.errors import InputError, printable
 from tfreuse.moving.about import about
-from tfreuse.moving.pair import Applied, Pair, opened, undo_file
+from tfreuse.moving.pair import Applied, Pair, opened
 from tfreuse.moving.pairs import make, remade
 from tfreuse.moving.planfile import load, save
 from tfreuse.moving.proof import Proof, prove
@@ -110,20 +106,10 @@ def undo(out: Path, *, dry_run: bool = False) -> str:
 
     Args:
         out: what `apply` wrote.
-        dry_run: do it to a copy that is thrown away.
+        dry_run: check all that would be put together, and write nothing.
 
     Returns:
         "crc32" if the result was proven to be the recipient, "unverified" if its checksum
         was not known, because `apply` was told not to read it.
     """
-    if not dry_run:
-        return checkpoints.undo(out)
-    out = pathlib.Path(out)
-    for path in (out, undo_file(out)):
-        if not path.is_file():
-            raise InputError(f"{printable(path)} is not there.")
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder) / out.name
-        shutil.copyfile(out, copy)
-        shutil.copyfile(undo_file(out), undo_file(copy))
-        return checkpoints.undo(copy)
+    return checkpoints.undo(out, dry_run=dry_run)
