@@ -1,5 +1,6 @@
 """The transplant tool on files, as a person uses it; the README's examples are run."""
 
+import functools
 import json
 import os
 import pathlib
@@ -31,14 +32,62 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+# What tools/transplant.py does, in a process for each command; but the imports, which take
+# ten times as long as a command, are made once, and the processes split off after them.
+COMMANDS = """
+import json, os, sys, traceback
+import h5py
+from tfreuse.cli import transplant
+for line in sys.stdin:
+    folder, flags = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        for stream, name in ((1, ".stdout"), (2, ".stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+        sys.argv = ["transplant.py", *flags]
+        status = 0
+        try:
+            transplant.run()
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            status = 3
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@functools.cache
+def commands():
+    words = [sys.executable, "-c", COMMANDS]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+
+
 def run(verb, *flags):
-    return tool(
-        "transplant",
-        verb,
-        *(flags if verb in ("info", "undo") else ["--donor=a.keras", *flags]),
-        *([] if verb in ("info", "undo") else ["--recipient=b.keras"]),
-        cwd=os.getcwd(),
-    )
+    if verb not in ("info", "undo"):
+        flags = ["--donor=a.keras", *flags, "--recipient=b.keras"]
+    flags = [verb, *flags]
+    server = commands()
+    print(json.dumps([os.getcwd(), flags]), file=server.stdin, flush=True)
+    status = int(server.stdout.readline())
+    shown = []
+    for name in (".stdout", ".stderr"):
+        shown.append(pathlib.Path(name).read_text())
+        os.unlink(name)
+    return subprocess.CompletedProcess(flags, status, *shown)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_process_stays():
+    yield
+    if commands.cache_info().currsize:
+        with commands() as server:
+            server.stdin.close()
 
 
 def ok(done):
