@@ -165,6 +165,24 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
     assert told == [statistics.p_value(one, 0.1) for one in cells]
 
 
+@pytest.mark.parametrize("n", [6, 9])
+def test_the_bootstrap_t_is_that_of_the_textbook(n):
+    """Resamples one by one, their own means and standard errors, NumPy's quantiles."""
+    values = np.random.default_rng(n).exponential(size=n)
+    draws = np.random.default_rng(0).integers(0, n, (statistics.RESAMPLES, n))
+    resampled = values[draws]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (resampled.mean(axis=1) - values.mean()) / (
+            resampled.std(axis=1, ddof=1) / math.sqrt(n)
+        )
+    ratios = ratios[np.ptp(resampled, axis=1) > 0]
+    error = values.std(ddof=1) / math.sqrt(n)
+    below, above = np.quantile(ratios, [0.025, 0.975])
+    found = statistics.interval(values)
+    assert found.low == pytest.approx(values.mean() - above * error)
+    assert found.high == pytest.approx(values.mean() - below * error)
+
+
 def test_thousands_of_cells_take_seconds():
     cells = np.random.default_rng(0).normal(size=(3000, 6))
     began = time.perf_counter()

@@ -112,7 +112,7 @@ def intervals(
                 above, method = student_quantile(1 - tail, n - 1), "Student t"
                 below = -above
             else:
-                below, above = np.quantile(ratios, [tail, 1 - tail])
+                below, above = _quantiles(ratios, (tail, 1 - tail))
                 method = "bootstrap-t"
             mean, error = _mean(cells[i]), _standard_error(cells[i])
             low, high = float(mean - above * error), float(mean - below * error)
@@ -146,9 +146,7 @@ def p_values(
             if ratios is None:
                 found[i] = 2 * _student_below(-abs(ratio), n - 1)
                 continue
-            below = np.searchsorted(ratios, ratio, "right")
-            above = len(ratios) - np.searchsorted(ratios, ratio, "left")
-            rarer = min(below, above)
+            rarer = min((ratios <= ratio).sum(), (ratios >= ratio).sum())
             found[i] = float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
     return found
 
@@ -275,7 +273,7 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
-    """Sorted (mean* - mean) / standard error* of the resamples of each cell of n values.
+    """(mean* - mean) / standard error* of the resamples of each cell of n values.
 
     None where n is under SMALLEST_BOOTSTRAP, or over a thousandth of the resamples has no
     spread of its own (many equal values).
@@ -285,26 +283,37 @@ def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
         yield from (None for _ in cells)
         return
     weights = _weights(n, seed)
-    for start in range(0, len(cells), 64):  # 64 x RESAMPLES numbers fit a cache
-        centred = np.stack([c - c.mean() for c in cells[start : start + 64]], axis=1)
-        centred /= np.abs(centred).max(axis=0)
-        means = weights @ centred  # [RESAMPLES, cells]
-        squares = (weights @ centred**2 - means**2) / (n - 1)
+    for start in range(0, len(cells), 16):  # 16 x RESAMPLES numbers fit a cache
+        centred = np.stack([c - c.mean() for c in cells[start : start + 16]])
+        centred /= np.abs(centred).max(axis=1, keepdims=True)
+        means = centred @ weights  # [cells, RESAMPLES]
+        squares = (centred**2 @ weights - means**2) / (n - 1)
         useful = squares > 1e-14  # of a difference of rounded numbers about 1
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(useful, means / np.sqrt(squares), np.inf)
-        ratios = np.sort(ratios.T, axis=1)
-        for row, count in zip(ratios, useful.sum(axis=0), strict=True):
-            yield row[:count] if count >= (1 - 1e-3) * RESAMPLES else None
+        ratios = means / np.sqrt(np.where(useful, squares, 1.0))
+        for row, kept in zip(ratios, useful, strict=True):
+            share = np.count_nonzero(kept) / RESAMPLES
+            yield row if share == 1 else row[kept] if share >= 1 - 1e-3 else None
+
+
+def _quantiles(values: np.ndarray, levels: tuple[float, float]) -> list[float]:
+    """`np.quantile`, at a third of its time."""
+    places = [(len(values) - 1) * level for level in levels]
+    wanted = [int(place) + more for place in places for more in (0, 1)]
+    wanted = [min(place, len(values) - 1) for place in wanted]
+    parted = np.partition(values, sorted(set(wanted)))
+    return [
+        float(parted[low] + (place - int(place)) * (parted[high] - parted[low]))
+        for place, low, high in zip(places, wanted[::2], wanted[1::2], strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=8)
 def _weights(n: int, seed: int) -> np.ndarray:
-    """How often each of n values is drawn in each resample, over n: [RESAMPLES, n]."""
+    """How often each of n values is drawn in each resample, over n: [n, RESAMPLES]."""
     draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
     weights = np.zeros((RESAMPLES, n))
     np.add.at(weights, (np.arange(RESAMPLES)[:, None], draws), 1 / n)
-    return weights
+    return np.ascontiguousarray(weights.T)
 
 
 def student_quantile(probability: float, freedom: int) -> float:

@@ -26,9 +26,7 @@ def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
     kind = "layer" if prediction.table(arms, "layer") else "stage"
     cells = prediction.table(arms, kind)
     found = prediction.measures(cells, "-rmse", spec.margin)
-    plain = prediction.measures(
-        prediction.table(arms, kind, unclipped), "-rmse", spec.margin
-    )
+    plain = prediction.correlations(prediction.table(arms, kind, unclipped), "-rmse")
     told = {
         name: statistics.interval(values, spec.confidence) if values else None
         for name, values in found.items()
@@ -40,7 +38,7 @@ def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
         verdict, reason, notes = "not testable", obstacle, []
     else:
         verdict, reason = _compare(told)
-        notes = _notes(arms, kind, told, spec)
+        notes = _notes(cells, kind, told, spec)
         notes += caveats.cautions(verdict, effect, found["spearman"], 0.0, records)
     return {
         "verdict": verdict,
@@ -52,9 +50,7 @@ def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
         "notes": tuple(notes),
         "quantity": QUANTITY.format(kind=kind),
         "threshold": 0.0,
-        "unclipped": statistics.interval(plain["spearman"], spec.confidence)
-        if plain["spearman"]
-        else None,
+        "unclipped": statistics.interval(plain, spec.confidence) if plain else None,
         "p": None if obstacle else _p(found),
     }
 
@@ -143,7 +139,7 @@ def _compare(told: Mapping[str, statistics.Interval | None]) -> tuple[str, str]:
 
 
 def _notes(
-    arms: Arms,
+    cells: prediction.Table,
     kind: str,
     measured: Mapping[str, statistics.Interval | None],
     spec: specs.StudySpec,
@@ -163,17 +159,10 @@ def _notes(
             f"n = {gain.n}."
         )
     others, missing = [], []
-    rows = prediction.predictors(arms, spec)
     for name in prediction.PREDICTORS[1:]:
-        row = [
-            row
-            for row in rows
-            if (row["site_kind"], row["predictor"], row["quantity"])
-            == (kind, name, "spearman")
-        ]
-        if row:
-            ends = [statistics.number(row[0][key]) for key in ("mean", "low", "high")]
-            others.append(f"{name} {ends[0]} [{ends[1]}, {ends[2]}]")
+        values = prediction.correlations(cells, name)
+        if values:
+            others.append(f"{name} {statistics.interval(values, spec.confidence)}")
         else:
             missing.append(name)
     if others:

@@ -132,28 +132,37 @@ def table(arms: Arms, kind: str, retained=floored) -> Table:
 
 def measures(cells: Table, name: str, margin: float) -> dict[str, list[float]]:
     """What `predictors` tells of one predictor: a number a seed where it is defined."""
-    cells = {seed: _complete(columns, name) for seed, columns in cells.items()}
-    cells = {
-        seed: columns
-        for seed, columns in cells.items()
-        if len(columns["retention"]) >= FEWEST_SITES
-    }
-    sides = [
-        (c[name], c["retention"], [c[key] for key in KNOWN]) for c in cells.values()
-    ]
-    plain = [spearman(x, y) for x, y, _ in sides]
-    partial = [spearman(x, y, known) for x, y, known in sides]
+    cells = _with(cells, name)
     without = held_out(cells, KNOWN, margin)
     together = held_out(cells, (*KNOWN, name), margin)
     return {
-        "spearman": [value for value in plain if value is not None],
-        "partial": [value for value in partial if value is not None],
+        "spearman": correlations(cells, name),
+        "partial": correlations(cells, name, KNOWN),
         "auroc": list(held_out(cells, (name,), margin).values()),
         "gain": [
             together[seed] - value
             for seed, value in without.items()
             if seed in together
         ],
+    }
+
+
+def correlations(cells: Table, name: str, known: Sequence[str] = ()) -> list[float]:
+    """`spearman` of a predictor and retention in each seed where it is defined."""
+    found = [
+        spearman(one[name], one["retention"], [one[key] for key in known])
+        for one in _with(cells, name).values()
+    ]
+    return [value for value in found if value is not None]
+
+
+def _with(cells: Table, name: str) -> Table:
+    """The seeds with enough sites at which the predictor was recorded, and these sites."""
+    kept = {seed: _complete(columns, name) for seed, columns in cells.items()}
+    return {
+        seed: columns
+        for seed, columns in kept.items()
+        if len(columns["retention"]) >= FEWEST_SITES
     }
 
 
