@@ -6,6 +6,7 @@ repairs: 10^5 records are 2,084 arms of each of 48 recipients.
 
 import hashlib
 import itertools
+import math
 import pathlib
 from collections.abc import Iterator
 
@@ -21,7 +22,21 @@ LINKS = ("independent", "same")
 GROUPS = ("kernel", "bias", "affine", "stats", "all")
 CONTROLS = ("transfer", "other_seed", "reinitialised", "matched")
 REPAIRS = ("none", "recalibration", "permutation+recalibration")
-STAGES, LAYERS = 9, 25
+_PLACES = [
+    ("all", "all", -1),
+    *(("stage", f"encoder_{depth}", depth) for depth in range(9)),
+    *(("layer", f"encoder_{depth}_conv", depth) for depth in range(25)),
+]
+_FACTORS = {
+    "group": GROUPS,
+    "control": CONTROLS,
+    "repair": REPAIRS,
+    "architecture": ARCHITECTURES,
+    "direction": specs.DIRECTIONS,
+    "link": LINKS,
+    "seed": range(SEEDS),
+}
+MOST = len(_PLACES) * math.prod(map(len, _FACTORS.values()))  # records there can be
 _KEPT = 64  # different arrays of counts; arms take turns with them
 
 
@@ -44,22 +59,11 @@ def write_held(folder: pathlib.Path) -> None:
 
 def arms(count: int) -> Iterator[dict]:
     """The first `count` arms' factors; every recipient's arms of all layers come first."""
-    places = [
-        ("all", "all", -1),
-        *(("stage", f"encoder_{i}", i) for i in range(STAGES)),
-        *(("layer", f"encoder_{i}_conv", i) for i in range(LAYERS)),
-    ]
-    found = itertools.product(
-        places, GROUPS, CONTROLS, REPAIRS,
-        ARCHITECTURES, specs.DIRECTIONS, LINKS, range(SEEDS),
-    )  # fmt: skip
-    names = (
-        "group", "control", "repair", "architecture", "direction", "link", "seed"
-    )  # fmt: skip
-    for (kind, site, depth), *rest in itertools.islice(found, count):
-        yield dict(zip(names, rest)) | {
-            "site_kind": kind, "site": site, "depth": depth,
-        }  # fmt: skip
+    for (kind, site, depth), *rest in itertools.islice(
+        itertools.product(_PLACES, *_FACTORS.values()), count
+    ):
+        place = {"site_kind": kind, "site": site, "depth": depth}
+        yield place | dict(zip(_FACTORS, rest))
 
 
 def records(count: int) -> Iterator[tuple[Record, np.ndarray]]:

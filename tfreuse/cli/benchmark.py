@@ -1,8 +1,10 @@
-"""Measures how fast parameters move, beside other ways to move them and the machine's limits.
+"""Measures how fast parameters move beside other ways to move them, and what records cost.
 
   python tools/benchmark.py transplant --out_dir=runs/benchmark
+  python tools/benchmark.py records --out_dir=runs/benchmark_records
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
+records     a study's records: append, go on after a stop, read counts, report, TensorBoard
 
 Every run is a fresh process whose result is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -12,14 +14,16 @@ import dataclasses
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from absl import flags
 
 from tfreuse import files
-from tfreuse.benchmarks import case, rounds, table
+from tfreuse.benchmarks import case, records, rounds, table
 from tfreuse.cli import app
+from tfreuse.errors import InputError
 
-VERBS = ("transplant",)
+VERBS = ("transplant", "records")
 
 
 def define_flags() -> None:
@@ -32,6 +36,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
     flags.DEFINE_float("minutes", 5, "no round starts after this", lower_bound=0)
     flags.DEFINE_float("timeout", 60, "seconds after which a run is given up")
+    flags.DEFINE_list(
+        "records", ["1000", "10000", "100000"], "records: how many, one study each"
+    )
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
         "work_dir", "", "where the model files go meanwhile; the system's if left out"
@@ -39,31 +46,55 @@ def define_flags() -> None:
 
 
 def main(verb: str) -> None:
+    out_dir = app.out_dir() if app.FLAGS.out_dir else None
+    with tempfile.TemporaryDirectory(dir=app.FLAGS.work_dir or None) as folder:
+        measure = {"transplant": _transplant, "records": _records}[verb]
+        value, markdown = measure(pathlib.Path(folder))
+    if out_dir is not None:
+        value = {"machine": table.machine(), **value}
+        files.write_json(out_dir / "benchmark.json", value)
+        files.write_text(out_dir / "benchmark.md", markdown)
+        print(f"\n{out_dir / 'benchmark.md'}, {out_dir / 'benchmark.json'}")
+
+
+def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
     values = app.FLAGS
     models = [*values.models, *([case.LARGE] if values.large else [])]
     settings = rounds.Settings(
         tuple(dict.fromkeys(models)), values.runs, values.minutes, values.timeout
     )
-    out_dir = app.out_dir() if values.out_dir else None
-    with tempfile.TemporaryDirectory(dir=values.work_dir or None) as folder:
-        folder = pathlib.Path(folder)
-        runs = rounds.run(settings, folder)
-        abouts = {name: case.Case(name, folder).about for name in settings.models}
+    runs = rounds.run(settings, folder)
+    abouts = {name: case.Case(name, folder).about for name in settings.models}
     found = table.rows(runs)
     promised = table.targets(found, {n: a["largest"] for n, a in abouts.items()})
     print(table.text(found))
     print(table.verdicts(promised))
-    if out_dir is not None:
-        value = {
-            "machine": table.machine(),
-            "settings": dataclasses.asdict(settings),
-            "rows": [dataclasses.asdict(row) for row in found],
-            "promises": [dataclasses.asdict(t) | {"met": t.met} for t in promised],
-            "runs": runs,
-        }
-        files.write_json(out_dir / "benchmark.json", value)
-        files.write_text(out_dir / "benchmark.md", table.markdown(found, promised))
-        print(f"\n{out_dir / 'benchmark.md'}, {out_dir / 'benchmark.json'}")
+    value = {
+        "settings": dataclasses.asdict(settings),
+        "rows": [dataclasses.asdict(row) for row in found],
+        "promises": _promises(promised),
+        "runs": runs,
+    }
+    return value, table.markdown(found, promised)
+
+
+def _records(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    words = app.FLAGS.records
+    if not all(word.isascii() and word.isdecimal() for word in words):
+        raise InputError(
+            f"--records takes whole numbers such as 1000,10000; got {','.join(words)!r}."
+        )
+    runs = records.run(sorted({int(word) for word in words}), folder)
+    promised = records.targets(runs)
+    markdown = records.markdown(runs, promised)
+    print(markdown)
+    return {"promises": _promises(promised), "runs": runs}, markdown
+
+
+def _promises(promised: Sequence[table.Target]) -> list[dict]:
+    return [dataclasses.asdict(target) | {"met": target.met} for target in promised]
 
 
 def run() -> None:
