@@ -50,6 +50,40 @@ def test_a_kill_while_writing_leaves_a_complete_file(tmp_path):
         assert len(set(files.read_json(path))) == 1
 
 
+HANGS = """
+import sys, time
+from tfreuse import files
+with files.replacing(sys.argv[1]):
+    print("go", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_next_write_removes_what_a_kill_left_and_nothing_of_the_living(tmp_path):
+    path = tmp_path / "a.txt"
+    (tmp_path / ".a.txt.mine").write_text("not ours")
+    (tmp_path / ".a.txt.0123abcd-1-x").write_text("another machine's")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", HANGS, path], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            writer.stdout.readline()
+        assert len(os.listdir(tmp_path)) == 4
+        writers[0].kill()
+        writers[0].wait()
+        files.write_text(path, "new")
+        kept = {".a.txt.mine", ".a.txt.0123abcd-1-x", "a.txt"}
+        (living,) = set(os.listdir(tmp_path)) - kept
+        assert f"-{writers[1].pid}-" in living
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            writer.stdout.close()
+
+
 def test_equal_values_have_equal_digests_whatever_the_order_of_their_keys():
     assert files.digest({"a": 1, "b": [2]}) == files.digest({"b": [2], "a": 1})
     assert files.digest({"a": 1}) != files.digest({"a": 2})

@@ -1,10 +1,12 @@
 """Files that are either the old ones or the new ones, never something in between.
 
 Every write goes to a temporary name in the same folder, is synced, and is renamed over the
-old file; then the folder is synced. A kill at any moment leaves the old file or the new one.
+old file; then the folder is synced. A kill at any moment leaves the old file or the new one,
+and perhaps the temporary one, which the next write of that file removes.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -28,8 +30,11 @@ def replacing(
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}.{_host()}-"
+    if durable:  # the small files' folders are large, and their writes short
+        _sweep(path.parent, prefix)
     handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=suffix
+        dir=path.parent, prefix=f"{prefix}{os.getpid()}-", suffix=suffix
     )
     os.close(handle)
     temporary = pathlib.Path(name)
@@ -83,6 +88,33 @@ def file_digest(path: str | os.PathLike) -> str:
     """SHA-256, in hex, of the bytes of the file at `path`."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(folder: pathlib.Path, prefix: str) -> None:
+    """Removes what killed processes of this machine left; others may be writing still."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(prefix)]
+    for name in names:
+        owner = name.removeprefix(prefix).partition("-")[0]
+        if owner.isdecimal() and not _runs(int(owner)):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user, or no number of a process
+        return True
+    return True
+
+
+@functools.cache
+def _host() -> str:
+    """A mark of this machine: a process number tells nothing on another."""
+    name = os.uname().nodename if hasattr(os, "uname") else ""
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _umask() -> int:
