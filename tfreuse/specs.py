@@ -36,11 +36,22 @@ LABELS = ("all", "foreground")
 
 
 def option(
-    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    only: str = "",
 ) -> Any:
-    """A dataclass field with its help, its choices and its lower bound beside its default."""
+    """A dataclass field with its help, its choices and its lower bound beside its default.
+
+    `only` names the one architecture that has the option.
+    """
+    if only:
+        help = f"{only}: {help}"
     return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "low": low}
+        default=default,
+        metadata={"help": help, "choices": choices, "low": low, "only": only},
     )
 
 
@@ -126,16 +137,43 @@ class ModelSpec(Spec):
         "unet", "architecture of the network", choices=ARCHITECTURES
     )
     width: int = option(32, "filters of the first stage", low=1)
-    depth: int = option(4, "unet: how many times the image is halved", low=1)
-    skips: bool = option(True, "unet: connect encoder and decoder stages of equal size")
-    encoder: str = option("small", "pspnet: encoder", choices=ENCODERS)
+    depth: int = option(4, "how many times the image is halved", low=1, only="unet")
+    skips: bool = option(
+        True, "connect encoder and decoder stages of equal size", only="unet"
+    )
+    encoder: str = option("small", "encoder", choices=ENCODERS, only="pspnet")
     auxiliary: bool = option(
-        False, "pspnet: auxiliary head on the fourth stage while training"
+        False, "auxiliary head on the fourth stage while training", only="pspnet"
     )
     block_order: str = option(
         "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
     )
     use_bias: bool = option(True, "give convolutions a bias")
+
+    def variant(self, text: str) -> Self:
+        """The network that `text` names, everything that it does not tell as here.
+
+        Args:
+            text: "pspnet", or with options: "unet:block_order=conv_relu_bn:width=16".
+
+        Raises:
+            InputError: no such architecture, option or value.
+        """
+        architecture, *told = text.split(":")
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        changes: dict[str, Any] = {"architecture": architecture}
+        for name, field in fields.items():
+            if field.metadata["only"] not in ("", architecture):
+                changes[name] = field.default
+        for word in told:
+            name, _, value = word.partition("=")
+            if name not in fields or not value:
+                raise InputError(
+                    f"--architectures: {word!r} in {text!r} should be OPTION=VALUE with one of "
+                    f"{', '.join(fields)}."
+                )
+            changes[name] = _parsed(value, fields[name])
+        return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +291,19 @@ class StudySpec(Spec):
         low=0.0,
     )
     confidence: float = option(0.95, "confidence of the intervals", low=0.5)
+
+
+def _parsed(text: str, field: dataclasses.Field) -> Any:
+    """The option's value: a whole number, true or false, or the text itself."""
+    try:
+        if isinstance(field.default, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return type(field.default)(text)
+    except (KeyError, ValueError):
+        kind = "true or false" if isinstance(field.default, bool) else "a whole number"
+        raise InputError(
+            f"--architectures: {field.name} takes {kind}; got {text!r}."
+        ) from None
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfreuse import (
     checkpoint,
@@ -58,19 +59,19 @@ def train(
     if (out_dir / "metrics.json").exists():
         return files.read_json(out_dir / "metrics.json")
     started = time.monotonic()
-    train_split = _split(data_spec, "train", train_spec)
+    train_split = split(data_spec, "train", train_spec)
     check_batch_size(train_spec, train_split)
     with precision(train_spec.mixed_precision):
         model = _start(model_spec, train_spec, train_split, out_dir)
     fit(
         model,
         train_split,
-        _split(data_spec, "val", train_spec),
+        split(data_spec, "val", train_spec),
         train_spec,
         out_dir,
         report=report,
     )
-    test_split = _split(data_spec, "test", train_spec)
+    test_split = split(data_spec, "test", train_spec)
     best = checkpoint.load(out_dir / "model.keras")
     found = evaluate(best, test_split, train_spec.task, train_spec.corruption)
     found |= {
@@ -82,7 +83,7 @@ def train(
     return found
 
 
-def _split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
+def split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
     """The split with the labels that the training is for; without masks if it needs none."""
     masks = train_spec.task == "segmentation"
     return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
@@ -117,25 +118,9 @@ def fit(
     rounds = math.ceil(spec.steps / period)
     if done >= spec.steps:
         return
-    graph = fusion.fused(model)
-    loss = _loss(spec.task, train_split.ignore_label)
-    weights = None
-    if heads := _heads(graph):  # the auxiliary one counts less (Zhao et al. 2017, 3.3)
-        loss = dict.fromkeys(heads, loss)
-        weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
-    graph.compile(optimizer=model.optimizer, loss=loss, loss_weights=weights)
-    batches = data.training_batches(
-        train_split,
-        spec.task,
-        spec.batch_size,
-        seed=spec.seed,
-        start_step=done,
-        corruption=spec.corruption,
-    )
-    if heads:
-        batches = batches.map(lambda x, target: (x, dict.fromkeys(heads, target)))
+    graph = trainable(model, model.optimizer, spec.task, train_split.ignore_label)
     graph.fit(
-        batches,
+        batches(graph, train_split, spec, done),
         initial_epoch=done // period,
         epochs=rounds,
         steps_per_epoch=period,
@@ -147,6 +132,40 @@ def fit(
             _Report(report, done, spec.steps),
         ],
     )
+
+
+def trainable(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    task: str,
+    ignore_label: int,
+) -> keras.Model:
+    """A view of the model, fused and compiled: training it trains the model."""
+    graph = fusion.fused(model)
+    loss, weights = _loss(task, ignore_label), None
+    if heads := _heads(graph):  # the auxiliary one counts less (Zhao et al. 2017, 3.3)
+        loss = dict.fromkeys(heads, loss)
+        weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
+    graph.compile(optimizer=optimizer, loss=loss, loss_weights=weights)
+    return graph
+
+
+def batches(
+    graph: keras.Model, split: data.Split, spec: TrainSpec, start_step: int = 0
+) -> tf.data.Dataset:
+    """`data.training_batches` with a target for every head of the model."""
+    found = data.training_batches(
+        split,
+        spec.task,
+        spec.batch_size,
+        seed=spec.seed,
+        start_step=start_step,
+        corruption=spec.corruption,
+    )
+    heads = _heads(graph)
+    if not heads:
+        return found
+    return found.map(lambda x, target: (x, dict.fromkeys(heads, target)))
 
 
 class _Report(keras.callbacks.Callback):
@@ -244,7 +263,7 @@ def _start(
     last = out_dir / "last.keras"
     if last.exists():
         model = checkpoint.load(last, optimizer=True)
-        _decay_only_kernels(model.optimizer)  # Keras does not save this
+        decay_only_kernels(model.optimizer)  # Keras does not save this
         return model
     model = models.build(
         model_spec,
@@ -307,11 +326,11 @@ def _optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimize
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
-    _decay_only_kernels(optimizer)
+    decay_only_kernels(optimizer)
     return optimizer
 
 
-def _decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
+def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 

@@ -36,6 +36,8 @@ def define(spec: type[Spec], *, leave_out: Sequence[str] = ()) -> None:
         leave_out: fields that the command sets itself.
     """
     caller = sys._getframe(1).f_globals["__name__"]
+    if caller == "__main__":  # absl knows the main module by the name of its file
+        caller = sys.argv[0]
     for field in dataclasses.fields(spec):
         if field.name not in leave_out:
             _define(field, caller)

@@ -14,10 +14,13 @@ from tfreuse import report, study
 from tfreuse.cli import app
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 
+# What a study sets itself, network by network.
+_VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
+
 
 def define_flags() -> None:
     app.define(StudySpec)
-    app.define(TrainSpec, leave_out=("task",))
+    app.define(TrainSpec, leave_out=_VARIED)
     app.define(ModelSpec)
     app.define(DataSpec)
     flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
@@ -32,7 +35,7 @@ def main() -> None:
         app.spec(StudySpec),
         app.spec(DataSpec),
         app.spec(ModelSpec),
-        app.spec(TrainSpec, task="segmentation"),
+        app.spec(TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}),
     )
     if app.FLAGS.dry_run:
         print(specs.describe())

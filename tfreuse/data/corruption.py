@@ -56,7 +56,9 @@ def corrupt(
 def _each(images: tf.Tensor, keys: tf.Tensor, kind: str) -> tf.Tensor:
     change = {"noise": _add_noise, "mask": _mask, "scramble": _scramble}[kind]
     with tf.device("CPU:0"):  # a GPU would be slower at it, and round otherwise
-        return tf.map_fn(lambda one: change(*one), (images, keys), images.dtype)
+        return tf.map_fn(
+            lambda one: change(*one), (images, keys), fn_output_signature=images.dtype
+        )
 
 
 def inputs_and_targets(

@@ -22,7 +22,7 @@ import keras
 
 from tfreuse.errors import InputError
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
-from tfreuse.models.names import stage_of, stages
+from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
 from tfreuse.models.sizes import check_image_size, size_multiple
 from tfreuse.models.unet import unet
@@ -37,6 +37,7 @@ __all__ = [
     "check_image_size",
     "pspnet",
     "size_multiple",
+    "stage_ends",
     "stage_of",
     "stages",
     "unet",

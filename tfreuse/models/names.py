@@ -34,6 +34,16 @@ def stage_of(layer_name: str) -> str:
     return match[1]
 
 
+def stage_ends(model: keras.Model) -> dict[str, str]:
+    """Name of the layer whose output leaves each stage, by stage; pooling is not counted in."""
+    found = {}
+    for layer in model.layers:
+        match = _STAGE.match(layer.name)
+        if match and not layer.name.endswith("_pool"):
+            found[match[1]] = layer.name
+    return found
+
+
 def stages(model: keras.Model) -> dict[str, list[str]]:
     """Stages from input to output, each with the names of its layers that have weights.
 

@@ -33,9 +33,7 @@ def parse(texts: Iterable[str | tuple[str, str]]) -> Adapters:
     """
     found = []
     for text in texts:
-        layers, _, name = text if isinstance(text, tuple) else text.partition("=")
-        if isinstance(text, tuple):
-            layers, name = text
+        layers, name = text if isinstance(text, tuple) else text.partition("=")[::2]
         if not layers or not _known(name):
             raise InputError(
                 f"an adapter is LAYERS=ADAPTER with one of {', '.join(NAMES)}; got "

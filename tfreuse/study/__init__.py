@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 
 from tfreuse import files, hparams, progress, records, rundir, runtime, statistics
 from tfreuse.study import workers
-from tfreuse.study.design import Block, Specs
+from tfreuse.study.design import Block, Network, Specs
 from tfreuse.study.workers import Unit
 
 __all__ = ["Block", "Specs", "default_jobs", "plan", "run"]
@@ -38,25 +38,28 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
     path = out_dir / "study.json"
     held = rundir.claim(path, specs.named())
     with records.Log(out_dir / "records.jsonl") as log:
-        done = collections.Counter(map(_block_name, log.records))
+        counts = collections.Counter(map(_block_key, log.records))
         measured = {
-            name
-            for name, count in held.get("measured", {}).items()
-            if count == done[name]
+            block.name
+            for block in specs.blocks()
+            if held.get("measured", {}).get(block.name) == counts[_block_key(block)] > 0
         }
         units = plan(specs, out_dir, frozenset(r.key for r in log.records), measured)
         jobs = jobs or default_jobs(len(units))
         display = _Progress([*units, _FINISH])
         try:
             for unit, message in _run(units, jobs, out_dir):
-                if isinstance(message, records.Record):
-                    log.append(message)
+                if isinstance(message, tuple) and isinstance(
+                    message[0], records.Record
+                ):
+                    log.append(*message)
+                    counts[_block_key(message[0])] += 1
                     continue
                 display.hear(unit, message)
                 if isinstance(message, workers.Ended) and unit.function is _measure:
-                    counts = collections.Counter(map(_block_name, log.records))
-                    name = unit.arguments[0].name
-                    held["measured"] = held.get("measured", {}) | {name: counts[name]}
+                    block = unit.arguments[0]
+                    count = {block.name: counts[_block_key(block)]}
+                    held["measured"] = held.get("measured", {}) | count
                     files.write_json(path, held)
             groups = reusable(log.records, specs)
             if groups != _transplanted(out_dir):
@@ -79,8 +82,9 @@ def _run(units: list[Unit], jobs: int, out_dir: pathlib.Path):
     return workers.run(units, jobs, threads, out_dir / "errors")
 
 
-def _block_name(record: records.Record) -> str:
-    return f"{record.direction}-{record.seed}"
+def _block_key(one: records.Record | Block) -> tuple:
+    """What a record and its block have in common."""
+    return one.architecture, one.direction, one.link, one.seed
 
 
 def _transplanted(out_dir: pathlib.Path) -> tuple[str, ...] | None:
@@ -94,18 +98,20 @@ def _transplanted(out_dir: pathlib.Path) -> tuple[str, ...] | None:
 def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
     """Groups that lose at most the margin at all layers after recalibration, as is certain.
 
-    Certain means the lower end of the interval over the seeds of the study's first direction.
+    Certain means the lower end of the interval over the seeds of the study's first block.
     """
+    first = _block_key(specs.blocks()[0])[:-1]
+    repaired = [
+        record
+        for record in found
+        if _block_key(record)[:-1] == first
+        and (record.site_kind, record.control) == ("all", "transfer")
+        and (record.repair, record.strength) == ("recalibration", 1.0)
+        and record.before - record.floor >= specs.study.minimum
+    ]
     chosen = []
     for group in specs.study.groups:
-        retentions = [
-            record.retention
-            for record in found
-            if record.direction == specs.study.directions[0]
-            and (record.site_kind, record.group) == ("all", group)
-            and (record.control, record.repair) == ("transfer", "recalibration")
-            and record.before - record.floor >= specs.study.minimum
-        ]
+        retentions = [one.retention for one in repaired if one.group == group]
         if len(retentions) == specs.study.seeds:
             low = statistics.interval(retentions, specs.study.confidence).low
             if low >= 1 - specs.study.margin:
@@ -128,18 +134,25 @@ def plan(
         measured: names of the blocks whose arms all have records.
     """
     models_dir = out_dir / "models"
-    units = [
-        Unit(f"train {name}", _train, (specs, name, models_dir / name))
-        for name in specs.networks()
-        if not (models_dir / name / "metrics.json").exists()
-    ]
+    units = []
+    for name, network in specs.networks().items():
+        if not (models_dir / name / "metrics.json").exists():
+            needs = (f"train {network.needs}",) if network.needs else ()
+            arguments = (specs, network, models_dir / name)
+            units.append(Unit(f"train {name}", _train, arguments, needs))
     for block in specs.blocks():
         if block.name not in measured:
-            needs = tuple(f"train {name}" for name in block.networks.values())
-            arguments = (block, models_dir, done)
+            needs = tuple(f"train {network.name}" for network in block.parts.values())
+            own = frozenset(key for key in done if key[:4] == _key_start(block))
+            arguments = (block, models_dir, own)
             name = f"measure {block.name}"
             units.append(Unit(name, _measure, arguments, needs, _BLOCK_WEIGHT))
     return units
+
+
+def _key_start(block: Block) -> tuple[str, ...]:
+    """How `Record.key` begins for every record of the block."""
+    return tuple(map(str, _block_key(block)))
 
 
 def default_jobs(units: int) -> int:
@@ -179,17 +192,19 @@ def _cores() -> int:
     )
 
 
-def _train(send, threads: int, specs: Specs, name: str, out_dir: pathlib.Path) -> None:
+def _train(
+    send, threads: int, specs: Specs, network: Network, out_dir: pathlib.Path
+) -> None:
     """A unit of work: trains one network."""
     send((0.0, "starting"))
-    spec = specs.networks()[name]
+    spec = network.train
     runtime.start(threads, spec.deterministic)
     from tfreuse import training  # imports TensorFlow: only here, in the worker
 
     def report(step: int, text: str) -> None:
         send((step / spec.steps, f"step {step}/{spec.steps}"))
 
-    training.train(specs.model, specs.data, spec, out_dir, report=report)
+    training.train(network.model, specs.data, spec, out_dir, report=report)
 
 
 def _measure(

@@ -1,10 +1,10 @@
 """Measures the arms of one recipient: transplant, evaluate, undo, again and again.
 
-Both networks' moving statistics are first re-estimated exactly on training images, so that
+All networks' moving statistics are first re-estimated exactly on training images, so that
 recalibration after a transplant repairs the transplant and not the training.
 """
 
-import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -14,40 +14,36 @@ import numpy as np
 
 from tfreuse import (
     checkpoint,
-    data,
     evaluation,
     files,
     models,
     recalibration,
     roles,
     rundir,
+    training,
     transplant,
 )
 from tfreuse import plan as plan_module
 from tfreuse.records import UNMOVED, Record
-from tfreuse.study import treatments
+from tfreuse.study import distances, donors, treatments
 from tfreuse.study.design import Block
+from tfreuse.study.repairs import FineTuner, Probe, Stitches
 from tfreuse.study.treatments import Arm
 
-# Added to a replicate's seed: no network of the study was initialised from it.
-_FRESH_SEED = 1_000_003
-
-
-@dataclasses.dataclass(frozen=True)
-class Donor:
-    """Values that may be transplanted, and where they come from."""
-
-    name: str
-    digest: str
-    variables: tuple[plan_module.Variable, ...]
-    values: transplant.Values
+_PROBED = 32  # calibration images on which outputs are compared
+_PLACES = 1024  # of these, for each layer
+_STITCHED = 4096  # places of all calibration images that a stitch is fitted on
+_ORDER = (
+    "none", "recalibration", "stitch", "permutation", "permutation+recalibration",
+    "fine_tuning",
+)  # fmt: skip
 
 
 def measure(send, block: Block, models_dir: pathlib.Path, done: frozenset) -> None:
     """Measures every arm of the block that is not in `done`; sends records and progress.
 
     Args:
-        send: takes a Record, or (share done, text).
+        send: takes (Record, counts an image), or (share done, text).
         block: what to measure.
         models_dir: where the trained networks are.
         done: keys of the records that exist.
@@ -57,8 +53,8 @@ def measure(send, block: Block, models_dir: pathlib.Path, done: frozenset) -> No
     count = sum(len(arm.repairs) for arm in todo)
     number = 0
     for arm in todo:
-        for record in bench.records(arm, done):
-            send(record)
+        for record, per_image in bench.records(arm, done):
+            send((record, per_image))
         number += len(arm.repairs)
         send((number / count, f"arm {number}/{count}"))
 
@@ -68,193 +64,268 @@ class Bench:
 
     def __init__(self, block: Block, models_dir: pathlib.Path) -> None:
         self.block = block
-        self._task = block.tasks[1]
-        train = data.load(block.specs.data, "train")
-        test = data.load(block.specs.data, "test")
-        images = _first_images(train, block.specs.study.calibration_examples)
-        self._paths = {
-            part: models_dir / name / "model.keras"
-            for part, name in block.networks.items()
-        }
-        self.model = checkpoint.load(self._paths["recipient"])
-        self._digest = files.file_digest(self._paths["recipient"])
-        self._recalibrate = recalibration.Recalibrator(self.model, images)
-        self._recalibrate()
-        self.evaluate = evaluation.Evaluator(self.model, test, self._task)
+        network = block.parts["recipient"]
+        self.train_spec = network.train
+        specs = block.specs
+        self._train_split = training.split(specs.data, "train", network.train)
+        self.test = training.split(specs.data, "test", network.train)
+        clean = donors.first_images(self._train_split, specs.study.calibration_examples)
+        self.images = donors.as_input(clean, network.train.corruption)
+        path = models_dir / network.name / "model.keras"
+        self.model = checkpoint.load(path)
+        self._digest = files.file_digest(path)
+        self.recalibrate = recalibration.Recalibrator(self.model, self.images)
+        self.recalibrate()
+        self.evaluate = evaluation.Evaluator(
+            self.model,
+            self.test,
+            network.train.task,
+            corruption=network.train.corruption,
+        )
         self.before = self.evaluate()
-        self.test = test
-        self._values = transplant.values(self.model)
-        self._variables = transplant.index(self.model)
-        self._spread = _channel_spread(self.model, images[:64])
-        self._images, self._num_classes = images, train.num_classes
-        self._donors: dict[str, Donor] = {}
-
-    def arms(self) -> list[Arm]:
-        return treatments.arms(
-            treatments.sites(self.model, self.block.specs.study.sites),
-            self._variables,
-            self.block.specs.study,
+        self.values = transplant.values(self.model)
+        self.variables = transplant.index(self.model)
+        self._spread = _channel_spread(self.model, self.images[:_PROBED])
+        self._scales = _scales(self.model, self.variables)
+        self.donors = donors.Donors(
+            block, models_dir, self.model, self._digest, clean, self._train_split
         )
 
-    def records(self, arm: Arm, done: Collection[tuple[str, ...]]) -> Iterator[Record]:
-        """Transplants once, measures with each repair, and puts everything back."""
+    def arms(self) -> list[Arm]:
+        study = self.block.specs.study
+        places = treatments.sites(self.model, study.sites)
+        return treatments.arms(places, self.variables, study, self.block.link)
+
+    def records(
+        self, arm: Arm, done: Collection[tuple[str, ...]]
+    ) -> Iterator[tuple[Record, np.ndarray]]:
+        """Measures the arm with each repair, and puts everything back."""
         todo = [r for r in arm.repairs if (*_key(self.block, arm), r) not in done]
-        if not todo:
-            return
-        donor = self._donor(arm.control)
+        for aligned in (False, True):
+            own = [r for r in todo if r.startswith("permutation") == aligned]
+            if own:
+                yield from self._transplanted(arm, own, aligned)
+
+    def keep(self, groups: Sequence[str]) -> None:
+        """Transplants the groups at all layers from the treatment's donor, for good."""
+        donor = self.donors.get("transfer")
+        (everywhere,) = treatments.sites(self.model, ("all",))
         plan = plan_module.make(
-            donor.variables, self._variables, roles=arm.group, layers=arm.site.layers
+            donor.variables, self.variables, roles=groups, layers=everywhere.layers
+        )
+        transplant.apply(plan, donor.values, self.model)
+        self.recalibrate()
+
+    def restore(self) -> None:
+        """Puts all of the recipient's parameters back."""
+        transplant.undo(self.values, self.model)
+
+    def _transplanted(
+        self, arm: Arm, repairs: Sequence[str], aligned: bool
+    ) -> Iterator[tuple[Record, np.ndarray]]:
+        """Transplants once and measures with each of the repairs.
+
+        What repairs nothing comes first, fine-tuning last. All others start by setting every
+        statistic anew, so that it does not matter what was measured before them.
+        """
+        donor = self.donors.get(arm.control, arm.draw)
+        values = donor.values
+        if aligned:
+            values = self.donors.aligned(arm.control, arm.draw)
+        plan = plan_module.make(
+            donor.variables,
+            self.variables,
+            roles=arm.group.split("+"),
+            layers=arm.site.layers,
+            adapters=[("*", f"blend:{arm.strength:g}")] if arm.strength < 1 else (),
         ).check()
+        repairs = sorted(repairs, key=_ORDER.index)
         started = time.monotonic()
-        facts = self._facts(arm, plan, donor)
-        displaced = transplant.apply(plan, donor.values, self.model)
+        displaced = transplant.apply(plan, values, self.model)
         try:
-            for repair in todo:
-                if repair == "recalibration":
-                    self._recalibrate()
-                counts = self.evaluate()
+            facts = self._facts(arm, plan, donor)
+            for repair in repairs:
+                counts = self._repaired(arm, repair)
                 now = time.monotonic()
-                yield Record(
+                record = Record(
                     **facts,
                     repair=repair,
                     after=counts.value,
                     counts=counts.sums(),
+                    per_image=None,
                     seconds=round(now - started, 4),
                 )
+                yield record, counts.per_image
                 started = now
         finally:
-            if "recalibration" in todo:
-                displaced = {**displaced, **self._statistics()}
-            transplant.undo(displaced, self.model)
+            if set(repairs) <= {"none", "permutation"}:
+                transplant.undo(displaced, self.model)
+            else:
+                self.restore()
 
-    def keep(self, groups: Sequence[str]) -> None:
-        """Transplants the groups at all layers from the treatment's donor, for good."""
-        donor = self._donor("transfer")
-        (everywhere,) = treatments.sites(self.model, ("all",))
-        plan = plan_module.make(
-            donor.variables, self._variables, roles=groups, layers=everywhere.layers
-        )
-        transplant.apply(plan, donor.values, self.model)
-        self._recalibrate()
+    def _repaired(self, arm: Arm, repair: str) -> evaluation.Counts:
+        """What the transplanted model gives with the repair."""
+        if repair not in ("none", "permutation"):
+            self.recalibrate()
+        if repair == "stitch":
+            return self._stitched(arm)
+        if repair == "fine_tuning":
+            self._fine_tune()
+        return self.evaluate()
 
-    def _statistics(self) -> transplant.Values:
-        """The recipient's moving statistics, which recalibration overwrites."""
-        return {
-            variable.path: self._values[variable.path]
-            for variable in self._variables
+    def _stitched(self, arm: Arm) -> evaluation.Counts:
+        """With the stage's statistics re-estimated and its output led back to the old one.
+
+        Behind the stitch everything is as the recipient was trained, its statistics too.
+        """
+        stitches, evaluate = self._stitches
+        outside = {
+            variable.path: self.values[variable.path]
+            for variable in self.variables
             if variable.role in roles.GROUPS["stats"]
+            and variable.layer not in arm.site.layers
         }
+        transplant.undo(outside, self.model)
+        stage = arm.site.name
+        end = models.stage_ends(self.model)[stage]
+        stitches.close(stage, self._probe_ends()[end], self._own_ends[end])
+        try:
+            return evaluate()
+        finally:
+            stitches.open()
 
-    def _donor(self, control: str) -> Donor:
-        """The control's donor, made when it is first asked for."""
-        if control not in self._donors:
-            self._donors[control] = self._make_donor(control)
-        return self._donors[control]
+    @functools.cached_property
+    def _stitches(self) -> tuple[Stitches, evaluation.Evaluator]:
+        stitches = Stitches(self.model)
+        train = self.train_spec
+        return stitches, evaluation.Evaluator(
+            stitches.model, self.test, train.task, corruption=train.corruption
+        )
 
-    def _make_donor(self, control: str) -> Donor:
-        block = self.block
-        if control == "self":
-            name = block.networks["recipient"]
-            return Donor(name, self._digest, self._variables, self._values)
-        if control in ("reinitialised", "defaults"):
-            model = models.build(
-                block.specs.model,
-                task=self._task,
-                num_classes=self._num_classes,
-                channels=block.specs.data.channels,
-                seed=_FRESH_SEED + block.seed,
-            )
-            name, digest = control, self._digest
-        else:
-            name, path = block.networks[control], self._paths[control]
-            model, digest = checkpoint.load(path), files.file_digest(path)
-            recalibration.Recalibrator(model, self._images)()
-        return Donor(name, digest, transplant.index(model), transplant.values(model))
+    @functools.cached_property
+    def _fine_tune(self) -> FineTuner:
+        steps = self.block.specs.study.fine_tuning_steps
+        return FineTuner(self.model, self._train_split, self.train_spec, steps)
 
-    def _facts(self, arm: Arm, plan: plan_module.Plan, donor: Donor) -> dict:
-        """The fields of the arm's records that do not depend on the repair."""
-        pairs = [
-            (entry, donor.values[entry.donor.path], self._values[entry.recipient.path])
-            for entry in plan.copies
-        ]
-        squares = sum(float(np.square(new - old).sum()) for _, new, old in pairs)
-        parameters = sum(old.size for _, _, old in pairs)
-        shifts = [
-            (np.abs(new - old) / self._spread[entry.recipient.layer]).ravel()
-            for entry, new, old in pairs
-            if entry.recipient.role == "bias" and entry.recipient.layer in self._spread
-        ]
-        shifts = np.concatenate(shifts) if shifts else np.empty(0)
+    @functools.cached_property
+    def _probe(self) -> Probe:
+        """Outputs of every stage's end and of every layer with parameters."""
+        names = list(models.stage_ends(self.model).values())
+        names += [name for own in models.stages(self.model).values() for name in own]
+        names = list(dict.fromkeys(names))
+        return Probe(self.model, names, self.images[:_PROBED], _PLACES)
+
+    @functools.cached_property
+    def _probe_ends(self) -> Probe:
+        ends = list(models.stage_ends(self.model).values())
+        return Probe(self.model, ends, self.images, _STITCHED)
+
+    @functools.cached_property
+    def _own_outputs(self) -> dict[str, np.ndarray]:
+        return self._of_recipient(self._probe)
+
+    @functools.cached_property
+    def _own_ends(self) -> dict[str, np.ndarray]:
+        return self._of_recipient(self._probe_ends)
+
+    def _of_recipient(self, probe: Probe) -> dict[str, np.ndarray]:
+        """The recipient's own features, whatever is transplanted at the moment."""
+        present = transplant.values(self.model)
+        self.restore()
+        try:
+            return probe()
+        finally:
+            transplant.undo(present, self.model)
+
+    def _facts(self, arm: Arm, plan: plan_module.Plan, donor: donors.Donor) -> dict:
+        """The fields of the arm's records that do not depend on the repair.
+
+        Read from the model, right after the transplant: what was moved, and what it changed.
+        """
+        read = transplant.reader(self.model)
+        new = {e.recipient.path: read(e.recipient) for e in plan.copies}
+        pairs = [(self.values[path], value) for path, value in new.items()]
+        scales = [s for s in self._scales if s.layer in arm.site.layers]
         block = self.block
         return {
             "study": block.specs.digest,
-            "architecture": block.specs.model.architecture,
+            "architecture": block.architecture,
             "direction": block.direction,
-            "link": "independent",
+            "link": block.link,
             "seed": block.seed,
             "donor": donor.name,
             "donor_digest": donor.digest,
-            "recipient": block.networks["recipient"],
+            "recipient": block.parts["recipient"].name,
             "recipient_digest": self._digest,
             "control": arm.control,
-            "draw": 0,
+            "draw": arm.draw,
             "site_kind": arm.site.kind,
             "site": arm.site.name,
             "depth": arm.site.depth,
             "group": arm.group,
-            "strength": 1.0,
+            "strength": arm.strength,
             "variables": len(pairs),
-            "parameters": parameters,
-            "changed": sum(int((new != old).sum()) for _, new, old in pairs),
-            "rmse": float(np.sqrt(squares / parameters)),
-            "relative_distance": None,
-            "cosine": None,
-            "scale_shift": None,
-            "offset_shift": None,
-            "output_error": None,
-            "cka": None,
-            "per_image": None,
-            "bias_shift": float(np.median(shifts)) if shifts.size else None,
-            "bias_moved": float(np.mean(shifts >= UNMOVED)) if shifts.size else None,
-            "metric": evaluation.METRIC[self._task],
+            **distances.between(pairs),
+            **distances.scale_and_offset(scales, self.values, new),
+            **self._output_change(arm),
+            **self._bias_shift(plan, new),
+            "metric": evaluation.METRIC[self.train_spec.task],
             "before": self.before.value,
             "floor": self.before.floor,
             "images": len(self.before.per_image),
-            "versions": rundir.versions(),
+            "versions": _versions(),
         }
+
+    def _output_change(self, arm: Arm) -> dict[str, float | None]:
+        """How far the output of a single layer or stage is from the recipient's own."""
+        if arm.site.kind == "layer":
+            name = arm.site.name
+        elif arm.site.kind == "stage":
+            name = models.stage_ends(self.model)[arm.site.name]
+        else:
+            name = ""
+        if not name or "+" in arm.group or arm.strength < 1 or arm.draw:
+            return {"output_error": None, "cka": None}  # nothing is made of them
+        return distances.of_outputs(self._own_outputs[name], self._probe()[name])
+
+    def _bias_shift(self, plan: plan_module.Plan, new: transplant.Values) -> dict:
+        shifts = [
+            (np.abs(new[path] - self.values[path]) / self._spread[layer]).ravel()
+            for entry in plan.copies
+            for path, layer in [(entry.recipient.path, entry.recipient.layer)]
+            if entry.recipient.role == "bias" and layer in self._spread
+        ]
+        shifts = np.concatenate(shifts) if shifts else np.empty(0)
+        return {
+            "bias_shift": float(np.median(shifts)) if shifts.size else None,
+            "bias_moved": float(np.mean(shifts >= UNMOVED)) if shifts.size else None,
+        }
+
+
+_versions = functools.cache(rundir.versions)
 
 
 def _key(block: Block, arm: Arm) -> tuple[str, ...]:
     """`Record.key` without the repair."""
     return (
-        block.specs.model.architecture,
+        block.architecture,
         block.direction,
-        "independent",
+        block.link,
         str(block.seed),
         arm.control,
-        "0",
+        str(arm.draw),
         arm.site.kind,
         arm.site.name,
         arm.group,
-        "1",
+        f"{arm.strength:g}",
     )
-
-
-def _first_images(split: data.Split, count: int) -> np.ndarray:
-    """The first `count` images of the split, float32 [N, H, W, C] in [0, 1]."""
-    count = min(count, split.size)
-    found, have = [], 0
-    for batch in data.evaluation_batches(split, 64):
-        found.append(batch["image"].numpy())
-        have += len(found[-1])
-        if have >= count:
-            break
-    return np.concatenate(found)[:count]
 
 
 def _channel_spread(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Standard deviation of each output channel of each layer with a bias, by layer name."""
     layers = [layer for layer in model.layers if getattr(layer, "use_bias", False)]
+    if not layers:
+        return {}
     outputs = keras.Model(model.input, [layer.output for layer in layers])(images)
     return {
         layer.name: np.maximum(
@@ -262,3 +333,23 @@ def _channel_spread(model: keras.Model, images: np.ndarray) -> dict[str, np.ndar
         )
         for layer, output in zip(layers, outputs, strict=True)
     }
+
+
+def _scales(
+    model: keras.Model, variables: Sequence[plan_module.Variable]
+) -> list[distances.Scale]:
+    """Every batch normalization with the convolution whose bias it takes off again."""
+    paths = {(v.layer, v.role): v.path for v in variables}
+    feeds = transplant.edges(model)
+    found = []
+    for layer in recalibration.normalizations(model):
+        before = feeds.get(layer.name, ())
+        bias = paths.get((before[0], "bias")) if len(before) == 1 else None
+        gamma, beta = (paths.get((layer.name, role)) for role in ("gamma", "beta"))
+        mean, variance = (paths[layer.name, r] for r in roles.GROUPS["stats"])
+        found.append(
+            distances.Scale(
+                layer.name, layer.epsilon, gamma, beta, mean, variance, bias
+            )
+        )
+    return found

@@ -1,14 +1,52 @@
 """What a study consists of: networks to train, and blocks of arms to measure."""
 
 import dataclasses
+import functools
+import re
 
 from tfreuse import files, roles
-from tfreuse.specs import DataSpec, ModelSpec, Spec, StudySpec, TrainSpec
+from tfreuse.errors import InputError
+from tfreuse.specs import (
+    KINDS,
+    DataSpec,
+    ModelSpec,
+    Spec,
+    StudySpec,
+    TrainSpec,
+)
+
+# Every kind of network as changes of TrainSpec; "scrambled" is a control's donor.
+_TRAINING = {
+    "segmentation": {"task": "segmentation"},
+    "foreground": {"task": "segmentation", "labels": "foreground"},
+    "autoencoder": {"task": "autoencoder"},
+    "denoising": {"task": "autoencoder", "corruption": "noise"},
+    "masked": {"task": "autoencoder", "corruption": "mask"},
+    "scrambled": {"task": "autoencoder", "corruption": "scramble"},
+}
+_ORDER = (*KINDS, "scrambled")
+_FAR = 1_000  # between seeds of independent networks and those of linked ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One network to train."""
+
+    name: str  # of its directory
+    model: ModelSpec
+    train: TrainSpec
+    needs: str = ""  # network that it is trained on from
+
+    @property
+    def first_seed(self) -> int:
+        """Seed of the initial values."""
+        seed = self.train.initial_seed
+        return self.train.seed if seed < 0 else seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Specs:
-    """Everything that a study depends on; `train.task` and `train.seed` vary in it."""
+    """Everything that a study depends on; what varies in it replaces fields of the others."""
 
     study: StudySpec
     data: DataSpec
@@ -18,6 +56,18 @@ class Specs:
     def __post_init__(self) -> None:
         for group in self.study.groups:
             roles.expand(group)  # raises InputError if there is no such group
+        for name in self.architectures:
+            self.model.variant(name)  # likewise
+        for name in ("directions", "links", "groups", "sites", "controls", "strengths"):
+            values = getattr(self.study, name)
+            if len(set(values)) < len(values):
+                raise InputError(f"--{name} names something twice: {list(values)}.")
+        wrong = [one for one in self.study.strengths if not 0 < one <= 1]
+        if wrong or 1.0 not in self.study.strengths:
+            raise InputError(
+                "--strengths takes numbers above 0 and up to 1, and 1 among them; got "
+                f"{list(self.study.strengths)}."
+            )
 
     def named(self) -> dict[str, Spec]:
         """The specs by name, as `study.json` holds them."""
@@ -25,76 +75,161 @@ class Specs:
             field.name: getattr(self, field.name) for field in dataclasses.fields(self)
         }
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of all specs: the identity of the study."""
         return files.digest(
             {name: spec.to_json() for name, spec in self.named().items()}
         )
 
-    def networks(self) -> dict[str, TrainSpec]:
-        """How each network of the study is trained, by its name: task and replicate.
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        return self.study.architectures or (self.model.architecture,)
 
-        Networks are independent: no two have the same initial values or data order.
-        """
-        tasks = sorted(
-            {task for name in self.study.directions for task in name.split("-to-")},
-            reverse=True,  # segmentation takes longer: start with it
-        )
-        return {
-            f"{task}-{replicate}": dataclasses.replace(
-                self.train,
-                task=task,
-                seed=self.train.seed + replicate * len(tasks) + number,
-            )
+    def networks(self) -> dict[str, Network]:
+        """Every network that a block needs, by name; recipients of the first block first."""
+        found: dict[str, Network] = {}
+        for block in self.blocks():
+            for network in block.parts.values():
+                if network.needs:
+                    found.setdefault(network.needs, self._independent(block, network))
+                found.setdefault(network.name, network)
+        return found
+
+    def blocks(self) -> list["Block"]:
+        """The blocks of arms: one an architecture, replicate, link and direction."""
+        return [
+            Block(self, architecture, direction, link, replicate)
             for replicate in range(self.study.seeds)
-            for number, task in enumerate(tasks)
-        }
+            for architecture in self.architectures
+            for link in self.study.links
+            for direction in self.study.directions
+        ]
 
     def describe(self) -> str:
         """What will be done, in a few lines."""
-        networks = ", ".join(self.networks())
+        study, networks = self.study, list(self.networks())
+        shown = networks if len(networks) <= 8 else [*networks[:7], "..."]
         return (
-            f"{len(self.networks())} networks ({self.model.architecture}): {networks}\n"
-            f"{len(self.blocks())} recipients, {', '.join(self.study.directions)}\n"
-            f"groups {', '.join(self.study.groups)}; sites {', '.join(self.study.sites)}; "
-            f"controls {', '.join(self.study.controls)}"
+            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(shown)}\n"
+            f"{len(self.blocks())} blocks: {', '.join(study.directions)}; links "
+            f"{', '.join(study.links)}; {study.seeds} seeds\n"
+            f"groups {', '.join(study.groups)}; sites {', '.join(study.sites)}; "
+            f"controls {', '.join(study.controls)}; repairs {', '.join(study.repairs)}"
         )
 
-    def blocks(self) -> list["Block"]:
-        """The blocks of arms: one a direction and replicate."""
-        return [
-            Block(self, direction, replicate)
-            for replicate in range(self.study.seeds)
-            for direction in self.study.directions
-        ]
+    def _independent(self, block: "Block", network: Network) -> Network:
+        """The network that `network` is trained on from."""
+        (found,) = (p for p in block.parts.values() if p.name == network.needs)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """All arms of one recipient."""
+    """All arms of one recipient with donors of one kind."""
 
     specs: Specs
+    architecture: str
     direction: str
+    link: str
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.direction}-{self.seed}"
+        link = "" if self.link == "independent" else f"-{self.link}"
+        return f"{self._prefix}{self.direction}{link}-{self.seed}"
 
     @property
-    def tasks(self) -> tuple[str, str]:
-        """Donor's task and recipient's task."""
+    def kinds(self) -> tuple[str, str]:
+        """Donor's kind and recipient's kind."""
         donor, recipient = self.direction.split("-to-")
         return donor, recipient
 
+    @functools.cached_property
+    def model(self) -> ModelSpec:
+        return self.specs.model.variant(self.architecture)
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Network]:
+        """The networks that the block needs, by the part they play in it."""
+        donor, recipient = self.kinds
+        if self.link == "independent":
+            pair = self._network(recipient), self._network(donor)
+        elif self.link == "same":
+            pair = self._same()
+        else:
+            pair = self._after(donor, recipient), self._network(donor)
+        found = {"recipient": pair[0], "transfer": pair[1]}
+        if "other_seed" in self.specs.study.controls:
+            found["other_seed"] = self._same_task(pair[0])
+        if "scrambled" in self.specs.study.controls:
+            found["scrambled"] = self._network("scrambled")
+        return found
+
+    def _network(self, kind: str, seed: int | None = None) -> Network:
+        """An independent network: it shares initial values and order with no other."""
+        seed = self.seed if seed is None else seed
+        return Network(
+            f"{self._prefix}{kind}-{seed}", self.model, self._train(kind, seed)
+        )
+
+    def _same(self) -> tuple[Network, Network]:
+        """Recipient and donor that start from the same values, and part from there on.
+
+        The kind that comes first in KINDS is the independent network of that name, so that
+        both directions share one pair.
+        """
+        donor, recipient = self.kinds
+        first, second = sorted(self.kinds, key=_ORDER.index)
+        leader = self._network(first)
+        train = dataclasses.replace(
+            self._train(second, self.seed),
+            seed=self._seed(second, self.seed) + _FAR,
+            initial_seed=leader.first_seed,
+        )
+        follower = Network(
+            f"{self._prefix}{second}-{self.seed}-as-{first}", self.model, train
+        )
+        pair = {first: leader, second: follower}
+        return pair[recipient], pair[donor]
+
+    def _after(self, donor: str, recipient: str) -> Network:
+        """A recipient that was trained on from the donor."""
+        start = self._network(donor).name
+        train = dataclasses.replace(
+            self._train(recipient, self.seed),
+            seed=self._seed(recipient, self.seed) + 2 * _FAR,
+            initial_model=f"../{start}/model.keras",
+        )
+        name = f"{self._prefix}{recipient}-{self.seed}-after-{donor}"
+        return Network(name, self.model, train, start)
+
+    def _same_task(self, recipient: Network) -> Network:
+        """A donor of the recipient's own task: the ceiling of what any donor can do.
+
+        Where donor and recipient start from the same values, so does this one.
+        """
+        kind = self.kinds[1]
+        if self.link != "same":
+            return self._network(kind, (self.seed + 1) % self.specs.study.seeds)
+        train = dataclasses.replace(
+            recipient.train,
+            seed=recipient.train.seed + 3 * _FAR,
+            initial_seed=recipient.first_seed,
+        )
+        return Network(f"{recipient.name}-twin", self.model, train)
+
+    def _train(self, kind: str, seed: int) -> TrainSpec:
+        return dataclasses.replace(
+            self.specs.train, seed=self._seed(kind, seed), **_TRAINING[kind]
+        )
+
+    def _seed(self, kind: str, replicate: int) -> int:
+        return self.specs.train.seed + replicate * len(_ORDER) + _ORDER.index(kind)
+
     @property
-    def networks(self) -> dict[str, str]:
-        """Names of the trained networks that the block needs, by the part they play."""
-        donor, recipient = self.tasks
-        other = (self.seed + 1) % self.specs.study.seeds
-        return {
-            "recipient": f"{recipient}-{self.seed}",
-            "transfer": f"{donor}-{self.seed}",
-            "other_seed": f"{recipient}-{other}",
-        }
+    def _prefix(self) -> str:
+        """Tells the architectures of a study apart; empty where there is but one."""
+        if len(self.specs.architectures) == 1:
+            return ""
+        return re.sub(r"[^A-Za-z0-9_]+", "-", self.architecture) + "-"

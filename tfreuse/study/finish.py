@@ -41,7 +41,7 @@ def transplanted(
     log.pictures("input_truth_before_after", pictures, 0)
     log.flush()
     send((0.6, "exporting"))
-    names = bench.test.class_names if block.tasks[1] == "segmentation" else ()
+    names = bench.test.class_names if bench.train_spec.task == "segmentation" else ()
     export.export(
         bench.model,
         out_dir / "savedmodel",
@@ -60,11 +60,11 @@ def _notes(bench: Bench, groups: tuple[str, ...]) -> dict:
     """What was moved where, and what that did to the metric."""
     block, counts = bench.block, bench.evaluate()
     return {
-        "recipient": block.networks["recipient"],
-        "donor": block.networks["transfer"],
+        "recipient": block.parts["recipient"].name,
+        "donor": block.parts["transfer"].name,
         "groups": list(groups),
         "repair": "recalibration",
-        "metric": evaluation.METRIC[block.tasks[1]],
+        "metric": evaluation.METRIC[bench.train_spec.task],
         "before": bench.before.value,
         "after": counts.value,
         "images": len(counts.per_image),
@@ -74,7 +74,7 @@ def _notes(bench: Bench, groups: tuple[str, ...]) -> dict:
 def _pictures(bench: Bench, samples, before, after) -> np.ndarray:
     """Input, truth, output before and after side by side, uint8 [N, H, 4 W, 3]."""
     images = samples["image"].numpy()
-    segments = bench.block.tasks[1] == "segmentation"
+    segments = bench.train_spec.task == "segmentation"
     truth = samples["mask"].numpy() if segments else images
     shown = [
         summaries.triptych(images, truth, output, bench.test.ignore_label)

@@ -1,0 +1,148 @@
+"""Repairs that need more than new statistics: a stitch at a stage's end, and fine-tuning.
+
+probe = Probe(model, layers, images, positions=2048)
+stitches = Stitches(model)            # a view of the model, stitches open
+stitches.close(stage, found, wanted)  # features [n, C]; evaluate stitches.model
+stitches.open()
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfreuse import data, models, training
+from tfreuse.specs import TrainSpec
+
+
+class Probe:
+    """Outputs of chosen layers at the same random places of the same images.
+
+    Args:
+        model: functional.
+        names: layers with outputs [N, H, W, C].
+        images: float32 [N, H, W, C'].
+        positions: at most so many places of each layer's output.
+    """
+
+    def __init__(
+        self, model: keras.Model, names: list[str], images: np.ndarray, positions: int
+    ) -> None:
+        outputs = {name: model.get_layer(name).output for name in names}
+        graph = keras.Model(model.input, outputs)
+        self._images = tf.constant(images)
+
+        @tf.function
+        def features(images):
+            return {
+                name: _some_rows(output, positions)
+                for name, output in graph(images, training=False).items()
+            }
+
+        self._features = features
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Features [n, C] of each layer as the model is now."""
+        found = self._features(self._images)
+        return {name: np.asarray(rows, np.float32) for name, rows in found.items()}
+
+
+def _some_rows(output: tf.Tensor, positions: int) -> tf.Tensor:
+    """[N, H, W, C] -> [n, C], n at most `positions`; the same places every time."""
+    rows = tf.reshape(output, [-1, output.shape[-1]])
+    count = tf.shape(rows)[0]
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[0, 0])
+    return tf.gather(rows, order[:positions])
+
+
+class Stitches:
+    """A view of a model with a 1x1 convolution at the end of every stage, open at first.
+
+    Closed at one stage it maps, by least squares, what the transplanted stage puts out to what
+    the recipient's own stage put out on the same unlabelled images (direct matching, Csiszarik
+    et al. 2021, arXiv:2110.14633). Open it is the identity, to the bit.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        ends = {name: stage for stage, name in models.stage_ends(model).items()}
+        self._stitches: dict[str, _Stitch] = {}
+
+        def call(layer, *args, **kwargs):
+            output = layer(*args, **kwargs)
+            stage = ends.get(layer.name)
+            if stage is None or stage in ("head", "auxiliary"):
+                return output
+            self._stitches[stage] = _Stitch(output.shape[-1], name=f"stitch_{stage}")
+            return self._stitches[stage](output)
+
+        self.model = keras.models.clone_model(
+            model, clone_function=lambda layer: layer, call_function=call
+        )
+
+    def close(self, stage: str, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Fits the stage's stitch from features `found` [n, C] to `wanted` [n, C]."""
+        rows = np.concatenate([found, np.ones_like(found[:, :1])], axis=1)
+        solution, *_ = np.linalg.lstsq(rows.astype(np.float64), wanted, rcond=None)
+        self._stitches[stage].set(solution[:-1], solution[-1])
+
+    def open(self) -> None:
+        """Makes every stitch the identity again."""
+        for stitch in self._stitches.values():
+            stitch.set(np.eye(stitch.channels), np.zeros(stitch.channels))
+
+
+class _Stitch(keras.layers.Layer):
+    """[..., C] -> [..., C], a linear map of the channels; skipped while it is the identity."""
+
+    def __init__(self, channels: int, name: str) -> None:
+        super().__init__(name=name)
+        self.channels = channels
+        shape = {"kernel": (channels, channels), "bias": (channels,)}
+        self.kernel, self.bias = (
+            self.add_weight(shape=s, name=n, trainable=False) for n, s in shape.items()
+        )
+        self.closed = self.add_weight(
+            shape=(), dtype="bool", initializer="zeros", trainable=False, name="closed"
+        )
+
+    def set(self, kernel: np.ndarray, bias: np.ndarray) -> None:
+        self.kernel.assign(kernel)
+        self.bias.assign(bias)
+        self.closed.assign(not np.array_equal(kernel, np.eye(self.channels)))
+
+    def call(self, inputs):
+        return tf.cond(
+            self.closed.value,
+            lambda: (
+                inputs @ tf.cast(self.kernel, inputs.dtype)
+                + tf.cast(self.bias, inputs.dtype)
+            ),
+            lambda: tf.identity(inputs),
+        )
+
+
+class FineTuner:
+    """Trains a model for a few steps from wherever its parameters are, always the same way.
+
+    The same batches in the same order, a fresh optimizer, a tenth of the study's learning
+    rate without warm-up. Who calls puts the parameters back.
+    """
+
+    def __init__(
+        self, model: keras.Model, split: data.Split, spec: TrainSpec, steps: int
+    ) -> None:
+        self._optimizer = keras.optimizers.AdamW(
+            spec.learning_rate / 10, weight_decay=spec.weight_decay
+        )
+        training.decay_only_kernels(self._optimizer)
+        self._optimizer.build(model.trainable_variables)
+        self._start = [variable.numpy() for variable in self._optimizer.variables]
+        self._graph = training.trainable(
+            model, self._optimizer, spec.task, split.ignore_label
+        )
+        self._batches = list(training.batches(self._graph, split, spec).take(steps))
+
+    def __call__(self) -> None:
+        for variable, value in zip(self._optimizer.variables, self._start, strict=True):
+            variable.assign(value)
+        for images, targets in self._batches:
+            self._graph.train_on_batch(images, targets)
