@@ -1,6 +1,6 @@
 """A planted study with every factor in it: all sites, groups, controls, repairs and strengths.
 
-    records = planted_study.records("unet")   # one part of the study, 3 seeds
+records = planted_study.records("unet")   # one part of the study, 3 seeds
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ def records(architecture: str = "unet", **changes) -> list[Record]:
     for group in SPEC.groups:
         for control, repair in itertools.product(_OF_CONTROL, specs.REPAIRS):
             draws = SPEC.draws if control in specs.RANDOM_CONTROLS else 1
-            if repair not in ("none", "recalibration") and control != "transfer":
+            if not _is_measured(control, repair):
                 continue
             for draw in range(draws):
                 more = {"control": control, "repair": repair, "draw": draw}
@@ -77,6 +77,12 @@ def records(architecture: str = "unet", **changes) -> list[Record]:
     found += _unions(stages)
     told = changes | {"architecture": architecture}
     return [dataclasses.replace(one, **told) for one in found]
+
+
+def _is_measured(control: str, repair: str) -> bool:
+    if control == "reinitialised" and repair in ("stitch", "fine_tuning"):
+        return True
+    return control == "transfer" or repair in ("none", "recalibration")
 
 
 def _reach(depth: int) -> float:
@@ -127,6 +133,7 @@ def _arm(group: str, scale: float, loss: float | None = None, **changes):
     name = repr((group, sorted(changes.items())))
     noise = np.random.default_rng(zlib.crc32(name.encode())).normal(size=SPEC.seeds)
     noise, lost = noise.tolist(), float(lost)
+    spread = 1.0 if group == "bias" else 0.05
     told = {
         "group": group, "rmse": 0.2 + lost, "relative_distance": 0.5 + lost,
         "cosine": 0.3 - 0.2 * lost, "scale_shift": 0.4 * lost, "offset_shift": lost,
@@ -134,18 +141,25 @@ def _arm(group: str, scale: float, loss: float | None = None, **changes):
     }  # fmt: skip
     return [
         planted.record(
-            1 - min(lost, 1.05) + 0.05 * lost * noise[seed], seed=seed, **told, **changes
+            1 - min(lost, 1.05) + spread * lost * noise[seed],
+            seed=seed,
+            **told,
+            **changes,
         )
         for seed in range(SPEC.seeds)
     ]
 
 
-def arrays(groups: Sequence[str] = ("kernel", "bias", "stats")) -> dict[str, np.ndarray]:
+def arrays(
+    groups: Sequence[str] = ("kernel", "bias", "stats"),
+) -> dict[str, np.ndarray]:
     """What a study's gallery holds: 2 images of 24 x 32 pixels, 3 layers of 4 to 16 channels."""
     rng, g = np.random.default_rng(0), len(groups)
     y, x = np.mgrid[:24, :32]
     disc = ((y - 12) ** 2 + (x - 14) ** 2 < 60).astype(np.uint8)
-    truth = np.array([(40, 40, 48), (240, 150, 90)], np.uint8)[np.stack([disc, disc.T.T])]
+    truth = np.array([(40, 40, 48), (240, 150, 90)], np.uint8)[
+        np.stack([disc, disc.T.T])
+    ]
     error = np.where(rng.random((g, 2, 24, 32)) < 0.2, 255, 0).astype(np.uint8)
     channels = np.array([4, 8, 16])
     vectors = rng.normal(1, 0.4, (4, 28)).astype(np.float32)

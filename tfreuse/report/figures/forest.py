@@ -1,6 +1,7 @@
 """Forest plots: every arm of all layers, a dot a seed, the mean with its interval."""
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -82,44 +83,58 @@ def _panel(
                 x - 0.015, axes.get_ylim()[0] - 0.12, name, fontsize=6, ha="right",
                 color="#5b6875",
             )  # fmt: skip
-    for row in rows:
-        _arm(axes, row, places[row["group"], row["control"]])
+    for control, look in canvas.CONTROLS.items():
+        own = [row for row in rows if row["control"] == control]
+        if own:
+            ys = [places[row["group"], control] for row in own]
+            _arms(axes, own, ys, *look)
     canvas.plain(axes, keep=("bottom",))
     axes.set_yticks([])
     axes.set_xticks([0, 0.5, 1])
     axes.set_xlabel("retention", labelpad=2)
 
 
-def _arm(axes: Axes, row: Row, y: float) -> None:
-    """Seeds, mean, interval and its number."""
-    colour, marker = canvas.CONTROLS.get(row["control"], (canvas.SOFT, "o"))
-    for value in map(float, row["retentions"].split()):
-        _mark(axes, value, y - 0.27, colour, "o", size=3, alpha=0.6)
-    low, high = (min(max(row[end], AXIS[0]), AXIS[1]) for end in ("low", "high"))
-    axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    _mark(axes, row["mean"], y, colour, marker, size=5.5, alpha=1)
-    text = (
-        f"{statistics.number(row['mean'])} "
-        f"[{statistics.number(row['low'])}, {statistics.number(row['high'])}]"
-    )
-    axes.text(AXIS[1] + 0.03, y, text, va="center", fontsize=6.5)
+def _arms(
+    axes: Axes, rows: list[Row], ys: list[float], colour: str, marker: str
+) -> None:
+    """Seeds, means, intervals and their numbers of one control."""
+    seeds = [
+        (value, y - 0.27)
+        for row, y in zip(rows, ys, strict=True)
+        for value in map(float, row["retentions"].split())
+    ]
+    _marks(axes, seeds, colour, "o", size=3, alpha=0.6)
+    ends = np.clip([[row["low"], row["high"]] for row in rows], *AXIS)
+    axes.hlines(ys, ends[:, 0], ends[:, 1], color=colour, linewidth=1.6)
+    means = [(row["mean"], y) for row, y in zip(rows, ys, strict=True)]
+    _marks(axes, means, colour, marker, size=5.5, alpha=1)
+    for row, y in zip(rows, ys, strict=True):
+        text = (
+            f"{statistics.number(row['mean'])} "
+            f"[{statistics.number(row['low'])}, {statistics.number(row['high'])}]"
+        )
+        axes.text(AXIS[1] + 0.03, y, text, va="center", fontsize=6.5)
 
 
-def _mark(
+def _marks(
     axes: Axes,
-    x: float,
-    y: float,
+    points: list[tuple[float, float]],
     colour: str,
     marker: str,
     size: float,
     alpha: float,
 ) -> None:
-    """A mark; at the axis's end an arrow for what lies beyond it."""
-    marker = "<" if x < AXIS[0] else ">" if x > AXIS[1] else marker
-    axes.plot(
-        min(max(x, AXIS[0] + 0.02), AXIS[1] - 0.02), y, marker, markersize=size,
-        color=colour, alpha=alpha, markeredgewidth=0, clip_on=False,
-    )  # fmt: skip
+    """Marks; at the axis's ends arrows for what lies beyond it."""
+    kinds: dict[str, list[tuple[float, float]]] = {}
+    for x, y in points:
+        kind = "<" if x < AXIS[0] else ">" if x > AXIS[1] else marker
+        kinds.setdefault(kind, []).append((x, y))
+    for kind, found in kinds.items():
+        xs, ys = np.transpose(found)
+        axes.plot(
+            np.clip(xs, AXIS[0] + 0.02, AXIS[1] - 0.02), ys, kind, markersize=size,
+            color=colour, alpha=alpha, markeredgewidth=0, clip_on=False,
+        )  # fmt: skip
 
 
 def _labels(axes: Axes, places: dict[tuple[str, str], float]) -> None:

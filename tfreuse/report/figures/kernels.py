@@ -26,22 +26,21 @@ def kernels(arrays: Arrays, rows: list[Row]) -> Figure:
     height = 0.4 + max(side + names + 0.5, 2 * (down * (TILE + 0.05) + 0.4))
     with matplotlib.rc_context(canvas.STYLE):
         figure = canvas.canvas(left + side + 0.7, height)
+        wall = canvas.panel(figure, 0, 0, left, height)  # one for all: in inches
         for place, who in enumerate(("donor", "recipient")):
             top = 0.4 + place * (down * (TILE + 0.05) + 0.4)
             tiles = _tiles(arrays[f"kernels_{who}"][..., :shown])
             for number, tile in enumerate(tiles):
                 y, x = divmod(number, across)
-                axes = canvas.panel(
-                    figure,
-                    0.35 + x * (TILE + 0.05),
-                    top + y * (TILE + 0.05),
-                    TILE,
-                    TILE,
-                )
-                axes.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-                axes.set(xticks=[], yticks=[], gid=f"{who} {number}")
-                axes.spines[:].set_visible(False)
+                x, y = 0.35 + x * (TILE + 0.05), top + y * (TILE + 0.05)
+                image = wall.imshow(
+                    tile, cmap="gray", vmin=0, vmax=1, interpolation="nearest",
+                    aspect="auto", extent=(x, x + TILE, y + TILE, y),
+                )  # fmt: skip
+                image.set_gid(who)
             _head(figure, f"{who}: {arrays['kernel_layer']}", 0.35, top - 0.12)
+        wall.set(xlim=(0, left), ylim=(height, 0))
+        wall.set_axis_off()
         axes = canvas.panel(figure, left, 0.4, side, side)
         _matrix(figure, axes, arrays["cka"], layers)
     return figure

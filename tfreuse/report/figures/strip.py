@@ -11,7 +11,7 @@ from tfreuse.report.figures import canvas
 from tfreuse.report.tables import Row
 
 SIDE, GAP, LEFT, IMAGES = 0.92, 0.06, 1.05, 2  # inches; images shown
-_STATES = {"after": "as transplanted", "recalibrated": "recalibrated"}
+STATES = ("after", "recalibrated")
 _ERRORS = matplotlib.colormaps["magma"]
 
 
@@ -27,61 +27,59 @@ def strip(arrays: Arrays, rows: list[Row]) -> Figure:
     columns = 3 + len(groups)
     width = LEFT + columns * (SIDE + GAP) + 0.3
     block = 4 * (high + GAP) + 0.2
+    shares = {(r["group"], r["output"], r["image"]): r["mean_error"] for r in rows}
+    height = 0.35 + count * block
     with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(width, 0.35 + count * block)
-
-        def show(image: np.ndarray, column: int, line: int, number: int) -> Axes:
-            left = LEFT + column * (SIDE + GAP) + 0.18 * (column > 2)
-            top = 0.3 + number * block + line * (high + GAP)
-            axes = canvas.panel(figure, left, top, SIDE, high)
-            axes.imshow(image, interpolation="nearest", aspect="auto", cmap=_ERRORS,
-                        vmin=0, vmax=255)  # fmt: skip
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            return axes
-
+        figure = canvas.canvas(width, height)
+        axes = canvas.panel(figure, 0, 0, width, height)  # one for all: in inches
         for number in range(count):
+            tops = [0.3 + number * block + line * (high + GAP) for line in range(4)]
             for column, name in enumerate(("input", "truth", "before")):
-                axes = show(arrays[name][number], column, 0, number)
+                _show(axes, arrays[name][number], _left(column), tops[0], high)
                 if number == 0:
-                    axes.set_title(name, fontsize=8, pad=4, color=canvas.SOFT)
-            axes = show(arrays["before_error"][number], 2, 1, number)
-            _label(axes, "error", -2 * (SIDE + GAP))
+                    _told(axes, name, _left(column) + SIDE / 2, 0.18)
+            error = arrays["before_error"][number]
+            _show(axes, error, _left(2), tops[1], high)
+            labels = ("as transplanted", "error", "recalibrated", "error")
+            for top, label in zip(tops, labels, strict=True):
+                _told(axes, label, LEFT - 0.08, top + high / 2, ha="right")
             for place, group in enumerate(groups):
-                for line, (state, told) in enumerate(_STATES.items()):
-                    image = show(
-                        arrays[state][place, number], 3 + place, 2 * line, number
-                    )
+                left = _left(3 + place)
+                if number == 0:
+                    name = printable(group, 14)
+                    _told(axes, name, left + SIDE / 2, 0.18, weight="bold")
+                for line, state in enumerate(STATES):
+                    output = arrays[state][place, number]
                     error = arrays[f"{state}_error"][place, number]
-                    below = show(error, 3 + place, 2 * line + 1, number)
-                    _share(below, rows, group, state, number)
-                    if place == 0:
-                        _label(image, told, -3 * (SIDE + GAP) - 0.18)
-                    if place == 0 and line:
-                        _label(below, "error", -3 * (SIDE + GAP) - 0.18)
-                    if number == line == 0:
-                        name = printable(group, 14)
-                        image.set_title(name, fontsize=8, pad=4, weight="bold")
+                    _show(axes, output, left, tops[2 * line], high)
+                    _show(axes, error, left, tops[2 * line + 1], high)
+                    share = shares[group, state, number]
+                    bottom = tops[2 * line + 1] + high - 0.09
+                    box = {"facecolor": "#000000aa", "linewidth": 0, "pad": 1}
+                    axes.text(left + 0.05, bottom, f"{share:.0%}", fontsize=6,
+                              color="white", va="center", bbox=box)  # fmt: skip
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
     return figure
 
 
-def _label(axes: Axes, text: str, shift: float) -> None:
-    """At the left of the figure, on the height of `axes`."""
-    axes.text(
-        (shift - 0.08) / SIDE, 0.5, text, transform=axes.transAxes, ha="right",
-        va="center", fontsize=7, color=canvas.SOFT,
+def _left(column: int) -> float:
+    """Where a column begins; the groups stand a little apart."""
+    return LEFT + column * (SIDE + GAP) + 0.18 * (column > 2)
+
+
+def _show(axes: Axes, image: np.ndarray, left: float, top: float, high: float) -> None:
+    axes.imshow(
+        image, cmap=_ERRORS, vmin=0, vmax=255, interpolation="nearest", aspect="auto",
+        extent=(left, left + SIDE, top + high, top),
     )  # fmt: skip
 
 
-def _share(axes: Axes, rows: list[Row], group: str, state: str, number: int) -> None:
-    """The mean error, in the corner of its map."""
-    for row in rows:
-        if (row["group"], row["output"], row["image"]) == (group, state, number):
-            axes.text(
-                0.05, 0.07, f"{row['mean_error']:.0%}", fontsize=6, color="white",
-                transform=axes.transAxes,
-                bbox={"facecolor": "#000000aa", "linewidth": 0, "pad": 1},
-            )  # fmt: skip
+def _told(
+    axes: Axes, text: str, x: float, y: float, ha: str = "center", **look
+) -> None:
+    look = {"fontsize": 7.5, "color": canvas.SOFT} | look
+    axes.text(x, y, text, ha=ha, va="center", **look)
 
 
 def strip_rows(arrays: Arrays) -> list[Row]:
@@ -91,7 +89,7 @@ def strip_rows(arrays: Arrays) -> list[Row]:
         for number, error in enumerate(arrays["before_error"])
     ]
     for place, group in enumerate(arrays["groups"]):
-        for state in _STATES:
+        for state in STATES:
             rows += [
                 {"image": number, "group": str(group), "output": state,
                  "mean_error": _mean(error)}

@@ -1,0 +1,507 @@
+"""Every kind of figure: its marks are its rows, its CSV twin too, and what it lacks is said."""
+
+import csv
+import dataclasses
+import html
+import io
+import itertools
+import math
+
+import numpy as np
+import planted
+import planted_study
+import pytest
+from PIL import Image
+
+from tfreuse import attribution, report, specs, statistics
+from tfreuse.errors import InputError
+from tfreuse.report import (
+    arrays,
+    blocks,
+    content,
+    drawings,
+    figures,
+    methods,
+    page,
+    source,
+    tables,
+    words,
+)
+from tfreuse.report.figures import canvas
+from tfreuse.report.figures.network import arrange
+from tfreuse.verdicts import arms as by_arm
+
+SPEC = planted_study.SPEC
+PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
+BY_KIND = {drawing.kind: drawing for drawing in drawings.DRAWINGS}
+
+
+@pytest.fixture(scope="module")
+def subject():
+    found = by_arm.index(planted_study.records("unet"))[PART]
+    held = planted_study.arrays(SPEC.groups)
+    return drawings.Subject(PART, found, SPEC, arrays=held)
+
+
+def drawn(kind, subject):
+    """The rows of a kind of figure, and the figure."""
+    rows = BY_KIND[kind].rows(subject)
+    return rows, figures.DRAW[kind](rows, subject)
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def lines(axes):
+    """The curves that were given a name, by it."""
+    return {line.get_gid(): line for line in axes.lines if line.get_gid()}
+
+
+def titled(figure, title):
+    (axes,) = (one for one in figure.axes if one.get_title() == title)
+    return axes
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_every_figure_has_rows_a_caption_with_n_and_a_csv_twin_equal_to_its_rows(
+    kind, subject, tmp_path
+):
+    rows, figure = drawn(kind, subject)
+    figures.save(figure, rows, tmp_path, kind, exact=BY_KIND[kind].exact)
+    with open(tmp_path / f"{kind}.csv", newline="", encoding="utf-8") as file:
+        held = list(csv.DictReader(file))
+    assert len(held) == len(rows)
+    for line, row in zip(held, rows, strict=True):
+        told = {key: "" if row.get(key) is None else str(row[key]) for key in line}
+        assert line == told
+    caption = BY_KIND[kind].caption(rows, subject)
+    measured = "n = 3 seeds; 95% intervals: " in caption and "Student t" in caption
+    assert measured or "no interval" in caption
+    assert (tmp_path / f"{kind}.png").stat().st_size < 300_000
+
+
+def test_every_kind_of_figure_can_be_drawn_and_has_a_section():
+    assert set(figures.DRAW) == set(BY_KIND)
+    assert set(figures.ROWS) <= set(BY_KIND)
+
+
+def test_the_forest_has_every_control_and_counts_a_seed_once(subject):
+    rows, figure = drawn("forest", subject)
+    assert {row["control"] for row in rows} == {"transfer", *specs.CONTROLS}
+    assert {row["n"] for row in rows} == {3}
+    row = next(r for r in rows if (r["control"], r["group"]) == ("matched", "kernel"))
+    everywhere = by_arm.Arm("matched", "all", "all", "kernel")
+    draws = [subject.arms[everywhere._replace(draw=draw)][0] for draw in range(2)]
+    mean = sum(record.retention for record in draws) / 2
+    assert float(row["retentions"].split()[0]) == pytest.approx(mean)
+    labels = texts(titled(figure, "as transplanted"))
+    assert labels.count("matched") == len(SPEC.groups)
+
+
+def test_controls_can_be_told_apart_by_colour_and_mark():
+    assert set(canvas.CONTROLS) == {"transfer", *specs.CONTROLS}
+    assert len(set(canvas.CONTROLS.values())) == len(canvas.CONTROLS)
+
+
+def test_a_heat_map_has_a_panel_a_repair_and_columns_for_declared_groups_alone(subject):
+    _, figure = drawn("stage", subject)
+    panels = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in panels] == list(canvas.REPAIRS.values())
+    for axes in panels:
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        assert names == list(SPEC.groups)  # "kernel+bias" was measured, and is no group
+        assert axes.images[0].get_array().shape == (7, len(SPEC.groups))
+    across = {round(axes.get_position().x0, 3) for axes in panels}
+    assert len(across) <= 3
+
+
+def test_cells_that_are_not_significant_are_hatched(subject):
+    rows, figure = drawn("stage", subject)
+    axes = titled(figure, "as transplanted")
+    places = {(round(p.get_x() + 0.5), round(p.get_y() + 0.5)) for p in axes.patches}
+    stages = planted_study.STAGES["unet"]
+    unproven = {
+        (SPEC.groups.index(row["group"]), stages.index(row["site"]))
+        for row in rows
+        if row["repair"] == "none" and not row["significant"]
+    }
+    assert places == unproven
+    assert 0 < len(unproven) < len(stages) * len(SPEC.groups)
+
+
+def test_eleven_groups_still_fit_and_long_names_are_slanted():
+    spec = dataclasses.replace(
+        SPEC,
+        groups=("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance",
+                "affine", "stats", "bn", "conv", "all"),
+    )  # fmt: skip
+    site = {"site_kind": "stage", "site": "encoder_1", "depth": 0}
+    records = [
+        r for g in spec.groups for r in planted.arm((0.5, 0.6, 0.7), group=g, **site)
+    ]
+    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", spec)
+    figure = figures.heat_map(rows, spec)
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == list(spec.groups)
+    assert {label.get_rotation() for label in labels} == {40}
+    assert figure.get_size_inches()[0] < 9
+
+
+@pytest.mark.parametrize("architecture", ["unet", "pspnet", "plainnet"])
+def test_the_network_has_a_box_a_stage_in_the_colour_of_its_retention(architecture):
+    part = PART._replace(architecture=architecture)
+    found = by_arm.index(planted_study.records(architecture))[part]
+    subject = drawings.Subject(part, found, SPEC)
+    rows, figure = drawn("network", subject)
+    stages = planted_study.STAGES[architecture]
+    panels = [axes for axes in figure.axes if axes.get_title() == "kernel"]
+    assert len(panels) == 2  # as transplanted, after recalibration
+    for axes, repair in zip(panels, ("none", "recalibration"), strict=True):
+        boxes = {p.get_gid(): p for p in axes.patches if p.get_gid()}
+        assert set(boxes) == set(stages)
+        for row in rows:
+            if (row["group"], row["repair"]) == ("kernel", repair):
+                colour = canvas.RETENTION(row["mean"] / 2)
+                assert boxes[row["site"]].get_facecolor() == pytest.approx(colour)
+
+
+def test_a_u_goes_down_and_up_again_with_its_skips_and_a_pyramid_is_passed_by():
+    u = arrange(planted_study.STAGES["unet"], skips=True)
+    y = [u.boxes[name].y for name in planted_study.STAGES["unet"]]
+    assert y == sorted(y[:4]) + sorted(y[:3], reverse=True)
+    assert u.boxes["encoder_1"].x < u.boxes["bottleneck"].x < u.boxes["decoder_1"].x
+    assert len(u.skips) == 3
+    assert not arrange(planted_study.STAGES["unet"], skips=False).skips
+    column = arrange(planted_study.STAGES["pspnet"], skips=True)
+    assert len({box.x for box in column.boxes.values()}) == 1
+    assert len(column.skips) == 1
+    assert not arrange(("one", "two"), skips=True).skips
+    for layout in (u, column):
+        for one, two in itertools.combinations(layout.boxes.values(), 2):
+            apart = abs(one.x - two.x) >= (one.width + two.width) / 2
+            assert apart or abs(one.y - two.y) >= (one.height + two.height) / 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model", "skips"),
+    [
+        ("unet", {}, True),
+        ("unet", {"skips": False}, False),
+        ("unet:skips=false", {"skips": True}, False),
+        ("unet:width=8:skips=true", {"skips": False}, True),
+    ],
+)
+def test_skips_are_drawn_where_the_network_has_them(
+    tmp_path, architecture, model, skips
+):
+    held = {"specs": {"study": SPEC.to_json(), "model": model}}
+    study = source.load(planted.write(tmp_path / "study", [], **held))
+    assert study.skips(PART._replace(architecture=architecture)) == skips
+
+
+def test_curves_along_the_network_go_from_input_to_output_with_the_controls(subject):
+    rows, figure = drawn("cumulative", subject)
+    first, second = (axes for axes in figure.axes if axes.get_title() == "kernel")
+    for axes, kind in ((first, "prefix"), (second, "suffix")):
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        assert names == list(planted_study.STAGES["unet"])
+        curves = lines(axes)
+        assert set(curves) == {"transfer none", "other_seed none", "reinitialised none"}
+        for control in ("transfer", "other_seed"):
+            own = [
+                row["mean"]
+                for row in rows
+                if (row["site_kind"], row["group"], row["control"])
+                == (kind, "kernel", control)
+            ]
+            assert list(curves[f"{control} none"].get_ydata()) == pytest.approx(own)
+    assert len(first.collections) == 3  # a band each
+
+
+def test_the_path_of_the_strength_starts_at_the_recipient(subject):
+    rows, figure = drawn("strengths", subject)
+    curve = lines(titled(figure, "kernel"))["all"]
+    assert list(curve.get_xdata()) == [0, 0.25, 0.5, 0.75, 1]
+    means = [
+        row["mean"]
+        for row in rows
+        if (row["group"], row["quantity"]) == ("kernel", "path")
+    ]
+    assert list(curve.get_ydata()) == pytest.approx([1, *means])
+    assert any(text.startswith("α* = ") for text in texts(titled(figure, "kernel")))
+
+
+def test_profiles_are_shares_that_only_fall(subject):
+    _, figure = drawn("profiles", subject)
+    share = lines(titled(figure, "kernel"))["transfer none"].get_ydata()
+    assert share[0] == 1 and (np.diff(share) <= 0).all()
+
+
+def test_the_ladder_stacks_the_shares_of_the_loss(subject):
+    rows, figure = drawn("ladder", subject)
+    axes = titled(figure, "kernel")
+    everywhere = [
+        row
+        for row in rows
+        if (row["group"], row["site"], row["quantity"]) == ("kernel", "all", "share")
+    ]
+    bars = [p for p in axes.patches if round(p.get_y() + p.get_height() / 2) == 0]
+    assert {bar.get_gid(): bar.get_width() for bar in bars} == pytest.approx(
+        {row["step"]: row["mean"] for row in everywhere}
+    )
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(1)
+    assert texts(titled(figure, "bias")) == ["nothing lost"] * 8
+
+
+def test_levels_of_the_ladder_are_dots_in_the_order_of_the_repairs(subject):
+    rows, figure = drawn("steps", subject)
+    dots = lines(titled(figure, "kernel"))["transfer"]
+    levels = {
+        row["step"]: row["mean"]
+        for row in rows
+        if (row["group"], row["control"]) == ("kernel", "transfer")
+    }
+    assert list(dots.get_ydata()) == pytest.approx([levels[r] for r in specs.REPAIRS])
+
+
+def test_every_cell_of_the_two_reasons_has_its_class_as_colour(subject):
+    rows, figure = drawn("reasons", subject)
+    axes = titled(figure, "as transplanted")
+    own = [row for row in rows if row["repair"] == "none"]
+    assert len(axes.patches) == len(own) == 8 * len(SPEC.groups)
+    found = sorted(patch.get_gid() for patch in axes.patches)
+    assert found == sorted(row["reason"] for row in own)
+    assert len({tuple(p.get_facecolor()) for p in axes.patches}) == len(set(found))
+
+
+def test_shapley_bars_add_up_to_the_total_and_interactions_are_in_the_matrix(subject):
+    rows, figure = drawn("shapley", subject)
+    axes = titled(figure, "loss of retention, shared out among the roles")
+    totals = [line for line in axes.lines if line.get_gid() == "total"]
+    for y, total in enumerate(totals):
+        bars = [p for p in axes.patches if round(p.get_y() + p.get_height() / 2) == y]
+        assert len(bars) == 5
+        assert sum(bar.get_width() for bar in bars) == pytest.approx(
+            float(total.get_xdata()[0])
+        )
+    cell = next(
+        row
+        for row in rows
+        if (row["site"], row["group"]) == ("encoder_1", "kernel+stats")
+    )
+    shown = f"{cell['mean']:.2f}".replace("-", "−")
+    assert shown in texts(titled(figure, "encoder_1"))
+    assert len(texts(titled(figure, "encoder_1"))) == 10
+
+
+def test_predictors_are_scattered_against_retention_with_their_correlation(subject):
+    rows, figure = drawn("scatter", subject)
+    points = [row for row in rows if row["quantity"] == "point"]
+    axes = next(one for one in figure.axes if one.get_xlabel() == "RMSE")
+    offsets = axes.collections[0].get_offsets()
+    assert len(offsets) == len(points) == 14 * 3
+    assert sorted(offsets[:, 0]) == pytest.approx(
+        sorted(-row["-rmse"] for row in points)
+    )
+    found = next(
+        row
+        for row in rows
+        if (row["quantity"], row.get("predictor")) == ("spearman", "-rmse")
+    )
+    assert axes.get_title().startswith(f"ρ = {statistics.number(found['mean'])}")
+
+
+def test_pictures_show_outputs_with_their_errors(subject):
+    rows, figure = drawn("strip", subject)
+    # input, truth, before, its error, and four for each group; two images
+    assert sum(len(axes.images) for axes in figure.axes) == 2 * (4 + 4 * 6)
+    first = next(
+        row
+        for row in rows
+        if (row["image"], row["group"], row["output"]) == (0, "kernel", "after")
+    )
+    error = subject.arrays["after_error"][0, 0]
+    assert first["mean_error"] == pytest.approx(error.mean() / 255)
+
+
+def test_batch_normalization_has_a_dot_a_channel(subject):
+    rows, figure = drawn("norms", subject)
+    assert len(rows) == 28
+    axes = next(one for one in figure.axes if one.get_title().startswith("gamma"))
+    assert len(axes.collections[0].get_offsets()) == 28
+    row = rows[5]  # the second channel of the second layer
+    assert (row["layer"], row["channel"]) == ("bottleneck_a_bn", 1)
+    assert row["donor_gamma"] == pytest.approx(subject.arrays["bn_donor"][2, 5])
+
+
+def test_kernels_and_similarities_are_shown(subject):
+    rows, figure = drawn("kernels", subject)
+    matrix = titled(figure, "debiased linear CKA of features").images[0].get_array()
+    assert matrix.tolist() == subject.arrays["cka"].tolist()
+    assert rows[1] == {
+        "donor_layer": "encoder_1_a_bn", "recipient_layer": "bottleneck_a_bn", "cka": 0.4,
+    }  # fmt: skip
+    tiles = [image for axes in figure.axes for image in axes.images if image.get_gid()]
+    assert sum(tile.get_gid() == "donor" for tile in tiles) == 16
+
+
+def test_arrays_are_written_and_read_and_refused_where_they_are_none(tmp_path):
+    part = PART._replace(link="same", architecture="unet:width=8")
+    arrays.write(tmp_path, part, {"groups": np.array(["kernel"]), "cka": np.eye(2)})
+    file = (
+        tmp_path / "figures_data" / "unet_width_8_autoencoder-to-segmentation_same.npz"
+    )
+    assert arrays.path(tmp_path, part) == file
+    held = arrays.load(tmp_path, part)
+    assert held["groups"].tolist() == ["kernel"] and held["cka"].tolist() == [
+        [1, 0],
+        [0, 1],
+    ]
+    assert arrays.load(tmp_path, PART) == {}
+    np.savez(file, groups=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match="no plain arrays"):
+        arrays.load(tmp_path, part)
+    file.write_bytes(b"PK")
+    with pytest.raises(InputError, match="no plain arrays"):
+        arrays.load(tmp_path, part)
+
+
+def test_what_the_study_lacks_is_said_with_the_flags_that_give_it(tmp_path):
+    path = planted.write(tmp_path / "study", planted.study())
+    report.write(path)
+    text = (path / "report.html").read_text()
+    for words_ in (
+        "No figure of the two reasons, told apart: it needs matched in --controls.",
+        "it needs prefix,suffix in --sites.",
+        "it needs 0.25,0.5,0.75 in --strengths.",
+        "it needs permutation,permutation+recalibration in --repairs.",
+        "shared out among roles: it needs --shapley.",
+        "what a transplant looks like: it is made when the study is complete.",
+        "single stages: the study has not come to it yet",
+    ):
+        assert words_ in text, words_
+
+
+@pytest.fixture(scope="module")
+def report_of_everything(tmp_path_factory):
+    path = tmp_path_factory.mktemp("everything") / "study"
+    records = planted_study.records("unet")
+    planted.write(path, records, SPEC)
+    arrays.write(path, PART, planted_study.arrays(SPEC.groups))
+    report.write(path)
+    return path
+
+
+def test_a_full_report_has_every_figure_and_is_small(report_of_everything):
+    kinds = {
+        path.stem.split("_unet_")[0]
+        for path in (report_of_everything / "figures").glob("*.png")
+    }
+    assert kinds == set(BY_KIND)
+    assert (report_of_everything / "report.html").stat().st_size < 2_000_000
+    text = (report_of_everything / "report.html").read_text()
+    assert "No figure of" not in text
+    assert text.count("<details>") == text.count("</details>") >= 3
+    titles = [
+        "Verdicts", "Two reasons", "All layers at once", "Where in the network",
+        "What repairs win back", "Which role is to blame", "What predicts reuse",
+        "Pictures", "Methods", "Words", "Repeat it",
+    ]  # fmt: skip
+    places = [text.index(f"<h2>{title}</h2>") for title in titles]
+    assert places == sorted(places)
+
+
+def test_the_two_reasons_are_counted_in_words(report_of_everything, subject):
+    rows = [r for r in BY_KIND["reasons"].rows(subject) if r["repair"] == "none"]
+    small = sum(row["reason"] == "small difference" for row in rows)
+    for name in ("report.md", "report.html"):
+        text = html.unescape((report_of_everything / name).read_text())
+        assert f"of {len(rows)} cells" in text
+        assert f"{small} of {len(rows)}" in text
+        assert attribution.REASONS["small difference"] in text
+
+
+def test_tables_of_results_have_their_intervals(report_of_everything):
+    text = (report_of_everything / "report.md").read_text()
+    for words_ in (
+        "Task-specific excess",
+        "Is it the donor, or the repair?",
+        "Is it the kind of parameter, or how far it was moved?",
+        "ρ beyond depth and size",
+    ):
+        assert words_ in text, words_
+
+
+def test_many_parts_are_seen_at_a_glance_and_opened_one_by_one(tmp_path):
+    spec = specs.StudySpec(
+        directions=(planted.TO_MASKS,), links=("independent", "same")
+    )
+    records = []
+    for architecture in ("unet", "pspnet"):
+        for link in spec.links:
+            records += planted.study(architecture=architecture, link=link)
+    study = source.load(planted.write(tmp_path / "study", records, spec))
+    made = content.compose(study, study.verdicts(), [])
+    glance = next(b for b in made.sections[0].blocks if isinstance(b, blocks.Table))
+    assert glance.head[1:] == ("H1", "H2", "H3", "H4", "H5")
+    assert len(glance.rows) == 4 and glance.rows[0][3] == "supported"
+    text = page.render(made, tmp_path)
+    assert text.count("<details><summary>") >= 4
+    assert '<span class="chip supported">' in text
+
+
+def test_every_word_that_the_settings_take_is_explained():
+    assert words.missing() == set()
+    told = dict(words.WORDS)
+    assert len(told) == len(words.WORDS)
+    for name in attribution.REASONS:
+        assert name in told
+
+
+def test_methods_tell_everything_that_was_varied(tmp_path):
+    spec = dataclasses.replace(SPEC, links=specs.LINKS, fine_tuning_steps=77)
+    path = planted.write(tmp_path / "study", planted_study.records("pspnet"), spec)
+    text = " ".join(methods.paragraphs(source.load(path)))
+    for words_ in (
+        "pspnet",
+        "started from the same initial values",
+        "trained on from the donor",
+        "α = 0.25, 0.5, 0.75, 1",
+        "drawn 2 times",
+        "77 updates",
+        "1×1 convolution",
+        "exact Shapley value",
+        "general features",
+        "Fieller",
+        "bootstrap-t from six",
+        "Benjamini and Hochberg",
+        "prefixes: other_seed, reinitialised",
+        *specs.CONTROLS,
+        *specs.REPAIRS[1:],
+    ):
+        assert words_ in text, words_
+    plain = specs.StudySpec(controls=(), repairs=("none",))
+    path = planted.write(tmp_path / "plain", planted.study(), plain)
+    text = " ".join(methods.paragraphs(source.load(path)))
+    assert "no controls" in text and "Nothing was repaired" in text
+    assert "Shapley" not in text and "α" not in text
+
+
+def test_an_interval_without_an_end_is_drawn_to_the_axis():
+    spec = dataclasses.replace(SPEC, groups=("kernel",))
+    records = []
+    for depth, stage in enumerate(planted_study.STAGES["unet"]):
+        site = {"site_kind": "prefix", "site": stage, "depth": depth}
+        records += planted.arm((0.5,), group="kernel", **site)
+    subject = drawings.Subject(PART, by_arm.index(records)[PART], spec)
+    rows, figure = drawn("cumulative", subject)
+    assert math.isinf(rows[0]["low"])
+    canvas.picture(figure)
+
+
+def test_paper_stays_white_in_256_colours(subject):
+    _, figure = drawn("stage", subject)
+    with Image.open(io.BytesIO(canvas.picture(figure))) as image:
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
