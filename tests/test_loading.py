@@ -71,3 +71,19 @@ def test_an_adapter_works_on_what_was_read(donor):
     for path, value in new.items():
         blend = 0.75 * old[path] + 0.25 * theirs[path]
         np.testing.assert_allclose(value, blend, rtol=1e-6)
+
+
+def test_memory_is_aligned_disjoint_and_taken_in_blocks(
+    monkeypatch,
+):
+    monkeypatch.setattr(loading, "_BLOCK", 1000)
+    sizes = [1, 64, 65, 900, 3000, 7]
+    places = loading._places(sizes)
+    assert [place.size for place in places] == sizes
+    starts = [place.ctypes.data for place in places]
+    assert not any(start % 64 for start in starts)  # or TensorFlow copies
+    for number, place in enumerate(places):
+        place[:] = number
+    assert all((place == number).all() for number, place in enumerate(places))
+    blocks = {id(place.base) for place in places}
+    assert len(blocks) == 4  # 1 + 64 + 65, 900, 3000, 7
