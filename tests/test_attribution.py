@@ -36,6 +36,7 @@ def cell(donor, random, spread=NOISE, **changes):
     [
         (0.99, 0.98, "small difference"),
         (0.98, 0.40, "general features"),
+        (0.99, 0.90, "general features"),  # random values do some harm
         (0.60, 0.20, "general features"),
         (0.30, 0.30, "neither"),
         (0.10, 0.50, "neither"),  # worse than random
@@ -60,6 +61,19 @@ def test_a_wide_spread_leaves_the_reason_open_and_tells_the_seeds_needed():
     # donor - random by seed: .2 + (.3 + .2, -.1 - 0, 0 + .1, -.2 - .3) = .7 .1 .3 -.3: sd .4163.
     # t(n - 1) x .4163 / sqrt(n) <= .2 first at n = 20 (2.093 x .4163 / 4.472 = .1948)
     assert row["needed_n"] == 20
+
+
+def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
+    """Both at 0.97, of which 0.02 is to spare; the donor spreads least."""
+    site = STAGE | {"group": "kernel"}
+    narrow, wide = np.array([1, -1, 1, -1]) * 0.02, np.array([1, 1, -1, -1]) * 0.04
+    records = planted.arm(0.97 + narrow, **site)
+    records += planted.arm(0.97 + wide, control="matched", **site)
+    (row,) = attribution.reasons(parts(records), SPEC)
+    assert row["reason"] == "open"
+    # sd .0462 (random): t(n - 1) x .0462 / sqrt(n) <= .02 first at n = 23 (2.0739 / 4.7958);
+    # sd .0231 (donor): first at n = 8
+    assert row["needed_n"] == 23
 
 
 def test_reasons_come_only_where_random_values_were_tried():
@@ -179,6 +193,16 @@ def test_a_group_with_an_absent_role_is_the_union_without_it():
     records += planted.arm((0.9,) * 3, group="conv", parameters=1000, **STAGE)
     values = by_group(attribution.shapley(parts(records), SPEC), "value")
     assert values["bias"]["absent"] and values["kernel"]["mean"] == pytest.approx(0.1)
+
+
+def test_half_of_the_statistics_is_no_player():
+    records = unions(lambda chosen, seed: 0.1 * len(chosen))
+    records += planted.arm((0.2,) * 3, group="moving_mean", parameters=10, **STAGE)
+    records += planted.arm(
+        (0.2,) * 3, group="kernel+moving_mean", parameters=1010, **STAGE
+    )
+    values = by_group(attribution.shapley(parts(records), SPEC), "value")
+    assert values["stats"]["mean"] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("missing", ["bias", "kernel+stats", "all"])

@@ -112,6 +112,7 @@ def test_a_path_that_recovers_counts_only_up_to_its_first_fall():
 
 def test_full_transplants_alone_are_no_path():
     assert attribution.strength_path(parts(along({1.0: 0.5})), SPEC) == []
+    assert attribution.strength_path(parts(along({0.25: 1.0, 0.5: 0.9})), SPEC) == []
 
 
 def test_profiles_tell_the_share_of_sites_that_retain_enough():
@@ -123,6 +124,13 @@ def test_profiles_tell_the_share_of_sites_that_retain_enough():
     (iqm,) = (row for row in rows if row["quantity"] == "iqm")
     assert iqm["mean"] == pytest.approx((0.3 + 0.52) / 2)
     assert (iqm["sites"], iqm["n"], iqm["control"]) == (4, 6, "transfer")
+
+
+def test_the_middle_half_of_seven_sites_leaves_one_out_at_each_end():
+    retained = [0.0, 0.2, 0.3, 0.4, 0.6, 0.7, 1.0]
+    rows = attribution.profiles(parts(heat(retained, np.zeros(6))), SPEC)
+    (iqm,) = (row for row in rows if row["quantity"] == "iqm")
+    assert iqm["mean"] == pytest.approx((0.2 + 0.3 + 0.4 + 0.6 + 0.7) / 5)
 
 
 def test_a_seed_without_every_site_does_not_count_in_a_profile():

@@ -6,7 +6,7 @@ import pytest
 
 from tfreuse import attribution, specs, statistics, verdicts
 from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts import prediction
+from tfreuse.verdicts import closeness, prediction
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 
@@ -89,6 +89,41 @@ def test_h5_is_not_supported_where_rmse_tells_no_more_than_depth():
     assert found.effect.low > 0.5
     assert found.verdict == "inconclusive"
     assert "not shown to add to depth and size" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("correlation", "auroc", "partial", "verdict", "words"),
+    [
+        ((0.1, 0.8), (0.71, 0.6), (0.1, 0.5), "supported", "adds to depth"),
+        (
+            (-0.1, 0.8),
+            (0.9, 0.8),
+            (0.1, 0.5),
+            "inconclusive",
+            "of the correlation is not",
+        ),
+        ((0.1, 0.8), (0.69, 0.6), (0.1, 0.5), "inconclusive", "AUROC is not above"),
+        ((0.1, 0.8), (0.9, 0.8), (-0.1, 0.5), "inconclusive", "not shown to add"),
+        ((0.1, 0.8), (0.9, 0.8), None, "inconclusive", "not shown to add"),
+        ((-0.8, -0.1), (0.9, 0.8), (0.1, 0.5), "refuted", "correlation lies below 0"),
+        ((0.1, 0.8), (0.5, 0.4), (0.1, 0.5), "refuted", "AUROC lies below"),
+    ],
+)
+def test_h5_needs_all_three(correlation, auroc, partial, verdict, words):
+    def made(ends):
+        middle = sum(ends) / 2
+        return statistics.Interval(middle, *ends, 6, "bootstrap-t", 0.95)
+
+    estimate, low = auroc
+    over = {
+        "spearman": made(correlation),
+        "auroc": statistics.Interval(
+            estimate, low, 2 * estimate - low, 6, "bootstrap-t", 0.95
+        ),
+        "partial": made(partial) if partial else None,
+    }
+    found, reason = closeness._compare(over)
+    assert found == verdict and words in reason
 
 
 @pytest.mark.parametrize(
@@ -232,9 +267,11 @@ def groups(loss, seeds=4, count=10):
         for group in ("affine", "stats", "kernel"):
             for seed in range(seeds):
                 size = generator.uniform(0.1, 3)
-                shifts = {"output_error": size}
-                if group != "kernel":
-                    shifts |= {"scale_shift": size, "offset_shift": size * 0.5}
+                of_map = (
+                    0.0 if group == "kernel" else size
+                )  # kernels leave a and c alone
+                shifts = {"scale_shift": of_map, "offset_shift": of_map / 2}
+                shifts["output_error"] = size
                 value = 1 - loss(group, size, generator)
                 found.append(
                     planted.record(value, seed=seed, group=group, **site, **shifts)

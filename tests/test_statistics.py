@@ -165,10 +165,13 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
     assert told == [statistics.p_value(one, 0.1) for one in cells]
 
 
-@pytest.mark.parametrize("n", [6, 9])
-def test_the_bootstrap_t_is_that_of_the_textbook(n):
-    """Resamples one by one, their own means and standard errors, NumPy's quantiles."""
-    values = np.random.default_rng(n).exponential(size=n)
+@pytest.mark.parametrize("values", [[0, 2, 9, 1, 5, 3], [0, 0, 4, 4, 3, 1, 9]])
+def test_the_bootstrap_t_is_that_of_the_textbook(values):
+    """Resamples one by one, their own means and standard errors, NumPy's quantiles.
+
+    Of the second values 2 x (2 / 7)^7, about three resamples, are of one value and left out.
+    """
+    values, n = np.array(values, float), len(values)
     draws = np.random.default_rng(0).integers(0, n, (statistics.RESAMPLES, n))
     resampled = values[draws]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -176,6 +179,8 @@ def test_the_bootstrap_t_is_that_of_the_textbook(n):
             resampled.std(axis=1, ddof=1) / math.sqrt(n)
         )
     ratios = ratios[np.ptp(resampled, axis=1) > 0]
+    (ours,) = statistics._ratios([values], 0)
+    assert np.sort(ours) == pytest.approx(np.sort(ratios))
     error = values.std(ddof=1) / math.sqrt(n)
     below, above = np.quantile(ratios, [0.025, 0.975])
     found = statistics.interval(values)

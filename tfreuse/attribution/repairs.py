@@ -7,10 +7,7 @@ from tfreuse.attribution.rows import Row, common, ordered, place
 from tfreuse.verdicts.arms import Arm, Arms, Values, floored, with_intervals
 
 STEPS = specs.REPAIRS  # from none on, each a level of the ladder
-CONTROLS = (
-    "transfer",
-    "reinitialised",
-)  # what a stitch makes of fresh values is its floor
+CONTROLS = ("transfer", "reinitialised")  # a stitch of fresh values is a stitch's floor
 
 
 def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
