@@ -711,6 +711,18 @@ def test_several_threads_write_what_one_writes(large, crc, tmp_path, monkeypatch
     assert (tmp_path / "3.keras").read_bytes() == large[1].read_bytes()
 
 
+def test_one_array_of_a_donor_goes_to_several_places(large, tmp_path):
+    donor, recipient = large
+    with checkpoints.open(donor) as opened:
+        value = opened.read("c1/0")
+        moved = {f"c{place}/0": (opened, "c1/0") for place in (0, 1, 3)}
+        checkpoints.write(recipient, tmp_path / "out.keras", moved, {})
+    with checkpoints.open(tmp_path / "out.keras") as out:
+        assert out.verify() == "crc32"
+        for path in moved:
+            np.testing.assert_array_equal(out.read(path), value)
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("main", [True, False])
 def test_a_fault_in_any_thread_stops_all_and_leaves_the_old_file(
