@@ -33,7 +33,7 @@ def network(rows: list[Row], subject) -> str:
     return (
         "The network as it is built, image in at the top left; each stage in the colour of its "
         "mean retention where it alone is taken from the donor: white as before, red lost. "
-        f"{_dots(rows, 'stage')}{_hatching(rows, subject)}{_tail(rows, subject)}"
+        f"{_dots(rows, 'stage')}{_tail(rows, subject)}"
     )
 
 

@@ -210,8 +210,6 @@ def _stage(axes: Axes, name: str, box: Box, row: Row | None) -> None:
         (left, top), box.width, box.height, facecolor=face, edgecolor="#5b6875",
         linewidth=0.8, boxstyle="round,pad=0,rounding_size=0.13", zorder=2, gid=name,
     )  # fmt: skip
-    if row and row.get("significant") is False:
-        patch.set(hatch="/////", hatchcolor="#00000026")
     axes.add_patch(patch)
     ink = "white" if row and not 0.42 < mean < 1.58 else canvas.INK
     y = box.y + (0.26 * box.height if name == "pyramid" else 0)
