@@ -283,8 +283,8 @@ def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
         yield from (None for _ in cells)
         return
     weights = _weights(n, seed)
-    for start in range(0, len(cells), 16):  # 16 x RESAMPLES numbers fit a cache
-        centred = np.stack([c - c.mean() for c in cells[start : start + 16]])
+    for start in range(0, len(cells), 4):  # fits a cache, and is too small for threads
+        centred = np.stack([c - c.mean() for c in cells[start : start + 4]])
         centred /= np.abs(centred).max(axis=1, keepdims=True)
         means = centred @ weights  # [cells, RESAMPLES]
         squares = (centred**2 @ weights - means**2) / (n - 1)
