@@ -5,6 +5,7 @@ flags would give it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ class Subject:
             for arm, seeds in self.arms.items()
             if arm.site_kind in kinds and arm.group in self.spec.groups
         }
+
+    @functools.cached_property
+    def stages(self) -> list[Row]:
+        """The heat map of single stages, which the network's picture has too."""
+        return _heat("stage")(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +84,7 @@ def _heat(kind: str) -> Callable[[Subject], list[Row]]:
 
 
 def _network(subject: Subject) -> list[Row]:
-    rows = _heat("stage")(subject)
-    return [row for row in rows if row["repair"] in ("none", "recalibration")]
+    return [row for row in subject.stages if row["repair"] in ("none", "recalibration")]
 
 
 def _profiles(subject: Subject) -> list[Row]:
@@ -156,7 +161,7 @@ DRAWINGS = (
         captions.network, {"sites": ("stage",)},
     ),
     Drawing(
-        "stage", "Where in the network", "single stages", _heat("stage"), captions.heat,
+        "stage", "Where in the network", "single stages", lambda s: s.stages, captions.heat,
         {"sites": ("stage",)},
     ),
     Drawing(

@@ -68,10 +68,8 @@ def _bars(axes: Axes, rows: list[Row], sites: list[str], players: list[str]) -> 
                 continue
             start = ends[row["mean"] >= 0]
             ends[row["mean"] >= 0] += row["mean"]
-            axes.barh(
-                y, row["mean"], left=start, height=0.66, color=canvas.GROUPS[player],
-                linewidth=0.5, edgecolor="white", gid=player,
-            )  # fmt: skip
+            look = {"color": canvas.GROUPS[player], "linewidth": 0, "gid": player}
+            canvas.block(axes, start, row["mean"], y, 0.66, **look)
         lows.append(ends[False])
         highs.append(ends[True])
         if total := own.get(("total", "all")):

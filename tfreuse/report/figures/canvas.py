@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tfreuse import files
@@ -116,6 +117,13 @@ def band(axes: Axes, low: float, high: float, colour: str) -> None:
     axes.axhspan(low, high, color=colour, alpha=0.13, linewidth=0, zorder=0)
 
 
+def block(
+    axes: Axes, left: float, width: float, y: float, height: float, **look
+) -> None:
+    """One piece of a stacked bar, centred on y; `Axes.barh` takes ten times as long."""
+    axes.add_patch(Rectangle((left, y - height / 2), width, height, **look))
+
+
 def retention_bar(figure: Figure, axes: Axes) -> None:
     """The colour scale of retention, lying in `axes`."""
     norm = matplotlib.colors.Normalize(0, 2)
@@ -156,7 +164,7 @@ def picture(figure: Figure, exact: bool = False) -> bytes:
     if not exact:
         pixels = _in_256_colours(pixels)
     data = io.BytesIO()
-    pixels.save(data, format="png", compress_level=8)
+    pixels.save(data, format="png", compress_level=6)
     return data.getvalue()
 
 

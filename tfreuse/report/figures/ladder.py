@@ -101,10 +101,8 @@ def _stack(axes: Axes, y: float, parts: dict[str, Row], shown: bool) -> None:
         share = parts[name]["mean"]
         start = ends[share >= 0]
         ends[share >= 0] += share
-        axes.barh(
-            y, share, left=start, height=0.72, color=colour, alpha=1 if shown else 0.35,
-            linewidth=0.6, edgecolor="white", gid=name,
-        )  # fmt: skip
+        look = {"color": colour, "alpha": 1 if shown else 0.35, "gid": name}
+        canvas.block(axes, start, share, y, 0.72, linewidth=0, **look)
         if abs(share) >= 0.18:
             axes.text(
                 start + share / 2, y, f"{share:.0%}", ha="center", va="center_baseline",

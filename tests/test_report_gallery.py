@@ -1,0 +1,95 @@
+"""The gallery of a study: the arrays that a report's pictures are drawn from."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfreuse import models, recalibration, transplant
+from tfreuse.report import arrays
+from tfreuse.specs import ModelSpec
+from tfreuse.study import gallery
+
+GROUPS = ("kernel", "affine", "stats", "gamma+beta")
+
+
+def bench(task="segmentation", order="conv_bn_relu"):
+    """What a gallery needs of a bench: two untrained networks and images."""
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 16, 16, 3)).astype(np.float32)
+    spec = ModelSpec(width=4, depth=2, block_order=order)
+    pair = [models.build(spec, task=task, num_classes=3, seed=s) for s in (0, 1)]
+    for model in pair:
+        recalibration.Recalibrator(model, images)()
+    recipient, donor = pair
+    values = transplant.values(recipient)
+    held = types.SimpleNamespace(
+        variables=transplant.index(donor), values=transplant.values(donor)
+    )
+    masks = tf.constant(rng.integers(-1, 3, (8, 16, 16)).astype(np.int32))
+    truth = masks if task == "segmentation" else tf.constant(images)
+    return types.SimpleNamespace(
+        model=recipient,
+        images=images,
+        values=values,
+        variables=transplant.index(recipient),
+        train_spec=types.SimpleNamespace(task=task),
+        test=types.SimpleNamespace(ignore_label=-1),
+        evaluate=types.SimpleNamespace(batches=[(tf.constant(images), truth)]),
+        donors=types.SimpleNamespace(get=lambda control: held),
+        recalibrate=recalibration.Recalibrator(recipient, images),
+        restore=lambda: transplant.undo(values, recipient),
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    made = bench()
+    shown = gallery.gallery(made, GROUPS)
+    present = transplant.values(made.model)
+    for path, value in made.values.items():
+        np.testing.assert_array_equal(present[path], value)  # left as it was found
+    return shown
+
+
+def test_a_gallery_has_the_arrays_that_the_report_draws(found, tmp_path):
+    names = {*arrays.STRIP, *arrays.NORMS, *arrays.KERNELS}
+    assert set(found) == names
+    for name, array in found.items():
+        assert array.dtype != object, name
+    assert found["groups"].tolist() == list(GROUPS)
+    assert found["after"].shape == (4, 3, 16, 16, 3)
+    assert found["bn_channels"].sum() == found["bn_donor"].shape[1]
+
+
+def test_recalibration_gives_a_transplant_of_statistics_back_exactly(found):
+    stats = GROUPS.index("stats")
+    own = found["map_recipient"]
+    assert np.abs(found["map_after"][stats] - own).max() > 0.1
+    np.testing.assert_allclose(found["map_recalibrated"][stats], own, atol=1e-4)
+    same = found["recalibrated"][stats] == found["before"]
+    assert same.mean() > 0.99
+
+
+def test_kernels_alone_leave_the_map_alone_and_unions_are_their_groups(found):
+    kernel = GROUPS.index("kernel")
+    np.testing.assert_array_equal(found["map_after"][kernel], found["map_recipient"])
+    affine, union = GROUPS.index("affine"), GROUPS.index("gamma+beta")
+    np.testing.assert_array_equal(found["after"][affine], found["after"][union])
+
+
+def test_errors_count_nothing_where_the_label_is_ignored():
+    made = bench()
+    ignored = tf.fill((8, 16, 16), -1)
+    made.evaluate.batches = [(made.evaluate.batches[0][0], ignored)]
+    shown = gallery.gallery(made, ("kernel",))
+    assert shown["after_error"].max() == 0
+
+
+def test_an_auto_encoder_without_batch_normalization_has_no_figure_of_it():
+    shown = gallery.gallery(bench("autoencoder", "conv_relu"), ("kernel", "stats"))
+    assert shown["groups"].tolist() == ["kernel"]
+    assert not set(arrays.NORMS) - {"groups"} & set(shown)
+    assert set(arrays.STRIP) <= set(shown)
+    assert 0 < shown["before_error"].mean() < 255
