@@ -27,7 +27,11 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
     )
-    flags.DEFINE_boolean("dry_run", False, "print what would be done, and stop")
+    flags.DEFINE_boolean(
+        "dry_run",
+        False,
+        "print what would be done, what it costs in time and disk, and stop",
+    )
 
 
 def main() -> None:
@@ -39,6 +43,7 @@ def main() -> None:
     )
     if app.FLAGS.dry_run:
         print(specs.describe())
+        print(study.forecast(specs, app.FLAGS.jobs))
         return
     out_dir = app.out_dir(holds="study.json")
     print(specs.describe())

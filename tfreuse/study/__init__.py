@@ -15,11 +15,13 @@ import pathlib
 from collections.abc import Collection, Sequence
 
 from tfreuse import files, hparams, progress, records, rundir, runtime, statistics
+from tfreuse.report import arrays
 from tfreuse.study import workers
 from tfreuse.study.design import Block, Network, Specs
 from tfreuse.study.workers import Unit
+from tfreuse.verdicts.arms import Part
 
-__all__ = ["Block", "Specs", "default_jobs", "plan", "run"]
+__all__ = ["Block", "Specs", "default_jobs", "forecast", "plan", "run"]
 
 _BLOCK_WEIGHT = 0.35  # cost of a block of arms, in trainings of the quickstart
 
@@ -69,7 +71,8 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
                     display.hear(_FINISH, message)
         finally:
             display.close()
-        hparams.write(out_dir / "tensorboard" / "arms", log.records)
+        if note := hparams.write(out_dir / "tensorboard" / "arms", log.records):
+            print(note)
     networks = {
         name: files.read_json(out_dir / "models" / name / "metrics.json")
         for name in specs.networks()
@@ -134,6 +137,9 @@ def plan(
         measured: names of the blocks whose arms all have records.
     """
     models_dir = out_dir / "models"
+    done_of: dict[tuple[str, ...], set] = {}
+    for key in done:
+        done_of.setdefault(key[:4], set()).add(key)
     units = []
     for name, network in specs.networks().items():
         if not (models_dir / name / "metrics.json").exists():
@@ -143,16 +149,20 @@ def plan(
     for block in specs.blocks():
         if block.name not in measured:
             needs = tuple(f"train {network.name}" for network in block.parts.values())
-            own = frozenset(key for key in done if key[:4] == _key_start(block))
-            arguments = (block, models_dir, own)
+            start = tuple(map(str, _block_key(block)))  # of `Record.key`
+            arguments = (block, models_dir, frozenset(done_of.get(start, ())))
             name = f"measure {block.name}"
             units.append(Unit(name, _measure, arguments, needs, _BLOCK_WEIGHT))
     return units
 
 
-def _key_start(block: Block) -> tuple[str, ...]:
-    """How `Record.key` begins for every record of the block."""
-    return tuple(map(str, _block_key(block)))
+def forecast(specs: Specs, jobs: int = 0) -> str:
+    """What the study will cost in time and disk; builds and times the networks, no more."""
+    jobs = jobs or default_jobs(len(specs.blocks()))
+    runtime.start(max(1, _cores() // jobs), specs.train.deterministic)
+    from tfreuse.study import cost  # imports TensorFlow
+
+    return cost.tell(specs, jobs)
 
 
 def default_jobs(units: int) -> int:
@@ -166,16 +176,17 @@ class _Progress:
 
     def __init__(self, units: list[Unit]) -> None:
         self._display = progress.Display(sum(unit.weight for unit in units))
-        self._shares: dict[Unit, float] = {}
+        self._weights = {unit.name: unit.weight for unit in units}
+        self._shares: dict[str, float] = {}
         self._texts: dict[str, str] = {}
 
     def hear(self, unit: Unit, message) -> None:
         if isinstance(message, workers.Ended):
-            self._shares[unit] = 1.0
+            self._shares[unit.name] = 1.0
             self._texts.pop(unit.name, None)
         else:
-            self._shares[unit], self._texts[unit.name] = message
-        done = sum(unit.weight * share for unit, share in self._shares.items())
+            self._shares[unit.name], self._texts[unit.name] = message
+        done = sum(self._weights[name] * share for name, share in self._shares.items())
         self._display.update(
             done, "; ".join(f"{name}: {text}" for name, text in self._texts.items())
         )
@@ -210,12 +221,17 @@ def _train(
 def _measure(
     send, threads: int, block: Block, models_dir: pathlib.Path, done: frozenset
 ) -> None:
-    """A unit of work: measures one recipient's arms."""
+    """A unit of work: measures one recipient's arms; of the first seed pictures too."""
     send((0.0, "starting"))
     runtime.start(threads, block.specs.train.deterministic)
-    from tfreuse.study import bench
+    from tfreuse.study import bench, gallery
 
-    bench.measure(send, block, models_dir, done)
+    found = bench.Bench(block, models_dir)
+    bench.measure(send, found, done)
+    if block.seed == 0:
+        pictures = gallery.gallery(found, block.specs.study.groups)
+        part = Part(block.architecture, block.direction, block.link)
+        arrays.write(models_dir.parent, part, pictures)
 
 
 def _finish(

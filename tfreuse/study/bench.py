@@ -39,16 +39,14 @@ _ORDER = (
 )  # fmt: skip
 
 
-def measure(send, block: Block, models_dir: pathlib.Path, done: frozenset) -> None:
-    """Measures every arm of the block that is not in `done`; sends records and progress.
+def measure(send, bench: "Bench", done: frozenset) -> None:
+    """Measures every arm of the bench that is not in `done`; sends records and progress.
 
     Args:
         send: takes (Record, counts an image), or (share done, text).
-        block: what to measure.
-        models_dir: where the trained networks are.
+        bench: the recipient with its donors.
         done: keys of the records that exist.
     """
-    bench = Bench(block, models_dir)
     todo = bench.arms()
     count = sum(len(arm.repairs) for arm in todo)
     number = 0

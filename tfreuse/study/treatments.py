@@ -50,7 +50,8 @@ _REPAIRS = {
     "prefix": _ALONG,
     "suffix": _ALONG,
     "leave_one_out": {"transfer": _BOTH},
-    "layer": {"transfer": ("none",)},
+    # kernels of the same task tell which distances between kernels are usual (H5)
+    "layer": dict.fromkeys(("transfer", "other_seed"), ("none",)),
 }
 
 
@@ -135,6 +136,8 @@ def _of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Ar
             one for one in _REPAIRS[site.kind].get(control, ()) if one in spec.repairs
         )
         if not repairs or not _applies(control, members, group, link):
+            continue
+        if site.kind == "layer" and control == "other_seed" and group != "kernel":
             continue
         draws = spec.draws if control in RANDOM_CONTROLS else 1
         for draw in range(draws):

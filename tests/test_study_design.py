@@ -1,0 +1,134 @@
+"""Which networks a study trains, how their seeds relate, and what each block is made of."""
+
+import dataclasses
+
+import pytest
+
+from tfreuse import study
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+
+
+def specs(**changes):
+    return study.Specs(StudySpec(**changes), DataSpec(), ModelSpec(), TrainSpec())
+
+
+def parts(found, direction, link, seed=0, architecture="unet"):
+    (block,) = (
+        block
+        for block in found.blocks()
+        if (block.architecture, block.direction, block.link, block.seed)
+        == (architecture, direction, link, seed)
+    )
+    return block.parts
+
+
+TO_MASKS, TO_IMAGES = "autoencoder-to-segmentation", "segmentation-to-autoencoder"
+
+
+def test_independent_networks_share_no_seed_and_every_block_names_trained_networks():
+    found = specs(seeds=3, controls=("other_seed", "scrambled"))
+    networks = found.networks()
+    assert sorted(networks) == sorted(
+        f"{kind}-{seed}"
+        for kind in ("segmentation", "autoencoder", "scrambled")
+        for seed in range(3)
+    )
+    assert len({network.first_seed for network in networks.values()}) == 9
+    assert networks["scrambled-1"].train.corruption == "scramble"
+    needed = {part.name for block in found.blocks() for part in block.parts.values()}
+    assert needed == set(networks)
+
+
+def test_another_seed_of_the_same_task_is_another_replicate():
+    found = specs(seeds=2)
+    assert (
+        parts(found, TO_MASKS, "independent", 1)["other_seed"].name == "segmentation-0"
+    )
+
+
+def test_linked_networks_start_from_the_same_values_and_see_another_order():
+    found = specs(links=("same",))
+    there, back = parts(found, TO_MASKS, "same"), parts(found, TO_IMAGES, "same")
+    assert there["recipient"] == back["transfer"]
+    assert there["transfer"] == back["recipient"]
+    recipient, donor, twin = (
+        there[name] for name in ("recipient", "transfer", "other_seed")
+    )
+    assert recipient.first_seed == donor.first_seed == twin.first_seed
+    assert len({recipient.train.seed, donor.train.seed, twin.train.seed}) == 3
+    assert twin.train.task == recipient.train.task
+    assert twin.name != recipient.name
+
+
+def test_a_sequential_recipient_is_trained_on_from_its_donor():
+    found = specs(links=("sequential",))
+    there = parts(found, TO_MASKS, "sequential")
+    assert there["recipient"].needs == there["transfer"].name == "autoencoder-0"
+    assert there["recipient"].train.initial_model == "../autoencoder-0/model.keras"
+
+
+def test_architectures_keep_apart_and_leave_out_what_they_do_not_have():
+    found = specs(architectures=("unet:skips=false", "pspnet:width=16"), seeds=2)
+    names = list(found.networks())
+    assert "unet-skips-false-segmentation-0" in names
+    models = {network.model for network in found.networks().values()}
+    assert models == {
+        ModelSpec(skips=False),
+        ModelSpec(architecture="pspnet", width=16),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("lenet", "one of unet, pspnet"),
+        ("unet:deep=3", "'deep=3' in 'unet:deep=3' should be OPTION=VALUE"),
+        ("unet:width", "should be OPTION=VALUE"),
+        ("unet:width=wide", "width takes a whole number; got 'wide'"),
+        ("unet:skips=maybe", "skips takes true or false; got 'maybe'"),
+        ("unet:width=0", "at least 1"),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, told):
+    with pytest.raises(InputError, match=told):
+        specs(architectures=(text,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"strengths": (0.5,)}, "1 among them"),
+        ({"strengths": (0.0, 1.0)}, "above 0"),
+        ({"links": ("same", "same")}, "--links names something twice"),
+        ({"groups": ("kernels",)}, "'kernels' is unknown"),
+    ],
+)
+def test_a_factor_that_cannot_be_is_refused(changes, told):
+    with pytest.raises(InputError, match=told):
+        specs(**changes)
+
+
+def test_the_kind_of_a_network_decides_its_training_alone():
+    found = specs(directions=("masked-to-foreground", "denoising-to-segmentation"))
+    trains = {name: network.train for name, network in found.networks().items()}
+    plain = TrainSpec()
+    for kind, changes in {
+        "masked": {"task": "autoencoder", "corruption": "mask"},
+        "denoising": {"task": "autoencoder", "corruption": "noise"},
+        "foreground": {"labels": "foreground"},
+        "segmentation": {},
+    }.items():
+        train = trains[f"{kind}-0"]
+        assert train == dataclasses.replace(plain, seed=train.seed, **changes)
+
+
+def test_a_unit_waits_for_the_network_that_its_own_is_trained_on_from(tmp_path):
+    units = {
+        unit.name: unit for unit in study.plan(specs(links=("sequential",)), tmp_path)
+    }
+    after = units["train segmentation-0-after-autoencoder"]
+    assert after.needs == ("train autoencoder-0",)
+    block = units["measure autoencoder-to-segmentation-sequential-0"]
+    assert after.name in block.needs
+    assert "train autoencoder-0" in block.needs

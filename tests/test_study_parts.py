@@ -1,0 +1,182 @@
+"""Sites, arms, computed controls, distances: each against a definition or a law."""
+
+import numpy as np
+import pytest
+
+from tfreuse import models, roles, transplant
+from tfreuse.specs import CONTROLS, REPAIRS, SITES, StudySpec
+from tfreuse.study import controls, distances, treatments
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.unet((16, 16), num_classes=3, width=4, depth=1)
+
+
+def arms(model, **changes):
+    spec = StudySpec(sites=SITES, controls=CONTROLS, repairs=REPAIRS, **changes)
+    places = treatments.sites(model, spec.sites)
+    return treatments.arms(places, transplant.index(model), spec)
+
+
+def test_a_prefix_and_the_suffix_behind_it_are_all_layers(model):
+    places = treatments.sites(model, SITES)
+    (everywhere,) = (site for site in places if site.kind == "all")
+    stages = [site for site in places if site.kind == "stage"]
+    prefixes = {site.depth: site for site in places if site.kind == "prefix"}
+    suffixes = {site.depth: site for site in places if site.kind == "suffix"}
+    assert len(prefixes) == len(suffixes) == len(stages) - 1
+    for depth, prefix in prefixes.items():
+        assert prefix.layers + suffixes[depth + 1].layers == everywhere.layers
+    for site in (site for site in places if site.kind == "leave_one_out"):
+        (stage,) = (one for one in stages if one.name == site.name)
+        assert sorted(site.layers + stage.layers) == sorted(everywhere.layers)
+    assert not any("head" in layer for layer in everywhere.layers)
+
+
+def test_no_arm_comes_twice_and_all_layers_come_first(model):
+    found = arms(model, strengths=(0.5, 1.0), shapley=True)
+    keys = [
+        (a.site.kind, a.site.name, a.group, a.control, a.strength, a.draw)
+        for a in found
+    ]
+    assert len(keys) == len(set(keys))
+    kinds = [arm.site.kind for arm in found]
+    assert kinds.index("stage") == kinds.count("all")
+
+
+def test_unions_and_groups_together_are_every_union_of_the_five_players(model):
+    spec = StudySpec(sites=("all",), shapley=True, groups=("kernel", "affine", "all"))
+    found = treatments.arms(
+        treatments.sites(model, spec.sites), transplant.index(model), spec
+    )
+    treated = [arm.group for arm in found if arm.control == "transfer"]
+    sets = [
+        frozenset(role for name in group.split("+") for role in roles.expand(name))
+        for group in treated
+    ]
+    assert len(sets) == len(set(sets)) == 31
+
+
+@pytest.mark.parametrize("control", ["matched", "moments", "shuffled", "zeroed"])
+def test_a_computed_control_keeps_its_law_for_every_role(control):
+    pairs = [
+        controls.Pair(
+            f"{role}/0",
+            role,
+            np.abs(RNG.normal(1, 0.3, (40, 5))).astype(np.float32),
+            np.abs(RNG.normal(2, 0.5, (40, 5))).astype(np.float32),
+        )
+        for role in roles.ROLES
+    ]
+    made = controls.make(control, 0, pairs, seed=1)
+    again = controls.make(control, 0, pairs, seed=1)
+    other = controls.make(control, 1, pairs, seed=1)
+    for pair in pairs:
+        value = made[pair.path]
+        assert value.dtype == np.float32
+        assert np.array_equal(value, again[pair.path])
+        assert (control == "zeroed") == np.array_equal(value, other[pair.path])
+        _LAWS[control](pair, value.astype(np.float64))
+
+
+def _of_matched(pair, value):
+    scale = np.log if pair.role == "moving_variance" else np.array
+    ours, theirs = scale(pair.ours), scale(pair.theirs)
+    step = np.linalg.norm(scale(value) - ours)
+    assert step == pytest.approx(np.linalg.norm(theirs - ours), rel=1e-4)
+    assert not np.allclose(value, pair.theirs)
+
+
+def _of_moments(pair, value):
+    scale = np.log if pair.role == "moving_variance" else np.array
+    want = scale(pair.theirs)
+    assert scale(value).mean() == pytest.approx(
+        want.mean(), abs=float(4 * want.std() / 200**0.5)
+    )
+    assert scale(value).std() == pytest.approx(want.std(), rel=0.25)
+
+
+def _of_shuffled(pair, value):
+    assert np.array_equal(np.sort(value.ravel()), np.sort(pair.theirs.ravel()))
+    assert not np.array_equal(value, pair.theirs)
+
+
+_LAWS = {
+    "matched": _of_matched,
+    "moments": _of_moments,
+    "shuffled": _of_shuffled,
+    "zeroed": lambda pair, value: np.testing.assert_array_equal(value, 0),
+}
+
+
+def test_distances_are_those_of_all_numbers_together():
+    old = [RNG.normal(size=(3, 4)), RNG.normal(size=7)]
+    new = [old[0] + 1.0, old[1].copy()]
+    found = distances.between(zip(old, new, strict=True))
+    a, b = (np.concatenate([x.ravel() for x in arrays]) for arrays in (old, new))
+    assert found["parameters"] == 19
+    assert found["changed"] == 12
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((a - b) ** 2)))
+    assert found["relative_distance"] == pytest.approx(
+        np.linalg.norm(a - b) / np.linalg.norm(a)
+    )
+    assert found["cosine"] == pytest.approx(
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    )
+
+
+def test_what_moves_bias_and_mean_alike_moves_no_function():
+    scale = distances.Scale("bn", 1e-3, "g", "b", "m", "v", "k")
+    old = {name: RNG.uniform(0.5, 2, 6).astype(np.float32) for name in "gbmvk"}
+    together = distances.scale_and_offset(
+        [scale], old, {"k": old["k"] + 3, "m": old["m"] + 3}
+    )
+    assert together["scale_shift"] == 0
+    assert together["offset_shift"] == pytest.approx(0, abs=1e-5)
+    alone = distances.scale_and_offset([scale], old, {"k": old["k"] + 3})
+    spread = np.sqrt(old["v"].astype(np.float64))
+    assert alone["offset_shift"] == pytest.approx(np.median(3 / spread), rel=1e-4)
+    doubled = distances.scale_and_offset([scale], old, {"g": 2 * old["g"]})
+    assert doubled["scale_shift"] == pytest.approx(1.0)
+    assert distances.scale_and_offset([], old, {})["scale_shift"] is None
+
+
+def _plain_cka(x, y):
+    """By the kernels themselves: unbiased HSIC of Song et al. 2012, equation 5."""
+
+    def hsic(k, m):
+        n = len(k)
+        k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+        one = np.ones(n)
+        return (
+            np.trace(k @ m)
+            + one @ k @ one * (one @ m @ one) / ((n - 1) * (n - 2))
+            - 2 / (n - 2) * (one @ k @ m @ one)
+        ) / (n * (n - 3))
+
+    k, m = x @ x.T, y @ y.T
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+def test_similarity_equals_its_definition_and_does_not_mind_rotation_and_shift():
+    x = RNG.normal(size=(60, 5))
+    y = x @ RNG.normal(size=(5, 4)) + 0.3 * RNG.normal(size=(60, 4))
+    assert distances.cka(x, y) == pytest.approx(_plain_cka(x, y), rel=1e-9)
+    turn, _ = np.linalg.qr(RNG.normal(size=(4, 4)))
+    assert distances.cka(x, 7 * y @ turn + 100) == pytest.approx(
+        distances.cka(x, y), rel=1e-9
+    )
+    assert distances.cka(x, x) == pytest.approx(1)
+    assert distances.cka(x, np.ones((60, 2))) is None
+    assert distances.cka(x, np.full((60, 2), np.nan)) is None
+
+
+def test_independent_features_are_not_similar_on_average():
+    found = [
+        distances.cka(RNG.normal(size=(30, 8)), RNG.normal(size=(30, 8)))
+        for _ in range(200)
+    ]
+    assert np.mean(found) == pytest.approx(0, abs=4 * np.std(found) / 200**0.5)
