@@ -91,7 +91,7 @@ def both_interval(
 def counted(
     arms: Arms, sides: Sequence[Mapping[int, Record]], counts: Counts
 ) -> list[list[Counted]] | None:
-    """The counts of each side's seeds; None unless every record and recipient has them.
+    """The counts of each side's seeds; None unless all have them and a retention.
 
     The recipient's own counts are those of its self-transplant at all layers, which leaves it
     as it is.
@@ -106,6 +106,8 @@ def counted(
     if not seeds or not own.keys() >= set(seeds):
         return None
     if any(record.per_image is None for record in needed):
+        return None
+    if any(record.before <= record.floor for record in needed):  # has no retention
         return None
     before = {seed: counts(own[seed]) for seed in seeds}
     return [
