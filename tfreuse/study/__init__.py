@@ -23,7 +23,6 @@ from tfreuse.verdicts.arms import Part
 
 __all__ = ["Block", "Specs", "default_jobs", "forecast", "plan", "run"]
 
-_BLOCK_WEIGHT = 0.35  # cost of a block of arms, in trainings of the quickstart
 
 
 def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
@@ -152,8 +151,20 @@ def plan(
             start = tuple(map(str, _block_key(block)))  # of `Record.key`
             arguments = (block, models_dir, frozenset(done_of.get(start, ())))
             name = f"measure {block.name}"
-            units.append(Unit(name, _measure, arguments, needs, _BLOCK_WEIGHT))
+            units.append(Unit(name, _measure, arguments, needs, _weight(specs)))
     return units
+
+
+def _weight(specs: Specs) -> float:
+    """Cost of a block of arms in trainings, for the time left; `forecast` measures it.
+
+    Some ten places a network; an arm takes about as long as one step of training.
+    """
+    study = specs.study
+    treatments = len(study.repairs) + len(study.controls) + len(study.strengths) - 1
+    arms = 10 * (len(study.groups) * treatments + 25 * study.shapley)
+    tuned = 5 * study.fine_tuning_steps if "fine_tuning" in study.repairs else 0
+    return (arms + tuned * len(study.groups)) / specs.train.steps
 
 
 def forecast(specs: Specs, jobs: int = 0) -> str:
