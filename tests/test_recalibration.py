@@ -102,3 +102,21 @@ def test_a_model_without_batch_norm_is_left_alone():
     images = keras.Input((None, None, 3))
     model = keras.Model(images, keras.layers.Conv2D(2, 1)(images))
     recalibration.Recalibrator(model, IMAGES)()
+
+
+@pytest.mark.parametrize("change", ["bias", "scaled kernel"])
+def test_what_batch_norm_takes_out_again_costs_nothing_once_recalibrated(change):
+    """A bias before batch norm, and the scale of a kernel, are no part of the function."""
+    keras.utils.set_random_seed(1)
+    model = network()
+    recalibrate = recalibration.Recalibrator(model, IMAGES)
+    for layer in recalibration.normalizations(model):
+        layer.epsilon = 1e-9  # with the usual one small scales would matter a little
+    recalibrate()
+    before = model(IMAGES).numpy()
+    layer = model.get_layer("1_conv")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([3 * kernel, bias] if "kernel" in change else [kernel, bias + 5])
+    assert not np.allclose(model(IMAGES), before, atol=0.1)
+    recalibrate()
+    np.testing.assert_allclose(model(IMAGES), before, atol=2e-4)
