@@ -18,11 +18,11 @@ meaning is not known are fixed. No TensorFlow here; `tfreuse.transplant.ties` re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy import optimize
 
-from tfreuse.alignment.tying import Call, Segments, Ties, tie
+from tfreuse.alignment.tying import Call, Graph, Segments, Ties, tie
+from tfreuse.errors import InputError, printable
 
-__all__ = ["Call", "Order", "Segments", "Ties", "match", "permute", "tie"]
+__all__ = ["Call", "Graph", "Order", "Segments", "Ties", "match", "permute", "tie"]
 
 Order = dict[int, np.ndarray]  # group -> permutation; new channel i is old order[i]
 _Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]  # (reference, values) by path
@@ -56,6 +56,9 @@ def match(
         ties: of the network that `values` belong to.
         reference, values: arrays by variable path; only paths that both have, with equal
             shapes, are compared.
+
+    Raises:
+        InputError: a number to compare is not finite.
     """
     pairs = {
         path: (np.asarray(reference[path], np.float64), np.asarray(value, np.float64))
@@ -65,6 +68,12 @@ def match(
         and path in reference
         and np.shape(reference[path]) == np.shape(value)
     }
+    for path, pair in pairs.items():
+        if not all(np.isfinite(side).all() for side in pair):
+            raise InputError(
+                f"{printable(path)} has values that are not finite; channels cannot be "
+                "matched by them."
+            )
     places = _places(ties, pairs)
     order: Order = {}
     for group in ties.sizes:
@@ -91,6 +100,8 @@ def _improve(ties: Ties, pairs: _Pairs, places, order: Order, group: int) -> boo
 
 
 def _best(score: np.ndarray) -> np.ndarray:
+    from scipy import optimize  # here, so that plans without alignment need not wait
+
     return optimize.linear_sum_assignment(score, maximize=True)[1]
 
 

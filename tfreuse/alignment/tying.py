@@ -10,7 +10,7 @@ Segments = tuple[tuple[int, int], ...]  # (group, channels), side by side on one
 
 _PASS = frozenset(  # work on each channel by itself, or on all alike
     (
-        *("BatchNormalization", "LayerNormalization", "Rescaling", "Identity"),
+        *("BatchNormalization", "LayerNormalization", "Identity"),
         *("ReLU", "LeakyReLU", "ELU", "Activation", "Softmax", "Relu"),
         *("Dropout", "SpatialDropout2D", "GaussianNoise"),
         *("MaxPooling2D", "AveragePooling2D", "ZeroPadding2D", "Cropping2D"),
@@ -51,6 +51,11 @@ class Call:
     axis: int | None = None
 
 
+Graph = tuple[
+    list[Call], list[str]
+]  # from input to output; names of what makes outputs
+
+
 @dataclasses.dataclass(frozen=True)
 class Ties:
     """Which axes of which variables share an order.
@@ -72,7 +77,8 @@ def tie(
     """Finds the groups of a network.
 
     Args:
-        calls: from input to output.
+        calls: each after those that it reads from. Their order tells no more: a live model
+            and its file give the same groups, numbered from input to output.
         outputs: names of the calls that make the network's outputs.
         layers: layers with variables, by path.
 
@@ -86,11 +92,18 @@ def tie(
                 "channels last."
             )
     tying = _Tying(layers)
-    for call in calls:
+    for call in _by_depth(calls):
         tying.add(call)
     for name in outputs:
         tying.fix(tying.made[name])
     return tying.result()
+
+
+def _by_depth(calls: Sequence[Call]) -> list[Call]:
+    depth: dict[str, int] = {}
+    for call in calls:
+        depth[call.name] = 1 + max((depth[name] for name in call.reads), default=0)
+    return sorted(calls, key=lambda call: (depth[call.name], call.path))
 
 
 class _Tying:
@@ -133,6 +146,7 @@ class _Tying:
         self, layer: Layer, kernel: Variable, axes: tuple[int, int], reads: Segments
     ) -> Segments:
         into, out = (len(kernel.shape) + axis for axis in axes)
+        reads = self._of_size(reads, kernel.shape[into])
         if layer.path not in self.of_layer:  # the same group at each call of the layer
             self.of_layer[layer.path] = self._new(kernel.shape[out])
         made = self.of_layer[layer.path]
@@ -175,6 +189,13 @@ class _Tying:
         for segments in reads:
             self.fix(segments)
         return self._fixed(call.channels or 1)
+
+    def _of_size(self, reads: Segments, size: int) -> Segments:
+        """`reads`, or fixed channels where it is known that these are not what is read."""
+        if _total(reads) == size:
+            return reads
+        self.fix(reads)
+        return self._fixed(size)
 
     def _fixed(self, size: int) -> Segments:
         made = self._new(size)

@@ -47,7 +47,8 @@ _LISTS = {
     "stages": "patterns on stages, such as encoder_1; none: all",
     "allow_missing": "recipient layers that may be without a donor",
     "allow_unused": "donor layers that may be without a recipient",
-    "adapters": "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A",
+    "adapters": "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A, "
+    "align",
 }
 
 

@@ -13,7 +13,7 @@ from tfreuse.checkpoints import Checkpoint, WriteReport
 from tfreuse.checkpoints.writing import SUFFIXES, Checksums
 from tfreuse.errors import InputError, printable
 from tfreuse.moving.pairs import make, remade
-from tfreuse.moving.values import check, equal, expected
+from tfreuse.moving.values import Moved, check
 from tfreuse.plan import Plan
 
 Path = str | os.PathLike
@@ -42,7 +42,7 @@ class Pair:
     def plan(self, **options: Any) -> Plan:
         """What would move: see `tfreuse.moving.plan`."""
         made = make(self.donor, self.recipient, **options)
-        return made.compared(lambda entry: equal(entry, self.donor, self.recipient))
+        return made.compared(Moved(made, self.donor, self.recipient).equal)
 
     def apply(
         self,
@@ -67,16 +67,21 @@ class Pair:
         _check_out(out, (donor.path, recipient.path), overwrite)
         remade(plan, donor, recipient)
         notes = _notes(recipient)
+        adapted = all(entry.adapters for entry in plan.copies)
         if dry_run:
             check(plan, donor)
             _check_writable(plan, recipient, donor, out, crc)
+        checked = donor.verify() if adapted and crc and not dry_run else None
+        values = Moved(plan, donor, recipient).values()
+        if dry_run:
             return Applied(plan, None, notes)
-        values = expected(plan, donor, recipient)
 
         def provenance(new: Checksums, old: Checksums) -> dict[str, Any]:
             return _provenance(plan, donor, recipient, new, old)
 
         written = checkpoints.write(recipient, out, values, provenance, crc=crc)
+        if checked:  # nothing was left of the donor for the one pass to read
+            written.checked[str(donor.path)] = checked
         return Applied(plan, written, notes)
 
 

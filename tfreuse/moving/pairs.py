@@ -12,7 +12,8 @@ from typing import Any
 from tfreuse import plan as plan_module
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import Plan, Variable, selection
+from tfreuse.moving import aligning
+from tfreuse.plan import Entry, Plan, Variable, selection
 from tfreuse.plan.variables import Layer, by_layer
 
 _OPTIONS = (
@@ -29,6 +30,18 @@ _OPTIONS = (
 
 def make(donor: Checkpoint, recipient: Checkpoint, **options: Any) -> Plan:
     """What would move from one open file to the other: see `tfreuse.plan.make`."""
+    made = _made(donor, recipient, **options)
+    if not aligning.aligns(made):
+        return made
+    return aligning.noted(made, paired(made, donor, recipient), donor)
+
+
+def paired(plan: Plan, donor: Checkpoint, recipient: Checkpoint) -> tuple[Entry, ...]:
+    """All that belongs together, moved or not: what the order of channels is chosen by."""
+    return _made(donor, recipient, mapping=plan.mapping).copies
+
+
+def _made(donor: Checkpoint, recipient: Checkpoint, **options: Any) -> Plan:
     pairs = selection.mapping_pairs(options.get("mapping", ()))
     theirs, ours = by_layer(donor.variables), by_layer(recipient.variables)
     mapped = selection.expand_mapping(pairs, theirs, ours) if pairs else {}

@@ -4,6 +4,8 @@ import os
 
 from tfreuse import checkpoints, files
 from tfreuse.errors import InputError, printable
+from tfreuse.moving import aligning
+from tfreuse.moving.pairs import paired
 from tfreuse.plan import Plan
 
 Path = str | os.PathLike
@@ -11,6 +13,8 @@ Path = str | os.PathLike
 
 def save(plan: Plan, path: Path, donor: Path, recipient: Path) -> None:
     """Writes the plan as JSON, with the digests of what it would move and displace.
+
+    Of a plan that aligns, with those of all arrays that decide where channels go.
 
     The same plan of the same files gives the same bytes.
 
@@ -54,9 +58,10 @@ def load(path: Path, donor: Path, recipient: Path) -> Plan:
 
 def _digests(plan: Plan, donor: Path, recipient: Path) -> dict[str, dict[str, str]]:
     with checkpoints.open(donor) as theirs, checkpoints.open(recipient) as ours:
+        entries = plan.copies
+        if aligning.aligns(plan):  # what stays decides too where channels go
+            entries = paired(plan, theirs, ours)
         return {
-            "donor": {e.donor.path: theirs.digest(e.donor) for e in plan.copies},
-            "recipient": {
-                e.recipient.path: ours.digest(e.recipient) for e in plan.copies
-            },
+            "donor": {e.donor.path: theirs.digest(e.donor) for e in entries},
+            "recipient": {e.recipient.path: ours.digest(e.recipient) for e in entries},
         }

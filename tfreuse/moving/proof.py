@@ -11,7 +11,7 @@ from tfreuse.checkpoints.hdf5 import Group
 from tfreuse.checkpoints.source import Source
 from tfreuse.checkpoints.writing import SUFFIXES
 from tfreuse.errors import InputError, printable
-from tfreuse.moving.values import digest, expected
+from tfreuse.moving.values import Moved, digest
 from tfreuse.plan import Plan
 
 _OWN = "tfreuse"  # where an output keeps its provenance
@@ -55,7 +55,7 @@ def prove(
     names = {recipient.extent(v): str(v) for v in recipient.variables}
     wanted = {
         recipient.extent(path): value
-        for path, value in expected(plan, donor, recipient).items()
+        for path, value in Moved(plan, donor, recipient).values().items()
     }
     ours, made = _arrays(_root(recipient)), _arrays(_root(out))
     differences = list(_inventory(ours, made))

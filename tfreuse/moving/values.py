@@ -1,5 +1,6 @@
 """The values that a plan moves between two open files, checked, a few MB at a time."""
 
+import functools
 import hashlib
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ from tfreuse import plan as plan_module
 from tfreuse.checkpoints import Checkpoint, Value
 from tfreuse.checkpoints.arrays import Stored
 from tfreuse.errors import InputError
+from tfreuse.moving import aligning
+from tfreuse.moving.pairs import paired
 from tfreuse.plan import Entry, Plan, Variable
 
 _FIRST, _THEN = 2**12, 2**20  # bytes that are compared at a time
@@ -34,17 +37,50 @@ def unsound(checkpoint: Checkpoint, variable: Variable) -> str:
     return ""
 
 
-def expected(plan: Plan, donor: Checkpoint, recipient: Checkpoint) -> dict[str, Value]:
-    """What the recipient's variables shall be, by path, as `checkpoints.write` takes it.
+class Moved:
+    """What a plan's arrays become on their way from one open file to another."""
 
-    Only adapted arrays are in memory; others are read when they are written.
-    """
-    return {
-        entry.recipient.path: _adapted(entry, donor, recipient)
-        if entry.adapters
-        else (donor, entry.donor)
-        for entry in plan.copies
-    }
+    def __init__(self, plan: Plan, donor: Checkpoint, recipient: Checkpoint) -> None:
+        self.plan, self.donor, self.recipient = plan, donor, recipient
+
+    def values(self) -> dict[str, Value]:
+        """What the recipient's variables shall be, by path, as `checkpoints.write` takes it.
+
+        Only adapted arrays are in memory; others are read when they are written.
+        """
+        return {
+            entry.recipient.path: self._adapted(entry)
+            if entry.adapters
+            else (self.donor, entry.donor)
+            for entry in self.plan.copies
+        }
+
+    def equal(self, entry: Entry) -> bool:
+        """Whether the recipient has what it would get, bit for bit; reads up to a difference."""
+        if entry.adapters:
+            wanted = digest(self._adapted(entry))
+            return wanted == self.recipient.digest(entry.recipient)
+        theirs = self.donor.stored(entry.donor)
+        ours = self.recipient.stored(entry.recipient)
+        if theirs.dtype == ours.dtype and theirs.extent and ours.extent:
+            pieces = zip(_growing(theirs), _growing(ours), strict=True)
+            return all(left == right for left, right in pieces)
+        return theirs.digest() == ours.digest()
+
+    def _adapted(self, entry: Entry) -> np.ndarray:
+        names = [name for name in entry.adapters if name != "align"]
+        value = None
+        if len(names) < len(entry.adapters):
+            value = self._in_order.get(entry.donor.path)
+        if value is None:
+            value = self.donor.read(entry.donor)
+        old = self.recipient.read(entry.recipient)
+        return plan_module.adapt(names, value, old, entry.recipient)
+
+    @functools.cached_property
+    def _in_order(self) -> dict[str, np.ndarray]:
+        pairs = paired(self.plan, self.donor, self.recipient)
+        return aligning.aligned(pairs, self.donor, self.recipient)
 
 
 def digest(value: Value) -> str:
@@ -55,20 +91,6 @@ def digest(value: Value) -> str:
     return hashlib.sha256(little.reshape(-1).view(np.uint8)).hexdigest()
 
 
-def equal(entry: Entry, donor: Checkpoint, recipient: Checkpoint) -> bool:
-    """Whether the recipient has, bit for bit, what it would get; reads up to a difference."""
-    if not entry.adapters:
-        theirs, ours = donor.stored(entry.donor), recipient.stored(entry.recipient)
-        if theirs.dtype == ours.dtype and theirs.extent and ours.extent:
-            return all(
-                left == right
-                for left, right in zip(_growing(theirs), _growing(ours), strict=True)
-            )
-        return donor.digest(entry.donor) == recipient.digest(entry.recipient)
-    value = _adapted(entry, donor, recipient)
-    return digest(value) == recipient.digest(entry.recipient)
-
-
 def _growing(stored: Stored) -> Iterator[memoryview]:
     """The bytes in pieces, the first of them small: most arrays differ at once."""
     at, size = 0, _FIRST
@@ -76,8 +98,3 @@ def _growing(stored: Stored) -> Iterator[memoryview]:
         size = min(size, stored.nbytes - at)
         yield from stored.source.pieces(stored.offset + at, size)
         at, size = at + size, _THEN
-
-
-def _adapted(entry: Entry, donor: Checkpoint, recipient: Checkpoint) -> np.ndarray:
-    value, old = donor.read(entry.donor), recipient.read(entry.recipient)
-    return plan_module.adapt(entry.adapters, value, old, entry.recipient)

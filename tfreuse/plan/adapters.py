@@ -6,6 +6,10 @@ channels:mean    the mean over the donor's channels for each, scaled so that an 
                  channels are all equal gives the same output
 cast             convert to the recipient's dtype
 blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
+align            the donor's channels in the order in which its trained arrays agree best with
+                 the recipient's, moved here or not (`tfreuse.alignment`). Needs the donor's
+                 graph: a live model or a `.keras` file. All those arrays of both models are
+                 in memory, in double precision: about six times what the donor weighs
 
 parse(["conv1_conv=channels:mean", "encoder_*=blend:0.5"])
 """
@@ -116,7 +120,9 @@ def adapt(
     for name in names:
         kind, _, argument = name.partition(":")
         if kind == "align":
-            raise InputError("the adapter align works between live models only.")
+            raise InputError(
+                "the adapter align works on whole models, not on an array."
+            )
         if kind == "channels":
             if value.shape != want.shape:
                 axis = _INPUT_AXIS[want.class_name]

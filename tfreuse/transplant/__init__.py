@@ -177,7 +177,8 @@ def aligned(
 ) -> dict[str, np.ndarray]:
     """The donor's values with channels in the order that fits the recipient's best.
 
-    Only what the plan pairs is compared; the donor would compute the same with them.
+    All that belongs together is compared, whatever the plan moves; the donor would compute
+    the same with them.
 
     Raises:
         InputError: the donor is no graph of layers.
@@ -186,8 +187,15 @@ def aligned(
         raise InputError(
             "the adapter align needs the donor's graph; give the model, not its values."
         )
-    ours = _variables(recipient, [e.recipient.path for e in plan.copies])
-    reference = {e.donor.path: live.read(ours[e.recipient.path]) for e in plan.copies}
+    pairs = plan_module.make(
+        index(donor),
+        index(recipient),
+        mapping=plan.mapping,
+        donor_edges=edges(donor),
+        recipient_edges=edges(recipient),
+    ).copies
+    ours = _variables(recipient, [entry.recipient.path for entry in pairs])
+    reference = {e.donor.path: live.read(ours[e.recipient.path]) for e in pairs}
     groups, theirs = ties(donor), values(donor)
     return alignment.permute(groups, theirs, alignment.match(groups, reference, theirs))
 

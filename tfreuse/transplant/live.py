@@ -189,7 +189,7 @@ def edges(model: keras.Model) -> dict[str, tuple[str, ...]] | None:
     return {path: tuple(sources) for path, sources in found.items()}
 
 
-def calls(model: keras.Model) -> tuple[list[alignment.Call], list[str]] | None:
+def calls(model: keras.Model) -> alignment.Graph | None:
     """Calls of layers and operations from input to output, and the names of the outputs.
 
     Nested models are looked through. None where the model is no graph of layers.
@@ -203,21 +203,22 @@ def calls(model: keras.Model) -> tuple[list[alignment.Call], list[str]] | None:
 
 
 def _enter(
-    graph, paths: dict[int, str], outer: list[list[str]] | None, found: list
+    model, paths: dict[int, str], outer: list[list[str]] | None, found: list
 ) -> list[list[str]] | None:
     """Adds the calls of one graph; those that make each of its outputs, or None if no graph.
 
     `outer` is what makes each input of a nested graph, None for the model itself.
     """
-    graph = graph._functional if isinstance(graph, keras.Sequential) else graph
+    graph = model._functional if isinstance(model, keras.Sequential) else model
     if not isinstance(graph, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
         return None
+    prefix = "" if outer is None else f"{paths[id(model)]}/"
     makers: dict[int, list[str]] = {}
     for number, tensor in enumerate(graph._inputs):
         if outer is None:
             layer = tensor._keras_history.operation
-            found.append(_call(layer, paths, len(found), (), [tensor]))
-            makers[id(tensor)] = [found[-1].name]
+            path = paths.get(id(layer), layer.name)
+            makers[id(tensor)] = _add(found, path, layer, (), [tensor])[0]
         else:
             makers[id(tensor)] = outer[number]
     for depth in sorted(graph._nodes_by_depth, reverse=True):
@@ -225,32 +226,52 @@ def _enter(
             if node.is_input or not node.outputs:
                 continue
             reads = [makers.get(id(t), []) for t in node.input_tensors]
-            made = _enter(node.operation, paths, reads, found)
+            made = None
+            if len(reads) == 1 or not isinstance(node.arguments.args[0], dict):
+                made = _enter(node.operation, paths, reads, found)
             if made is None:
+                operation = None if _by_place(node) else node.operation
                 sources = tuple(name for names in reads for name in names)
-                number = len(found)
-                found.append(
-                    _call(node.operation, paths, number, sources, node.outputs)
-                )
-                made = [[found[-1].name]] * len(node.outputs)
+                path = paths.get(id(node.operation), f"{prefix}{node.operation.name}")
+                made = _add(found, path, operation, sources, node.outputs)
             for tensor, names in zip(node.outputs, made, strict=True):
                 makers[id(tensor)] = names
     return [makers.get(id(tensor), []) for tensor in graph._outputs]
 
 
-def _call(operation, paths, number: int, reads, outputs) -> alignment.Call:
-    path = paths.get(id(operation), operation.name)
-    shape = tuple(outputs[0].shape)
-    several = len(outputs) > 1  # such a layer's channels are nobody's but its own
-    return alignment.Call(
-        name=f"{number}:{path}",
-        path=path,
-        class_name="" if several else type(operation).__name__,
-        reads=reads,
-        channels=shape[-1] if shape else None,
-        rank=len(shape),
-        axis=getattr(operation, "axis", None),
-    )
+def _by_place(node) -> bool:
+    """Whether a call treats channels by their place, not by its layer's variables alone."""
+    values = (*node.arguments.args, *node.arguments.kwargs.values())
+    return len(node.outputs) > 1 or any(map(_numbers, values))
+
+
+def _numbers(value) -> bool:
+    """Whether an argument of a call is an array, or a list with numbers in it."""
+    if isinstance(value, list | tuple):
+        return any(isinstance(v, int | float) or _numbers(v) for v in value)
+    return not isinstance(value, keras.KerasTensor) and len(np.shape(value)) > 0
+
+
+def _add(found: list, path: str, operation, reads, outputs) -> list[list[str]]:
+    """Adds a call, once for each of its outputs; the names, by output."""
+    names = []
+    for tensor in outputs:
+        names.append([f"{len(found)}:{path}"])
+        shape = tuple(tensor.shape)
+        class_name = type(operation).__name__ if operation is not None else ""
+        joins = class_name == "Concatenate"
+        found.append(
+            alignment.Call(
+                name=names[-1][0],
+                path=path,
+                class_name=class_name,
+                reads=reads,
+                channels=shape[-1] if shape else None,
+                rank=len(shape),
+                axis=operation.axis if joins else None,
+            )
+        )
+    return names
 
 
 def _config(layer: keras.layers.Layer) -> dict:
