@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files, records, specs, verdicts
@@ -54,8 +55,14 @@ class Source:
         return bool(self.specs.get("model", {}).get("skips", True))
 
 
-def load(study_dir: pathlib.Path) -> Source:
+def load(
+    study_dir: pathlib.Path, found: Sequence[records.Record] | None = None
+) -> Source:
     """Reads `records.jsonl` and `study.json`.
+
+    Args:
+        study_dir: the study's directory.
+        found: the records, where they have been read already.
 
     Raises:
         InputError: there is neither, or one of them cannot be read.
@@ -76,7 +83,7 @@ def load(study_dir: pathlib.Path) -> Source:
             "study.json does not tell the study's settings: the margins and the number of "
             "seeds below are the defaults, not what was declared."
         )
-    found = tuple(records.read(log))
+    found = tuple(records.read(log) if found is None else found)
     if not found:
         warnings.append("No arm has been measured yet.")
     if not held.get("networks"):

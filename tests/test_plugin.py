@@ -1,0 +1,491 @@
+"""The plugin's server side: studies found, followed while they grow, asked by hostile hands."""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import planted
+import planted_study
+import pytest
+from tensorboard.plugins import base_plugin
+from werkzeug.test import Client
+
+from tfreuse.plugin import Reusability, finding, following, held, maps
+from tfreuse.report import tables
+from tfreuse.verdicts import arms
+
+PART = {
+    "architecture": "unet",
+    "direction": planted.TO_MASKS,
+    "link": "independent",
+}
+HOSTILE = "<img src=x onerror=alert(1)>; rm -rf $HOME '"
+
+
+class Asked:
+    """A plugin on a log directory, and the answers of its routes."""
+
+    def __init__(self, logdir, spec=""):
+        flags = argparse.Namespace(logdir_spec=spec)
+        context = base_plugin.TBContext(logdir=str(logdir), flags=flags)
+        self.plugin = Reusability(context)
+        self.apps = self.plugin.get_plugin_apps()
+
+    def raw(self, route, method="GET", **asked):
+        client = Client(self.apps[route])
+        return client.open(route, method=method, query_string=asked)
+
+    def get(self, route, **asked):
+        answer = self.raw(route, **asked)
+        assert answer.status_code == 200, answer.text
+        return json.loads(answer.text)
+
+    def refused(self, route, **asked):
+        answer = self.raw(route, **asked)
+        assert answer.content_type.startswith("text/plain")
+        assert "\n" not in answer.text and "Traceback" not in answer.text
+        return answer.status_code, answer.text
+
+    def study(self, name, version=None):
+        """The study once it is read; with a version, once it is another."""
+        for _ in range(400):
+            found = self.get("/study", study=name)
+            if found["state"] == "failed" or (
+                found["state"] == "ready" and found["version"] != version
+            ):
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"still {found['state']}")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(held, "PAUSE", 0.0)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """A log directory with one study of all factors."""
+    logdir = tmp_path_factory.mktemp("logs")
+    planted.write(logdir / "study", planted_study.records(), planted_study.SPEC)
+    return logdir
+
+
+@pytest.fixture(scope="module")
+def asked(everything):
+    found = Asked(everything)
+    found.study("study")
+    return found
+
+
+def index(records):
+    (own,) = arms.index(records).values()
+    return own
+
+
+@pytest.mark.parametrize(
+    ("logdir", "name"),
+    [
+        ("runs", "quickstart"),
+        ("runs/quickstart", "quickstart"),
+        ("runs/quickstart/tensorboard", "quickstart"),
+        ("runs/quickstart/models/unet-0/tensorboard", "quickstart"),
+        (".", "runs/quickstart"),
+    ],
+)
+def test_a_study_is_found_from_above_and_from_inside(tmp_path, logdir, name):
+    (tmp_path / "runs").mkdir()
+    study = planted.write(tmp_path / "runs/quickstart", planted.study())
+    (study / "tensorboard").mkdir()
+    (study / "models/unet-0/tensorboard").mkdir(parents=True)
+    assert finding.find(tmp_path / logdir) == {name: study}
+    assert Asked(tmp_path / logdir).plugin.is_active()
+
+
+def test_folders_that_are_no_part_of_a_study_do_not_find_it(tmp_path):
+    study = planted.write(tmp_path / "study", planted.study())
+    (study / "elsewhere").mkdir()
+    assert finding.find(study / "elsewhere") == {}
+    assert not Asked(study / "elsewhere").plugin.is_active()
+    assert not Asked(tmp_path / "missing").plugin.is_active()
+
+
+def test_links_to_other_places_are_not_followed(tmp_path):
+    study = planted.write(tmp_path / "secret", planted.study())
+    logs = tmp_path / "logs"
+    (logs / "false").mkdir(parents=True)
+    (logs / "folder").symlink_to(study)
+    for name in finding.FILES:
+        (logs / "false" / name).symlink_to(study / name)
+    assert finding.find(logs) == {}
+
+
+def test_a_file_that_became_a_link_is_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("password\n")
+    study = planted.write(tmp_path / "study", planted.study())
+    asked = Asked(study)
+    asked.get("/studies")  # found while it was a file
+    (study / "records.jsonl").unlink()
+    (study / "records.jsonl").symlink_to(secret)
+    found = asked.study("study")
+    assert found["state"] == "failed" and "password" not in json.dumps(found)
+
+
+def test_a_list_of_log_directories_and_remote_ones(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        planted.write(tmp_path / name / "study", planted.study())
+    spec = f"one:{tmp_path}/a,{tmp_path}/b,gs://bucket/logs"
+    found = Asked("", spec).get("/studies")["studies"]
+    assert [one["name"] for one in found] == ["study", "study (2)"]
+    assert not Asked("gs://bucket/logs").plugin.is_active()
+
+
+def test_the_overview_answers_for_every_group(tmp_path):
+    planted.write(tmp_path / "study", planted.study())
+    found = Asked(tmp_path).study("study")
+    (part,) = found["parts"]
+    words = {row["group"]: row["word"] for row in part["answers"]}
+    assert words == {
+        "kernel": "not reusable", "bias": "reusable", "affine": "reusable",
+        "stats": "not reusable", "all": "not reusable",
+    }  # fmt: skip
+    assert part["headline"].startswith("Reusable: bias, affine. Not reusable: kernel,")
+    verdicts = {one["hypothesis"]: one["verdict"] for one in found["verdicts"]}
+    assert (verdicts["H1"], verdicts["H4"]) == ("supported", "supported")
+    assert found["progress"]["measured"] == 15
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "why"),
+    [
+        ({"bias_shift": 0.0}, "not testable", "hardly moved"),
+        ({"changed": 0}, "not testable", "same values"),
+        ({"variables": 0}, "not testable", "no such parameters"),
+        ({"before": 0.25}, "not testable", "too little to lose"),
+        ({}, "reusable", "all of it at least 0.95"),
+    ],
+)
+def test_an_answer_says_why_there_is_none(tmp_path, changes, word, why):
+    records = planted.arm((1.0, 0.99, 1.0), group="bias", **changes)
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    row = next(row for row in part["answers"] if row["group"] == "bias")
+    assert row["word"] == word and why in row["why"]
+
+
+def test_reuse_that_proves_nothing_is_no_reuse(tmp_path):
+    records = planted.arm((1.0, 0.99, 1.0), group="bias")
+    records += planted.arm((0.99, 0.99, 1.0), group="bias", control="reinitialised")
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    assert part["headline"] == ("Open: kernel, affine, stats, all. Not testable: bias.")
+
+
+def test_a_group_that_a_repair_mends_is_told_so(tmp_path):
+    records = planted.arm((0.1, 0.2, 0.1), group="stats")
+    records += planted.arm((0.99, 1.0, 1.0), group="stats", repair="recalibration")
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    assert part["headline"].startswith("Reusable once repaired: stats.")
+
+
+def test_the_heat_map_has_the_rows_of_the_report(asked):
+    found = asked.get("/heat", study="study", **PART, kind="stage")
+    own = {
+        arm: seeds
+        for arm, seeds in index(planted_study.records()).items()
+        if arm.site_kind == "stage"
+    }
+    rows = tables.heat_rows(own, "stage", planted_study.SPEC)
+    rows = {(r["site"], r["group"]): r for r in rows if r["repair"] == "none"}
+    assert len(found["cells"]) == len(rows) == 7 * 6
+    for cell in found["cells"]:
+        row = rows[cell["site"], cell["group"]]
+        for name in ("mean", "low", "high", "n", "identifiable"):
+            assert cell[name] == row[name]
+        assert isinstance(cell["significant"], bool) and 0 <= cell["q"] <= 1
+        assert {"self", "reinitialised", "matched"} <= set(cell["controls"]) | {"self"}
+    assert [one["site"] for one in found["sites"]] == list(planted_study.STAGES["unet"])
+
+
+def test_layers_tell_their_stage(asked):
+    found = asked.get("/heat", study="study", **PART, kind="layer")
+    assert found["sites"][0] == {"site": "encoder_1_a_conv", "stage": "encoder_1"}
+
+
+def test_drop_index_and_single_seeds_are_worked_by_hand(tmp_path):
+    site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
+    records = planted.arm((0.9, 0.8, 1.0), **site)
+    records += planted.arm((0.4, 0.5, 0.6), control="reinitialised", **site)
+    planted.write(tmp_path / "study", records)
+    asked = Asked(tmp_path)
+    asked.study("study")
+
+    def cell(**more):
+        (found,) = asked.get("/heat", study="study", **PART, kind="stage", **more)[
+            "cells"
+        ]
+        return found
+
+    assert cell()["mean"] == pytest.approx(0.9)
+    assert cell(quantity="drop")["mean"] == pytest.approx(0.6 * 0.1)
+    # (0.5 + 0.3 + 0.4) / (0.6 + 0.5 + 0.4), all times 0.6
+    assert cell(quantity="index")["mean"] == pytest.approx(1.2 / 1.5)
+    assert cell(quantity="index", seed=1)["mean"] == pytest.approx(0.3 / 0.5)
+    one = cell(seed=1)
+    assert (one["n"], one["low"], one["significant"]) == (1, None, None)
+    assert one["mean"] == pytest.approx(0.8)
+    assert cell()["controls"] == {"reinitialised": pytest.approx(0.5)}
+    assert cell(seed=9)["mean"] is None
+
+
+def test_an_index_without_a_shown_cost_is_none(tmp_path):
+    site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
+    records = planted.arm((0.9, 0.8, 1.0), **site)
+    records += planted.arm((0.99, 1.0, 1.0), control="reinitialised", **site)
+    planted.write(tmp_path / "study", records)
+    asked = Asked(tmp_path)
+    asked.study("study")
+    found = asked.get("/heat", study="study", **PART, kind="stage", quantity="index")
+    (cell,) = found["cells"]
+    assert cell["mean"] is None and cell["identifiable"] is False
+
+
+def test_a_cell_tells_seeds_arms_and_what_repeats_it(asked):
+    found = asked.get(
+        "/cell", study="study", **PART, kind="stage", site="encoder_1", group="kernel"
+    )
+    assert [one["seed"] for one in found["seeds"]] == [0, 1, 2]
+    first = found["arms"][0]
+    assert (first["control"], first["repair"], first["n"]) == ("transfer", "none", 3)
+    assert {one["control"] for one in found["arms"]} >= {"matched", "reinitialised"}
+    again, make = (one["text"] for one in found["commands"])
+    assert "--groups=kernel" in again and "--sites=stage" in again
+    assert "--roles=kernel" in make and "encoder_1_*" in make
+
+
+def test_hostile_names_are_data_and_quoted_for_a_shell(tmp_path):
+    site = {"site_kind": "layer", "site": HOSTILE, "depth": 0, "group": "kernel"}
+    planted.write(tmp_path / "study", planted.arm((0.5, 0.6, 0.4), **site))
+    asked = Asked(tmp_path)
+    asked.study("study")
+    answer = asked.raw("/heat", study="study", **PART, kind="layer")
+    assert answer.content_type == "application/json"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert json.loads(answer.text)["sites"][0]["site"] == HOSTILE
+    found = asked.get(
+        "/cell", study="study", **PART, kind="layer", site=HOSTILE, group="kernel"
+    )
+    made = subprocess.run(
+        ["sh", "-c", "set -- " + found["commands"][1]["text"] + '; printf "%s\n" "$@"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--layers={HOSTILE}" in made.stdout.splitlines()
+
+
+def test_the_network_is_told_from_input_to_output(asked):
+    found = asked.get("/network", study="study", **PART, group="kernel")
+    assert (found["shape"], found["skips"], found["pyramid"]) == ("u", True, False)
+    assert [one["name"] for one in found["stages"]] == list(
+        planted_study.STAGES["unet"]
+    )
+    first = found["stages"][0]
+    assert (first["side"], first["level"]) == ("encoder", 1)
+    assert [one["name"] for one in first["layers"]] == [
+        "encoder_1_a_conv", "encoder_1_a_bn",
+    ]  # fmt: skip
+    assert first["cell"]["group"] == "kernel"
+
+
+def test_other_networks_are_a_column():
+    assert maps._shape(list(planted_study.STAGES["pspnet"])) == "column"
+    assert maps._shape(["encoder_1", "encoder_2"]) == "column"
+
+
+@pytest.mark.parametrize("name", ["reasons", "ladder", "shapley"])
+def test_panels_have_rows_or_say_what_to_run(asked, tmp_path, name):
+    found = asked.get(f"/{name}", study="study", **PART)
+    assert found["rows"] and found["caption"] and not found["hint"]
+    planted.write(tmp_path / "study", planted.study())
+    other = Asked(tmp_path)
+    other.study("study")
+    found = other.get(f"/{name}", study="study", **PART)
+    assert not found["rows"] and "--" in found["hint"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nothing", "../study", "study/../study", "/etc", ".", "%2e%2e", "a\0b"]
+)
+def test_only_studies_that_were_found_can_be_asked(asked, name):
+    for route in ("/study", "/heat", "/cell", "/network", "/reasons"):
+        status, told = asked.refused(route, study=name)
+        assert status == 404 and "there are: study" in told
+
+
+@pytest.mark.parametrize(
+    ("route", "changes", "status"),
+    [
+        ("/heat", {"architecture": "../unet"}, 404),
+        ("/heat", {"kind": "galaxy"}, 400),
+        ("/heat", {"quantity": "__class__"}, 400),
+        ("/heat", {"repair": "prayer"}, 400),
+        ("/heat", {"seed": "1e9"}, 400),
+        ("/heat", {"seed": "9" * 400}, 400),
+        ("/network", {"group": "soul"}, 400),
+        ("/cell", {"kind": "stage", "site": "nowhere", "group": "kernel"}, 404),
+        ("/cell", {"kind": "stage", "site": "x" * 5_000, "group": "kernel"}, 400),
+    ],
+)
+def test_bad_questions_get_one_line(asked, route, changes, status):
+    assert asked.refused(route, **{"study": "study", **PART, **changes})[0] == status
+
+
+def test_nothing_can_be_written(asked):
+    for route in asked.apps:
+        if not route.endswith((".js", ".css")):
+            assert asked.raw(route, method="POST").status_code == 405
+
+
+def test_the_page_is_served_file_by_file(asked):
+    metadata = asked.plugin.frontend_metadata()
+    assert metadata.es_module_path in asked.apps
+    assert metadata.tab_name == "Reusability"
+    assert not [route for route in asked.apps if "*" in route or route.count("/") > 1]
+    answer = asked.raw("/index.js")
+    assert answer.content_type.startswith("text/javascript")
+    assert "render" in answer.text
+
+
+def test_the_page_makes_no_markup_of_data():
+    static = pathlib.Path(held.__file__).parent / "static"
+    for path in static.glob("*.js"):
+        text = path.read_text()
+        for word in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacent",
+            "document.write",
+            "eval(",
+        ):
+            assert word not in text, f"{path.name}: {word}"
+        assert "http" not in text.replace("http://www.w3.org/", ""), path.name
+
+
+def test_a_growing_study_is_followed_and_its_half_line_awaited(tmp_path):
+    records = planted.study()
+    planted.write(tmp_path / "study", records[:5])
+    asked = Asked(tmp_path)
+    found = asked.study("study")
+    assert found["progress"]["measured"] == 5
+    line = records[5].to_line()
+    with open(tmp_path / "study/records.jsonl", "a") as file:
+        file.write(line[:100])
+        file.flush()
+        found = asked.study("study", found["version"])
+        assert found["progress"]["measured"] == 5
+        assert not [one for one in found["warnings"] if "Line" in one]
+        file.write(line[100:])
+    found = asked.study("study", found["version"])
+    assert found["progress"]["measured"] == 6
+
+
+def test_what_was_read_is_not_read_again(tmp_path, monkeypatch):
+    records = planted.study()
+    planted.write(tmp_path / "study", records[:14])
+    follower = following.Follower(tmp_path / "study/records.jsonl")
+    follower.read_on()
+    read = []
+    monkeypatch.setattr(follower, "_add", read.append)
+    with open(follower.path, "a") as file:
+        file.write(records[14].to_line())
+    follower.read_on()
+    assert read == [records[14].to_line().encode()]
+
+
+def test_a_replaced_file_is_read_anew(tmp_path):
+    study = planted.write(tmp_path / "study", planted.study())
+    follower = following.Follower(study / "records.jsonl")
+    follower.read_on()
+    other = planted.arm((0.5,) * 30, group="kernel")
+    planted.write(study, other)
+    follower.read_on()
+    assert follower.records == other
+    planted.write(study, other[:1])  # cut off, as a power cut's loss is
+    follower.read_on()
+    assert follower.records == other[:1]
+
+
+def test_broken_lines_are_told_and_the_rest_is_shown(tmp_path):
+    records = planted.study()
+    study = planted.write(tmp_path / "study", records)
+    foreign = dataclasses.replace(records[0], repair="prayer", seed=7)
+    endless = (
+        records[1].to_line().replace(f'"after": {records[1].after}', '"after": NaN')
+    )
+    with open(study / "records.jsonl", "a") as file:
+        file.write("garbage\n" + "[" * 100_000 + "\n" + foreign.to_line() + endless)
+        file.write(records[0].to_line())  # twice
+    found = Asked(tmp_path).study("study")
+    assert found["progress"]["measured"] == len(records)
+    told = " ".join(found["warnings"])
+    assert "Line 16 of records.jsonl is no record" in told
+    assert "prayer" in told and "1 more lines" in told
+    assert "1 records are of arms that have one already" in told
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"specs": {"study": {"seeds": "x"}}}']
+)
+def test_a_broken_study_json_is_told_and_mended(tmp_path, text):
+    study = planted.write(tmp_path / "study", planted.study())
+    whole = (study / "study.json").read_text()
+    (study / "study.json").write_text(text)
+    asked = Asked(tmp_path)
+    found = asked.study("study")
+    assert found["state"] == "failed" and found["failure"]
+    assert asked.refused("/heat", study="study", **PART)[0] == 503
+    (study / "study.json").write_text(whole)
+    for _ in range(100):
+        found = asked.study("study")
+        if found["state"] == "ready":
+            break
+        time.sleep(0.05)
+    assert found["progress"]["measured"] == 15
+
+
+def test_a_study_without_records_says_so(tmp_path):
+    planted.write(tmp_path / "study", [])
+    found = Asked(tmp_path).study("study")
+    assert found["parts"] == [] and "No arm has been measured yet." in found["warnings"]
+
+
+def test_progress_counts_whole_blocks(tmp_path):
+    records = planted.study()  # 3 seeds of 5 arms
+    planted.write(tmp_path / "study", records[:12], measured={"a-0": 5, "a-1": 5})
+    progress = Asked(tmp_path).study("study")["progress"]
+    assert (progress["blocks"], progress["finished"]) == (3, 2)
+    assert (progress["planned"], progress["complete"]) == (15, False)
+    os.utime(tmp_path / "study/records.jsonl", (0, 0))
+    assert Asked(tmp_path).study("study")["progress"]["last_record"] > 1e9
+    planted.write(tmp_path / "study", records, networks={"a": {}})
+    progress = Asked(tmp_path).study("study")["progress"]
+    assert progress["complete"] and progress["finished"] == 3
+
+
+def test_the_entry_point_is_told_to_tensorboard():
+    code = (
+        "import sys, importlib.metadata as m\n"
+        "(one,) = m.entry_points(group='tensorboard_plugins', name='reusability')\n"
+        "assert one.load().plugin_name == 'reusability'\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,14 @@
+"""The tab "Reusability" of TensorBoard: what the studies in a log directory say, live.
+
+    tensorboard --logdir=runs/quickstart
+
+TensorBoard finds the tab by the entry point `tensorboard_plugins`. The server side finds the
+studies (`finding`), follows their records while they are written (`following`, `held`), and
+answers small questions in JSON (`views` and its neighbours, `routes`); the browser's side in
+`static/` is plain JavaScript modules. Everything is read-only, and what a browser names is
+looked up among what was found: nothing else can be read. Imports no TensorFlow.
+"""
+
+from tfreuse.plugin.routes import Reusability
+
+__all__ = ["Reusability"]

@@ -1,0 +1,124 @@
+"""What can be reused: one plain answer a group, from the arms of all layers.
+
+Held to the same rules as the verdicts: retentions of seeds, below 0 counting as 0; a word only
+where the whole interval lies on one side of the declared margin.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfreuse import specs, statistics
+from tfreuse.records import UNMOVED, Record
+from tfreuse.report.drawings import Subject
+from tfreuse.report.tables import CRITICAL
+from tfreuse.verdicts import arms as by_arm
+from tfreuse.verdicts import caveats
+
+REPAIRS = ("none", "recalibration", "permutation", "permutation+recalibration")
+# a stitch or training may repair anything: they say nothing of the donor by themselves
+WORDS = (
+    "reusable", "reusable once repaired", "not reusable", "open", "not testable"
+)  # fmt: skip
+
+
+def answers(subject: Subject) -> list[dict[str, Any]]:
+    """A row a declared group: its word, the reason, and the effect after each repair."""
+    found = []
+    for group in subject.spec.groups:
+        sides = {
+            repair: by_arm.everywhere(subject.arms, group, repair=repair)
+            for repair in REPAIRS
+        }
+        effects = {
+            repair: by_arm.effect([by_arm.floored(side)], subject.spec.confidence)
+            for repair, side in sides.items()
+            if side
+        }
+        effects = {repair: one for repair, one in effects.items() if one}
+        word, why = _answer(subject, group, sides["none"], effects)
+        rows = [{"repair": repair} | one.to_row() for repair, one in effects.items()]
+        found.append({"group": group, "word": word, "why": why, "effects": rows})
+    return found
+
+
+def headline(found: list[dict[str, Any]]) -> str:
+    """The answers in a sentence or two."""
+    told = []
+    for word in WORDS:
+        groups = [row["group"] for row in found if row["word"] == word]
+        if groups:
+            told.append(f"{word[0].upper()}{word[1:]}: {', '.join(groups)}.")
+    return " ".join(told)
+
+
+def _answer(
+    subject: Subject,
+    group: str,
+    records: Mapping[int, Record],
+    effects: Mapping[str, statistics.Interval],
+) -> tuple[str, str]:
+    spec = subject.spec
+    if not effects:
+        return "open", "All layers have not been measured with this group yet."
+    obstacle = _obstacle(subject, group, records)
+    if obstacle:
+        return "not testable", obstacle
+    enough = 1 - spec.margin
+    for repair, one in effects.items():
+        if one.low >= enough:
+            word = "reusable" if repair == "none" else "reusable once repaired"
+            told = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
+            return word, f"Retains {one}{told}: all of it at least {enough:g}."
+    if all(one.high < enough for one in effects.values()):
+        best = max(effects.values(), key=lambda one: one.estimate)
+        return "not reusable", f"Retains {best} at best: all of it under {enough:g}."
+    n = max(one.n for one in effects.values())
+    more = " One seed has no interval." if n == 1 else ""
+    return (
+        "open",
+        f"The interval lies on both sides of {enough:g} with n = {n} seeds.{more}",
+    )
+
+
+def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> str:
+    """Why nothing can be said, whatever the retention is; "" if something can."""
+    if not records:
+        return ""
+    if not any(record.variables for record in records.values()):
+        return "The networks have no such parameters."
+    if not any(record.changed for record in records.values()):
+        return "Donor and recipient have the same values."
+    weak = caveats.too_little_to_lose(records.values(), subject.spec)
+    if weak:
+        return weak
+    shifts = [record.bias_shift for record in records.values()]
+    if group == "bias" and None not in shifts and np.median(shifts) < UNMOVED:
+        return (
+            "The biases hardly moved in training (batch normalization takes them off "
+            "again), so replacing them changes nothing."
+        )
+    cost = cost_of_fresh(subject, by_arm.Arm("reinitialised", "all", "all", group))
+    if cost is not None and cost.low <= CRITICAL:
+        return (
+            "Re-initialising them is not shown to cost anything either: reuse would prove "
+            "nothing."
+        )
+    return ""
+
+
+def cost_of_fresh(subject: Subject, arm: by_arm.Arm) -> statistics.Interval | None:
+    """What re-initialising the arm's parameters takes off the metric; below floor is no loss."""
+    lost: dict[int, list[float]] = {}
+    while seeds := subject.arms.get(arm):
+        for seed, record in seeds.items():
+            cost = record.before - max(record.after, record.floor)
+            lost.setdefault(seed, []).append(cost)
+        arm = arm._replace(draw=arm.draw + 1)
+    values = {seed: sum(found) / len(found) for seed, found in lost.items()}
+    return by_arm.effect([values], subject.spec.confidence)
+
+
+def margins(spec: specs.StudySpec) -> dict[str, float]:
+    return {"enough": 1 - spec.margin, "large": spec.large}

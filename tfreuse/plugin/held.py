@@ -1,0 +1,212 @@
+"""A study as the server holds it: read in the background, again whenever it has changed."""
+
+import collections
+import functools
+import math
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tfreuse import files, verdicts
+from tfreuse.errors import InputError, printable
+from tfreuse.plugin.finding import is_own_file
+from tfreuse.plugin.following import Follower
+from tfreuse.report import source
+from tfreuse.report.drawings import Subject
+from tfreuse.verdicts.arms import Part
+
+PAUSE = 2.0  # seconds between two readings of a study that is being written
+LARGEST = 16_000_000  # bytes of study.json
+_REMEMBERED = 300.0  # seconds over which the rate of new records is measured
+
+
+class Snapshot:
+    """A study at one moment: immutable, with the tables that were asked for kept.
+
+    Attributes:
+        version: changes whenever a file of the study does.
+        source: what the report would read.
+        held: what study.json holds.
+        verdicts: without the intervals over images, which take too long for a live view.
+        warnings: what is broken or missing, a sentence each.
+    """
+
+    def __init__(
+        self, version: str, found: source.Source, held: dict, warnings: list[str]
+    ) -> None:
+        self.version, self.source, self.held = version, found, held
+        self.warnings = [*found.warnings, *warnings]
+        self.verdicts = verdicts.judge(found.records, found.spec)
+        self._kept: dict[tuple, Any] = {}
+        self._making: dict[tuple, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def parts(self) -> list[Part]:
+        return list(self.source.parts)
+
+    @property
+    def shown(self) -> list[Part]:
+        """The parts, those with records first."""
+        return sorted(self.parts, key=lambda part: not self.source.parts[part])
+
+    @functools.cached_property
+    def subjects(self) -> dict[Part, Subject]:
+        """What every table of a part is made from."""
+        study = self.source
+        return {
+            part: Subject(part, arms, study.spec, study.skips(part))
+            for part, arms in study.parts.items()
+        }
+
+    def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once for each key; other keys do not wait for it."""
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            if key not in self._kept:
+                self._kept[key] = make()
+            return self._kept[key]
+
+
+class Study:
+    """One study's directory, followed; all methods may be called from any thread."""
+
+    def __init__(
+        self, path: pathlib.Path, warm: Callable[[Snapshot, Part], None]
+    ) -> None:
+        """Follows the study in the directory `path`.
+
+        `warm` is given each part of each new snapshot, in the background, to make its tables
+        before a browser asks for them.
+        """
+        self.path = path
+        self.failure = ""  # why it cannot be read, a sentence
+        self.share = 0.0  # of the records that has been read
+        self._warm = warm
+        self._snapshot: Snapshot | None = None
+        self._follower = Follower(path / "records.jsonl")
+        self._tried = ""  # version that was read last, if only to fail
+        self._due = 0.0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._rate: collections.deque[tuple[float, int]] = collections.deque()
+
+    def look(self) -> Snapshot | None:
+        """The newest snapshot there is; starts to make a newer one where files changed."""
+        with self._lock:
+            running = self._thread is not None and self._thread.is_alive()
+            if not running and time.monotonic() >= self._due:
+                version = self._version()
+                if version != self._tried:
+                    self._tried = version
+                    self._thread = threading.Thread(
+                        target=self._read, args=(version,), daemon=True
+                    )
+                    self._thread.start()
+            return self._snapshot
+
+    def wait(self, seconds: float) -> Snapshot | None:
+        """`look`, waiting so long for what is being read."""
+        found = self.look()
+        thread = self._thread
+        if found is None and thread is not None:
+            thread.join(seconds)
+        return self._snapshot
+
+    def rate(self) -> float | None:
+        """Records a second of late; None if there were no new ones while we looked."""
+        kept = list(self._rate)
+        if len(kept) < 2 or kept[-1][1] <= kept[0][1]:
+            return None
+        (start, before), (end, after) = kept[0], kept[-1]
+        return (after - before) / (end - start)
+
+    def last_record(self) -> float | None:
+        """Seconds since the records were last written; None if there are none."""
+        try:
+            status = self._follower.path.stat()
+        except OSError:
+            return None
+        return max(0.0, time.time() - status.st_mtime) if status.st_size else None
+
+    def _version(self) -> str:
+        told = []
+        for name in ("records.jsonl", "study.json"):
+            try:
+                status = (self.path / name).stat()
+                told.append(f"{status.st_mtime_ns:x}-{status.st_size:x}")
+            except OSError:
+                told.append("none")
+        return ".".join(told)
+
+    def _read(self, version: str) -> None:
+        started = time.monotonic()
+        try:
+            snapshot = self._made(version)
+            shown = snapshot.shown
+            for part in shown[:1]:
+                self._warm(snapshot, part)
+            self._snapshot, self.failure = snapshot, ""
+            for part in shown[1:]:
+                self._warm(snapshot, part)
+        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+            self.failure = printable(error, 400)
+        finally:  # never more than a third of the time is spent on reading
+            now = time.monotonic()
+            self._due = now + max(PAUSE, 2 * (now - started))
+
+    def _made(self, version: str) -> Snapshot:
+        held = _held(self.path / "study.json")
+        self._follower.read_on(self._tell)
+        found, more = _distinct(self._follower.records)
+        self._note(len(found))
+        warnings = [*self._follower.complaints, *more]
+        unnamed = self._follower.broken - len(self._follower.complaints)
+        if unnamed > 0:
+            warnings.append(f"{unnamed:,} more lines of records.jsonl are no records.")
+        return Snapshot(version, source.load(self.path, found), held, warnings)
+
+    def _tell(self, share: float) -> None:
+        self.share = share
+
+    def _note(self, count: int) -> None:
+        now = time.monotonic()
+        self._rate.append((now, count))
+        while now - self._rate[0][0] > _REMEMBERED:
+            self._rate.popleft()
+
+
+def _held(path: pathlib.Path) -> dict:
+    if not is_own_file(path) or os.path.getsize(path) > LARGEST:
+        raise InputError(f"{path.name} is no plain file of at most {LARGEST:,} bytes.")
+    held = files.read_json(path)
+    if not isinstance(held, dict):
+        raise InputError(f"{path.name} holds no JSON object.")
+    return held
+
+
+def _distinct(found: list) -> tuple[tuple, list[str]]:
+    """The records, of two of the same arm the first; and what was left out, if any."""
+    kept = {record.key: record for record in reversed(found)}
+    twice = len(found) - len(kept)
+    if not twice:
+        return tuple(found), []
+    told = f"{twice:,} records are of arms that have one already; the first of each counts."
+    return tuple(record for record in found if kept[record.key] is record), [told]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON holds it: no infinite or missing numbers, no NumPy."""
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,313 @@
+"""Where in the network: the heat map of sites by groups, one cell of it, the network's shape."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfreuse import attribution, statistics
+from tfreuse.errors import InputError
+from tfreuse.plugin.held import Snapshot
+from tfreuse.records import Record
+from tfreuse.report import tables
+from tfreuse.report.drawings import Subject
+from tfreuse.verdicts import arms as by_arm
+from tfreuse.verdicts.arms import Arm, Part
+
+QUANTITIES = ("retention", "drop", "index")
+MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
+_LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
+_FACTS = (
+    "variables", "parameters", "changed", "rmse", "relative_distance", "cosine",
+    "scale_shift", "offset_shift", "output_error", "cka", "bias_shift",
+)  # fmt: skip
+
+
+def heat(
+    snapshot: Snapshot, part: Part, kind: str, quantity: str, repair: str, seed: int
+) -> dict[str, Any]:
+    """The cells of one heat map.
+
+    Args:
+        snapshot: of the study.
+        part: of the study.
+        kind: of site: "stage", "layer", ...
+        quantity: "retention"; "drop", before - after in units of the metric; or "index", the
+            reusability index: what the donor saves of what fresh values would cost,
+            (transfer - reinitialised) / (before - reinitialised), where that cost is shown
+            (a ratio of means over seeds, its interval Fieller's).
+        repair: what was done after the transplant.
+        seed: one seed's values; -1 for the mean over all.
+    """
+    rows = snapshot.keep(
+        ("heat", part, kind), lambda: _rows(snapshot.subjects[part], kind)
+    )
+    subject = snapshot.subjects[part]
+    rows = [row for row in rows if row["repair"] == repair]
+
+    def made() -> list[dict[str, Any]]:
+        return [_cell(subject, row, quantity, seed) for row in rows]
+
+    key = ("cells", part, kind, quantity, repair)
+    cells = made() if seed >= 0 else snapshot.keep(key, made)
+    sites = tables.sites_of(rows)
+    return {
+        "kind": kind,
+        "quantity": quantity,
+        "repair": repair,
+        "seed": seed,
+        "groups": tables.groups_of(rows, subject.spec),
+        "sites": [{"site": site, "stage": stage} for site, stage in sites],
+        "cells": cells[:MOST_CELLS],
+        "left_out": max(0, len(cells) - MOST_CELLS),
+    }
+
+
+def _rows(subject: Subject, kind: str) -> list[dict]:
+    own = {
+        arm: seeds
+        for arm, seeds in subject.arms.items()
+        if arm.site_kind in (kind, "stage") and arm.group in subject.spec.groups
+    }
+    rows = tables.heat_rows(own, kind, subject.spec)
+    cells = {arm: seeds for arm, seeds in own.items() if arm.site_kind == kind}
+    return attribution.mark(rows, cells, subject.spec) if rows else []
+
+
+def _cell(subject: Subject, row: dict, quantity: str, seed: int) -> dict[str, Any]:
+    arm = Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
+    kept = ("site", "group", "mean", "low", "high", "n", "identifiable")
+    cell = {name: row[name] for name in kept} | {
+        "q": row["q"],
+        "significant": row["significant"],
+        "controls": _beside(subject, arm),
+    }
+    if seed >= 0:
+        value = _of_seed(subject, arm, quantity, seed)
+        return cell | {
+            "mean": value, "low": None, "high": None, "q": None, "significant": None,
+            "n": int(value is not None),
+        }  # fmt: skip
+    if quantity == "retention":
+        return cell
+    return cell | _other(subject, arm, quantity, row["identifiable"])
+
+
+def _other(
+    subject: Subject, arm: Arm, quantity: str, identifiable: bool | None
+) -> dict[str, Any]:
+    """Mean and interval of a quantity other than retention."""
+    confidence, seeds = subject.spec.confidence, subject.arms[arm]
+    if quantity == "drop":
+        found = by_arm.effect([{s: r.drop for s, r in seeds.items()}], confidence)
+    else:
+        pairs = [] if identifiable is False else _index_pairs(subject, arm)
+        found = statistics.ratio_interval(*zip(*pairs), confidence) if pairs else None
+    if found is None:
+        return {"mean": None, "low": None, "high": None, "n": 0}
+    row = found.to_row()
+    return {name: row[name] for name in ("mean", "low", "high", "n")}
+
+
+def _index_pairs(subject: Subject, arm: Arm) -> list[tuple[float, float]]:
+    """What the donor saves and what fresh values cost, a pair a seed."""
+    fresh = _after_fresh(subject, arm)
+    return [
+        (record.after - fresh[seed], record.before - fresh[seed])
+        for seed, record in sorted(subject.arms[arm].items())
+        if seed in fresh
+    ]
+
+
+def _after_fresh(subject: Subject, arm: Arm) -> dict[int, float]:
+    """The metric with fresh values and the same repair, by seed, over draws."""
+    fresh = arm._replace(control="reinitialised")
+    return by_arm.over_draws(
+        subject.arms, fresh, lambda seeds: {s: r.after for s, r in seeds.items()}
+    )
+
+
+def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | None:
+    record = subject.arms[arm].get(seed)
+    if record is None:
+        return None
+    if quantity == "retention":
+        return by_arm.unclipped({seed: record}).get(seed)
+    if quantity == "drop":
+        return record.drop
+    fresh = _after_fresh(subject, arm).get(seed)
+    cost = None if fresh is None else record.before - fresh
+    return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
+
+
+def _beside(subject: Subject, arm: Arm) -> dict[str, float]:
+    """Mean retention of each control of the same cell, without repair."""
+    found = {}
+    for control in ("self", *subject.spec.controls):
+        other = arm._replace(control=control, repair="none")
+        values = by_arm.over_draws(subject.arms, other, by_arm.unclipped)
+        if values:
+            found[control] = float(np.mean(list(values.values())))
+    return found
+
+
+def cell(
+    snapshot: Snapshot, name: str, part: Part, kind: str, site: str, group: str
+) -> dict[str, Any]:
+    """Everything that was measured at one site with one group.
+
+    Raises:
+        InputError: nothing was.
+    """
+    subject = snapshot.subjects[part]
+    own = {
+        arm: seeds
+        for arm, seeds in subject.arms.items()
+        if (arm.site_kind, arm.site, arm.group) == (kind, site, group)
+    }
+    plain = own.get(Arm("transfer", kind, site, group)) or next(
+        (seeds for arm, seeds in own.items() if arm.control == "transfer"), None
+    )
+    if plain is None:
+        raise InputError("there is no such cell.")
+    return {
+        "site": site,
+        "group": group,
+        "kind": kind,
+        "metric": next(iter(plain.values())).metric,
+        "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
+        "arms": _arms(subject, own),
+        "facts": _facts(plain),
+        "commands": commands(name, part, group, kind, site, next(iter(plain.values()))),
+    }
+
+
+def _arms(subject: Subject, own: Mapping[Arm, Mapping[int, Record]]) -> list[dict]:
+    """A row an arm, draws averaged: its interval, and each seed's retention."""
+    order = tables.CONTROL_ORDER
+    found = []
+    for arm in own:
+        if arm.draw:
+            continue
+        values = by_arm.over_draws(own, arm, by_arm.unclipped)
+        effect = by_arm.effect([values], subject.spec.confidence)
+        if effect is None:
+            continue
+        told = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
+        found.append(told | effect.to_row() | {"seeds": values})
+    place = {name: number for number, name in enumerate(order)}
+    repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
+    return sorted(
+        found,
+        key=lambda row: (
+            place.get(row["control"], 99), repairs.get(row["repair"], 99),
+            -row["strength"],
+        ),
+    )  # fmt: skip
+
+
+def _seed(seed: int, record: Record) -> dict[str, Any]:
+    names = ("before", "after", "floor", "retention", "drop", "donor", "recipient")
+    return {"seed": seed} | {name: getattr(record, name) for name in names}
+
+
+def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
+    """What is known of the move itself: medians over seeds."""
+    found = []
+    for name in _FACTS:
+        values = [getattr(record, name) for record in seeds.values()]
+        known = [value for value in values if value is not None]
+        if known:
+            found.append({"name": name, "median": float(np.median(known))})
+    return found
+
+
+def commands(
+    name: str, part: Part, group: str, kind: str, site: str, record: Record
+) -> list[dict[str, str]]:
+    """What repeats a cell's arms, and what makes the model of one: quoted for a shell."""
+    flags = [
+        f"--flagfile={name}/config.flags", f"--architectures={part.architecture}",
+        f"--directions={part.direction}", f"--links={part.link}", f"--groups={group}",
+        f"--sites={kind}", "--out_dir=ANOTHER_DIR",
+    ]  # fmt: skip
+    found = [
+        {
+            "title": "Measure such cells again",
+            "text": shlex.join(["python", "tools/study.py", *flags]),
+        }
+    ]
+    globs = {"all": "*", "stage": f"{site}_*", "layer": site}
+    if kind in globs and record.control == "transfer":
+        models = f"{name}/models"
+        flags = [
+            f"--donor={models}/{record.donor}/model.keras",
+            f"--recipient={models}/{record.recipient}/model.keras",
+            f"--roles={group}", f"--layers={globs[kind]}", "--out=transplanted.keras",
+        ]  # fmt: skip
+        words = ["python", "tools/transplant.py", "apply", *flags]
+        title = f"Make this model (seed {record.seed})"
+        found.append({"title": title, "text": shlex.join(words)})
+    return found
+
+
+def network(
+    snapshot: Snapshot,
+    part: Part,
+    quantity: str,
+    repair: str,
+    seed: int,
+    group: str,
+) -> dict[str, Any]:
+    """The stages from input to output with their layers, each with the group's cell."""
+    of_stages = heat(snapshot, part, "stage", quantity, repair, seed)
+    of_layers = heat(snapshot, part, "layer", quantity, repair, seed)
+    stages = [one["site"] for one in of_stages["sites"]]
+    sites = of_layers["sites"]
+    cells = {
+        kind: {one["site"]: one for one in found["cells"] if one["group"] == group}
+        for kind, found in (("stage", of_stages), ("layer", of_layers))
+    }
+    if not stages:  # layers alone were measured: each is drawn on its own
+        kind, stages = "layer", [one["site"] for one in sites]
+    else:
+        kind = "stage"
+    shape = _shape(stages)
+    return {
+        "kind": kind,
+        "group": group,
+        "groups": of_stages["groups"] or of_layers["groups"],
+        "shape": shape,
+        "skips": shape == "u" and snapshot.subjects[part].skips,
+        "pyramid": "pyramid" in stages,
+        "stages": [
+            _stage(name, cells[kind].get(name), sites, cells["layer"])
+            for name in stages[:200]
+        ],
+    }
+
+
+def _stage(name: str, cell: dict | None, sites: list[dict], of_layers: dict) -> dict:
+    match = _LEVEL.fullmatch(name)
+    return {
+        "name": name,
+        "side": match[1] if match else "",
+        "level": int(match[2]) if match else None,
+        "cell": cell,
+        "layers": [
+            {"name": one["site"], "cell": of_layers.get(one["site"])}
+            for one in sites
+            if one["stage"] == name
+        ],
+    }
+
+
+def _shape(stages: list[str]) -> str:
+    """Whether the names are those of a U: encoder, bottleneck, decoder."""
+    sides = {m[1] if (m := _LEVEL.fullmatch(name)) else name for name in stages}
+    return "u" if {"encoder", "decoder"} <= sides <= _U else "column"
+
+
+_U = {"encoder", "decoder", "bottleneck"}

@@ -1,0 +1,113 @@
+"""The first look at a study: how far it is, its parts, the answers and the verdicts."""
+
+import itertools
+from collections import Counter
+from typing import Any
+
+from tfreuse.plugin import answers
+from tfreuse.plugin.held import Snapshot, Study
+from tfreuse.verdicts.arms import Part
+
+KINDS = ("all", "stage", "layer", "leave_one_out", "prefix", "suffix")
+MOST_NOTES = 50
+
+
+def study(name: str, one: Study, snapshot: Snapshot) -> dict[str, Any]:
+    """Everything above the fold, for every part at once."""
+    return {
+        "state": "ready",
+        "name": name,
+        "version": snapshot.version,
+        "failure": one.failure,
+        "progress": progress(one, snapshot),
+        **lasting(snapshot),
+    }
+
+
+def reading(name: str, one: Study) -> dict[str, Any]:
+    """What can be told of a study that has not been read yet."""
+    state = "failed" if one.failure else "reading"
+    return {
+        "state": state,
+        "name": name,
+        "share": one.share,
+        "failure": one.failure,
+    }
+
+
+def progress(one: Study, snapshot: Snapshot) -> dict[str, Any]:
+    """How much is measured of what is planned; the plan is known once a block is whole."""
+    held, spec = snapshot.held, snapshot.source.spec
+    finished = held.get("measured")
+    finished = finished if isinstance(finished, dict) else {}
+    counts = [count for count in finished.values() if isinstance(count, int)]
+    blocks = spec.seeds * len(spec.links) * len(spec.directions)
+    blocks *= max(1, len(spec.architectures))
+    measured = len(snapshot.source.records)
+    complete = bool(held.get("networks"))
+    planned = measured if complete else None
+    if counts and not complete:
+        planned = max(measured, round(blocks * sum(counts) / len(counts)))
+    rate = one.rate()
+    left = None if complete or not rate or not planned else (planned - measured) / rate
+    return {
+        "measured": measured,
+        "planned": planned,
+        "blocks": blocks,
+        "finished": blocks if complete else min(blocks, len(counts)),
+        "complete": complete,
+        "last_record": one.last_record(),
+        "left": left,
+    }
+
+
+def lasting(snapshot: Snapshot) -> dict[str, Any]:
+    """What stays as it is as long as the files do."""
+    return snapshot.keep(("study",), lambda: _lasting(snapshot))
+
+
+def _lasting(snapshot: Snapshot) -> dict[str, Any]:
+    found = snapshot.source
+    data = found.specs.get("data", {})
+    return {
+        "parts": [part(snapshot, one) for one in snapshot.parts],
+        "verdicts": [
+            one.to_json() | {"part": place, "above": one.hypothesis != "H3"}
+            for place, own in enumerate(snapshot.parts)
+            for one in snapshot.verdicts
+            if one.part == own
+        ],
+        "warnings": snapshot.warnings[:MOST_NOTES],
+        "settings": answers.margins(found.spec)
+        | {
+            "margin": found.spec.margin,
+            "confidence": found.spec.confidence,
+            "seeds": found.spec.seeds,
+            "groups": list(found.spec.groups),
+            "data": f"{data.get('dataset', '')} "
+            + "×".join(map(str, data.get("image_size", ()))),
+        },
+    }
+
+
+def part(snapshot: Snapshot, one: Part) -> dict[str, Any]:
+    """What there is to choose from in one part, and its answers."""
+    subject = snapshot.subjects[one]
+    plain = [arm for arm in subject.arms if arm.control == "transfer"]
+    kinds = {arm.site_kind for arm in plain}
+    repairs = Counter(arm.repair for arm in plain)
+    seeds = sorted(set(itertools.chain.from_iterable(subject.arms.values())))
+    records = itertools.chain.from_iterable(
+        found.values() for found in subject.arms.values()
+    )
+    found = answers.answers(subject)
+    return {
+        **one._asdict(),
+        "title": str(one),
+        "kinds": [kind for kind in KINDS if kind in kinds],
+        "repairs": [name for name in snapshot.source.spec.repairs if repairs[name]],
+        "seeds": seeds,
+        "metric": next((record.metric for record in records), ""),
+        "answers": found,
+        "headline": answers.headline(found) if subject.arms else "",
+    }

@@ -1,0 +1,31 @@
+"""The two reasons, the repair ladder and the Shapley values, as the report tells them."""
+
+from typing import Any
+
+from tfreuse import attribution
+from tfreuse.plugin.held import Snapshot
+from tfreuse.report.drawings import DRAWINGS
+from tfreuse.verdicts.arms import Part
+
+NAMES = ("reasons", "ladder", "shapley")
+MOST_ROWS = 2_000
+_DRAWINGS = {one.kind: one for one in DRAWINGS if one.kind in NAMES}
+_MEANINGS = {"reasons": attribution.REASONS}
+
+
+def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
+    """A figure's rows and caption; without rows, what would have to be run to have them."""
+    return snapshot.keep(("panel", part, name), lambda: _panel(snapshot, part, name))
+
+
+def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
+    drawing, subject = _DRAWINGS[name], snapshot.subjects[part]
+    rows = drawing.rows(subject) if subject.arms else []
+    return {
+        "name": name,
+        "rows": rows[:MOST_ROWS],
+        "left_out": max(0, len(rows) - MOST_ROWS),
+        "caption": drawing.caption(rows, subject) if rows else "",
+        "hint": "" if rows else drawing.hint(subject.spec),
+        "meanings": _MEANINGS.get(name, {}),
+    }

@@ -1,0 +1,220 @@
+"""The plugin as TensorBoard takes it: its page's files, and read-only answers in JSON."""
+
+import functools
+import json
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorboard.backend.http_util import Respond
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+from tfreuse import specs
+from tfreuse.errors import InputError, nearest, printable
+from tfreuse.plugin import finding, maps, overview, panels
+from tfreuse.plugin.held import Snapshot, Study, plain
+from tfreuse.verdicts.arms import Part
+
+LONGEST = 500  # characters of a parameter
+_STATIC = pathlib.Path(__file__).parent / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_LOOK_AGAIN = 5.0  # seconds until the log directory is searched for studies again
+_ALLOWED = ("GET", "HEAD")
+
+
+class Refused(InputError):
+    """A request that gets no answer.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Reusability(base_plugin.TBPlugin):
+    """Studies below the log directory, as the tab "Reusability"."""
+
+    plugin_name = "reusability"
+
+    def __init__(self, context: base_plugin.TBContext) -> None:
+        self._logdirs = _logdirs(context)
+        self._paths: dict[str, pathlib.Path] = {}
+        self._studies: dict[pathlib.Path, Study] = {}
+        self._searched = -_LOOK_AGAIN
+        self._lock = threading.Lock()
+
+    def is_active(self) -> bool:
+        return bool(self._found())
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(
+            es_module_path="/index.js", tab_name="Reusability"
+        )
+
+    def get_plugin_apps(self) -> dict[str, Callable]:
+        """A route a file of the page, and a route a question; no wildcard among them."""
+        files = {
+            f"/{path.name}": _file(path)
+            for path in sorted(_STATIC.iterdir())
+            if path.suffix in _TYPES
+        }
+        asked: dict[str, Callable[[Mapping[str, str]], Any]] = {
+            "/studies": self._list,
+            "/study": self._study,
+            "/heat": self._heat,
+            "/cell": self._cell,
+            "/network": self._network,
+        }
+        for name in panels.NAMES:
+            asked[f"/{name}"] = functools.partial(self._panel, name)
+        return files | {path: _json(answer) for path, answer in asked.items()}
+
+    def _found(self) -> dict[str, pathlib.Path]:
+        with self._lock:
+            if time.monotonic() - self._searched >= _LOOK_AGAIN:
+                paths: dict[str, pathlib.Path] = {}
+                for logdir in self._logdirs:
+                    for name, path in finding.find(logdir).items():
+                        if path not in paths.values():
+                            paths[_free(name, paths)] = path
+                self._paths, self._searched = paths, time.monotonic()
+            return self._paths
+
+    def _list(self, asked: Mapping[str, str]) -> Any:
+        found = self._found()
+        return {"studies": [{"name": name} for name in found]}
+
+    def _study(self, asked: Mapping[str, str]) -> Any:
+        name, one = self._named(asked)
+        snapshot = one.look()
+        if snapshot is None:
+            return overview.reading(name, one)
+        return overview.study(name, one, snapshot)
+
+    def _heat(self, asked: Mapping[str, str]) -> Any:
+        _, snapshot, part = self._part(asked)
+        kind = _chosen(asked, "kind", specs.SITES)
+        return maps.heat(snapshot, part, kind, *_view(asked))
+
+    def _cell(self, asked: Mapping[str, str]) -> Any:
+        name, snapshot, part = self._part(asked)
+        kind = _chosen(asked, "kind", specs.SITES)
+        site, group = asked.get("site", ""), asked.get("group", "")
+        try:
+            return maps.cell(snapshot, name, part, kind, site, group)
+        except InputError as error:
+            raise Refused(404, str(error)) from error
+
+    def _network(self, asked: Mapping[str, str]) -> Any:
+        _, snapshot, part = self._part(asked)
+        group = _chosen(asked, "group", snapshot.source.spec.groups)
+        return maps.network(snapshot, part, *_view(asked), group)
+
+    def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
+        _, snapshot, part = self._part(asked)
+        return panels.panel(snapshot, part, which)
+
+    def _named(self, asked: Mapping[str, str]) -> tuple[str, Study]:
+        """The study that is asked for; names are looked up, never made into a path."""
+        paths, name = self._found(), asked.get("study", "")
+        if name not in paths:
+            near = ", ".join(nearest(name, paths)) or "none"
+            raise Refused(404, f"no study {printable(name)!r} here; there are: {near}.")
+        with self._lock:
+            path = paths[name]
+            if path not in self._studies:
+                self._studies[path] = Study(path, warm)
+            return name, self._studies[path]
+
+    def _part(self, asked: Mapping[str, str]) -> tuple[str, Snapshot, Part]:
+        name, one = self._named(asked)
+        snapshot = one.look()
+        if snapshot is None:
+            raise Refused(503, "the study is being read; ask again.")
+        part = Part(*(asked.get(field, "") for field in Part._fields))
+        if part not in snapshot.source.parts:
+            raise Refused(404, f"the study has no part {printable(part)!r}.")
+        return name, snapshot, part
+
+
+def warm(snapshot: Snapshot, part: Part) -> None:
+    """Makes what a browser asks first of a part, before it asks."""
+    overview.lasting(snapshot)
+    for kind in ("all", "stage", "layer"):
+        maps.heat(snapshot, part, kind, "retention", "none", -1)
+    for name in panels.NAMES:
+        panels.panel(snapshot, part, name)
+
+
+def _view(asked: Mapping[str, str]) -> tuple[str, str, int]:
+    """Quantity, repair and seed (-1: the mean over all)."""
+    quantity = _chosen(asked, "quantity", maps.QUANTITIES)
+    repair = _chosen(asked, "repair", specs.REPAIRS)
+    seed = asked.get("seed", "-1")
+    if not seed.removeprefix("-").isdecimal() or len(seed) > 9:
+        raise Refused(400, f"seed takes a whole number; got {printable(seed)!r}.")
+    return quantity, repair, max(-1, int(seed))
+
+
+def _chosen(asked: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = asked.get(name, choices[0])
+    if value not in choices:
+        told = ", ".join(map(printable, choices))
+        raise Refused(400, f"{name} takes one of {told}; got {printable(value)!r}.")
+    return value
+
+
+def _json(answer: Callable[[Mapping[str, str]], Any]) -> Callable:
+    """A route that answers in JSON, and in one line of text where it cannot."""
+
+    @wrappers.Request.application
+    def respond(request: wrappers.Request) -> wrappers.Response:
+        try:
+            if request.method not in _ALLOWED:
+                raise Refused(405, "this route can only be read.")
+            if any(len(value) > LONGEST for value in request.args.values()):
+                raise Refused(400, f"a parameter is over {LONGEST} characters long.")
+            told = json.dumps(plain(answer(request.args)), allow_nan=False)
+        except Refused as error:
+            return Respond(request, str(error), "text/plain", code=error.status)
+        except ValueError as error:  # records that a table can make nothing of
+            told = f"the records do not allow this table: {printable(error, 300)}"
+            return Respond(request, told, "text/plain", code=422)
+        return Respond(request, told, "application/json")
+
+    return respond
+
+
+def _file(path: pathlib.Path) -> Callable:
+    """A route that serves one file of the page."""
+
+    @wrappers.Request.application
+    def respond(request: wrappers.Request) -> wrappers.Response:
+        return Respond(request, path.read_bytes(), _TYPES[path.suffix])
+
+    return respond
+
+
+def _logdirs(context: base_plugin.TBContext) -> list[str]:
+    """The local directories that TensorBoard was started on."""
+    told = [context.logdir] if context.logdir else []
+    listed = getattr(context.flags, "logdir_spec", "") or ""
+    for one in listed.split(",") if not told else ():
+        name, colon, path = one.partition(":")
+        told.append(path if colon and "/" not in name else one)
+    return [path for path in told if path and "://" not in path]
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, with a number where another log directory has a study of that name."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free

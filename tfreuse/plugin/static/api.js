@@ -1,0 +1,15 @@
+// Questions to the server. An answer that is not there is an Error with the server's sentence.
+
+const BASE = new URL("./", import.meta.url);
+
+export async function ask(route, parameters = {}) {
+  const url = new URL(route, BASE);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  const answer = await fetch(url, {credentials: "same-origin"});
+  if (!answer.ok) {
+    const error = new Error((await answer.text()).slice(0, 500));
+    error.status = answer.status;
+    throw error;
+  }
+  return answer.json();
+}

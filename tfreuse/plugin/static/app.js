@@ -1,0 +1,321 @@
+// The page: what is chosen, what is asked, what is shown where, and looking again.
+import {answers} from "./answers.js";
+import {ask} from "./api.js";
+import * as cell from "./cell.js";
+import {choice} from "./controls.js";
+import {el, show} from "./dom.js";
+import {savePng, saveSvg} from "./export.js";
+import {duration, name, whole} from "./format.js";
+import {heat, legend} from "./heat.js";
+import {network} from "./network.js";
+import * as panels from "./panels.js";
+import {follow} from "./theme.js";
+import {close} from "./tooltip.js";
+import {cards, glance} from "./verdicts.js";
+
+const SOON = 700; // milliseconds between looks at a study that is being read
+const RUNNING = 3_000; // ... that is being measured
+const FINISHED = 15_000;
+
+class Page {
+  constructor(root) {
+    this.places = {};
+    this.view = {
+      study: "", part: 0, kind: "", quantity: "retention", repair: "none", seed: -1, group: "",
+    };
+    this.study = null;
+    this.asked = 0; // so that a late answer never replaces a later one
+    root.append(this.frame());
+    this.openCell = cell.panel(root);
+  }
+
+  frame() {
+    const place = (name, tag = "div") => (this.places[name] = el(tag, {class: name}));
+    const section = (title, ...children) =>
+      el("section", {}, el("h2", {}, title), children);
+    return el(
+      "main",
+      {},
+      el("header", {}, el("h1", {}, "What can I reuse?"), place("head")),
+      place("warnings"),
+      (this.places.body = el(
+        "div",
+        {hidden: true},
+        place("parts"),
+        el("section", {class: "first"}, place("answers")),
+        section("The paper's claims", place("verdicts"), place("glance")),
+        section(
+          "Where in the network",
+          place("controls"),
+          el("div", {class: "where"}, place("heat"), place("drawing"))
+        ),
+        panels.NAMES.map((name) => section(panels.TITLES[name], place(name)))
+      ))
+    );
+  }
+
+  get part() {
+    return this.study.parts[this.view.part];
+  }
+
+  /** The parameters that name the part. */
+  named() {
+    const {architecture, direction, link} = this.part;
+    return {study: this.view.study, architecture, direction, link};
+  }
+
+  chosen() {
+    const {quantity, repair, seed} = this.view;
+    return {...this.named(), quantity, repair, seed};
+  }
+
+  async look() {
+    const {studies} = await ask("studies");
+    const names = studies.map((one) => one.name);
+    if (!names.length) throw new Error("This log directory holds no study any more.");
+    if (!names.includes(this.view.study)) this.take(names[0]);
+    this.names = names;
+    const found = await ask("study", {study: this.view.study});
+    this.head(found);
+    if (found.state !== "ready") return found.state === "failed" ? RUNNING : SOON;
+    if (!found.parts.length) return RUNNING; // nothing has been measured yet
+    const stale = !this.study || this.study.version !== found.version;
+    const first = !this.study;
+    this.study = found;
+    if (stale) {
+      if (first) this.view.part = Math.max(0, found.parts.findIndex((one) => one.kinds.length));
+      this.all();
+    }
+    return found.progress.complete ? FINISHED : RUNNING;
+  }
+
+  take(study) {
+    Object.assign(this.view, {study, part: 0, seed: -1});
+    this.study = null;
+    this.places.body.hidden = true;
+  }
+
+  head(found) {
+    const pick = choice(
+      "study",
+      this.names.map((value) => ({value, label: value})),
+      this.view.study,
+      (study) => {
+        this.take(study);
+        this.hurry();
+      }
+    );
+    show(this.places.head, pick ?? el("b", {}, found.name), status(found));
+    const told = found.failure ? [found.failure] : [];
+    show(this.places.warnings, warnings([...told, ...(found.warnings ?? [])], found));
+  }
+
+  /** Everything of the part that is chosen. */
+  all() {
+    const {study, view, part} = this;
+    const valid = (value, among, other) => (among.includes(value) ? value : other);
+    const best = ["layer", "stage"].find((kind) => part.kinds.includes(kind));
+    view.kind = valid(view.kind, part.kinds, best ?? part.kinds[0] ?? "all");
+    view.repair = valid(view.repair, part.repairs, "none");
+    view.seed = valid(view.seed, part.seeds, -1);
+    view.group = valid(view.group, study.settings.groups, study.settings.groups[0]);
+    this.places.body.hidden = false;
+    this.chooseParts();
+    show(this.places.answers, answers(part, study.settings));
+    const own = study.verdicts.filter((one) => one.part === view.part);
+    show(this.places.verdicts, cards(own));
+    show(this.places.glance, glance(study.parts, study.verdicts, view.part, (place) => {
+      view.part = place;
+      this.all();
+      this.places.parts.scrollIntoView({block: "start"});
+    }));
+    this.where();
+    for (const name of panels.NAMES) this.fill(name, ask(name, this.named()), panels.draw);
+  }
+
+  chooseParts() {
+    const {parts} = this.study;
+    const fields = {architecture: "network", direction: "direction", link: "link"};
+    const made = Object.entries(fields).map(([field, title]) =>
+      choice(
+        title,
+        [...new Set(parts.map((one) => one[field]))].map((value) => ({value, label: name(value)})),
+        this.part[field],
+        (value) => {
+          const wanted = {...this.part, [field]: value};
+          this.view.part = parts.findIndex((one) =>
+            Object.keys(fields).every((key) => one[key] === wanted[key])
+          );
+          this.all();
+        }
+      )
+    );
+    keepFocus(this.places.parts, () =>
+      show(this.places.parts, made, el("p", {class: "facts"}, this.part.title))
+    );
+  }
+
+  controls() {
+    const {view, part, study} = this;
+    const options = (values) => values.map((value) => ({value, label: name(value)}));
+    const set = (field) => (value) => {
+      view[field] = value;
+      this.where();
+    };
+    const seeds = [{value: -1, label: "mean"}].concat(
+      part.seeds.map((seed) => ({value: seed, label: `seed ${seed}`}))
+    );
+    const groups = study.settings.groups.map((value) => ({value, label: value}));
+    keepFocus(this.places.controls, () =>
+      show(
+        this.places.controls,
+        choice("where", options(part.kinds), view.kind, set("kind")),
+        choice("quantity", options(["retention", "drop", "index"]), view.quantity, set("quantity")),
+        choice("repair", options(part.repairs), view.repair, set("repair")),
+        choice("seeds", seeds, view.seed, set("seed")),
+        choice("group drawn", groups, view.group, set("group"))
+      )
+    );
+  }
+
+  /** Heat map and drawing, which share their controls. */
+  where() {
+    this.controls();
+    const asked = ++this.asked;
+    const current = () => asked === this.asked;
+    const open = (kind, site, group) =>
+      this.openCell(ask("cell", {...this.named(), kind, site, group}), this.study.settings);
+    this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
+      if (!data.cells.length) return hint("No such cells have been measured in this part.");
+      return [legend(data), heat(data, (site, group) => open(data.kind, site, group))];
+    }, current);
+    this.fill("drawing", ask("network", {...this.chosen(), group: this.view.group}), (data) => {
+      if (!data.stages.length) {
+        return hint("The network is drawn once single stages were measured: stage in --sites.");
+      }
+      const {title} = this.part;
+      const width = this.places.drawing.clientWidth || 340;
+      const view = {...this.view, title, opened: open, width};
+      return drawing(network(data, view), `${title}_${data.group}`);
+    }, current);
+  }
+
+  async fill(name, coming, made, current = () => true) {
+    const place = this.places[name];
+    place.setAttribute("aria-busy", "true");
+    try {
+      const data = await coming;
+      if (current()) keepFocus(place, () => show(place, made(data)));
+    } catch (error) {
+      if (current()) show(place, el("p", {class: "warning"}, error.message));
+    }
+    if (current()) place.removeAttribute("aria-busy");
+  }
+
+  async run() {
+    for (;;) {
+      let wait = RUNNING;
+      try {
+        if (!document.hidden) wait = await this.look();
+      } catch (error) {
+        show(this.places.warnings, el("p", {class: "warning"}, `No answer: ${error.message}`));
+      }
+      await new Promise((resolve) => {
+        this.hurry = resolve;
+        setTimeout(resolve, wait);
+      });
+    }
+  }
+}
+
+function hint(text) {
+  return el("p", {class: "hint"}, text);
+}
+
+function drawing(made, title) {
+  return [
+    el("div", {class: "scroll"}, made),
+    el(
+      "p",
+      {class: "buttons"},
+      el("button", {onclick: () => saveSvg(made, title)}, "Save SVG"),
+      el("button", {onclick: () => savePng(made, title)}, "Save PNG")
+    ),
+  ];
+}
+
+/** How far the study is, in words and as a bar. */
+function status(found) {
+  if (found.state === "failed") return el("p", {class: "status"}, "cannot be read");
+  if (found.state === "reading") {
+    return el(
+      "p",
+      {class: "status"},
+      el("progress", {max: 1, value: found.share, "aria-label": "reading"}),
+      ` reading records, ${Math.round(100 * found.share)} %`
+    );
+  }
+  const {measured, planned, blocks, finished, complete, last_record: last, left} = found.progress;
+  const told = [
+    planned && !complete
+      ? `${whole(measured)} of about ${whole(planned)} arms`
+      : `${whole(measured)} arms measured`,
+    complete ? "complete" : `${finished} of ${blocks} blocks complete`,
+  ];
+  if (left) told.push(`about ${duration(left)} left`);
+  if (last !== null && !complete) told.push(`last record ${duration(last)} ago`);
+  const live = !complete && last !== null && last < 120;
+  const share = planned ? measured / planned : finished / blocks;
+  return el(
+    "p",
+    {class: "status"},
+    live ? el("i", {class: "live", title: "running"}) : null,
+    complete ? null : el("progress", {max: 1, value: share, "aria-label": "measured"}),
+    el("span", {}, told.join(" · "))
+  );
+}
+
+function warnings(lines, found) {
+  if (!lines.length) return null;
+  const loud = found.failure || lines.length > 1;
+  return el(
+    "details",
+    {class: "warning", open: Boolean(loud)},
+    el("summary", {}, `${lines.length} thing${lines.length > 1 ? "s" : ""} to know`),
+    el("ul", {}, lines.map((line) => el("li", {}, line)))
+  );
+}
+
+/** Replaces what is in a place without taking the keyboard from where it was in it. */
+function keepFocus(place, change) {
+  const active = place.contains(document.activeElement) ? document.activeElement : null;
+  const all = () => [...place.querySelectorAll("button, input, select, [tabindex]")];
+  const index = active ? all().indexOf(active) : -1;
+  const checked = active?.type === "radio" ? active.closest("fieldset")?.dataset.choice : null;
+  close();
+  change();
+  if (!active) return;
+  const groups = [...place.querySelectorAll("fieldset")];
+  const next = checked
+    ? groups.find((one) => one.dataset.choice === checked)?.querySelector("input:checked")
+    : all()[index];
+  if (!next) return;
+  if (next.classList.contains("cell")) {
+    for (const one of place.querySelectorAll(".cell")) one.tabIndex = -1;
+    next.tabIndex = 0;
+  }
+  next.focus({preventScroll: true});
+}
+
+export async function start(root) {
+  const page = new Page(root);
+  const redraw = () => page.study && page.all();
+  follow(redraw);
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (Math.abs(innerWidth - width) < 40) return;
+    width = innerWidth;
+    redraw();
+  });
+  page.run();
+}

@@ -1,0 +1,41 @@
+// Intervals on a line, in percent of its width: no measuring, right at any size.
+import {svg} from "./dom.js";
+import {number} from "./format.js";
+
+/** Maps values to percent; what lies beyond an end is drawn at it. */
+export function scale(low, high) {
+  return (value) => {
+    const inside = Math.max(low, Math.min(high, value ?? high));
+    return `${(2 + (96 * (inside - low)) / (high - low)).toFixed(2)}%`;
+  };
+}
+
+/** A line from end to end with a mark at the mean; an end that is missing reaches the edge. */
+export function bar(row, at, low, high, y, kind) {
+  const from = at(row.low ?? low);
+  const to = at(row.high ?? high);
+  return svg(
+    "g",
+    {class: `bar ${kind}`},
+    svg("line", {x1: from, x2: to, y1: y, y2: y}),
+    svg("circle", {cx: at(row.mean), cy: y, r: 4.5})
+  );
+}
+
+export function margin(at, value, height) {
+  return svg("line", {class: "margin", x1: at(value), x2: at(value), y1: 0, y2: height});
+}
+
+/** The side of the threshold that supports the claim, shaded. */
+export function side(at, from, to, height) {
+  const [x1, x2] = [at(from), at(to)].map(parseFloat);
+  return svg("rect", {
+    class: "side", x: `${x1}%`, width: `${Math.max(0, x2 - x1)}%`, y: 0, height,
+  });
+}
+
+export function ticks(at, values, y) {
+  return values.map((value) =>
+    svg("text", {class: "tick", x: at(value), y}, number(value).replace(/\.?0+$/, ""))
+  );
+}

@@ -1,0 +1,136 @@
+// One cell: every seed, every control and repair, what was moved, and what repeats it.
+import {bar, margin, scale, ticks} from "./axis.js";
+import {el, show, svg} from "./dom.js";
+import {interval, name, number, short} from "./format.js";
+import {close} from "./tooltip.js";
+
+const AT = scale(-0.05, 1.25);
+const FACTS = {
+  variables: "arrays moved",
+  parameters: "numbers moved",
+  changed: "of them different",
+  rmse: "RMSE donor to recipient",
+  relative_distance: "distance / norm",
+  cosine: "cosine",
+  scale_shift: "change of the map's scale",
+  offset_shift: "change of its offset [sd]",
+  output_error: "change of the output / norm",
+  cka: "CKA with the recipient's output",
+  bias_shift: "bias difference [sd]",
+};
+
+/** Makes the panel once; returns what opens it with a promise of a cell. */
+export function panel(root) {
+  const body = el("div", {class: "inside"});
+  const dialog = el(
+    "dialog",
+    {class: "sheet", "aria-label": "one cell", onclick: (event) => {
+      if (event.target === dialog) dialog.close(); // beside the panel
+    }},
+    el("button", {class: "close", "aria-label": "close", onclick: () => dialog.close()}, "✕"),
+    body
+  );
+  root.append(dialog);
+  return async (coming, settings) => {
+    close();
+    show(body, el("p", {}, "…"));
+    if (!dialog.open) dialog.showModal();
+    try {
+      show(body, content(await coming, settings));
+    } catch (error) {
+      show(body, el("p", {class: "warning"}, error.message));
+    }
+  };
+}
+
+function content(cell, settings) {
+  const site = cell.site === "all" ? "all layers" : cell.site;
+  const most = Math.max(...cell.arms.map((arm) => arm.n));
+  return [
+    el("h2", {}, `${cell.group} · ${site}`),
+    el("p", {class: "facts"}, `${name(cell.kind)}; metric: ${cell.metric.replaceAll("_", " ")}`),
+    el("h3", {}, `Retention of every arm, a dot a seed; n = ${most} unless told`),
+    el("div", {class: "arms"}, cell.arms.map((arm) => line(arm, settings, most)), axis()),
+    el("h3", {}, "Seeds, as transplanted"),
+    seeds(cell),
+    el("h3", {}, "What was moved (median over seeds)"),
+    el(
+      "dl",
+      {},
+      cell.facts.flatMap((fact) => [
+        el("dt", {}, FACTS[fact.name] ?? fact.name),
+        el("dd", {}, short(fact.median)),
+      ])
+    ),
+    cell.commands.flatMap((one) => [el("h3", {}, one.title), command(one.text)]),
+  ];
+}
+
+function line(arm, settings, most) {
+  const strength = arm.strength === 1 ? "" : `, α = ${short(arm.strength)}`;
+  const dots = Object.entries(arm.seeds).map(([seed, value]) =>
+    svg("circle", {class: "seed", cx: AT(value), cy: 11, r: 2.4},
+      svg("title", {}, `seed ${seed}: ${number(value)}`))
+  );
+  return el(
+    "div",
+    {class: "arm"},
+    el("span", {}, el("b", {}, name(arm.control)), ` ${name(arm.repair)}${strength}`),
+    svg(
+      "svg",
+      {class: "plot", height: 22, "aria-hidden": true},
+      margin(AT, settings.enough, 22),
+      bar(arm, AT, -0.05, 1.25, 11, arm.control === "transfer" ? "own" : "other"),
+      dots
+    ),
+    el("span", {class: "value"}, interval(arm), arm.n === most ? "" : `, n = ${arm.n}`)
+  );
+}
+
+function axis() {
+  const drawn = svg("svg", {class: "plot", height: 16, "aria-hidden": true});
+  drawn.append(...ticks(AT, [0, 0.5, 1], 12));
+  return el("div", {class: "arm"}, el("span", {}), drawn, el("span", {class: "value"}, "mean [interval]"));
+}
+
+function seeds(cell) {
+  const head = ["seed", "before", "after", "floor", "retention", "donor", "recipient"];
+  return el(
+    "div",
+    {class: "scroll"},
+    el(
+      "table",
+      {class: "plain"},
+      el("thead", {}, el("tr", {}, head.map((one) => el("th", {scope: "col"}, one)))),
+      el(
+        "tbody",
+        {},
+        cell.seeds.map((one) =>
+          el(
+            "tr",
+            {},
+            el("td", {}, String(one.seed)),
+            ["before", "after", "floor", "retention"].map((key) =>
+              el("td", {class: "number"}, one[key] === null ? "–" : one[key].toFixed(3))
+            ),
+            el("td", {}, one.donor),
+            el("td", {}, one.recipient)
+          )
+        )
+      )
+    )
+  );
+}
+
+function command(text) {
+  const copy = async (event) => {
+    await navigator.clipboard?.writeText(text);
+    event.target.textContent = "copied";
+  };
+  return el(
+    "div",
+    {class: "command"},
+    el("pre", {}, el("code", {}, text)),
+    el("button", {onclick: copy}, "copy")
+  );
+}
