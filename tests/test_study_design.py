@@ -100,6 +100,8 @@ def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, told):
     [
         ({"strengths": (0.5,)}, "1 among them"),
         ({"strengths": (0.0, 1.0)}, "above 0"),
+        ({"architectures": ("unet", "unet:depth=4")}, "the same network twice"),
+        ({"architectures": ("pspnet:depth=3",)}, "pspnet has no option depth"),
         ({"links": ("same", "same")}, "--links names something twice"),
         ({"groups": ("kernels",)}, "'kernels' is unknown"),
     ],

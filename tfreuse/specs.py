@@ -172,6 +172,10 @@ class ModelSpec(Spec):
                     f"--architectures: {word!r} in {text!r} should be OPTION=VALUE with one of "
                     f"{', '.join(fields)}."
                 )
+            if fields[name].metadata["only"] not in ("", architecture):
+                raise InputError(
+                    f"--architectures: {architecture} has no option {name}; got {text!r}."
+                )
             changes[name] = _parsed(value, fields[name])
         return dataclasses.replace(self, **changes)
 

@@ -56,8 +56,12 @@ class Specs:
     def __post_init__(self) -> None:
         for group in self.study.groups:
             roles.expand(group)  # raises InputError if there is no such group
-        for name in self.architectures:
-            self.model.variant(name)  # likewise
+        models = [self.model.variant(name) for name in self.architectures]  # likewise
+        if len(set(models)) < len(models):
+            raise InputError(
+                "--architectures names the same network twice: "
+                f"{list(self.study.architectures)}."
+            )
         for name in ("directions", "links", "groups", "sites", "controls", "strengths"):
             values = getattr(self.study, name)
             if len(set(values)) < len(values):
