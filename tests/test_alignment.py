@@ -1,5 +1,7 @@
 """Permuted networks compute the same function, and planted permutations are found again."""
 
+import dataclasses
+
 import keras
 import nets
 import numpy as np
@@ -8,6 +10,7 @@ from keras import layers
 
 from tfreuse import alignment, transplant
 from tfreuse.errors import InputError
+from tfreuse.plan.variables import by_layer
 
 
 def separable():
@@ -81,7 +84,7 @@ def knotted():
     )
     x, y = second(first(layers.Conv2D(4, 3, padding="same")(joined)))
     y = layers.Conv2D(5, 1)(y) * np.arange(1, 6, dtype="f4")
-    left, right = keras.ops.split(y, [2], axis=-1)
+    left, right = keras.ops.split(layers.Conv2D(5, 1)(y), [2], axis=-1)
     right = layers.Conv2D(4, 1)(right)
     ends = {"z": layers.Conv2D(2, 1)(layers.Add()([x, right])), "y": left}
     dense = [layers.Dense(3, activation="relu"), layers.Dense(2)]
@@ -241,6 +244,18 @@ def test_numbers_of_a_channel_s_own_and_parts_cut_off_keep_their_order():
     # what is multiplied by five numbers, nor what comes from the cut
     sizes = transplant.ties(NETS["knotted"]()).sizes
     assert sorted(sizes.values()) == [3, 3, 4, 4, 5, 6]
+
+
+def test_what_reads_a_number_of_channels_that_is_not_known_is_left_whole():
+    model = separable()
+    calls, outputs = transplant.live.calls(model)
+    unknown = [dataclasses.replace(c, class_name="", channels=None) for c in calls]
+    for known in range(1, len(calls)):  # from input to output: any of them may be so
+        some = [*calls[:known], unknown[known], *calls[known + 1 :]]
+        ties = alignment.tie(some, outputs, by_layer(transplant.index(model)))
+        values = transplant.values(model)
+        for path, value in alignment.permute(ties, values, {}).items():
+            np.testing.assert_array_equal(value, values[path], err_msg=path)
 
 
 def test_what_the_network_hands_out_keeps_its_order():

@@ -157,7 +157,7 @@ class _Tying:
         return made
 
     def _depthwise(self, layer: Layer, kernel: Variable, reads: Segments) -> Segments:
-        made = reads
+        made = reads = self._of_size(reads, kernel.shape[-2])
         if kernel.shape[-1] != 1:  # several outputs a channel: too rare to permute
             self.fix(reads)
             made = self._fixed(kernel.shape[-1] * kernel.shape[-2])
