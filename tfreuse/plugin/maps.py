@@ -1,5 +1,7 @@
 """Where in the network: the heat map of sites by groups, one cell of it, the network's shape."""
 
+import os
+import pathlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -154,7 +156,7 @@ def _beside(subject: Subject, arm: Arm) -> dict[str, float]:
 
 
 def cell(
-    snapshot: Snapshot, name: str, part: Part, kind: str, site: str, group: str
+    snapshot: Snapshot, part: Part, kind: str, site: str, group: str
 ) -> dict[str, Any]:
     """Everything that was measured at one site with one group.
 
@@ -172,15 +174,16 @@ def cell(
     )
     if plain is None:
         raise InputError("there is no such cell.")
+    first = next(iter(plain.values()))
     return {
         "site": site,
         "group": group,
         "kind": kind,
-        "metric": next(iter(plain.values())).metric,
+        "metric": first.metric,
         "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
         "arms": _arms(subject, own),
         "facts": _facts(plain),
-        "commands": commands(name, part, group, kind, site, next(iter(plain.values()))),
+        "commands": commands(snapshot.source.path, part, group, kind, site, first),
     }
 
 
@@ -225,9 +228,14 @@ def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
 
 
 def commands(
-    name: str, part: Part, group: str, kind: str, site: str, record: Record
+    path: pathlib.Path, part: Part, group: str, kind: str, site: str, record: Record
 ) -> list[dict[str, str]]:
-    """What repeats a cell's arms, and what makes the model of one: quoted for a shell."""
+    """What repeats a cell's arms, and what makes the model of one: quoted for a shell.
+
+    Paths are those from the folder that TensorBoard was started in, where they are below it.
+    """
+    near = os.path.relpath(path)
+    name = path.as_posix() if near.startswith("..") else near
     flags = [
         f"--flagfile={name}/config.flags", f"--architectures={part.architecture}",
         f"--directions={part.direction}", f"--links={part.link}", f"--groups={group}",

@@ -98,26 +98,26 @@ class Reusability(base_plugin.TBPlugin):
         return overview.study(name, one, snapshot)
 
     def _heat(self, asked: Mapping[str, str]) -> Any:
-        _, snapshot, part = self._part(asked)
+        snapshot, part = self._part(asked)
         kind = _chosen(asked, "kind", specs.SITES)
         return maps.heat(snapshot, part, kind, *_view(asked))
 
     def _cell(self, asked: Mapping[str, str]) -> Any:
-        name, snapshot, part = self._part(asked)
+        snapshot, part = self._part(asked)
         kind = _chosen(asked, "kind", specs.SITES)
         site, group = asked.get("site", ""), asked.get("group", "")
         try:
-            return maps.cell(snapshot, name, part, kind, site, group)
+            return maps.cell(snapshot, part, kind, site, group)
         except InputError as error:
             raise Refused(404, str(error)) from error
 
     def _network(self, asked: Mapping[str, str]) -> Any:
-        _, snapshot, part = self._part(asked)
+        snapshot, part = self._part(asked)
         group = _chosen(asked, "group", snapshot.source.spec.groups)
         return maps.network(snapshot, part, *_view(asked), group)
 
     def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
-        _, snapshot, part = self._part(asked)
+        snapshot, part = self._part(asked)
         return panels.panel(snapshot, part, which)
 
     def _named(self, asked: Mapping[str, str]) -> tuple[str, Study]:
@@ -132,15 +132,15 @@ class Reusability(base_plugin.TBPlugin):
                 self._studies[path] = Study(path, warm)
             return name, self._studies[path]
 
-    def _part(self, asked: Mapping[str, str]) -> tuple[str, Snapshot, Part]:
-        name, one = self._named(asked)
+    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
+        _, one = self._named(asked)
         snapshot = one.look()
         if snapshot is None:
             raise Refused(503, "the study is being read; ask again.")
         part = Part(*(asked.get(field, "") for field in Part._fields))
         if part not in snapshot.source.parts:
             raise Refused(404, f"the study has no part {printable(part)!r}.")
-        return name, snapshot, part
+        return snapshot, part
 
 
 def warm(snapshot: Snapshot, part: Part) -> None:

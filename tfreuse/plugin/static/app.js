@@ -7,10 +7,10 @@ import {el, show} from "./dom.js";
 import {savePng, saveSvg} from "./export.js";
 import {duration, name, whole} from "./format.js";
 import {heat, legend} from "./heat.js";
+import {replace} from "./keep.js";
 import {network} from "./network.js";
 import * as panels from "./panels.js";
 import {follow} from "./theme.js";
-import {close} from "./tooltip.js";
 import {cards, glance} from "./verdicts.js";
 
 const SOON = 700; // milliseconds between looks at a study that is being read
@@ -105,9 +105,9 @@ class Page {
         this.hurry();
       }
     );
-    show(this.places.head, pick ?? el("b", {}, found.name), status(found));
+    replace(this.places.head, pick ?? el("b", {}, found.name), status(found));
     const told = found.failure ? [found.failure] : [];
-    show(this.places.warnings, warnings([...told, ...(found.warnings ?? [])], found));
+    replace(this.places.warnings, warnings([...told, ...(found.warnings ?? [])], found));
   }
 
   /** Everything of the part that is chosen. */
@@ -121,10 +121,10 @@ class Page {
     view.group = valid(view.group, study.settings.groups, study.settings.groups[0]);
     this.places.body.hidden = false;
     this.chooseParts();
-    show(this.places.answers, answers(part, study.settings));
+    replace(this.places.answers, answers(part, study.settings));
     const own = study.verdicts.filter((one) => one.part === view.part);
-    show(this.places.verdicts, cards(own));
-    show(this.places.glance, glance(study.parts, study.verdicts, view.part, (place) => {
+    replace(this.places.verdicts, cards(own));
+    replace(this.places.glance, glance(study.parts, study.verdicts, view.part, (place) => {
       view.part = place;
       this.all();
       this.places.parts.scrollIntoView({block: "start"});
@@ -150,9 +150,8 @@ class Page {
         }
       )
     );
-    keepFocus(this.places.parts, () =>
-      show(this.places.parts, made, el("p", {class: "facts"}, this.part.title))
-    );
+    const alone = made.every((one) => !one);
+    replace(this.places.parts, made, alone ? el("p", {class: "facts"}, this.part.title) : null);
   }
 
   controls() {
@@ -166,15 +165,13 @@ class Page {
       part.seeds.map((seed) => ({value: seed, label: `seed ${seed}`}))
     );
     const groups = study.settings.groups.map((value) => ({value, label: value}));
-    keepFocus(this.places.controls, () =>
-      show(
-        this.places.controls,
-        choice("where", options(part.kinds), view.kind, set("kind")),
-        choice("quantity", options(["retention", "drop", "index"]), view.quantity, set("quantity")),
-        choice("repair", options(part.repairs), view.repair, set("repair")),
-        choice("seeds", seeds, view.seed, set("seed")),
-        choice("group drawn", groups, view.group, set("group"))
-      )
+    replace(
+      this.places.controls,
+      choice("where", options(part.kinds), view.kind, set("kind")),
+      choice("quantity", options(["retention", "drop", "index"]), view.quantity, set("quantity")),
+      choice("repair", options(part.repairs), view.repair, set("repair")),
+      choice("seeds", seeds, view.seed, set("seed")),
+      choice("group drawn", groups, view.group, set("group"))
     );
   }
 
@@ -205,7 +202,7 @@ class Page {
     place.setAttribute("aria-busy", "true");
     try {
       const data = await coming;
-      if (current()) keepFocus(place, () => show(place, made(data)));
+      if (current()) replace(place, made(data));
     } catch (error) {
       if (current()) show(place, el("p", {class: "warning"}, error.message));
     }
@@ -280,31 +277,10 @@ function warnings(lines, found) {
   const loud = found.failure || lines.length > 1;
   return el(
     "details",
-    {class: "warning", open: Boolean(loud)},
+    {class: loud ? "warning" : "", open: Boolean(loud)},
     el("summary", {}, `${lines.length} thing${lines.length > 1 ? "s" : ""} to know`),
     el("ul", {}, lines.map((line) => el("li", {}, line)))
   );
-}
-
-/** Replaces what is in a place without taking the keyboard from where it was in it. */
-function keepFocus(place, change) {
-  const active = place.contains(document.activeElement) ? document.activeElement : null;
-  const all = () => [...place.querySelectorAll("button, input, select, [tabindex]")];
-  const index = active ? all().indexOf(active) : -1;
-  const checked = active?.type === "radio" ? active.closest("fieldset")?.dataset.choice : null;
-  close();
-  change();
-  if (!active) return;
-  const groups = [...place.querySelectorAll("fieldset")];
-  const next = checked
-    ? groups.find((one) => one.dataset.choice === checked)?.querySelector("input:checked")
-    : all()[index];
-  if (!next) return;
-  if (next.classList.contains("cell")) {
-    for (const one of place.querySelectorAll(".cell")) one.tabIndex = -1;
-    next.tabIndex = 0;
-  }
-  next.focus({preventScroll: true});
 }
 
 export async function start(root) {

@@ -130,7 +130,7 @@ function command(text) {
   return el(
     "div",
     {class: "command"},
-    el("pre", {}, el("code", {}, text)),
+    el("pre", {}, el("code", {}, text.split(/ (?=--)/).map((word) => [el("span", {}, word), " "]))),
     el("button", {onclick: copy}, "copy")
   );
 }

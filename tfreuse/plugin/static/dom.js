@@ -18,12 +18,12 @@ function fill(node, attributes, children) {
     else if (name === "style") Object.assign(node.style, value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child || child === 0));
   return node;
 }
 
 export function show(place, ...children) {
-  place.replaceChildren(...children.flat().filter((child) => child));
+  place.replaceChildren(...children.flat(Infinity).filter((child) => child));
 }
 
 /** Text in code as in "it needs --shapley": flags stand out. */

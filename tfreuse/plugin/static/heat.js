@@ -49,13 +49,21 @@ function rows(data, cells, limit, opened) {
             el("span", {}, stage)
           )
         : null,
-      el("th", {class: "site", scope: "row", title: site}, site === "all" ? "all layers" : site),
+      el("th", {class: "site", scope: "row", title: site}, label(site, stage)),
       data.groups.map((group) => {
         const cell = cells.get(`${site}\n${group}`);
         return el("td", {}, cell ? button(cell, data, limit, opened) : null);
       })
     );
   });
+}
+
+/** The stage, which stands beside it too, goes where there is no room. */
+function label(site, stage) {
+  if (site === "all") return "all layers";
+  if (!stage || !site.startsWith(`${stage}_`)) return site;
+  const cut = stage.length + 1;
+  return [el("span", {class: "prefix"}, site.slice(0, cut)), site.slice(cut)];
 }
 
 function button(cell, data, limit, opened) {

@@ -10,14 +10,15 @@ import {tip} from "./tooltip.js";
 const HIGH = 46;
 const STRIP = 7;
 const PITCH = 82;
-const TOP = 74;
+const TOP = 82;
 const FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 
-/** @param view {title, quantity, repair, opened, width} */
-export function network(data, view) {
-  const width = Math.max(300, Math.min(view.width, data.shape === "u" ? 680 : 420));
+/** @param asked {title, quantity, repair, seed, opened, width} */
+export function network(data, asked) {
+  const width = Math.max(300, Math.min(asked.width, data.shape === "u" ? 680 : 420));
+  const view = {...asked, width};
   const boxes = data.shape === "u" ? uShape(data.stages, width) : column(data.stages, width);
-  const height = Math.max(...boxes.map((box) => box.y + box.high)) + 78;
+  const height = Math.max(...boxes.map((box) => box.y + box.high)) + 86;
   const ink = INK[theme()];
   const cells = data.stages.flatMap((one) => [one.cell, ...one.layers.map((layer) => layer.cell)]);
   const paint = painter(cells.filter((one) => one), view.quantity);
@@ -29,7 +30,7 @@ export function network(data, view) {
     svg("rect", {width, height, fill: ink.paper}),
     arrowHead(ink),
     ...heading(data, view, ink),
-    ...lines_(data, boxes, width, ink),
+    ...arrows(data, boxes, ink),
     ...data.stages.map((stage, i) => box(stage, boxes[i], data, view, paint, ink)),
     ...scaleBar(paint, width, height, ink)
   );
@@ -80,15 +81,20 @@ function arrowHead(ink) {
 }
 
 function heading(data, view, ink) {
-  const what = `${name(view.quantity)} with ${data.group} of one stage from the donor`;
+  const seeds = view.seed < 0 ? "mean over seeds" : `seed ${view.seed}`;
+  const line = (y, text, more = {}) =>
+    svg("text", {x: 10, y, "font-size": 12, fill: ink.soft, ...more}, fitted(text, view.width / 6.6));
   return [
-    svg("text", {x: 10, y: 22, "font-size": 14, "font-weight": 650, fill: ink.ink}, view.title),
-    svg("text", {x: 10, y: 41, "font-size": 12, fill: ink.soft}, `${what}, ${name(view.repair)}`),
+    line(22, fitted(view.title, view.width / 8), {
+      "font-size": 14, "font-weight": 650, fill: ink.ink,
+    }),
+    line(40, `${data.group} of one ${data.kind} from the donor`),
+    line(56, `${name(view.repair)}, ${seeds}`),
   ];
 }
 
 /** Arrows along the network, its input and output, skips, and the way past the pyramid. */
-function lines_(data, boxes, width, ink) {
+function arrows(data, boxes, ink) {
   const found = [];
   const line = (points, more = {}) =>
     found.push(
@@ -245,12 +251,15 @@ function scaleBar(paint, width, height, ink) {
     )
   );
   const frame = {x, y, width: wide, height: 9, fill: "none", stroke: ink.line};
-  const mark = svg(
-    "text",
-    {x: width - 10, y: y + 22, "font-size": 10.5, "text-anchor": "end", fill: ink.soft},
-    "tfreuse"
-  );
-  return [...parts, svg("rect", frame), ...told, mark];
+  const note = (at, text, more) =>
+    svg("text", {y: at, "font-size": 10.5, fill: ink.soft, ...more}, text);
+  return [
+    ...parts,
+    svg("rect", frame),
+    ...told,
+    note(y - 6, name(paint.quantity), {x}),
+    note(y + 22, "tfreuse", {x: width - 10, "text-anchor": "end"}),
+  ];
 }
 
 function fitted(text, room) {

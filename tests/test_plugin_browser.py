@@ -1,0 +1,302 @@
+"""The tab in a real browser: found, read, toggled, clicked, by mouse and keyboard, live."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree
+
+import planted
+import planted_study
+import pytest
+
+from tfreuse import statistics
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+try:
+    from playwright import sync_api
+except ImportError:
+    sync_api = None
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+    pytest.mark.skipif(sync_api is None, reason="pip install '.[browser]'"),
+]
+HOSTILE = "<img src=x onerror=window.hacked=1>"
+SITE = {"site_kind": "layer", "depth": 0, "group": "kernel"}
+START = 120  # seconds that TensorBoard may take on a busy machine
+PATIENCE = 30_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("logs")
+    planted.write(path / "everything", planted_study.records(), planted_study.SPEC)
+    hostile = planted.arm((0.5, 0.6, 0.4), site=HOSTILE, **SITE)
+    planted.write(path / HOSTILE, hostile)
+    growing = planted.study() + planted.stages()
+    planted.write(path / "growing", growing[:20])
+    planted.write(path / "little", planted.study())
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(logdir):
+    """TensorBoard on the log directory; its address."""
+    command = [sys.executable, "-m", "tensorboard.main", "--port=0"]
+    command += ["--host=127.0.0.1", f"--logdir={logdir}", "--load_fast=false"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        timer = threading.Timer(START, process.kill)
+        timer.start()
+        told = ""
+        for line in process.stderr:
+            told += line
+            if found := re.search(r"at (http://127\.0\.0\.1:\d+/)", line):
+                break
+        else:
+            raise AssertionError(told)
+        timer.cancel()
+        drain = threading.Thread(target=process.stderr.read, daemon=True)
+        drain.start()
+        yield found[1]
+        process.terminate()
+        drain.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser, server):
+    """Opens the plugin's page; fails on any error in it and any request elsewhere."""
+    pages, troubles = [], []
+
+    def open_page(study="everything", width=1280, scheme="light", entry=True):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            accept_downloads=True,
+        )
+        page = context.new_page()
+        pages.append(context)
+        page.set_default_timeout(PATIENCE)
+        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "console",
+            lambda one: troubles.append(one.text) if one.type == "error" else None,
+        )
+        page.on(
+            "request",
+            lambda one: (
+                None
+                if one.url.startswith((server, "data:", "blob:"))
+                else troubles.append(one.url)
+            ),
+        )
+        if entry:
+            page.goto(f"{server}data/plugin_entry.html?name=reusability")
+            pick(page, study)
+            page.locator(f".head:has-text('{study}')").wait_for() if (
+                "'" not in study
+            ) else None
+        else:
+            page.goto(server)
+        return page
+
+    yield open_page
+    for one in pages:
+        one.close()
+    assert not troubles
+
+
+def pick(page, study):
+    """Chooses the study and waits until its answers are there."""
+    page.locator(".head .choice").wait_for()
+    radio = page.get_by_role("radio", name=study, exact=True)
+    radio.check()
+    page.locator(".answers > *").first.wait_for()
+
+
+def shown(page):
+    """Text of the heat map's cells."""
+    return page.locator(".heat .cell").all_inner_texts()
+
+
+def settled(page, before):
+    page.wait_for_function(
+        "before => JSON.stringify([...document.querySelectorAll('.heat .cell')]"
+        ".map(one => one.innerText)) !== before",
+        arg=json.dumps(before, separators=(",", ":")),
+    )
+
+
+def test_tensorboard_opens_on_the_tab(opened):
+    page = opened(entry=False)
+    page.wait_for_url("**/#reusability")
+    assert page.locator("text=Reusability").count()
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", name="What can I reuse?").wait_for()
+    frame.get_by_role("radio", name="everything").check()
+    frame.locator(".heat .cell").first.wait_for()
+
+
+def test_the_first_look_answers_and_every_panel_is_there(opened):
+    page = opened()
+    page.locator(".shapley .stack").first.wait_for()
+    assert page.locator(".headline").inner_text().startswith("Not reusable: kernel")
+    fold = page.locator(".answers .answer").first.bounding_box()
+    assert fold["y"] < 500  # the answer is in sight without scrolling
+    assert page.locator(".card").count() == 5
+    assert page.locator(".card .chip").all_inner_texts()[0].startswith("✓")
+    assert page.locator(".letters .letter").count() == 8 * 6
+    assert page.locator(".ladder .stack").count() >= 6
+    assert page.locator(".network .stage").count() == 7
+    assert not page.locator(".warning").count()
+
+
+def test_missing_panels_say_which_flags_to_add(opened):
+    page = opened("little")
+    hint = page.locator(".shapley .hint")
+    hint.wait_for()
+    assert "--shapley" in hint.locator("code").all_inner_texts()
+
+
+def test_every_toggle_changes_the_heat_map(opened):
+    page = opened()
+    page.locator(".heat .cell").first.wait_for()
+    assert page.locator(".heat th.stage span").first.inner_text() == "encoder_1"
+    before = shown(page)
+    for name in ("stages", "reusability index", "drop", "seed 1"):
+        page.get_by_role("radio", name=name, exact=True).check()
+        settled(page, before)
+        before = shown(page)
+    assert page.locator(".heat .hatched").count() == 1  # the key's: no test of one seed
+    page.get_by_role("radio", name="mean", exact=True).check()
+    settled(page, before)
+    before = shown(page)
+    page.get_by_label("repair").select_option("recalibrated")
+    settled(page, before)
+    assert (
+        page.locator("button.hatched").count() and page.locator("button.dotted").count()
+    )
+
+
+def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
+    page = opened()
+    first = page.locator(".heat .cell").first
+    first.focus()
+    assert page.locator("#tip").inner_text().startswith("encoder_1_a_conv · kernel")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    sheet = page.locator("dialog[open]")
+    sheet.locator(".arm").first.wait_for()
+    assert sheet.locator("h2").inner_text() == "bias · encoder_1_a_conv"
+    assert "--groups=bias" in sheet.locator("pre").first.inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.dataset.group") == "bias"
+
+
+def test_a_click_on_the_network_opens_its_stage(opened):
+    page = opened()
+    page.locator(".network .stage").nth(3).click()
+    page.locator("dialog[open] .arm").first.wait_for()
+    assert page.locator("dialog h2").inner_text() == "kernel · bottleneck"
+    assert page.locator("dialog .arm").count() > 6
+
+
+def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):
+    page = opened()
+    page.locator(".network .stage").first.wait_for()
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as coming:
+            page.get_by_role("button", name=f"Save {kind}").click()
+        name = coming.value.suggested_filename
+        assert re.fullmatch(rf"[\w.-]+\.{kind.lower()}", name)
+        coming.value.save_as(tmp_path / kind)
+    drawn = xml.etree.ElementTree.parse(tmp_path / "SVG").getroot()
+    texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert "bottleneck" in texts and "image" in texts
+    assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_names_are_shown_and_do_nothing(opened):
+    page = opened(HOSTILE)
+    cell = page.locator(".heat .cell").first
+    cell.click()
+    page.locator("dialog[open] .arm").first.wait_for()
+    assert HOSTILE in page.locator("dialog h2").inner_text()
+    assert page.locator("img").count() == 0
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_growing_study_comes_to_the_reader(opened, logdir):
+    page = opened("growing")
+    page.locator(".status:has-text('20 arms measured')").wait_for()
+    page.get_by_role("radio", name="autoencoder").count()
+    page.locator(".card summary").first.click()
+    more = planted.study() + planted.stages()
+    with open(logdir / "growing/records.jsonl", "a") as file:
+        file.writelines(one.to_line() for one in more[20:])
+    page.locator(f".status:has-text('{len(more)} arms measured')").wait_for()
+    page.locator(".heat .cell").first.wait_for()
+    assert page.locator(".card details").first.get_attribute("open") is not None
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
+    page = opened(width=width, scheme=scheme)
+    page.locator(".shapley .stack").first.wait_for()
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    place = pathlib.Path(os.environ.get("TFREUSE_SCREENSHOTS", tmp_path))
+    page.screenshot(path=place / f"tab_{width}_{scheme}.png", full_page=True)
+    page.locator(".heat .cell").nth(3).click()
+    page.locator("dialog[open] .arm").first.wait_for()
+    page.screenshot(path=place / f"cell_{width}_{scheme}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_numbers_are_written_as_in_the_report(opened):
+    page = opened("little")
+    values = [0, 1, 0.999, 0.9901, 0.99, -0.004, -0.00004, 0.1234, -1.5, 99.994, 123.4]
+    told = page.evaluate(
+        "async values => { const m = await import('./format.js');"
+        " return values.map(m.number); }",
+        values,
+    )
+    assert told == [statistics.number(value) for value in values]
+
+
+def test_the_scale_is_anchored_at_one(opened):
+    page = opened("little")
+    found = page.evaluate(
+        "async () => { const m = await import('./colours.js');"
+        " const place = (v, q, r) => m.position(v, q, r);"
+        " return [place(1, 'retention'), place(-3, 'retention'), place(9, 'index'),"
+        " place(0, 'drop', 0.5), place(0.5, 'drop', 0.5)]"
+        " .concat([-1, 0, 1].map((at) => m.colour(at, 'light').fill)); }"
+    )
+    assert found[:5] == [0, -1, 1, 0, -1]
+    assert found[5:] == ["rgb(178, 24, 43)", "rgb(250, 250, 250)", "rgb(33, 102, 172)"]
