@@ -189,6 +189,50 @@ def text_dataset(file):
     file[VARS].create_dataset("0", data=["a", "b"], dtype=h5py.string_dtype())
 
 
+def chunks(file):
+    del file[VARS]["0"]
+    file[VARS].create_dataset("0", data=np.zeros(5, "f4"), chunks=(5,))
+
+
+@pytest.mark.parametrize(
+    "at, value, says",
+    [
+        (24, 10**6, "declares bytes"),  # longer than the file
+        (24 + 8 + 16, 10**6, "declares bytes"),  # outside it
+        (5, 1, "another kind"),  # a node above itself
+        (6, 60_000, "structure than the file is long"),
+    ],
+)
+def test_an_index_of_chunks_that_lies_is_refused(at, value, says, tmp_path):
+    path = handmade.write_weights(tmp_path / "a.weights.h5", change=chunks)
+    data = bytearray(path.read_bytes())
+    node = data.index(b"TREE\1")
+    with checkpoints.open(path):
+        pass  # a sound index is no reason to refuse a file
+    size = 1 if at == 5 else 2 if at == 6 else 4
+    data[node + at : node + at + size] = value.to_bytes(size, "little")
+    if at == 5:
+        struct.pack_into("<Q", data, node + 24 + 8 + 16, node)  # that leads to itself
+    path.write_bytes(data)
+    assert says in refusal(path)
+
+
+def test_chunks_that_share_bytes_without_end_are_refused(tmp_path):
+    def many(file):
+        del file[VARS]["0"]
+        file[VARS].create_dataset("0", data=np.zeros(40_000, "f4"), chunks=(2_000,))
+
+    path = handmade.write_weights(tmp_path / "a.weights.h5", change=many)
+    data = bytearray(path.read_bytes())
+    node = data.index(b"TREE\1")
+    (first,) = struct.unpack_from("<Q", data, node + 48)
+    for number in range(20):  # each of them twice its size, at the same place
+        struct.pack_into("<L", data, node + 24 + 32 * number, 16_000)
+        struct.pack_into("<Q", data, node + 48 + 32 * number, first)
+    path.write_bytes(data)
+    assert "more chunks than the file is long" in refusal(path)
+
+
 def references(file):
     del file[VARS]["0"]
     file[VARS].create_dataset("0", (5,), dtype=h5py.ref_dtype)

@@ -18,6 +18,7 @@ from test_cli import refused, tool
 
 from tfreuse import checkpoints, moving, transplant
 from tfreuse.errors import InputError
+from tfreuse.moving.proof import prove
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
@@ -396,6 +397,60 @@ def test_verify_sees_optimizer_state_and_configuration_too(here):
     weights = handmade.weights_h5(layers, label)
     (found,) = differences(layers, weights=weights)
     assert "attributes" in found
+
+
+CHUNKED = "layers/conv2d/vars/0"  # the kernel of the head
+
+
+@pytest.mark.parametrize("ending", ["keras", "weights.h5"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip", "shuffle": True},
+        {"chunks": (1, 1, 1, 1), "compression": "gzip"},
+        {"chunks": (1, 1, 1, 1)},
+        {"chunks": (1, 1, 8, 2), "maxshape": (1, 1, None, 2)},
+    ],
+)
+def test_arrays_in_chunks_stay_and_are_proven_to(here, ending, options):
+    layers = handmade.model(2)
+    layers[2] = handmade.conv(
+        "head", (1, 1, 150, 2)
+    )  # 300 chunks: an index of two levels
+    changed = handmade.model(2)
+    changed[2] = ("Conv2D", "head", *layers[2][2:3], [a.copy() for a in layers[2][3]])
+    changed[2][3][0][0, 0, 100, 1] += 1
+
+    def write(name, layers, **options):
+        def repack(file):
+            array = file[CHUNKED][()]
+            del file[CHUNKED]
+            file.create_dataset(CHUNKED, data=array, **options)
+
+        weights = handmade.weights_h5(layers, repack)
+        if ending == "keras":
+            return handmade.write_keras(
+                here / f"{name}.{ending}", layers, weights=weights
+            )
+        (here / f"{name}.{ending}").write_bytes(weights)
+        return here / f"{name}.{ending}"
+
+    recipient, out = write("r", layers, **options), here / f"c.{ending}"
+    plan = moving.plan("a.keras", recipient, roles="stats")
+    moving.apply(plan, "a.keras", recipient, out)
+    proof = moving.verify(plan, "a.keras", recipient, out).check()
+    assert proof.moved == 4
+    for other, says in (
+        (write("other", changed, **options), f"/{CHUNKED} is not the recipient's"),
+        (write("plain", layers), "head:kernel is stored in another way than"),
+    ):
+        with moving.opened("a.keras", other) as pair, checkpoints.open(out) as made:
+            (found,) = prove(plan, pair.donor, pair.recipient, made).differences
+        assert found.startswith(says)
+    head = moving.plan(other, other, layers=["head"])  # `other` is in no chunks
+    refusal = pytest.raises(InputError, match="no transplant writes such an array")
+    with moving.opened(other, recipient) as pair, refusal:
+        prove(head, pair.donor, pair.recipient, pair.recipient)
 
 
 def test_verify_fails_for_another_selection(here):

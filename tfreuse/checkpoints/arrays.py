@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -18,12 +19,30 @@ _STORED_AS_BYTES = {
 }
 
 
+class Chunk(NamedTuple):
+    """A part of an array: its place in it, which filters were left out, its bytes' place."""
+
+    place: tuple[int, ...]
+    mask: int
+    offset: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """The parts of an array by place, and a description of how they are to be read."""
+
+    how: bytes
+    parts: tuple[Chunk, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Stored:
     """An array of a file.
 
     `offset` counts from the start of `source`; None where the bytes do not lie in one piece
-    (chunked or compressed), with the cause in `why`. `dtype` has the file's byte order.
+    (chunked or compressed), with the cause in `why`, and the `chunks` where they can be found.
+    `dtype` has the file's byte order.
     """
 
     shape: tuple[int, ...]
@@ -31,6 +50,7 @@ class Stored:
     source: Source
     offset: int | None
     why: str = ""
+    chunks: Chunks | None = None
 
     @property
     def nbytes(self) -> int:
@@ -72,6 +92,27 @@ class Stored:
         sha = hashlib.sha256()
         for piece in self.pieces():
             sha.update(np.frombuffer(piece, self.dtype).byteswap() if swap else piece)
+        return sha.hexdigest()
+
+    def digest_of_chunks(self) -> str:
+        """SHA-256, in hex, of the chunks as they stand in the file, undecoded.
+
+        Equal for equal arrays only if both were stored in the same way.
+
+        Raises:
+            InputError: the chunks cannot be found.
+        """
+        if self.chunks is None:
+            raise InputError(
+                f"an array of {self.source.path} cannot be compared: {self.why}, with an "
+                "index that Keras never writes. Save the model again with Keras."
+            )
+        sha = hashlib.sha256(repr((self.shape, str(self.dtype))).encode())
+        sha.update(self.chunks.how)
+        for chunk in self.chunks.parts:
+            sha.update(repr((chunk.place, chunk.mask, chunk.size)).encode())
+            for piece in self.source.pieces(chunk.offset, chunk.size):
+                sha.update(piece)
         return sha.hexdigest()
 
     def _check(self) -> None:

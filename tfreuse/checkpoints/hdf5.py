@@ -13,18 +13,18 @@ import dataclasses
 import struct
 from collections.abc import Iterator
 
-from tfreuse.checkpoints import arrays
+from tfreuse.checkpoints import arrays, hdf5_chunks
 from tfreuse.checkpoints import hdf5_messages as messages
 from tfreuse.checkpoints.arrays import Stored
-from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER, MAX_OBJECTS, Source
+from tfreuse.checkpoints.hdf5_blocks import NOWHERE, Blocks
+from tfreuse.checkpoints.hdf5_texts import Text, Texts
+from tfreuse.checkpoints.source import MAX_DEPTH, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NOWHERE = 0xFFFFFFFFFFFFFFFF  # "no address"
 _SPACE, _LINK_INFO, _TYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
 _FILTERS, _ATTRIBUTE, _CONTINUED, _SYMBOLS = 11, 12, 16, 17
 _MAX_NAME = 1024  # bytes
-_AHEAD = 512  # bytes: a whole header, or a group's table
 _COMPACT, _CONTIGUOUS, _VIRTUAL = 0, 1, 3  # layouts
 
 
@@ -35,7 +35,7 @@ class Group:
     path: str
     groups: dict[str, "Group"]
     arrays: dict[str, Stored]
-    attributes: dict[str, str | list[str]]
+    attributes: dict[str, Text]
 
     def walk(self) -> Iterator["Group"]:
         """This group and all below it, parents first."""
@@ -82,6 +82,10 @@ class _Message:
     data: bytes
 
 
+def _attributes(found: list[_Message]) -> Iterator[bytes]:
+    return (message.data for message in found if message.kind == _ATTRIBUTE)
+
+
 class _Walk:
     """One pass over a file, with the counts that bound it."""
 
@@ -89,13 +93,10 @@ class _Walk:
         self.source = source
         self.attributes = attributes
         self.root_attributes = root_attributes
+        self.blocks = Blocks(source)
+        self.texts = Texts(self.blocks)
         self.seen: set[int] = set()
-        self.heaps: dict[int, dict[int, bytes]] = {}
         self.objects = 0
-        self.kept = (0, b"")
-        self.blocks = 0
-        self.left = source.size  # bytes of structure that may still be read
-        self.text_left = source.size  # bytes of text that may still be taken from heaps
 
     def root(self) -> int:
         """The address of the root group, from the superblock."""
@@ -104,7 +105,7 @@ class _Walk:
         if not block.startswith(SIGNATURE) or version != 0 or sizes != b"\x08\x08":
             raise ValueError("its layout is of another version")
         base, _, end, driver = struct.unpack_from("<4Q", block, 24)
-        if base or driver != _NOWHERE:
+        if base or driver != NOWHERE:
             raise ValueError("it is part of a family of files")
         self.source.check(0, end)  # the library's own test of a file that was cut off
         return struct.unpack_from("<Q", block, 64)[0]
@@ -112,7 +113,7 @@ class _Walk:
     def object(self, path: str, address: int, depth: int) -> Group | Stored | None:
         """What stands at `address`: a group, an array, or None for anything else."""
         if depth > MAX_DEPTH:
-            raise self.refused(path, f"has over {MAX_DEPTH} levels")
+            raise self.blocks.refused(path, f"has over {MAX_DEPTH} levels")
         found = list(self._messages(path, address))
         kinds = {message.kind for message in found}
         if _SPACE in kinds or _LAYOUT in kinds:
@@ -120,11 +121,11 @@ class _Walk:
         if not kinds & {_SYMBOLS, _LINK_INFO}:
             return None
         names = self.attributes + (() if path else self.root_attributes)
-        group = Group(path, {}, {}, self._texts(found, names))
+        group = Group(path, {}, {}, self.texts.of(_attributes(found), names))
         links = list(self._links(path, found))
         self.objects += len(links)
         if self.objects > MAX_OBJECTS:
-            raise self.refused(path, f"has over {MAX_OBJECTS:,} objects")
+            raise self.blocks.refused(path, f"has over {MAX_OBJECTS:,} objects")
         for name, target in links:
             below = self.object(f"{path}/{name}", target, depth + 1)
             if isinstance(below, Group):
@@ -133,36 +134,18 @@ class _Walk:
                 group.arrays[name] = below
         return group
 
-    def _block(self, path: str, address: int, size: int, magic: bytes = b"") -> bytes:
-        """Bytes of structure; each may be read once, or a file could make it endless."""
-        self.left -= size
-        self.blocks += 1
-        if self.left < 0 or size > MAX_HEADER or self.blocks > 8 * MAX_OBJECTS:
-            raise self.refused(path, "has more structure than the file is long")
-        block = self._ahead(address, size)
-        if not block.startswith(magic):
-            raise ValueError(f"{path or '/'} has a block of another kind")
-        return block
-
-    def _ahead(self, address: int, size: int) -> bytes:
-        """The bytes at `address`; what follows them is kept, since it is often next."""
-        start, kept = self.kept
-        if not start <= address <= address + size <= start + len(kept):
-            self.source.check(address, size)
-            length = max(size, min(_AHEAD, self.source.size - address))
-            start, kept = self.kept = address, self.source.read(address, length)
-        return kept[address - start : address - start + size]
-
     def _messages(self, path: str, address: int) -> Iterator[_Message]:
         if address in self.seen:
-            raise self.refused(path, "can be reached by two paths")
+            raise self.blocks.refused(path, "can be reached by two paths")
         self.seen.add(address)
-        version, _, _, _, size = struct.unpack("<2BH2L", self._block(path, address, 12))
+        version, _, _, _, size = struct.unpack(
+            "<2BH2L", self.blocks.read(path, address, 12)
+        )
         if version != 1:
             raise ValueError("its object headers are of another version")
         blocks = [(address + 16, size)]
         for start, length in blocks:  # grows while it is walked
-            block, at = self._block(path, start, length), 0
+            block, at = self.blocks.read(path, start, length), 0
             while at + 8 <= len(block):
                 kind, size, flags = struct.unpack_from("<2HB", block, at)
                 data = block[at + 8 : at + 8 + size]
@@ -185,7 +168,7 @@ class _Walk:
                 yield self._link(path, data)
             elif message.kind == _LINK_INFO:
                 heap = struct.unpack_from("<Q", data, 10 if data[1] & 1 else 2)[0]
-                if heap != _NOWHERE:
+                if heap != NOWHERE:
                     raise ValueError("its groups are of another version")
 
     def _link(self, path: str, data: bytes) -> tuple[str, int]:
@@ -195,38 +178,40 @@ class _Walk:
         size = int.from_bytes(data[at : at + width], "little")
         name = messages.text(data[at + width : at + width + size])
         if flags & 8 and data[2]:
-            raise self.refused(f"{path}/{name}", "is a link to elsewhere")
+            raise self.blocks.refused(f"{path}/{name}", "is a link to elsewhere")
         if version != 1:
             raise ValueError("its links are of another version")
         return name, struct.unpack_from("<Q", data, at + width + size)[0]
 
     def _names(self, path: str, address: int) -> bytes:
         """The names of a group's members, each ended by a NUL."""
-        block = self._block(path, address, 32, b"HEAP")
+        block = self.blocks.read(path, address, 32, b"HEAP")
         size, _, start = struct.unpack_from("<3Q", block, 8)
-        return self._block(path, start, size)
+        return self.blocks.read(path, start, size)
 
     def _table(
         self, path: str, address: int, names: bytes, below: int = 17
     ) -> Iterator[tuple[str, int]]:
         """(name, address) from a tree of tables, whose levels are below `below`."""
-        block = self._block(path, address, 24, b"TREE")
+        block = self.blocks.read(path, address, 24, b"TREE")
         kind, level, count = struct.unpack_from("<2BH", block, 4)
         if kind != 0 or level >= below:
             raise ValueError("a group has another kind of table")
-        children = self._block(path, address + 24, 16 * count)
+        children = self.blocks.read(path, address + 24, 16 * count)
         for at in range(8, 16 * count, 16):
             (child,) = struct.unpack_from("<Q", children, at)
             if level:
                 yield from self._table(path, child, names, level)
                 continue
-            head = self._block(path, child, 8, b"SNOD")
+            head = self.blocks.read(path, child, 8, b"SNOD")
             (size,) = struct.unpack_from("<H", head, 6)
-            entries = self._block(path, child + 8, 40 * size)
+            entries = self.blocks.read(path, child + 8, 40 * size)
             for name_at, target, cached in struct.iter_unpack("<2QL20x", entries):
                 name = messages.text(names[name_at : name_at + _MAX_NAME])
                 if cached == 2:
-                    raise self.refused(f"{path}/{name}", "is a link to elsewhere")
+                    raise self.blocks.refused(
+                        f"{path}/{name}", "is a link to elsewhere"
+                    )
                 yield name, target
 
     def _array(self, path: str, found: list[_Message]) -> Stored | None:
@@ -237,11 +222,11 @@ class _Walk:
         layout = parts[_LAYOUT].data
         version, kind = layout[0], layout[1]
         if _EXTERNAL in parts or (version == 4 and kind == _VIRTUAL):
-            raise self.refused(path, "takes its numbers from another file")
+            raise self.blocks.refused(path, "takes its numbers from another file")
         if version not in (3, 4):
             raise ValueError("its arrays are of another version")
         dtype = messages.number(parts[_TYPE].data)
-        declared = self._texts(found, ("dtype",)).get("dtype")
+        declared = self.texts.of(_attributes(found), ("dtype",)).get("dtype")
         declared = declared if isinstance(declared, str) else None
         dtype = dtype if dtype is None else arrays.number_type(dtype, declared)
         if dtype is None:
@@ -249,7 +234,9 @@ class _Walk:
         shape = messages.shape(parts[_SPACE].data)
         if kind not in (_COMPACT, _CONTIGUOUS) or _FILTERS in parts:
             why = f"{printable(path)} is stored in chunks or compressed"
-            return Stored(shape, dtype, self.source, None, why)
+            filters = parts[_FILTERS].data if _FILTERS in parts else b""
+            chunks = hdf5_chunks.find(self.blocks, path, layout, filters)
+            return Stored(shape, dtype, self.source, None, why, chunks)
         if kind == _COMPACT:
             size, offset = (
                 struct.unpack_from("<H", layout, 2)[0],
@@ -263,71 +250,9 @@ class _Walk:
         """The array, its declared shape compared with the bytes that are there."""
         if array.nbytes == 0:
             return dataclasses.replace(array, offset=None)
-        if array.offset == _NOWHERE or size != array.nbytes:
-            raise self.refused(
+        if array.offset == NOWHERE or size != array.nbytes:
+            raise self.blocks.refused(
                 path, f"declares {array.nbytes:,} bytes that are not in the file"
             )
         self.source.check(array.offset, size)
         return array
-
-    def _texts(
-        self, found: list[_Message], names: tuple[str, ...]
-    ) -> dict[str, str | list[str]]:
-        values = {}
-        for message in found:
-            if message.kind == _ATTRIBUTE:
-                parts = messages.attribute(
-                    message.data, lambda name: name.rstrip("0123456789") in names
-                )
-                value = self._text(*parts[1:]) if parts else None
-                if value is not None:
-                    values[parts[0]] = value
-        for name in names:  # a list too long for one attribute is cut into several
-            part = 0
-            while isinstance(more := values.get(f"{name}{part}"), list):
-                values.setdefault(name, []).extend(more)
-                part += 1
-        return {name: values[name] for name in names if name in values}
-
-    def _text(self, kind: int, size: int, shape: tuple[int, ...], data: bytes):
-        """A text, a list of texts, or None if it is neither."""
-        count = 1
-        for side in shape:
-            count *= side
-        if shape and count == 0:
-            return []
-        if kind not in (messages.TEXT, messages.VARIABLE):
-            return None
-        if size * count > len(data):
-            raise ValueError("an attribute is longer than its header")
-        texts = [data[at : at + size] for at in range(0, size * count, size)]
-        if kind == messages.VARIABLE:
-            texts = [self._heap_text(*struct.unpack("<LQL", text)) for text in texts]
-        texts = [messages.text(text) for text in texts]
-        return texts if shape else texts[0]
-
-    def _heap_text(self, length: int, address: int, index: int) -> bytes:
-        """A text of its own length, from the heap that all groups share."""
-        if length == 0:
-            return b""
-        if address not in self.heaps:
-            head = self._block("/", address, 16, b"GCOL")
-            (size,) = struct.unpack_from("<Q", head, 8)
-            block = self._block("/", address + 16, size - 16)
-            self.heaps[address], at = {}, 0
-            while at + 16 <= len(block):
-                number, _, _, size = struct.unpack_from("<2HLQ", block, at)
-                if number == 0:
-                    break
-                self.heaps[address][number] = block[at + 16 : at + 16 + size]
-                at += 16 + -(-size // 8) * 8
-        self.text_left -= length
-        if self.text_left < 0 or index not in self.heaps[address]:
-            raise ValueError("a text is not in its heap")
-        return self.heaps[address][index][:length]
-
-    def refused(self, path: str, what: str) -> InputError:
-        return InputError(
-            f"{printable(self.source.path)}: {printable(path or '/')} {what}; no model "
-            "needs that, and it could read other files or never end. Save the model again."
-        )

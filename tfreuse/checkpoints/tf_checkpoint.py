@@ -82,7 +82,9 @@ def read(path: str) -> Checkpoint:
         if dtype.kind in "OSU":
             continue
         tensor = _Tensor(
-            tuple(shapes[key]), dtype, source, None, "TensorFlow reads it", reader, key
+            *(tuple(shapes[key]), dtype, source, None, "TensorFlow reads it"),
+            reader=reader,
+            key=key,
         )
         layer, _, last = name.rpartition("/")
         if layer and named.clean(last) in NAMED:

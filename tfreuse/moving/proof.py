@@ -54,18 +54,21 @@ def prove(
     _check_kinds(recipient, out)
     names = {recipient.extent(v): str(v) for v in recipient.variables}
     wanted = {
-        recipient.extent(path): value
+        _extent(recipient, path): value
         for path, value in Moved(plan, donor, recipient).values().items()
     }
     ours, made = _arrays(_root(recipient)), _arrays(_root(out))
     differences = list(_inventory(ours, made))
     for path in ours.keys() & made.keys():
-        value = wanted.get(ours[path].extent)
-        came, planned = made[path], digest(value) if value is not None else None
-        if (planned or ours[path].digest()) != came.digest():
-            name = names.get(ours[path].extent, printable(path))
-            side = "the donor's" if planned else "the recipient's"
-            differences.append(f"{name} is not {side}")
+        own = ours[path]
+        name = names.get(own.extent, printable(path)) if own.extent else printable(path)
+        if own.extent in wanted:
+            if digest(wanted[own.extent]) != _digest(made[path]):
+                differences.append(f"{name} is not the donor's")
+        elif (own.chunks is None) != (made[path].chunks is None):
+            differences.append(f"{name} is stored in another way than the recipient's")
+        elif _digest(own) != _digest(made[path]):
+            differences.append(f"{name} is not the recipient's")
     differences = sorted(differences)
     differences += _surroundings(recipient, out)
     checked = _checked(out, differences)
@@ -85,6 +88,23 @@ def _check_kinds(recipient: Checkpoint, out: Checkpoint) -> None:
             f"{printable(out.path)} is of another format than its recipient "
             f"{printable(recipient.path)}."
         )
+
+
+def _extent(recipient: Checkpoint, path: str) -> tuple[int, int]:
+    """Where a variable that moves stands in the recipient."""
+    extent = recipient.extent(path)
+    if extent is None:
+        raise InputError(
+            f"{printable(path)} of {printable(recipient.path)} is stored in chunks or "
+            "compressed; no transplant writes such an array."
+        )
+    return extent
+
+
+def _digest(stored: Stored) -> str:
+    """Of the numbers; of the bytes that stand for them where they are in chunks."""
+    whole = stored.extent is not None or stored.nbytes == 0
+    return stored.digest() if whole else stored.digest_of_chunks()
 
 
 def _stated(out: Checkpoint) -> str | None:
