@@ -185,7 +185,32 @@ def test_reuse_that_proves_nothing_is_no_reuse(tmp_path):
     records += planted.arm((0.99, 0.99, 1.0), group="bias", control="reinitialised")
     planted.write(tmp_path / "study", records)
     (part,) = Asked(tmp_path).study("study")["parts"]
-    assert part["headline"] == ("Open: kernel, affine, stats, all. Not testable: bias.")
+    assert part["headline"] == "Open: kernel, affine, stats, all. Not testable: bias."
+
+
+@pytest.mark.parametrize(
+    ("fresh", "word", "why"),
+    [
+        ((0.5, 0.6, 0.4), "reusable", "all of it at least 0.95"),
+        ((0.5, 1.0, 1.0), "open", "n = 3 seeds do not show that re-initialising"),
+    ],
+)
+def test_what_few_seeds_do_not_show_is_open(tmp_path, fresh, word, why):
+    records = planted.arm((1.0, 0.99, 1.0), group="bias")
+    records += planted.arm(fresh, group="bias", control="reinitialised")
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    row = next(row for row in part["answers"] if row["group"] == "bias")
+    assert row["word"] == word and why in row["why"]
+
+
+def test_one_seed_is_open(tmp_path):
+    records = planted.arm((0.1,), group="stats")
+    records += planted.arm((0.0,), group="stats", control="reinitialised")
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    row = next(row for row in part["answers"] if row["group"] == "stats")
+    assert (row["word"], row["why"]) == ("open", "One seed of 3 has no interval.")
 
 
 def test_a_group_that_a_repair_mends_is_told_so(tmp_path):

@@ -65,8 +65,18 @@ def _answer(
     obstacle = _obstacle(subject, group, records)
     if obstacle:
         return "not testable", obstacle
+    cost = cost_of_fresh(subject, by_arm.Arm("reinitialised", "all", "all", group))
+    if cost is not None and cost.estimate <= CRITICAL:
+        return "not testable", (
+            "Re-initialising them costs nothing either: reuse would prove nothing."
+        )
     enough = 1 - spec.margin
     for repair, one in effects.items():
+        if one.low >= enough and cost is not None and cost.low <= CRITICAL:
+            return "open", (
+                f"Retains {one}, but n = {cost.n} seeds do not show that re-initialising "
+                "would cost anything."
+            )
         if one.low >= enough:
             word = "reusable" if repair == "none" else "reusable once repaired"
             told = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
@@ -75,11 +85,9 @@ def _answer(
         best = max(effects.values(), key=lambda one: one.estimate)
         return "not reusable", f"Retains {best} at best: all of it under {enough:g}."
     n = max(one.n for one in effects.values())
-    more = " One seed has no interval." if n == 1 else ""
-    return (
-        "open",
-        f"The interval lies on both sides of {enough:g} with n = {n} seeds.{more}",
-    )
+    if n == 1:
+        return "open", f"One seed of {spec.seeds} has no interval."
+    return "open", f"The interval lies on both sides of {enough:g}, n = {n} seeds."
 
 
 def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> str:
@@ -98,12 +106,6 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
         return (
             "The biases hardly moved in training (batch normalization takes them off "
             "again), so replacing them changes nothing."
-        )
-    cost = cost_of_fresh(subject, by_arm.Arm("reinitialised", "all", "all", group))
-    if cost is not None and cost.low <= CRITICAL:
-        return (
-            "Re-initialising them is not shown to cost anything either: reuse would prove "
-            "nothing."
         )
     return ""
 

@@ -83,7 +83,7 @@ class Page {
     const first = !this.study;
     this.study = found;
     if (stale) {
-      if (first) this.view.part = Math.max(0, found.parts.findIndex((one) => one.kinds.length));
+      if (first) this.view.part = richest(found.parts);
       this.all();
     }
     return found.progress.complete ? FINISHED : RUNNING;
@@ -182,11 +182,13 @@ class Page {
     const current = () => asked === this.asked;
     const open = (kind, site, group) =>
       this.openCell(ask("cell", {...this.named(), kind, site, group}), this.study.settings);
-    this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
+    const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");
       return [legend(data), heat(data, (site, group) => open(data.kind, site, group))];
     }, current);
-    this.fill("drawing", ask("network", {...this.chosen(), group: this.view.group}), (data) => {
+    const drawn = ask("network", {...this.chosen(), group: this.view.group});
+    // the map takes the room that it needs; the drawing has the rest
+    this.fill("drawing", Promise.all([drawn, mapped]), ([data]) => {
       if (!data.stages.length) {
         return hint("The network is drawn once single stages were measured: stage in --sites.");
       }
@@ -223,6 +225,12 @@ class Page {
       });
     }
   }
+}
+
+/** The part with most seeds, of which most can be said. */
+function richest(parts) {
+  const most = Math.max(...parts.map((one) => one.seeds.length));
+  return parts.findIndex((one) => one.seeds.length === most);
 }
 
 function hint(text) {

@@ -10,14 +10,13 @@ export function scale(low, high) {
   };
 }
 
-/** A line from end to end with a mark at the mean; an end that is missing reaches the edge. */
+/** A line from end to end and a mark at the mean; an infinite end reaches the edge. */
 export function bar(row, at, low, high, y, kind) {
-  const from = at(row.low ?? low);
-  const to = at(row.high ?? high);
+  const line = {x1: at(row.low ?? low), x2: at(row.high ?? high), y1: y, y2: y};
   return svg(
     "g",
     {class: `bar ${kind}`},
-    svg("line", {x1: from, x2: to, y1: y, y2: y}),
+    row.n === 1 ? null : svg("line", line),
     svg("circle", {cx: at(row.mean), cy: y, r: 4.5})
   );
 }

@@ -111,7 +111,7 @@ function seeds(cell) {
             {},
             el("td", {}, String(one.seed)),
             ["before", "after", "floor", "retention"].map((key) =>
-              el("td", {class: "number"}, one[key] === null ? "–" : one[key].toFixed(3))
+              el("td", {class: "number"}, fixed(one[key]))
             ),
             el("td", {}, one.donor),
             el("td", {}, one.recipient)
@@ -120,6 +120,10 @@ function seeds(cell) {
       )
     )
   );
+}
+
+function fixed(value) {
+  return value === null ? "–" : value.toFixed(3).replace("-", "−");
 }
 
 function command(text) {
