@@ -109,7 +109,7 @@ class _Reader:
             outer: what makes each of its inputs, None for the outermost model.
             handed: shapes of its outputs, as far as those who read them tell.
         """
-        self._count()
+        self._count(len(config["layers"]))
         if "output_layers" not in config:
             return [self._chain(config["layers"], prefix, outer, handed.get(0))]
         entries = {_name(entry): entry for entry in config["layers"]}
@@ -206,8 +206,8 @@ class _Reader:
         )
         return name
 
-    def _count(self) -> None:
-        self.steps += 1
+    def _count(self, steps: int = 1) -> None:
+        self.steps += steps
         if self.steps > MAX_OBJECTS:  # models that call models twice, and so on
             raise ValueError(f"it has over {MAX_OBJECTS:,} calls")
 
