@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -9,14 +10,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import planted
 import planted_study
 import pytest
+from PIL import Image
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
-from tfreuse.plugin import Reusability, finding, following, held, maps
-from tfreuse.report import tables
+from tfreuse.plugin import Reusability, finding, following, held, maps, pictures
+from tfreuse.report import arrays, tables
 from tfreuse.verdicts import arms
 
 PART = {
@@ -345,6 +348,49 @@ def test_panels_have_rows_or_say_what_to_run(asked, tmp_path, name):
     other.study("study")
     found = other.get(f"/{name}", study="study", **PART)
     assert not found["rows"] and "--" in found["hint"]
+
+
+def test_pictures_of_all_layers_are_shown_where_a_study_keeps_them(asked, tmp_path):
+    own = {"kind": "all", "site": "all", "group": "kernel"}
+    assert asked.get("/cell", study="study", **PART, **own)["pictures"] is False
+    assert asked.refused("/picture", study="study", **PART, group="kernel")[0] == 404
+    study = planted.write(tmp_path / "study", planted.study())
+    part = arms.Part(**PART)
+    arrays.write(study, part, planted_study.arrays())
+    other = Asked(tmp_path)
+    other.study("study")
+    assert other.get("/cell", study="study", **PART, **own)["pictures"] is True
+    answer = other.raw("/picture", study="study", **PART, group="stats")
+    assert answer.content_type == "image/png"
+    shown = np.array(Image.open(io.BytesIO(answer.data)))
+    scale, high, wide = 6, 24 * 6 + 4, 32 * 6 + 4
+    assert shown.shape == (4 * high, 5 * wide, 3)
+    held = planted_study.arrays()
+    after = shown[high * 2 : high * 3 - 4 : scale, wide * 3 : wide * 4 - 4 : scale]
+    assert (after == held["after"][2, 1]).all()  # stats, second image
+    error = shown[high * 3 : high * 4 - 4 : scale, wide * 4 : wide * 5 - 4 : scale, 0]
+    assert (error == held["recalibrated_error"][2, 1]).all()
+
+
+@pytest.mark.parametrize("way", ["link", "garbage", "shape", "bomb"])
+def test_pictures_that_are_none_are_not_shown(tmp_path, way, monkeypatch):
+    study = planted.write(tmp_path / "study", planted.study())
+    part = arms.Part(**PART)
+    held = planted_study.arrays()
+    if way == "shape":
+        held["after"] = held["after"][..., 0]
+    arrays.write(study, part, held)
+    path = arrays.path(study, part)
+    if way == "link":
+        path.rename(tmp_path / "elsewhere.npz")
+        path.symlink_to(tmp_path / "elsewhere.npz")
+    if way == "garbage":
+        path.write_bytes(b"garbage")
+    if way == "bomb":
+        monkeypatch.setattr(pictures, "LARGEST", 1_000)
+    asked = Asked(tmp_path)
+    asked.study("study")
+    assert asked.refused("/picture", study="study", **PART, group="kernel")[0] == 404
 
 
 @pytest.mark.parametrize(

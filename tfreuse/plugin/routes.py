@@ -14,7 +14,7 @@ from werkzeug import wrappers
 
 from tfreuse import specs
 from tfreuse.errors import InputError, nearest, printable
-from tfreuse.plugin import finding, maps, overview, panels
+from tfreuse.plugin import finding, maps, overview, panels, pictures
 from tfreuse.plugin.held import Snapshot, Study, plain
 from tfreuse.verdicts.arms import Part
 
@@ -73,7 +73,8 @@ class Reusability(base_plugin.TBPlugin):
         }
         for name in panels.NAMES:
             asked[f"/{name}"] = functools.partial(self._panel, name)
-        return files | {path: _json(answer) for path, answer in asked.items()}
+        routes = {path: _route(answer) for path, answer in asked.items()}
+        return files | routes | {"/picture": _route(self._picture, "image/png")}
 
     def _found(self) -> dict[str, pathlib.Path]:
         with self._lock:
@@ -107,7 +108,16 @@ class Reusability(base_plugin.TBPlugin):
         kind = _chosen(asked, "kind", specs.SITES)
         site, group = asked.get("site", ""), asked.get("group", "")
         try:
-            return maps.cell(snapshot, part, kind, site, group)
+            found = maps.cell(snapshot, part, kind, site, group)
+        except InputError as error:
+            raise Refused(404, str(error)) from error
+        shown = kind == "all" and pictures.has(snapshot, part, group)
+        return found | {"pictures": shown}
+
+    def _picture(self, asked: Mapping[str, str]) -> bytes:
+        snapshot, part = self._part(asked)
+        try:
+            return pictures.strip(snapshot, part, asked.get("group", ""))
         except InputError as error:
             raise Refused(404, str(error)) from error
 
@@ -170,8 +180,10 @@ def _chosen(asked: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
     return value
 
 
-def _json(answer: Callable[[Mapping[str, str]], Any]) -> Callable:
-    """A route that answers in JSON, and in one line of text where it cannot."""
+def _route(
+    answer: Callable[[Mapping[str, str]], Any], kind: str = "application/json"
+) -> Callable:
+    """A route that answers in JSON or bytes, and in one line of text where it cannot."""
 
     @wrappers.Request.application
     def respond(request: wrappers.Request) -> wrappers.Response:
@@ -180,13 +192,15 @@ def _json(answer: Callable[[Mapping[str, str]], Any]) -> Callable:
                 raise Refused(405, "this route can only be read.")
             if any(len(value) > LONGEST for value in request.args.values()):
                 raise Refused(400, f"a parameter is over {LONGEST} characters long.")
-            told = json.dumps(plain(answer(request.args)), allow_nan=False)
+            told = answer(request.args)
+            if not isinstance(told, bytes):
+                told = json.dumps(plain(told), allow_nan=False)
         except Refused as error:
             return Respond(request, str(error), "text/plain", code=error.status)
         except ValueError as error:  # records that a table can make nothing of
             told = f"the records do not allow this table: {printable(error, 300)}"
             return Respond(request, told, "text/plain", code=422)
-        return Respond(request, told, "application/json")
+        return Respond(request, told, kind)
 
     return respond
 

@@ -2,10 +2,14 @@
 
 const BASE = new URL("./", import.meta.url);
 
-export async function ask(route, parameters = {}) {
+export function address(route, parameters = {}) {
   const url = new URL(route, BASE);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
-  const answer = await fetch(url, {credentials: "same-origin"});
+  return url;
+}
+
+export async function ask(route, parameters = {}) {
+  const answer = await fetch(address(route, parameters), {credentials: "same-origin"});
   if (!answer.ok) {
     const error = new Error((await answer.text()).slice(0, 500));
     error.status = answer.status;

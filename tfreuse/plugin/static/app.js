@@ -1,6 +1,6 @@
 // The page: what is chosen, what is asked, what is shown where, and looking again.
 import {answers} from "./answers.js";
-import {ask} from "./api.js";
+import {address, ask} from "./api.js";
 import * as cell from "./cell.js";
 import {choice} from "./controls.js";
 import {el, show} from "./dom.js";
@@ -181,7 +181,11 @@ class Page {
     const asked = ++this.asked;
     const current = () => asked === this.asked;
     const open = (kind, site, group) =>
-      this.openCell(ask("cell", {...this.named(), kind, site, group}), this.study.settings);
+      this.openCell(
+        ask("cell", {...this.named(), kind, site, group}),
+        this.study.settings,
+        address("picture", {...this.named(), group})
+      );
     const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");
       return [legend(data), heat(data, (site, group) => open(data.kind, site, group))];

@@ -31,19 +31,19 @@ export function panel(root) {
     body
   );
   root.append(dialog);
-  return async (coming, settings) => {
+  return async (coming, settings, picture) => {
     close();
     show(body, el("p", {}, "…"));
     if (!dialog.open) dialog.showModal();
     try {
-      show(body, content(await coming, settings));
+      show(body, content(await coming, settings, picture));
     } catch (error) {
       show(body, el("p", {class: "warning"}, error.message));
     }
   };
 }
 
-function content(cell, settings) {
+function content(cell, settings, picture) {
   const site = cell.site === "all" ? "all layers" : cell.site;
   const most = Math.max(...cell.arms.map((arm) => arm.n));
   return [
@@ -51,6 +51,7 @@ function content(cell, settings) {
     el("p", {class: "facts"}, `${name(cell.kind)}; metric: ${cell.metric.replaceAll("_", " ")}`),
     el("h3", {}, `Retention of every arm, a dot a seed; n = ${most} unless told`),
     el("div", {class: "arms"}, cell.arms.map((arm) => line(arm, settings, most)), axis()),
+    cell.pictures ? pictures(picture) : null,
     el("h3", {}, "Seeds, as transplanted"),
     seeds(cell),
     el("h3", {}, "What was moved (median over seeds)"),
@@ -63,6 +64,16 @@ function content(cell, settings) {
       ])
     ),
     cell.commands.flatMap((one) => [el("h3", {}, one.title), command(one.text)]),
+  ];
+}
+
+/** Examples of one pair of networks: the outputs, and below them their errors. */
+function pictures(address) {
+  const columns = ["input", "truth", "before", "after", "recalibrated"];
+  return [
+    el("h3", {}, "Test images of the first seed, errors below"),
+    el("p", {class: "columns"}, columns.map((one) => el("span", {}, one))),
+    el("img", {src: address.href, alt: `${columns.join(", ")}; below: errors, white is large`}),
   ];
 }
 
