@@ -217,11 +217,14 @@ def test_one_seed_is_open(tmp_path):
 
 
 def test_a_group_that_a_repair_mends_is_told_so(tmp_path):
-    records = planted.arm((0.1, 0.2, 0.1), group="stats")
-    records += planted.arm((0.99, 1.0, 1.0), group="stats", repair="recalibration")
+    records = []
+    for group in ("stats", "affine"):  # of the donor's statistics nothing is left
+        records += planted.arm((0.1, 0.2, 0.1), group=group)
+        records += planted.arm((0.99, 1.0, 1.0), group=group, repair="recalibration")
     planted.write(tmp_path / "study", records)
     (part,) = Asked(tmp_path).study("study")["parts"]
-    assert part["headline"].startswith("Reusable once repaired: stats.")
+    told = "Reusable once repaired: affine. Replaceable: stats."
+    assert part["headline"].startswith(told)
 
 
 def test_the_heat_map_has_the_rows_of_the_report(asked):
@@ -503,12 +506,12 @@ def test_broken_lines_are_told_and_the_rest_is_shown(tmp_path):
         records[1].to_line().replace(f'"after": {records[1].after}', '"after": NaN')
     )
     with open(study / "records.jsonl", "a") as file:
-        file.write("garbage\n" + "[" * 100_000 + "\n" + foreign.to_line() + endless)
+        file.write("{}\n" + "[" * 100_000 + "\n" + foreign.to_line() + endless)
         file.write(records[0].to_line())  # twice
     found = Asked(tmp_path).study("study")
     assert found["progress"]["measured"] == len(records)
     told = " ".join(found["warnings"])
-    assert "Line 16 of records.jsonl is no record" in told
+    assert "Line 16 of records.jsonl is no record: it lacks 'per_image'" in told
     assert "prayer" in told and "1 more lines" in told
     assert "1 records are of arms that have one already" in told
 

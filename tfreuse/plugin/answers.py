@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import specs, statistics
+from tfreuse import roles, specs, statistics
 from tfreuse.records import UNMOVED, Record
 from tfreuse.report.drawings import Subject
 from tfreuse.report.tables import CRITICAL
@@ -19,8 +19,10 @@ from tfreuse.verdicts import caveats
 REPAIRS = ("none", "recalibration", "permutation", "permutation+recalibration")
 # a stitch or training may repair anything: they say nothing of the donor by themselves
 WORDS = (
-    "reusable", "reusable once repaired", "not reusable", "open", "not testable"
+    "reusable", "reusable once repaired", "replaceable", "not reusable", "open",
+    "not testable",
 )  # fmt: skip
+_STATISTICS = {"moving_mean", "moving_variance"}  # what recalibration sets anew
 
 
 def answers(subject: Subject) -> list[dict[str, Any]]:
@@ -77,6 +79,11 @@ def _answer(
                 f"Retains {one}, but n = {cost.n} seeds do not show that re-initialising "
                 "would cost anything."
             )
+        if one.low >= enough and _replaces(repair, group):
+            return "replaceable", (
+                f"Retains {one} after {repair.replace('+', ' and ')}, which estimates them "
+                "anew from unlabelled images: no donor's are needed."
+            )
         if one.low >= enough:
             word = "reusable" if repair == "none" else "reusable once repaired"
             told = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
@@ -88,6 +95,11 @@ def _answer(
     if n == 1:
         return "open", f"One seed of {spec.seeds} has no interval."
     return "open", f"The interval lies on both sides of {enough:g}, n = {n} seeds."
+
+
+def _replaces(repair: str, group: str) -> bool:
+    """Whether the repair leaves nothing of what was moved."""
+    return "recalibration" in repair and set(roles.expand(group)) <= _STATISTICS
 
 
 def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> str:
@@ -104,8 +116,8 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
     shifts = [record.bias_shift for record in records.values()]
     if group == "bias" and None not in shifts and np.median(shifts) < UNMOVED:
         return (
-            "The biases hardly moved in training (batch normalization takes them off "
-            "again), so replacing them changes nothing."
+            "The biases hardly moved in training, as batch normalization takes them off "
+            "again: reusing them would prove nothing."
         )
     return ""
 

@@ -71,7 +71,9 @@ class Follower:
         try:
             record = Record.from_line(line, self._pool)
             _check(record)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except KeyError as error:
+            self._complain(f"is no record: it lacks {printable(error, 80)}")
+        except (ValueError, TypeError, RecursionError) as error:
             self._complain(f"is no record ({printable(error, 80)})")
         else:
             self.records.append(record)

@@ -6,6 +6,7 @@ import {interval, name, number} from "./format.js";
 const MARKS = {
   reusable: "✓",
   "reusable once repaired": "✓",
+  replaceable: "✓",
   "not reusable": "✕",
   open: "?",
   "not testable": "–",
@@ -13,6 +14,7 @@ const MARKS = {
 const TONES = {
   reusable: "supported",
   "reusable once repaired": "repaired",
+  replaceable: "repaired",
   "not reusable": "refuted",
   open: "inconclusive",
   "not testable": "not-testable",
