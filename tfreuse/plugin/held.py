@@ -104,14 +104,6 @@ class Study:
                     self._thread.start()
             return self._snapshot
 
-    def wait(self, seconds: float) -> Snapshot | None:
-        """`look`, waiting so long for what is being read."""
-        found = self.look()
-        thread = self._thread
-        if found is None and thread is not None:
-            thread.join(seconds)
-        return self._snapshot
-
     def rate(self) -> float | None:
         """Records a second of late; None if there were no new ones while we looked."""
         kept = list(self._rate)
