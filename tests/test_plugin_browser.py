@@ -184,7 +184,11 @@ def test_every_toggle_changes_the_heat_map(opened):
     page.locator(".heat .cell").first.wait_for()
     assert page.locator(".heat th.stage span").first.inner_text() == "encoder_1"
     before = shown(page)
-    for name in ("stages", "reusability index", "drop", "seed 1"):
+    page.get_by_role("radio", name="reusability index", exact=True).check()
+    settled(page, before)
+    assert "reinitialised at layers" in page.locator("div.heat .hint").inner_text()
+    before = shown(page)
+    for name in ("stages", "drop", "reusability index", "seed 1"):
         page.get_by_role("radio", name=name, exact=True).check()
         settled(page, before)
         before = shown(page)

@@ -188,7 +188,12 @@ class Page {
       );
     const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");
-      return [legend(data), heat(data, (site, group) => open(data.kind, site, group))];
+      const unknown = data.quantity === "index" && data.cells.every((one) => one.mean === null);
+      return [
+        legend(data),
+        heat(data, (site, group) => open(data.kind, site, group)),
+        unknown ? hint(`The index needs the control reinitialised at ${name(data.kind)}.`) : null,
+      ];
     }, current);
     const drawn = ask("network", {...this.chosen(), group: this.view.group});
     // the map takes the room that it needs; the drawing has the rest
