@@ -70,12 +70,14 @@ class Page {
   }
 
   async look() {
+    const known = this.view.study && ask("study", {study: this.view.study}).catch(() => null);
     const {studies} = await ask("studies");
     const names = studies.map((one) => one.name);
     if (!names.length) throw new Error("This log directory holds no study any more.");
     if (!names.includes(this.view.study)) this.take(names[0]);
     this.names = names;
-    const found = await ask("study", {study: this.view.study});
+    let found = await known;
+    if (found?.name !== this.view.study) found = await ask("study", {study: this.view.study});
     this.head(found);
     if (found.state !== "ready") return found.state === "failed" ? RUNNING : SOON;
     if (!found.parts.length) return RUNNING; // nothing has been measured yet

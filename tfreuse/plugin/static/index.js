@@ -1,16 +1,21 @@
 // What TensorBoard imports: it calls render() in an empty page of its own (an iframe).
-import {start} from "./app.js";
 
-export async function render() {
+const BASE = import.meta.url;
+
+function style() {
   const sheet = document.createElement("link");
   sheet.rel = "stylesheet";
-  sheet.href = new URL("./style.css", import.meta.url).href;
-  const ready = new Promise((resolve) => {
+  sheet.href = new URL("./style.css", BASE).href;
+  const loaded = new Promise((resolve) => {
     sheet.onload = sheet.onerror = resolve;
   });
   document.head.append(sheet);
+  return loaded;
+}
+
+export async function render() {
   document.documentElement.lang = "en";
   document.title = "Reusability";
-  await ready;
+  const [{start}] = await Promise.all([import("./app.js"), style()]); // side by side
   await start(document.body);
 }
