@@ -24,7 +24,6 @@ from tfreuse.verdicts.arms import Part
 __all__ = ["Block", "Specs", "default_jobs", "forecast", "plan", "run"]
 
 
-
 def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
     """Trains what is not trained, measures what is not measured, exports what was found.
 
