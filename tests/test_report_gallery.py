@@ -10,6 +10,7 @@ from tfreuse import models, recalibration, transplant
 from tfreuse.report import arrays
 from tfreuse.specs import ModelSpec
 from tfreuse.study import gallery
+from tfreuse.study.bench import Bench
 
 GROUPS = ("kernel", "affine", "stats", "gamma+beta")
 
@@ -29,7 +30,7 @@ def bench(task="segmentation", order="conv_bn_relu"):
     )
     masks = tf.constant(rng.integers(-1, 3, (8, 16, 16)).astype(np.int32))
     truth = masks if task == "segmentation" else tf.constant(images)
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
         model=recipient,
         images=images,
         values=values,
@@ -41,6 +42,8 @@ def bench(task="segmentation", order="conv_bn_relu"):
         recalibrate=recalibration.Recalibrator(recipient, images),
         restore=lambda: transplant.undo(values, recipient),
     )
+    made.take = types.MethodType(Bench.take, made)
+    return made
 
 
 @pytest.fixture(scope="module")

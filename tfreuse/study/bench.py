@@ -25,6 +25,7 @@ from tfreuse import (
 )
 from tfreuse import plan as plan_module
 from tfreuse.records import UNMOVED, Record
+from tfreuse.specs import REPAIRS
 from tfreuse.study import distances, donors, treatments
 from tfreuse.study.design import Block
 from tfreuse.study.repairs import FineTuner, Probe, Stitches
@@ -33,10 +34,6 @@ from tfreuse.study.treatments import Arm
 _PROBED = 32  # calibration images on which outputs are compared
 _PLACES = 1024  # of these, for each layer
 _STITCHED = 4096  # places of all calibration images that a stitch is fitted on
-_ORDER = (
-    "none", "recalibration", "stitch", "permutation", "permutation+recalibration",
-    "fine_tuning",
-)  # fmt: skip
 
 
 def measure(send, bench: "Bench", done: frozenset) -> None:
@@ -104,15 +101,14 @@ class Bench:
             if own:
                 yield from self._transplanted(arm, own, aligned)
 
-    def keep(self, groups: Sequence[str]) -> None:
-        """Transplants the groups at all layers from the treatment's donor, for good."""
+    def take(self, groups: Sequence[str]) -> None:
+        """Takes the groups of all layers from the treatment's donor, until `restore`."""
         donor = self.donors.get("transfer")
         (everywhere,) = treatments.sites(self.model, ("all",))
         plan = plan_module.make(
             donor.variables, self.variables, roles=groups, layers=everywhere.layers
         )
         transplant.apply(plan, donor.values, self.model)
-        self.recalibrate()
 
     def restore(self) -> None:
         """Puts all of the recipient's parameters back."""
@@ -137,7 +133,7 @@ class Bench:
             layers=arm.site.layers,
             adapters=[("*", f"blend:{arm.strength:g}")] if arm.strength < 1 else (),
         ).check()
-        repairs = sorted(repairs, key=_ORDER.index)
+        repairs = sorted(repairs, key=REPAIRS.index)
         started = time.monotonic()
         displaced = transplant.apply(plan, values, self.model)
         try:

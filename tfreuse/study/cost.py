@@ -45,7 +45,8 @@ def tell(specs: Specs, jobs: int) -> str:
     """
     images = data.load(specs.data, "test", masks=False).size
     blocks = {block.architecture: block for block in specs.blocks()}
-    costs = {name: _cost(block) for name, block in blocks.items()}
+    built = {name: _build(block) for name, block in blocks.items()}
+    costs = {name: _cost(block, built[name]) for name, block in blocks.items()}
     lines, seconds, disk, arms = [], 0.0, 0.0, 0
     networks = specs.networks().values()
     for network in networks:
@@ -54,7 +55,7 @@ def tell(specs: Specs, jobs: int) -> str:
         disk += _COPIES * 4 * cost.parameters + _LOGS
     counted: collections.Counter = collections.Counter()
     for block in specs.blocks():
-        repairs = _repairs(block)
+        repairs = _repairs(block, built[block.architecture])
         seconds += _START + _seconds(repairs, costs[block.architecture], specs, images)
         arms += repairs.total()
         counted[block.architecture] = repairs.total()
@@ -80,9 +81,8 @@ def _architecture(specs: Specs, network: Network) -> str:
     )
 
 
-def _repairs(block: Block) -> collections.Counter:
+def _repairs(block: Block, model: keras.Model) -> collections.Counter:
     """How many arms of the block are measured with each repair."""
-    model = _build(block)
     study = block.specs.study
     found = treatments.arms(
         treatments.sites(model, study.sites), transplant.index(model), study, block.link
@@ -112,9 +112,9 @@ def _build(block: Block) -> keras.Model:
     )
 
 
-def _cost(block: Block) -> Cost:
-    """Builds and times the architecture."""
-    specs, model = block.specs, _build(block)
+def _cost(block: Block, model: keras.Model) -> Cost:
+    """Times the architecture."""
+    specs = block.specs
     models.check_image_size(block.model, specs.data.image_size)
     size = specs.train.batch_size
     shape = (*specs.data.image_size, specs.data.channels)

@@ -31,7 +31,8 @@ def transplanted(
     samples = next(iter(data.evaluation_batches(bench.test, SAMPLES)))
     before = _outputs(bench.model, samples)
     if groups:
-        bench.keep(groups)
+        bench.take(groups)
+        bench.recalibrate()
     notes = _notes(bench, groups)
     folder = out_dir / "models" / "transplanted"
     checkpoint.save(bench.model, folder / "model.keras")

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfreuse import evaluation, recalibration, roles, summaries, transplant
-from tfreuse import plan as plan_module
 from tfreuse.study import distances, treatments
 from tfreuse.study.bench import Bench
 
@@ -52,14 +51,14 @@ def gallery(bench: Bench, groups: Sequence[str]) -> dict[str, np.ndarray]:
     features, kernels = _features(bench), _first_kernels(bench.model)
     try:
         for group in groups:
-            _transplant(bench, group.split("+"), everywhere.layers)
+            bench.take(group.split("+"))
             for name, shown in after.items():
                 if name == "recalibrated":
                     bench.recalibrate()
                 shown.append(samples.show())
                 maps[name].append(norms.maps())
             bench.restore()
-        _transplant(bench, roles.ROLES, everywhere.layers)
+        bench.take(roles.ROLES)
         theirs = norms.vectors(), _features(bench), _first_kernels(bench.model)
     finally:
         bench.restore()
@@ -71,14 +70,6 @@ def gallery(bench: Bench, groups: Sequence[str]) -> dict[str, np.ndarray]:
     if kernels and len(features) > 1:
         found |= _compared(kernels, theirs[2], features, theirs[1])
     return found
-
-
-def _transplant(bench: Bench, names: Sequence[str], layers: Sequence[str]) -> None:
-    donor = bench.donors.get("transfer")
-    plan = plan_module.make(
-        donor.variables, bench.variables, roles=names, layers=layers
-    )
-    transplant.apply(plan, donor.values, bench.model)
 
 
 class _Samples:
