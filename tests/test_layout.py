@@ -20,11 +20,12 @@ FLOORS = [
     {"attribution"},
     {"report", "hparams", "moving"},
     {"plugin"},
-    {"runtime", "models", "data", "transplant", "recalibration", "fusion"},
+    {"sweep"},
+    {"runtime", "models", "data", "transplant", "recalibration", "fusion", "folding"},
     {"checkpoint", "summaries", "evaluation", "loading"},
-    {"export", "prediction", "benchmarks"},
+    {"export", "prediction"},
     {"training"},
-    {"study"},
+    {"study", "benchmarks"},
     {"cli"},
 ]
 LOWEST_WITHOUT_TENSORFLOW = 8  # floors below this one

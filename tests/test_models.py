@@ -371,3 +371,19 @@ def test_the_dilated_encoder_computes_resnet50_at_more_places(resnets):
     np.testing.assert_allclose(
         dilated[:, ::4, ::4], expected, rtol=1e-3, atol=1e-4 * expected.max()
     )
+
+
+def test_a_resize_of_bfloat16_has_a_gradient_under_xla():
+    """As on a GPU: TensorFlow's own from bfloat16 mixes its types there."""
+    layer = models.ResizeLike(dtype="mixed_bfloat16")
+    features = tf.ones((1, 2, 2, 3), tf.bfloat16)
+
+    @tf.function(jit_compile=True)
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            resized = layer(tf.nn.relu(features), tf.zeros((1, 4, 4, 3)))
+            total = tf.reduce_sum(tf.nn.relu(resized))
+        return tape.gradient(total, features)
+
+    np.testing.assert_array_equal(gradient().numpy().astype(float), 4.0)

@@ -392,7 +392,7 @@ def test_every_batch_norm_of_the_training_graph_is_the_fused_one():
 
 def test_only_kernels_decay():
     model = models.build(MODEL, task="segmentation", num_classes=3)
-    optimizer = training._optimizer(model, TRAIN)
+    optimizer = training.optimizer(model, TRAIN)
     decays = {
         variable.name
         for variable in model.trainable_variables

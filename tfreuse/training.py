@@ -139,14 +139,24 @@ def trainable(
     optimizer: keras.optimizers.Optimizer,
     task: str,
     ignore_label: int,
+    *,
+    jit_compile: bool | str = "auto",
 ) -> keras.Model:
-    """A view of the model, fused and compiled: training it trains the model."""
+    """A view of the model, fused and compiled: training it trains the model.
+
+    `jit_compile` is Keras's: "auto" takes XLA on a GPU, and not on a CPU, where it is slower.
+    """
     graph = fusion.fused(model)
-    loss, weights = _loss(task, ignore_label), None
+    losses, weights = loss(task, ignore_label), None
     if heads := _heads(graph):  # the auxiliary one counts less (Zhao et al. 2017, 3.3)
-        loss = dict.fromkeys(heads, loss)
+        losses = dict.fromkeys(heads, losses)
         weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
-    graph.compile(optimizer=optimizer, loss=loss, loss_weights=weights)
+    graph.compile(
+        optimizer=optimizer,
+        loss=losses,
+        loss_weights=weights,
+        jit_compile=jit_compile,
+    )
     return graph
 
 
@@ -276,7 +286,7 @@ def _start(
         _seed_dropout(model, spec.seed)
     if spec.initial_model:
         _take_values(_initial_model(spec, out_dir), model)
-    model.compile(optimizer=_optimizer(model, spec))
+    model.compile(optimizer=optimizer(model, spec))
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -316,7 +326,7 @@ def _take_values(path: pathlib.Path, model: keras.Model) -> None:
     transplant.apply(plan, donor, model)
 
 
-def _optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
+def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
     """AdamW, a linear rise, then a cosine fall to zero; only kernels decay."""
     warmup = max(1, round(spec.warmup * spec.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -334,7 +344,7 @@ def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
-def _loss(task: str, ignore_label: int) -> keras.losses.Loss:
+def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
     if task == "segmentation":
         return keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, ignore_class=None if ignore_label < 0 else ignore_label

@@ -8,13 +8,12 @@ Every step is a process of its own; its memory is the process's peak, imports in
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tfreuse import progress
-from tfreuse.benchmarks import records_made, worker
+from tfreuse.benchmarks import fresh, records_made, worker
 from tfreuse.benchmarks.table import Target
 from tfreuse.errors import InputError
 from tfreuse.records import CountsReader, Log, counts_path, read
@@ -170,12 +169,10 @@ STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
 
 
 def _fresh(step: str, folder: pathlib.Path, count: int) -> dict:
-    words = [sys.executable, "-m", __name__, step, str(folder), str(count)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{step} of {count:,} records failed: {last[:200]}")
-    return json.loads(done.stdout.strip().rpartition("\n")[2])
+    found = fresh.found(__name__, [step, folder, count], timeout=3600)
+    if "error" in found:
+        raise InputError(f"{step} of {count:,} records {found['error']}")
+    return found
 
 
 def _by_step(found: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:

@@ -1,21 +1,20 @@
 """Rounds of fresh processes: every contestant once a round, checked before its time counts."""
 
 import dataclasses
-import json
-import os
 import pathlib
-import random
 import subprocess
 import sys
 import time
 
 from tfreuse import moving, progress
 from tfreuse.benchmarks import case as case_module
+from tfreuse.benchmarks import fresh
 from tfreuse.benchmarks.case import TINY, Case
 from tfreuse.benchmarks.contestants import ENTRIES, STATS, Contestant
 from tfreuse.errors import InputError
 
 START = "start"
+WORKER = "tfreuse.benchmarks.worker"
 COMMANDS = ("plan", "diff", "verify")
 
 
@@ -52,29 +51,26 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
         if name not in case_module.MODELS:
             known = ", ".join(case_module.MODELS)
             raise InputError(f"--models takes {known}; got {name!r}.")
-    begin, results, given_up = time.monotonic(), [], set()
+    results, given_up = [], set()
     cases = [Case(name, work_dir) for name in (TINY, *settings.models)]
     for case in cases:
-        _worker(["make", case.model, work_dir], timeout=600)
+        fresh.last_line(WORKER, ["make", case.model, work_dir], timeout=600)
     jobs = [(case, entry) for case in cases[1:] for entry in ENTRIES]
     total = settings.runs * (len(jobs) + len(COMMANDS))
-    display, number = progress.Display(total), 0
-    for round_ in range(settings.runs):
-        if round_ and time.monotonic() - begin > 60 * settings.minutes:
-            break
-        results += _starts(cases[0], settings, round_)
-        # what ran just before leaves more or less memory free: nobody has one neighbour
-        random.Random(round_).shuffle(jobs)
-        for case, entry in jobs:
-            number += 1
-            key = (case.model, entry.task, entry.name)
-            display.update(number, " ".join(key))
-            if key not in given_up:
-                own = dataclasses.replace(case, number=number)
-                found = run_once(own, entry, settings.timeout)
-                results.append(dict(zip(("model", "task", "name"), key)) | found)
-                if "error" in found:
-                    given_up.add(key)
+    display, done_round = progress.Display(total), -1
+    turns = fresh.turns(jobs, settings.runs, settings.minutes)
+    for number, (round_, (case, entry)) in enumerate(turns, 1):
+        if round_ > done_round:
+            results += _starts(cases[0], settings, round_)
+            done_round = round_
+        key = (case.model, entry.task, entry.name)
+        display.update(number, " ".join(key))
+        if key not in given_up:
+            own = dataclasses.replace(case, number=number)
+            found = run_once(own, entry, settings.timeout)
+            results.append(dict(zip(("model", "task", "name"), key)) | found)
+            if "error" in found:
+                given_up.add(key)
     display.close()
     return results
 
@@ -83,14 +79,11 @@ def run_once(case: Case, entry: Contestant, timeout: float) -> dict:
     """What `worker.measure` found, of a result that is right; or {"error": why not}."""
     words = ["run", case.model, case.folder, case.number, entry.task, entry.name]
     try:
-        found = json.loads(_worker(words, timeout))
+        found = fresh.found(WORKER, words, timeout)
+        if "error" in found:
+            return found
         place = wrong(case, entry, found.pop("digests", None))
         return {"error": f"wrong result: {place}"} if place else found
-    except subprocess.TimeoutExpired:
-        return {"error": f"takes over {timeout:g} s"}
-    except subprocess.CalledProcessError as error:
-        last = error.stderr.strip().splitlines() or ["no message"]
-        return {"error": f"failed: {last[-1][:200]}"}
     finally:
         for path in case.folder.glob(f"out_{case.number}.*"):
             path.unlink()
@@ -143,17 +136,3 @@ def _timed(words: list[str], timeout: float) -> dict:
     except subprocess.CalledProcessError as error:
         return {"error": f"failed: {error.stderr[-200:].decode(errors='replace')}"}
     return {"seconds": time.perf_counter() - begin}
-
-
-def _worker(words: list, timeout: float) -> str:
-    command = [sys.executable, "-m", "tfreuse.benchmarks.worker", *map(str, words)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        command,
-        env={**os.environ, **quiet},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    return done.stdout.strip().rpartition("\n")[2]

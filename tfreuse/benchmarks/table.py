@@ -145,14 +145,19 @@ def markdown(found: Sequence[Row], promised: Sequence[Target]) -> str:
     """The rows and the promises as Markdown tables."""
     lines = []
     for title, those in _groups(found):
-        lines += [f"### {title}", "", _line(HEADER), _rule(len(HEADER))]
+        lines += [f"### {title}", "", line(HEADER), rule(len(HEADER))]
         for row in those:
             cells = _cells(row)
-            lines.append(_line(cells if not row.error else (row.name, row.error)))
+            lines.append(line(cells if not row.error else (row.name, row.error)))
         lines.append("")
-    lines += ["### Promises", "", _line(("what", "measured", "asked for", ""))]
-    lines.append("|---|--:|--:|---|")
-    return "\n".join([*lines, *(_line(_verdict(one)) for one in promised)]) + "\n"
+    return "\n".join([*lines, *promises(promised)]) + "\n"
+
+
+def promises(promised: Iterable[Target]) -> list[str]:
+    """The promises as the lines of a Markdown table."""
+    head = ["### Promises", "", line(("what", "measured", "asked for", ""))]
+    head.append("|---|--:|--:|---|")
+    return [*head, *(line(_verdict(one)) for one in promised)]
 
 
 def verdicts(promised: Sequence[Target]) -> str:
@@ -241,9 +246,9 @@ def _verdict(target: Target) -> tuple[str, str, str, str]:
     return target.text, f"{target.value:.3g}", bound, met
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _rule(columns: int) -> str:
+def rule(columns: int) -> str:
     return "|---" + "|--:" * (columns - 1) + "|"

@@ -1,10 +1,13 @@
-"""Measures how fast parameters move beside other ways to move them, and what records cost.
+"""Measures how fast parameters move and networks train, beside others, and what records cost.
 
   python tools/benchmark.py transplant --out_dir=runs/benchmark
   python tools/benchmark.py records --out_dir=runs/benchmark_records
+  python tools/benchmark.py training --out_dir=runs/benchmark_training
+  python tools/benchmark.py training --device=gpu --out_dir=runs/benchmark_gpu
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, go on after a stop, read counts, report, TensorBoard
+training    training and inference: Keras as it comes, tfreuse, PyTorch
 
 Every run is a fresh process whose result is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -19,11 +22,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from tfreuse import files
-from tfreuse.benchmarks import case, records, rounds, table
+from tfreuse.benchmarks import case, records, rounds, table, training
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-VERBS = ("transplant", "records")
+VERBS = ("transplant", "records", "training")
 
 
 def define_flags() -> None:
@@ -34,10 +37,26 @@ def define_flags() -> None:
     )
     flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
-    flags.DEFINE_float("minutes", 5, "no round starts after this", lower_bound=0)
-    flags.DEFINE_float("timeout", 60, "seconds after which a run is given up")
+    flags.DEFINE_float(
+        "minutes", 5, "no round starts after this; training: 30", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "timeout", 60, "seconds after which a run is given up; training: 300"
+    )
     flags.DEFINE_list(
         "records", ["1000", "10000", "100000"], "records: how many, one study each"
+    )
+    flags.DEFINE_enum(
+        "device",
+        "cpu",
+        ["cpu", "gpu"],
+        "training: gpu takes larger networks, in bfloat16, compiled",
+    )
+    flags.DEFINE_boolean(
+        "tiny", False, "training: networks of a second, to see that all runs"
+    )
+    flags.DEFINE_float(
+        "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
     )
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
@@ -48,7 +67,7 @@ def define_flags() -> None:
 def main(verb: str) -> None:
     out_dir = app.out_dir() if app.FLAGS.out_dir else None
     with tempfile.TemporaryDirectory(dir=app.FLAGS.work_dir or None) as folder:
-        measure = {"transplant": _transplant, "records": _records}[verb]
+        measure = _MEASURES[verb]
         value, markdown = measure(pathlib.Path(folder))
     if out_dir is not None:
         value = {"machine": table.machine(), **value}
@@ -91,6 +110,35 @@ def _records(folder: pathlib.Path) -> tuple[dict, str]:
     markdown = records.markdown(runs, promised)
     print(markdown)
     return {"promises": _promises(promised), "runs": runs}, markdown
+
+
+def _training(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {
+        name: values[name].value
+        for name in ("minutes", "timeout")
+        if values[name].present
+    }
+    settings = training.Settings(
+        device=values.device,
+        runs=values.runs,
+        tiny=values.tiny,
+        peak_tflops=values.peak_tflops,
+        seconds=0.2 if values.tiny else training.Settings.seconds,
+        **given,
+    )
+    if left_out := training.missing():
+        print(left_out)
+    runs = training.run(settings, folder)
+    promised = training.targets(runs)
+    markdown = training.markdown(runs, promised, settings)
+    print(markdown)
+    value = {"settings": dataclasses.asdict(settings), "runs": runs}
+    return value | {"promises": _promises(promised)}, markdown
+
+
+_MEASURES = {"transplant": _transplant, "records": _records, "training": _training}
 
 
 def _promises(promised: Sequence[table.Target]) -> list[dict]:

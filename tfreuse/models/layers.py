@@ -16,8 +16,10 @@ class ResizeLike(keras.layers.Layer):
     """
 
     def call(self, features, like):
+        # It gives float32 whatever it takes; XLA has no gradient of it from bfloat16.
+        features = tf.cast(features, tf.float32)
         resized = tf.image.resize(features, tf.shape(like)[1:3])
-        return tf.cast(resized, self.compute_dtype)  # tf.image.resize gives float32
+        return tf.cast(resized, self.compute_dtype)
 
     def compute_output_shape(self, features_shape, like_shape):
         return (features_shape[0], *like_shape[1:3], features_shape[3])
