@@ -39,10 +39,13 @@ class AdaptiveAveragePool(keras.layers.Layer):
         self.bins = bins
 
     def call(self, features):
-        height, width = tf.unstack(tf.shape(features)[1:3])
+        batch, height, width, channels = tf.unstack(tf.shape(features))
+        rows, columns = _averages(height, self.bins), _averages(width, self.bins)
+        # One product for both sides: one after the other, features are transposed twice.
+        places = tf.reshape(tf.einsum("ih,jw->ijhw", rows, columns), (self.bins**2, -1))
         x = tf.cast(features, tf.float32)  # in bfloat16, 1/3 would be off by 0.2 %
-        x = tf.einsum("ih,bhwc->biwc", _averages(height, self.bins), x)
-        x = tf.einsum("jw,biwc->bijc", _averages(width, self.bins), x)
+        x = places @ tf.reshape(x, (batch, height * width, channels))
+        x = tf.reshape(x, (batch, self.bins, self.bins, features.shape[-1]))
         return tf.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, features_shape):
