@@ -21,7 +21,8 @@ FLOORS = [
     {"report", "hparams", "moving"},
     {"plugin"},
     {"sweep"},
-    {"runtime", "models", "data", "transplant", "recalibration", "fusion", "folding"},
+    {"runtime", "models", "data", "transplant", "recalibration"}
+    | {"fusion", "folding", "devices"},
     {"checkpoint", "summaries", "evaluation", "loading"},
     {"export", "prediction"},
     {"training"},

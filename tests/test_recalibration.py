@@ -109,9 +109,9 @@ def test_what_batch_norm_takes_out_again_costs_nothing_once_recalibrated(change)
     """A bias before batch norm, and the scale of a kernel, are no part of the function."""
     keras.utils.set_random_seed(1)
     model = network()
-    recalibrate = recalibration.Recalibrator(model, IMAGES)
     for layer in recalibration.normalizations(model):
         layer.epsilon = 1e-9  # with the usual one small scales would matter a little
+    recalibrate = recalibration.Recalibrator(model, IMAGES)
     recalibrate()
     before = model(IMAGES).numpy()
     layer = model.get_layer("1_conv")

@@ -30,7 +30,7 @@ def test_open_stitches_change_no_bit(model):
 def test_a_stitch_undoes_a_permutation_and_scaling_of_a_stages_channels(model):
     end = models.stage_ends(model)["encoder_1"]
     probe = repairs.Probe(model, [end], IMAGES, positions=500)
-    wanted, before = probe()[end], model(IMAGES).numpy()
+    wanted, before = probe(end), model(IMAGES).numpy()
     layer = model.get_layer("encoder_1_b_bn")
     order, factor = [2, 0, 3, 1], np.array([2.0, 0.5, 3.0, 1.0], np.float32)
     layer.set_weights(
@@ -43,14 +43,14 @@ def test_a_stitch_undoes_a_permutation_and_scaling_of_a_stages_channels(model):
     model.get_layer("encoder_1_b_conv").set_weights([kernel[..., order], bias[order]])
     assert not np.allclose(model(IMAGES), before, atol=1e-2)
     view = repairs.Stitches(model)
-    view.close("encoder_1", probe()[end], wanted)
+    view.close("encoder_1", probe(end), wanted)
     np.testing.assert_allclose(view.model(IMAGES), before, rtol=1e-4)
 
 
 def test_a_probe_looks_at_the_same_places_every_time(model):
     names = [layer.name for layer in model.layers if layer.weights]
     probe = repairs.Probe(model, names, IMAGES, positions=100)
-    first, second = probe(), probe()
+    first, second = probe.all(), {name: probe(name) for name in names}
     assert list(first) == names
     for name in names:
         assert first[name].shape == (100, model.get_layer(name).output.shape[-1])

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfreuse import data, metrics
 from tfreuse.errors import InputError
 from tfreuse.specs import TASKS
+from tfreuse.sweep import Sweep
 
 METRIC = {"segmentation": "mean_iou", "autoencoder": "r2"}
 
@@ -93,10 +94,12 @@ class Evaluator:
         corruption: auto-encoder: what its input loses, a fixed draw for each place in the
             split. Metrics hold the output against the target: the image as it was, or the
             scrambled one.
+        sweeping: between two evaluations few parameters change: compute only what they reach.
 
     Attributes:
         batches: what goes in, float32 [B, H, W, C], and what is held against the output,
             masks int32 [B, H, W] or images [B, H, W, C].
+        sweep: the `tfreuse.sweep.Sweep` that evaluates, if it is sweeping.
 
     Raises:
         InputError: the model and the split have different numbers of classes.
@@ -112,6 +115,7 @@ class Evaluator:
         batch_size: int = 64,
         similarity: bool = False,
         corruption: str = "none",
+        sweeping: bool = False,
     ) -> None:
         self.task = task
         if task == "segmentation":
@@ -124,21 +128,24 @@ class Evaluator:
                 (batch["image"], batch["mask"])
                 for batch in data.evaluation_batches(split, batch_size)
             ]
-            self._count = _confusion_counter(
-                model, split.num_classes, split.ignore_label
-            )
+            count = _confusion_counter(model, split.num_classes, split.ignore_label)
         else:
             self.batches = list(_reconstructions(split, batch_size, corruption))
-            self._count = _error_counter(model, similarity)
+            count = _error_counter(model, similarity)
             targets = np.concatenate([target.numpy() for _, target in self.batches])
             centred = targets - targets.mean(axis=0)
             self._variation = float(np.square(centred, dtype=np.float64).sum())
             self._numbers = targets.size
+        self.sweep = Sweep(count, self.batches) if sweeping else None
+        self._count = tf.function(count, autograph=False)
 
     def __call__(self) -> Counts:
         """Evaluates the model with its present parameters."""
-        rows = [self._count(*batch).numpy() for batch in self.batches]
-        per_image = np.concatenate(rows)
+        if self.sweep is not None:
+            rows = self.sweep()
+        else:
+            rows = [self._count(*batch) for batch in self.batches]
+        per_image = np.concatenate([row.numpy() for row in rows])
         if self.task == "segmentation":
             return Counts(self.task, per_image)
         return Counts(self.task, per_image, self._variation, self._numbers)
@@ -183,7 +190,6 @@ def _reconstructions(split: data.Split, batch_size: int, corruption: str):
 def _confusion_counter(model, num_classes: int, ignore_label: int):
     """Gives int64 [B, C, C] for images [B, H, W, C'] and masks [B, H, W]."""
 
-    @tf.function
     def count(images, masks):
         logits = main_output(model(images, training=False))
         predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -206,7 +212,6 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
 def _error_counter(model, similarity: bool):
     """Gives float64 [B, 2] for inputs and targets [B, H, W, C]: squared error and SSIM."""
 
-    @tf.function
     def count(inputs, targets):
         output = main_output(model(inputs, training=False))
         error = tf.cast(tf.square(output - targets), tf.float64)

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfreuse.sweep import Sweep
+
 BatchNormalization = keras.layers.BatchNormalization
 
 
@@ -23,7 +25,11 @@ class Recalibrator:
         images: float32 [N, H, W, C], as the model takes them.
         batch_size: images in memory at a time. All at once (None) costs one forward pass in
             all; in batches it costs one pass a batch normalization layer, with equal result
-            up to rounding.
+            up to rounding. All at once, a second call computes only what has changed.
+
+    Attributes:
+        layers: whose statistics are set.
+        sweep: the `tfreuse.sweep.Sweep` that computes them, if all at once.
     """
 
     def __init__(
@@ -35,25 +41,23 @@ class Recalibrator:
             tf.constant(images[start : start + size])
             for start in range(0, len(images), size)
         ]
-        if not self.layers:
-            self._moments = []
-        elif len(self._batches) == 1:
-            self._moments = [tf.function(_with_batch_statistics(model, self.layers))]
-        else:
-            self._moments = [
-                tf.function(keras.Model(model.input, layer.input))
-                for layer in self.layers
-            ]
+        self.sweep = None
+        if self.layers and len(self._batches) == 1:
+            graph = _with_batch_statistics(model, self.layers)
+            self.sweep = Sweep(graph, [self._batches])
+            return
+        self._inputs = [
+            tf.function(keras.Model(model.input, layer.input)) for layer in self.layers
+        ]
 
     def __call__(self) -> None:
         """Re-estimates the statistics from the model's present parameters."""
-        if len(self._batches) == 1 and self.layers:
-            for layer, (mean, variance) in zip(
-                self.layers, self._moments[0](self._batches[0]), strict=True
-            ):
+        if self.sweep is not None:
+            (moments,) = self.sweep()
+            for layer, (mean, variance) in zip(self.layers, moments, strict=True):
                 _assign(layer, mean, variance)
             return
-        for layer, inputs_of in zip(self.layers, self._moments, strict=True):
+        for layer, inputs_of in zip(self.layers, self._inputs, strict=True):
             sums = [_count_and_moments(inputs_of(batch)) for batch in self._batches]
             _assign(layer, *_combine(sums))
 

@@ -236,6 +236,25 @@ class TrainSpec(Spec):
 
 
 @dataclasses.dataclass(frozen=True)
+class DeviceSpec(Spec):
+    """How the training is computed; it is the same experiment, within rounding."""
+
+    jit_compile: str = option(
+        "auto",
+        "compile by XLA; auto: on a GPU, not on a CPU, where it is slower",
+        choices=("auto", "on", "off"),
+    )
+    strategy: str = option(
+        "none",
+        "mirrored: every batch is shared among this machine's GPUs",
+        choices=("none", "mirrored"),
+    )
+    profile: bool = option(
+        False, "trace some steps, for the profile plugin of TensorBoard"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySpec(Spec):
     """Which arms to measure and the margins they are held against, declared before anything runs."""
 
@@ -282,6 +301,11 @@ class StudySpec(Spec):
     )
     calibration_examples: int = option(
         256, "training images that re-estimate moving statistics", low=1
+    )
+    fold_batch_norm: bool = option(
+        True,
+        "evaluate with batch normalization folded into the convolutions before it: faster, "
+        "equal up to float32's rounding",
     )
     margin: float = option(
         0.05, "retention that may be lost by what is called reusable", low=0.0

@@ -16,10 +16,12 @@ from tfreuse import (
     checkpoint,
     evaluation,
     files,
+    folding,
     models,
     recalibration,
     roles,
     rundir,
+    sweep,
     training,
     transplant,
 )
@@ -71,15 +73,14 @@ class Bench:
         self._digest = files.file_digest(path)
         self.recalibrate = recalibration.Recalibrator(self.model, self.images)
         self.recalibrate()
-        self.evaluate = evaluation.Evaluator(
-            self.model,
-            self.test,
-            network.train.task,
-            corruption=network.train.corruption,
-        )
+        self.evaluate = self._evaluator(self.model)
         self.before = self.evaluate()
         self.values = transplant.values(self.model)
         self.variables = transplant.index(self.model)
+        self._arms = self.arms()
+        self._stopping(self.evaluate.sweep, REPAIRS)
+        if self.recalibrate.sweep is not None:
+            self._stopping(self.recalibrate.sweep, set(REPAIRS) - {"none"})
         self._spread = _channel_spread(self.model, self.images[:_PROBED])
         self._scales = _scales(self.model, self.variables)
         self.donors = donors.Donors(
@@ -87,9 +88,46 @@ class Bench:
         )
 
     def arms(self) -> list[Arm]:
+        """All arms, those of each kind of site in the order in which data meet them.
+
+        In this order `tfreuse.sweep` does least again.
+        """
         study = self.block.specs.study
         places = treatments.sites(self.model, study.sites)
-        return treatments.arms(places, self.variables, study, self.block.link)
+        found = treatments.arms(places, self.variables, study, self.block.link)
+        kinds = list(dict.fromkeys(arm.site.kind for arm in found))
+        first = self._places(self.evaluate.sweep, found)
+        order = sorted(
+            range(len(found)), key=lambda n: (kinds.index(found[n].site.kind), first[n])
+        )
+        return [found[n] for n in order]
+
+    def _places(self, swept: sweep.Sweep, arms: Sequence[Arm]) -> list[int]:
+        """Where in the order of a sweep's operations each arm is first felt."""
+        held = transplant.variables(self.model)
+        place = {v.path: swept.place([held[v.path]]) for v in self.variables}
+        return [
+            min(
+                place[variable.path]
+                for variable in self.variables
+                if variable.layer in arm.site.layers
+                and variable.role in roles.expand(arm.group)
+            )
+            for arm in arms
+        ]
+
+    def _stopping(self, swept: sweep.Sweep, repairs: Collection[str]) -> None:
+        """Has frontiers kept where arms with one of the repairs are first felt."""
+        arms = [arm for arm in self._arms if set(repairs).intersection(arm.repairs)]
+        swept.stop_at(self._places(swept, arms))
+
+    def _evaluator(self, model: keras.Model) -> evaluation.Evaluator:
+        if self.block.specs.study.fold_batch_norm:
+            model = folding.folded(model)
+        train = self.train_spec
+        return evaluation.Evaluator(
+            model, self.test, train.task, corruption=train.corruption, sweeping=True
+        )
 
     def records(
         self, arm: Arm, done: Collection[tuple[str, ...]]
@@ -182,7 +220,7 @@ class Bench:
         transplant.undo(outside, self.model)
         stage = arm.site.name
         end = models.stage_ends(self.model)[stage]
-        stitches.close(stage, self._probe_ends()[end], self._own_ends[end])
+        stitches.close(stage, self._probe_ends(end), self._own_ends[end])
         try:
             return evaluate()
         finally:
@@ -191,10 +229,9 @@ class Bench:
     @functools.cached_property
     def _stitches(self) -> tuple[Stitches, evaluation.Evaluator]:
         stitches = Stitches(self.model)
-        train = self.train_spec
-        return stitches, evaluation.Evaluator(
-            stitches.model, self.test, train.task, corruption=train.corruption
-        )
+        evaluate = self._evaluator(stitches.model)
+        self._stopping(evaluate.sweep, ("stitch",))
+        return stitches, evaluate
 
     @functools.cached_property
     def _fine_tune(self) -> FineTuner:
@@ -207,12 +244,16 @@ class Bench:
         names = list(models.stage_ends(self.model).values())
         names += [name for own in models.stages(self.model).values() for name in own]
         names = list(dict.fromkeys(names))
-        return Probe(self.model, names, self.images[:_PROBED], _PLACES)
+        probe = Probe(self.model, names, self.images[:_PROBED], _PLACES)
+        self._stopping(probe.sweep, REPAIRS)
+        return probe
 
     @functools.cached_property
     def _probe_ends(self) -> Probe:
         ends = list(models.stage_ends(self.model).values())
-        return Probe(self.model, ends, self.images, _STITCHED)
+        probe = Probe(self.model, ends, self.images, _STITCHED)
+        self._stopping(probe.sweep, ("stitch",))
+        return probe
 
     @functools.cached_property
     def _own_outputs(self) -> dict[str, np.ndarray]:
@@ -227,7 +268,7 @@ class Bench:
         present = transplant.values(self.model)
         self.restore()
         try:
-            return probe()
+            return probe.all()
         finally:
             transplant.undo(present, self.model)
 
@@ -280,7 +321,7 @@ class Bench:
             name = ""
         if not name or "+" in arm.group or arm.strength < 1 or arm.draw:
             return {"output_error": None, "cka": None}  # nothing is made of them
-        return distances.of_outputs(self._own_outputs[name], self._probe()[name])
+        return distances.of_outputs(self._own_outputs[name], self._probe(name))
 
     def _bias_shift(self, plan: plan_module.Plan, new: transplant.Values) -> dict:
         shifts = [

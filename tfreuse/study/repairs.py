@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfreuse import data, models, training
 from tfreuse.specs import TrainSpec
+from tfreuse.sweep import Sweep
 
 
 class Probe:
@@ -29,20 +30,22 @@ class Probe:
     ) -> None:
         outputs = {name: model.get_layer(name).output for name in names}
         graph = keras.Model(model.input, outputs)
-        self._images = tf.constant(images)
 
-        @tf.function
         def features(images):
             return {
                 name: _some_rows(output, positions)
                 for name, output in graph(images, training=False).items()
             }
 
-        self._features = features
+        self.sweep = Sweep(features, [(tf.constant(images),)])
 
-    def __call__(self) -> dict[str, np.ndarray]:
-        """Features [n, C] of each layer as the model is now."""
-        found = self._features(self._images)
+    def __call__(self, name: str) -> np.ndarray:
+        """Features [n, C] of a layer as the model is now; no other is computed."""
+        return np.asarray(self.sweep(name)[0], np.float32)
+
+    def all(self) -> dict[str, np.ndarray]:
+        """Features [n, C] of each layer."""
+        found = self.sweep()[0]
         return {name: np.asarray(rows, np.float32) for name, rows in found.items()}
 
 

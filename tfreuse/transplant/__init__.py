@@ -38,6 +38,7 @@ __all__ = [
     "ties",
     "undo",
     "values",
+    "variables",
 ]
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,21 +59,22 @@ class Displaced(dict[str, Array]):
 
 def reader(model: keras.Model) -> Callable[[plan_module.Variable], np.ndarray]:
     """Reads one variable of the model at a time, for `tfreuse.diff.rows`."""
-    held = {
+    held = variables(model)
+    return lambda variable: live.read(held[variable.path])
+
+
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The model's arrays themselves, by variable path."""
+    return {
         f"{path}/{position}": variable
         for path, layer in live.layers(model)
         for position, variable in enumerate(live.own_weights(layer))
     }
-    return lambda variable: live.read(held[variable.path])
 
 
 def values(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of the model's arrays by variable path."""
-    return {
-        f"{path}/{position}": live.read(variable)
-        for path, layer in live.layers(model)
-        for position, variable in enumerate(live.own_weights(layer))
-    }
+    return {path: live.read(held) for path, held in variables(model).items()}
 
 
 def plan(
