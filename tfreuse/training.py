@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfreuse import (
     checkpoint,
     data,
+    devices,
     evaluation,
     files,
     fusion,
@@ -30,7 +31,7 @@ from tfreuse import (
     transplant,
 )
 from tfreuse.errors import InputError
-from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 
 Report = Callable[[int, str], None]  # (steps done, what happened)
 SAMPLES = 4  # pictures shown in TensorBoard, the first of the validation split
@@ -42,12 +43,14 @@ def train(
     train_spec: TrainSpec,
     out_dir: pathlib.Path,
     *,
+    device_spec: DeviceSpec = devices.DEFAULT,
     report: Report = lambda step, text: None,
 ) -> dict[str, Any]:
     """Trains, or goes on where an earlier run was stopped; gives the test metrics.
 
     The same specs give the same parameters, bit for bit, on the same CPU and number of
-    threads, whether the run was interrupted or not.
+    threads, whether the run was interrupted or not. `device_spec` is no part of the run's
+    identity: another one goes on with it, and rounds otherwise.
 
     Raises:
         InputError: out_dir is of another spec, or the data cannot be used.
@@ -61,16 +64,19 @@ def train(
     started = time.monotonic()
     train_split = split(data_spec, "train", train_spec)
     check_batch_size(train_spec, train_split)
-    with precision(train_spec.mixed_precision):
-        model = _start(model_spec, train_spec, train_split, out_dir)
-    fit(
-        model,
-        train_split,
-        split(data_spec, "val", train_spec),
-        train_spec,
-        out_dir,
-        report=report,
-    )
+    validation_split = split(data_spec, "val", train_spec)
+    with devices.strategy(device_spec, train_spec.batch_size).scope():
+        with precision(train_spec.mixed_precision):
+            model = _start(model_spec, train_spec, train_split, out_dir)
+        fit(
+            model,
+            train_split,
+            validation_split,
+            train_spec,
+            out_dir,
+            device_spec=device_spec,
+            report=report,
+        )
     test_split = split(data_spec, "test", train_spec)
     best = checkpoint.load(out_dir / "model.keras")
     found = evaluate(best, test_split, train_spec.task, train_spec.corruption)
@@ -110,6 +116,7 @@ def fit(
     spec: TrainSpec,
     out_dir: pathlib.Path,
     *,
+    device_spec: DeviceSpec = devices.DEFAULT,
     report: Report = lambda step, text: None,
 ) -> None:
     """Runs `spec.steps` updates less those the model's optimizer has behind it."""
@@ -118,7 +125,13 @@ def fit(
     rounds = math.ceil(spec.steps / period)
     if done >= spec.steps:
         return
-    graph = trainable(model, model.optimizer, spec.task, train_split.ignore_label)
+    graph = trainable(
+        model,
+        model.optimizer,
+        spec.task,
+        train_split.ignore_label,
+        jit_compile=devices.jit_compile(device_spec),
+    )
     graph.fit(
         batches(graph, train_split, spec, done),
         initial_epoch=done // period,
@@ -129,6 +142,7 @@ def fit(
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
             _Checkpoints(model, validation_split, spec, out_dir),
+            *devices.callbacks(device_spec, out_dir / "tensorboard", spec.steps - done),
             _Report(report, done, spec.steps),
         ],
     )

@@ -15,13 +15,14 @@ from absl import flags
 
 from tfreuse import progress, runtime
 from tfreuse.cli import app
-from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 
 
 def define_flags() -> None:
     app.define(TrainSpec)
     app.define(ModelSpec)
     app.define(DataSpec)
+    app.define(DeviceSpec)
     flags.DEFINE_string("out_dir", "", "directory of the run")
     flags.DEFINE_boolean("check_data", False, "print what the data set holds, and stop")
 
@@ -54,7 +55,14 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
         display.update(step, f"{train_spec.task} step {step}/{train_spec.steps} {text}")
 
     try:
-        return training.train(model_spec, data_spec, train_spec, out_dir, report=report)
+        return training.train(
+            model_spec,
+            data_spec,
+            train_spec,
+            out_dir,
+            device_spec=app.spec(DeviceSpec),
+            report=report,
+        )
     finally:
         if display:
             display.close()

@@ -1,0 +1,138 @@
+"""Training on several devices, compiled, and traced."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tfreuse import checkpoint, devices, files, models, training
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
+
+DATA = DataSpec(image_size=(16, 16), train_examples=32, test_examples=8)
+MODEL = ModelSpec(width=4, depth=1)
+TRAIN = TrainSpec(steps=6, batch_size=4, validations=2, learning_rate=1e-2)
+
+# A process may hold one mirrored strategy: each training has its own. The logical devices of
+# a CPU stand for GPUs.
+PROGRAM = """
+import json, pathlib, sys
+from tfreuse import runtime
+runtime.start(threads=1)
+import tensorflow as tf
+count, stop, out_dir, *specs = json.loads(sys.argv[1])
+cpu = tf.config.list_physical_devices("CPU")[0]
+logical = [tf.config.LogicalDeviceConfiguration()] * count
+tf.config.set_logical_device_configuration(cpu, logical)
+from tfreuse import training
+from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
+kinds = (ModelSpec, DataSpec, TrainSpec, DeviceSpec)
+*specs, device_spec = (k.from_json(v) for k, v in zip(kinds, specs, strict=True))
+def report(step, text):
+    if step == stop:
+        sys.exit(3)
+training.train(*specs, pathlib.Path(out_dir), device_spec=device_spec, report=report)
+"""
+
+
+def train(out_dir: pathlib.Path, count: int, strategy: str, stop: int = 0) -> int:
+    specs = [spec.to_json() for spec in (MODEL, DATA, TRAIN)]
+    specs.append(DeviceSpec(strategy=strategy).to_json())
+    words = json.dumps([count, stop, str(out_dir), *specs])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    return done.returncode
+
+
+@pytest.mark.slow
+def test_two_devices_train_what_one_does_and_go_on_after_a_stop(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(one, 1, "none")
+    assert train(two, 2, "mirrored", stop=5) == 3  # a checkpoint is of step 3
+    train(two, 2, "mirrored")
+    found = [checkpoint.load(path / "last.keras") for path in (one, two)]
+    fresh = models.build(MODEL, task="segmentation", num_classes=5, seed=TRAIN.seed)
+    for first, second, start in zip(*(m.weights for m in (*found, fresh)), strict=True):
+        if first.name != "bias":  # of a convolution before a batch norm: rounding alone
+            np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
+            assert np.abs(first.numpy() - start.numpy()).max() > 1e-2
+    layer = found[1].get_layer("encoder_1_a_bn")
+    assert not layer.synchronized  # what is saved is plain
+
+
+def marked_steps(trace: pathlib.Path) -> int:
+    """How many steps the trace tells apart, as TensorBoard's plugin does."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace.FromString(trace.read_bytes())
+    return sum(
+        plane.event_metadata[event.metadata_id].name == "train"
+        for plane in space.planes
+        for line in plane.lines
+        for event in line.events
+    )
+
+
+@pytest.mark.parametrize("steps", [20, 3])
+def test_a_profile_holds_the_traced_steps_and_changes_no_bit(steps, tmp_path):
+    spec = TrainSpec(steps=steps, batch_size=4, validations=1)
+    for name in ("plain", "traced"):
+        device_spec = DeviceSpec(profile=name == "traced")
+        out_dir = tmp_path / name
+        training.train(MODEL, DATA, spec, out_dir, device_spec=device_spec)
+    (trace,) = tmp_path.glob("*/tensorboard/plugins/profile/*/*.xplane.pb")
+    assert trace.is_relative_to(tmp_path / "traced")
+    assert marked_steps(trace) == min(steps, devices.TRACED)
+    plain, traced = (
+        checkpoint.load(tmp_path / name / "last.keras").get_weights()
+        for name in ("plain", "traced")
+    )
+    for one, two in zip(plain, traced, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_how_it_is_computed_is_no_part_of_a_run_s_identity(tmp_path):
+    spec = TrainSpec(steps=1, batch_size=4, validations=1)
+    training.train(MODEL, DATA, spec, tmp_path)
+    found = training.train(
+        MODEL, DATA, spec, tmp_path, device_spec=DeviceSpec(jit_compile="on")
+    )
+    assert found == files.read_json(tmp_path / "metrics.json")
+    assert set(files.read_json(tmp_path / "run.json")["specs"]) == {
+        "model",
+        "data",
+        "train",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "auto"),
+        ({"jit_compile": "on"}, True),
+        ({"jit_compile": "off"}, False),
+        ({"strategy": "mirrored"}, False),
+        ({"strategy": "mirrored", "jit_compile": "on"}, True),
+    ],
+)
+def test_xla_is_left_to_keras_but_where_devices_exchange_statistics(options, expected):
+    assert devices.jit_compile(DeviceSpec(**options)) is expected or expected == "auto"
+    assert devices.jit_compile(DeviceSpec(**options)) == expected
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
+    import tensorflow as tf
+
+    three = [tf.config.LogicalDevice(f"/device:GPU:{n}", "GPU") for n in range(3)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
+    with pytest.raises(InputError, match="multiple of 3, or --strategy=none"):
+        devices.strategy(DeviceSpec(strategy="mirrored"), 16)
+    assert devices.strategy(DeviceSpec(), 16).num_replicas_in_sync == 1
