@@ -4,10 +4,12 @@
   python tools/benchmark.py records --out_dir=runs/benchmark_records
   python tools/benchmark.py training --out_dir=runs/benchmark_training
   python tools/benchmark.py training --device=gpu --out_dir=runs/benchmark_gpu
+  python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, go on after a stop, read counts, report, TensorBoard
 training    training and inference: Keras as it comes, tfreuse, PyTorch
+sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
 
 Every run is a fresh process whose result is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -22,23 +24,24 @@ from collections.abc import Sequence
 from absl import flags
 
 from tfreuse import files
-from tfreuse.benchmarks import case, records, rounds, table, training
+from tfreuse.benchmarks import case, records, rounds, sweeping, table, training
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-VERBS = ("transplant", "records", "training")
+VERBS = ("transplant", "records", "training", "sweep")
 
 
 def define_flags() -> None:
     flags.DEFINE_list(
         "models",
         [case.UNET],
-        "unet (31 M parameters), pspnet (ResNet-50), large (124 M), tiny",
+        "unet (31 M parameters), pspnet (ResNet-50), large (124 M), tiny; sweep: unet "
+        "(width 16), pspnet (ResNet-50), tiny",
     )
     flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
     flags.DEFINE_float(
-        "minutes", 5, "no round starts after this; training: 30", lower_bound=0
+        "minutes", 5, "no round starts after this; training, sweep: 30", lower_bound=0
     )
     flags.DEFINE_float(
         "timeout", 60, "seconds after which a run is given up; training: 300"
@@ -115,11 +118,7 @@ def _records(folder: pathlib.Path) -> tuple[dict, str]:
 def _training(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints what was measured; returns it for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    given = {
-        name: values[name].value
-        for name in ("minutes", "timeout")
-        if values[name].present
-    }
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
     settings = training.Settings(
         device=values.device,
         runs=values.runs,
@@ -138,7 +137,28 @@ def _training(folder: pathlib.Path) -> tuple[dict, str]:
     return value | {"promises": _promises(promised)}, markdown
 
 
-_MEASURES = {"transplant": _transplant, "records": _records, "training": _training}
+def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    if values["models"].present:
+        given["models"] = tuple(values.models)
+    settings = sweeping.Settings(runs=values.runs, **given)
+    runs = sweeping.run(settings, folder)
+    promised = sweeping.targets(runs)
+    markdown = sweeping.markdown(runs, promised)
+    print(markdown)
+    value = {"settings": dataclasses.asdict(settings), "runs": runs}
+    return value | {"promises": _promises(promised)}, markdown
+
+
+_LIMITS = ("minutes", "timeout")
+_MEASURES = {
+    "transplant": _transplant,
+    "records": _records,
+    "training": _training,
+    "sweep": _sweep,
+}
 
 
 def _promises(promised: Sequence[table.Target]) -> list[dict]:
