@@ -26,7 +26,7 @@ FLOORS = [
     {"checkpoint", "summaries", "evaluation", "loading"},
     {"export", "prediction"},
     {"training"},
-    {"study", "benchmarks"},
+    {"advisor", "study", "benchmarks"},
     {"cli"},
 ]
 LOWEST_WITHOUT_TENSORFLOW = 8  # floors below this one

@@ -31,6 +31,14 @@ def mean_iou(confusion: np.ndarray) -> float:
     return float(present.mean()) if present.size else 0.0
 
 
+def mean_ious(confusions: np.ndarray) -> np.ndarray:
+    """`mean_iou` of each of many confusion matrices, [..., C, C] to [...]."""
+    hit = np.einsum("...ii->...i", confusions).astype(float)
+    union = confusions.sum(axis=-1) + confusions.sum(axis=-2) - hit
+    ious = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
+    return ious.sum(axis=-1) / np.maximum(1, (union > 0).sum(axis=-1))
+
+
 def pixel_accuracy(confusion: np.ndarray) -> float:
     """Share of the counted pixels that have the right class."""
     total = confusion.sum()
