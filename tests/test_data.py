@@ -283,3 +283,14 @@ def test_foreground_needs_masks_and_a_background(tmp_path):
     split = dataclasses.replace(data.load(spec, "val"), ignore_label=0)
     with pytest.raises(InputError, match="--ignore_label=0 leaves it out"):
         data.relabel(split, "foreground")
+
+
+def test_some_examples_of_a_split_are_a_split_in_the_order_asked_for():
+    split = data.load(DataSpec(image_size=(16, 16), train_examples=6), "train")
+    few = data.take(split, [4, 1])
+    assert (few.size, few.num_classes) == (2, split.num_classes)
+    for name, tensor in few.tensors.items():
+        np.testing.assert_array_equal(tensor, split.tensors[name].numpy()[[4, 1]])
+    for indices in ([], [6], [-1]):
+        with pytest.raises(InputError, match="examples 0 to 5 of the train split"):
+            data.take(split, indices)

@@ -26,6 +26,7 @@ FLOORS = [
     {"checkpoint", "summaries", "evaluation", "loading"},
     {"export", "prediction"},
     {"training"},
+    {"transfer"},
     {"advisor", "study", "benchmarks"},
     {"cli"},
 ]

@@ -53,8 +53,11 @@ class Recalibrator:
     def __call__(self) -> None:
         """Re-estimates the statistics from the model's present parameters."""
         if self.sweep is not None:
-            (moments,) = self.sweep()
-            for layer, (mean, variance) in zip(self.layers, moments, strict=True):
+            found = tf.nest.flatten(
+                self.sweep()
+            )  # Keras drops the list of a single layer
+            pairs = zip(self.layers, found[::2], found[1::2], strict=True)
+            for layer, mean, variance in pairs:
                 _assign(layer, mean, variance)
             return
         for layer, inputs_of in zip(self.layers, self._inputs, strict=True):

@@ -5,6 +5,7 @@
     for batch in data.evaluation_batches(data.load(spec, "val"), 16): ...  # once, in order
     print(data.check(spec))                                # what is there, for a person
     two_classes = data.relabel(split, "foreground")        # label 0 and all others
+    few = data.take(split, [3, 1, 4])                      # these examples, in this order
     noisy = data.corrupt(images, "noise")                  # the same draw every time
 
 Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,val,test}/
@@ -16,6 +17,7 @@ what can't be used raises InputError here, not in the middle of training.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -35,6 +37,7 @@ __all__ = [
     "inputs_and_targets",
     "load",
     "relabel",
+    "take",
     "training_batches",
 ]
 
@@ -119,6 +122,25 @@ def relabel(split: Split, labels: str) -> Split:
         masks = tf.cast(masks, given.dtype)
     names = (split.class_names[0], "foreground")
     return _split(split.name, split.tensors | {"mask": masks}, 2, ignore_label, names)
+
+
+def take(split: Split, indices: Sequence[int]) -> Split:
+    """These examples of the split, in this order; it is as it was itself.
+
+    Raises:
+        InputError: there are none, or the split has no such example.
+    """
+    indices = [int(index) for index in indices]
+    if not indices or min(indices) < 0 or max(indices) >= split.size:
+        raise InputError(
+            f"expected some of the examples 0 to {split.size - 1} of the {split.name} split, "
+            f"got {len(indices)}: {indices[:8]}."
+        )
+    with tf.device("CPU:0"):
+        tensors = {name: tf.gather(t, indices) for name, t in split.tensors.items()}
+    return _split(
+        split.name, tensors, split.num_classes, split.ignore_label, split.class_names
+    )
 
 
 def training_batches(
