@@ -166,7 +166,7 @@ def trainable(
         losses = dict.fromkeys(heads, losses)
         weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
     graph.compile(
-        optimizer=optimizer,
+        optimizer=fusion.with_fused_updates(optimizer),
         loss=losses,
         loss_weights=weights,
         jit_compile=jit_compile,

@@ -4,11 +4,13 @@
   python tools/benchmark.py records --out_dir=runs/benchmark_records
   python tools/benchmark.py training --out_dir=runs/benchmark_training
   python tools/benchmark.py training --device=gpu --out_dir=runs/benchmark_gpu
+  python tools/benchmark.py startup --out_dir=runs/benchmark_startup
   python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, go on after a stop, read counts, report, TensorBoard
 training    training and inference: Keras as it comes, tfreuse, PyTorch
+startup     whole commands until they answer, and until the first step of a training
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
 
 Every run is a fresh process whose result is checked before its time counts. Writes
@@ -24,11 +26,19 @@ from collections.abc import Sequence
 from absl import flags
 
 from tfreuse import files
-from tfreuse.benchmarks import case, records, rounds, sweeping, table, training
+from tfreuse.benchmarks import (
+    case,
+    records,
+    rounds,
+    startup,
+    sweeping,
+    table,
+    training,
+)
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-VERBS = ("transplant", "records", "training", "sweep")
+VERBS = ("transplant", "records", "training", "sweep", "startup")
 
 
 def define_flags() -> None:
@@ -152,12 +162,22 @@ def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
     return value | {"promises": _promises(promised)}, markdown
 
 
+def _startup(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    runs = startup.run(app.FLAGS.runs, app.FLAGS.minutes, folder)
+    promised = startup.targets(runs)
+    markdown = startup.markdown(runs, promised)
+    print(markdown)
+    return {"promises": _promises(promised), "runs": runs}, markdown
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
     "records": _records,
     "training": _training,
     "sweep": _sweep,
+    "startup": _startup,
 }
 
 
