@@ -1,0 +1,6 @@
+"""See tfreuse/cli/advise.py."""
+
+from tfreuse.cli import advise
+
+if __name__ == "__main__":
+    advise.run()
