@@ -10,7 +10,6 @@ import sys
 
 from absl import flags
 
-from tfreuse import report
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
@@ -25,6 +24,8 @@ def main() -> None:
         raise InputError(
             f"--study_dir={study_dir} holds no study: expected {study_dir / 'study.json'}."
         )
+    from tfreuse import report  # imports NumPy: --help does without
+
     verdicts = report.write(study_dir)
     print(report.summary(verdicts))
     print(f"Report: {study_dir / 'report.html'}")
