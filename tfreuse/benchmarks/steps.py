@@ -1,7 +1,7 @@
 """One contestant trains and infers in a process of its own; prints what it found as JSON.
 
 python -m tfreuse.benchmarks.steps make FOLDER CASE
-python -m tfreuse.benchmarks.steps run FOLDER CASE CONTESTANT DEVICE SECONDS
+python -m tfreuse.benchmarks.steps run FOLDER CASE CONTESTANT DEVICE SECONDS CORES
 
 What is found is compared with what `networks.make` wrote before a time counts.
 """
@@ -251,8 +251,11 @@ def main(verb: str, folder: str, name: str, *rest: str) -> None:
     if verb == "make":
         networks.make(case, path)
         return
-    contestant, device, seconds = rest
-    if case not in networks.TINY:
+    contestant, device, seconds, cores = rest
+    if int(cores):
+        # before TensorFlow or PyTorch count them
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores) :])
+    if case not in networks.TINY and cores != "1":
         fresh.wait_for_quiet()
     found = CONTESTANTS[contestant](case, path, device == "gpu", float(seconds))
     if device == "gpu" and case in networks.GPU and not found["device"]:

@@ -40,7 +40,9 @@ class Settings:
     """How much is measured.
 
     `seconds` is the timed part of each training, and twice that of each inference. `tiny`
-    is the same at sizes that any device takes: to see that it runs, not how fast.
+    is the same at sizes that any device takes: to see that it runs, not how fast. With `cores`
+    1, each has one processor, and its speed is of processor time: other work does not disturb
+    it. 0 gives all of them.
     """
 
     device: str = "cpu"
@@ -50,6 +52,7 @@ class Settings:
     seconds: float = 2.0
     tiny: bool = False
     peak_tflops: float = 0.0  # 0: by the card's name
+    cores: int = 0
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -97,12 +100,16 @@ def run(settings: Settings, folder: pathlib.Path) -> list[dict]:
 
 def _once(settings: Settings, folder: pathlib.Path, case: Case, name: str) -> dict:
     """One run; the less disturbed of up to two."""
-    words = ["run", folder, case.name, name, settings.device, settings.seconds]
-    tries = []
-    for _ in range(1 if settings.tiny else 1 + AGAIN):
-        one = fresh.found(WORKER, words, settings.timeout)
+    words = [folder, case.name, name, settings.device, settings.seconds, settings.cores]
+    tries, once = [], settings.tiny or settings.cores == 1
+    for _ in range(1 if once else 1 + AGAIN):
+        one = fresh.found(WORKER, ["run", *words], settings.timeout)
         if "error" in one:
             return one
+        for work in WORK:
+            part = one[work]
+            own_time = settings.cores == 1
+            part["speed"] = 1e3 / part["cpu_ms"] if own_time else part["images_s"]
         tries.append(one)
         if _disturbance(one) <= fresh.QUIET:
             break
@@ -116,7 +123,7 @@ def _disturbance(run: dict) -> float:
 def ratios(runs: Iterable[dict], case: str, work: str, name: str) -> np.ndarray:
     """Images a second of a contestant, of PyTorch's in the same round, round by round."""
     speed = {
-        (one["name"], one["round"]): one[work]["images_s"]
+        (one["name"], one["round"]): one[work]["speed"]
         for one in runs
         if one["case"] == case and work in one
     }
@@ -170,7 +177,7 @@ def _cells(runs, case: str, work: str, name: str, settings: Settings) -> tuple:
     def column(field):
         return np.array([one[work][field] for one in own])
 
-    speed, against = column("images_s"), ratios(runs, case, work, name)
+    speed, against = column("speed"), ratios(runs, case, work, name)
     cells = (
         name,
         str(len(own)),

@@ -68,6 +68,12 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "tiny", False, "training: networks of a second, to see that all runs"
     )
+    flags.DEFINE_integer(
+        "cores",
+        0,
+        "training: processors for each; 1: speeds are of processor time; 0: all",
+        lower_bound=0,
+    )
     flags.DEFINE_float(
         "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
     )
@@ -134,6 +140,7 @@ def _training(folder: pathlib.Path) -> tuple[dict, str]:
         runs=values.runs,
         tiny=values.tiny,
         peak_tflops=values.peak_tflops,
+        cores=values.cores,
         seconds=0.2 if values.tiny else training.Settings.seconds,
         **given,
     )
