@@ -16,7 +16,7 @@ FLOORS = [
     {"files"},
     {"roles", "specs", "metrics", "statistics"},
     {"plan", "records", "progress", "rundir"},
-    {"verdicts", "checkpoints", "adapters", "alignment", "diff"},
+    {"verdicts", "labels", "checkpoints", "adapters", "alignment", "diff"},
     {"attribution"},
     {"report", "hparams", "moving"},
     {"plugin"},

@@ -15,6 +15,7 @@ import pathlib
 import sys
 import sysconfig
 import types
+import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,12 +141,12 @@ def _define(field: dataclasses.Field, module: str) -> None:
 
 
 def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
-    """A list flag's words as the field's tuple: of numbers where the default has numbers."""
-    kind = type(field.default[0]) if field.default else str
+    """A list flag's words as the field's tuple, of the type that the field declares."""
+    kind = typing.get_args(field.type)[0]
     try:
         return tuple(kind(word) for word in words)
     except ValueError:
-        example = ",".join(str(one) for one in field.default)
+        example = ",".join(str(one) for one in field.default or (kind(8), kind(64)))
         what = "whole numbers" if kind is int else "numbers"
         raise InputError(
             f"--{field.name} takes {what} such as {example}; got {','.join(words)!r}."

@@ -2,8 +2,13 @@
 
   python tools/study.py --flagfile=flags/quickstart.flags --out_dir=runs/quickstart
 
-Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl (one arm a line), figures/,
-tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
+How many labels a donor saves, on the built-in data and on your own:
+
+  python tools/study.py --flagfile=flags/labels.flags --out_dir=runs/labels
+  python tools/study.py --flagfile=flags/labels.flags --dataset=folder --data_dir=DIR
+
+Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl and labels.jsonl (one arm a
+line), figures/, tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
 """
 
 import sys
@@ -12,6 +17,7 @@ from absl import flags
 
 from tfreuse import report, study
 from tfreuse.cli import app
+from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 
 # What a study sets itself, network by network.
@@ -20,6 +26,7 @@ _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
 
 def define_flags() -> None:
     app.define(StudySpec)
+    app.define(LabelSpec)
     app.define(TrainSpec, leave_out=_VARIED)
     app.define(ModelSpec)
     app.define(DataSpec)
@@ -40,6 +47,7 @@ def main() -> None:
         app.spec(DataSpec),
         app.spec(ModelSpec),
         app.spec(TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}),
+        app.spec(LabelSpec),
     )
     if app.FLAGS.dry_run:
         print(specs.describe())

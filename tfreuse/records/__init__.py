@@ -8,6 +8,8 @@
     with records.CountsReader("runs/study/records.jsonl") as counts:
         per_image = counts.read(record)  # int64 [N, C, C] or float64 [N, 2]
 
+    with records.LabelLog("runs/study/labels.jsonl") as log: ...  # of label curves, likewise
+
 `records.jsonl` holds one JSON object a line. `counts.bin`, beside it, holds each arm's counts of
 every image, in blocks that `Record.per_image` points to; it is there if a record does so.
 
@@ -25,15 +27,19 @@ never dropped.
 """
 
 from tfreuse.records.counts import CountsReader, counts_path, read_counts
+from tfreuse.records.labels import LabelLog, LabelRecord, read_labels
 from tfreuse.records.log import Log, read
 from tfreuse.records.record import UNMOVED, Record
 
 __all__ = [
     "UNMOVED",
     "CountsReader",
+    "LabelLog",
+    "LabelRecord",
     "Log",
     "Record",
     "counts_path",
     "read",
     "read_counts",
+    "read_labels",
 ]

@@ -53,7 +53,7 @@ class Log:
         new = not self.path.exists()
         self._file = io.FileIO(self.path, "a")
         try:
-            _lock(self._file, self.path)
+            lock(self._file, self.path)
             self.records, end = _load(self.path, self._pool)
             self._file.truncate(end)
             self._cut_store()
@@ -87,9 +87,9 @@ class Log:
         if per_image is not None:
             counts.check(record, per_image)
             block = counts.pack(per_image)
-            where = _append(self._open_store(), block), len(block)
+            where = append(self._open_store(), block), len(block)
         line = dataclasses.replace(record, per_image=where).to_line().encode()
-        _append(self._file, line)
+        append(self._file, line)
         # what is kept is what a reader gets, and shares its values
         self.records.append(Record.from_line(line, self._pool))
         self._unsynced += 1
@@ -180,7 +180,7 @@ def _end_of_counts(found: list[Record]) -> int:
     return max((sum(r.per_image) for r in found if r.per_image is not None), default=0)
 
 
-def _append(file: io.FileIO, data: bytes) -> int:
+def append(file: io.FileIO, data: bytes) -> int:
     """Adds all of `data`, or nothing; returns where it begins."""
     start = os.fstat(file.fileno()).st_size
     rest = memoryview(data)
@@ -193,7 +193,7 @@ def _append(file: io.FileIO, data: bytes) -> int:
     return start
 
 
-def _lock(file: io.FileIO, path: pathlib.Path) -> None:
+def lock(file: io.FileIO, path: pathlib.Path) -> None:
     """Keeps other writers out until the file is closed or its process is gone."""
     if fcntl is None:
         return

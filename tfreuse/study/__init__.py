@@ -8,6 +8,7 @@ earlier run is not done again. It imports no TensorFlow.
 """
 
 import collections
+import contextlib
 import dataclasses
 import glob
 import os
@@ -17,11 +18,12 @@ from collections.abc import Collection, Sequence
 from tfreuse import files, hparams, progress, records, rundir, runtime, statistics
 from tfreuse.report import arrays
 from tfreuse.study import workers
-from tfreuse.study.design import Block, Network, Specs
+from tfreuse.study.design import Block, Curve, Network, Specs
 from tfreuse.study.workers import Unit
+from tfreuse.transfer import recipes
 from tfreuse.verdicts.arms import Part
 
-__all__ = ["Block", "Specs", "default_jobs", "forecast", "plan", "run"]
+__all__ = ["Block", "Curve", "Specs", "default_jobs", "forecast", "plan", "run"]
 
 
 def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
@@ -37,16 +39,21 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
     """
     path = out_dir / "study.json"
     held = rundir.claim(path, specs.named())
-    with records.Log(out_dir / "records.jsonl") as log:
+    label_log = records.LabelLog(out_dir / "labels.jsonl")
+    with (
+        records.Log(out_dir / "records.jsonl") as log,
+        label_log if specs.curves() else contextlib.nullcontext(),
+    ):
         counts = collections.Counter(map(_block_key, log.records))
         measured = {
             block.name
             for block in specs.blocks()
             if held.get("measured", {}).get(block.name) == counts[_block_key(block)] > 0
         }
-        units = plan(specs, out_dir, frozenset(r.key for r in log.records), measured)
+        done = frozenset(r.key for r in (*log.records, *label_log.records))
+        units = plan(specs, out_dir, done, measured)
         jobs = jobs or default_jobs(len(units))
-        display = _Progress([*units, _FINISH])
+        display = _Progress([*units, _FINISH] if specs.blocks() else units)
         try:
             for unit, message in _run(units, jobs, out_dir):
                 if isinstance(message, tuple) and isinstance(
@@ -55,6 +62,9 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
                     log.append(*message)
                     counts[_block_key(message[0])] += 1
                     continue
+                if isinstance(message, records.LabelRecord):
+                    label_log.append(message)
+                    continue
                 display.hear(unit, message)
                 if isinstance(message, workers.Ended) and unit.function is _measure:
                     block = unit.arguments[0]
@@ -62,20 +72,26 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
                     held["measured"] = held.get("measured", {}) | count
                     files.write_json(path, held)
             groups = reusable(log.records, specs)
-            if groups != _transplanted(out_dir):
+            if specs.blocks() and groups != _transplanted(out_dir):
                 arguments = (specs.blocks()[0], groups, out_dir)
                 last = dataclasses.replace(_FINISH, arguments=arguments)
                 for _, message in _run([last], 1, out_dir):
                     display.hear(_FINISH, message)
         finally:
             display.close()
-        if note := hparams.write(out_dir / "tensorboard" / "arms", log.records):
+        arms_dir = out_dir / "tensorboard" / "arms"
+        if log.records and (note := hparams.write(arms_dir, log.records)):
             print(note)
     networks = {
         name: files.read_json(out_dir / "models" / name / "metrics.json")
         for name in specs.networks()
     }
-    files.write_json(path, held | {"networks": networks})
+    told = {"networks": networks}
+    if specs.curves():
+        told["recipes"] = {
+            name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes
+        }
+    files.write_json(path, held | told)
 
 
 def _run(units: list[Unit], jobs: int, out_dir: pathlib.Path):
@@ -101,6 +117,8 @@ def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
 
     Certain means the lower end of the interval over the seeds of the study's first block.
     """
+    if not specs.blocks():
+        return ()
     first = _block_key(specs.blocks()[0])[:-1]
     repaired = [
         record
@@ -126,7 +144,7 @@ def plan(
     done: frozenset = frozenset(),
     measured: Collection[str] = (),
 ) -> list[Unit]:
-    """Units of work: a training a network, a block of arms a recipient.
+    """Units of work: a training a network, a block of arms a recipient, a replicate's curves.
 
     Args:
         specs: the study.
@@ -151,7 +169,22 @@ def plan(
             arguments = (block, models_dir, frozenset(done_of.get(start, ())))
             name = f"measure {block.name}"
             units.append(Unit(name, _measure, arguments, needs, _weight(specs)))
+    for curve in specs.curves():
+        todo = [key for key in curve.arms() if key not in done]
+        if todo:
+            needs = tuple(f"train {network.name}" for network in curve.donors.values())
+            arguments = (curve, models_dir, frozenset(curve.arms()) & done)
+            weight = len(todo) * label_weight(specs)
+            units.append(
+                Unit(f"measure {curve.name}", _curve, arguments, needs, weight)
+            )
     return units
+
+
+def label_weight(specs: Specs) -> float:
+    """Cost of an arm at one number of labels, in trainings: each rate tried, then the fit."""
+    fits = 1 + len(specs.labels.learning_rates)
+    return fits * specs.labels.label_steps / specs.train.steps
 
 
 def _weight(specs: Specs) -> float:
@@ -168,7 +201,7 @@ def _weight(specs: Specs) -> float:
 
 def forecast(specs: Specs, jobs: int = 0) -> str:
     """What the study will cost in time and disk; builds and times the networks, no more."""
-    jobs = jobs or default_jobs(len(specs.blocks()))
+    jobs = jobs or default_jobs(len(specs.blocks()) + len(specs.curves()))
     runtime.start(max(1, _cores() // jobs), specs.train.deterministic)
     from tfreuse.study import cost  # imports TensorFlow
 
@@ -242,6 +275,17 @@ def _measure(
         pictures = gallery.gallery(found, block.specs.study.groups)
         part = Part(block.architecture, block.direction, block.link)
         arrays.write(models_dir.parent, part, pictures)
+
+
+def _curve(
+    send, threads: int, curve: Curve, models_dir: pathlib.Path, done: frozenset
+) -> None:
+    """A unit of work: measures one replicate's label curves."""
+    send((0.0, "starting"))
+    runtime.start(threads, curve.specs.train.deterministic)
+    from tfreuse.study import labels
+
+    labels.measure(send, curve, models_dir, done)
 
 
 def _finish(

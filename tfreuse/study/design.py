@@ -1,11 +1,13 @@
-"""What a study consists of: networks to train, and blocks of arms to measure."""
+"""What a study consists of: networks to train, blocks of arms and label curves to measure."""
 
 import dataclasses
 import functools
+import math
 import re
 
 from tfreuse import files, roles
 from tfreuse.errors import InputError
+from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import (
     KINDS,
     DataSpec,
@@ -52,8 +54,13 @@ class Specs:
     data: DataSpec
     model: ModelSpec
     train: TrainSpec
+    labels: LabelSpec = dataclasses.field(default_factory=LabelSpec)
 
     def __post_init__(self) -> None:
+        if not self.study.directions and not self.labels.label_counts:
+            raise InputError(
+                "there is nothing to study: --directions and --label_counts are both empty."
+            )
         for group in self.study.groups:
             roles.expand(group)  # raises InputError if there is no such group
         models = [self.model.variant(name) for name in self.architectures]  # likewise
@@ -74,9 +81,11 @@ class Specs:
             )
 
     def named(self) -> dict[str, Spec]:
-        """The specs by name, as `study.json` holds them."""
+        """The specs by name, as `study.json` holds them; `labels` where there are curves."""
         return {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "labels" or self.labels.label_counts
         }
 
     @functools.cached_property
@@ -98,7 +107,19 @@ class Specs:
                 if network.needs:
                     found.setdefault(network.needs, self._independent(block, network))
                 found.setdefault(network.name, network)
+        for curve in self.curves():
+            for network in curve.donors.values():
+                found.setdefault(network.name, network)
         return found
+
+    def curves(self) -> list["Curve"]:
+        """The label curves: one an architecture and replicate."""
+        counts = self.labels.label_counts
+        return [
+            Curve(self, architecture, replicate)
+            for replicate in range(self.study.seeds if counts else 0)
+            for architecture in self.architectures
+        ]
 
     def blocks(self) -> list["Block"]:
         """The blocks of arms: one an architecture, replicate, link and direction."""
@@ -114,13 +135,24 @@ class Specs:
         """What will be done, in a few lines."""
         study, networks = self.study, list(self.networks())
         shown = networks if len(networks) <= 8 else [*networks[:7], "..."]
-        return (
-            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(shown)}\n"
-            f"{len(self.blocks())} blocks: {', '.join(study.directions)}; links "
-            f"{', '.join(study.links)}; {study.seeds} seeds\n"
-            f"groups {', '.join(study.groups)}; sites {', '.join(study.sites)}; "
-            f"controls {', '.join(study.controls)}; repairs {', '.join(study.repairs)}"
-        )
+        lines = [
+            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(shown)}"
+        ]
+        if self.blocks():
+            lines.append(
+                f"{len(self.blocks())} blocks: {', '.join(study.directions)}; links "
+                f"{', '.join(study.links)}; {study.seeds} seeds\n"
+                f"groups {', '.join(study.groups)}; sites {', '.join(study.sites)}; "
+                f"controls {', '.join(study.controls)}; repairs {', '.join(study.repairs)}"
+            )
+        if self.curves():
+            counts = ", ".join(str(n or "all") for n in self.labels.label_counts)
+            lines.append(
+                f"{len(self.curves())} sets of label curves: {counts} labels; recipes "
+                f"{', '.join(self.labels.recipes)}; donors "
+                f"{', '.join(self.labels.label_donors)}; {study.seeds} seeds"
+            )
+        return "\n".join(lines)
 
     def _independent(self, block: "Block", network: Network) -> Network:
         """The network that `network` is trained on from."""
@@ -141,7 +173,7 @@ class Block:
     @property
     def name(self) -> str:
         link = "" if self.link == "independent" else f"-{self.link}"
-        return f"{self._prefix}{self.direction}{link}-{self.seed}"
+        return f"{self.prefix}{self.direction}{link}-{self.seed}"
 
     @property
     def kinds(self) -> tuple[str, str]:
@@ -158,23 +190,23 @@ class Block:
         """The networks that the block needs, by the part they play in it."""
         donor, recipient = self.kinds
         if self.link == "independent":
-            pair = self._network(recipient), self._network(donor)
+            pair = self.network(recipient), self.network(donor)
         elif self.link == "same":
             pair = self._same()
         else:
-            pair = self._after(donor, recipient), self._network(donor)
+            pair = self._after(donor, recipient), self.network(donor)
         found = {"recipient": pair[0], "transfer": pair[1]}
         if "other_seed" in self.specs.study.controls:
             found["other_seed"] = self._same_task(pair[0])
         if "scrambled" in self.specs.study.controls:
-            found["scrambled"] = self._network("scrambled")
+            found["scrambled"] = self.network("scrambled")
         return found
 
-    def _network(self, kind: str, seed: int | None = None) -> Network:
+    def network(self, kind: str, seed: int | None = None) -> Network:
         """An independent network: it shares initial values and order with no other."""
         seed = self.seed if seed is None else seed
         return Network(
-            f"{self._prefix}{kind}-{seed}", self.model, self._train(kind, seed)
+            f"{self.prefix}{kind}-{seed}", self.model, self._train(kind, seed)
         )
 
     def _same(self) -> tuple[Network, Network]:
@@ -185,27 +217,27 @@ class Block:
         """
         donor, recipient = self.kinds
         first, second = sorted(self.kinds, key=_ORDER.index)
-        leader = self._network(first)
+        leader = self.network(first)
         train = dataclasses.replace(
             self._train(second, self.seed),
             seed=self._seed(second, self.seed) + _FAR,
             initial_seed=leader.first_seed,
         )
         follower = Network(
-            f"{self._prefix}{second}-{self.seed}-as-{first}", self.model, train
+            f"{self.prefix}{second}-{self.seed}-as-{first}", self.model, train
         )
         pair = {first: leader, second: follower}
         return pair[recipient], pair[donor]
 
     def _after(self, donor: str, recipient: str) -> Network:
         """A recipient that was trained on from the donor."""
-        start = self._network(donor).name
+        start = self.network(donor).name
         train = dataclasses.replace(
             self._train(recipient, self.seed),
             seed=self._seed(recipient, self.seed) + 2 * _FAR,
             initial_model=f"../{start}/model.keras",
         )
-        name = f"{self._prefix}{recipient}-{self.seed}-after-{donor}"
+        name = f"{self.prefix}{recipient}-{self.seed}-after-{donor}"
         return Network(name, self.model, train, start)
 
     def _same_task(self, recipient: Network) -> Network:
@@ -215,7 +247,7 @@ class Block:
         """
         kind = self.kinds[1]
         if self.link != "same":
-            return self._network(kind, (self.seed + 1) % self.specs.study.seeds)
+            return self.network(kind, (self.seed + 1) % self.specs.study.seeds)
         train = dataclasses.replace(
             recipient.train,
             seed=recipient.train.seed + 3 * _FAR,
@@ -232,8 +264,54 @@ class Block:
         return self.specs.train.seed + replicate * len(_ORDER) + _ORDER.index(kind)
 
     @property
-    def _prefix(self) -> str:
+    def prefix(self) -> str:
         """Tells the architectures of a study apart; empty where there is but one."""
         if len(self.specs.architectures) == 1:
             return ""
         return re.sub(r"[^A-Za-z0-9_]+", "-", self.architecture) + "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The label curves of one replicate: all arms at all numbers of labels."""
+
+    specs: Specs
+    architecture: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self._block('').prefix}labels-{self.seed}"
+
+    @property
+    def model(self) -> ModelSpec:
+        return self._block("").model
+
+    @functools.cached_property
+    def donors(self) -> dict[str, Network]:
+        """The donors by kind: the networks that transplants of the same seed take from too."""
+        return {
+            kind: self._block(kind).network(kind)
+            for kind in self.specs.labels.label_donors
+        }
+
+    @property
+    def train(self) -> TrainSpec:
+        """How a network is fitted to few labels; its initial values are no donor's."""
+        first = self._block("").network("segmentation").train
+        return dataclasses.replace(
+            first, steps=self.specs.labels.label_steps, seed=first.seed + 4 * _FAR
+        )
+
+    def arms(self) -> list[tuple[str, ...]]:
+        """`LabelRecord.key` of every arm at every number of labels, the fewest first."""
+        counts = sorted(self.specs.labels.label_counts, key=lambda n: n or math.inf)
+        return [
+            (self.architecture, donor, recipe, str(self.seed), str(count))
+            for count in counts
+            for donor, recipe in self.specs.labels.arms()
+        ]
+
+    def _block(self, kind: str) -> Block:
+        direction = f"{kind}-to-segmentation"
+        return Block(self.specs, self.architecture, direction, "independent", self.seed)

@@ -75,6 +75,7 @@ class Fitter:
 
     Attributes:
         model: the recipient; every fit starts it anew.
+        donor: may be replaced by another between two fits.
     """
 
     def __init__(
@@ -175,11 +176,10 @@ class Fitter:
 
     def _trace(self, recipe: Recipe, taken: set[str], labelled: data.Split) -> _Traced:
         size = min(self.spec.batch_size, labelled.size)
-        if len(self._unlabelled):
-            key, images = (recipe, size), self._unlabelled
-        else:
+        images, key = self._unlabelled, (recipe, size, frozenset(taken))
+        if not len(images):
             images = unit_images(labelled)
-            key = recipe, size, images.tobytes()
+            key += (images.tobytes(),)
         if key not in self._traced:
             self._traced[key] = self._make(recipe, taken, labelled, images)
         return self._traced[key]
