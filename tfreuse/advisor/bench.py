@@ -27,7 +27,7 @@ from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec, TrainSpec
 from tfreuse.transfer import fitting, recipes, subsets
 
 DEFAULT = "scratch"
-_MANY = 256  # images without labels that statistics are re-estimated on
+_MANY = 128  # images without labels that statistics are re-estimated on
 _ENOUGH = 64  # of them, or the labelled ones serve too
 
 
@@ -127,16 +127,17 @@ class Bench:
         return self._fitters[donor](recipe, self.labelled, steps, report=report)
 
     def pace(self) -> Pace:
-        """How long a step takes, and a plan's start; measured on the default."""
-        started = time.monotonic()
-        self.fit(DEFAULT, 2)
-        middle = time.monotonic()
-        self.fit(DEFAULT, 2)
-        again = time.monotonic()
-        self.fit(DEFAULT, 22)
-        end = time.monotonic()
-        step = max(1e-4, (end - again - (again - middle)) / 20)
-        return Pace(step, max(0.0, (middle - started) - (again - middle)) + 0.5)
+        """How long a step, a training and a plan's start take; measured on the default."""
+        few, more = 2, 12
+        every = np.arange(self.labelled.size)
+        seconds = []
+        for steps in (few, few, more):  # the first one traces
+            started = time.monotonic()
+            self.score(DEFAULT, every, every[:1], 0, steps)
+            seconds.append(time.monotonic() - started)
+        first, second, third = seconds
+        step = max(1e-4, (third - second) / (more - few))
+        return Pace(step, max(0.0, second - few * step), max(0.0, first - second))
 
     def histogram(self) -> np.ndarray:
         """Pixels of each class in each labelled image, [n, C]."""

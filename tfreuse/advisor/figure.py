@@ -10,7 +10,7 @@ from tfreuse.report.figures import canvas
 from tfreuse.report.tables import Row
 
 PROMISE = "nested: what the search promises"
-_LINE, _LEFT, _PANEL, _RIGHT, _TOP, _FOOT = 0.24, 2.35, 3.3, 1.45, 0.12, 0.5  # inches
+_LINE, _LEFT, _PANEL, _RIGHT, _TOP, _FOOT = 0.24, 2.35, 3.3, 1.45, 0.12, 0.62  # inches
 
 
 def rows(told: dict[str, Any]) -> list[Row]:
@@ -58,6 +58,7 @@ def draw(told: dict[str, Any], directory: pathlib.Path, name: str = "gains") -> 
             )
             axes.text(1.02, y, _told(row), **look)
         canvas.plain(axes, keep=("bottom",))
+        axes.locator_params(axis="x", nbins=5)
         axes.set_yticks([])
         axes.set_xlabel(
             f"gain in mean IoU over {told['choice']['default']}", labelpad=2

@@ -129,10 +129,13 @@ def _plans(told: Told):
         "within one standard error of the best (of the paired difference) the cheapest is "
         f"taken. {choice['default']}: mean IoU {choice['default_value']:.3f}, cost 1.00.",
     )
-    for name, value in sorted(choice["dropped"].items(), key=lambda one: -one[1]):
-        yield Paragraph(f"{name} fell out at half-time, at mean IoU {value:.3f}.")
-    for name in told["schedule"]["left_out"]:
-        yield Paragraph(f"{name} was not tried: there was no time for it.")
+    if choice["dropped"]:
+        out = sorted(choice["dropped"].items(), key=lambda one: -one[1])
+        words = ", ".join(f"{name} ({value:.3f})" for name, value in out)
+        yield Paragraph(f"Fell out at half-time, with their mean IoU then: {words}.")
+    if told["schedule"]["left_out"]:
+        words = ", ".join(told["schedule"]["left_out"])
+        yield Paragraph(f"Not tried, since there was no time for them: {words}.")
     for name, reason in told["unfit"].items():
         yield Paragraph(f"{name} was not tried: {reason}")
     words = [

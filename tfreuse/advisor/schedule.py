@@ -1,6 +1,6 @@
 """What fits into the time: how many folds, which plans, how many steps a training.
 
-    pace = schedule.Pace(step=0.05, start=2.0)         # measured, in seconds
+    pace = schedule.Pace(step=0.05, training=1.0, start=4.0)     # measured, in seconds
     made = schedule.make(pace, minutes=18, costs={"encoder": 1.0, ...}, folds=5, steps=300)
     made.describe()
 
@@ -23,14 +23,17 @@ KEPT_FIRST = (
     "encoder", "fine_tuned_recalibrated", "encoder_frozen", "kernels", "prefix", "surgical",
     "affine_only", "fine_tuned", "moments", "head_only",
 )  # fmt: skip
+FEWEST_STEPS = 25  # a training; with fewer everything is noise
 _FINISH = 30.0  # seconds for the export, the check of the SavedModel and the page
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """Seconds of one step that trains everything, and of a plan's start (tracing)."""
+    """Seconds of one step that trains everything, of a training apart from its steps
+    (statistics, evaluation), and of a plan's first training besides (tracing)."""
 
     step: float
+    training: float
     start: float
 
 
@@ -105,7 +108,7 @@ def make(
             Schedule(
                 plans=plans,
                 left_out=tuple(name for name in costs if name not in kept),
-                steps=max(1, round(share * steps)),
+                steps=max(min(steps, FEWEST_STEPS), round(share * steps)),
                 asked=steps,
                 folds=min(rung_folds, folds),
                 seconds=0.0,
@@ -133,5 +136,6 @@ def _seconds(schedule: Schedule, pace: Pace, costs: Mapping[str, float]) -> floa
     count, folds = len(plans), schedule.folds
     trainings = selection.most_trainings(count, folds)
     mean = sum(plans) / max(1, count)
-    steps = schedule.steps * pace.step * (mean * (trainings - folds) + folds + 2)
-    return steps + pace.start * (count + 1) + _FINISH
+    steps = schedule.steps * pace.step * (mean * (trainings - folds) + folds + 1)
+    rest = pace.training * (trainings + 1) + pace.start * (count + 1)
+    return steps + rest + _FINISH
