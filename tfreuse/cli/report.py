@@ -27,7 +27,7 @@ def main() -> None:
     from tfreuse import report  # imports NumPy: --help does without
 
     verdicts = report.write(study_dir)
-    print(report.summary(verdicts))
+    print(report.summary(verdicts, study_dir))
     print(f"Report: {study_dir / 'report.html'}")
 
 

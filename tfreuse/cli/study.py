@@ -58,8 +58,11 @@ def main() -> None:
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
     study.run(specs, out_dir, jobs=app.FLAGS.jobs)
     verdicts = report.write(out_dir)
-    print(report.summary(verdicts))
-    print(f"Every arm a row: tensorboard --logdir={out_dir / 'tensorboard'} (HPARAMS)")
+    print(report.summary(verdicts, out_dir))
+    if specs.blocks():
+        print(
+            f"Every arm a row: tensorboard --logdir={out_dir / 'tensorboard'} (HPARAMS)"
+        )
     print(f"Report: {out_dir / 'report.html'}")
 
 

@@ -73,6 +73,12 @@ class LabelSpec(Spec):
                 f"{self.group_by!r} ({error})."
             ) from None
 
+    @property
+    def fits(self) -> int:
+        """Fits that one arm takes at one number of labels: each rate on trial, then the chosen."""
+        rates = len(self.learning_rates)
+        return 1 + rates if rates > 1 else 1
+
     def arms(self) -> list[tuple[str, str]]:
         """(kind of donor, recipe) of every arm; scratch has no donor and comes once."""
         found = [("", SCRATCH)] if SCRATCH in self.recipes else []

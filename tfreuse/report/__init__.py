@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tfreuse import files
 from tfreuse.errors import printable
-from tfreuse.report import arrays, content, drawings, markdown, page, source
+from tfreuse.report import arrays, content, drawings, labels, markdown, page, source
 from tfreuse.verdicts import Verdict
 
 __all__ = ["summary", "write"]
@@ -37,13 +37,16 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     study = source.load(study_dir)
     found = study.verdicts()
     told = {
-        "study": study.records[0].study if study.records else None,
+        "study": study.digest or None,
         "settings": study.spec.to_json(),
         "verdicts": [one.to_json() for one in found],
     }
+    if study.labels:
+        told["labels"] = labels.to_json(study)
     files.write_json(study_dir / "verdicts.json", told)
     drawn = _draw(study, study_dir / "figures")
-    made = content.compose(study, found, drawn)
+    pictures = labels.draw(study, study_dir / "figures")
+    made = content.compose(study, found, drawn, labels.section(study, pictures))
     files.write_text(study_dir / "report.md", markdown.render(made))
     files.write_text(
         study_dir / "report.html", page.render(made, study_dir / "figures")
@@ -51,13 +54,17 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     return found
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
+def summary(
+    verdicts: Sequence[Verdict], study_dir: str | os.PathLike | None = None
+) -> str:
     """The verdicts as text for a terminal, at most 100 columns wide.
 
-    A line a verdict with effect, interval and n; its reason below it.
+    A line a verdict with effect, interval and n; its reason below it. Given the study's
+    directory, what its label curves say too.
     """
+    curves = _label_lines(study_dir) if study_dir else []
     if not verdicts:
-        return "No verdict: no arm has been measured yet."
+        return "\n".join(curves) or "No verdict: no arm has been measured yet."
     lines, before = [], None
     for one in verdicts:
         if one.part != before:
@@ -68,7 +75,17 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         lines += textwrap.wrap(
             one.reason, WIDTH, initial_indent=line, subsequent_indent=" " * len(line)
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *([""] if curves else []), *curves])
+
+
+def _label_lines(study_dir: str | os.PathLike) -> list[str]:
+    return [
+        wrapped
+        for line in labels.summary(source.load(pathlib.Path(study_dir)))
+        for wrapped in textwrap.wrap(
+            line, WIDTH, subsequent_indent=" " * 6, drop_whitespace=False
+        )
+    ]
 
 
 def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:

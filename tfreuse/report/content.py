@@ -36,11 +36,15 @@ class Drawn:
 
 
 def compose(
-    source: Source, found: list[verdicts.Verdict], figures: list[Drawn]
+    source: Source,
+    found: list[verdicts.Verdict],
+    figures: list[Drawn],
+    labels: Section | None = None,
 ) -> Report:
-    """The report on a study, complete or not."""
+    """The report on a study, complete or not; `labels` is what its label curves say."""
     sections = [
         Section("Verdicts", _verdicts(source, found)),
+        *([labels] if labels else []),
         _shown("Two reasons", source, figures, results.two_reasons(figures)),
         _shown("All layers at once", source, figures),
         _shown("Where in the network", source, figures),
@@ -93,13 +97,16 @@ def _picture(one: Drawn) -> Picture:
 
 
 def _subtitle(source: Source) -> str:
-    data, seeds = source.specs.get("data", {}), {r.seed for r in source.records}
+    data = source.specs.get("data", {})
+    measured = (*source.records, *source.labels)
+    seeds = {record.seed for record in measured}
     size = "×".join(map(str, data.get("image_size", ())))
     parts = [
-        ", ".join(dict.fromkeys(part.architecture for part in source.parts)),
+        ", ".join(dict.fromkeys(record.architecture for record in measured))
+        or ", ".join(dict.fromkeys(part.architecture for part in source.parts)),
         f"{data.get('dataset', '')} {size}".strip(),
         f"{len(seeds)} of {source.spec.seeds} seeds",
-        f"{len(source.records):,} arms measured",
+        f"{len(measured):,} arms measured",
         f"study {source.name}",
     ]
     return " · ".join(part for part in parts if part)
@@ -236,7 +243,7 @@ def _repeat(source: Source) -> tuple[Block, ...]:
     if told:
         blocks.append(Paragraph(f"Measured with {told}."))
     if "study" in source.specs:
-        digest = source.records[0].study if source.records else ""
+        digest = source.digest
         settings = specs.StudySpec.from_json(source.specs["study"]).digest
         blocks.append(
             Paragraph(

@@ -3,18 +3,21 @@
 from collections.abc import Iterable
 
 from tfreuse import specs
-from tfreuse.report import words
+from tfreuse.report import labels, words
 from tfreuse.report.source import Source
 
 
 def paragraphs(source: Source) -> list[str]:
     """The methods of the study: networks, treatment, controls, repairs, statistics, origin."""
+    if not source.spec.directions:
+        return [labels.told(source)] if source.labels else []
     told = [
         _networks(source),
         _treatment(source),
         _controls(source),
         _repairs(source),
         _attribution(source),
+        labels.told(source) if source.labels else "",
         _judgement(source),
         _origin(),
     ]

@@ -24,6 +24,8 @@ class Source:
     versions: dict[str, str]
     networks: dict[str, dict[str, Any]]
     warnings: tuple[str, ...]  # what is not there and what was assumed instead
+    labels: tuple[records.LabelRecord, ...] = ()  # of the label curves
+    recipes: dict[str, str] = dataclasses.field(default_factory=dict)  # what each does
 
     @functools.cached_property
     def parts(self) -> dict[arms.Part, arms.Arms]:
@@ -39,6 +41,11 @@ class Source:
     @property
     def name(self) -> str:
         return self.path.resolve().name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the study's specs; "" without records."""
+        return next((one.study for one in (*self.records, *self.labels)), "")
 
     def verdicts(self) -> list[verdicts.Verdict]:
         """The verdicts, with intervals over images where every image's counts were kept."""
@@ -58,7 +65,7 @@ class Source:
 def load(
     study_dir: pathlib.Path, found: Sequence[records.Record] | None = None
 ) -> Source:
-    """Reads `records.jsonl` and `study.json`.
+    """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
     Args:
         study_dir: the study's directory.
@@ -84,7 +91,8 @@ def load(
             "seeds below are the defaults, not what was declared."
         )
     found = tuple(records.read(log) if found is None else found)
-    if not found:
+    curves = tuple(records.read_labels(study_dir / "labels.jsonl"))
+    if not found and not curves:
         warnings.append("No arm has been measured yet.")
     if not held.get("networks"):
         warnings.append(
@@ -98,6 +106,8 @@ def load(
         versions=held.get("versions", {}),
         networks=held.get("networks", {}),
         warnings=tuple(warnings),
+        labels=curves,
+        recipes=held.get("recipes", {}),
     )
 
 

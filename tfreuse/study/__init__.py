@@ -182,9 +182,8 @@ def plan(
 
 
 def label_weight(specs: Specs) -> float:
-    """Cost of an arm at one number of labels, in trainings: each rate tried, then the fit."""
-    fits = 1 + len(specs.labels.learning_rates)
-    return fits * specs.labels.label_steps / specs.train.steps
+    """Cost of an arm at one number of labels, in trainings."""
+    return specs.labels.fits * specs.labels.label_steps / specs.train.steps
 
 
 def _weight(specs: Specs) -> float:

@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from tfreuse import data, evaluation, models, progress, training, transplant
 from tfreuse.study import treatments
-from tfreuse.study.design import Block, Network, Specs
+from tfreuse.study.design import Block, Curve, Network, Specs
 
 _START = (
     8.0  # seconds until a process has TensorFlow, its data and its traced functions
 )
 _LINE, _COUNTS = 1_300, 1_700  # bytes of a record and of what it counted image by image
+_FIT = 2.0  # seconds of a fit beside its updates: statistics, and the test images four times
 _COPIES = 4  # of a network's parameters: the best, the last, and the optimizer's two
 _LOGS = 1_000_000  # bytes that a training logs
 
@@ -44,7 +45,9 @@ def tell(specs: Specs, jobs: int) -> str:
         InputError: the data cannot be read, or a network cannot be built.
     """
     images = data.load(specs.data, "test", masks=False).size
-    blocks = {block.architecture: block for block in specs.blocks()}
+    blocks: dict[str, Block | Curve] = {
+        one.architecture: one for one in (*specs.blocks(), *specs.curves())
+    }
     built = {name: _build(block) for name, block in blocks.items()}
     costs = {name: _cost(block, built[name]) for name, block in blocks.items()}
     lines, seconds, disk, arms = [], 0.0, 0.0, 0
@@ -60,13 +63,23 @@ def tell(specs: Specs, jobs: int) -> str:
         arms += repairs.total()
         counted[block.architecture] = repairs.total()
     disk += arms * (_LINE + _COUNTS)
+    fits = 0
+    for curve in specs.curves():
+        step = costs[curve.architecture].step
+        count = len(curve.arms())
+        each = specs.labels.fits * (specs.labels.label_steps * step + _FIT)
+        seconds += _START + count * each
+        fits += count
+        disk += count * _LINE
     for name, cost in costs.items():
+        told = f"{counted[name]:,} arms a block, " if counted[name] else ""
         lines.append(
-            f"{name}: {cost.parameters:,} parameters, {counted[name]:,} arms a block, "
+            f"{name}: {cost.parameters:,} parameters, {told}"
             f"{cost.step * 1e3:.0f} ms a training step, {cost.image * 1e3:.2f} ms a test image"
         )
     lines.append(
-        f"In all {len(networks)} trainings and {arms:,} arms on {images} test images: about "
+        f"In all {len(networks)} trainings, {arms:,} arms and {fits:,} points of label curves "
+        f"on {images} test images: about "
         f"{progress.clock(seconds / jobs)} with {jobs} processes at a time on this machine, "
         f"{disk / 1e6:,.0f} MB of disk."
     )
@@ -102,7 +115,7 @@ def _seconds(
     return total * cost.image + tuned * cost.step
 
 
-def _build(block: Block) -> keras.Model:
+def _build(block: Block | Curve) -> keras.Model:
     return models.build(
         block.model,
         task="autoencoder",
@@ -112,7 +125,7 @@ def _build(block: Block) -> keras.Model:
     )
 
 
-def _cost(block: Block, model: keras.Model) -> Cost:
+def _cost(block: Block | Curve, model: keras.Model) -> Cost:
     """Times the architecture."""
     specs = block.specs
     models.check_image_size(block.model, specs.data.image_size)

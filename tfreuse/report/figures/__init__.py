@@ -11,6 +11,7 @@ from tfreuse.report.figures.curves import cumulative, profiles, strengths
 from tfreuse.report.figures.forest import forest
 from tfreuse.report.figures.heat import heat_map
 from tfreuse.report.figures.kernels import cka_rows, kernels
+from tfreuse.report.figures.labels import label_curves, label_savings
 from tfreuse.report.figures.ladder import shares, steps
 from tfreuse.report.figures.network import network
 from tfreuse.report.figures.norms import norm_rows, norms
@@ -18,7 +19,7 @@ from tfreuse.report.figures.reasons import two_reasons
 from tfreuse.report.figures.scatter import scatter
 from tfreuse.report.figures.strip import strip, strip_rows
 
-__all__ = ["DRAW", "ROWS", "forest", "heat_map", "network", "save"]
+__all__ = ["DRAW", "LABELS", "ROWS", "forest", "heat_map", "network", "save"]
 
 # Kind of figure -> what draws it from rows and their subject, as `report.drawings` has them.
 DRAW = {
@@ -39,4 +40,5 @@ DRAW = {
     "norms": lambda rows, s: norms(s.arrays, rows),
     "kernels": lambda rows, s: kernels(s.arrays, rows),
 }
+LABELS = {"label_curves": label_curves, "label_savings": label_savings}
 ROWS = {"strip": strip_rows, "norms": norm_rows, "kernels": cka_rows}

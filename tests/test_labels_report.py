@@ -1,0 +1,148 @@
+"""The label curves' part of a report, from planted records; no TensorFlow."""
+
+import csv
+import dataclasses
+
+import pytest
+
+from tfreuse import files, records, report, rundir, specs
+from tfreuse.labels.spec import LabelSpec
+from tfreuse.report import labels, methods, source
+from tfreuse.transfer.recipes import CATALOGUE
+
+COUNTS = (8, 16, 64, 0)
+ALL = 256
+SPEC = LabelSpec(
+    label_counts=COUNTS,
+    recipes=("scratch", "encoder", "head_only"),
+    label_donors=("masked",),
+)
+GAINS = {"scratch": 0.0, "encoder": 0.1, "head_only": -0.3}
+STUDY = specs.StudySpec(seeds=3, directions=())
+
+
+def planted(seeds=3, **changes):
+    found = []
+    for donor, recipe in SPEC.arms():
+        for seed in range(seeds):
+            for place, asked in enumerate(COUNTS):
+                value = 0.4 + 0.1 * place + GAINS[recipe] + 0.01 * seed * (seed - 1)
+                value += 0.004 * seed * (recipe == "encoder")
+                found.append(
+                    records.LabelRecord(
+                        study="f" * 64, architecture="unet", donor=donor,
+                        donor_digest="d", recipe=recipe, seed=seed, asked=asked,
+                        labels=asked or ALL, subset="x", steps=300, learning_rate=1e-3,
+                        tried={}, metric="mean_iou", value=value, floor=0.1,
+                        course=((30, value / 2), (300, value)), counts={}, images=96,
+                        cost=1.0, seconds=1.0, versions={"tfreuse": "0"},
+                    )
+                )  # fmt: skip
+    return [dataclasses.replace(one, **changes) for one in found]
+
+
+def write(path, found):
+    path.mkdir(parents=True)
+    named = {"study": STUDY, "data": specs.DataSpec(), "model": specs.ModelSpec(),
+             "train": specs.TrainSpec(), "labels": SPEC}  # fmt: skip
+    held = rundir.claim(path / "study.json", named)
+    held["recipes"] = {name: CATALOGUE[name].describe() for name in SPEC.recipes}
+    held["networks"] = {"masked-0": {"metric": "r2", "r2": 0.9}}
+    files.write_json(path / "study.json", held)
+    with records.LabelLog(path / "labels.jsonl") as log:
+        for one in found:
+            log.append(one)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study_dir(tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("labels") / "study", planted())
+    report.write(path)
+    return path
+
+
+def test_the_report_tells_what_the_curves_say(study_dir):
+    text = (study_dir / "report.md").read_text().replace("\\", "")
+    assert f"## {labels.TITLE}" in text
+    assert "| unet | encoder of masked | ✅ supported | 0.10 [0.09, 0.11] | 3 |" in text
+    assert "| unet | head_only of masked | ❌ refuted |" in text
+    for words in (
+        "Label saving",
+        "Updates to 90 %",
+        CATALOGUE["encoder"].describe()[:40],
+    ):
+        assert words in text
+    page = (study_dir / "report.html").read_text()
+    assert 'alt="unet: label curves' in page and 'alt="unet: labels saved' in page
+    assert "Incomplete" not in page.split(labels.TITLE)[2][:2000]
+
+
+def test_a_figure_has_its_rows_as_a_csv(study_dir):
+    for name, count in ((labels.CURVES, 12), (labels.SAVINGS, 8)):
+        path = study_dir / "figures" / f"{name}_unet.csv"
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        assert len(rows) == count and {row["n"] for row in rows} == {"3"}
+        assert path.with_suffix(".png").stat().st_size > 2000
+    saved = {(row["recipe"], row["labels"]): row for row in rows}
+    # 0.1 more is one step of scratch's curve: 8 labels are worth some 16, 16 some 64
+    assert float(saved["encoder", "8"]["mean"]) == pytest.approx(2, rel=0.1)
+    assert float(saved["encoder", "16"]["mean"]) == pytest.approx(4, rel=0.1)
+    assert saved["encoder", "256"]["censored"] == ">"
+    assert saved["encoder", "256"]["high"] == "inf"
+    assert saved["head_only", "8"]["censored"] == "<"
+
+
+def test_verdicts_json_has_the_arms_with_their_savings(study_dir):
+    told = files.read_json(study_dir / "verdicts.json")
+    assert told["study"] == "f" * 64 and told["verdicts"] == []
+    scratch, encoder, head = told["labels"]
+    assert "verdict" not in scratch
+    assert (encoder["verdict"], head["verdict"]) == ("supported", "refuted")
+    assert encoder["p"] <= encoder["p_holm"] < 0.05
+    assert [one["labels"] for one in encoder["savings"]] == [8, 16, 64, ALL]
+    assert encoder["savings"][-1]["high"] is None
+
+
+def test_the_terminal_gets_a_line_an_arm_within_its_width(study_dir):
+    text = report.summary([], study_dir)
+    assert "supported     0.10 [0.09, 0.11]" in text
+    assert "labels saved with 8: ×2." in text
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    assert report.summary([]) == "No verdict: no arm has been measured yet."
+
+
+def test_an_unfinished_study_says_how_much_is_there(tmp_path):
+    study = source.load(write(tmp_path / "study", planted()[:7]))
+    (warning, *_) = labels.section(study, []).blocks
+    assert "7 of 36 fits" in warning.lines[0]
+    report.write(study.path)
+
+
+def test_one_seed_and_one_number_of_labels_are_reported_too(tmp_path):
+    found = [one for one in planted(1) if one.asked == 8]
+    path = write(tmp_path / "study", found)
+    report.write(path)
+    text = (path / "report.md").read_text().replace("\\", "")
+    assert "supported |" not in text and "0.40 [−∞, ∞]" in text
+
+
+def test_hostile_names_stay_text(tmp_path):
+    path = write(tmp_path / "study", planted(architecture="<b>|x"))
+    report.write(path)
+    assert "<b>|x" not in (path / "report.html").read_text()
+
+
+def test_methods_tell_the_budget_and_what_chose_the_rate(study_dir):
+    (text,) = methods.paragraphs(source.load(study_dir))
+    for words in ("300 updates", "0.001, 0.004", "quarter of the n labels", "3 seeds"):
+        assert words in text
+
+
+def test_a_study_without_curves_has_no_such_section():
+    study = source.Source(
+        path=None, records=(), spec=specs.StudySpec(), specs={}, versions={},
+        networks={}, warnings=(),
+    )  # fmt: skip
+    assert labels.section(study, []) is None
+    assert labels.draw(study, None) == labels.summary(study) == []
