@@ -8,6 +8,7 @@ from tfreuse.benchmarks import sweeping
 def run(name, seconds, model="tiny", **more):
     return {"model": model, "name": name, "seconds": seconds, "before": 1.0} | {
         "arms": 4,
+        "cpu": seconds / 2,
         "values": {"a": 0.5},
         **more,
     }
@@ -17,23 +18,24 @@ RUNS = [
     run(sweeping.NAIVE, 2.4),
     run(sweeping.EVALUATE, 0.9),
     run(sweeping.FORWARD, 0.5),
-    run(sweeping.SWEEP, 0.2, ideal=0.1, first=0.3),
-    run(sweeping.SWEEP, 0.1, ideal=0.1, first=0.4),
-    run(sweeping.SWEEP, 0.3, ideal=0.1, first=0.5),
+    run(sweeping.SWEEP, 0.2, ideal_seconds=0.1, first=0.3),
+    run(sweeping.SWEEP, 0.1, ideal_seconds=0.1, first=0.4),
+    run(sweeping.SWEEP, 0.3, ideal_seconds=0.1, first=0.5),
 ]
 
 
 def test_promises_are_ratios_of_medians():
     found = {one.text: one for one in sweeping.targets(RUNS)}
-    naive, evaluate, ideal = found.values()
+    naive, evaluate, ideal, *others = found.values()
     assert naive.value == pytest.approx(12) and naive.met
     assert evaluate.value == pytest.approx(4.5) and evaluate.met
     assert ideal.value == pytest.approx(2) and not ideal.met
+    assert [one.value for one in others] == pytest.approx([12, 4.5])
 
 
 def test_the_table_has_every_contestant_losses_too():
     text = sweeping.markdown(RUNS, sweeping.targets(RUNS))
-    assert "| tfreuse | 3 | 200 | 100-300 | 4 | 400 | 1.0 |" in text
+    assert "| tfreuse | 3 | 200 | 100-300 | 100 | 4 | 400 | 1.0 |" in text
     assert "not met" in text
     assert f"| {sweeping.UNFOLDED} | 0 | not run |" in text
 
