@@ -49,7 +49,10 @@ def run(
     """
     started = time.monotonic()
     specs = {"advice": spec, "data": data_spec, "model": model_spec}
-    rundir.claim(out_dir / "run.json", specs)
+    if (
+        out_dir / "run.json"
+    ).exists():  # a refused question must not keep the directory
+        rundir.claim(out_dir / "run.json", specs)
     if (out_dir / "advice.json").exists():
         told = files.read_json(out_dir / "advice.json")
         page.write(told, out_dir)
@@ -63,6 +66,7 @@ def run(
 
     report(0, 1, "reading the images, building the networks")
     held = bench.Bench(spec, data_spec, model_spec)
+    rundir.claim(out_dir / "run.json", specs)
     made = _schedule(held, out_dir, report)
     reused = store.done(out_dir / "folds")
     folds = held.folds(made.folds)

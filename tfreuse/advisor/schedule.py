@@ -16,7 +16,8 @@ from tfreuse.advisor import selection
 # What is given up as time gets short, in this order: (share of the steps, plans, folds).
 LADDER = (
     (1.0, 12, 5), (1.0, 8, 5), (0.75, 8, 5), (0.75, 6, 5), (0.5, 6, 5), (0.5, 6, 4),
-    (0.5, 4, 4), (0.5, 4, 3), (0.25, 4, 3), (0.25, 3, 3), (0.1, 2, 3),
+    (0.5, 4, 4), (0.5, 4, 3), (0.5, 3, 3), (0.5, 2, 3), (0.25, 3, 3), (0.25, 2, 3),
+    (0.1, 2, 3),
 )  # fmt: skip
 # Plans that are kept longest come first: what most often helps, then what most people do.
 KEPT_FIRST = (
@@ -58,7 +59,8 @@ class Schedule:
     minutes: float
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        lists = {name: list(getattr(self, name)) for name in ("plans", "left_out")}
+        return dataclasses.asdict(self) | lists
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
