@@ -1,0 +1,249 @@
+"""Label curves of a study: what is planned, what chooses, what a kill leaves."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tfreuse import files, records, study
+from tfreuse.errors import InputError
+from tfreuse.labels.spec import LabelSpec
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.study import labels
+from tfreuse.transfer.recipes import CATALOGUE
+
+LABELS = LabelSpec(
+    label_counts=(4, 12, 0),
+    recipes=("scratch", "encoder"),
+    label_donors=("masked",),
+    label_steps=6,
+    learning_rates=(0.01, 0.001),
+)
+MODEL = ModelSpec(width=3, depth=1)
+TRAIN = TrainSpec(steps=8, batch_size=4, learning_rate=0.01, validations=1)
+
+
+def specs_of(root="", **changes):
+    return study.Specs(
+        StudySpec(seeds=2, directions=(), calibration_examples=16),
+        DataSpec(dataset="folder", data_dir=str(root), image_size=(16, 16)),
+        MODEL,
+        TRAIN,
+        dataclasses.replace(LABELS, **changes),
+    )
+
+
+# --- the plan
+
+
+def test_a_study_without_curves_is_the_study_that_it_was_before_there_were_any():
+    plain = study.Specs(StudySpec(), DataSpec(), MODEL, TRAIN)
+    assert list(plain.named()) == ["study", "data", "model", "train"]
+    assert plain.curves() == []
+    other = dataclasses.replace(plain, labels=LabelSpec(label_steps=5))
+    assert other.digest == plain.digest
+    assert dataclasses.replace(plain, labels=LABELS).digest != plain.digest
+
+
+def test_a_study_of_nothing_is_refused():
+    with pytest.raises(InputError, match="nothing to study"):
+        study.Specs(StudySpec(directions=()), DataSpec(), MODEL, TRAIN)
+
+
+def test_curves_need_their_donors_and_nothing_is_done_twice(tmp_path):
+    specs = specs_of()
+    assert list(specs.networks()) == ["masked-0", "masked-1"]
+    units = study.plan(specs, tmp_path)
+    assert [unit.name for unit in units] == [
+        "train masked-0", "train masked-1", "measure labels-0", "measure labels-1",
+    ]  # fmt: skip
+    assert units[2].needs == ("train masked-0",)
+    first, second = specs.curves()
+    assert first.arms() == [
+        ("unet", donor, recipe, "0", count)
+        for count in ("4", "12", "0")  # 0 is all, the most
+        for donor, recipe in (("", "scratch"), ("masked", "encoder"))
+    ]
+    done = frozenset([*first.arms(), second.arms()[0]])
+    units = study.plan(specs, tmp_path, done)
+    assert [unit.name for unit in units][2:] == ["measure labels-1"]
+    assert units[2].arguments[2] == {second.arms()[0]}
+
+
+def test_a_fit_shares_its_initial_values_with_no_network_of_the_study():
+    specs = dataclasses.replace(
+        specs_of(), study=StudySpec(seeds=9, directions=("masked-to-segmentation",))
+    )
+    seeds = [network.first_seed for network in specs.networks().values()]
+    fits = [curve.train.seed for curve in specs.curves()]
+    assert not set(seeds) & set(fits) and len(set(fits)) == 9
+
+
+def test_the_plan_is_told_in_a_line():
+    text = specs_of().describe()
+    assert "2 sets of label curves: 4, 12, all labels; recipes scratch, encoder" in text
+    assert "blocks" not in text
+
+
+# --- one replicate
+
+
+@pytest.fixture(scope="module")
+def bench(scenes, tmp_path_factory):
+    specs = specs_of(scenes)
+    curve = specs.curves()[0]
+    models_dir = tmp_path_factory.mktemp("models")
+    from tfreuse import training
+
+    (network,) = curve.donors.values()
+    folder = models_dir / network.name
+    folder.mkdir()
+    training.train(network.model, specs.data, network.train, folder)
+    return labels.Bench(curve, models_dir)
+
+
+@pytest.fixture(scope="module")
+def found(bench):
+    return {
+        (recipe, asked): bench.record(donor, recipe, asked)
+        for donor, recipe in LABELS.arms()
+        for asked in (4, 12, 0)
+    }
+
+
+def test_all_arms_learn_from_the_same_images(bench, found):
+    for asked, count in ((4, 4), (12, 12), (0, 32)):
+        own = [found[recipe, asked] for recipe in LABELS.recipes]
+        assert len({one.subset for one in own}) == 1
+        assert {one.labels for one in own} == {count}
+    assert list(bench.subsets[4]) == list(bench.subsets[12][:4])
+
+
+def test_a_record_tells_what_was_measured_and_how(found):
+    one = found["encoder", 12]
+    assert (one.donor, one.steps, one.images, one.metric) == (
+        "masked",
+        6,
+        8,
+        "mean_iou",
+    )
+    assert [step for step, _ in one.course] == [1, 2, 3, 6]
+    assert one.course[-1][1] == one.value > 0
+    assert np.sum(one.counts["confusion_matrix"]) == 8 * 16 * 16
+    assert found["scratch", 12].donor_digest == "" != one.donor_digest
+
+
+def test_the_rate_is_chosen_by_the_labels_alone(bench, found, monkeypatch):
+    assert found["encoder", 4].tried == {}  # too few to hold any out
+    assert found["encoder", 4].learning_rate == LABELS.learning_rates[0]
+    one = found["encoder", 12]
+    assert set(one.tried) == {"0.01", "0.001"}
+    assert one.tried[f"{one.learning_rate:g}"] == max(one.tried.values())
+
+    def peek():
+        raise AssertionError("the test images were looked at")
+
+    monkeypatch.setattr(bench, "_evaluate", peek)
+    monkeypatch.setattr(bench._fitter, "donor", bench._donors["masked"])
+    rate, tried = bench._rate(CATALOGUE["encoder"], 12)
+    assert (rate, tried) == (one.learning_rate, one.tried)
+    with pytest.raises(AssertionError, match="looked at"):
+        bench.record("", "scratch", 4)
+
+
+def test_the_inner_split_is_of_the_labelled_images(bench):
+    rest, evaluate = bench._inner_split(12)
+    assert rest.size == 9 and len(evaluate.batches[0][0]) == 3
+    own = {bench.train.tensors["id"].numpy()[i] for i in bench.subsets[12]}
+    assert set(rest.tensors["id"].numpy()) < own
+
+
+def test_pixels_are_counted_by_class_and_what_is_ignored_is_not(bench):
+    counts = labels.histogram(bench.train)
+    masks = bench.train.tensors["mask"].numpy()
+    assert counts.shape == (32, 3)
+    assert counts[5].tolist() == [(masks[5] == label).sum() for label in range(3)]
+    ignoring = dataclasses.replace(bench.train, ignore_label=2)
+    ignoring.__dict__["tensors"] = bench.train.tensors
+    assert labels.histogram(ignoring)[5].tolist() == [*counts[5][:2], 0]
+
+
+def test_groups_come_from_the_start_of_the_names(bench):
+    assert labels.group_names(bench.train, "") is None
+    assert labels.group_names(bench.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
+    with pytest.raises(InputError, match="does not match the start of '000'"):
+        labels.group_names(bench.train, "[A-Z]+")
+
+
+@pytest.mark.parametrize(
+    "counts, told",
+    [((4, 33), "1 to 32 images"), ((32, 0), "names all 32 images twice")],
+)
+def test_numbers_of_labels_that_the_data_does_not_have_are_refused(bench, counts, told):
+    specs = specs_of(label_counts=counts)
+    with pytest.raises(InputError, match=f"--label_counts.*{told}"):
+        labels._subsets(bench.train, None, specs.curves()[0])
+
+
+# --- the command
+
+
+def command(scenes, out_dir, *more):
+    return [
+        sys.executable, "-m", "tfreuse.cli.study", "--dataset=folder",
+        f"--data_dir={scenes}", f"--out_dir={out_dir}", "--image_size=16,16", "--width=3",
+        "--depth=1", "--steps=8", "--batch_size=4", "--validations=1", "--seeds=2",
+        "--jobs=2", "--calibration_examples=16", "--directions=", "--label_counts=4,12,0",
+        "--recipes=scratch,encoder,head_only", "--label_donors=masked", "--label_steps=6",
+        "--learning_rates=0.01,0.001", *more,
+    ]  # fmt: skip
+
+
+def values(path):
+    return {
+        one.key: (one.value, one.course, one.tried) for one in records.read_labels(path)
+    }
+
+
+@pytest.mark.slow
+def test_curves_that_are_killed_go_on_and_give_the_same_records(scenes, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = subprocess.run(
+        command(scenes, whole), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "label curves over 4 to 32 labels" in done.stdout
+    assert (whole / "figures" / "label_savings_unet.csv").exists()
+    told = files.read_json(whole / "study.json")
+    assert told["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
+    process = subprocess.Popen(
+        command(scenes, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    path, deadline = broken / "labels.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_bytes().count(b"\n") >= 5:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # its workers notice that it is gone
+    some = values(path)
+    assert 5 <= len(some) < 18
+    subprocess.run(command(scenes, broken), check=True, capture_output=True)
+    assert values(path) == values(whole / "labels.jsonl")
+    assert len(values(path)) == 18 and some.items() <= values(path).items()
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(scenes, tmp_path):
+    done = subprocess.run(
+        command(scenes, tmp_path / "none", "--dry_run"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "18 points of label curves on 8 test images" in done.stdout
+    assert not (tmp_path / "none").exists()
