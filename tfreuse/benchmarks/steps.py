@@ -32,7 +32,7 @@ class Clock:
         """Told after each step; True when it was the last."""
         self.steps += 1
         if self.steps == 0:
-            self._begin, self._busy = time.perf_counter(), sum(os.times()[:4])
+            self._begin, self._busy = time.perf_counter(), time.process_time()
             self._others = fresh.Others()
         return self.steps > 0 and time.perf_counter() - self._begin >= self._seconds
 
@@ -42,7 +42,7 @@ class Clock:
         return {
             "steps": self.steps,
             "images_s": images / seconds,
-            "cpu_ms": 1e3 * (sum(os.times()[:4]) - self._busy) / images,
+            "cpu_ms": 1e3 * (time.process_time() - self._busy) / images,
             "others": self._others.share(),
         }
 
@@ -68,13 +68,13 @@ def keras_as_it_comes(case: Case, folder: pathlib.Path, gpu: bool, seconds: floa
 
 
 def tfreuse(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
-    """What tools/train.py does, without validation and checkpoints; inference as it measures."""
+    """What tools/train.py does, without validation and checkpoints; inference as studies do it."""
     from tfreuse import runtime
 
     runtime.start()
     import tensorflow as tf
 
-    from tfreuse import training
+    from tfreuse import folding, training
 
     with training.precision(gpu):
         model = networks.build(case)
@@ -82,7 +82,8 @@ def tfreuse(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
     options = {"jit_compile": True} if gpu else {}
     optimizer = training.optimizer(model, case.train)
     graph = training.trainable(model, optimizer, "segmentation", -1, **options)
-    infer = tf.function(lambda images: model(images, training=False), jit_compile=gpu)
+    view = folding.folded(model)
+    infer = tf.function(lambda images: view(images, training=False), jit_compile=gpu)
     found = {"device": _card(tf), "parameters": model.count_params()}
     found["shown"] = infer(arrays["images"][0][:SHOWN]).numpy()
     first, rest = (

@@ -138,7 +138,7 @@ def ratios(runs: Iterable[dict], case: str, work: str, name: str) -> np.ndarray:
 def targets(runs: Sequence[dict]) -> list[Target]:
     """What was promised: to be at least as fast as PyTorch."""
     made = []
-    for case in dict.fromkeys(one["case"] for one in runs):
+    for case in _cases(runs):
         for work in WORK:
             found = ratios(runs, case, work, OURS)
             if found.size:
@@ -155,7 +155,7 @@ def markdown(
     lines, header = [], HEADER
     if settings.device == "gpu":
         header = (*HEADER, "TFLOP/s", "of peak")
-    for case in dict.fromkeys(one["case"] for one in runs):
+    for case in _cases(runs):
         own = [one for one in runs if one["case"] == case]
         for work in WORK:
             lines += [f"### {case}: {work}", "", table.line(header)]
@@ -167,6 +167,13 @@ def markdown(
             lines.append("")
     lines += table.promises(promised)
     return "\n".join([*lines, *filter(None, [missing()])]) + "\n"
+
+
+def _cases(runs: Sequence[dict]) -> list[str]:
+    """Names of the cases that ran, in the order of `networks`."""
+    ran = {one["case"] for one in runs}
+    known = (*networks.CPU, *networks.GPU, *networks.TINY)
+    return [case.name for case in known if case.name in ran]
 
 
 def _cells(runs, case: str, work: str, name: str, settings: Settings) -> tuple:
