@@ -188,6 +188,24 @@ def test_updates_to_ninety_percent_of_scratch():
     }
 
 
+def test_the_metric_is_told_group_by_group_with_the_gain_in_each():
+    records = []
+    for seed in (0, 1):
+        for recipe, new in (("scratch", 0.2), ("encoder", 0.1)):
+            groups = {"a": (0.5 + seed / 10, True), "b": (new, False)}
+            one = record(recipe, 8, 0.3, seed)
+            records.append(dataclasses.replace(one, groups=groups))
+    rows = results.by_group(results.index(records), 0.95)
+    told = [(row["recipe"], row["group"], row["seen"]) for row in rows]
+    assert told == [
+        ("scratch", "a", True), ("scratch", "b", False),
+        ("encoder", "a", True), ("encoder", "b", False),
+    ]  # fmt: skip
+    assert rows[2]["mean"] == pytest.approx(0.55) and rows[2]["gain_mean"] == 0
+    assert rows[3]["gain_mean"] == pytest.approx(-0.1)
+    assert results.by_group(results.index([record("scratch", 8, 0.1)]), 0.95) == []
+
+
 def test_two_records_of_one_fit_are_refused():
     with pytest.raises(InputError, match="expected one record"):
         results.index([record("scratch", 8, 0.1), record("scratch", 8, 0.2)])
@@ -225,6 +243,7 @@ def test_scratch_is_fitted_once_whatever_the_donors():
 def test_a_kill_in_the_middle_of_a_line_loses_that_line_alone(tmp_path):
     path = tmp_path / "labels.jsonl"
     first, second = record("scratch", 8, 0.1), record("encoder", 8, 0.2)
+    second = dataclasses.replace(second, groups={"a": (0.5, True)})
     with LabelLog(path) as log:
         log.append(first)
         log.append(second)

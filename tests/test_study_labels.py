@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse import files, records, study
+from tfreuse import files, metrics, records, study
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
@@ -177,6 +177,20 @@ def test_groups_come_from_the_start_of_the_names(bench):
     assert labels.group_names(bench.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
     with pytest.raises(InputError, match="does not match the start of '000'"):
         labels.group_names(bench.train, "[A-Z]+")
+
+
+def test_the_metric_of_groups_adds_up_to_that_of_all(bench, monkeypatch):
+    assert bench.record("", "scratch", 4).groups == {}
+    monkeypatch.setattr(bench, "groups", ["00"] * 32)
+    monkeypatch.setattr(bench, "_test_groups", ["00"] * 6 + ["new"] * 2)
+    one = bench.record("", "scratch", 4)
+    counts = bench._evaluate().per_image
+    assert {name: seen for name, (_, seen) in one.groups.items()} == {
+        "00": True, "new": False,
+    }  # fmt: skip
+    assert one.groups["new"][0] == metrics.mean_iou(counts[6:].sum(axis=0))
+    monkeypatch.setattr(bench, "_test_groups", ["00"] * 8)
+    assert bench._by_group(counts)["00"][0] == one.value
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,29 @@ def curves(arms: Arms, confidence: float) -> list[Row]:
     return rows
 
 
+def by_group(arms: Arms, confidence: float) -> list[Row]:
+    """`curves` for each group of test images; `seen`: training images are of the group too."""
+    rows = []
+    for arm, counts in arms.items():
+        for labels, seeds in counts.items():
+            scratch = arms.get(_scratch(arm), {}).get(labels, {})
+            for group in sorted(
+                {name for one in seeds.values() for name in one.groups}
+            ):
+                ours = _of_group(seeds, group)
+                theirs = _of_group(scratch, group) if arm.recipe != SCRATCH else {}
+                seen = any(one.groups[group][1] for one in seeds.values())
+                told = statistics.interval(list(ours.values()), confidence)
+                gains = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+                row = _about(arm, labels) | {"group": group, "seen": seen}
+                rows.append(row | told.to_row() | _gain(gains, confidence))
+    return rows
+
+
+def _of_group(seeds: Seeds, group: str) -> dict[int, float]:
+    return {s: one.groups[group][0] for s, one in seeds.items() if group in one.groups}
+
+
 def areas(arms: Arms, confidence: float) -> list[Row]:
     """Each arm's mean height over log2 n, its gain over scratch, and the verdict on that.
 

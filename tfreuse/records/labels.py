@@ -43,6 +43,9 @@ class LabelRecord:
     cost: float  # of a step, as a share of one that trains everything
     seconds: float
     versions: dict[str, str]
+    # with --group_by: test images' group -> (metric of its images, whether any training image
+    # is of that group)
+    groups: dict[str, tuple[float, bool]] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -76,6 +79,10 @@ class LabelRecord:
         values["course"] = tuple(
             (int(step), float(value)) for step, value in values["course"]
         )
+        values["groups"] = {
+            name: (float(value), bool(seen))
+            for name, (value, seen) in values.get("groups", {}).items()
+        }
         for name, value in values.items():
             if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
                 raise TypeError(f"{name} is {type(value).__name__}")

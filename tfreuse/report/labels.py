@@ -64,6 +64,7 @@ def section(source: Source, pictures: Sequence[Picture]) -> Section | None:
     blocks += [_verdicts(found, confidence), *pictures]
     blocks.append(_savings(found, confidence))
     blocks.append(Details("The metric at every n", (_metrics(found, confidence),)))
+    blocks.append(Details("By group of test images", (_groups(found, confidence),)))
     blocks.append(
         Details(
             "Updates to 90 % of what scratch reaches", (_speeds(found, confidence),)
@@ -228,6 +229,29 @@ def _metrics(found: results.Arms, confidence: float) -> Table:
     head = ("network", "arm", "labels", "metric", "gain over scratch", "n", "method",
             "rates chosen")  # fmt: skip
     return Table(head, rows)
+
+
+def _groups(found: results.Arms, confidence: float) -> Table:
+    rows = tuple(
+        (
+            row["architecture"],
+            _arm(row),
+            str(row["labels"]),
+            row["group"],
+            "in training too" if row["seen"] else "new",
+            _interval(row),
+            _interval(row, "gain_") if "gain_mean" in row else "–",
+            str(row["n"]),
+        )
+        for row in results.by_group(found, confidence)
+    )
+    note = (
+        "The metric of the test images of one subject or sequence (--group_by). A gain that is "
+        "there only where training has images of the same group is no gain on new ones."
+    )
+    head = ("network", "arm", "labels", "group", "group is", "metric",
+            "gain over scratch", "n")  # fmt: skip
+    return Table(head, rows, note)
 
 
 def _speeds(found: results.Arms, confidence: float) -> Table:

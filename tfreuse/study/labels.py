@@ -12,7 +12,16 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tfreuse import checkpoint, data, evaluation, files, models, recalibration, rundir
+from tfreuse import (
+    checkpoint,
+    data,
+    evaluation,
+    files,
+    metrics,
+    models,
+    recalibration,
+    rundir,
+)
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import FEW
 from tfreuse.records import LabelRecord
@@ -52,6 +61,7 @@ class Bench:
         self.test = data.load(specs.data, "test")
         images = donors.first_images(self.train, specs.study.calibration_examples)
         self.groups = group_names(self.train, specs.labels.group_by)
+        self._test_groups = group_names(self.test, specs.labels.group_by) or ()
         self.subsets = _subsets(self.train, self.groups, curve)
         self._donors, self._digests = {"": None}, {"": ""}
         for kind, network in curve.donors.items():
@@ -108,7 +118,19 @@ class Bench:
             cost=round(fitting.cost(chosen, self._fitter.model), 4),
             seconds=round(time.monotonic() - started, 2),
             versions=rundir.versions(),
+            groups=self._by_group(counts.per_image),
         )
+
+    def _by_group(self, per_image: np.ndarray) -> dict[str, tuple[float, bool]]:
+        """The metric of each group of test images, and whether training has the group too."""
+        names = np.array(self._test_groups)
+        return {
+            str(name): (
+                metrics.mean_iou(per_image[names == name].sum(axis=0)),
+                str(name) in self.groups,
+            )
+            for name in np.unique(names)
+        }
 
     def _rate(self, recipe, asked: int) -> tuple[float, dict[str, float]]:
         """The peak rate and, where it was chosen, what each gave on the inner split."""
