@@ -320,3 +320,27 @@ def test_fewer_trained_layers_cost_less():
     costs = {name: fitting.cost(recipe, model) for name, recipe in CATALOGUE.items()}
     assert costs["head_only"] < costs["surgical"] < costs["encoder_frozen"] < 1.0
     assert costs["fine_tuned"] == costs["scratch"] == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_pspnet_with_dropout_and_a_second_head_is_fitted_the_same_way_twice(
+    auxiliary,
+):
+    split = data.load(DataSpec(image_size=(48, 48), train_examples=8), "train")
+    images = fitting.unit_images(split)
+    spec = ModelSpec(architecture="pspnet", width=4)
+    donor = models.build(spec, task="autoencoder", num_classes=0, seed=1)
+    donor(images, training=True)
+
+    def pspnet(seed):
+        own = ModelSpec(architecture="pspnet", width=4, auxiliary=auxiliary)
+        return models.build(own, task="segmentation", num_classes=5, seed=seed)
+
+    fitter = fitting.Fitter(donor, pspnet, images, SPEC)
+    recipe = CATALOGUE["encoder_frozen"]
+    first = [variable.numpy() for variable in fitter(recipe, split, 3).variables]
+    fitter(CATALOGUE["head_only"], split, 2)
+    for before, variable in zip(first, fitter(recipe, split, 3).variables, strict=True):
+        np.testing.assert_array_equal(before, variable.numpy())
+    assert 0 < fitting.cost(recipe, fitter.model) < 1

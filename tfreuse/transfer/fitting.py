@@ -242,7 +242,8 @@ class Fitter:
                     self._show(traced, watch, step, loss)
                 rate = learning_rate_at(step, steps, peak, spec.warmup)
                 traced.optimizer.learning_rate.assign(rate)
-                loss = float(traced.graph.train_on_batch(images, targets))
+                told = traced.graph.train_on_batch(images, targets)
+                loss = float(np.ravel(told)[0])  # the sum; each head's follow it
                 if not math.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss} at step {step + 1}; try a lower "
