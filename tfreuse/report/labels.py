@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tfreuse import statistics
 from tfreuse.labels import results
-from tfreuse.labels.spec import SCRATCH, LabelSpec
+from tfreuse.labels.spec import FEW, SCRATCH, LabelSpec
 from tfreuse.report.blocks import (
     Block,
     Details,
@@ -133,12 +133,17 @@ def told(source: Source) -> str:
     seeds = len({record.seed for record in records})
     spec = _spec(source)
     rates = ", ".join(f"{rate:g}" for rate in spec.learning_rates)
+    chosen = (
+        f"The peak rate ({rates}) was chosen on a quarter of the n labels, alike for every arm; "
+        f"with {FEW} labels or fewer the first was taken."
+        if len(spec.learning_rates) > 1
+        else f"The peak rate was {rates} in every fit."
+    )
     tests = " or ".join(str(n) for n in sorted({record.images for record in records}))
     return (
         f"Segmentation networks were fitted with n labelled images, {spec.label_steps} updates "
-        f"each, from scratch and from donors that saw all training images without labels. The "
-        f"peak rate ({rates}) was chosen on a quarter of the n labels, alike for every arm; "
-        "with 8 labels or fewer the first was taken. All arms of a seed share the subset, the "
+        "each, from scratch and from donors that saw all training images without labels. "
+        f"{chosen} All arms of a seed share the subset, the "
         f"fewer labels being part of the more. {seeds} seeds; {tests} test images, looked at "
         "by no choice. A verdict is on the gain over scratch with equally many labels, "
         "averaged over log n."
