@@ -88,6 +88,14 @@ def test_a_saving_is_a_mean_of_factors_with_its_interval_over_seeds():
     assert (row["n"], row["censored"], row["labels"]) == (3, "", 8)
 
 
+def test_a_scratch_curve_that_is_not_all_measured_bounds_nothing():
+    records = [r for seed in range(2) for r in curve("scratch", SCRATCH, seed)]
+    records += curve("scratch", {8: 0.2, 16: 0.3}, 2)
+    records += [record("encoder", 8, 0.4, seed) for seed in range(3)]
+    (row,) = results.savings(results.index(records), 0.95)
+    assert (row["n"], row["censored"]) == (2, "")
+
+
 def test_beyond_the_range_of_scratch_there_is_only_a_bound():
     records = [r for seed in range(3) for r in curve("scratch", SCRATCH, seed)]
     for seed, value in enumerate((0.4, 0.9, 0.9)):

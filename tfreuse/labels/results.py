@@ -140,14 +140,19 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
     """
     rows = []
     for arm, counts in arms.items():
-        scratch = _by_seed(arms.get(_scratch(arm), {}))
+        whole = arms.get(_scratch(arm), {})
+        scratch = {  # a curve that is not all measured would look like a bound
+            seed: values
+            for seed, values in _by_seed(whole).items()
+            if len(values) == len(whole) > 1
+        }
         if arm.recipe == SCRATCH:
             continue
         for labels, seeds in counts.items():
             found = [
                 (needed(scratch[seed], record.value), labels)
                 for seed, record in seeds.items()
-                if len(scratch.get(seed, ())) > 1
+                if seed in scratch
             ]
             if found:
                 rows.append(_about(arm, labels) | _saving(found, confidence))

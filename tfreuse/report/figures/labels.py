@@ -9,15 +9,8 @@ from matplotlib.figure import Figure
 from tfreuse.report.figures import canvas
 from tfreuse.report.tables import Row
 
-WIDE, HIGH, GAP, LEFT, RIGHT, TOP, FOOT = (
-    2.7,
-    2.1,
-    0.45,
-    0.62,
-    0.2,
-    0.35,
-    0.85,
-)  # inches
+WIDE, HIGH, GAP, LEFT = 2.7, 2.1, 0.55, 0.7  # inches, like the next
+RIGHT, TOP, FOOT = 0.2, 0.35, 0.7
 ACROSS = 3  # panels side by side
 # Okabe and Ito's colours first, for what is compared most.
 LOOKS = {
@@ -83,7 +76,9 @@ def label_savings(rows: list[Row]) -> Figure:
                     x, row["mean"], color=colour, gid=recipe, zorder=3,
                     marker=mark or marker, markersize=7 if mark else 4,
                 )  # fmt: skip
-        axes.yaxis.set_major_formatter(lambda value, _: f"×{value:g}")
+        axes.yaxis.set_major_formatter(
+            lambda value, _: f"×{value:g}" if value >= 1 else f"÷{1 / value:g}"
+        )
         axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
     return _panels(rows, draw, "labels saved")
