@@ -147,7 +147,9 @@ def test_the_test_split_is_opened_once(advice, place, tmp_path):
     held = files.read_json(tmp_path / "out/plan.json")
     held["data"]["data_dir"] = str(tmp_path / "data")
     files.write_json(tmp_path / "out/plan.json", held)
+    assert "was not read" in (tmp_path / "out/advice.md").read_text()
     found = advisor.unseal(tmp_path / "out")
+    assert "was opened" in (tmp_path / "out/advice.md").read_text()
     assert found["images"] == 8 and 0 <= found["mean_iou"] <= 1
     with pytest.raises(InputError, match="opened on"):
         advisor.unseal(tmp_path / "out")
@@ -191,7 +193,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(place, tmp_path):
         asked(place, tmp_path / "b", group_by="0")
     with pytest.raises(InputError, match="does not"):
         asked(place, tmp_path / "c", group_by="x")
-    with pytest.raises(InputError, match="no plan fits"):
+    with pytest.raises(InputError, match="no recipe fits"):
         advisor.run(
             question(place), folder(place), ModelSpec(width=6, depth=1), tmp_path / "d"
         )

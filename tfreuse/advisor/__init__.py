@@ -71,11 +71,8 @@ def run(
     reused = store.done(out_dir / "folds")
     folds = held.folds(made.folds)
     choice = _search(held, made, folds, out_dir, report)
-    report(
-        choice.trainings, choice.trainings + 2, f"training {choice.plan} on all images"
-    )
     told = _tell(held, made, choice, folds, donors, model_spec)
-    _hand_over(held, made, choice, told, specs, out_dir)
+    _hand_over(held, made, choice, told, specs, out_dir, report)
     told["minutes"] = (time.monotonic() - started) / 60
     told["reused"] = reused
     told["commands"] = [
@@ -104,7 +101,7 @@ def repeat(
     report(0, 1, "reading the images, building the networks")
     held = bench.Bench(plan.advice, plan.data, plan.model)
     planfile.check_images(plan, held.digest())
-    _train(held, plan.name, plan.steps, out_dir, plan.about)
+    _train(held, plan.name, plan.steps, out_dir, plan.about, report)
 
 
 def unseal(out_dir: pathlib.Path) -> dict[str, Any]:
@@ -123,7 +120,12 @@ def unseal(out_dir: pathlib.Path) -> dict[str, Any]:
         split = data.load(plan.data, "test")
         return training.evaluate(model, split, "segmentation")
 
-    return seal.open_once(out_dir, plan.name, measure)
+    found = seal.open_once(out_dir, plan.name, measure)
+    told = files.read_json(out_dir / "advice.json")
+    told["unsealed"] = {name: found[name] for name in ("mean_iou", "images")}
+    files.write_json(out_dir / "advice.json", told)
+    page.write(told, out_dir)
+    return found
 
 
 def _schedule(held, out_dir: pathlib.Path, report: Report) -> schedule.Schedule:
@@ -220,7 +222,7 @@ def _tell(held, made, choice, folds, donors, model_spec: ModelSpec) -> dict[str,
     }
 
 
-def _hand_over(held, made, choice, told, specs, out_dir: pathlib.Path) -> None:
+def _hand_over(held, made, choice, told, specs, out_dir, report: Report) -> None:
     """Writes the model, the SavedModel and the plan."""
     about = {
         "promise": told["choice"]["promise"],
@@ -228,7 +230,7 @@ def _hand_over(held, made, choice, told, specs, out_dir: pathlib.Path) -> None:
         "default": choice.default,
         "versions": told["versions"],
     }
-    _train(held, choice.plan, made.steps, out_dir, about)
+    _train(held, choice.plan, made.steps, out_dir, about, report, choice.trainings)
     plan = planfile.PlanFile(
         name=choice.plan,
         recipe=planfile.recipe_fields(choice.plan),
@@ -244,11 +246,24 @@ def _hand_over(held, made, choice, told, specs, out_dir: pathlib.Path) -> None:
     planfile.write(out_dir / "plan.json", plan)
 
 
-def _train(held, name: str, steps: int, out_dir: pathlib.Path, about: dict) -> None:
+def _train(
+    held,
+    name: str,
+    steps: int,
+    out_dir: pathlib.Path,
+    about: dict,
+    report: Report,
+    done: int = 0,
+) -> None:
+    """Trains on all labelled images and writes the model; `done` trainings came before."""
     from tfreuse import checkpoint, export
 
-    model = held.fit(name, steps)
+    def step(number: int, _: str) -> None:
+        report(done + number / steps, done + 2, f"{name}, on all labelled images")
+
+    model = held.fit(name, steps, step)
     checkpoint.save(model, out_dir / "model.keras")
+    report(done + 1, done + 2, "writing and checking the SavedModel")
     export.export(
         model,
         out_dir / "savedmodel",

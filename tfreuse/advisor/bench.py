@@ -217,7 +217,7 @@ class Bench:
         if not self.plans:
             name, reason = next(iter(self.unfit.items()))
             raise InputError(
-                f"no plan fits the donor and the recipient; {name}: {reason} Give the model "
+                f"no recipe fits the donor and the recipient; {name}: {reason} Give the model "
                 "flags that the donor was trained with, or --recipient=M.keras."
             )
 

@@ -1,4 +1,4 @@
-"""The advice as a picture: every plan's gain over the default, and what the search promises."""
+"""The advice as a picture: every recipe's gain over the default, and what the search promises."""
 
 import pathlib
 from typing import Any
@@ -64,7 +64,7 @@ def draw(told: dict[str, Any], directory: pathlib.Path, name: str = "gains") -> 
             f"gain in mean IoU over {told['choice']['default']}", labelpad=2
         )
         labels = {
-            "taken": "the plan taken",
+            "taken": "the recipe taken",
             "equal": "within 1 standard error of the best",
         }
         kinds = {row["kind"] for row in drawn}

@@ -32,7 +32,7 @@ def find(
     smallest = np.bincount(folds).min()
     if smallest < SMALL_FOLD:
         found["small folds"] = (
-            f"the smallest has {smallest} images; a plan is chosen by few of them."
+            f"the smallest has {smallest} images; a recipe is chosen by few of them."
         )
     count = len(np.unique(units))
     if count < SMALL_N:
@@ -42,7 +42,7 @@ def find(
     kinds = sorted(set(chosen))
     if len(kinds) > max(2, len(chosen) // 2):
         found["unstable choice"] = (
-            f"the outer folds chose {len(kinds)} plans ({', '.join(kinds)}): which plan is the "
+            f"the outer folds chose {len(kinds)} recipes ({', '.join(kinds)}): which recipe is the "
             "best is not settled."
         )
     return found

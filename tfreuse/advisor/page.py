@@ -10,7 +10,6 @@ import pathlib
 from typing import Any
 
 from tfreuse import files
-from tfreuse.advisor import figure
 from tfreuse.report import markdown
 from tfreuse.report import page as html
 from tfreuse.report.blocks import Code, Paragraph, Picture, Report, Section, Table
@@ -20,6 +19,8 @@ Told = dict[str, Any]
 
 def write(told: Told, out_dir: pathlib.Path) -> None:
     """Writes the pages and their figure."""
+    from tfreuse.advisor import figure  # imports Matplotlib
+
     figure.draw(told, out_dir / "figures")
     made = compose(told)
     files.write_text(out_dir / "advice.md", markdown.render(made))
@@ -34,7 +35,7 @@ def compose(told: Told) -> Report:
         f"{told['data']['classes']} classes; donor {', '.join(told['donors'])}",
         sections=(
             Section("The advice", tuple(_advice(told))),
-            Section("The plans", tuple(_plans(told))),
+            Section("The recipes", tuple(_plans(told))),
             Section("When this would be wrong", tuple(_wrong(told))),
             Section("How it was found", tuple(_methods(told))),
             Section("Use it, repeat it", tuple(_repeat(told))),
@@ -61,7 +62,7 @@ def summary(told: Told) -> str:
 def _title(told: Told) -> str:
     choice = told["choice"]
     if choice["abstains"]:
-        return "No plan is shown to help: train from scratch"
+        return "No recipe is shown to help: train from scratch"
     return f"Reuse the donor: {choice['plan']}"
 
 
@@ -71,7 +72,7 @@ def _expectation(told: Told) -> str:
     return (
         f"expected gain over {choice['default']} ({choice['default_value']:.3f} mean IoU): "
         f"{_gain(promise)}, 95 % interval, n = {promise['n']} {_units(told)}; "
-        f"the best plan looked {choice['naive']:+.3f}, selection optimism "
+        f"the best recipe looked {choice['naive']:+.3f}, selection optimism "
         f"{choice['optimism']:+.3f}".replace("-0", "−0")
     )
 
@@ -86,7 +87,7 @@ def _advice(told: Told):
         )
         best = plans[choice["best"]]
         yield Paragraph(
-            f"If a plan had to be taken, it would be {choice['best']}: {best['describe']}"
+            f"If a recipe had to be taken, it would be {choice['best']}: {best['describe']}"
         )
     else:
         yield Paragraph(plans[choice["plan"]]["describe"])
@@ -94,11 +95,11 @@ def _advice(told: Told):
     yield Paragraph(f"{text[0].upper()}{text[1:]}.")
     yield Picture(
         "gains",
-        f"Gain of each plan over {choice['default']}",
+        f"Gain of each recipe over {choice['default']}",
         "On labelled images that the training did not see; mean IoU of summed counts, 95 % "
         f"intervals ({choice['promise']['method']}), n = {choice['promise']['n']} "
         f"{_units(told)}. The first line is what choosing by these images is worth, measured on "
-        "others; the plans below it were looked at to choose, so the best of them flatters.",
+        "others; the recipes below it were looked at to choose, so the best of them flatters.",
     )
 
 
@@ -117,7 +118,7 @@ def _plans(told: Told):
     ]
     yield Table(
         (
-            "plan",
+            "recipe",
             "mean IoU",
             "gain over scratch",
             "behind the best ± s.e.",
@@ -125,7 +126,7 @@ def _plans(told: Told):
             "note",
         ),
         tuple(rows),
-        "Cost: of a training step, as a share of one that trains everything. Of the plans "
+        "Cost: of a training step, as a share of one that trains everything. Of the recipes "
         "within one standard error of the best (of the paired difference) the cheapest is "
         f"taken. {choice['default']}: mean IoU {choice['default_value']:.3f}, cost 1.00.",
     )
@@ -141,7 +142,7 @@ def _plans(told: Told):
     words = [
         (name, plans[name]["describe"]) for name in (r["name"] for r in choice["rows"])
     ]
-    yield Table(("plan", "what it does"), tuple(words))
+    yield Table(("recipe", "what it does"), tuple(words))
 
 
 def _word(row: dict[str, Any], choice: dict[str, Any]) -> str:
@@ -165,15 +166,15 @@ def _methods(told: Told):
     choice, schedule = told["choice"], told["schedule"]
     yield Paragraph(
         f"Nested cross-validation in {schedule['folds']} folds, {choice['trainings']} trainings "
-        f"of {schedule['steps']} steps. For each outer fold the plans were compared by "
+        f"of {schedule['steps']} steps. For each outer fold the recipes were compared by "
         "trainings that left it and another fold out, on that other fold; the lower half was "
-        "dropped at half-time; the plan chosen was trained without the outer fold and measured "
+        "dropped at half-time; the recipe chosen was trained without the outer fold and measured "
         "on it. Summed over folds that is the expected gain. No image judged a training that "
-        "saw its labels, and none chose the plan that it judged."
+        "saw its labels, and none chose the recipe that it judged."
     )
     yield Paragraph(told["schedule"]["text"])
     yield Table(
-        ("outer fold", "plan chosen", "images"),
+        ("outer fold", "recipe chosen", "images"),
         tuple(
             (str(k + 1), name, str(n)) for k, (name, n) in enumerate(choice["chosen"])
         ),
@@ -184,14 +185,21 @@ def _methods(told: Told):
     )
     for text in told["provenance"]:
         yield Paragraph(text)
-    yield Paragraph(
-        "The test split was not read. --unseal opens it, once, and logs that in unsealed.json."
-    )
+    if opened := told.get("unsealed"):
+        yield Paragraph(
+            f"The test split was opened after all this was decided: mean IoU "
+            f"{opened['mean_iou']:.3f}, n = {opened['images']} images (unsealed.json)."
+        )
+    else:
+        yield Paragraph(
+            "The test split was not read. --unseal opens it, once, and logs that in "
+            "unsealed.json."
+        )
 
 
 def _repeat(told: Told):
     yield Paragraph(
-        "model.keras is the plan, trained on all labelled images; savedmodel/1 the same for "
+        "model.keras is the network, trained on all labelled images; savedmodel/1 the same for "
         "any TensorFlow program. plan.json repeats that training, after checking that donor "
         "and images are the same:"
     )

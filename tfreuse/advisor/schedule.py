@@ -70,7 +70,7 @@ class Schedule:
     def describe(self) -> str:
         """One or two sentences."""
         text = (
-            f"{len(self.plans)} plans, {self.folds} folds, {self.steps} steps a training: "
+            f"{len(self.plans)} recipes, {self.folds} folds, {self.steps} steps a training: "
             f"at most {selection.most_trainings(len(self.plans), self.folds)} trainings, "
             f"about {self.seconds / 60:.0f} minutes."
         )

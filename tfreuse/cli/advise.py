@@ -3,7 +3,7 @@
   python tools/advise.py --donor=runs/donor/model.keras --dataset=folder --data_dir=DATA \\
       --labels=32 --out_dir=runs/advice
 
-Writes OUT_DIR/advice.html and advice.md, model.keras and savedmodel/ (the plan trained on all
+Writes OUT_DIR/advice.html and advice.md, model.keras and savedmodel/ (trained by it on all
 labelled images), plan.json, advice.json and config.flags. The recipient is the donor's
 architecture unless flags say otherwise. Stopped at any moment, the same command goes on.
 --unseal opens the test split, once. --plan=OUT_DIR/plan.json repeats the final training alone.
@@ -15,7 +15,7 @@ import sys
 from absl import flags
 
 from tfreuse import advisor, files, progress, runtime
-from tfreuse.advisor import page, planfile
+from tfreuse.advisor import page, planfile, store
 from tfreuse.cli import app
 from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec
 
@@ -44,7 +44,10 @@ def main() -> None:
     specs = app.spec(AdviceSpec), app.spec(DataSpec), app.spec(ModelSpec)
     out_dir = app.out_dir(holds="run.json")
     runtime.start()
-    told = _shown(lambda report: advisor.run(*specs, out_dir, report=report))
+    told = _shown(
+        lambda report: advisor.run(*specs, out_dir, report=report),
+        before=store.done(out_dir / "folds"),
+    )
     print(page.summary(told))
     if app.FLAGS.unseal:
         found = advisor.unseal(out_dir)
@@ -62,18 +65,22 @@ def _repeat(path: pathlib.Path) -> None:
     print(f"{plan.name}: {out_dir / 'model.keras'}")
 
 
-def _shown(work):
-    """Runs `work(report)` with a line that shows how far it is."""
+def _shown(work, before: int = 0):
+    """Runs `work(report)` with a line that shows how far it is.
+
+    `before` trainings were done by an earlier run: they do not enter the pace.
+    """
     display = None
 
     def report(done: float, most: float, text: str) -> None:
-        nonlocal display  # made at the first training: what an earlier run did is no pace
-        if most > 1 and (display is None or display.total != most):
-            display = progress.Display(most, done)
-        if display:
-            display.update(done, text)
-        else:
+        nonlocal display
+        if most > 1 and display is None:
+            display = progress.Display(most, before)
+        if display is None:
             print(text, file=sys.stderr, flush=True)
+        elif done >= before:
+            display.total = most  # the search may turn out shorter
+            display.update(done, text)
 
     try:
         return work(report)
