@@ -82,16 +82,19 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
         arms_dir = out_dir / "tensorboard" / "arms"
         if log.records and (note := hparams.write(arms_dir, log.records)):
             print(note)
+    files.write_json(path, held | _told(specs, out_dir))
+
+
+def _told(specs: Specs, out_dir: pathlib.Path) -> dict:
+    """What `study.json` tells of a study that is complete."""
     networks = {
         name: files.read_json(out_dir / "models" / name / "metrics.json")
         for name in specs.networks()
     }
-    told = {"networks": networks}
-    if specs.curves():
-        told["recipes"] = {
-            name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes
-        }
-    files.write_json(path, held | told)
+    if not specs.curves():
+        return {"networks": networks}
+    named = {name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes}
+    return {"networks": networks, "recipes": named}
 
 
 def _run(units: list[Unit], jobs: int, out_dir: pathlib.Path):
