@@ -132,15 +132,7 @@ def pytorch(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
         for images, masks in zip(arrays["images"], arrays["masks"], strict=True)
     ]
     step = _torch_step(torch, network, run, half, case)
-    losses = [float(step(n, *batch)) for n, batch in enumerate(batches)]
-    clock, number = Clock(seconds), len(batches)
-    while True:
-        loss = step(number, *batches[number % CHECKED])
-        number += 1
-        if clock.tick():
-            break
-    losses.append(float(loss))  # waits for the device
-    found |= {"losses": losses, "training": clock.stop(case.batch)}
+    found |= _torch_fit(step, batches, case, seconds)
     network.eval()
     return found | _infer(infer, place(_many(arrays, case)), seconds)
 
@@ -192,6 +184,19 @@ def _fit(graph, first, rest, case: Case, seconds: float) -> dict:
         "losses": begun.history["loss"] + last.history["loss"],
         "training": timed,
     }
+
+
+def _torch_fit(step: Callable, batches: list, case: Case, seconds: float) -> dict:
+    """What `_fit` finds, by a loop."""
+    losses = [float(step(n, *batch)) for n, batch in enumerate(batches)]
+    clock, number = Clock(seconds), len(batches)
+    while True:
+        loss = step(number, *batches[number % CHECKED])
+        number += 1
+        if clock.tick():
+            break
+    losses.append(float(loss))  # waits for the device
+    return {"losses": losses, "training": clock.stop(case.batch)}
 
 
 def _infer(function: Callable, images, seconds: float) -> dict:
