@@ -12,7 +12,7 @@ multiplied by sqrt(K / (K - 1)), because K trainings that share most of their im
 than K independent ones. Student's t over the units makes the interval.
 
 In 200 simulated searches each, with 3 to 5 folds of 16 or 32 images, a donor that helps or one
-that does not, this interval held the true gain in 94 to 98 % (tests/test_advisor_soundness.py
+that does not, this interval held the true gain in 94 to 98.5 % (tests/test_advisor_soundness.py
 repeats some). The spread over images alone: 90 to 96 %. The corrected resampled t of Nadeau &
 Bengio (2003): 99 to 100 %, at almost twice the width, which at 32 images leaves hardly any
 gain to be seen.
