@@ -192,7 +192,9 @@ def test_every_toggle_changes_the_heat_map(opened):
         page.get_by_role("radio", name=name, exact=True).check()
         settled(page, before)
         before = shown(page)
-    assert page.locator(".heat .hatched").count() == 1  # the key's: no test of one seed
+    page.wait_for_function(  # the key's alone: there is no test of one seed
+        "() => document.querySelectorAll('.heat .hatched').length === 1"
+    )
     page.get_by_role("radio", name="mean", exact=True).check()
     settled(page, before)
     before = shown(page)
