@@ -89,7 +89,8 @@ def test_every_change_gives_what_a_plain_evaluation_gives_bit_for_bit(build, siz
     plain = tf.function(outputs(model), input_signature=[free])
     assert not count.whole
     # there and back: places in front of the frontier that is kept come too
-    for variable, value in [*changes(model), *reversed([*changes(model)][::3])]:
+    some = [*changes(model)][:: 7 if build is pspnet else 1]
+    for variable, value in [*some, *reversed(some[::3])]:
         before = variable.numpy()
         variable.assign(value)
         for found, batch in zip(count(), batches, strict=True):
