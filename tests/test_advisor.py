@@ -11,8 +11,9 @@ from test_cli import ROOT, refused, tool
 
 from tfreuse import advisor, checkpoint, data, files, models, training
 from tfreuse.advisor import bench, page, planfile, schedule
+from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
-from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 
 MODEL = ModelSpec(width=4, depth=1)
 

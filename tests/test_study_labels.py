@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse import files, metrics, records, study
+from tfreuse import data, files, metrics, records, study
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
@@ -163,20 +163,20 @@ def test_the_inner_split_is_of_the_labelled_images(bench):
 
 
 def test_pixels_are_counted_by_class_and_what_is_ignored_is_not(bench):
-    counts = labels.histogram(bench.train)
+    counts = data.histogram(bench.train)
     masks = bench.train.tensors["mask"].numpy()
     assert counts.shape == (32, 3)
     assert counts[5].tolist() == [(masks[5] == label).sum() for label in range(3)]
     ignoring = dataclasses.replace(bench.train, ignore_label=2)
     ignoring.__dict__["tensors"] = bench.train.tensors
-    assert labels.histogram(ignoring)[5].tolist() == [*counts[5][:2], 0]
+    assert data.histogram(ignoring)[5].tolist() == [*counts[5][:2], 0]
 
 
 def test_groups_come_from_the_start_of_the_names(bench):
-    assert labels.group_names(bench.train, "") is None
-    assert labels.group_names(bench.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
+    assert data.group_names(bench.train, "") is None
+    assert data.group_names(bench.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
     with pytest.raises(InputError, match="does not match the start of '000'"):
-        labels.group_names(bench.train, "[A-Z]+")
+        data.group_names(bench.train, "[A-Z]+")
 
 
 def test_the_metric_of_groups_adds_up_to_that_of_all(bench, monkeypatch):

@@ -322,55 +322,15 @@ class StudySpec(Spec):
     confidence: float = option(0.95, "confidence of the intervals", low=0.5)
 
 
-@dataclasses.dataclass(frozen=True)
-class AdviceSpec(Spec):
-    """How the advisor looks for a plan, declared before anything runs."""
-
-    donor: tuple[str, ...] = option(
-        (), "model files (.keras) whose parameters may be reused"
-    )
-    recipient: str = option(
-        "",
-        "model file (.keras) of the recipient's structure, its values are drawn anew; none: "
-        "the network that the model flags describe, the donor's own where they are not given",
-    )
-    unlabelled_dir: str = option(
-        "", "folder data set whose train/images are more images, without labels"
-    )
-    labels: int = option(
-        32, "labelled training images to use, the most varied; 0: all", low=0
-    )
-    budget: float = option(
-        18.0, "minutes that the search may take; it says what it left out", low=1.0
-    )
-    folds: int = option(
-        5, "folds of the outer cross-validation, fewer if time is short", low=3
-    )
-    steps: int = option(
-        300, "optimizer updates of each training, fewer if time is short", low=1
-    )
-    batch_size: int = option(8, "images an update", low=1)
-    learning_rate: float = option(
-        2e-3, "AdamW's peak rate, after warm-up and before cosine decay", low=0.0
-    )
-    seed: int = option(
-        0, "seed of the choice of images, of folds and of trainings", low=0
-    )
-    group_by: str = option(
-        "",
-        "regular expression whose match at the start of a file's name tells its subject or "
-        "sequence, e.g. '[^_]+': those stay in one fold; none: each image for itself",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        try:
-            re.compile(self.group_by)
-        except re.error as error:
-            raise InputError(
-                f"--group_by takes a regular expression such as '[^_]+'; got "
-                f"{self.group_by!r} ({error})."
-            ) from None
+def check_pattern(name: str, pattern: str) -> None:
+    """Raises InputError unless the flag's value is a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"--{name} takes a regular expression such as '[^_]+'; got "
+            f"{pattern!r} ({error})."
+        ) from None
 
 
 def _parsed(text: str, field: dataclasses.Field) -> Any:

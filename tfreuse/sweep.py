@@ -291,11 +291,9 @@ class _Trace:
         stop = {t.name for t in feeds}
         operations = _ancestors(fetches, stop, set(self._captured))
         entering = {t.name for op in operations for t in op.inputs}
-        definition = tf.compat.v1.GraphDef(
-            node=[_plain(op) for op in operations],
-            versions=self._definition.versions,
-            library=self._definition.library,
-        )
+        definition = tf.compat.v1.GraphDef()
+        definition.CopyFrom(self._bare)
+        definition.node.extend(_plain(op) for op in operations)
         made = [t.name for t in fetches if t.name not in stop]
         captured = {n: t for n, t in self._captured.items() if n in entering}
 
@@ -313,8 +311,11 @@ class _Trace:
         return tf.compat.v1.wrap_function(compute, specs)
 
     @functools.cached_property
-    def _definition(self) -> tf.compat.v1.GraphDef:
-        return self._graph.as_graph_def()
+    def _bare(self) -> tf.compat.v1.GraphDef:
+        """The graph's definition without operations: versions and functions."""
+        found = self._graph.as_graph_def()
+        del found.node[:]
+        return found
 
 
 def _ancestors(

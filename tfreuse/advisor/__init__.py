@@ -25,8 +25,9 @@ from tfreuse.advisor import (
     selection,
     store,
 )
+from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
-from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec
+from tfreuse.specs import DataSpec, ModelSpec
 
 Report = Callable[
     [float, float, str], None

@@ -11,7 +11,6 @@ Of the data set the training split alone is read.
 import dataclasses
 import functools
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,9 +20,10 @@ import numpy as np
 
 from tfreuse import checkpoint, data, evaluation, models
 from tfreuse.advisor.schedule import Pace
+from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.data import folder, labels, pictures
 from tfreuse.errors import InputError
-from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.transfer import fitting, recipes, subsets
 
 DEFAULT = "scratch"
@@ -141,7 +141,7 @@ class Bench:
 
     def histogram(self) -> np.ndarray:
         """Pixels of each class in each labelled image, [n, C]."""
-        return _histogram(self.labelled)
+        return data.histogram(self.labelled)
 
     def digest(self) -> str:
         """SHA-256 of the labelled images, their masks and names, at the size used."""
@@ -182,9 +182,9 @@ class Bench:
                 f"--labels={wanted} is more than the {pool.size} training images with masks; "
                 f"use at most {pool.size}."
             )
-        chosen = subsets.nested(_histogram(pool), [wanted], self.spec.seed)[wanted]
+        chosen = subsets.nested(data.histogram(pool), [wanted], self.spec.seed)[wanted]
         self.labelled = data.take(pool, chosen)
-        self.groups, self.units = _units(self.ids, self.spec.group_by)
+        self.groups, self.units = _units(self.labelled, self.spec.group_by)
         rest = np.setdiff1d(np.arange(pool.size), chosen)
         parts = [fitting.unit_images(data.take(pool, rest))] if len(rest) else []
         if self.spec.unlabelled_dir:
@@ -245,23 +245,12 @@ def catalogue() -> dict[str, Any]:
     return {name: one.describe() for name, one in recipes.CATALOGUE.items()}
 
 
-def _histogram(split: data.Split) -> np.ndarray:
-    masks = split.tensors["mask"].numpy().reshape(split.size, -1)
-    return np.stack([(masks == c).sum(1) for c in range(split.num_classes)], axis=1)
-
-
-def _units(ids: tuple[str, ...], pattern: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _units(split: data.Split, pattern: str) -> tuple[tuple[str, ...], np.ndarray]:
     """The subjects' names, and the number of each image's."""
-    if not pattern:
-        return (), np.arange(len(ids))
-    found = [re.match(pattern, one) for one in ids]
-    for name, match in zip(ids, found, strict=True):
-        if match is None:
-            raise InputError(
-                f"--group_by={pattern!r} should match the start of every file's name; "
-                f"{name!r} does not."
-            )
-    names, units = np.unique([match.group() for match in found], return_inverse=True)
+    found = data.group_names(split, pattern)
+    if found is None:
+        return (), np.arange(split.size)
+    names, units = np.unique(found, return_inverse=True)
     if len(names) < 3:
         raise InputError(
             f"--group_by={pattern!r} tells {len(names)} groups apart; cross-validation needs "

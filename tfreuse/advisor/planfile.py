@@ -10,8 +10,9 @@ import pathlib
 from typing import Any
 
 from tfreuse import files
+from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
-from tfreuse.specs import AdviceSpec, DataSpec, ModelSpec
+from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.transfer import recipes
 
 FORMAT = "tfreuse advice plan 1"

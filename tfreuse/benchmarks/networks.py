@@ -144,28 +144,6 @@ def flops(model, image_size: tuple[int, int]) -> int:
     A training step takes about three times as many: backwards, each convolution is done once
     for its input and once for its kernel.
     """
-    return 2 * sum(multiplications(model, image_size).values())
+    from tfreuse import models
 
-
-def multiplications(model, image_size: tuple[int, int]) -> dict[str, int]:
-    """Multiplications of each convolution for one image, by the layer's name."""
-    import keras
-
-    found: dict[str, int] = {}
-
-    def call(layer, *args, **kwargs):
-        output = layer(*args, **kwargs)
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
-            transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-            places = args[0].shape if transposed else output.shape
-            number = math.prod(places[1:3]) * math.prod(layer.kernel.shape)
-            found[layer.name] = found.get(layer.name, 0) + number
-        return output
-
-    keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((*image_size, model.input.shape[-1])),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
-    return found
+    return 2 * sum(models.multiplications(model, image_size).values())

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import plan, progress, roles
-from tfreuse.benchmarks import fresh, networks, table
+from tfreuse.benchmarks import fresh, table
 from tfreuse.errors import InputError
 from tfreuse.specs import ModelSpec
 
@@ -352,7 +352,9 @@ class _Forward:
 
     def ideal(self, arms: Sequence[tuple[str, str]]) -> list[float]:
         """What the multiplications behind an arm's layer take at the full rate, by clock."""
-        behind = networks.multiplications(self.model, (self._case.side,) * 2)
+        from tfreuse import models
+
+        behind = models.multiplications(self.model, (self._case.side,) * 2)
         variable = self._transplant.variables(self.model)
         kernels = {v.layer: v.path for v in self.variables if v.role == "kernel"}
         place = self._evaluate.sweep.place

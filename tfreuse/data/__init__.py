@@ -17,8 +17,10 @@ what can't be used raises InputError here, not in the middle of training.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tfreuse.data import labels as labels_module
@@ -34,6 +36,8 @@ __all__ = [
     "check",
     "corrupt",
     "evaluation_batches",
+    "group_names",
+    "histogram",
     "inputs_and_targets",
     "load",
     "relabel",
@@ -141,6 +145,33 @@ def take(split: Split, indices: Sequence[int]) -> Split:
     return _split(
         split.name, tensors, split.num_classes, split.ignore_label, split.class_names
     )
+
+
+def histogram(split: Split) -> np.ndarray:
+    """Pixels of each class in each image, [N, C]; what is ignored is not counted."""
+    masks = split.tensors["mask"].numpy().astype(np.int64)
+    kept = np.where(masks == split.ignore_label, split.num_classes, masks)
+    return np.stack(
+        [np.bincount(one.ravel(), minlength=split.num_classes + 1) for one in kept]
+    )[:, : split.num_classes]
+
+
+def group_names(split: Split, pattern: str) -> list[str] | None:
+    """What the pattern matches at the start of each image's name; None without a pattern.
+
+    Raises:
+        InputError: it does not match a name.
+    """
+    if not pattern:
+        return None
+    names = [name.decode(errors="replace") for name in split.tensors["id"].numpy()]
+    found = [re.match(pattern, name) for name in names]
+    if None in found:
+        raise InputError(
+            f"--group_by={pattern!r} does not match the start of "
+            f"{names[found.index(None)]!r}; expected it to tell every image's group."
+        )
+    return [match[0] for match in found]
 
 
 def training_batches(

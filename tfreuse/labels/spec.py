@@ -1,10 +1,9 @@
 """What a study of label curves measures."""
 
 import dataclasses
-import re
 
 from tfreuse.errors import InputError
-from tfreuse.specs import KINDS, Spec, option
+from tfreuse.specs import KINDS, Spec, check_pattern, option
 
 # Names of `transfer.recipes.CATALOGUE`, in its order; a test holds the two together.
 RECIPES = (
@@ -65,13 +64,7 @@ class LabelSpec(Spec):
             )
         if not self.learning_rates:
             raise InputError("--learning_rates is empty; give at least one, e.g. 1e-3.")
-        try:
-            re.compile(self.group_by)
-        except re.error as error:
-            raise InputError(
-                f"--group_by takes a regular expression such as '[^_]+'; got "
-                f"{self.group_by!r} ({error})."
-            ) from None
+        check_pattern("group_by", self.group_by)
 
     @property
     def fits(self) -> int:

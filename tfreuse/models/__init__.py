@@ -26,6 +26,7 @@ from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
 from tfreuse.models.sizes import check_image_size, size_multiple
 from tfreuse.models.unet import unet
+from tfreuse.models.work import multiplications
 from tfreuse.specs import ModelSpec
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ResizeLike",
     "build",
     "check_image_size",
+    "multiplications",
     "pspnet",
     "size_multiple",
     "stage_ends",

@@ -46,7 +46,7 @@ def measure(send, bench: "Bench", done: frozenset) -> None:
         bench: the recipient with its donors.
         done: keys of the records that exist.
     """
-    todo = bench.arms()
+    todo = bench.arms
     count = sum(len(arm.repairs) for arm in todo)
     number = 0
     for arm in todo:
@@ -77,7 +77,7 @@ class Bench:
         self.before = self.evaluate()
         self.values = transplant.values(self.model)
         self.variables = transplant.index(self.model)
-        self._arms = self.arms()
+        self.arms = self._in_order()
         self._stopping(self.evaluate.sweep, REPAIRS)
         if self.recalibrate.sweep is not None:
             self._stopping(self.recalibrate.sweep, set(REPAIRS) - {"none"})
@@ -87,7 +87,7 @@ class Bench:
             block, models_dir, self.model, self._digest, clean, self._train_split
         )
 
-    def arms(self) -> list[Arm]:
+    def _in_order(self) -> list[Arm]:
         """All arms, those of each kind of site in the order in which data meet them.
 
         In this order `tfreuse.sweep` does least again.
@@ -106,19 +106,20 @@ class Bench:
         """Where in the order of a sweep's operations each arm is first felt."""
         held = transplant.variables(self.model)
         place = {v.path: swept.place([held[v.path]]) for v in self.variables}
+        members = {arm.group: roles.expand(arm.group) for arm in arms}
         return [
             min(
                 place[variable.path]
                 for variable in self.variables
                 if variable.layer in arm.site.layers
-                and variable.role in roles.expand(arm.group)
+                and variable.role in members[arm.group]
             )
             for arm in arms
         ]
 
     def _stopping(self, swept: sweep.Sweep, repairs: Collection[str]) -> None:
         """Has frontiers kept where arms with one of the repairs are first felt."""
-        arms = [arm for arm in self._arms if set(repairs).intersection(arm.repairs)]
+        arms = [arm for arm in self.arms if set(repairs).intersection(arm.repairs)]
         swept.stop_at(self._places(swept, arms))
 
     def _evaluator(self, model: keras.Model) -> evaluation.Evaluator:

@@ -6,7 +6,6 @@ arms of a replicate learn from the same images, the fewer labels being the begin
 more, with the same fresh values behind what they take.
 """
 
-import re
 import time
 from collections.abc import Collection
 
@@ -60,8 +59,8 @@ class Bench:
         self.train = data.load(specs.data, "train")
         self.test = data.load(specs.data, "test")
         images = donors.first_images(self.train, specs.study.calibration_examples)
-        self.groups = group_names(self.train, specs.labels.group_by)
-        self._test_groups = group_names(self.test, specs.labels.group_by) or ()
+        self.groups = data.group_names(self.train, specs.labels.group_by)
+        self._test_groups = data.group_names(self.test, specs.labels.group_by) or ()
         self.subsets = _subsets(self.train, self.groups, curve)
         self._donors, self._digests = {"": None}, {"": ""}
         for kind, network in curve.donors.items():
@@ -169,33 +168,6 @@ class Bench:
         )
 
 
-def histogram(split: data.Split) -> np.ndarray:
-    """Pixels of each class in each image, [N, C]; what is ignored is not counted."""
-    masks = split.tensors["mask"].numpy().astype(np.int64)
-    kept = np.where(masks == split.ignore_label, split.num_classes, masks)
-    return np.stack(
-        [np.bincount(one.ravel(), minlength=split.num_classes + 1) for one in kept]
-    )[:, : split.num_classes]
-
-
-def group_names(split: data.Split, pattern: str) -> list[str] | None:
-    """What the pattern matches at the start of each image's name; None without a pattern.
-
-    Raises:
-        InputError: it does not match a name.
-    """
-    if not pattern:
-        return None
-    names = [name.decode() for name in split.tensors["id"].numpy()]
-    found = [re.match(pattern, name) for name in names]
-    if None in found:
-        raise InputError(
-            f"--group_by={pattern!r} does not match the start of "
-            f"{names[found.index(None)]!r}; expected it to tell every image's group."
-        )
-    return [match[0] for match in found]
-
-
 def _subsets(split: data.Split, groups, curve: Curve) -> dict[int, np.ndarray]:
     """The images with labels for each number that is asked for; 0 is all."""
     counts = curve.specs.labels.label_counts
@@ -206,7 +178,7 @@ def _subsets(split: data.Split, groups, curve: Curve) -> dict[int, np.ndarray]:
     sizes = {count: count or split.size for count in counts}
     try:
         found = subsets.nested(
-            histogram(split), list(sizes.values()), curve.train.seed, groups
+            data.histogram(split), list(sizes.values()), curve.train.seed, groups
         )
     except InputError as error:
         raise InputError(f"--label_counts: {error}") from None

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import data, recalibration, roles, training, transplant
+from tfreuse import data, models, recalibration, roles, training, transplant
 from tfreuse import plan as plan_module
 from tfreuse.errors import InputError
 from tfreuse.specs import TrainSpec
@@ -289,7 +289,9 @@ def cost(recipe: Recipe, model: keras.Model) -> float:
     trained = {id(v) for v in freezing.chosen(model, recipe.trains, paths)}
     if not trained:
         return 0.0
-    work = _multiplications(model)
+    side = 192  # a multiple of what any of the networks divides by
+    size = tuple(given or side for given in model.input.shape[1:3])
+    work = models.multiplications(model, size)
     forward = sum(work.values())
     backward, reached = 0.0, False
     for layer in model.layers:  # from input to output
@@ -320,30 +322,6 @@ def _layers_of(recipe: Recipe, model: keras.Model) -> set[str]:
 
 def _roles_of(recipe: Recipe) -> tuple[str, ...]:
     return roles.expand(recipe.groups) if recipe.groups else ()
-
-
-def _multiplications(model: keras.Model) -> dict[str, float]:
-    """Multiplications of each layer with a kernel for one image, up to a common factor."""
-    side = 192  # a multiple of what any of the networks divides by
-    shape = (
-        1,
-        *(given or side for given in model.input.shape[1:3]),
-        model.input.shape[-1],
-    )
-    named = {layer.name: layer.output for layer in model.layers if layer.weights}
-    shapes = keras.Model(model.input, named).compute_output_shape(shape)
-    found = {}
-    for name in named:
-        kernel = next(
-            (v for v in model.get_layer(name).weights if len(v.shape) > 1), None
-        )
-        if kernel is not None:
-            places = math.prod(shapes[name][1:-1])
-            if isinstance(model.get_layer(name), keras.layers.Conv2DTranspose):
-                strides = model.get_layer(name).strides
-                places /= math.prod(strides)  # the kernel is laid on each input place
-            found[name] = float(math.prod(kernel.shape) * places)
-    return found
 
 
 def _moments(plan, donor: keras.Model, seed: int) -> dict[str, np.ndarray]:
