@@ -14,7 +14,7 @@ from keras import layers
 from test_alignment import NETS, every_net, opaque, random_model, random_order
 from test_transplant_tool import listing, no, no_process_stays, ok, run, values
 
-from tfreuse import alignment, checkpoints, moving, transplant
+from tfreuse import alignment, checkpoints, loading, moving, transplant
 from tfreuse.errors import InputError
 from tfreuse.moving import graph
 from tfreuse.plan.variables import by_layer
@@ -127,6 +127,23 @@ def test_files_are_aligned_as_live_models_are(here):
     made = values("c.keras")
     for path, value in transplant.values(recipient).items():
         np.testing.assert_array_equal(made[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize("aligned", ["*=align", "encoder_1_*=align"])
+def test_a_file_is_aligned_with_a_live_model_as_with_its_file(here, aligned):
+    donor = random_model("unet", 3)
+    donor.save("a.keras")
+    options = {"roles": "kernel", "adapters": [aligned, "encoder_1_*=blend:0.5"]}
+    one, other = (keras.models.load_model("b.keras") for _ in range(2))
+    before = transplant.values(one)
+    displaced = loading.load("a.keras", one, **options)
+    transplant.apply(transplant.plan(donor, other, **options), donor, other)
+    found = transplant.values(one)
+    for path, value in transplant.values(other).items():
+        np.testing.assert_array_equal(found[path], value, err_msg=path)
+    transplant.undo(displaced, one)
+    for path, value in transplant.values(one).items():
+        np.testing.assert_array_equal(before[path], value, err_msg=path)
 
 
 def test_the_tool_aligns_proves_it_and_takes_it_back(here):

@@ -8,10 +8,9 @@ recipient computes with from then on.
 """
 
 import contextlib
-import dataclasses
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ import tensorflow as tf
 from tfreuse import checkpoints, transplant
 from tfreuse.checkpoints import Checkpoint, workers
 from tfreuse.checkpoints.arrays import Stored
-from tfreuse.moving import pairs
+from tfreuse.moving import aligning, pairs
 from tfreuse.plan import Plan, Variable
 
 _ALIGNMENT = 64  # bytes; TensorFlow computes with other memory only after copying it
@@ -30,12 +29,13 @@ _PIECE = 2**20  # bytes that a thread reads at a time
 _BLOCK = 32 * 2**20  # bytes of memory that are asked for at once
 
 
-@dataclasses.dataclass(frozen=True)
 class _Live:
-    """A live model as plans see an open file."""
+    """A live model as plans and alignment see an open file."""
 
-    variables: tuple[Variable, ...]
-    edges: Mapping[str, tuple[str, ...]] | None
+    def __init__(self, model: keras.Model) -> None:
+        self.variables = transplant.index(model)
+        self.edges = transplant.edges(model)
+        self.read: Callable[[Variable], np.ndarray] = transplant.reader(model)
 
 
 def load(
@@ -52,18 +52,23 @@ def load(
         recipient: a live model, changed in place.
         optimizer: what becomes of optimizer state, see `tfreuse.transplant.apply`.
         options: as `tfreuse.plan.make` takes them: roles, layers, stages, depth, mapping,
-            allow_missing, allow_unused, adapters.
+            allow_missing, allow_unused, adapters; "align" reads all trained arrays.
 
     Raises:
         InputError: the file cannot be read, the plan has problems, or a value is not finite
             or is a variance below zero. Nothing has changed then.
     """
     with checkpoints.open(path) as donor:
-        live = _Live(transplant.index(recipient), transplant.edges(recipient))
+        live = _Live(recipient)
         plan = pairs.make(donor, live, **options).check()
-        return transplant.apply(
-            plan, values(donor, plan), recipient, optimizer=optimizer
-        )
+        found = values(donor, plan)
+        if aligning.aligns(plan):
+            together = pairs.paired(plan, donor, live)
+            ordered = aligning.aligned(together, donor, live)
+            wanted = {e.donor.path for e in plan.copies if "align" in e.adapters}
+            found |= {path: ordered[path] for path in wanted & {*ordered}}
+            plan = aligning.done(plan)
+        return transplant.apply(plan, found, recipient, optimizer=optimizer)
 
 
 def values(donor: Checkpoint, plan: Plan) -> dict[str, np.ndarray | tf.Tensor]:

@@ -7,6 +7,7 @@ arrays of both are in memory, in double precision: about six times what the dono
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -14,13 +15,30 @@ from tfreuse import alignment
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError
 from tfreuse.moving.graph import calls
-from tfreuse.plan import Entry, Plan
+from tfreuse.plan import Entry, Plan, Variable
 from tfreuse.plan.variables import by_layer
+
+
+class Readable(Protocol):
+    """An open file, or a live model as one."""
+
+    def read(self, variable: Variable) -> np.ndarray: ...
 
 
 def aligns(plan: Plan) -> bool:
     """Whether an array that the plan moves is to be aligned."""
     return any("align" in entry.adapters for entry in plan.copies)
+
+
+def done(plan: Plan) -> Plan:
+    """The plan for arrays that have been aligned already."""
+    entries = [
+        dataclasses.replace(
+            entry, adapters=tuple(name for name in entry.adapters if name != "align")
+        )
+        for entry in plan.entries
+    ]
+    return dataclasses.replace(plan, entries=tuple(entries))
 
 
 def noted(plan: Plan, pairs: Iterable[Entry], donor: Checkpoint) -> Plan:
@@ -58,7 +76,7 @@ def noted(plan: Plan, pairs: Iterable[Entry], donor: Checkpoint) -> Plan:
 
 
 def aligned(
-    pairs: Iterable[Entry], donor: Checkpoint, recipient: Checkpoint
+    pairs: Iterable[Entry], donor: Checkpoint, recipient: Readable
 ) -> dict[str, np.ndarray]:
     """The donor's arrays with channels in the order that fits the recipient's best, by path.
 
