@@ -286,6 +286,22 @@ def tfreuse_apply(task, case):
     return work
 
 
+@contestant(LIVE, name="tfreuse, apply again", imports=("keras", "tfreuse.loading"))
+def tfreuse_apply_again(task, case):
+    from tfreuse import transplant
+
+    donor, recipient = _live("donor", case), _live("recipient", case)
+    plan = transplant.plan(donor, recipient)
+    # TensorFlow makes a kernel for each new shape, once in a process
+    transplant.undo(transplant.apply(plan, donor, recipient), recipient)
+
+    def work():
+        transplant.apply(plan, donor, recipient)
+        return recipient
+
+    return work
+
+
 @contestant(
     LIVE, name="set_weights(get_weights())", imports=("keras", "tfreuse.models")
 )

@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from tfreuse.benchmarks import splits
 from tfreuse.specs import ModelSpec, TrainSpec
 
 CHECKED = (
@@ -90,24 +91,14 @@ def build(case: Case):
 
 def split(case: Case):
     """Images whose coarse brightness tells the class, as `tfreuse.training` takes them."""
-    import tensorflow as tf
-
-    from tfreuse import data
-
     draw = np.random.default_rng(0)
     coarse = draw.random((_IMAGES, 4, 4, 1))
     height, width = case.image_size
     rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
     level = coarse[:, rows][:, :, columns]
     images = 215 * level + 40 * draw.random((_IMAGES, height, width, 3))
-    tensors = {
-        "image": images.astype(np.uint8),
-        "mask": (level[..., 0] * CLASSES).astype(np.int32),
-        "id": np.arange(_IMAGES).astype(str),
-    }
-    examples = tf.data.Dataset.from_tensor_slices(tensors)
-    names = tuple(f"class {i}" for i in range(CLASSES))
-    return data.Split("train", examples, _IMAGES, CLASSES, -1, names)
+    masks = (level[..., 0] * CLASSES).astype(np.int32)
+    return splits.split("train", images.astype(np.uint8), masks, CLASSES)
 
 
 def make(case: Case, folder: pathlib.Path) -> None:

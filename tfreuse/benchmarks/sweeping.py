@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import plan, progress, roles
-from tfreuse.benchmarks import fresh, table
+from tfreuse.benchmarks import fresh, splits, table
 from tfreuse.errors import InputError
 from tfreuse.specs import ModelSpec
 
@@ -185,7 +185,7 @@ def make(name: str, folder: pathlib.Path) -> None:
     from tfreuse import models, recalibration
 
     case = CASES[name]
-    images, _ = _images(case)
+    images = _images(case)[0]
     for seed, side in enumerate(("recipient", "donor", "second")):
         model = models.build(
             case.model, task="segmentation", num_classes=CLASSES, seed=seed
@@ -200,11 +200,9 @@ def make(name: str, folder: pathlib.Path) -> None:
 
 
 def _images(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Images of noise float32 [N, H, W, 3], and labels int32 [N, H, W]."""
-    draw = np.random.default_rng(0)
-    shape = (case.images, case.side, case.side)
-    images = draw.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    return images.astype(np.float32) / 255, draw.integers(0, CLASSES, shape, np.int32)
+    """Images float32 [N, H, W, 3] from 0 to 1, and labels int32 [N, H, W]."""
+    images, masks = splits.noise(case.images, case.side, CLASSES)
+    return images.astype(np.float32) / 255, masks
 
 
 def measure(name: str, folder: pathlib.Path, who: str) -> dict:
@@ -334,7 +332,9 @@ class _Forward:
         self.model, self.variables = load["recipient"], transplant.index(load["donor"])
         self._values = {side: transplant.values(load[side]) for side in self.donors}
         view = self.model if who == UNFOLDED else folding.folded(self.model)
-        split = _split(self._case)
+        side, count = self._case.side, self._case.images
+        noise = splits.noise(count, side, CLASSES)
+        split = splits.split("test", *noise, CLASSES)
         self._whole = evaluation.Evaluator(view, split, "segmentation")
         self._evaluate = self._whole
         if who != FORWARD:
@@ -375,22 +375,6 @@ class _Forward:
             own = sum(n for name, n in behind.items() if at[name] >= start)
             shares.append(own / sum(behind.values()))
         return [min(one) * statistics.mean(shares) for one in zip(*taken, strict=True)]
-
-
-def _split(case: Case):
-    import tensorflow as tf
-
-    from tfreuse import data
-
-    images, masks = _images(case)
-    tensors = {
-        "image": np.round(images * 255).astype(np.uint8),
-        "mask": masks,
-        "id": np.arange(case.images).astype(str),
-    }
-    examples = tf.data.Dataset.from_tensor_slices(tensors)
-    names = tuple(f"class {i}" for i in range(CLASSES))
-    return data.Split("test", examples, case.images, CLASSES, -1, names)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,9 @@ def targets(found: Sequence[Row], largest: dict[str, int]) -> list[Target]:
             name = f"load_weights, {rival}"
             add(model, text, LOAD, "tfreuse, .keras", name, bound, True)
         text = "live -> live, plan at hand, times memcpy's time"
-        add(model, text, LIVE, "tfreuse, apply", "np.copyto (roofline)", 3)
+        for name, more in (("apply", ""), ("apply again", ", not the first time")):
+            name = f"tfreuse, {name}"
+            add(model, text + more, LIVE, name, "np.copyto (roofline)", 3)
         used = by_key.get((model, ALL, "tfreuse"))
         if used:
             text = f"{model}: file -> file, MB of memory"

@@ -6,12 +6,14 @@
   python tools/benchmark.py training --device=gpu --out_dir=runs/benchmark_gpu
   python tools/benchmark.py startup --out_dir=runs/benchmark_startup
   python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
+  python tools/benchmark.py growth --out_dir=runs/benchmark_growth
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, go on after a stop, read counts, report, TensorBoard
 training    training and inference: Keras as it comes, tfreuse, PyTorch
 startup     whole commands until they answer, and until the first step of a training
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
+growth      what a sweep costs when images, layers, groups or seeds double, with a figure
 
 Every run is a fresh process whose result is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -28,6 +30,7 @@ from absl import flags
 from tfreuse import files
 from tfreuse.benchmarks import (
     case,
+    growth,
     records,
     rounds,
     startup,
@@ -38,7 +41,7 @@ from tfreuse.benchmarks import (
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-VERBS = ("transplant", "records", "training", "sweep", "startup")
+VERBS = ("transplant", "records", "training", "sweep", "startup", "growth")
 
 
 def define_flags() -> None:
@@ -51,7 +54,10 @@ def define_flags() -> None:
     flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
     flags.DEFINE_float(
-        "minutes", 5, "no round starts after this; training, sweep: 30", lower_bound=0
+        "minutes",
+        5,
+        "no round starts after this; training, sweep, growth: 30",
+        lower_bound=0,
     )
     flags.DEFINE_float(
         "timeout", 60, "seconds after which a run is given up; training: 300"
@@ -178,6 +184,19 @@ def _startup(folder: pathlib.Path) -> tuple[dict, str]:
     return {"promises": _promises(promised), "runs": runs}, markdown
 
 
+def _growth(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = growth.Settings(runs=values.runs, **given)
+    runs = growth.run(settings)
+    markdown = growth.markdown(runs)
+    print(markdown)
+    if values.out_dir:
+        growth.save_figure(runs, pathlib.Path(values.out_dir) / "growth.png")
+    return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -185,6 +204,7 @@ _MEASURES = {
     "training": _training,
     "sweep": _sweep,
     "startup": _startup,
+    "growth": _growth,
 }
 
 

@@ -76,21 +76,28 @@ def read(variable: keras.Variable) -> np.ndarray:
 
 def snapshot(variable: keras.Variable) -> tf.Tensor:
     """The variable's value as it is now; the two share memory until the variable changes."""
-    return variable.value.value()
+    held = variable.value
+    if _of_one_device(variable, held):
+        return tf.raw_ops.ReadVariableOp(resource=held.handle, dtype=held.dtype)
+    return held.value()
 
 
 def assign(variable: keras.Variable, value: np.ndarray | tf.Tensor) -> None:
-    """As `variable.assign`, of a value that has the variable's shape and dtype.
-
-    A tensor goes straight to TensorFlow's own operation, which shares memory: Keras' and
-    TensorFlow's wrappers would check again what fits, in four times the time.
-    """
+    """As `variable.assign`, of a value that has the variable's shape and dtype."""
     held = variable.value
-    plain = type(variable) is keras.Variable and type(held).__name__ == _PLAIN
-    if plain and isinstance(value, tf.Tensor) and held.handle.device == value.device:
+    same = isinstance(value, tf.Tensor) and held.handle.device == value.device
+    if same and _of_one_device(variable, held):
         tf.raw_ops.AssignVariableOp(resource=held.handle, value=value)
     else:
         variable.assign(value)
+
+
+def _of_one_device(variable: keras.Variable, held: tf.Variable) -> bool:
+    """Whether TensorFlow's own operations can be called on it, which share memory.
+
+    Keras' and TensorFlow's wrappers would check again what fits, in four times the time.
+    """
+    return type(variable) is keras.Variable and type(held).__name__ == _PLAIN
 
 
 def unsound(value: np.ndarray | tf.Tensor, role: str | None) -> str:
@@ -116,9 +123,9 @@ def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
 
 def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...], str]:
     """Shape and name of the dtype, however the value is held."""
-    dtype, shape = value.dtype, value.shape
-    if isinstance(shape, tf.TensorShape):
-        shape = shape.as_list()  # going through one is slow
+    dtype = value.dtype
+    # a TensorShape is slow to make and slow to go through
+    shape = value._shape_tuple() if isinstance(value, tf.Tensor) else value.shape
     return tuple(shape), dtype if isinstance(dtype, str) else dtype.name
 
 
