@@ -24,7 +24,8 @@ FLOORS = [
     {"runtime", "models", "data", "transplant", "recalibration"}
     | {"fusion", "folding", "devices"},
     {"checkpoint", "summaries", "evaluation", "loading"},
-    {"export", "prediction"},
+    {"export"},
+    {"prediction"},
     {"training"},
     {"transfer"},
     {"advisor", "study", "benchmarks"},

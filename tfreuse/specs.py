@@ -256,6 +256,18 @@ class DeviceSpec(Spec):
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictSpec(Spec):
+    """How large images are taken apart."""
+
+    tile: int = option(
+        1024, "pixels of a side that are looked at at once; 0: all of them", low=0
+    )
+    overlap: int = option(
+        256, "pixels that neighbouring tiles share; half is not kept", low=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class StudySpec(Spec):
     """Which arms to measure and the margins they are held against, declared before anything runs."""
 

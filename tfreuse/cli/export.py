@@ -65,6 +65,7 @@ def _describe(about: dict, outputs: dict) -> str:
     inputs = {
         "serving_default": f"images, uint8 [B, H, W, {channels}], any size",
         "from_bytes": "image_bytes, a PNG or JPEG file",
+        "logits": "images, gives logits float32 [B, H, W, classes]",
     }
     lines = [f"signature {name}: {inputs[name]}" for name in about["signatures"]]
     lines.append(f"outputs: {gives}")

@@ -4,7 +4,9 @@
 
 Writes, for each image, OUT_DIR/<stem>_mask.png (labels as grey values) and
 <stem>_overlay.png (the labels' colours over the image) for a segmentation, or
-<stem>_reconstruction.png for an auto-encoder. Images may have any size.
+<stem>_reconstruction.png for an auto-encoder; and OUT_DIR/shares.csv, how much of each image
+every class takes. Images may have any size: large ones are looked at tile by tile. Stopped at
+any moment, the same command goes on.
 """
 
 import pathlib
@@ -14,7 +16,8 @@ from absl import flags
 
 from tfreuse import progress, runtime
 from tfreuse.cli import app
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
+from tfreuse.specs import PredictSpec
 
 
 def define_flags() -> None:
@@ -23,6 +26,7 @@ def define_flags() -> None:
         "images", "", "glob of image files, in quotes; ** for any folder"
     )
     flags.DEFINE_string("out_dir", "", "directory for the predictions")
+    app.define(PredictSpec)
 
 
 def main() -> None:
@@ -33,16 +37,26 @@ def main() -> None:
     from tfreuse import prediction
 
     paths = prediction.images(app.FLAGS.images, pathlib.Path(app.FLAGS.out_dir))
-    predictor = prediction.Predictor(app.FLAGS.model)
-    out_dir = app.out_dir()
-    display = progress.Display(len(paths))
+    predictor = prediction.Predictor(app.FLAGS.model, app.spec(PredictSpec))
+    out_dir = app.out_dir(holds="predictions.json")
+    prediction.claim(predictor, out_dir)
+    todo = [path for path in paths if not prediction.done(predictor, path, out_dir)]
+    display = progress.Display(len(todo))
     try:
-        for done, path in enumerate(paths):
-            display.update(done, f"image {done + 1}/{len(paths)} {path.name}")
-            prediction.write(predictor, path, out_dir)
+        for i, path in enumerate(todo):
+            name = printable(path.name)
+
+            def tell(share: float, i=i, name=name) -> None:
+                display.update(i + share, f"image {i + 1}/{len(todo)} {name}")
+
+            tell(0.0)
+            prediction.write(predictor, path, out_dir, tell)
     finally:
         display.close()
-    print(f"{len(paths)} images predicted ({predictor.task}): {out_dir}")
+    prediction.tabulate(predictor, paths, out_dir)
+    before = len(paths) - len(todo)
+    kept = f", {before} of them before" if before else ""
+    print(f"{len(paths)} images predicted ({predictor.task}){kept}: {out_dir}")
 
 
 def run() -> None:

@@ -9,8 +9,9 @@ Signatures (all sizes free, float32 outputs whatever the precision of the networ
 * `serving_default`: `images`, uint8 [B, H, W, C].
 * `from_bytes`: `image_bytes`, one PNG or JPEG file as a string, [] or [1]; B is then 1. Only
   for networks of 1 or 3 channels.
+* `logits`, of a segmentation: `images` to `logits` float32 [B, H, W, num_classes].
 
-Outputs: segmentation `mask` int32 [B, H, W] and `probabilities` [B, H, W, num_classes];
+Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities` [B, H, W, num_classes];
 auto-encoder `image` uint8 [B, H, W, C] and `reconstruction` [B, H, W, C], about 0 to 1.
 
 The network gets the images / 255, as in training. Sides that it cannot take are reflected at
@@ -27,9 +28,9 @@ from tfreuse import files, rundir
 from tfreuse.errors import InputError
 from tfreuse.export import check, folder, serving
 from tfreuse.export.network import Network
-from tfreuse.export.serving import DEFAULT, FROM_BYTES, OUTPUTS
+from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
 
-__all__ = ["ABOUT", "DEFAULT", "FROM_BYTES", "OUTPUTS", "about", "export"]
+__all__ = ["ABOUT", "DEFAULT", "FROM_BYTES", "LOGITS", "OUTPUTS", "about", "export"]
 
 ABOUT = "assets.extra/tfreuse.json"  # TF Serving leaves assets.extra alone
 

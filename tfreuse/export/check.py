@@ -31,6 +31,9 @@ def compare(network: Network, path: pathlib.Path) -> dict[str, Any]:
             if serving.FROM_BYTES in loaded:
                 file = tf.io.encode_png(images[0])
                 pairs += [(loaded[serving.FROM_BYTES](image_bytes=file), expected[:1])]
+            if serving.LOGITS in loaded:
+                served = loaded[serving.LOGITS](images=tf.constant(images))
+                pairs += [(_from_logits(served[serving.LOGITS]), expected)]
         for outputs, wanted in pairs:
             difference = _difference(network, outputs, wanted, tolerance)
             largest = max(largest, difference)
@@ -41,6 +44,13 @@ def compare(network: Network, path: pathlib.Path) -> dict[str, Any]:
         "largest_difference": largest,
         "tolerance": allowed,
     }
+
+
+def _from_logits(logits: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What the default signature would give."""
+    names = serving.OUTPUTS["segmentation"]
+    found = tf.argmax(logits, axis=-1), tf.nn.softmax(logits)
+    return dict(zip(names, found, strict=True))
 
 
 def _sizes(network: Network) -> list[tuple[int, int]]:

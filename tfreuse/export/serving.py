@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfreuse.export.network import Network
 
-DEFAULT, FROM_BYTES = "serving_default", "from_bytes"
+DEFAULT, FROM_BYTES, LOGITS = "serving_default", "from_bytes", "logits"
 OUTPUTS = {  # of each task: what follows from the network's output, and that output
     "segmentation": ("mask", "probabilities"),
     "autoencoder": ("image", "reconstruction"),
@@ -16,8 +16,12 @@ OUTPUTS = {  # of each task: what follows from the network's output, and that ou
 
 def signatures(network: Network) -> list[str]:
     """The names of the signatures that the network can have."""
-    # TensorFlow decodes to 1 or 3 channels
-    return [DEFAULT, FROM_BYTES] if network.channels in (1, 3) else [DEFAULT]
+    found = [DEFAULT]
+    if network.channels in (1, 3):  # TensorFlow decodes to no others
+        found.append(FROM_BYTES)
+    if network.task == "segmentation":  # an auto-encoder's own output is served already
+        found.append(LOGITS)
+    return found
 
 
 def write(network: Network, path: pathlib.Path) -> None:
@@ -30,12 +34,14 @@ def write(network: Network, path: pathlib.Path) -> None:
         )
         return serve(pixels[None])
 
+    def serve_logits(images):
+        return {LOGITS: _output(network, images)}
+
+    pixels = tf.TensorSpec((None, None, None, network.channels), tf.uint8, "images")
     inputs = {
-        DEFAULT: (
-            serve,
-            tf.TensorSpec((None, None, None, network.channels), tf.uint8, "images"),
-        ),
+        DEFAULT: (serve, pixels),
         FROM_BYTES: (serve_bytes, tf.TensorSpec(None, tf.string, "image_bytes")),
+        LOGITS: (serve_logits, pixels),
     }
     archive = keras.export.ExportArchive()
     archive.track(network.model)
@@ -50,10 +56,7 @@ def _server(network: Network):
     derived, direct = OUTPUTS[network.task]
 
     def serve(images):
-        height, width = tf.unstack(tf.shape(images)[1:3])
-        padded = _reflected(images, network.multiple)
-        output = network.model(tf.cast(padded, tf.float32) / 255.0, training=False)
-        output = tf.cast(output[:, :height, :width], tf.float32)
+        output = _output(network, images)
         if network.task == "segmentation":
             mask = tf.argmax(output, axis=-1, output_type=tf.int32)
             return {derived: mask, direct: tf.nn.softmax(output)}
@@ -61,6 +64,14 @@ def _server(network: Network):
         return {derived: tf.cast(pixels, tf.uint8), direct: output}
 
     return serve
+
+
+def _output(network: Network, images: tf.Tensor) -> tf.Tensor:
+    """The network's own output float32 [B, H, W, K] for images uint8 [B, H, W, C]."""
+    height, width = tf.unstack(tf.shape(images)[1:3])
+    padded = _reflected(images, network.multiple)
+    output = network.model(tf.cast(padded, tf.float32) / 255.0, training=False)
+    return tf.cast(output[:, :height, :width], tf.float32)
 
 
 def _reflected(images: tf.Tensor, multiple: int) -> tf.Tensor:
