@@ -24,7 +24,7 @@ FLOORS = [
     {"runtime", "models", "data", "transplant", "recalibration"}
     | {"fusion", "folding", "devices"},
     {"checkpoint", "summaries", "evaluation", "loading"},
-    {"export"},
+    {"export", "contact_sheet"},
     {"prediction"},
     {"training"},
     {"transfer"},

@@ -34,6 +34,7 @@ REPAIRS = (
 )  # fmt: skip
 CORRUPTIONS = ("none", "noise", "mask", "scramble")
 LABELS = ("all", "foreground")
+AUGMENTATIONS = ("flip", "rotate", "zoom", "translate", "crop", "colour")
 
 
 def option(
@@ -212,6 +213,9 @@ class TrainSpec(Spec):
         "all",
         "segmentation: all classes, or label 0 against all others",
         choices=LABELS,
+    )
+    augment: tuple[str, ...] = option(
+        (), "how training images are changed, their masks alike", choices=AUGMENTATIONS
     )
     initial_seed: int = option(
         -1, "seed of initial values alone; -1: the same as --seed", low=-1

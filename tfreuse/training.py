@@ -185,6 +185,7 @@ def batches(
         seed=spec.seed,
         start_step=start_step,
         corruption=spec.corruption,
+        augment=spec.augment,
     )
     heads = _heads(graph)
     if not heads:

@@ -5,7 +5,8 @@
 
 Writes OUT_DIR/model.keras (best on the validation split), metrics.json (test split),
 config.flags and tensorboard/. Stopped at any moment, the same command goes on.
---check_data looks at the data set and stops.
+--check_data looks at the data set and stops; with --out_dir it also draws images with their
+masks over them, as --augment may change them, to OUT_DIR/data.png.
 """
 
 import pathlib
@@ -24,16 +25,14 @@ def define_flags() -> None:
     app.define(DataSpec)
     app.define(DeviceSpec)
     flags.DEFINE_string("out_dir", "", "directory of the run")
-    flags.DEFINE_boolean("check_data", False, "print what the data set holds, and stop")
+    flags.DEFINE_boolean("check_data", False, "tell what the data set holds, and stop")
 
 
 def main() -> None:
     data_spec = app.spec(DataSpec)
     if app.FLAGS.check_data:
         runtime.start()
-        from tfreuse import data  # imports TensorFlow: only where it is needed
-
-        print(data.check(data_spec))
+        _check_data(data_spec)
         return
     model_spec, train_spec = app.spec(ModelSpec), app.spec(TrainSpec)
     out_dir = app.out_dir(holds="run.json")
@@ -44,6 +43,16 @@ def main() -> None:
     metrics = _train(training, model_spec, data_spec, train_spec, out_dir)
     print(describe(metrics))
     print(f"Model: {out_dir / 'model.keras'}  metrics: {out_dir / 'metrics.json'}")
+
+
+def _check_data(data_spec: DataSpec) -> None:
+    from tfreuse import contact_sheet, data  # TensorFlow: only where it is needed
+
+    print(data.check(data_spec))
+    if app.FLAGS.out_dir:
+        path = pathlib.Path(app.FLAGS.out_dir) / "data.png"
+        contact_sheet.write(data_spec, path, app.spec(TrainSpec).augment)
+        print(f"\nImages with their masks: {path}")
 
 
 def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -> dict:

@@ -7,6 +7,7 @@
     two_classes = data.relabel(split, "foreground")        # label 0 and all others
     few = data.take(split, [3, 1, 4])                      # these examples, in this order
     noisy = data.corrupt(images, "noise")                  # the same draw every time
+    images, masks = data.augment(images, masks, ("flip",), key)
 
 Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,val,test}/
 {images,masks}/<stem>.*) and `tfds:NAME` (prepared beforehand). Whatever the source, an image
@@ -25,6 +26,7 @@ import tensorflow as tf
 
 from tfreuse.data import labels as labels_module
 from tfreuse.data import survey
+from tfreuse.data.augmentation import augment
 from tfreuse.data.corruption import corrupt, inputs_and_targets
 from tfreuse.data.source import named
 from tfreuse.errors import InputError
@@ -33,6 +35,7 @@ from tfreuse.specs import TASKS, DataSpec
 __all__ = [
     "SPLITS",
     "Split",
+    "augment",
     "check",
     "corrupt",
     "evaluation_batches",
@@ -174,6 +177,9 @@ def group_names(split: Split, pattern: str) -> list[str] | None:
     return [match[0] for match in found]
 
 
+_augment = augment  # the argument below has its name
+
+
 def training_batches(
     split: Split,
     task: str,
@@ -182,6 +188,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     corruption: str = "none",
+    augment: Sequence[str] = (),
 ) -> tf.data.Dataset:
     """Endless (images, targets): every example once a pass, each pass in an order of its own.
 
@@ -195,6 +202,8 @@ def training_batches(
         seed: of the order and of the corruption.
         start_step: how many batches to leave out.
         corruption: auto-encoder: what its input loses, another draw each pass.
+        augment: some of specs.AUGMENTATIONS, another draw each pass; an auto-encoder's target
+            is the changed image.
 
     Returns:
         A data set of images float32 [B, H, W, C] in [0, 1] and their targets.
@@ -222,9 +231,16 @@ def training_batches(
     def gather(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = _unit(tf.gather(tensors["image"], indices))
         if task == "autoencoder":
-            numbers = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-            return inputs_and_targets(images, corruption, seed, numbers)
-        return images, tf.cast(tf.gather(tensors["mask"], indices), tf.int32)
+            masks = tf.zeros(tf.shape(images)[:3], tf.int32)
+        else:
+            masks = tf.cast(tf.gather(tensors["mask"], indices), tf.int32)
+        if augment:
+            key = tf.stack([tf.constant(seed, tf.int64), step])
+            images, masks = _augment(images, masks, augment, key)
+        if task == "segmentation":
+            return images, masks
+        numbers = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        return inputs_and_targets(images, corruption, seed, numbers)
 
     passes = tf.data.Dataset.counter(done // size)
     indices = passes.flat_map(order).skip(done % size)
