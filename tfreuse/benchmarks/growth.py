@@ -74,7 +74,7 @@ def run(settings: Settings) -> list[dict]:
     points, found = list(settings.points()), []
     display = progress.Display(settings.runs * len(points))
     turns = fresh.turns(points, settings.runs, settings.minutes)
-    for number, (round_, (axis, factor, point)) in enumerate(turns, 1):
+    for number, (round_, (axis, factor, point)) in enumerate(turns):
         display.update(number, f"{axis} x{factor}" if axis else "base")
         words = dataclasses.astuple(point)
         one = fresh.found(__name__, words, settings.timeout)

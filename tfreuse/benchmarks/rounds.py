@@ -64,7 +64,7 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
             results += _starts(cases[0], settings, round_)
             done_round = round_
         key = (case.model, entry.task, entry.name)
-        display.update(number, " ".join(key))
+        display.update(number - 1, " ".join(key))
         if key not in given_up:
             own = dataclasses.replace(case, number=number)
             found = run_once(own, entry, settings.timeout)

@@ -69,7 +69,7 @@ def run(rounds_: int, minutes: float, folder: pathlib.Path) -> list[dict]:
     typed = commands(folder)
     turns = fresh.turns(list(typed), rounds_, minutes)
     display, found = progress.Display(rounds_ * len(typed)), []
-    for number, (round_, name) in enumerate(turns, 1):
+    for number, (round_, name) in enumerate(turns):
         display.update(number, name)
         tool, *words = typed[name]
         words = [sys.executable, "-m", f"tfreuse.cli.{tool}", *words]

@@ -81,7 +81,7 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
     jobs = [(name, who) for name in settings.models for who in CONTESTANTS]
     display, found = progress.Display(settings.runs * len(jobs)), []
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
-    for number, (round_, (name, who)) in enumerate(turns, 1):
+    for number, (round_, (name, who)) in enumerate(turns):
         display.update(number, f"{name} {who}")
         words = ["run", name, work_dir, who]
         one = fresh.found(__name__, words, settings.timeout)

@@ -86,7 +86,7 @@ def run(settings: Settings, folder: pathlib.Path) -> list[dict]:
     jobs = [(case, name) for case in settings.cases for name in names]
     display, found, given_up = progress.Display(settings.runs * len(jobs)), [], set()
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
-    for number, (round_, (case, name)) in enumerate(turns, 1):
+    for number, (round_, (case, name)) in enumerate(turns):
         display.update(number, f"{case.name}, {name}")
         if (case, name) not in given_up:
             one = _once(settings, folder, case, name)
