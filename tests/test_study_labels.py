@@ -13,7 +13,7 @@ from tfreuse import data, files, metrics, records, study
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
-from tfreuse.study import labels
+from tfreuse.study import challenge, labels
 from tfreuse.transfer.recipes import CATALOGUE
 
 LABELS = LabelSpec(
@@ -148,7 +148,7 @@ def test_the_rate_is_chosen_by_the_labels_alone(bench, found, monkeypatch):
         raise AssertionError("the test images were looked at")
 
     monkeypatch.setattr(bench, "_evaluate", peek)
-    monkeypatch.setattr(bench._fitter, "donor", bench._donors["masked"])
+    monkeypatch.setattr(bench.fitter, "donor", bench.donors["masked"])
     rate, tried = bench._rate(CATALOGUE["encoder"], 12)
     assert (rate, tried) == (one.learning_rate, one.tried)
     with pytest.raises(AssertionError, match="looked at"):
@@ -223,14 +223,22 @@ def values(path):
     }
 
 
-@pytest.mark.slow
-def test_curves_that_are_killed_go_on_and_give_the_same_records(scenes, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+@pytest.fixture(scope="module")
+def whole(scenes, tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "whole"
     done = subprocess.run(
-        command(scenes, whole), capture_output=True, text=True, check=False
+        command(scenes, path), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "label curves over 4 to 32 labels" in done.stdout
+    return path
+
+
+@pytest.mark.slow
+def test_curves_that_are_killed_go_on_and_give_the_same_records(
+    scenes, whole, tmp_path
+):
+    broken = tmp_path / "broken"
     assert (whole / "figures" / "label_savings_unet.csv").exists()
     told = files.read_json(whole / "study.json")
     assert told["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
@@ -261,3 +269,49 @@ def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(scenes, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "18 points of label curves on 8 test images" in done.stdout
     assert not (tmp_path / "none").exists()
+
+
+# --- estimates held against the curves
+
+
+@pytest.mark.slow
+def test_estimates_are_judged_by_what_the_trainings_gave(whole):
+    found = challenge.run(whole, 12)
+    assert found["plans"] == ["scratch", "encoder masked", "head_only masked"]
+    by_key = {
+        one.key[1:]: one.value for one in records.read_labels(whole / "labels.jsonl")
+    }
+    for seed, gains in enumerate(found["gains"]):
+        scratch = by_key["", "scratch", str(seed), "12"]
+        other = by_key["masked", "head_only", str(seed), "12"]
+        assert gains[0] == 0 and gains[2] == other - scratch
+    names = {row.name for row in found["rows"]}
+    assert {"LogME, bottleneck", "H-score, decoder_1", "static", "random"} <= names
+    regrets = [row.regret.estimate for row in found["rows"]]
+    assert regrets == sorted(regrets) and all(one >= 0 for one in regrets)
+    text = challenge.markdown(found)
+    assert "12 labels, 2 seeds" in text and found["verdict"] in text
+
+
+@pytest.mark.slow
+def test_estimates_are_of_the_network_as_each_plan_begins(whole):
+    curve = challenge._specs(whole).curves()[0]
+    work = challenge._Estimates(curve, whole / "models", 12)
+    scratch, encoder = work("", "scratch"), work("masked", "encoder")
+    assert scratch.keys() == encoder.keys()
+    assert all(np.isfinite(list(one.values())).all() for one in (scratch, encoder))
+    assert all(scratch[name] != encoder[name] for name in scratch)
+    assert work("", "scratch") == pytest.approx(scratch)  # nothing is left of the other
+
+
+@pytest.mark.slow
+def test_a_study_without_such_curves_is_refused(whole, tmp_path):
+    with pytest.raises(InputError, match="no curves of two plans at 5 labels"):
+        challenge.run(whole, 5)
+    with pytest.raises(InputError, match="holds no study with label curves"):
+        challenge.run(tmp_path, 12)
+
+
+def test_pixels_are_taken_from_the_middle_of_parts():
+    np.testing.assert_array_equal(challenge._centres(8, 2), [2, 6])
+    np.testing.assert_array_equal(challenge._centres(4, 4), [0, 1, 2, 3])

@@ -7,6 +7,7 @@
   python tools/benchmark.py startup --out_dir=runs/benchmark_startup
   python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
   python tools/benchmark.py growth --out_dir=runs/benchmark_growth
+  python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, go on after a stop, read counts, report, TensorBoard
@@ -14,6 +15,7 @@ training    training and inference: Keras as it comes, tfreuse, PyTorch
 startup     whole commands until they answer, and until the first step of a training
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
 growth      what a sweep costs when images, layers, groups or seeds double, with a figure
+estimators  which estimate, made without training, would have chosen best in a study's label curves
 
 Every run is a fresh process whose result is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -41,7 +43,15 @@ from tfreuse.benchmarks import (
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 
-VERBS = ("transplant", "records", "training", "sweep", "startup", "growth")
+VERBS = (
+    "transplant",
+    "records",
+    "training",
+    "sweep",
+    "startup",
+    "growth",
+    "estimators",
+)
 
 
 def define_flags() -> None:
@@ -83,6 +93,8 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
     )
+    flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
+    flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
         "work_dir", "", "where the model files go meanwhile; the system's if left out"
@@ -197,6 +209,23 @@ def _growth(folder: pathlib.Path) -> tuple[dict, str]:
     return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
 
 
+def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was found; returns it for benchmark.json and benchmark.md."""
+    from tfreuse import runtime
+
+    if not app.FLAGS.study_dir:
+        raise InputError("--study_dir is not given; see --help.")
+    runtime.start()
+    from tfreuse.study import challenge
+
+    found = challenge.run(pathlib.Path(app.FLAGS.study_dir), app.FLAGS.labels)
+    markdown = challenge.markdown(found)
+    print(markdown)
+    return found | {
+        "rows": [dataclasses.asdict(row) for row in found["rows"]]
+    }, markdown
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -205,6 +234,7 @@ _MEASURES = {
     "sweep": _sweep,
     "startup": _startup,
     "growth": _growth,
+    "estimators": _estimators,
 }
 
 

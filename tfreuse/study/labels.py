@@ -52,7 +52,13 @@ def measure(send, curve: Curve, models_dir, done: Collection[tuple[str, ...]]) -
 
 
 class Bench:
-    """The data, the donors and the traced fits of one replicate."""
+    """The data, the donors and the traced fits of one replicate.
+
+    Attributes:
+        donors: by kind, re-estimated on what they were trained on; None for "", scratch.
+        fitter: of the replicate's network.
+        subsets: the places of the labelled images in `train`, by the number asked for.
+    """
 
     def __init__(self, curve: Curve, models_dir) -> None:
         self.curve, specs = curve, curve.specs
@@ -62,16 +68,16 @@ class Bench:
         self.groups = data.group_names(self.train, specs.labels.group_by)
         self._test_groups = data.group_names(self.test, specs.labels.group_by) or ()
         self.subsets = _subsets(self.train, self.groups, curve)
-        self._donors, self._digests = {"": None}, {"": ""}
+        self.donors, self._digests = {"": None}, {"": ""}
         for kind, network in curve.donors.items():
             path = models_dir / network.name / "model.keras"
-            self._donors[kind] = checkpoint.load(path)
+            self.donors[kind] = checkpoint.load(path)
             self._digests[kind] = files.file_digest(path)
             seen = donors.as_input(images, network.train.corruption)
-            recalibration.Recalibrator(self._donors[kind], seen)()
-        self._fitter = fitting.Fitter(None, self._build, images, curve.train)
+            recalibration.Recalibrator(self.donors[kind], seen)()
+        self.fitter = fitting.Fitter(None, self._build, images, curve.train)
         self._evaluate = evaluation.Evaluator(
-            self._fitter.model, self.test, "segmentation"
+            self.fitter.model, self.test, "segmentation"
         )
         self._inner: dict[int, tuple] = {}
 
@@ -79,14 +85,14 @@ class Bench:
         """Chooses a rate, fits and measures one arm."""
         started = time.monotonic()
         chosen = recipes.CATALOGUE[recipe]
-        self._fitter.donor = self._donors[donor]
+        self.fitter.donor = self.donors[donor]
         rate, tried = self._rate(chosen, asked)
         steps, course = self.curve.specs.labels.label_steps, []
 
         def watch(step: int, loss: float, model) -> None:
             course.append((step, self._evaluate().value))
 
-        self._fitter(
+        self.fitter(
             chosen,
             data.take(self.train, self.subsets[asked]),
             steps,
@@ -114,7 +120,7 @@ class Bench:
             course=(*course, (steps, counts.value)),
             counts=counts.sums(),
             images=len(counts.per_image),
-            cost=round(fitting.cost(chosen, self._fitter.model), 4),
+            cost=round(fitting.cost(chosen, self.fitter.model), 4),
             seconds=round(time.monotonic() - started, 2),
             versions=rundir.versions(),
             groups=self._by_group(counts.per_image),
@@ -140,7 +146,7 @@ class Bench:
         tried = {}
         for rate in rates:
             steps = self.curve.specs.labels.label_steps
-            self._fitter(recipe, rest, steps, learning_rate=rate)
+            self.fitter(recipe, rest, steps, learning_rate=rate)
             tried[f"{rate:g}"] = evaluate().value
         return max(rates, key=lambda rate: tried[f"{rate:g}"]), tried
 
@@ -153,7 +159,7 @@ class Bench:
                 groups = None  # too few sequences to hold one out
             rest, held = subsets.folds(len(own), INNER, self.curve.seed, groups)[0]
             evaluate = evaluation.Evaluator(
-                self._fitter.model, data.take(self.train, own[held]), "segmentation"
+                self.fitter.model, data.take(self.train, own[held]), "segmentation"
             )
             self._inner[asked] = data.take(self.train, own[rest]), evaluate
         return self._inner[asked]
