@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ from PIL import Image
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
-from tfreuse.plugin import Reusability, finding, following, held, maps, pictures
-from tfreuse.report import arrays, tables
+from tfreuse.plugin import Reusability, finding, following, held
+from tfreuse.report import arrays, bundle, tables
+from tfreuse.report.views import maps, pictures
 from tfreuse.verdicts import arms
 
 PART = {
@@ -440,8 +440,7 @@ def test_the_page_is_served_file_by_file(asked):
 
 
 def test_the_page_makes_no_markup_of_data():
-    static = pathlib.Path(held.__file__).parent / "static"
-    for path in static.glob("*.js"):
+    for path in bundle.FOLDER.glob("*.js"):
         text = path.read_text()
         for word in (
             "innerHTML",

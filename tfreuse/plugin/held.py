@@ -1,70 +1,22 @@
 """A study as the server holds it: read in the background, again whenever it has changed."""
 
 import collections
-import functools
-import math
 import os
 import pathlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from tfreuse import files, verdicts
+from tfreuse import files
 from tfreuse.errors import InputError, printable
-from tfreuse.plugin.finding import is_own_file
 from tfreuse.plugin.following import Follower
 from tfreuse.report import source
-from tfreuse.report.drawings import Subject
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 PAUSE = 2.0  # seconds between two readings of a study that is being written
 LARGEST = 16_000_000  # bytes of study.json
 _REMEMBERED = 300.0  # seconds over which the rate of new records is measured
-
-
-class Snapshot:
-    """A study at one moment: immutable, with the tables that were asked for kept.
-
-    Attributes:
-        version: changes whenever a file of the study does.
-        source: what the report would read.
-        held: what study.json holds.
-        verdicts: without the intervals over images, which take too long for a live view.
-        warnings: what is broken or missing, a sentence each.
-    """
-
-    def __init__(
-        self, version: str, found: source.Source, held: dict, warnings: list[str]
-    ) -> None:
-        self.version, self.source, self.held = version, found, held
-        self.warnings = [*found.warnings, *warnings]
-        self.verdicts = verdicts.judge(found.records, found.spec)
-        self._kept: dict[tuple, Any] = {}
-        self._making: dict[tuple, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def parts(self) -> list[Part]:
-        return list(self.source.parts)
-
-    @functools.cached_property
-    def subjects(self) -> dict[Part, Subject]:
-        """What every table of a part is made from."""
-        study = self.source
-        return {
-            part: Subject(part, arms, study.spec, study.skips(part))
-            for part, arms in study.parts.items()
-        }
-
-    def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for each key; other keys do not wait for it."""
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            if key not in self._kept:
-                self._kept[key] = make()
-            return self._kept[key]
 
 
 class Study:
@@ -167,7 +119,7 @@ class Study:
 
 
 def _held(path: pathlib.Path) -> dict:
-    if not is_own_file(path) or os.path.getsize(path) > LARGEST:
+    if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
         raise InputError(f"{path.name} is no plain file of at most {LARGEST:,} bytes.")
     held = files.read_json(path)
     if not isinstance(held, dict):
@@ -183,16 +135,3 @@ def _distinct(found: list) -> tuple[tuple, list[str]]:
         return tuple(found), []
     told = f"{twice:,} records are of arms that have one already; the first of each counts."
     return tuple(record for record in found if kept[record.key] is record), [told]
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON holds it: no infinite or missing numbers, no NumPy."""
-    if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return float(value) if math.isfinite(value) else None

@@ -14,12 +14,14 @@ from werkzeug import wrappers
 
 from tfreuse import specs
 from tfreuse.errors import InputError, nearest, printable
-from tfreuse.plugin import finding, maps, overview, panels, pictures
-from tfreuse.plugin.held import Snapshot, Study, plain
+from tfreuse.plugin import finding
+from tfreuse.plugin.held import Study
+from tfreuse.report import bundle
+from tfreuse.report.views import maps, overview, panels, pictures
+from tfreuse.report.views.snapshot import Snapshot, plain
 from tfreuse.verdicts.arms import Part
 
 LONGEST = 500  # characters of a parameter
-_STATIC = pathlib.Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 _LOOK_AGAIN = 5.0  # seconds until the log directory is searched for studies again
 _ALLOWED = ("GET", "HEAD")
@@ -61,7 +63,7 @@ class Reusability(base_plugin.TBPlugin):
         """A route a file of the page, and a route a question; no wildcard among them."""
         files = {
             f"/{path.name}": _file(path)
-            for path in sorted(_STATIC.iterdir())
+            for path in sorted(bundle.FOLDER.iterdir())
             if path.suffix in _TYPES
         }
         asked: dict[str, Callable[[Mapping[str, str]], Any]] = {
@@ -95,8 +97,12 @@ class Reusability(base_plugin.TBPlugin):
         name, one = self._named(asked)
         snapshot = one.look()
         if snapshot is None:
-            return overview.reading(name, one)
-        return overview.study(name, one, snapshot)
+            state = "failed" if one.failure else "reading"
+            told = {"state": state, "name": name, "failure": one.failure}
+            return told | {"share": one.share}
+        return overview.study(
+            name, snapshot, one.failure, one.rate(), one.last_record()
+        )
 
     def _heat(self, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tfreuse import attribution
-from tfreuse.plugin.held import Snapshot
 from tfreuse.report.drawings import DRAWINGS
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 NAMES = ("reasons", "ladder", "shapley")

@@ -11,10 +11,10 @@ import numpy as np
 
 from tfreuse import attribution, statistics
 from tfreuse.errors import InputError
-from tfreuse.plugin.held import Snapshot
 from tfreuse.records import Record
 from tfreuse.report import tables
 from tfreuse.report.drawings import Subject
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import arms as by_arm
 from tfreuse.verdicts.arms import Arm, Part
 
