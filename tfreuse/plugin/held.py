@@ -98,7 +98,7 @@ class Study:
             self._due = now + max(PAUSE, 2 * (now - started))
 
     def _made(self, version: str) -> Snapshot:
-        held = _held(self.path / "study.json")
+        _check(self.path / "study.json")
         self._follower.read_on(self._tell)
         found, more = _distinct(self._follower.records)
         self._note(len(found))
@@ -106,7 +106,7 @@ class Study:
         unnamed = self._follower.broken - len(self._follower.complaints)
         if unnamed > 0:
             warnings.append(f"{unnamed:,} more lines of records.jsonl are no records.")
-        return Snapshot(version, source.load(self.path, found), held, warnings)
+        return Snapshot(source.load(self.path, found), version, warnings)
 
     def _tell(self, share: float) -> None:
         self.share = share
@@ -118,13 +118,9 @@ class Study:
             self._rate.popleft()
 
 
-def _held(path: pathlib.Path) -> dict:
+def _check(path: pathlib.Path) -> None:
     if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
         raise InputError(f"{path.name} is no plain file of at most {LARGEST:,} bytes.")
-    held = files.read_json(path)
-    if not isinstance(held, dict):
-        raise InputError(f"{path.name} holds no JSON object.")
-    return held
 
 
 def _distinct(found: list) -> tuple[tuple, list[str]]:

@@ -1,7 +1,6 @@
 """The plugin as TensorBoard takes it: its page's files, and read-only answers in JSON."""
 
 import functools
-import json
 import pathlib
 import threading
 import time
@@ -18,7 +17,7 @@ from tfreuse.plugin import finding
 from tfreuse.plugin.held import Study
 from tfreuse.report import bundle
 from tfreuse.report.views import maps, overview, panels, pictures
-from tfreuse.report.views.snapshot import Snapshot, plain
+from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
 LONGEST = 500  # characters of a parameter
@@ -128,9 +127,7 @@ class Reusability(base_plugin.TBPlugin):
             raise Refused(404, str(error)) from error
 
     def _network(self, asked: Mapping[str, str]) -> Any:
-        snapshot, part = self._part(asked)
-        group = _chosen(asked, "group", snapshot.source.spec.groups)
-        return maps.network(snapshot, part, *_view(asked), group)
+        return maps.network(*self._part(asked))
 
     def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
@@ -200,7 +197,7 @@ def _route(
                 raise Refused(400, f"a parameter is over {LONGEST} characters long.")
             told = answer(request.args)
             if not isinstance(told, bytes):
-                told = json.dumps(plain(told), allow_nan=False)
+                told = to_text(told)
         except Refused as error:
             return Respond(request, str(error), "text/plain", code=error.status)
         except ValueError as error:  # records that a table can make nothing of

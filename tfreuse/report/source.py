@@ -26,6 +26,7 @@ class Source:
     warnings: tuple[str, ...]  # what is not there and what was assumed instead
     labels: tuple[records.LabelRecord, ...] = ()  # of the label curves
     recipes: dict[str, str] = dataclasses.field(default_factory=dict)  # what each does
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)  # arms a block
 
     @functools.cached_property
     def parts(self) -> dict[arms.Part, arms.Arms]:
@@ -108,6 +109,7 @@ def load(
         warnings=tuple(warnings),
         labels=curves,
         recipes=held.get("recipes", {}),
+        measured=held.get("measured", {}),
     )
 
 

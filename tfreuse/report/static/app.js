@@ -1,6 +1,6 @@
 // The page: what is chosen, what is asked, what is shown where, and looking again.
 import {answers} from "./answers.js";
-import {address, ask} from "./api.js";
+import {LIVE, ask, picture} from "./api.js";
 import * as cell from "./cell.js";
 import {choice} from "./controls.js";
 import {el, show} from "./dom.js";
@@ -8,7 +8,7 @@ import {savePng, saveSvg} from "./export.js";
 import {duration, name, whole} from "./format.js";
 import {heat, legend} from "./heat.js";
 import {replace} from "./keep.js";
-import {network} from "./network.js";
+import {network, valued} from "./network.js";
 import * as panels from "./panels.js";
 import {follow} from "./theme.js";
 import {cards, glance} from "./verdicts.js";
@@ -34,8 +34,8 @@ class Page {
     const section = (title, ...children) =>
       el("section", {}, el("h2", {}, title), children);
     return el(
-      "main",
-      {},
+      "div",
+      {class: "app"},
       el("header", {}, el("h1", {}, "What can I reuse?"), place("head")),
       place("warnings"),
       (this.places.body = el(
@@ -186,7 +186,7 @@ class Page {
       this.openCell(
         ask("cell", {...this.named(), kind, site, group}),
         this.study.settings,
-        address("picture", {...this.named(), group})
+        () => picture({...this.named(), group})
       );
     const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");
@@ -197,9 +197,8 @@ class Page {
         unknown ? hint(`The index needs the control reinitialised at ${name(data.kind)}.`) : null,
       ];
     }, current);
-    const drawn = ask("network", {...this.chosen(), group: this.view.group});
     // the map takes the room that it needs; the drawing has the rest
-    this.fill("drawing", Promise.all([drawn, mapped]), ([data]) => {
+    this.fill("drawing", mapped.then(() => this.coloured()), (data) => {
       if (!data.stages.length) {
         return hint("The network is drawn once single stages were measured: stage in --sites.");
       }
@@ -210,6 +209,17 @@ class Page {
     }, current);
   }
 
+  /** The network's stages and layers, each with its cell of the group drawn. */
+  async coloured() {
+    const {group} = this.view;
+    const [shape, stage, layer] = await Promise.all([
+      ask("network", this.named()),
+      ask("heat", {...this.chosen(), kind: "stage"}),
+      ask("heat", {...this.chosen(), kind: "layer"}),
+    ]);
+    return valued(shape, {stage, layer}, group);
+  }
+
   async fill(name, coming, made, current = () => true) {
     const place = this.places[name];
     place.setAttribute("aria-busy", "true");
@@ -217,7 +227,7 @@ class Page {
       const data = await coming;
       if (current()) replace(place, made(data));
     } catch (error) {
-      if (current()) show(place, el("p", {class: "warning"}, error.message));
+      if (current()) show(place, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
     if (current()) place.removeAttribute("aria-busy");
   }
@@ -304,6 +314,7 @@ function warnings(lines, found) {
 
 export async function start(root) {
   const page = new Page(root);
+  if (!LIVE) await page.look(); // one look is all there is
   const redraw = () => page.study && page.all();
   follow(redraw);
   let width = innerWidth;
@@ -312,5 +323,5 @@ export async function start(root) {
     width = innerWidth;
     redraw();
   });
-  page.run();
+  if (LIVE) page.run();
 }

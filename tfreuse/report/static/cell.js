@@ -1,10 +1,12 @@
 // One cell: every seed, every control and repair, what was moved, and what repeats it.
+import {LIVE} from "./api.js";
 import {bar, margin, scale, ticks} from "./axis.js";
 import {el, show, svg} from "./dom.js";
 import {interval, name, number, short} from "./format.js";
 import {close} from "./tooltip.js";
 
 const AT = scale(-0.05, 1.25);
+const COLUMNS = ["input", "truth", "before", "after", "recalibrated"];
 const FACTS = {
   variables: "arrays moved",
   parameters: "numbers moved",
@@ -38,7 +40,7 @@ export function panel(root) {
     try {
       show(body, content(await coming, settings, picture));
     } catch (error) {
-      show(body, el("p", {class: "warning"}, error.message));
+      show(body, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
   };
 }
@@ -69,11 +71,13 @@ function content(cell, settings, picture) {
 
 /** Examples of one pair of networks: the outputs, and below them their errors. */
 function pictures(address) {
-  const columns = ["input", "truth", "before", "after", "recalibrated"];
+  const image = el("img", {alt: `${COLUMNS.join(", ")}; below: errors, white is large`});
+  const put = (src) => (image.src = src);
+  address().then(put, (error) => image.replaceWith(el("p", {class: "hint"}, error.message)));
   return [
     el("h3", {}, "Test images of the first seed, errors below"),
-    el("p", {class: "columns"}, columns.map((one) => el("span", {}, one))),
-    el("img", {src: address.href, alt: `${columns.join(", ")}; below: errors, white is large`}),
+    el("p", {class: "columns"}, COLUMNS.map((one) => el("span", {}, one))),
+    image,
   ];
 }
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import attribution, statistics
+from tfreuse import statistics
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 from tfreuse.report import tables
-from tfreuse.report.drawings import Subject
+from tfreuse.report.drawings import Subject, heat_rows
+from tfreuse.report.tables import Row
 from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts.arms import Arm, Part
+from tfreuse.verdicts.arms import Arm, Arms, Part
 
 QUANTITIES = ("retention", "drop", "index")
+MOST_STAGES = 200
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
 _LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
 _FACTS = (
@@ -43,11 +45,8 @@ def heat(
         repair: what was done after the transplant.
         seed: one seed's values; -1 for the mean over all.
     """
-    rows = snapshot.keep(
-        ("heat", part, kind), lambda: _rows(snapshot.subjects[part], kind)
-    )
     subject = snapshot.subjects[part]
-    rows = [row for row in rows if row["repair"] == repair]
+    rows = [row for row in _kept_rows(snapshot, part, kind) if row["repair"] == repair]
 
     def made() -> list[dict[str, Any]]:
         return [_cell(subject, row, quantity, seed) for row in rows]
@@ -67,15 +66,10 @@ def heat(
     }
 
 
-def _rows(subject: Subject, kind: str) -> list[dict]:
-    own = {
-        arm: seeds
-        for arm, seeds in subject.arms.items()
-        if arm.site_kind in (kind, "stage") and arm.group in subject.spec.groups
-    }
-    rows = tables.heat_rows(own, kind, subject.spec)
-    cells = {arm: seeds for arm, seeds in own.items() if arm.site_kind == kind}
-    return attribution.mark(rows, cells, subject.spec) if rows else []
+def _kept_rows(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
+    return snapshot.keep(
+        ("heat", part, kind), lambda: heat_rows(snapshot.subjects[part], kind)
+    )
 
 
 def _cell(subject: Subject, row: dict, quantity: str, seed: int) -> dict[str, Any]:
@@ -155,6 +149,18 @@ def _beside(subject: Subject, arm: Arm) -> dict[str, float]:
     return found
 
 
+def cells(snapshot: Snapshot, part: Part) -> dict[tuple[str, str, str], Arms]:
+    """The arms of every cell, by kind of site, site and group."""
+
+    def made() -> dict[tuple[str, str, str], Arms]:
+        found: dict[tuple[str, str, str], Arms] = {}
+        for arm, seeds in snapshot.subjects[part].arms.items():
+            found.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
+        return found
+
+    return snapshot.keep(("arms of cells", part), made)
+
+
 def cell(
     snapshot: Snapshot, part: Part, kind: str, site: str, group: str
 ) -> dict[str, Any]:
@@ -164,11 +170,7 @@ def cell(
         InputError: nothing was.
     """
     subject = snapshot.subjects[part]
-    own = {
-        arm: seeds
-        for arm, seeds in subject.arms.items()
-        if (arm.site_kind, arm.site, arm.group) == (kind, site, group)
-    }
+    own = cells(snapshot, part).get((kind, site, group), {})
     plain = own.get(Arm("transfer", kind, site, group)) or next(
         (seeds for arm, seeds in own.items() if arm.control == "transfer"), None
     )
@@ -261,54 +263,29 @@ def commands(
     return found
 
 
-def network(
-    snapshot: Snapshot,
-    part: Part,
-    quantity: str,
-    repair: str,
-    seed: int,
-    group: str,
-) -> dict[str, Any]:
-    """The stages from input to output with their layers, each with the group's cell."""
-    of_stages = heat(snapshot, part, "stage", quantity, repair, seed)
-    of_layers = heat(snapshot, part, "layer", quantity, repair, seed)
-    stages = [one["site"] for one in of_stages["sites"]]
-    sites = of_layers["sites"]
-    cells = {
-        kind: {one["site"]: one for one in found["cells"] if one["group"] == group}
-        for kind, found in (("stage", of_stages), ("layer", of_layers))
-    }
-    if not stages:  # layers alone were measured: each is drawn on its own
-        kind, stages = "layer", [one["site"] for one in sites]
-    else:
-        kind = "stage"
-    shape = _shape(stages)
+def network(snapshot: Snapshot, part: Part) -> dict[str, Any]:
+    """The stages from input to output with their layers; their values are the heat maps'."""
+    stages, layers = (
+        tables.sites_of(_kept_rows(snapshot, part, kind)) for kind in ("stage", "layer")
+    )
+    names = [site for site, _ in stages or layers]  # layers alone: each on its own
+    shape = _shape(names)
     return {
-        "kind": kind,
-        "group": group,
-        "groups": of_stages["groups"] or of_layers["groups"],
+        "kind": "stage" if stages else "layer",
         "shape": shape,
         "skips": shape == "u" and snapshot.subjects[part].skips,
-        "pyramid": "pyramid" in stages,
-        "stages": [
-            _stage(name, cells[kind].get(name), sites, cells["layer"])
-            for name in stages[:200]
-        ],
+        "pyramid": "pyramid" in names,
+        "stages": [_stage(name, layers) for name in names[:MOST_STAGES]],
     }
 
 
-def _stage(name: str, cell: dict | None, sites: list[dict], of_layers: dict) -> dict:
+def _stage(name: str, layers: list[tuple[str, str]]) -> dict[str, Any]:
     match = _LEVEL.fullmatch(name)
     return {
         "name": name,
         "side": match[1] if match else "",
         "level": int(match[2]) if match else None,
-        "cell": cell,
-        "layers": [
-            {"name": one["site"], "cell": of_layers.get(one["site"])}
-            for one in sites
-            if one["stage"] == name
-        ],
+        "layers": [site for site, stage in layers if stage == name],
     }
 
 

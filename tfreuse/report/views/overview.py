@@ -40,14 +40,14 @@ def study(
 
 def progress(snapshot: Snapshot, rate: float | None) -> dict[str, Any]:
     """How much is measured of what is planned; the plan is known once a block is whole."""
-    held, spec = snapshot.held, snapshot.source.spec
-    finished = held.get("measured")
+    found, spec = snapshot.source, snapshot.source.spec
+    finished = found.measured
     finished = finished if isinstance(finished, dict) else {}
     counts = [count for count in finished.values() if isinstance(count, int)]
     blocks = spec.seeds * len(spec.links) * len(spec.directions)
     blocks *= max(1, len(spec.architectures))
-    measured = len(snapshot.source.records)
-    complete = bool(held.get("networks"))
+    measured = len(found.records)
+    complete = bool(found.networks)
     planned = measured if complete else None
     if counts and not complete:
         planned = max(measured, round(blocks * sum(counts) / len(counts)))

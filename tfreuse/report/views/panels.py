@@ -20,7 +20,7 @@ def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
 
 def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
     drawing, subject = _DRAWINGS[name], snapshot.subjects[part]
-    rows = drawing.rows(subject) if subject.arms else []
+    rows = snapshot.rows(part, drawing) if subject.arms else []
     return {
         "name": name,
         "rows": rows[:MOST_ROWS],
