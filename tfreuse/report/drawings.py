@@ -36,9 +36,19 @@ class Subject:
         }
 
     @functools.cached_property
-    def stages(self) -> list[Row]:
-        """The heat map of single stages, which the network's picture has too."""
-        return heat_rows(self, "stage")
+    def _heats(self) -> dict[str, list[Row]]:
+        return {}
+
+    def heat(self, kind: str) -> list[Row]:
+        """The cells of sites of one kind, each told whether it differs from 1; made once."""
+        if kind not in self._heats:
+            own = self.only(kind, "stage")  # stages name the layers' brackets
+            found = tables.heat_rows(own, kind, self.spec)
+            cells = self.only(kind)
+            self._heats[kind] = (
+                attribution.mark(found, cells, self.spec) if found else []
+            )
+        return self._heats[kind]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +84,12 @@ class Drawing:
         return f"{name}: the study has not come to it yet, or its networks lack the parameters."
 
 
-def heat_rows(subject: Subject, kind: str) -> list[Row]:
-    """The cells of sites of one kind, each told whether it differs from 1."""
-    own = subject.only(kind, "stage")  # stages name the layers' brackets
-    found = tables.heat_rows(own, kind, subject.spec)
-    cells = subject.only(kind)
-    return attribution.mark(found, cells, subject.spec) if found else []
-
-
-def _heat(kind: str) -> Callable[[Subject], list[Row]]:
-    return functools.partial(heat_rows, kind=kind)
-
-
 def _network(subject: Subject) -> list[Row]:
-    return [row for row in subject.stages if row["repair"] in ("none", "recalibration")]
+    return [
+        row
+        for row in subject.heat("stage")
+        if row["repair"] in ("none", "recalibration")
+    ]
 
 
 def _profiles(subject: Subject) -> list[Row]:
@@ -164,15 +166,15 @@ DRAWINGS = (
         captions.network, {"sites": ("stage",)}, live=True,
     ),
     Drawing(
-        "stage", "Where in the network", "single stages", lambda s: s.stages, captions.heat,
+        "stage", "Where in the network", "single stages", lambda s: s.heat("stage"), captions.heat,
         {"sites": ("stage",)}, live=True,
     ),
     Drawing(
-        "layer", "Where in the network", "single layers", _heat("layer"), captions.heat,
+        "layer", "Where in the network", "single layers", lambda s: s.heat("layer"), captions.heat,
         {"sites": ("layer",)}, detail=True, live=True,
     ),
     Drawing(
-        "leave_one_out", "Where in the network", "all but one", _heat("leave_one_out"),
+        "leave_one_out", "Where in the network", "all but one", lambda s: s.heat("leave_one_out"),
         captions.heat, {"sites": ("leave_one_out",)}, detail=True, live=True,
     ),
     Drawing(

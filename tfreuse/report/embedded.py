@@ -122,7 +122,7 @@ def _cells(
 ) -> Iterator[tuple[str, Any]]:
     groups = set(snapshot.source.spec.groups)
     kinds = {kind: place for place, kind in enumerate(overview.KINDS)}
-    found = maps.cells(snapshot, part)
+    found = maps.cells_of(snapshot, part)
     for kind, site, group in sorted(
         found, key=lambda one: (kinds.get(one[0], 99), one)
     ):

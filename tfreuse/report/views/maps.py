@@ -13,7 +13,7 @@ from tfreuse import statistics
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 from tfreuse.report import tables
-from tfreuse.report.drawings import Subject, heat_rows
+from tfreuse.report.drawings import Subject
 from tfreuse.report.tables import Row
 from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import arms as by_arm
@@ -48,8 +48,21 @@ def heat(
     subject = snapshot.subjects[part]
     rows = [row for row in _kept_rows(snapshot, part, kind) if row["repair"] == repair]
 
+    beside = snapshot.keep(
+        ("controls", part, kind),
+        lambda: _controls(subject, cells_of(snapshot, part), kind),
+    )
+
     def made() -> list[dict[str, Any]]:
-        return [_cell(subject, row, quantity, seed) for row in rows]
+        if seed >= 0:
+            values = [_of_seed(subject, _arm(row), quantity, seed) for row in rows]
+            told = [_alone(value) for value in values]
+        else:
+            told = _means(subject, rows, quantity)
+        return [
+            _cell(row) | {"controls": beside[row["site"], row["group"]]} | more
+            for row, more in zip(rows, told, strict=True)
+        ]
 
     key = ("cells", part, kind, quantity, repair)
     cells = made() if seed >= 0 else snapshot.keep(key, made)
@@ -68,39 +81,50 @@ def heat(
 
 def _kept_rows(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
     return snapshot.keep(
-        ("heat", part, kind), lambda: heat_rows(snapshot.subjects[part], kind)
+        ("heat", part, kind), lambda: snapshot.subjects[part].heat(kind)
     )
 
 
-def _cell(subject: Subject, row: dict, quantity: str, seed: int) -> dict[str, Any]:
-    arm = Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
-    kept = ("site", "group", "mean", "low", "high", "n", "identifiable")
-    cell = {name: row[name] for name in kept} | {
-        "q": row["q"],
-        "significant": row["significant"],
-        "controls": _beside(subject, arm),
-    }
-    if seed >= 0:
-        value = _of_seed(subject, arm, quantity, seed)
-        return cell | {
-            "mean": value, "low": None, "high": None, "q": None, "significant": None,
-            "n": int(value is not None),
-        }  # fmt: skip
+def _cell(row: Row) -> dict[str, Any]:
+    kept = (
+        "site", "group", "mean", "low", "high", "n", "identifiable", "q", "significant",
+    )  # fmt: skip
+    return {name: row[name] for name in kept}
+
+
+def _arm(row: Row) -> Arm:
+    return Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
+
+
+def _alone(value: float | None) -> dict[str, Any]:
+    """What one seed's value has beside it: no interval and no test."""
+    return {
+        "mean": value, "low": None, "high": None, "q": None, "significant": None,
+        "n": int(value is not None),
+    }  # fmt: skip
+
+
+def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, Any]]:
+    """Mean and interval of a quantity for each row, which has those of retention itself."""
+    confidence = subject.spec.confidence
     if quantity == "retention":
-        return cell
-    return cell | _other(subject, arm, quantity, row["identifiable"])
-
-
-def _other(
-    subject: Subject, arm: Arm, quantity: str, identifiable: bool | None
-) -> dict[str, Any]:
-    """Mean and interval of a quantity other than retention."""
-    confidence, seeds = subject.spec.confidence, subject.arms[arm]
+        return [{} for _ in rows]
     if quantity == "drop":
-        found = by_arm.effect([{s: r.drop for s, r in seeds.items()}], confidence)
-    else:
-        pairs = [] if identifiable is False else _index_pairs(subject, arm)
+        drops = [
+            [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
+        ]
+        return [_ends(found) for found in statistics.intervals(drops, confidence)]
+    told = []
+    for row in rows:
+        pairs = []
+        if row["identifiable"] is not False:
+            pairs = _index_pairs(subject, _arm(row))
         found = statistics.ratio_interval(*zip(*pairs), confidence) if pairs else None
+        told.append(_ends(found))
+    return told
+
+
+def _ends(found: statistics.Interval | None) -> dict[str, Any]:
     if found is None:
         return {"mean": None, "low": None, "high": None, "n": 0}
     row = found.to_row()
@@ -138,18 +162,24 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
 
 
-def _beside(subject: Subject, arm: Arm) -> dict[str, float]:
-    """Mean retention of each control of the same cell, without repair."""
+def _controls(
+    subject: Subject, cells: Mapping[tuple[str, str, str], Arms], kind: str
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean retention of each control of each cell, without repair, by site and group."""
     found = {}
-    for control in ("self", *subject.spec.controls):
-        other = arm._replace(control=control, repair="none")
-        values = by_arm.over_draws(subject.arms, other, by_arm.unclipped)
-        if values:
-            found[control] = float(np.mean(list(values.values())))
+    for (of_kind, site, group), arms in cells.items():
+        if of_kind != kind:
+            continue
+        own = found[site, group] = {}
+        for control in ("self", *subject.spec.controls):
+            arm = Arm(control, kind, site, group)
+            values = by_arm.over_draws(arms, arm, by_arm.unclipped)
+            if values:
+                own[control] = sum(values.values()) / len(values)
     return found
 
 
-def cells(snapshot: Snapshot, part: Part) -> dict[tuple[str, str, str], Arms]:
+def cells_of(snapshot: Snapshot, part: Part) -> dict[tuple[str, str, str], Arms]:
     """The arms of every cell, by kind of site, site and group."""
 
     def made() -> dict[tuple[str, str, str], Arms]:
@@ -170,7 +200,7 @@ def cell(
         InputError: nothing was.
     """
     subject = snapshot.subjects[part]
-    own = cells(snapshot, part).get((kind, site, group), {})
+    own = cells_of(snapshot, part).get((kind, site, group), {})
     plain = own.get(Arm("transfer", kind, site, group)) or next(
         (seeds for arm, seeds in own.items() if arm.control == "transfer"), None
     )
@@ -197,15 +227,12 @@ def _arms(subject: Subject, own: Mapping[Arm, Mapping[int, Record]]) -> list[dic
         if arm.draw:
             continue
         values = by_arm.over_draws(own, arm, by_arm.unclipped)
-        effect = by_arm.effect([values], subject.spec.confidence)
-        if effect is None:
-            continue
         told = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
-        found.append(told | effect.to_row() | {"seeds": values})
+        found.append((told | {"seeds": values}, list(values.values())))
     place = {name: number for number, name in enumerate(order)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     return sorted(
-        found,
+        by_arm.with_intervals(found, subject.spec.confidence),
         key=lambda row: (
             place.get(row["control"], 99), repairs.get(row["repair"], 99),
             -row["strength"],
