@@ -8,6 +8,8 @@ import browsing
 import planted
 import planted_study
 import pytest
+import test_labels_report as labelled
+import test_report_views as views
 
 from tfreuse import report, specs
 from tfreuse.report import arrays
@@ -35,6 +37,8 @@ def studies(tmp_path_factory):
     planted.write(path / "going", planted.study()[:7], specs.StudySpec())
     site = {"site_kind": "layer", "site": HOSTILE, "depth": 0, "group": "kernel"}
     planted.write(path / "hostile", planted.study() + planted.arm((0.5, 0.6), **site))
+    labelled.write(path / "labels", labelled.planted())
+    views.write(path / "labels", views.changed("name", HOSTILE))
     for study in path.iterdir():
         report.write(study)
     return path
@@ -51,11 +55,11 @@ def opened(browser, studies):
     """Opens a report; fails on any error in it and any request, to a network or to a file."""
     with browsing.watched(browser, f"file://{studies}") as made:
 
-        def open_page(study="everything", **more):
+        def open_page(study="everything", awaited="#app .answers > *", **more):
             page = made(**more)
             page.goto((studies / study / "report.html").as_uri())
             if more.get("java_script_enabled", True):
-                page.locator("#app .answers > *").first.wait_for()
+                page.locator(awaited).first.wait_for()
             return page
 
         yield open_page
@@ -143,6 +147,27 @@ def test_hostile_names_are_shown_and_do_nothing(opened):
     assert HOSTILE in page.locator("dialog h2").inner_text()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_label_curves_and_the_advice_are_shown(opened, width):
+    page = opened("labels", awaited="#app .labels .curve", width=width)
+    assert page.locator(".labels .curve polyline").count() == 3
+    assert page.locator(".labels .chip").all_inner_texts() == ["supported", "refuted"]
+    card = page.locator(".advice .card")
+    assert f"✓ take {HOSTILE}" in card.locator(".chip").inner_text()
+    assert "0.05 [0.01, 0.09]" in card.inner_text()
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.locator(".answers > *").count()
+
+
+def test_a_study_without_label_curves_says_how_to_have_them(opened):
+    page = opened()
+    hint = page.locator("#app .labels .hint")
+    hint.wait_for()
+    assert "--label_counts" in hint.locator("code").all_inner_texts()
+    assert not page.locator(".advice > *").count()
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tfreuse import files
+from tfreuse import files, records
 from tfreuse.errors import InputError, printable
 from tfreuse.plugin.following import Follower
 from tfreuse.report import source
@@ -15,7 +15,7 @@ from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 PAUSE = 2.0  # seconds between two readings of a study that is being written
-LARGEST = 16_000_000  # bytes of study.json
+LARGEST = 16_000_000  # bytes of study.json, and of labels.jsonl
 _REMEMBERED = 300.0  # seconds over which the rate of new records is measured
 
 
@@ -74,7 +74,7 @@ class Study:
 
     def _version(self) -> str:
         told = []
-        for name in ("records.jsonl", "study.json"):
+        for name in ("records.jsonl", "study.json", "labels.jsonl"):
             try:
                 status = (self.path / name).stat()
                 told.append(f"{status.st_mtime_ns:x}-{status.st_size:x}")
@@ -106,7 +106,9 @@ class Study:
         unnamed = self._follower.broken - len(self._follower.complaints)
         if unnamed > 0:
             warnings.append(f"{unnamed:,} more lines of records.jsonl are no records.")
-        return Snapshot(source.load(self.path, found), version, warnings)
+        curves, told = _curves(self.path / "labels.jsonl")
+        study = source.load(self.path, found, curves)
+        return Snapshot(study, version, [*warnings, *told])
 
     def _tell(self, share: float) -> None:
         self.share = share
@@ -121,6 +123,18 @@ class Study:
 def _check(path: pathlib.Path) -> None:
     if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
         raise InputError(f"{path.name} is no plain file of at most {LARGEST:,} bytes.")
+
+
+def _curves(path: pathlib.Path) -> tuple[list[records.LabelRecord], list[str]]:
+    """The records of the label curves, or why there are none to show."""
+    if not path.is_symlink() and not path.exists():
+        return [], []
+    if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
+        return [], [f"{path.name} is no plain file of at most {LARGEST:,} bytes."]
+    try:
+        return records.read_labels(path), []
+    except InputError as error:
+        return [], [printable(error, 300)]
 
 
 def _distinct(found: list) -> tuple[tuple, list[str]]:

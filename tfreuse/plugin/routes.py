@@ -16,7 +16,7 @@ from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plugin import finding
 from tfreuse.plugin.held import Study
 from tfreuse.report import bundle
-from tfreuse.report.views import maps, overview, panels, pictures
+from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
 from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
@@ -71,6 +71,8 @@ class Reusability(base_plugin.TBPlugin):
             "/heat": self._heat,
             "/cell": self._cell,
             "/network": self._network,
+            "/labels": self._curves,
+            "/advice": self._advice,
         }
         for name in panels.NAMES:
             asked[f"/{name}"] = functools.partial(self._panel, name)
@@ -129,6 +131,14 @@ class Reusability(base_plugin.TBPlugin):
     def _network(self, asked: Mapping[str, str]) -> Any:
         return maps.network(*self._part(asked))
 
+    def _curves(self, asked: Mapping[str, str]) -> Any:
+        return labels.curves(self._snapshot(asked))
+
+    def _advice(self, asked: Mapping[str, str]) -> Any:
+        _, one = self._named(asked)
+        roots = [pathlib.Path(path).expanduser().resolve() for path in self._logdirs]
+        return {"cards": advice.cards([one.path, *roots])}
+
     def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
         return panels.panel(snapshot, part, which)
@@ -145,11 +155,15 @@ class Reusability(base_plugin.TBPlugin):
                 self._studies[path] = Study(path, warm)
             return name, self._studies[path]
 
-    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
+    def _snapshot(self, asked: Mapping[str, str]) -> Snapshot:
         _, one = self._named(asked)
         snapshot = one.look()
         if snapshot is None:
             raise Refused(503, "the study is being read; ask again.")
+        return snapshot
+
+    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
+        snapshot = self._snapshot(asked)
         part = Part(*(asked.get(field, "") for field in Part._fields))
         if part not in snapshot.source.parts:
             raise Refused(404, f"the study has no part {printable(part)!r}.")

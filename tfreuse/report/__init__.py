@@ -61,13 +61,15 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
         told["labels"] = labels.to_json(study)
     files.write_json(study_dir / "verdicts.json", told)
     drawn = _draw(snapshot, study_dir / "figures")
-    pictures = labels.draw(study, study_dir / "figures")
-    made = content.compose(study, found, drawn, labels.section(study, pictures))
+    curves = labels.draw(study, study_dir / "figures")
+    made = content.compose(study, found, drawn, labels.section(study, curves))
     files.write_text(study_dir / "report.md", markdown.render(made))
+
+    measured = study.records or study.labels
 
     def answers(taken: int) -> str:
         room = max(LEAST, min(embedded.BUDGET, LARGEST - taken))
-        return embedded.script(study.name, snapshot, room) if study.records else ""
+        return embedded.script(study.name, snapshot, room) if measured else ""
 
     text = page.render(made, study_dir / "figures", answers)
     files.write_text(study_dir / "report.html", text)

@@ -85,5 +85,5 @@ class Section:
 class Report:
     title: str
     subtitle: str
-    lead: tuple[Block, ...]  # before anything else
     sections: tuple[Section, ...]
+    lead: tuple[Block, ...] = ()  # before anything else

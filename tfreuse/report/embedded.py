@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tfreuse.report.views import maps, overview, panels, pictures
+from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
 from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
@@ -81,6 +81,9 @@ def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
     named = {part: {"study": name, **part._asdict()} for part in parts}
     yield key("studies", {}), {"studies": [{"name": name}]}
     yield key("study", {"study": name}), overview.study(name, snapshot)
+    yield key("labels", {"study": name}), labels.curves(snapshot)
+    found = advice.cards([snapshot.source.path])
+    yield key("advice", {"study": name}), {"cards": found}
     for part in snapshot.parts:
         asked = {"study": name, **part._asdict()}
         yield key("network", asked), maps.network(snapshot, part)

@@ -31,6 +31,8 @@ from tfreuse.statistics import number
 from tfreuse.verdicts import Verdict
 
 MARKS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not testable": "–"}
+_VIEWS = """<div id="app"></div>
+<h2 class="instead">Figures, tables and methods</h2>"""  # where the tab's views come
 _NUMERIC = re.compile(r"[−\d][\d.,%e+−-]*|–|")
 _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 
@@ -54,6 +56,8 @@ def render(
         f'<a href="#{_anchor(section.title)}"{_class(section)}>{_text(section.title)}</a>'
         for section in report.sections
     )
+    if held:
+        links = f'<a href="#app" class="instead">What can I reuse?</a>{links}'
     lead = "\n".join(_block(block, figures) for block in report.lead)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -71,11 +75,10 @@ def render(
 <p class="brand">tfreuse</p>
 <h1>{_text(report.title)}</h1>
 <p class="subtitle">{_text(report.subtitle)}</p>
-<nav><a href="#app" class="instead">What can I reuse?</a>{links}</nav>
+<nav>{links}</nav>
 </header>
 {lead}
-<div id="app"></div>
-<h2 class="instead">Figures, tables and methods</h2>
+{_VIEWS if held else ""}
 {body}
 </main>
 {_scripts(held)}

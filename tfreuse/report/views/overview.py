@@ -54,6 +54,7 @@ def progress(snapshot: Snapshot, rate: float | None) -> dict[str, Any]:
     left = None if complete or not rate or not planned else (planned - measured) / rate
     return {
         "measured": measured,
+        "fits": len(found.labels),  # of label curves
         "planned": planned,
         "blocks": blocks,
         "finished": blocks if complete else min(blocks, len(counts)),
