@@ -9,6 +9,7 @@ import planted
 import planted_study
 import pytest
 import test_labels_report as labelled
+import test_report_distributions as numbers
 import test_report_views as views
 
 from tfreuse import report, specs
@@ -32,6 +33,10 @@ def studies(tmp_path_factory):
         networks=networks,
     )
     arrays.write(path / "everything", PART, planted_study.arrays())
+    for name, values in numbers.VALUES.items():
+        (path / "everything/models" / name).mkdir(parents=True)
+        model = numbers.network(**values)
+        model.save(path / "everything/models" / name / "model.keras")
     seed = [one for one in planted.study() + planted.stages() if one.seed == 0]
     planted.write(path / "seed", seed)
     planted.write(path / "going", planted.study()[:7], specs.StudySpec())
@@ -116,6 +121,23 @@ def test_a_cell_opens_with_its_pictures(opened):
     page.keyboard.press("Escape")
     page.locator("#app .network .stage").nth(3).click()
     page.locator("dialog h2:has-text('bottleneck')").wait_for()
+
+
+def test_a_cell_shows_the_numbers_of_donor_and_recipient(opened):
+    page = opened()
+    page.locator("#app .network .stage").first.click()
+    shown = page.locator("dialog .spread")
+    shown.wait_for()
+    donor, recipient = (
+        shown.locator(f"path.of-{side}").get_attribute("d")
+        for side in ("donor", "recipient")
+    )
+    assert donor.count("V69.0") == recipient.count("V69.0") == 39
+    assert donor.endswith("V2.0H400.0V69") and recipient.startswith("M0 69V2.0")
+    page.keyboard.press("Escape")
+    page = opened("seed")
+    page.locator("#app .network .stage").first.click()
+    page.locator("dialog .hint:has-text('models/NETWORK')").wait_for()
 
 
 def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):

@@ -16,7 +16,15 @@ from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plugin import finding
 from tfreuse.plugin.held import Study
 from tfreuse.report import bundle
-from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
+from tfreuse.report.views import (
+    advice,
+    distributions,
+    labels,
+    maps,
+    overview,
+    panels,
+    pictures,
+)
 from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
@@ -71,6 +79,7 @@ class Reusability(base_plugin.TBPlugin):
             "/heat": self._heat,
             "/cell": self._cell,
             "/network": self._network,
+            "/spread": self._spread,
             "/labels": self._curves,
             "/advice": self._advice,
         }
@@ -130,6 +139,19 @@ class Reusability(base_plugin.TBPlugin):
 
     def _network(self, asked: Mapping[str, str]) -> Any:
         return maps.network(*self._part(asked))
+
+    def _spread(self, asked: Mapping[str, str]) -> Any:
+        snapshot, part = self._part(asked)
+        place = tuple(asked.get(name, "") for name in ("kind", "site", "group"))
+
+        def made() -> dict[str, Any]:
+            with distributions.Networks(snapshot.source.path) as networks:
+                return distributions.distributions(snapshot, part, *place, networks)
+
+        try:
+            return snapshot.keep(("spread", part, *place), made)
+        except InputError as error:
+            raise Refused(404, str(error)) from error
 
     def _curves(self, asked: Mapping[str, str]) -> Any:
         return labels.curves(self._snapshot(asked))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
+from tfreuse.report.views.distributions import KINDS, Networks, distributions
 from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
@@ -96,6 +97,7 @@ def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
     for part, view in views.items():
         seeds = itertools.product(maps.QUANTITIES, view["seeds"])
         yield from _maps(snapshot, {part: view}, named, seeds)
+    yield from _spreads(snapshot, named)
     for part in parts:
         for group in snapshot.source.spec.groups:
             if pictures.has(snapshot, part, group):
@@ -123,16 +125,32 @@ def _maps(
 def _cells(
     snapshot: Snapshot, part: Part, named: Mapping[str, str]
 ) -> Iterator[tuple[str, Any]]:
+    for place, asked in _places(snapshot, part, named):
+        kind, _, group = place
+        shown = kind == "all" and pictures.has(snapshot, part, group)
+        answer = maps.cell(snapshot, part, *place)
+        yield key("cell", asked), answer | {"pictures": shown}
+
+
+def _spreads(
+    snapshot: Snapshot, named: Mapping[Part, Mapping[str, str]]
+) -> Iterator[tuple[str, Any]]:
+    with Networks(snapshot.source.path) as networks:
+        for part in named:
+            for place, asked in _places(snapshot, part, named[part]):
+                if place[0] in KINDS:
+                    found = distributions(snapshot, part, *place, networks)
+                    yield key("spread", asked), found
+
+
+def _places(
+    snapshot: Snapshot, part: Part, named: Mapping[str, str]
+) -> Iterator[tuple[maps.Place, dict[str, str]]]:
+    """The cells that a heat map shows, and what names each in a question."""
     groups = set(snapshot.source.spec.groups)
     kinds = {kind: place for place, kind in enumerate(overview.KINDS)}
     found = maps.cells_of(snapshot, part)
-    for kind, site, group in sorted(
-        found, key=lambda one: (kinds.get(one[0], 99), one)
-    ):
-        arms = found[kind, site, group]
-        if group not in groups or not any(arm.control == "transfer" for arm in arms):
-            continue
-        asked = dict(named) | {"kind": kind, "site": site, "group": group}
-        shown = kind == "all" and pictures.has(snapshot, part, group)
-        answer = maps.cell(snapshot, part, kind, site, group)
-        yield key("cell", asked), answer | {"pictures": shown}
+    for place in sorted(found, key=lambda one: (kinds.get(one[0], 99), one)):
+        kind, site, group = place
+        if group in groups and maps.transferred(found[place]):
+            yield place, {**named, "kind": kind, "site": site, "group": group}

@@ -201,11 +201,13 @@ class Page {
     this.controls();
     const asked = ++this.asked;
     const current = () => asked === this.asked;
+    const named = this.named();
     const open = (kind, site, group) =>
       this.openCell(
-        ask("cell", {...this.named(), kind, site, group}),
+        ask("cell", {...named, kind, site, group}),
         this.study.settings,
-        () => picture({...this.named(), group})
+        () => picture({...named, group}),
+        () => ask("spread", {...named, kind, site, group})
       );
     const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");

@@ -19,6 +19,7 @@ from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import arms as by_arm
 from tfreuse.verdicts.arms import Arm, Arms, Part
 
+Place = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
 MOST_STAGES = 200
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
@@ -163,7 +164,7 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
 
 
 def _controls(
-    subject: Subject, cells: Mapping[tuple[str, str, str], Arms], kind: str
+    subject: Subject, cells: Mapping[Place, Arms], kind: str
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Mean retention of each control of each cell, without repair, by site and group."""
     found = {}
@@ -179,16 +180,27 @@ def _controls(
     return found
 
 
-def cells_of(snapshot: Snapshot, part: Part) -> dict[tuple[str, str, str], Arms]:
+def cells_of(snapshot: Snapshot, part: Part) -> dict[Place, Arms]:
     """The arms of every cell, by kind of site, site and group."""
 
-    def made() -> dict[tuple[str, str, str], Arms]:
-        found: dict[tuple[str, str, str], Arms] = {}
+    def made() -> dict[Place, Arms]:
+        found: dict[Place, Arms] = {}
         for arm, seeds in snapshot.subjects[part].arms.items():
             found.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
         return found
 
     return snapshot.keep(("arms of cells", part), made)
+
+
+def transferred(own: Arms) -> Mapping[int, Record] | None:
+    """The records, by seed, of a cell's donor, as transplanted where that was measured."""
+    donors = [arm for arm in own if arm.control == "transfer"]
+    plain = min(
+        donors,
+        key=lambda arm: (arm.repair != "none", arm.strength != 1.0),
+        default=None,
+    )
+    return own[plain] if plain else None
 
 
 def cell(
@@ -201,9 +213,7 @@ def cell(
     """
     subject = snapshot.subjects[part]
     own = cells_of(snapshot, part).get((kind, site, group), {})
-    plain = own.get(Arm("transfer", kind, site, group)) or next(
-        (seeds for arm, seeds in own.items() if arm.control == "transfer"), None
-    )
+    plain = transferred(own)
     if plain is None:
         raise InputError("there is no such cell.")
     first = next(iter(plain.values()))
