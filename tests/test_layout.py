@@ -19,7 +19,7 @@ FLOORS = [
     {"verdicts", "labels", "checkpoints", "adapters", "alignment", "diff"},
     {"attribution"},
     {"report", "hparams", "moving"},
-    {"plugin"},
+    {"plugin", "dashboards"},
     {"sweep"},
     {"runtime", "models", "data", "transplant", "recalibration"}
     | {"fusion", "folding", "devices"},

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ from PIL import Image
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
-from tfreuse.plugin import Reusability, finding, following, held, maps, pictures
-from tfreuse.report import arrays, tables
+from tfreuse.plugin import Reusability, finding, following, held
+from tfreuse.report import arrays, bundle, tables
+from tfreuse.report.views import maps, pictures
 from tfreuse.verdicts import arms
 
 PART = {
@@ -324,17 +324,14 @@ def test_hostile_names_are_data_and_quoted_for_a_shell(tmp_path):
 
 
 def test_the_network_is_told_from_input_to_output(asked):
-    found = asked.get("/network", study="study", **PART, group="kernel")
+    found = asked.get("/network", study="study", **PART)
     assert (found["shape"], found["skips"], found["pyramid"]) == ("u", True, False)
     assert [one["name"] for one in found["stages"]] == list(
         planted_study.STAGES["unet"]
     )
     first = found["stages"][0]
     assert (first["side"], first["level"]) == ("encoder", 1)
-    assert [one["name"] for one in first["layers"]] == [
-        "encoder_1_a_conv", "encoder_1_a_bn",
-    ]  # fmt: skip
-    assert first["cell"]["group"] == "kernel"
+    assert first["layers"] == ["encoder_1_a_conv", "encoder_1_a_bn"]
 
 
 def test_other_networks_are_a_column():
@@ -414,7 +411,7 @@ def test_only_studies_that_were_found_can_be_asked(asked, name):
         ("/heat", {"repair": "prayer"}, 400),
         ("/heat", {"seed": "1e9"}, 400),
         ("/heat", {"seed": "9" * 400}, 400),
-        ("/network", {"group": "soul"}, 400),
+        ("/network", {"link": "soul"}, 404),
         ("/cell", {"kind": "stage", "site": "nowhere", "group": "kernel"}, 404),
         ("/cell", {"kind": "stage", "site": "x" * 5_000, "group": "kernel"}, 400),
     ],
@@ -440,8 +437,7 @@ def test_the_page_is_served_file_by_file(asked):
 
 
 def test_the_page_makes_no_markup_of_data():
-    static = pathlib.Path(held.__file__).parent / "static"
-    for path in static.glob("*.js"):
+    for path in bundle.FOLDER.glob("*.js"):
         text = path.read_text()
         for word in (
             "innerHTML",

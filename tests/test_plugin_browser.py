@@ -4,36 +4,22 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import xml.etree.ElementTree
 
+import browsing
 import planted
 import planted_study
 import pytest
 
 from tfreuse import statistics
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-try:
-    from playwright import sync_api
-except ImportError:
-    sync_api = None
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-    pytest.mark.skipif(sync_api is None, reason="pip install '.[browser]'"),
-]
+pytestmark = browsing.MARKS
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 SITE = {"site_kind": "layer", "depth": 0, "group": "kernel"}
 START = 120  # seconds that TensorBoard may take on a busy machine
-PATIENCE = 30_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -75,56 +61,28 @@ def server(logdir):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
+    with browsing.launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def opened(browser, server):
     """Opens the plugin's page; fails on any error in it and any request elsewhere."""
-    pages, troubles = [], []
+    with browsing.watched(browser, server) as made:
 
-    def open_page(study="everything", width=1280, scheme="light", entry=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            accept_downloads=True,
-        )
-        page = context.new_page()
-        pages.append(context)
-        page.set_default_timeout(PATIENCE)
-        page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "console",
-            lambda one: troubles.append(one.text) if one.type == "error" else None,
-        )
-        page.on(
-            "request",
-            lambda one: (
-                None
-                if one.url.startswith((server, "data:", "blob:"))
-                else troubles.append(one.url)
-            ),
-        )
-        if entry:
-            page.goto(f"{server}data/plugin_entry.html?name=reusability")
-            pick(page, study)
-            page.locator(f".head:has-text('{study}')").wait_for() if (
-                "'" not in study
-            ) else None
-        else:
-            page.goto(server)
-        return page
+        def open_page(study="everything", entry=True, **more):
+            page = made(**more)
+            if entry:
+                page.goto(f"{server}data/plugin_entry.html?name=reusability")
+                pick(page, study)
+                page.locator(f".head:has-text('{study}')").wait_for() if (
+                    "'" not in study
+                ) else None
+            else:
+                page.goto(server)
+            return page
 
-    yield open_page
-    for one in pages:
-        one.close()
-    assert not troubles
+        yield open_page
 
 
 def pick(page, study):

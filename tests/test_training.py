@@ -454,6 +454,7 @@ def test_tensorboard_gets_scalars_pictures_and_batch_norm_histograms(trained):
         events.Reload()
         tags[run] = events.Tags()["tensors"]
     assert {"loss", "learning_rate", "encoder_1_a_bn/moving_mean"} <= set(tags["train"])
+    assert {"roles/kernel", "roles/moving_variance"} <= set(tags["train"])
     assert {"mean_iou", "iou/class 1", "input_truth_prediction"} <= set(
         tags["validation"]
     )

@@ -47,12 +47,12 @@ def write(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
         hparams=[_column(summary_v2, name, values[name]) for name in FACTORS],
         metrics=[summary_v2.Metric(name, display_name=name) for name in METRICS],
     )
-    _write_events(log_dir / "events.out.tfevents.columns", [(0, columns)])
+    write_events(log_dir / "events.out.tfevents.columns", [(0, columns)])
     for record in records:
         name = _name(record)
         path = log_dir / name / "events.out.tfevents.arm"
         if not path.exists():
-            _write_events(path, _row(summary_v2, record, name))
+            write_events(path, _row(summary_v2, record, name))
     if arms == len(records):
         return ""
     return (
@@ -117,7 +117,8 @@ def _summary(plugin_data):
     )
 
 
-def _write_events(path: pathlib.Path, steps_and_summaries: list) -> None:
+def write_events(path: pathlib.Path, steps_and_summaries: list) -> None:
+    """Writes (step, summary) pairs as one event file, at once or not at all."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: scalars, pictures, and batch-norm distributions."""
+"""What TensorBoard shows of a training: scalars, pictures, and distributions of its numbers."""
 
 import colorsys
 import os
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import recalibration
+from tfreuse import recalibration, transplant
 
 _ROLES = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -38,6 +38,17 @@ class Writer:
                     value = getattr(layer, role)
                     if value is not None:
                         tf.summary.histogram(f"{layer.name}/{role}", value.value)
+
+    def roles(self, model: keras.Model, step: int) -> None:
+        """Distributions of all numbers of each role, over all layers."""
+        found: dict[str, list[np.ndarray]] = {}
+        read = transplant.reader(model)
+        for variable in transplant.index(model):
+            if variable.role:
+                found.setdefault(variable.role, []).append(read(variable).ravel())
+        with self._writer.as_default(step):
+            for role, arrays in found.items():
+                tf.summary.histogram(f"roles/{role}", np.concatenate(arrays))
 
     def flush(self) -> None:
         self._writer.flush()

@@ -256,6 +256,7 @@ class _Checkpoints(keras.callbacks.Callback):
         rate = self._plain.optimizer.learning_rate
         self._train_log.scalars(logs | {"learning_rate": float(rate)}, step)
         self._train_log.batch_norms(self._plain, step)
+        self._train_log.roles(self._plain, step)
         values = {evaluation.METRIC[self._spec.task]: counts.value}
         summary = counts.summary(self._split.class_names if self._segments else ())
         if self._segments:

@@ -3,8 +3,9 @@
 import itertools
 import os
 import pathlib
-import stat
 from collections.abc import Iterator
+
+from tfreuse import files
 
 DEEPEST = 4  # folders below the log directory
 MOST_FOLDERS = 5_000  # looked into; a log directory may be a home directory
@@ -31,15 +32,7 @@ def find(logdir: str | os.PathLike) -> dict[str, pathlib.Path]:
 
 
 def is_study(folder: pathlib.Path) -> bool:
-    return all(is_own_file(folder / name) for name in FILES)
-
-
-def is_own_file(path: pathlib.Path) -> bool:
-    """Whether there is a plain file, not a link to one elsewhere."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except (OSError, ValueError):
-        return False
+    return all(files.is_own_file(folder / name) for name in FILES)
 
 
 def _above(root: pathlib.Path) -> Iterator[pathlib.Path]:

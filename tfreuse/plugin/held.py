@@ -1,70 +1,22 @@
 """A study as the server holds it: read in the background, again whenever it has changed."""
 
 import collections
-import functools
-import math
 import os
 import pathlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
-from tfreuse import files, verdicts
+from tfreuse import files, records
 from tfreuse.errors import InputError, printable
-from tfreuse.plugin.finding import is_own_file
 from tfreuse.plugin.following import Follower
 from tfreuse.report import source
-from tfreuse.report.drawings import Subject
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 PAUSE = 2.0  # seconds between two readings of a study that is being written
-LARGEST = 16_000_000  # bytes of study.json
+LARGEST = 16_000_000  # bytes of study.json, and of labels.jsonl
 _REMEMBERED = 300.0  # seconds over which the rate of new records is measured
-
-
-class Snapshot:
-    """A study at one moment: immutable, with the tables that were asked for kept.
-
-    Attributes:
-        version: changes whenever a file of the study does.
-        source: what the report would read.
-        held: what study.json holds.
-        verdicts: without the intervals over images, which take too long for a live view.
-        warnings: what is broken or missing, a sentence each.
-    """
-
-    def __init__(
-        self, version: str, found: source.Source, held: dict, warnings: list[str]
-    ) -> None:
-        self.version, self.source, self.held = version, found, held
-        self.warnings = [*found.warnings, *warnings]
-        self.verdicts = verdicts.judge(found.records, found.spec)
-        self._kept: dict[tuple, Any] = {}
-        self._making: dict[tuple, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def parts(self) -> list[Part]:
-        return list(self.source.parts)
-
-    @functools.cached_property
-    def subjects(self) -> dict[Part, Subject]:
-        """What every table of a part is made from."""
-        study = self.source
-        return {
-            part: Subject(part, arms, study.spec, study.skips(part))
-            for part, arms in study.parts.items()
-        }
-
-    def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for each key; other keys do not wait for it."""
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            if key not in self._kept:
-                self._kept[key] = make()
-            return self._kept[key]
 
 
 class Study:
@@ -122,7 +74,7 @@ class Study:
 
     def _version(self) -> str:
         told = []
-        for name in ("records.jsonl", "study.json"):
+        for name in ("records.jsonl", "study.json", "labels.jsonl"):
             try:
                 status = (self.path / name).stat()
                 told.append(f"{status.st_mtime_ns:x}-{status.st_size:x}")
@@ -146,7 +98,7 @@ class Study:
             self._due = now + max(PAUSE, 2 * (now - started))
 
     def _made(self, version: str) -> Snapshot:
-        held = _held(self.path / "study.json")
+        _check(self.path / "study.json")
         self._follower.read_on(self._tell)
         found, more = _distinct(self._follower.records)
         self._note(len(found))
@@ -154,7 +106,9 @@ class Study:
         unnamed = self._follower.broken - len(self._follower.complaints)
         if unnamed > 0:
             warnings.append(f"{unnamed:,} more lines of records.jsonl are no records.")
-        return Snapshot(version, source.load(self.path, found), held, warnings)
+        curves, told = _curves(self.path / "labels.jsonl")
+        study = source.load(self.path, found, curves)
+        return Snapshot(study, version, [*warnings, *told])
 
     def _tell(self, share: float) -> None:
         self.share = share
@@ -166,13 +120,21 @@ class Study:
             self._rate.popleft()
 
 
-def _held(path: pathlib.Path) -> dict:
-    if not is_own_file(path) or os.path.getsize(path) > LARGEST:
+def _check(path: pathlib.Path) -> None:
+    if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
         raise InputError(f"{path.name} is no plain file of at most {LARGEST:,} bytes.")
-    held = files.read_json(path)
-    if not isinstance(held, dict):
-        raise InputError(f"{path.name} holds no JSON object.")
-    return held
+
+
+def _curves(path: pathlib.Path) -> tuple[list[records.LabelRecord], list[str]]:
+    """The records of the label curves, or why there are none to show."""
+    if not path.is_symlink() and not path.exists():
+        return [], []
+    if not files.is_own_file(path) or os.path.getsize(path) > LARGEST:
+        return [], [f"{path.name} is no plain file of at most {LARGEST:,} bytes."]
+    try:
+        return records.read_labels(path), []
+    except InputError as error:
+        return [], [printable(error, 300)]
 
 
 def _distinct(found: list) -> tuple[tuple, list[str]]:
@@ -183,16 +145,3 @@ def _distinct(found: list) -> tuple[tuple, list[str]]:
         return tuple(found), []
     told = f"{twice:,} records are of arms that have one already; the first of each counts."
     return tuple(record for record in found if kept[record.key] is record), [told]
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON holds it: no infinite or missing numbers, no NumPy."""
-    if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return float(value) if math.isfinite(value) else None

@@ -1,7 +1,6 @@
 """The plugin as TensorBoard takes it: its page's files, and read-only answers in JSON."""
 
 import functools
-import json
 import pathlib
 import threading
 import time
@@ -14,12 +13,22 @@ from werkzeug import wrappers
 
 from tfreuse import specs
 from tfreuse.errors import InputError, nearest, printable
-from tfreuse.plugin import finding, maps, overview, panels, pictures
-from tfreuse.plugin.held import Snapshot, Study, plain
+from tfreuse.plugin import finding
+from tfreuse.plugin.held import Study
+from tfreuse.report import bundle
+from tfreuse.report.views import (
+    advice,
+    distributions,
+    labels,
+    maps,
+    overview,
+    panels,
+    pictures,
+)
+from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts.arms import Part
 
 LONGEST = 500  # characters of a parameter
-_STATIC = pathlib.Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
 _LOOK_AGAIN = 5.0  # seconds until the log directory is searched for studies again
 _ALLOWED = ("GET", "HEAD")
@@ -61,7 +70,7 @@ class Reusability(base_plugin.TBPlugin):
         """A route a file of the page, and a route a question; no wildcard among them."""
         files = {
             f"/{path.name}": _file(path)
-            for path in sorted(_STATIC.iterdir())
+            for path in sorted(bundle.FOLDER.iterdir())
             if path.suffix in _TYPES
         }
         asked: dict[str, Callable[[Mapping[str, str]], Any]] = {
@@ -70,6 +79,9 @@ class Reusability(base_plugin.TBPlugin):
             "/heat": self._heat,
             "/cell": self._cell,
             "/network": self._network,
+            "/spread": self._spread,
+            "/labels": self._curves,
+            "/advice": self._advice,
         }
         for name in panels.NAMES:
             asked[f"/{name}"] = functools.partial(self._panel, name)
@@ -95,8 +107,12 @@ class Reusability(base_plugin.TBPlugin):
         name, one = self._named(asked)
         snapshot = one.look()
         if snapshot is None:
-            return overview.reading(name, one)
-        return overview.study(name, one, snapshot)
+            state = "failed" if one.failure else "reading"
+            told = {"state": state, "name": name, "failure": one.failure}
+            return told | {"share": one.share}
+        return overview.study(
+            name, snapshot, one.failure, one.rate(), one.last_record()
+        )
 
     def _heat(self, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
@@ -122,9 +138,28 @@ class Reusability(base_plugin.TBPlugin):
             raise Refused(404, str(error)) from error
 
     def _network(self, asked: Mapping[str, str]) -> Any:
+        return maps.network(*self._part(asked))
+
+    def _spread(self, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
-        group = _chosen(asked, "group", snapshot.source.spec.groups)
-        return maps.network(snapshot, part, *_view(asked), group)
+        place = tuple(asked.get(name, "") for name in ("kind", "site", "group"))
+
+        def made() -> dict[str, Any]:
+            with distributions.Networks(snapshot.source.path) as networks:
+                return distributions.distributions(snapshot, part, *place, networks)
+
+        try:
+            return snapshot.keep(("spread", part, *place), made)
+        except InputError as error:
+            raise Refused(404, str(error)) from error
+
+    def _curves(self, asked: Mapping[str, str]) -> Any:
+        return labels.curves(self._snapshot(asked))
+
+    def _advice(self, asked: Mapping[str, str]) -> Any:
+        _, one = self._named(asked)
+        roots = [pathlib.Path(path).expanduser().resolve() for path in self._logdirs]
+        return {"cards": advice.cards([one.path, *roots])}
 
     def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
@@ -142,11 +177,15 @@ class Reusability(base_plugin.TBPlugin):
                 self._studies[path] = Study(path, warm)
             return name, self._studies[path]
 
-    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
+    def _snapshot(self, asked: Mapping[str, str]) -> Snapshot:
         _, one = self._named(asked)
         snapshot = one.look()
         if snapshot is None:
             raise Refused(503, "the study is being read; ask again.")
+        return snapshot
+
+    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
+        snapshot = self._snapshot(asked)
         part = Part(*(asked.get(field, "") for field in Part._fields))
         if part not in snapshot.source.parts:
             raise Refused(404, f"the study has no part {printable(part)!r}.")
@@ -194,7 +233,7 @@ def _route(
                 raise Refused(400, f"a parameter is over {LONGEST} characters long.")
             told = answer(request.args)
             if not isinstance(told, bytes):
-                told = json.dumps(plain(told), allow_nan=False)
+                told = to_text(told)
         except Refused as error:
             return Respond(request, str(error), "text/plain", code=error.status)
         except ValueError as error:  # records that a table can make nothing of

@@ -7,6 +7,7 @@ Works on a study that is not complete, and says what is missing. Imports no Tens
 are drawn, and Matplotlib imported, only by `write`.
 """
 
+import functools
 import os
 import pathlib
 import textwrap
@@ -14,11 +15,23 @@ from collections.abc import Sequence
 
 from tfreuse import files
 from tfreuse.errors import printable
-from tfreuse.report import arrays, content, drawings, labels, markdown, page, source
+from tfreuse.report import (
+    arrays,
+    content,
+    drawings,
+    embedded,
+    labels,
+    markdown,
+    page,
+    source,
+)
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import Verdict
 
 __all__ = ["summary", "write"]
 
+LARGEST = 4_800_000  # bytes of the page, answers included
+LEAST = 800_000  # ... that answers may take, however large the rest is
 WIDTH = 100  # columns of a terminal that `summary` may fill
 
 
@@ -36,6 +49,9 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     study_dir = pathlib.Path(study_dir)
     study = source.load(study_dir)
     found = study.verdicts()
+    snapshot = Snapshot(
+        study, judged=found, arrays_of=functools.partial(arrays.load, study.path)
+    )
     told = {
         "study": study.digest or None,
         "settings": study.spec.to_json(),
@@ -44,13 +60,19 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     if study.labels:
         told["labels"] = labels.to_json(study)
     files.write_json(study_dir / "verdicts.json", told)
-    drawn = _draw(study, study_dir / "figures")
-    pictures = labels.draw(study, study_dir / "figures")
-    made = content.compose(study, found, drawn, labels.section(study, pictures))
+    drawn = _draw(snapshot, study_dir / "figures")
+    curves = labels.draw(study, study_dir / "figures")
+    made = content.compose(study, found, drawn, labels.section(study, curves))
     files.write_text(study_dir / "report.md", markdown.render(made))
-    files.write_text(
-        study_dir / "report.html", page.render(made, study_dir / "figures")
-    )
+
+    measured = study.records or study.labels
+
+    def answers(taken: int) -> str:
+        room = max(LEAST, min(embedded.BUDGET, LARGEST - taken))
+        return embedded.script(study.name, snapshot, room) if measured else ""
+
+    text = page.render(made, study_dir / "figures", answers)
+    files.write_text(study_dir / "report.html", text)
     return found
 
 
@@ -88,17 +110,14 @@ def _label_lines(study_dir: str | os.PathLike) -> list[str]:
     ]
 
 
-def _draw(study: source.Source, directory: pathlib.Path) -> list[content.Drawn]:
+def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
     """Draws and saves the figures of every part of the study that has rows for them."""
     from tfreuse.report import figures  # imports Matplotlib
 
     drawn, names = [], set()
-    for part, arms in study.parts.items():
-        subject = drawings.Subject(
-            part, arms, study.spec, study.skips(part), arrays.load(study.path, part)
-        )
+    for part, subject in snapshot.subjects.items():
         for drawing in drawings.DRAWINGS:
-            rows = drawing.rows(subject)
+            rows = snapshot.rows(part, drawing)
             if not rows:
                 continue
             name = f"{drawing.kind}_{arrays.file_name(part)}"

@@ -61,7 +61,14 @@ class Details:
     blocks: tuple["Block", ...]
 
 
-Block = Paragraph | Warnings | Table | Picture | Code | Cards | Details
+@dataclasses.dataclass(frozen=True)
+class Fallback:
+    """What a page that runs shows better by itself: kept for paper and for where none runs."""
+
+    blocks: tuple["Block", ...]
+
+
+Block = Paragraph | Warnings | Table | Picture | Code | Cards | Details | Fallback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +76,14 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
 
+    @property
+    def fallback(self) -> bool:
+        return all(isinstance(one, Fallback) for one in self.blocks)
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+    lead: tuple[Block, ...] = ()  # before anything else

@@ -1,6 +1,7 @@
 """What a report says, in which order: verdicts, figures, checks, methods, words, the command."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from tfreuse import specs, statistics, verdicts
 from tfreuse.report import checks, methods, results, words
@@ -9,6 +10,7 @@ from tfreuse.report.blocks import (
     Cards,
     Code,
     Details,
+    Fallback,
     Paragraph,
     Picture,
     Report,
@@ -63,6 +65,7 @@ def compose(
     return Report(
         title="Which parameters can be reused",
         subtitle=_subtitle(source),
+        lead=_lead(source),
         sections=tuple(section for section in sections if section.blocks),
     )
 
@@ -77,22 +80,37 @@ def _shown(
             one for one in figures if (one.part, one.drawing.section) == (part, title)
         ]
         blocks += [_picture(one) for one in own if not one.drawing.detail]
-        more = [one for one in own if one.drawing.detail]
-        if more:
-            names = ", ".join(one.drawing.title for one in more)
-            blocks.append(Details(f"{part}: {names}", tuple(map(_picture, more))))
+        for live in (True, False):
+            more = [
+                one for one in own if one.drawing.detail and one.drawing.live == live
+            ]
+            if more:
+                names = ", ".join(one.drawing.title for one in more)
+                inside = Details(f"{part}: {names}", tuple(map(_plain_picture, more)))
+                blocks.append(Fallback((inside,)) if live else inside)
+    return Section(title, (*blocks, *_missing(title, source, figures)))
+
+
+def _missing(title: str, source: Source, figures: list[Drawn]) -> Iterator[Block]:
+    """Which figures are not there, and what would give them; the page itself says its own."""
     drawn = {one.drawing.kind for one in figures}
-    missing = [
-        one.hint(source.spec)
-        for one in DRAWINGS
-        if one.section == title and one.kind not in drawn
-    ]
-    if missing and source.records:
-        blocks.append(Paragraph(" ".join(missing)))
-    return Section(title, tuple(blocks))
+    for live in (True, False):
+        hints = [
+            one.hint(source.spec)
+            for one in DRAWINGS
+            if (one.section, one.live) == (title, live) and one.kind not in drawn
+        ]
+        if hints and source.records:
+            told = Paragraph(" ".join(hints))
+            yield Fallback((told,)) if live else told
 
 
-def _picture(one: Drawn) -> Picture:
+def _picture(one: Drawn) -> Block:
+    made = _plain_picture(one)
+    return Fallback((made,)) if one.drawing.live else made
+
+
+def _plain_picture(one: Drawn) -> Picture:
     return Picture(one.name, f"{one.part}: {one.drawing.title}", one.caption)
 
 
@@ -112,24 +130,24 @@ def _subtitle(source: Source) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _verdicts(source: Source, found: list[verdicts.Verdict]) -> tuple[Block, ...]:
-    blocks: list[Block] = []
+def _lead(source: Source) -> tuple[Block, ...]:
     missing = (*source.warnings, *checks.missing(source))
-    if missing:
-        blocks.append(Warnings(missing))
+    return (Warnings(missing),) if missing else ()
+
+
+def _verdicts(source: Source, found: list[verdicts.Verdict]) -> tuple[Block, ...]:
     cards = [
         Cards(str(part), own)
         for part in source.parts
         if (own := tuple(one for one in found if one.part == part))
     ]
-    if len(cards) > MOST_OPEN:
-        blocks.append(_glance(cards))
-        blocks += [Details(one.title, (one,)) for one in cards]
-    else:
-        blocks += cards
-    if found:
-        blocks.append(_verdict_table(source, found))
-    return tuple(blocks)
+    if not cards:
+        return ()
+    table = _verdict_table(source, found)
+    if len(cards) <= MOST_OPEN:
+        return (Fallback(tuple(cards)), table)
+    closed = Fallback(tuple(Details(one.title, (one,)) for one in cards))
+    return (_glance(cards), closed, table)
 
 
 def _glance(cards: list[Cards]) -> Table:

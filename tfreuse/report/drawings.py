@@ -36,9 +36,19 @@ class Subject:
         }
 
     @functools.cached_property
-    def stages(self) -> list[Row]:
-        """The heat map of single stages, which the network's picture has too."""
-        return _heat("stage")(self)
+    def _heats(self) -> dict[str, list[Row]]:
+        return {}
+
+    def heat(self, kind: str) -> list[Row]:
+        """The cells of sites of one kind, each told whether it differs from 1; made once."""
+        if kind not in self._heats:
+            own = self.only(kind, "stage")  # stages name the layers' brackets
+            found = tables.heat_rows(own, kind, self.spec)
+            cells = self.only(kind)
+            self._heats[kind] = (
+                attribution.mark(found, cells, self.spec) if found else []
+            )
+        return self._heats[kind]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Drawing:
     caption: Callable[[list[Row], Subject], str]
     needs: Mapping[str, Any]  # field of StudySpec -> values that it must hold
     detail: bool = False  # shown when asked for
+    live: bool = False  # a page that runs has it, too
     exact: bool = False  # a photograph: keeps all its colours
 
     def hint(self, spec: specs.StudySpec) -> str:
@@ -73,18 +84,12 @@ class Drawing:
         return f"{name}: the study has not come to it yet, or its networks lack the parameters."
 
 
-def _heat(kind: str) -> Callable[[Subject], list[Row]]:
-    def rows(subject: Subject) -> list[Row]:
-        own = subject.only(kind, "stage")  # stages name the layers' brackets
-        found = tables.heat_rows(own, kind, subject.spec)
-        cells = subject.only(kind)
-        return attribution.mark(found, cells, subject.spec) if found else []
-
-    return rows
-
-
 def _network(subject: Subject) -> list[Row]:
-    return [row for row in subject.stages if row["repair"] in ("none", "recalibration")]
+    return [
+        row
+        for row in subject.heat("stage")
+        if row["repair"] in ("none", "recalibration")
+    ]
 
 
 def _profiles(subject: Subject) -> list[Row]:
@@ -149,7 +154,7 @@ DRAWINGS = (
     Drawing(
         "reasons", "Two reasons", "the two reasons, told apart",
         lambda s: attribution.reasons(s.only("all", "stage"), s.spec),
-        captions.reasons, {"controls": ("matched",)},
+        captions.reasons, {"controls": ("matched",)}, live=True,
     ),
     Drawing(
         "forest", "All layers at once", "all layers",
@@ -158,19 +163,19 @@ DRAWINGS = (
     ),
     Drawing(
         "network", "Where in the network", "the network, stage by stage", _network,
-        captions.network, {"sites": ("stage",)},
+        captions.network, {"sites": ("stage",)}, live=True,
     ),
     Drawing(
-        "stage", "Where in the network", "single stages", lambda s: s.stages, captions.heat,
-        {"sites": ("stage",)},
+        "stage", "Where in the network", "single stages", lambda s: s.heat("stage"), captions.heat,
+        {"sites": ("stage",)}, live=True,
     ),
     Drawing(
-        "layer", "Where in the network", "single layers", _heat("layer"), captions.heat,
-        {"sites": ("layer",)}, detail=True,
+        "layer", "Where in the network", "single layers", lambda s: s.heat("layer"), captions.heat,
+        {"sites": ("layer",)}, detail=True, live=True,
     ),
     Drawing(
-        "leave_one_out", "Where in the network", "all but one", _heat("leave_one_out"),
-        captions.heat, {"sites": ("leave_one_out",)}, detail=True,
+        "leave_one_out", "Where in the network", "all but one", lambda s: s.heat("leave_one_out"),
+        captions.heat, {"sites": ("leave_one_out",)}, detail=True, live=True,
     ),
     Drawing(
         "cumulative", "Where in the network", "from the input, and to the output",
@@ -189,7 +194,7 @@ DRAWINGS = (
     Drawing(
         "ladder", "What repairs win back", "what the loss is made of", _ladder,
         captions.ladder,
-        {"repairs": ("recalibration", "permutation", "permutation+recalibration")},
+        {"repairs": ("recalibration", "permutation", "permutation+recalibration")}, live=True,
     ),
     Drawing(
         "steps", "What repairs win back", "all layers after each repair", _steps,
@@ -197,7 +202,7 @@ DRAWINGS = (
     ),
     Drawing(
         "shapley", "Which role is to blame", "the loss, shared out among roles", _shapley,
-        captions.shapley, {"shapley": True, "sites": ("stage",)},
+        captions.shapley, {"shapley": True, "sites": ("stage",)}, live=True,
     ),
     Drawing(
         "scatter", "What predicts reuse", "what predicts the retention of kernels",

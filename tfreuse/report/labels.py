@@ -16,6 +16,7 @@ from tfreuse.labels.spec import FEW, SCRATCH, LabelSpec
 from tfreuse.report.blocks import (
     Block,
     Details,
+    Fallback,
     Paragraph,
     Picture,
     Section,
@@ -40,7 +41,7 @@ def draw(source: Source, directory: pathlib.Path) -> list[Picture]:
     confidence = source.spec.confidence
     pictures = []
     for kind, rows, title, caption in (
-        (CURVES, results.curves(found, confidence), "label curves", _curves_caption),
+        (CURVES, results.curves(found, confidence), "label curves", curves_caption),
         (SAVINGS, results.savings(found, confidence), "labels saved", _savings_caption),
     ):
         for architecture in dict.fromkeys(row["architecture"] for row in rows):
@@ -59,10 +60,16 @@ def section(source: Source, pictures: Sequence[Picture]) -> Section | None:
         return None
     found, confidence = results.index(source.labels), source.spec.confidence
     blocks: list[Block] = [Paragraph(told(source))]
-    if missing := _missing(source):
-        blocks.insert(0, Warnings((missing,)))
-    blocks += [_verdicts(found, confidence), *pictures]
-    blocks.append(_savings(found, confidence))
+    if lacking := missing(source):
+        blocks.insert(0, Warnings((lacking,)))
+    of_curves = [one for one in pictures if one.name.startswith(CURVES)]
+    shown = (
+        verdict_table(found, confidence),
+        *of_curves,
+        savings_table(found, confidence),
+    )
+    blocks.append(Fallback(tuple(block for block in shown if _filled(block))))
+    blocks += [one for one in pictures if one not in of_curves]
     blocks.append(Details("The metric at every n", (_metrics(found, confidence),)))
     blocks.append(Details("By group of test images", (_groups(found, confidence),)))
     blocks.append(
@@ -155,7 +162,7 @@ def _spec(source: Source) -> LabelSpec:
     return LabelSpec.from_json(told) if told else LabelSpec()
 
 
-def _missing(source: Source) -> str:
+def missing(source: Source) -> str:
     """What is declared and not measured yet, as a sentence; "" if nothing is."""
     spec = _spec(source)
     architectures = len({record.architecture for record in source.labels})
@@ -169,7 +176,7 @@ def _missing(source: Source) -> str:
     )
 
 
-def _verdicts(found: results.Arms, confidence: float) -> Table:
+def verdict_table(found: results.Arms, confidence: float) -> Table:
     ends = {_arm_key(row): row for row in results.crossovers(found, confidence)}
     rows = []
     for row in results.areas(found, confidence):
@@ -199,7 +206,7 @@ def _verdicts(found: results.Arms, confidence: float) -> Table:
     return Table(head, tuple(rows), note)
 
 
-def _savings(found: results.Arms, confidence: float) -> Table:
+def savings_table(found: results.Arms, confidence: float) -> Table:
     rows = results.savings(found, confidence)
     counts = sorted({row["labels"] for row in rows})
     cells = {(_arm_key(row), row["labels"]): factor(row) for row in rows}
@@ -278,7 +285,7 @@ def _speeds(found: results.Arms, confidence: float) -> Table:
     return Table(("network", "arm", "labels", "updates", "seeds that do"), rows, note)
 
 
-def _curves_caption(rows: list[Row], source: Source) -> str:
+def curves_caption(rows: list[Row], source: Source) -> str:
     return (
         "Test metric against the number of labelled images (logarithmic), a panel a donor; "
         "shaded: the interval; dark: from scratch; dotted: the floor. "

@@ -9,6 +9,7 @@ from tfreuse.report.blocks import (
     Cards,
     Code,
     Details,
+    Fallback,
     Paragraph,
     Picture,
     Report,
@@ -22,6 +23,8 @@ MARKS = {"supported": "✅", "refuted": "❌", "inconclusive": "❔", "not testa
 def render(report: Report) -> str:
     """The whole page; every text is escaped, so that no name becomes a heading, link or tag."""
     lines = [f"# {escape(report.title)}", "", escape(report.subtitle), ""]
+    for block in report.lead:
+        lines += [*_block(block), ""]
     for section in report.sections:
         lines += [f"## {escape(section.title)}", ""]
         for block in section.blocks:
@@ -56,6 +59,8 @@ def _block(block: Block) -> list[str]:
         case Details(title, blocks):
             inside = [line for one in blocks for line in (*_block(one), "")]
             return [f"### {escape(title)}", "", *inside[:-1]]
+        case Fallback(blocks):
+            return [line for one in blocks for line in (*_block(one), "")][:-1]
 
 
 def _cards(block: Cards) -> list[str]:

@@ -1,76 +1,112 @@
-"""A report as one HTML file that needs nothing else: figures and style are inside it.
+"""A report as one HTML file that needs nothing else: figures, style, scripts and answers inside.
 
-No script; light and dark; made for a screen of 400 or of 1280 pixels and for paper. Text comes
-in through `_text` alone, which escapes it.
+What the tab shows runs in it; where no script does, and on paper, stands what needs none. Light
+and dark; made for a screen of 400 or of 1280 pixels. Text comes in through `_text` alone, which
+escapes it.
 """
 
 import base64
 import html
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tfreuse.errors import printable
+from tfreuse.report import bundle
 from tfreuse.report.blocks import (
     VERDICT_COLUMNS,
     Block,
     Cards,
     Code,
     Details,
+    Fallback,
     Paragraph,
     Picture,
     Report,
+    Section,
     Table,
     Warnings,
 )
-from tfreuse.report.style import CSS
 from tfreuse.statistics import number
 from tfreuse.verdicts import Verdict
 
 MARKS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not testable": "–"}
+_VIEWS = """<div id="app"></div>
+<h2 class="instead">Figures, tables and methods</h2>"""  # where the tab's views come
 _NUMERIC = re.compile(r"[−\d][\d.,%e+−-]*|–|")
 _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 
 
-def render(report: Report, figures: pathlib.Path) -> str:
+def render(
+    report: Report,
+    figures: pathlib.Path,
+    answers: Callable[[int], str] = lambda taken: "",
+) -> str:
     """The whole page.
 
     Args:
-        report: what to show.
+        report: what to show without a script.
         figures: directory of the pictures that the report names.
+        answers: given how many bytes all else takes, the element that holds what the tab's
+            views ask for; "" for no such views.
     """
-    body = "\n".join(
-        f'<section id="{_anchor(section.title)}">\n<h2>{_text(section.title)}</h2>\n'
-        + "\n".join(_block(block, figures) for block in section.blocks)
-        + "\n</section>"
-        for section in report.sections
-    )
+    body = "\n".join(_section(one, figures) for one in report.sections)
+    held = answers(len(body.encode()) + bundle.size())
     links = "".join(
-        f'<a href="#{_anchor(section.title)}">{_text(section.title)}</a>'
+        f'<a href="#{_anchor(section.title)}"{_class(section)}>{_text(section.title)}</a>'
         for section in report.sections
     )
+    if held:
+        links = f'<a href="#app" class="instead">What can I reuse?</a>{links}'
+    lead = "\n".join(_block(block, figures) for block in report.lead)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{bundle.policy()}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{_text(report.title)} · {_text(report.subtitle)}</title>
-<style>{CSS}</style>
+<style>{bundle.style()}</style>
 </head>
 <body>
-<header>
+<main>
+<header class="page">
 <p class="brand">tfreuse</p>
 <h1>{_text(report.title)}</h1>
 <p class="subtitle">{_text(report.subtitle)}</p>
 <nav>{links}</nav>
 </header>
-<main>
+{lead}
+{_VIEWS if held else ""}
 {body}
 </main>
+{_scripts(held)}
 </body>
 </html>
 """
+
+
+def _scripts(answers: str) -> str:
+    if not answers:
+        return ""
+    imports, entry = bundle.scripts()
+    return (
+        f'<script type="importmap">{imports}</script>\n{answers}\n'
+        f'<script type="module">{entry}</script>'
+    )
+
+
+def _section(section: Section, figures: pathlib.Path) -> str:
+    blocks = "\n".join(_block(block, figures) for block in section.blocks)
+    return (
+        f'<section id="{_anchor(section.title)}"{_class(section)}>\n'
+        f"<h2>{_text(section.title)}</h2>\n{blocks}\n</section>"
+    )
+
+
+def _class(section: Section) -> str:
+    return ' class="fallback"' if section.fallback else ""
 
 
 def _text(text: str) -> str:
@@ -103,6 +139,9 @@ def _block(block: Block, figures: pathlib.Path) -> str:
         case Details(title, blocks):
             inside = "\n".join(_block(one, figures) for one in blocks)
             return f"<details><summary>{_text(title)}</summary>\n{inside}\n</details>"
+        case Fallback(blocks):
+            inside = "\n".join(_block(one, figures) for one in blocks)
+            return f'<div class="fallback">\n{inside}\n</div>'
 
 
 def _picture(block: Picture, figures: pathlib.Path) -> str:
@@ -167,7 +206,7 @@ def _bar(one: Verdict) -> str:
         for t in ((-1, 0, 1) if low < -1 else (0, 0.5, 1))
     )
     label = _text(f"{one.quantity}: {one.effect}, threshold {one.threshold:g}")
-    return f"""<svg viewBox="0 0 320 42" role="img" aria-label="{label}">
+    return f"""<svg class="drawn" viewBox="0 0 320 42" role="img" aria-label="{label}">
 <rect class="side" x="{start:.1f}" width="{end - start:.1f}" y="2" height="23"/>
 <line class="axis" x1="4" x2="316" y1="25" y2="25"/>{ticks}
 <line class="threshold" x1="{threshold:.1f}" x2="{threshold:.1f}" y1="2" y2="25"/>
@@ -193,7 +232,7 @@ def _table(table: Table) -> str:
     )
     note = f'<p class="note">{_text(table.note)}</p>' if table.note else ""
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n'
+        f'<div class="scroll"><table class="told"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n'
         f"</tbody></table></div>\n{note}"
     )
 

@@ -26,6 +26,7 @@ class Source:
     warnings: tuple[str, ...]  # what is not there and what was assumed instead
     labels: tuple[records.LabelRecord, ...] = ()  # of the label curves
     recipes: dict[str, str] = dataclasses.field(default_factory=dict)  # what each does
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)  # arms a block
 
     @functools.cached_property
     def parts(self) -> dict[arms.Part, arms.Arms]:
@@ -63,13 +64,16 @@ class Source:
 
 
 def load(
-    study_dir: pathlib.Path, found: Sequence[records.Record] | None = None
+    study_dir: pathlib.Path,
+    found: Sequence[records.Record] | None = None,
+    curves: Sequence[records.LabelRecord] | None = None,
 ) -> Source:
     """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
     Args:
         study_dir: the study's directory.
         found: the records, where they have been read already.
+        curves: those of the label curves, where they have.
 
     Raises:
         InputError: there is neither, or one of them cannot be read.
@@ -91,7 +95,8 @@ def load(
             "seeds below are the defaults, not what was declared."
         )
     found = tuple(records.read(log) if found is None else found)
-    curves = tuple(records.read_labels(study_dir / "labels.jsonl"))
+    if curves is None:
+        curves = records.read_labels(study_dir / "labels.jsonl")
     if not found and not curves:
         warnings.append("No arm has been measured yet.")
     if not held.get("networks"):
@@ -106,8 +111,9 @@ def load(
         versions=held.get("versions", {}),
         networks=held.get("networks", {}),
         warnings=tuple(warnings),
-        labels=curves,
+        labels=tuple(curves),
         recipes=held.get("recipes", {}),
+        measured=held.get("measured", {}),
     )
 
 

@@ -15,7 +15,16 @@ import os
 import pathlib
 from collections.abc import Collection, Sequence
 
-from tfreuse import files, hparams, progress, records, rundir, runtime, statistics
+from tfreuse import (
+    dashboards,
+    files,
+    hparams,
+    progress,
+    records,
+    rundir,
+    runtime,
+    statistics,
+)
 from tfreuse.report import arrays
 from tfreuse.study import workers
 from tfreuse.study.design import Block, Curve, Network, Specs
@@ -83,6 +92,7 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
         if log.records and (note := hparams.write(arms_dir, log.records)):
             print(note)
     files.write_json(path, held | _told(specs, out_dir))
+    dashboards.write(out_dir)
 
 
 def _told(specs: Specs, out_dir: pathlib.Path) -> dict:

@@ -1,6 +1,7 @@
 // The page: what is chosen, what is asked, what is shown where, and looking again.
+import {advice} from "./advice.js";
 import {answers} from "./answers.js";
-import {address, ask} from "./api.js";
+import {LIVE, ask, picture} from "./api.js";
 import * as cell from "./cell.js";
 import {choice} from "./controls.js";
 import {el, show} from "./dom.js";
@@ -8,7 +9,8 @@ import {savePng, saveSvg} from "./export.js";
 import {duration, name, whole} from "./format.js";
 import {heat, legend} from "./heat.js";
 import {replace} from "./keep.js";
-import {network} from "./network.js";
+import {labels} from "./labels.js";
+import {network, valued} from "./network.js";
 import * as panels from "./panels.js";
 import {follow} from "./theme.js";
 import {cards, glance} from "./verdicts.js";
@@ -34,10 +36,11 @@ class Page {
     const section = (title, ...children) =>
       el("section", {}, el("h2", {}, title), children);
     return el(
-      "main",
-      {},
+      "div",
+      {class: "app"},
       el("header", {}, el("h1", {}, "What can I reuse?"), place("head")),
       place("warnings"),
+      place("advice"),
       (this.places.body = el(
         "div",
         {hidden: true},
@@ -50,6 +53,11 @@ class Page {
           el("div", {class: "where"}, place("heat"), place("drawing"))
         ),
         panels.NAMES.map((name) => section(panels.TITLES[name], place(name)))
+      )),
+      (this.places.few = el(
+        "div",
+        {hidden: true},
+        section("Few labels: how many a donor saves", place("labels"))
       ))
     );
   }
@@ -80,13 +88,12 @@ class Page {
     if (found?.name !== this.view.study) found = await ask("study", {study: this.view.study});
     this.head(found);
     if (found.state !== "ready") return found.state === "failed" ? RUNNING : SOON;
-    if (!found.parts.length) return RUNNING; // nothing has been measured yet
     const stale = !this.study || this.study.version !== found.version;
     const first = !this.study;
     this.study = found;
     if (stale) {
       if (first) this.view.part = richest(found.parts);
-      this.all();
+      this.whole();
     }
     return found.progress.complete ? FINISHED : RUNNING;
   }
@@ -94,7 +101,8 @@ class Page {
   take(study) {
     Object.assign(this.view, {study, part: 0, seed: -1});
     this.study = null;
-    this.places.body.hidden = true;
+    this.places.body.hidden = this.places.few.hidden = true;
+    show(this.places.advice);
   }
 
   head(found) {
@@ -110,6 +118,17 @@ class Page {
     replace(this.places.head, pick ?? el("b", {}, found.name), status(found));
     const told = found.failure ? [found.failure] : [];
     replace(this.places.warnings, warnings([...told, ...(found.warnings ?? [])], found));
+  }
+
+  /** Everything of the study: what is of no part, and the part that is chosen. */
+  whole() {
+    const asked = {study: this.view.study};
+    this.places.few.hidden = false;
+    this.fill("labels", ask("labels", asked), (data) =>
+      labels(data, this.places.labels.clientWidth)
+    );
+    this.fill("advice", ask("advice", asked), ({cards}) => advice(cards));
+    if (this.study.parts.length) this.all(); // else nothing has been measured yet
   }
 
   /** Everything of the part that is chosen. */
@@ -182,11 +201,13 @@ class Page {
     this.controls();
     const asked = ++this.asked;
     const current = () => asked === this.asked;
+    const named = this.named();
     const open = (kind, site, group) =>
       this.openCell(
-        ask("cell", {...this.named(), kind, site, group}),
+        ask("cell", {...named, kind, site, group}),
         this.study.settings,
-        address("picture", {...this.named(), group})
+        () => picture({...named, group}),
+        () => ask("spread", {...named, kind, site, group})
       );
     const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
       if (!data.cells.length) return hint("No such cells have been measured in this part.");
@@ -197,9 +218,8 @@ class Page {
         unknown ? hint(`The index needs the control reinitialised at ${name(data.kind)}.`) : null,
       ];
     }, current);
-    const drawn = ask("network", {...this.chosen(), group: this.view.group});
     // the map takes the room that it needs; the drawing has the rest
-    this.fill("drawing", Promise.all([drawn, mapped]), ([data]) => {
+    this.fill("drawing", mapped.then(() => this.coloured()), (data) => {
       if (!data.stages.length) {
         return hint("The network is drawn once single stages were measured: stage in --sites.");
       }
@@ -210,6 +230,17 @@ class Page {
     }, current);
   }
 
+  /** The network's stages and layers, each with its cell of the group drawn. */
+  async coloured() {
+    const {group} = this.view;
+    const [shape, stage, layer] = await Promise.all([
+      ask("network", this.named()),
+      ask("heat", {...this.chosen(), kind: "stage"}),
+      ask("heat", {...this.chosen(), kind: "layer"}),
+    ]);
+    return valued(shape, {stage, layer}, group);
+  }
+
   async fill(name, coming, made, current = () => true) {
     const place = this.places[name];
     place.setAttribute("aria-busy", "true");
@@ -217,7 +248,7 @@ class Page {
       const data = await coming;
       if (current()) replace(place, made(data));
     } catch (error) {
-      if (current()) show(place, el("p", {class: "warning"}, error.message));
+      if (current()) show(place, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
     if (current()) place.removeAttribute("aria-busy");
   }
@@ -271,17 +302,19 @@ function status(found) {
       ` reading records, ${Math.round(100 * found.share)} %`
     );
   }
-  const {measured, planned, blocks, finished, complete, last_record: last, left} = found.progress;
+  const {measured, fits, planned, blocks, finished, complete, last_record: last, left} = found.progress;
   const told = [
     planned && !complete
       ? `${whole(measured)} of about ${whole(planned)} arms`
       : `${whole(measured)} arms measured`,
     complete ? "complete" : `${finished} of ${blocks} blocks complete`,
   ];
+  if (fits) told.push(`${whole(fits)} fits of label curves`);
+  if (!measured && fits) told.splice(0, 2); // nothing else was asked for
   if (left) told.push(`about ${duration(left)} left`);
   if (last !== null && !complete) told.push(`last record ${duration(last)} ago`);
   const live = !complete && last !== null && last < 120;
-  const share = planned ? measured / planned : finished / blocks;
+  const share = planned ? measured / planned : finished / Math.max(1, blocks);
   return el(
     "p",
     {class: "status"},
@@ -304,7 +337,8 @@ function warnings(lines, found) {
 
 export async function start(root) {
   const page = new Page(root);
-  const redraw = () => page.study && page.all();
+  if (!LIVE) await page.look(); // one look is all there is
+  const redraw = () => page.study && page.whole();
   follow(redraw);
   let width = innerWidth;
   addEventListener("resize", () => {
@@ -312,5 +346,5 @@ export async function start(root) {
     width = innerWidth;
     redraw();
   });
-  page.run();
+  if (LIVE) page.run();
 }

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import attribution, statistics
+from tfreuse import statistics
 from tfreuse.errors import InputError
-from tfreuse.plugin.held import Snapshot
 from tfreuse.records import Record
 from tfreuse.report import tables
 from tfreuse.report.drawings import Subject
+from tfreuse.report.tables import Row
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts.arms import Arm, Part
+from tfreuse.verdicts.arms import Arm, Arms, Part
 
+Place = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
+MOST_STAGES = 200
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
 _LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
 _FACTS = (
@@ -43,14 +46,24 @@ def heat(
         repair: what was done after the transplant.
         seed: one seed's values; -1 for the mean over all.
     """
-    rows = snapshot.keep(
-        ("heat", part, kind), lambda: _rows(snapshot.subjects[part], kind)
-    )
     subject = snapshot.subjects[part]
-    rows = [row for row in rows if row["repair"] == repair]
+    rows = [row for row in _kept_rows(snapshot, part, kind) if row["repair"] == repair]
+
+    beside = snapshot.keep(
+        ("controls", part, kind),
+        lambda: _controls(subject, cells_of(snapshot, part), kind),
+    )
 
     def made() -> list[dict[str, Any]]:
-        return [_cell(subject, row, quantity, seed) for row in rows]
+        if seed >= 0:
+            values = [_of_seed(subject, _arm(row), quantity, seed) for row in rows]
+            told = [_alone(value) for value in values]
+        else:
+            told = _means(subject, rows, quantity)
+        return [
+            _cell(row) | {"controls": beside[row["site"], row["group"]]} | more
+            for row, more in zip(rows, told, strict=True)
+        ]
 
     key = ("cells", part, kind, quantity, repair)
     cells = made() if seed >= 0 else snapshot.keep(key, made)
@@ -67,46 +80,52 @@ def heat(
     }
 
 
-def _rows(subject: Subject, kind: str) -> list[dict]:
-    own = {
-        arm: seeds
-        for arm, seeds in subject.arms.items()
-        if arm.site_kind in (kind, "stage") and arm.group in subject.spec.groups
-    }
-    rows = tables.heat_rows(own, kind, subject.spec)
-    cells = {arm: seeds for arm, seeds in own.items() if arm.site_kind == kind}
-    return attribution.mark(rows, cells, subject.spec) if rows else []
+def _kept_rows(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
+    return snapshot.keep(
+        ("heat", part, kind), lambda: snapshot.subjects[part].heat(kind)
+    )
 
 
-def _cell(subject: Subject, row: dict, quantity: str, seed: int) -> dict[str, Any]:
-    arm = Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
-    kept = ("site", "group", "mean", "low", "high", "n", "identifiable")
-    cell = {name: row[name] for name in kept} | {
-        "q": row["q"],
-        "significant": row["significant"],
-        "controls": _beside(subject, arm),
-    }
-    if seed >= 0:
-        value = _of_seed(subject, arm, quantity, seed)
-        return cell | {
-            "mean": value, "low": None, "high": None, "q": None, "significant": None,
-            "n": int(value is not None),
-        }  # fmt: skip
+def _cell(row: Row) -> dict[str, Any]:
+    kept = (
+        "site", "group", "mean", "low", "high", "n", "identifiable", "q", "significant",
+    )  # fmt: skip
+    return {name: row[name] for name in kept}
+
+
+def _arm(row: Row) -> Arm:
+    return Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
+
+
+def _alone(value: float | None) -> dict[str, Any]:
+    """What one seed's value has beside it: no interval and no test."""
+    return {
+        "mean": value, "low": None, "high": None, "q": None, "significant": None,
+        "n": int(value is not None),
+    }  # fmt: skip
+
+
+def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, Any]]:
+    """Mean and interval of a quantity for each row, which has those of retention itself."""
+    confidence = subject.spec.confidence
     if quantity == "retention":
-        return cell
-    return cell | _other(subject, arm, quantity, row["identifiable"])
-
-
-def _other(
-    subject: Subject, arm: Arm, quantity: str, identifiable: bool | None
-) -> dict[str, Any]:
-    """Mean and interval of a quantity other than retention."""
-    confidence, seeds = subject.spec.confidence, subject.arms[arm]
+        return [{} for _ in rows]
     if quantity == "drop":
-        found = by_arm.effect([{s: r.drop for s, r in seeds.items()}], confidence)
-    else:
-        pairs = [] if identifiable is False else _index_pairs(subject, arm)
+        drops = [
+            [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
+        ]
+        return [_ends(found) for found in statistics.intervals(drops, confidence)]
+    told = []
+    for row in rows:
+        pairs = []
+        if row["identifiable"] is not False:
+            pairs = _index_pairs(subject, _arm(row))
         found = statistics.ratio_interval(*zip(*pairs), confidence) if pairs else None
+        told.append(_ends(found))
+    return told
+
+
+def _ends(found: statistics.Interval | None) -> dict[str, Any]:
     if found is None:
         return {"mean": None, "low": None, "high": None, "n": 0}
     row = found.to_row()
@@ -144,15 +163,44 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
 
 
-def _beside(subject: Subject, arm: Arm) -> dict[str, float]:
-    """Mean retention of each control of the same cell, without repair."""
+def _controls(
+    subject: Subject, cells: Mapping[Place, Arms], kind: str
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean retention of each control of each cell, without repair, by site and group."""
     found = {}
-    for control in ("self", *subject.spec.controls):
-        other = arm._replace(control=control, repair="none")
-        values = by_arm.over_draws(subject.arms, other, by_arm.unclipped)
-        if values:
-            found[control] = float(np.mean(list(values.values())))
+    for (of_kind, site, group), arms in cells.items():
+        if of_kind != kind:
+            continue
+        own = found[site, group] = {}
+        for control in ("self", *subject.spec.controls):
+            arm = Arm(control, kind, site, group)
+            values = by_arm.over_draws(arms, arm, by_arm.unclipped)
+            if values:
+                own[control] = sum(values.values()) / len(values)
     return found
+
+
+def cells_of(snapshot: Snapshot, part: Part) -> dict[Place, Arms]:
+    """The arms of every cell, by kind of site, site and group."""
+
+    def made() -> dict[Place, Arms]:
+        found: dict[Place, Arms] = {}
+        for arm, seeds in snapshot.subjects[part].arms.items():
+            found.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
+        return found
+
+    return snapshot.keep(("arms of cells", part), made)
+
+
+def transferred(own: Arms) -> Mapping[int, Record] | None:
+    """The records, by seed, of a cell's donor, as transplanted where that was measured."""
+    donors = [arm for arm in own if arm.control == "transfer"]
+    plain = min(
+        donors,
+        key=lambda arm: (arm.repair != "none", arm.strength != 1.0),
+        default=None,
+    )
+    return own[plain] if plain else None
 
 
 def cell(
@@ -164,14 +212,8 @@ def cell(
         InputError: nothing was.
     """
     subject = snapshot.subjects[part]
-    own = {
-        arm: seeds
-        for arm, seeds in subject.arms.items()
-        if (arm.site_kind, arm.site, arm.group) == (kind, site, group)
-    }
-    plain = own.get(Arm("transfer", kind, site, group)) or next(
-        (seeds for arm, seeds in own.items() if arm.control == "transfer"), None
-    )
+    own = cells_of(snapshot, part).get((kind, site, group), {})
+    plain = transferred(own)
     if plain is None:
         raise InputError("there is no such cell.")
     first = next(iter(plain.values()))
@@ -195,15 +237,12 @@ def _arms(subject: Subject, own: Mapping[Arm, Mapping[int, Record]]) -> list[dic
         if arm.draw:
             continue
         values = by_arm.over_draws(own, arm, by_arm.unclipped)
-        effect = by_arm.effect([values], subject.spec.confidence)
-        if effect is None:
-            continue
         told = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
-        found.append(told | effect.to_row() | {"seeds": values})
+        found.append((told | {"seeds": values}, list(values.values())))
     place = {name: number for number, name in enumerate(order)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     return sorted(
-        found,
+        by_arm.with_intervals(found, subject.spec.confidence),
         key=lambda row: (
             place.get(row["control"], 99), repairs.get(row["repair"], 99),
             -row["strength"],
@@ -261,54 +300,29 @@ def commands(
     return found
 
 
-def network(
-    snapshot: Snapshot,
-    part: Part,
-    quantity: str,
-    repair: str,
-    seed: int,
-    group: str,
-) -> dict[str, Any]:
-    """The stages from input to output with their layers, each with the group's cell."""
-    of_stages = heat(snapshot, part, "stage", quantity, repair, seed)
-    of_layers = heat(snapshot, part, "layer", quantity, repair, seed)
-    stages = [one["site"] for one in of_stages["sites"]]
-    sites = of_layers["sites"]
-    cells = {
-        kind: {one["site"]: one for one in found["cells"] if one["group"] == group}
-        for kind, found in (("stage", of_stages), ("layer", of_layers))
-    }
-    if not stages:  # layers alone were measured: each is drawn on its own
-        kind, stages = "layer", [one["site"] for one in sites]
-    else:
-        kind = "stage"
-    shape = _shape(stages)
+def network(snapshot: Snapshot, part: Part) -> dict[str, Any]:
+    """The stages from input to output with their layers; their values are the heat maps'."""
+    stages, layers = (
+        tables.sites_of(_kept_rows(snapshot, part, kind)) for kind in ("stage", "layer")
+    )
+    names = [site for site, _ in stages or layers]  # layers alone: each on its own
+    shape = _shape(names)
     return {
-        "kind": kind,
-        "group": group,
-        "groups": of_stages["groups"] or of_layers["groups"],
+        "kind": "stage" if stages else "layer",
         "shape": shape,
         "skips": shape == "u" and snapshot.subjects[part].skips,
-        "pyramid": "pyramid" in stages,
-        "stages": [
-            _stage(name, cells[kind].get(name), sites, cells["layer"])
-            for name in stages[:200]
-        ],
+        "pyramid": "pyramid" in names,
+        "stages": [_stage(name, layers) for name in names[:MOST_STAGES]],
     }
 
 
-def _stage(name: str, cell: dict | None, sites: list[dict], of_layers: dict) -> dict:
+def _stage(name: str, layers: list[tuple[str, str]]) -> dict[str, Any]:
     match = _LEVEL.fullmatch(name)
     return {
         "name": name,
         "side": match[1] if match else "",
         "level": int(match[2]) if match else None,
-        "cell": cell,
-        "layers": [
-            {"name": one["site"], "cell": of_layers.get(one["site"])}
-            for one in sites
-            if one["stage"] == name
-        ],
+        "layers": [site for site, stage in layers if stage == name],
     }
 
 

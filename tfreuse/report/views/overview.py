@@ -4,59 +4,61 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from tfreuse.plugin import answers
-from tfreuse.plugin.held import Snapshot, Study
+from tfreuse.report.views import answers
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 KINDS = ("all", "stage", "layer", "leave_one_out", "prefix", "suffix")
 MOST_NOTES = 50
 
 
-def study(name: str, one: Study, snapshot: Snapshot) -> dict[str, Any]:
-    """Everything above the fold, for every part at once."""
+def study(
+    name: str,
+    snapshot: Snapshot,
+    failure: str = "",
+    rate: float | None = None,
+    last_record: float | None = None,
+) -> dict[str, Any]:
+    """Everything above the fold, for every part at once.
+
+    Args:
+        name: of the study.
+        snapshot: of it.
+        failure: why a newer snapshot could not be made, a sentence.
+        rate: records a second of late, if it was watched.
+        last_record: seconds since the records were last written, if it is watched.
+    """
     return {
         "state": "ready",
         "name": name,
         "version": snapshot.version,
-        "failure": one.failure,
-        "progress": progress(one, snapshot),
+        "failure": failure,
+        "progress": progress(snapshot, rate) | {"last_record": last_record},
         **lasting(snapshot),
     }
 
 
-def reading(name: str, one: Study) -> dict[str, Any]:
-    """What can be told of a study that has not been read yet."""
-    state = "failed" if one.failure else "reading"
-    return {
-        "state": state,
-        "name": name,
-        "share": one.share,
-        "failure": one.failure,
-    }
-
-
-def progress(one: Study, snapshot: Snapshot) -> dict[str, Any]:
+def progress(snapshot: Snapshot, rate: float | None) -> dict[str, Any]:
     """How much is measured of what is planned; the plan is known once a block is whole."""
-    held, spec = snapshot.held, snapshot.source.spec
-    finished = held.get("measured")
+    found, spec = snapshot.source, snapshot.source.spec
+    finished = found.measured
     finished = finished if isinstance(finished, dict) else {}
     counts = [count for count in finished.values() if isinstance(count, int)]
     blocks = spec.seeds * len(spec.links) * len(spec.directions)
     blocks *= max(1, len(spec.architectures))
-    measured = len(snapshot.source.records)
-    complete = bool(held.get("networks"))
+    measured = len(found.records)
+    complete = bool(found.networks)
     planned = measured if complete else None
     if counts and not complete:
         planned = max(measured, round(blocks * sum(counts) / len(counts)))
-    rate = one.rate()
     left = None if complete or not rate or not planned else (planned - measured) / rate
     return {
         "measured": measured,
+        "fits": len(found.labels),  # of label curves
         "planned": planned,
         "blocks": blocks,
         "finished": blocks if complete else min(blocks, len(counts)),
         "complete": complete,
-        "last_record": one.last_record(),
         "left": left,
     }
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from tfreuse import attribution
-from tfreuse.plugin.held import Snapshot
 from tfreuse.report.drawings import DRAWINGS
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 NAMES = ("reasons", "ladder", "shapley")
@@ -20,7 +20,7 @@ def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
 
 def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
     drawing, subject = _DRAWINGS[name], snapshot.subjects[part]
-    rows = drawing.rows(subject) if subject.arms else []
+    rows = snapshot.rows(part, drawing) if subject.arms else []
     return {
         "name": name,
         "rows": rows[:MOST_ROWS],

@@ -21,6 +21,9 @@ function card(one) {
   if (one.smallest_margin !== null) {
     facts.push(`smallest margin ${number(one.smallest_margin)}`);
   }
+  for (const [over, found] of [["images", one.images], ["seeds and images", one.both]]) {
+    if (found) facts.push(`over ${over} [${number(found.low)}, ${number(found.high)}]`);
+  }
   return el(
     "article",
     {class: `card ${one.verdict.replace(" ", "-")}`},

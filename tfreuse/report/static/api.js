@@ -1,11 +1,17 @@
 // Questions to the server. An answer that is not there is an Error with the server's sentence.
 
+export const LIVE = true; // answers change while a study runs
 const BASE = new URL("./", import.meta.url);
 
-export function address(route, parameters = {}) {
+function address(route, parameters = {}) {
   const url = new URL(route, BASE);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   return url;
+}
+
+/** The address of a picture. */
+export async function picture(parameters) {
+  return address("picture", parameters).href;
 }
 
 export async function ask(route, parameters = {}) {

@@ -13,6 +13,7 @@ export const INK = {
 export const ROLES = {
   kernel: "#d55e00", bias: "#e69f00", gamma: "#56b4e9", beta: "#009e73", stats: "#cc79a7",
 };
+export const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 export const STEPS = {
   statistics: "#56b4e9", permutation: "#e69f00", features: "#d55e00",
   "permutation and features": "#d55e00",

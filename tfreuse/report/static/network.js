@@ -13,6 +13,19 @@ const PITCH = 82;
 const TOP = 82;
 const FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 
+/** The network's shape with a group's cells out of the heat maps of stages and of layers. */
+export function valued(shape, {stage, layer}, group) {
+  const of = (heat) =>
+    new Map(heat.cells.filter((one) => one.group === group).map((one) => [one.site, one]));
+  const cells = {stage: of(stage), layer: of(layer)};
+  const stages = shape.stages.map((one) => ({
+    ...one,
+    cell: cells[shape.kind].get(one.name),
+    layers: one.layers.map((site) => ({name: site, cell: cells.layer.get(site)})),
+  }));
+  return {...shape, group, stages};
+}
+
 /** @param asked {title, quantity, repair, seed, opened, width} */
 export function network(data, asked) {
   const width = Math.max(300, Math.min(asked.width, data.shape === "u" ? 680 : 420));

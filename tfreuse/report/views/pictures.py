@@ -4,12 +4,11 @@ import io
 import zipfile
 
 import numpy as np
-from PIL import Image
 
+from tfreuse import files
 from tfreuse.errors import InputError
-from tfreuse.plugin.finding import is_own_file
-from tfreuse.plugin.held import Snapshot
 from tfreuse.report import arrays
+from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
 COLUMNS = ("input", "truth", "before", "after", "recalibrated")
@@ -28,6 +27,8 @@ def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
     Raises:
         InputError: the study holds no such pictures.
     """
+    from PIL import Image  # a report without pictures needs none of it
+
     groups = _groups(snapshot, part)
     if group not in groups:
         raise InputError("there are no pictures of this group.")
@@ -59,7 +60,7 @@ def _arrays(snapshot: Snapshot, part: Part) -> arrays.Arrays:
 
     def made() -> arrays.Arrays:
         path = arrays.path(snapshot.source.path, part)
-        if path.parent.is_symlink() or not is_own_file(path):
+        if path.parent.is_symlink() or not files.is_own_file(path):
             return {}
         try:
             with zipfile.ZipFile(path) as held:

@@ -17,5 +17,7 @@ export async function render() {
   document.documentElement.lang = "en";
   document.title = "Reusability";
   const [{start}] = await Promise.all([import("./app.js"), style()]); // side by side
-  await start(document.body);
+  const main = document.createElement("main");
+  document.body.append(main);
+  await start(main);
 }

@@ -1,10 +1,13 @@
 // One cell: every seed, every control and repair, what was moved, and what repeats it.
+import {LIVE} from "./api.js";
 import {bar, margin, scale, ticks} from "./axis.js";
 import {el, show, svg} from "./dom.js";
 import {interval, name, number, short} from "./format.js";
+import {spread} from "./spread.js";
 import {close} from "./tooltip.js";
 
 const AT = scale(-0.05, 1.25);
+const COLUMNS = ["input", "truth", "before", "after", "recalibrated"];
 const FACTS = {
   variables: "arrays moved",
   parameters: "numbers moved",
@@ -31,19 +34,19 @@ export function panel(root) {
     body
   );
   root.append(dialog);
-  return async (coming, settings, picture) => {
+  return async (coming, settings, picture, spreads) => {
     close();
     show(body, el("p", {}, "…"));
     if (!dialog.open) dialog.showModal();
     try {
-      show(body, content(await coming, settings, picture));
+      show(body, content(await coming, settings, picture, spreads));
     } catch (error) {
-      show(body, el("p", {class: "warning"}, error.message));
+      show(body, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
   };
 }
 
-function content(cell, settings, picture) {
+function content(cell, settings, picture, spreads) {
   const site = cell.site === "all" ? "all layers" : cell.site;
   const most = Math.max(...cell.arms.map((arm) => arm.n));
   return [
@@ -63,17 +66,28 @@ function content(cell, settings, picture) {
         el("dd", {}, short(fact.median)),
       ])
     ),
+    ["stage", "layer"].includes(cell.kind) ? distributions(cell, spreads) : null,
     cell.commands.flatMap((one) => [el("h3", {}, one.title), command(one.text)]),
   ];
 }
 
+/** Asked for once the rest is shown: the server reads both networks for it. */
+function distributions(cell, spreads) {
+  const place = el("div", {}, el("p", {}, "…"));
+  const put = (data) => show(place, spread(data));
+  spreads().then(put, (error) => show(place, el("p", {class: "hint"}, error.message)));
+  return [el("h3", {}, `The numbers themselves, seed ${cell.seeds[0].seed}`), place];
+}
+
 /** Examples of one pair of networks: the outputs, and below them their errors. */
 function pictures(address) {
-  const columns = ["input", "truth", "before", "after", "recalibrated"];
+  const image = el("img", {alt: `${COLUMNS.join(", ")}; below: errors, white is large`});
+  const put = (src) => (image.src = src);
+  address().then(put, (error) => image.replaceWith(el("p", {class: "hint"}, error.message)));
   return [
     el("h3", {}, "Test images of the first seed, errors below"),
-    el("p", {class: "columns"}, columns.map((one) => el("span", {}, one))),
-    el("img", {src: address.href, alt: `${columns.join(", ")}; below: errors, white is large`}),
+    el("p", {class: "columns"}, COLUMNS.map((one) => el("span", {}, one))),
+    image,
   ];
 }
 

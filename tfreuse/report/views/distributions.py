@@ -1,0 +1,144 @@
+"""The numbers that a cell moves, donor's against recipient's: a histogram a role.
+
+    with Networks(study_dir) as networks:
+        distributions(snapshot, part, "layer", "encoder_1_a_conv", "kernel", networks)
+
+Read from the networks' files by offset, of the first seed; no TensorFlow.
+"""
+
+import contextlib
+import pathlib
+import re
+from typing import Any, Self
+
+import numpy as np
+
+from tfreuse import checkpoints, files, roles
+from tfreuse.checkpoints import Checkpoint
+from tfreuse.errors import InputError
+from tfreuse.plan import Variable
+from tfreuse.report.views import maps
+from tfreuse.report.views.snapshot import Snapshot
+from tfreuse.verdicts.arms import Part
+
+KINDS = ("stage", "layer")
+BINS = 40
+MOST = 8_000_000  # numbers of one role, in each network
+_NAME = re.compile(r"\w[\w.@+-]{0,199}", re.ASCII)
+
+
+class Networks(contextlib.AbstractContextManager):
+    """A study's trained networks, each opened when it is first asked for."""
+
+    def __init__(self, study: pathlib.Path) -> None:
+        self._folder = study / "models"
+        self._opened: dict[str, Checkpoint | None] = {}
+
+    def __exit__(self, *_) -> None:
+        for one in self._opened.values():
+            if one:
+                one.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def get(self, name: str) -> Checkpoint | None:
+        """The network's file; None if there is none that can be read as one."""
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+        return self._opened[name]
+
+    def _open(self, name: str) -> Checkpoint | None:
+        path = self._folder / name / "model.keras"
+        if not _NAME.fullmatch(name) or not files.is_own_file(path):
+            return None
+        if self._folder.is_symlink() or path.parent.is_symlink():
+            return None
+        try:
+            return checkpoints.open(path)
+        except (InputError, OSError):
+            return None
+
+
+def distributions(
+    snapshot: Snapshot,
+    part: Part,
+    kind: str,
+    site: str,
+    group: str,
+    networks: Networks,
+) -> dict[str, Any]:
+    """Counts of both in the same bins for each role of the group, of the first seed.
+
+    Raises:
+        InputError: there is no such cell.
+    """
+    arms = maps.cells_of(snapshot, part).get((kind, site, group), {})
+    plain = maps.transferred(arms)
+    if not plain or kind not in KINDS:
+        raise InputError("there are no distributions of such a cell.")
+    seed, record = min(plain.items())
+    told = {"seed": seed, "donor": record.donor, "recipient": record.recipient}
+    pair = networks.get(record.donor), networks.get(record.recipient)
+    if None in pair:
+        return told | {
+            "roles": [],
+            "hint": "The distributions need the study's networks: "
+            "models/NETWORK/model.keras in its directory.",
+        }
+    sides = [_variables(one, kind, site) for one in pair]
+    found = []
+    for role in roles.expand(group):
+        keys = [key for key in sides[0] if key[1] == role and _alike(*sides, key)]
+        if keys:
+            found.append({"role": role} | _counted(pair, sides, keys))
+    return told | {"roles": found, "hint": ""}
+
+
+_Side = dict[tuple[str, str], Variable]  # by layer's path and role
+
+
+def _variables(network: Checkpoint, kind: str, site: str) -> _Side:
+    return {
+        (one.layer_path, one.role): one
+        for one in network.variables
+        if one.role
+        and (
+            one.layer == site or (kind == "stage" and one.layer.startswith(f"{site}_"))
+        )
+    }
+
+
+def _alike(donor: _Side, recipient: _Side, key: tuple[str, str]) -> bool:
+    return key in recipient and donor[key].shape == recipient[key].shape
+
+
+def _counted(
+    pair: tuple[Checkpoint, Checkpoint], sides: list[_Side], keys: list[tuple[str, str]]
+) -> dict[str, Any]:
+    """Counts of one role's numbers in BINS bins from the least to the largest of both."""
+    numbers = sum(sides[0][key].size for key in keys)
+    if numbers > MOST:
+        return {"numbers": numbers, "left_out": f"over {MOST:,} numbers"}
+    try:
+        values = [
+            np.concatenate([_read(network, side[key]) for key in keys])
+            for network, side in zip(pair, sides, strict=True)
+        ]
+    except (InputError, OSError) as error:
+        return {"numbers": numbers, "left_out": str(error)}
+    finite = [one[np.isfinite(one)] for one in values]
+    if not all(map(len, finite)):
+        return {"numbers": numbers, "left_out": "none of them is finite"}
+    low = float(min(one.min() for one in finite))
+    high = float(max(one.max() for one in finite))
+    reach = (low, high) if high > low else (low - 0.5, high + 0.5)
+    counts = [np.histogram(one, BINS, reach)[0].tolist() for one in finite]
+    return {
+        "numbers": numbers, "low": reach[0], "high": reach[1],
+        "donor": counts[0], "recipient": counts[1],
+    }  # fmt: skip
+
+
+def _read(network: Checkpoint, variable: Variable) -> np.ndarray:
+    return network.read(variable).astype(np.float32).ravel()
