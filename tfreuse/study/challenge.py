@@ -20,7 +20,7 @@ from tfreuse.errors import InputError, printable
 from tfreuse.labels.spec import SCRATCH, LabelSpec
 from tfreuse.study.design import Curve, Specs
 from tfreuse.study.labels import Bench
-from tfreuse.transfer import estimators, recipes
+from tfreuse.transfer import estimators, fitting, recipes
 
 PIXELS = 2_000  # that features are judged by, as many of each class as there are
 _TRAINED = ("kernel", "bias", "gamma", "beta")
@@ -51,7 +51,7 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
         record.key: record.value
         for record in records.read_labels(study_dir / "labels.jsonl")
     }
-    curves = [c for c in told.curves() if _keys(c, arms, asked) <= values.keys()]
+    curves = [c for c in told.curves() if values.keys() >= {*_keys(c, arms, asked)}]
     if len(curves) < 2:
         raise InputError(
             f"{printable(study_dir)} has {len(curves)} complete replicates at {asked} "
@@ -60,7 +60,7 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
     gains, estimates = [], []
     display = progress.Display(len(curves) * len(arms))
     for curve in curves:
-        keys = [(curve.architecture, *arm, str(curve.seed), str(asked)) for arm in arms]
+        keys = _keys(curve, arms, asked)
         gains.append(
             [values[key] - values[keys[arms.index(("", SCRATCH))]] for key in keys]
         )
@@ -123,8 +123,11 @@ def _specs(study_dir: pathlib.Path) -> Specs:
         ) from error
 
 
-def _keys(curve: Curve, arms: Sequence[tuple[str, str]], asked: int) -> set[tuple]:
-    return {(curve.architecture, *arm, str(curve.seed), str(asked)) for arm in arms}
+def _keys(
+    curve: Curve, arms: Sequence[tuple[str, str]], asked: int
+) -> list[tuple[str, ...]]:
+    """The keys of the arms' records, as `LabelRecord.key` gives them."""
+    return [(curve.architecture, *arm, str(curve.seed), str(asked)) for arm in arms]
 
 
 def _static(arms: Sequence[tuple[str, str]]) -> list[float]:
@@ -141,7 +144,7 @@ class _Estimates:
     def __init__(self, curve: Curve, models_dir: pathlib.Path, asked: int) -> None:
         self._bench = bench = Bench(curve, models_dir)
         self._few = data.take(bench.train, bench.subsets[asked])
-        self._images = self._few.tensors["image"].numpy().astype(np.float32) / 255
+        self._images = fitting.unit_images(self._few)
         self._masks = self._few.tensors["mask"].numpy().astype(np.int64)
         model = bench.fitter.model
         ends = models.stage_ends(model)

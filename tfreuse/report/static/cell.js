@@ -1,7 +1,7 @@
 // One cell: every seed, every control and repair, what was moved, and what repeats it.
 import {LIVE} from "./api.js";
 import {bar, margin, scale, ticks} from "./axis.js";
-import {el, show, svg} from "./dom.js";
+import {el, heading, show, svg} from "./dom.js";
 import {interval, name, number, short} from "./format.js";
 import {spread} from "./spread.js";
 import {close} from "./tooltip.js";
@@ -126,7 +126,7 @@ function seeds(cell) {
     el(
       "table",
       {class: "plain"},
-      el("thead", {}, el("tr", {}, head.map((one) => el("th", {scope: "col"}, one)))),
+      heading(head),
       el(
         "tbody",
         {},

@@ -22,6 +22,11 @@ function fill(node, attributes, children) {
   return node;
 }
 
+/** The head of a table, a column a name. */
+export function heading(names) {
+  return el("thead", {}, el("tr", {}, names.map((one) => el("th", {scope: "col"}, one))));
+}
+
 export function show(place, ...children) {
   place.replaceChildren(...children.flat(Infinity).filter((child) => child));
 }

@@ -1,6 +1,6 @@
 // Few labels: the metric over the number of labelled images, and how many labels an arm saves.
 import {INK, LINES} from "./colours.js";
-import {el, svg, withFlags} from "./dom.js";
+import {el, heading, svg, withFlags} from "./dom.js";
 import {interval, number, whole} from "./format.js";
 import {theme} from "./theme.js";
 
@@ -123,7 +123,7 @@ function table({title, head, rows, note}) {
       el(
         "table",
         {class: "plain"},
-        el("thead", {}, el("tr", {}, head.map((one) => el("th", {scope: "col"}, one)))),
+        heading(head),
         el("tbody", {}, rows.map((row) => el("tr", {}, row.map((one, i) => el("td", {}, chip(one, head[i]))))))
       )
     ),

@@ -1,6 +1,6 @@
 // The hypotheses: a card each, its interval against the threshold; and all parts at a glance.
 import {bar, margin, scale, side, ticks} from "./axis.js";
-import {el, svg} from "./dom.js";
+import {el, heading, svg} from "./dom.js";
 import {interval, number} from "./format.js";
 
 const MARKS = {supported: "✓", refuted: "✕", inconclusive: "?", "not testable": "–"};
@@ -79,7 +79,7 @@ export function glance(parts, verdicts, current, chosen) {
     el(
       "table",
       {class: "glance"},
-      el("thead", {}, row("th", "network, direction", names)),
+      heading(["network, direction", ...names]),
       el(
         "tbody",
         {},
@@ -102,10 +102,6 @@ export function glance(parts, verdicts, current, chosen) {
       )
     )
   );
-}
-
-function row(tag, first, others) {
-  return el("tr", {}, el(tag, {scope: "col"}, first), others.map((one) => el(tag, {scope: "col"}, one)));
 }
 
 function brief(one) {
