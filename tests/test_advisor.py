@@ -1,5 +1,6 @@
 """The advisor from a donor file and a folder to a page, a plan and a model that loads."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -50,8 +51,9 @@ def question(root, **options):
     )
 
 
-def asked(root, out_dir, **options):
-    return advisor.run(question(root, **options), folder(root), MODEL, out_dir)
+def asked(root, out_dir, group_by="", **options):
+    images = dataclasses.replace(folder(root), group_by=group_by)
+    return advisor.run(question(root, **options), images, MODEL, out_dir)
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,24 @@ def test_the_last_size_is_held_against_the_one_before_it(seconds, memory, met):
     assert [line.endswith("| met |") for line in lines[-2:]] == met
 
 
+def test_the_tabs_first_view_is_held_against_a_second():
+    found = [dict(steps((1, 1, 1))[0], step="tab, first view", seconds=1.01)]
+    promised = records.targets(found)
+    assert [one.met for one in promised] == [True, False]
+
+
+@counted
+@pytest.mark.slow
+def test_the_tab_answers_from_the_report_at_once_and_by_itself_later(
+    tmp_path, monkeypatch
+):
+    names = ("append", "report", "tab, first view", "tab, all read")
+    monkeypatch.setattr(records, "STEPS", {n: records.STEPS[n] for n in names})
+    found = records.run([96], tmp_path)
+    assert [one["step"] for one in found] == list(names)
+    assert not (tmp_path / "96" / "report.html").exists()
+
+
 @pytest.mark.parametrize("sizes", [[], [0], [records_made.MOST + 1]])
 def test_a_study_that_cannot_be_made_is_refused(tmp_path, sizes):
     with pytest.raises(InputError, match=str(records_made.MOST)):

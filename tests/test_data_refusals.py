@@ -97,7 +97,7 @@ REFUSALS = {
     ),
     "a mask in colour": (
         spoil(lambda images, masks: save(RGB, masks / "p1.png")),
-        "masks/p1.png has mode RGB in colour",
+        "masks/p1.png has mode RGB in colour.*--palette=",
     ),
     "a grey RGB mask": (
         spoil(lambda images, masks: save(RGB[..., [0, 0, 0]], masks / "p1.png")),

@@ -265,7 +265,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 ):
     shutil.copytree(served, tmp_path / "1")
     before = contents(tmp_path)
-    good = serving._server
+    good = serving.server
 
     def off_by_a_little(network):
         def wrong(images):
@@ -274,7 +274,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 
         return wrong
 
-    monkeypatch.setattr(serving, "_server", off_by_a_little)
+    monkeypatch.setattr(serving, "server", off_by_a_little)
     with pytest.raises(InputError, match="differs from the model by 0.0001"):
         export.export(network(), tmp_path, overwrite=True)
     assert contents(tmp_path) == before
@@ -284,7 +284,7 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
 def test_a_mask_that_does_not_follow_from_the_probabilities_is_found(
     tmp_path, monkeypatch
 ):
-    good = serving._server
+    good = serving.server
 
     def shifted(network):
         def wrong(images):
@@ -293,7 +293,7 @@ def test_a_mask_that_does_not_follow_from_the_probabilities_is_found(
 
         return wrong
 
-    monkeypatch.setattr(serving, "_server", shifted)
+    monkeypatch.setattr(serving, "server", shifted)
     with pytest.raises(InputError, match="differs from the model"):
         export.export(network(), tmp_path / "new" / "newer")
     assert not (tmp_path / "new").exists()

@@ -230,7 +230,6 @@ def test_two_records_of_one_fit_are_refused():
         ({"label_counts": (8, 8)}, "twice"),
         ({"label_counts": (-1,)}, "at least 0"),
         ({"learning_rates": ()}, "is empty"),
-        ({"group_by": "("}, "regular expression"),
         ({"label_donors": ("segmentation",)}, "one of"),
     ],
 )

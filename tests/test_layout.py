@@ -15,7 +15,7 @@ FLOORS = [
     {"errors"},
     {"files"},
     {"roles", "specs", "metrics", "statistics"},
-    {"plan", "records", "progress", "rundir"},
+    {"plan", "records", "progress", "rundir", "downloads"},
     {"verdicts", "labels", "checkpoints", "adapters", "alignment", "diff"},
     {"attribution"},
     {"report", "hparams", "moving"},
@@ -24,7 +24,7 @@ FLOORS = [
     {"runtime", "models", "data", "transplant", "recalibration"}
     | {"fusion", "folding", "devices"},
     {"checkpoint", "summaries", "evaluation", "loading"},
-    {"export", "contact_sheet"},
+    {"export", "contact_sheet", "networks"},
     {"prediction"},
     {"training"},
     {"transfer"},

@@ -285,7 +285,10 @@ def test_a_size_that_works_is_taken():
 @pytest.mark.parametrize(
     "options, mend",
     [
-        ({"architecture": "unet", "encoder": "resnet50"}, "unet has no --encoder"),
+        (
+            {"architecture": "unet", "encoder": "resnet50"},
+            "use --encoder=keras.ResNet50",
+        ),
         ({"architecture": "unet", "auxiliary": True}, "unet has no --auxiliary"),
         ({"architecture": "pspnet", "skips": False}, "pspnet has no --skips"),
         ({"architecture": "pspnet", "depth": 3}, "pspnet has no --depth"),

@@ -34,6 +34,7 @@ def test_another_value_is_another_digest():
         ),
         (specs.TrainSpec, {"initial_seed": -2}, "at least -1"),
         (specs.DataSpec, {"image_size": (32,)}, "height,width"),
+        (specs.DataSpec, {"group_by": "("}, "regular expression"),
         (specs.DataSpec, {"channels": 4}, "1 .* or 3"),
         (
             specs.StudySpec,

@@ -124,6 +124,11 @@ def _umask() -> int:
     return mask
 
 
+def without_links(path: str, flags: int) -> int:
+    """An `opener` for `open`: refuses a link, which may lead elsewhere."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
 def is_own_file(path: pathlib.Path) -> bool:
     """Whether there is a plain file, not a link to one elsewhere."""
     try:

@@ -17,6 +17,7 @@ TASKS = ("segmentation", "autoencoder")
 ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
+KERAS, KERAS_CV = "keras.", "keras_cv."  # what names of other encoders begin with
 # What a network of a study is trained for: a task of TrainSpec, in one of its variants.
 KINDS = ("segmentation", "foreground", "autoencoder", "denoising", "masked")
 DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
@@ -118,6 +119,17 @@ class DataSpec(Spec):
     label_offset: int = option(
         0, "tfds: added to every stored label but the ignored one, e.g. -1"
     )
+    palette: tuple[str, ...] = option(
+        (),
+        "folder: colours of masks that are pictures, RRGGBB of label 0, 1, ..., or "
+        "RRGGBB=LABEL, e.g. 000000,ff0000,ffffff=255",
+    )
+    group_by: str = option(
+        "",
+        "regular expression whose match at the start of a file's name tells its subject or "
+        "sequence, e.g. '[^_]+': what is chosen or divided keeps them together; none: each "
+        "image for itself",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,6 +137,8 @@ class DataSpec(Spec):
             raise InputError(
                 f"--image_size takes height,width in pixels, e.g. 64,64; got {self.image_size}."
             )
+        check_pattern("group_by", self.group_by)
+        labels_of(self.palette)
         if self.channels not in (1, 3):
             raise InputError(
                 f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}."
@@ -138,12 +152,22 @@ class ModelSpec(Spec):
     architecture: str = option(
         "unet", "architecture of the network", choices=ARCHITECTURES
     )
+    model: str = option(
+        "",
+        "instead of an architecture, a network of your own: FILE.keras, whose structure is "
+        "taken, with a head for the task; or package.module:function, which is called as "
+        "function((H, W), channels) and gives a keras.Model",
+    )
     width: int = option(32, "filters of the first stage", low=1)
     depth: int = option(4, "how many times the image is halved", low=1, only="unet")
     skips: bool = option(
         True, "connect encoder and decoder stages of equal size", only="unet"
     )
-    encoder: str = option("small", "encoder", choices=ENCODERS, only="pspnet")
+    encoder: str = option(
+        "small",
+        "small: the architecture's own; resnet50 (pspnet); or another's, without weights: "
+        "keras.MobileNetV2 and so on of keras.applications, keras_cv.ResNet18 and so on",
+    )
     auxiliary: bool = option(
         False, "auxiliary head on the fourth stage while training", only="pspnet"
     )
@@ -151,6 +175,25 @@ class ModelSpec(Spec):
         "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
     )
     use_bias: bool = option(True, "give convolutions a bias")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder not in ENCODERS and not self.has_foreign_encoder:
+            raise InputError(
+                f"--encoder takes {', '.join(ENCODERS)}, {KERAS}NAME of keras.applications or "
+                f"{KERAS_CV}NAME; got {self.encoder!r}."
+            )
+
+    @property
+    def name(self) -> str:
+        """What a study calls the network: its architecture, or the file or function it is of."""
+        if not self.model:
+            return self.architecture
+        return self.model.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
+
+    @property
+    def has_foreign_encoder(self) -> bool:
+        return self.encoder.startswith((KERAS, KERAS_CV))
 
     def variant(self, text: str) -> Self:
         """The network that `text` names, everything that it does not tell as here.
@@ -161,9 +204,11 @@ class ModelSpec(Spec):
         Raises:
             InputError: no such architecture, option or value.
         """
+        if self.model and text == self.name:
+            return self
         architecture, *told = text.split(":")
         fields = {field.name: field for field in dataclasses.fields(self)}
-        changes: dict[str, Any] = {"architecture": architecture}
+        changes: dict[str, Any] = {"architecture": architecture, "model": ""}
         for name, field in fields.items():
             if field.metadata["only"] not in ("", architecture):
                 changes[name] = field.default
@@ -214,6 +259,11 @@ class TrainSpec(Spec):
         "segmentation: all classes, or label 0 against all others",
         choices=LABELS,
     )
+    class_weights: str = option(
+        "none",
+        "segmentation: balanced: pixels of rare classes count for more, by median frequency",
+        choices=("none", "balanced"),
+    )
     augment: tuple[str, ...] = option(
         (), "how training images are changed, their masks alike", choices=AUGMENTATIONS
     )
@@ -231,6 +281,7 @@ class TrainSpec(Spec):
         for name, only, task in (
             ("corruption", "none", "autoencoder"),
             ("labels", "all", "segmentation"),
+            ("class_weights", "none", "segmentation"),
         ):
             value = getattr(self, name)
             if value != only and self.task != task:
@@ -336,6 +387,27 @@ class StudySpec(Spec):
         low=0.0,
     )
     confidence: float = option(0.95, "confidence of the intervals", low=0.5)
+
+
+def labels_of(palette: tuple[str, ...]) -> dict[int, int]:
+    """The label of each colour, 0xRRGGBB, of `DataSpec.palette`.
+
+    Raises:
+        InputError: a word is no colour, or a colour is named twice.
+    """
+    found: dict[int, int] = {}
+    for number, word in enumerate(palette):
+        match = re.fullmatch(r"#?([0-9a-fA-F]{6})(?:=(\d{1,5}))?", word)
+        if match is None:
+            raise InputError(
+                f"--palette takes RRGGBB or RRGGBB=LABEL, e.g. 000000,ff0000,ffffff=255; "
+                f"got {word!r}."
+            )
+        colour = int(match[1], 16)
+        if colour in found:
+            raise InputError(f"--palette names the colour {match[1]} twice.")
+        found[colour] = int(match[2]) if match[2] else number
+    return found
 
 
 def check_pattern(name: str, pattern: str) -> None:

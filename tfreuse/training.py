@@ -26,6 +26,7 @@ from tfreuse import (
     files,
     fusion,
     models,
+    networks,
     rundir,
     summaries,
     transplant,
@@ -56,7 +57,7 @@ def train(
         InputError: out_dir is of another spec, or the data cannot be used.
     """
     out_dir = pathlib.Path(out_dir)
-    models.check_image_size(model_spec, data_spec.image_size)
+    networks.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
     specs = {"model": model_spec, "data": data_spec, "train": train_spec}
     rundir.claim(out_dir / "run.json", specs)
     if (out_dir / "metrics.json").exists():
@@ -177,7 +178,7 @@ def trainable(
 def batches(
     graph: keras.Model, split: data.Split, spec: TrainSpec, start_step: int = 0
 ) -> tf.data.Dataset:
-    """`data.training_batches` with a target for every head of the model."""
+    """`data.training_batches` with a target, and the pixels' weights, for every head."""
     found = data.training_batches(
         split,
         spec.task,
@@ -187,10 +188,19 @@ def batches(
         corruption=spec.corruption,
         augment=spec.augment,
     )
+    if spec.class_weights == "balanced":
+        weights = tf.constant(data.balancing_weights(split), tf.float32)
+        found = found.map(lambda x, mask: (x, mask, _weights(weights, mask)))
     heads = _heads(graph)
     if not heads:
         return found
-    return found.map(lambda x, target: (x, dict.fromkeys(heads, target)))
+    return found.map(lambda x, *rest: (x, *(dict.fromkeys(heads, y) for y in rest)))
+
+
+def _weights(of_classes: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Weight of each pixel [B, H, W]; 0 where its label is none of the classes."""
+    known = (mask >= 0) & (mask < tf.size(of_classes))
+    return tf.where(known, tf.gather(of_classes, tf.where(known, mask, 0)), 0.0)
 
 
 class _Report(keras.callbacks.Callback):
@@ -291,7 +301,7 @@ def _start(
         model = checkpoint.load(last, optimizer=True)
         decay_only_kernels(model.optimizer)  # Keras does not save this
         return model
-    model = models.build(
+    model = networks.build(
         model_spec,
         task=spec.task,
         num_classes=split.num_classes,

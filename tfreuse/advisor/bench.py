@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfreuse import checkpoint, data, evaluation, models
+from tfreuse import checkpoint, data, evaluation, networks
 from tfreuse.advisor.schedule import Pace
 from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.data import folder, labels, pictures
@@ -81,8 +81,10 @@ class Bench:
     def build(self, seed: int) -> keras.Model:
         """A fresh recipient."""
         if not self.spec.recipient:
-            models.check_image_size(self._model_spec, self.data_spec.image_size)
-            return models.build(
+            networks.check_image_size(
+                self._model_spec, self.data_spec.image_size, self.data_spec.channels
+            )
+            return networks.build(
                 self._model_spec,
                 task="segmentation",
                 num_classes=self.labelled.num_classes,
@@ -184,7 +186,7 @@ class Bench:
             )
         chosen = subsets.nested(data.histogram(pool), [wanted], self.spec.seed)[wanted]
         self.labelled = data.take(pool, chosen)
-        self.groups, self.units = _units(self.labelled, self.spec.group_by)
+        self.groups, self.units = _units(self.labelled, self.data_spec.group_by)
         rest = np.setdiff1d(np.arange(pool.size), chosen)
         parts = [fitting.unit_images(data.take(pool, rest))] if len(rest) else []
         if self.spec.unlabelled_dir:

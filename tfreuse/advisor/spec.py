@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfreuse.specs import Spec, check_pattern, option
+from tfreuse.specs import Spec, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,3 @@ class AdviceSpec(Spec):
     seed: int = option(
         0, "seed of the choice of images, of folds and of trainings", low=0
     )
-    group_by: str = option(
-        "",
-        "regular expression whose match at the start of a file's name tells its subject or "
-        "sequence, e.g. '[^_]+': those stay in one fold; none: each image for itself",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_pattern("group_by", self.group_by)

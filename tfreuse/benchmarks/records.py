@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from tfreuse import progress
 from tfreuse.benchmarks import fresh, records_made, worker
@@ -20,6 +21,7 @@ from tfreuse.records import CountsReader, Log, counts_path, read
 
 MEMORY = 10**9  # bytes that no step may exceed
 GROWTH = 1.5  # of a step's time for one record, from the last size but one to the last
+FIRST_VIEW = 1.0  # seconds
 HEADER = (
     "step",
     "records",
@@ -75,6 +77,9 @@ def targets(found: Iterable[dict]) -> list[Target]:
             made.append(Target(text, last / before, GROWTH))
         text = f"{step}: MB of memory, {those[-1]['records']:,} records"
         made.append(Target(text, those[-1]["memory"] / 1e6, MEMORY / 1e6))
+        if step == "tab, first view":
+            text = f"{step}: seconds, {those[-1]['records']:,} records"
+            made.append(Target(text, those[-1]["seconds"], FIRST_VIEW))
     return made
 
 
@@ -159,12 +164,63 @@ def rows(folder: pathlib.Path, count: int, clock: Clock) -> None:
         hparams.write(folder / "tensorboard" / "arms", found)
 
 
+def first_view(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """What the tab shows first, asked of a server that has just started."""
+    with clock:
+        ask = _asking(folder)
+        told = ask("/study")
+        if told["state"] != "ready":
+            raise ValueError("the report of the study was not there to answer")
+        part = told["parts"][0]
+        ask("/heat", kind=part["kinds"][0], **_named(part))
+
+
+def read_whole(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Until the server has read every record itself, as it must of a study that runs."""
+    (folder / "report.html").unlink()
+    with clock:
+        ask = _asking(folder)
+        while ask("/study")["state"] != "ready":
+            time.sleep(0.05)
+
+
+def _asking(folder: pathlib.Path) -> Callable[..., Any]:
+    """Asks the tab's routes about the study, in this process."""
+    import argparse
+
+    from tensorboard.plugins.base_plugin import TBContext
+    from werkzeug.test import Client
+
+    from tfreuse.plugin import Reusability
+
+    flags = argparse.Namespace(logdir_spec="")
+    apps = Reusability(TBContext(logdir=str(folder), flags=flags)).get_plugin_apps()
+
+    def ask(route: str, **asked: object) -> Any:
+        asked["study"] = folder.resolve().name
+        answer = Client(apps[route]).get(route, query_string=asked)
+        if answer.status_code != 200:
+            raise ValueError(f"{route}: {answer.status}: {answer.text[:200]}")
+        return json.loads(answer.text)
+
+    return ask
+
+
+def _named(part: dict) -> dict[str, object]:
+    """What the page asks a heat map by, first."""
+    names = ("architecture", "direction", "link")
+    chosen = {"quantity": "retention", "repair": part["repairs"][0], "seed": -1}
+    return {name: part[name] for name in names} | chosen
+
+
 STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
     "append": append,
     "resume": resume,
     "read counts": bootstrap,
     "report": report,
     "hparams": rows,
+    "tab, first view": first_view,
+    "tab, all read": read_whole,
 }
 
 

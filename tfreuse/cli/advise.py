@@ -18,7 +18,7 @@ from tfreuse import advisor, files, progress, runtime
 from tfreuse.advisor import page, planfile, store
 from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.cli import app
-from tfreuse.specs import DataSpec, ModelSpec
+from tfreuse.specs import ModelSpec
 
 # What is the donor's own unless it is given.
 _DONORS = {
@@ -30,7 +30,7 @@ _DONORS = {
 def define_flags() -> None:
     app.define(AdviceSpec)
     app.define(ModelSpec)
-    app.define(DataSpec)
+    app.define_data()
     flags.DEFINE_string("out_dir", "", "directory of the advice")
     flags.DEFINE_string("plan", "", "plan.json to carry out again, without a search")
     flags.DEFINE_boolean(
@@ -42,7 +42,7 @@ def main() -> None:
     if app.FLAGS.plan:
         return _repeat(pathlib.Path(app.FLAGS.plan))
     _take_over_from_donor()
-    specs = app.spec(AdviceSpec), app.spec(DataSpec), app.spec(ModelSpec)
+    specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
     out_dir = app.out_dir(holds="run.json")
     runtime.start()
     told = _shown(

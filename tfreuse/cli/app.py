@@ -22,9 +22,9 @@ from typing import Any
 from absl import app as absl_app
 from absl import flags, logging
 
-from tfreuse import files
+from tfreuse import downloads, files
 from tfreuse.errors import InputError, nearest, printable
-from tfreuse.specs import Spec
+from tfreuse.specs import DataSpec, Spec
 
 FLAGS = flags.FLAGS
 
@@ -36,9 +36,7 @@ def define(spec: type[Spec], *, leave_out: Sequence[str] = ()) -> None:
         spec: the dataclass.
         leave_out: fields that the command sets itself.
     """
-    caller = sys._getframe(1).f_globals["__name__"]
-    if caller == "__main__":  # absl knows the main module by the name of its file
-        caller = sys.argv[0]
+    caller = _caller()
     for field in dataclasses.fields(spec):
         if field.name not in leave_out:
             _define(field, caller)
@@ -62,6 +60,27 @@ def spec(kind: type[Spec], **values: Any) -> Any:
     return kind(**found)
 
 
+def define_data() -> None:
+    """The flags of `DataSpec`, and --download."""
+    caller = _caller()
+    for field in dataclasses.fields(DataSpec):
+        _define(field, caller)
+    flags.DEFINE_boolean(
+        "download",
+        False,
+        "tfds: get the data set first where it is not on this disk",
+        module_name=caller,
+    )
+
+
+def data_spec() -> DataSpec:
+    """The data that the flags describe, on this disk if they ask for it."""
+    found = spec(DataSpec)
+    if FLAGS.download:
+        downloads.fetch(found)
+    return found
+
+
 def out_dir(*, holds: str = "") -> pathlib.Path:
     """`--out_dir`, with the effective flags written to its `config.flags`.
 
@@ -83,6 +102,13 @@ def out_dir(*, holds: str = "") -> pathlib.Path:
     if not (holds and (path / holds).exists()):
         files.write_text(path / "config.flags", _effective_flags())
     return path
+
+
+def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The specs of the run that a model file is of, by name, each plain; {} if none is known."""
+    path = pathlib.Path(model).parent / "run.json"
+    run = files.read_json(path) if path.is_file() else {}
+    return run.get("specs", {})
 
 
 def run(module: types.ModuleType) -> None:
@@ -115,6 +141,13 @@ def run(module: types.ModuleType) -> None:
             return 130
 
     absl_app.run(main, argv=[_packaged(word) for word in sys.argv])
+
+
+def _caller() -> str:
+    """Name of the module whose function called ours: the command that has the flags."""
+    name = sys._getframe(2).f_globals["__name__"]
+    # absl knows the main module by the name of its file
+    return sys.argv[0] if name == "__main__" else name
 
 
 def _define(field: dataclasses.Field, module: str) -> None:

@@ -8,7 +8,6 @@ for a segmentation; PSNR, SSIM and R2 for an auto-encoder. --labels and --corrup
 training unless given.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -16,13 +15,13 @@ from absl import flags
 from tfreuse import files, runtime
 from tfreuse.cli import app
 from tfreuse.cli.train import describe
-from tfreuse.specs import CORRUPTIONS, LABELS, TASKS, DataSpec, TrainSpec
+from tfreuse.specs import CORRUPTIONS, LABELS, TASKS, TrainSpec
 
 _LEFT_OUT = "left out: as run.json beside the model says"
 
 
 def define_flags() -> None:
-    app.define(DataSpec)
+    app.define_data()
     flags.DEFINE_string("out_dir", "", "directory for metrics.json")
     flags.DEFINE_string("model", "", "model file (.keras)")
     flags.DEFINE_enum("split", "test", ["train", "val", "test"], "what to measure on")
@@ -47,7 +46,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    data_spec = app.spec(DataSpec)
+    data_spec = app.data_spec()
     out_dir = app.out_dir()
     runtime.start()
     from tfreuse import checkpoint, data, evaluation, training
@@ -65,9 +64,7 @@ def main() -> None:
 
 def _as_trained(model: str) -> dict[str, str]:
     """--labels and --corruption: what was given, else what the model's training had."""
-    path = pathlib.Path(model).parent / "run.json"
-    run = files.read_json(path) if path.is_file() else {}
-    held = run.get("specs", {}).get("train", {})
+    held = app.trained(model).get("train", {})
     given = {name: app.FLAGS[name].value for name in ("labels", "corruption")}
     return {
         name: value or held[name]

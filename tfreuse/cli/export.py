@@ -4,7 +4,9 @@
 
 Writes OUT_DIR/1/, which takes uint8 images of any size, and what is known of the model to
 OUT_DIR/1/assets.extra/tfreuse.json. What was written is loaded again and compared with the
-model first; if they differ, nothing is written.
+model first; if they differ, nothing is written. --formats=onnx,litert,litert_int8 writes
+OUT_DIR/model.onnx and so on beside it: LiteRT at the image size of the training, 8 bits with
+what they cost in mean IoU on the test split.
 """
 
 import os
@@ -15,8 +17,10 @@ from absl import flags
 
 from tfreuse import runtime
 from tfreuse.cli import app
-from tfreuse.errors import InputError
-from tfreuse.specs import TASKS
+from tfreuse.errors import InputError, printable
+from tfreuse.specs import TASKS, DataSpec
+
+FORMATS = ("onnx", "litert", "litert_int8")
 
 
 def define_flags() -> None:
@@ -32,6 +36,12 @@ def define_flags() -> None:
         list(TASKS),
         "the model's task; told from its layer names if left out",
     )
+    flags.DEFINE_list(
+        "formats",
+        [],
+        f"other formats to write beside it, comma-separated: {', '.join(FORMATS)}",
+    )
+    app.define_data()
 
 
 def main() -> None:
@@ -40,18 +50,87 @@ def main() -> None:
     runtime.start()
     from tfreuse import checkpoint, export
 
-    model = pathlib.Path(app.FLAGS.model)
+    kinds = _formats()
+    data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
+    for kind in kinds:
+        export.portable.check_installed(kind)
+    source = pathlib.Path(app.FLAGS.model)
+    model = checkpoint.load(source)
     path = export.export(
-        checkpoint.load(model),
+        model,
         app.FLAGS.out_dir,
         overwrite=app.FLAGS.overwrite,
         class_names=tuple(app.FLAGS.class_names),
-        notes={"model": str(model)},
+        notes={"model": str(source)},
         task=app.FLAGS.task,
     )
     app.out_dir()  # only now: a refused export leaves the flags of the one that is there
     print(_describe(export.about(path), export.OUTPUTS))
     print(f"SavedModel: {path}{os.sep}")
+    for kind in kinds:
+        print(_converted(export.convert, model, kind, data_spec))
+
+
+def _formats() -> tuple[str, ...]:
+    for kind in app.FLAGS.formats:
+        if kind not in FORMATS:
+            raise InputError(
+                f"--formats takes some of {', '.join(FORMATS)}; got {printable(kind)!r}."
+            )
+    return tuple(dict.fromkeys(app.FLAGS.formats))
+
+
+def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
+    """The data that flags name; without any, those that the model was trained on."""
+    names = DataSpec.__dataclass_fields__
+    given = any(app.FLAGS[name].present for name in names)
+    held = app.trained(model)
+    if not given and "data" in held:
+        return DataSpec.from_json(held["data"])
+    if not given and any(kind.startswith("litert") for kind in kinds):
+        raise InputError(
+            "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "
+            f"{model} to tell which it was trained on. Give --image_size, --dataset and "
+            "--data_dir."
+        )
+    return app.data_spec()
+
+
+def _converted(convert, model, kind: str, data_spec: DataSpec) -> str:
+    """Writes one more file and tells of it."""
+    from tfreuse import data, evaluation
+
+    task = app.FLAGS.task or evaluation.task_of(model)
+    splits = {}
+    if kind == "litert_int8":
+        splits["calibration"] = data.load(data_spec, "train", masks=False)
+        if task == "segmentation":
+            labels = app.trained(app.FLAGS.model).get("train", {}).get("labels", "all")
+            splits["test"] = data.relabel(data.load(data_spec, "test"), labels)
+    facts = convert(
+        model,
+        kind,
+        app.FLAGS.out_dir,
+        size=data_spec.image_size,
+        task=task,
+        **splits,
+    )
+    told = f"{kind}: {facts['file']}, {facts['bytes'] / 1e6:.2f} MB"
+    if "check" in facts:
+        check = facts["check"]
+        told += (
+            f"; on {check['images']} it differs from the model by "
+            f"{check['largest_difference']:.2g} at most (allowed {check['tolerance']:.2g})"
+        )
+    if "loss" in facts:
+        loss = facts["loss"]
+        told += (
+            f"; mean IoU {loss['mean_iou_of_file']:.3f} against {loss['mean_iou']:.3f}, "
+            f"{loss['difference']:+.3f} [{loss['low']:+.3f}, {loss['high']:+.3f}] (95 % "
+            f"interval over {loss['images']} test images; calibrated on "
+            f"{facts['calibrated_on']} training images)"
+        )
+    return told
 
 
 def _describe(about: dict, outputs: dict) -> str:

@@ -18,7 +18,7 @@ from absl import flags
 from tfreuse import report, study
 from tfreuse.cli import app
 from tfreuse.labels.spec import LabelSpec
-from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
 
 # What a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
@@ -29,7 +29,7 @@ def define_flags() -> None:
     app.define(LabelSpec)
     app.define(TrainSpec, leave_out=_VARIED)
     app.define(ModelSpec)
-    app.define(DataSpec)
+    app.define_data()
     flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
     flags.DEFINE_integer(
         "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
@@ -44,7 +44,7 @@ def define_flags() -> None:
 def main() -> None:
     specs = study.Specs(
         app.spec(StudySpec),
-        app.spec(DataSpec),
+        app.data_spec(),
         app.spec(ModelSpec),
         app.spec(TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}),
         app.spec(LabelSpec),

@@ -22,14 +22,14 @@ from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 def define_flags() -> None:
     app.define(TrainSpec)
     app.define(ModelSpec)
-    app.define(DataSpec)
+    app.define_data()
     app.define(DeviceSpec)
     flags.DEFINE_string("out_dir", "", "directory of the run")
     flags.DEFINE_boolean("check_data", False, "tell what the data set holds, and stop")
 
 
 def main() -> None:
-    data_spec = app.spec(DataSpec)
+    data_spec = app.data_spec()
     if app.FLAGS.check_data:
         runtime.start()
         _check_data(data_spec)

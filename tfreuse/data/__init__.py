@@ -159,6 +159,22 @@ def histogram(split: Split) -> np.ndarray:
     )[:, : split.num_classes]
 
 
+def balancing_weights(split: Split) -> np.ndarray:
+    """A weight a class, [C]: by median frequency (Eigen and Fergus 2015, arXiv:1411.4734).
+
+    A class's frequency is its share of the pixels of the images that have it; weights are
+    scaled so that the mean over all pixels is 1, and the loss keeps its size. A class that is
+    absent has weight 0.
+    """
+    pixels = histogram(split).astype(float)  # [N, C]
+    total = pixels.sum(axis=0)
+    of_images = np.where(pixels > 0, pixels.sum(axis=1, keepdims=True), 0).sum(axis=0)
+    share = total / np.maximum(1, of_images)
+    present = share > 0
+    weights = np.where(present, np.median(share[present]) / np.maximum(share, 1e-12), 0)
+    return weights * total.sum() / (weights * total).sum()
+
+
 def group_names(split: Split, pattern: str) -> list[str] | None:
     """What the pattern matches at the start of each image's name; None without a pattern.
 

@@ -152,6 +152,6 @@ def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
         )
         raise InputError(
             f"{spec.dataset} is not on this disk ({builder.data_dir}), and nothing is "
-            f"downloaded unasked. Get it with: python -c {shlex.quote(code)}"
+            f"downloaded unasked. Add --download, or: python -c {shlex.quote(code)}"
         )
     return builder

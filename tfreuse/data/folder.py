@@ -1,12 +1,16 @@
 """A user's own images: <root>/{train,val,test}/{images,masks}/<stem>.*, paired by stem.
 
+<root>/{images,masks} without splits is divided here: 70, 15 and 15 % of the subjects that
+`group_by` tells, in an order that only their names decide, so that no subject is on two sides.
 Every file is decoded once and checked on the way; nothing is left out in silence.
 """
 
 import concurrent.futures
 import functools
+import hashlib
 import os
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +22,7 @@ from tfreuse.specs import DataSpec
 
 SPLITS = ("train", "val", "test")
 LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
+_SHARES = (0.7, 0.85)  # of the subjects: where train and val end
 _OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 
 
@@ -43,7 +48,7 @@ class Folder:
 
     def read(self, split: str, masks: bool = True) -> Found:
         spec = self.spec
-        pairs = list_pairs(self.root, split, masks)
+        pairs = list_pairs(self.root, split, masks, spec.group_by)
         limit = spec.train_examples if split == "train" else spec.test_examples
         pairs = pairs[: limit or None]
         images = np.empty((len(pairs), *spec.image_size, spec.channels), np.uint8)
@@ -71,22 +76,68 @@ class Folder:
         """The spec's, or 1 + the largest label in any mask of any split there is."""
         if self.spec.num_classes:
             return self.spec.num_classes
+        splits = [split for split in SPLITS if (self.root / split).is_dir()]
         files = [
             pair.mask
-            for split in SPLITS
-            if (self.root / split).is_dir()
-            for pair in list_pairs(self.root, split)
+            for split in splits or SPLITS
+            for pair in list_pairs(self.root, split, group_by=self.spec.group_by)
         ]
         stamps = tuple((file, file.stat().st_mtime_ns) for file in files)
-        return labels.classes(list(_count_all(stamps)), self.spec.ignore_label)
+        counts = _count_all(stamps, self.spec.palette)
+        return labels.classes(list(counts), self.spec.ignore_label)
 
 
-def list_pairs(root: pathlib.Path, split: str, masks: bool = True) -> list[Pair]:
+def list_pairs(
+    root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
+) -> list[Pair]:
     """The pairs of `split`, sorted by stem.
 
+    Args:
+        root: of the data set.
+        split: one of SPLITS.
+        masks: False leaves masks unread.
+        group_by: tells subjects apart where the folder has no splits.
+
     Raises:
-        InputError: a folder is missing or empty, or a file has no partner or a twin.
+        InputError: a folder is missing or empty, a file has no partner or a twin, or there
+            are too few subjects to divide.
     """
+    whole = (root / "images").is_dir() and not any((root / s).is_dir() for s in SPLITS)
+    if whole:
+        pairs = _pairs(root, "", masks)
+        chosen = _divided(tuple(pair.stem for pair in pairs), group_by)[split]
+        return [pair for pair in pairs if pair.stem in chosen]
+    return _pairs(root, split, masks)
+
+
+@functools.lru_cache(maxsize=8)
+def _divided(stems: tuple[str, ...], group_by: str) -> dict[str, frozenset[str]]:
+    """The stems of each split: whole subjects, in the order of their names' SHA-256."""
+    subjects: dict[str, list[str]] = {}
+    for stem in stems:
+        match = re.match(group_by, stem) if group_by else re.match(".*", stem)
+        if match is None:
+            raise InputError(
+                f"--group_by={group_by!r} does not match the start of {printable(stem)!r}; "
+                "expected it to tell every image's subject."
+            )
+        subjects.setdefault(match[0], []).append(stem)
+    order = sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ends = [round(share * len(order)) for share in _SHARES]
+    parts = [order[a:b] for a, b in zip((0, *ends), (*ends, len(order)), strict=True)]
+    if not all(parts):
+        raise InputError(
+            f"{LAYOUT} is expected; images without splits are divided by subject, and "
+            f"{len(order)} subjects are too few. Make the folders train, val and test."
+        )
+    return {
+        split: frozenset(stem for name in part for stem in subjects[name])
+        for split, part in zip(SPLITS, parts, strict=True)
+    }
+
+
+def _pairs(root: pathlib.Path, split: str, masks: bool) -> list[Pair]:
+    """The pairs of a folder that holds images and masks."""
     images = _files(root, split, "images")
     if not masks:
         return [Pair(stem, path, None) for stem, path in images.items()]
@@ -146,7 +197,7 @@ def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
     image = pictures.fit_image(picture, spec.image_size, spec.channels)
     if pair.mask is None:
         return image, None, None, size, mode
-    mask, mask_mode = pictures.read_mask(pair.mask)
+    mask, mask_mode = pictures.read_mask(pair.mask, spec.palette)
     if mask.shape != size:
         raise InputError(
             f"A mask has its image's size; {printable(pair.image)} is "
@@ -159,12 +210,14 @@ def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
 
 @functools.lru_cache(maxsize=4)
 def _count_all(
-    stamps: tuple[tuple[pathlib.Path, int], ...],
+    stamps: tuple[tuple[pathlib.Path, int], ...], palette: tuple[str, ...]
 ) -> tuple[tuple[str, np.ndarray], ...]:
     """Labels' counts of mask files; their times of change are given to notice changes."""
 
     def one(stamp: tuple[pathlib.Path, int]) -> tuple[str, np.ndarray]:
-        return os.fspath(stamp[0]), labels.count(pictures.read_mask(stamp[0])[0])
+        return os.fspath(stamp[0]), labels.count(
+            pictures.read_mask(stamp[0], palette)[0]
+        )
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return tuple(pool.map(one, stamps))

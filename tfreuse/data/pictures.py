@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tfreuse.errors import InputError, printable
+from tfreuse.specs import labels_of
 
 # Ending -> whether it keeps labels exactly.
 ENDINGS = {
@@ -49,8 +50,14 @@ def read_image(path: pathlib.Path) -> tuple[Image.Image, str]:
     return ImageOps.exif_transpose(picture.convert("L" if grey else "RGB")), mode
 
 
-def read_mask(path: pathlib.Path) -> tuple[np.ndarray, str]:
+def read_mask(
+    path: pathlib.Path, palette: tuple[str, ...] = ()
+) -> tuple[np.ndarray, str]:
     """The labels int32 [H, W] (a palette picture's are its indices) and the mode they have.
+
+    Args:
+        path: the file.
+        palette: `DataSpec.palette`, by which colours are labels; none: labels are stored.
 
     Raises:
         InputError: not a readable label image, or labels below 0 or from 65536 up.
@@ -61,6 +68,8 @@ def read_mask(path: pathlib.Path) -> tuple[np.ndarray, str]:
             f"Masks keep labels exactly; {_shown(path)} is JPEG, which blurs them. "
             "Save the masks as PNG from their source."
         )
+    if palette:
+        return _labels_of_colours(path, picture, palette), picture.mode
     if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16L", "I;16B"):
         raise InputError(_colour_message(path, picture))
     mask = np.asarray(picture).astype(np.int32)
@@ -125,6 +134,36 @@ def _open(path: pathlib.Path, kind: str) -> Image.Image:
     return picture
 
 
+def _labels_of_colours(
+    path: pathlib.Path, picture: Image.Image, palette: tuple[str, ...]
+) -> np.ndarray:
+    """Labels int32 [H, W]. Raises InputError on a colour that the palette does not name."""
+    labels = labels_of(palette)
+    codes = _codes(picture)
+    colours = np.array(sorted(labels), np.int32)
+    places = np.searchsorted(colours, codes).clip(max=len(colours) - 1)
+    unknown = np.unique(codes[colours[places] != codes])
+    if len(unknown):
+        raise InputError(
+            f"--palette names the colours of masks; {_shown(path)} also has "
+            f"{_told(unknown)}. Add them, those that mark no class with the label of "
+            "--ignore_label, e.g. ffffff=255."
+        )
+    return np.array([labels[one] for one in colours.tolist()], np.int32)[places]
+
+
+def _codes(picture: Image.Image) -> np.ndarray:
+    """Each pixel's colour as 0xRRGGBB, int32 [H, W]."""
+    red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB"), np.int32), -1, 0)
+    return (red << 16) | (green << 8) | blue
+
+
+def _told(colours: np.ndarray) -> str:
+    named = ",".join(f"{one:06x}" for one in colours[:8].tolist())
+    more = f" and {len(colours) - 8} more" if len(colours) > 8 else ""
+    return named + more
+
+
 def _colour_message(path: pathlib.Path, picture: Image.Image) -> str:
     expected = (
         f"Masks are single-channel label images; {_shown(path)} has mode {picture.mode}"
@@ -137,9 +176,10 @@ def _colour_message(path: pathlib.Path, picture: Image.Image) -> str:
             '"import sys; from PIL import Image; '
             f"[Image.open(f).getchannel(0).save(f) for f in sys.argv[1:]]\" '{folder}'"
         ).replace(f"'{folder}'", folder)
+    found = _told(np.unique(_codes(picture)))
     return (
-        f"{expected} in colour. Map each colour to a label 0, 1, 2, ... and save the masks "
-        "as 8-bit grey PNG."
+        f"{expected} in colour. Name the colours of labels 0, 1, 2, ...; here are "
+        f"--palette={found}"
     )
 
 

@@ -14,6 +14,8 @@ Signatures (all sizes free, float32 outputs whatever the precision of the networ
 Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities` [B, H, W, num_classes];
 auto-encoder `image` uint8 [B, H, W, C] and `reconstruction` [B, H, W, C], about 0 to 1.
 
+Besides, `convert` writes ONNX and LiteRT files (`portable.FORMATS`), compared likewise.
+
 The network gets the images / 255, as in training. Sides that it cannot take are reflected at
 the bottom and the right up to the next size that it can, and the outputs are cropped back.
 """
@@ -24,14 +26,17 @@ from typing import Any
 
 import keras
 
-from tfreuse import files, rundir
+from tfreuse import data, files, rundir
 from tfreuse.errors import InputError
-from tfreuse.export import check, folder, serving
+from tfreuse.export import check, folder, portable, serving
 from tfreuse.export.network import Network
 from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
 
-__all__ = ["ABOUT", "DEFAULT", "FROM_BYTES", "LOGITS", "OUTPUTS", "about", "export"]
+__all__ = [
+    "ABOUT", "DEFAULT", "FROM_BYTES", "LOGITS", "OUTPUTS", "about", "convert", "export",
+]  # fmt: skip
 
+_CALIBRATING = 100  # training images
 ABOUT = "assets.extra/tfreuse.json"  # TF Serving leaves assets.extra alone
 
 
@@ -89,6 +94,46 @@ def export(
         }
         files.write_json(temporary / ABOUT, facts)
     return target
+
+
+def convert(
+    model: keras.Model,
+    kind: str,
+    out_dir: str | os.PathLike,
+    *,
+    size: tuple[int, int] = (64, 64),
+    calibration: data.Split | None = None,
+    test: data.Split | None = None,
+    task: str | None = None,
+) -> dict[str, Any]:
+    """Writes the model in another format beside the SavedModel's versions; tells of it.
+
+    Args:
+        model: as of `export`.
+        kind: one of `portable.FORMATS`.
+        out_dir: folder of the file, which replaces one of its name.
+        size: (H, W) of LiteRT's images.
+        calibration: for "litert_int8", images to learn the ranges of features from.
+        test: of a segmentation in 8 bits: where the loss of mean IoU is measured.
+        task: as of `export`.
+
+    Raises:
+        InputError: what is needed is not installed, or the file would not give what the
+            model gives.
+    """
+    network = Network.of(model, task)
+    path = pathlib.Path(out_dir) / portable.FORMATS[kind]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATING]
+    facts = portable.write(network, kind, path, size, images)
+    if images is not None:
+        facts["calibrated_on"] = len(images)
+    if test is not None and network.task == "segmentation":
+        held = [test.tensors[name].numpy() for name in ("image", "mask")]
+        run = portable.runner(kind, path)
+        facts["loss"] = portable.loss(network, run, *held, test.ignore_label)
+    files.write_json(path.with_suffix(".json"), facts | {"task": network.task})
+    return facts
 
 
 def about(path: str | os.PathLike) -> dict[str, Any]:

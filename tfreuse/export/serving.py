@@ -1,6 +1,7 @@
 """The functions that are served, and their names."""
 
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -24,9 +25,21 @@ def signatures(network: Network) -> list[str]:
     return found
 
 
-def write(network: Network, path: pathlib.Path) -> None:
-    """Writes the SavedModel to the folder `path`."""
-    serve = _server(network)
+def write(
+    network: Network,
+    path: pathlib.Path,
+    size: tuple[int | None, int | None, int | None] = (None, None, None),
+    names: Sequence[str] = (),
+) -> None:
+    """Writes the SavedModel to the folder `path`.
+
+    Args:
+        network: what to write.
+        path: the folder.
+        size: (B, H, W) of the images; None is any.
+        names: the signatures; none: all that the network can have.
+    """
+    serve = server(network)
 
     def serve_bytes(image_bytes):
         pixels = tf.io.decode_image(
@@ -37,7 +50,7 @@ def write(network: Network, path: pathlib.Path) -> None:
     def serve_logits(images):
         return {LOGITS: _output(network, images)}
 
-    pixels = tf.TensorSpec((None, None, None, network.channels), tf.uint8, "images")
+    pixels = tf.TensorSpec((*size, network.channels), tf.uint8, "images")
     inputs = {
         DEFAULT: (serve, pixels),
         FROM_BYTES: (serve_bytes, tf.TensorSpec(None, tf.string, "image_bytes")),
@@ -45,13 +58,13 @@ def write(network: Network, path: pathlib.Path) -> None:
     }
     archive = keras.export.ExportArchive()
     archive.track(network.model)
-    for name in signatures(network):
+    for name in names or signatures(network):
         function, spec = inputs[name]
         archive.add_endpoint(name, function, [spec])
     archive.write_out(path, verbose=False)
 
 
-def _server(network: Network):
+def server(network: Network):
     """The function of uint8 [B, H, W, C] that the package's docstring describes."""
     derived, direct = OUTPUTS[network.task]
 
@@ -83,7 +96,8 @@ def _reflected(images: tf.Tensor, multiple: int) -> tf.Tensor:
         return images
     for axis in (1, 2):
         side = tf.shape(images)[axis]
-        index = tf.range(-(-side // multiple) * multiple)
+        # rounds up without a negative number, which ONNX would round the other way
+        index = tf.range((side + multiple - 1) // multiple * multiple)
         period = tf.maximum(2 * (side - 1), 1)  # 0 1 2 3 2 1 | 0 1 2 ...
         index = index % period
         images = tf.gather(images, tf.minimum(index, period - index), axis=axis)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfreuse.errors import InputError
-from tfreuse.specs import KINDS, Spec, check_pattern, option
+from tfreuse.specs import KINDS, Spec, option
 
 # Names of `transfer.recipes.CATALOGUE`, in its order; a test holds the two together.
 RECIPES = (
@@ -42,12 +42,6 @@ class LabelSpec(Spec):
         f"labels; the first where there are {FEW} labels or fewer",
         low=0.0,
     )
-    group_by: str = option(
-        "",
-        "label curves: regular expression whose match at the start of a file's name tells its "
-        "subject or sequence, e.g. '[^_]+': subsets take their share of each, and none is on "
-        "both sides of an inner split; none: each image for itself",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,7 +58,6 @@ class LabelSpec(Spec):
             )
         if not self.learning_rates:
             raise InputError("--learning_rates is empty; give at least one, e.g. 1e-3.")
-        check_pattern("group_by", self.group_by)
 
     @property
     def fits(self) -> int:

@@ -71,12 +71,15 @@ def build(
 
     Raises:
         InputError: the spec sets an option that its architecture does not have, or the
-            network cannot be built with these options or at this size.
+            network cannot be built with these options or at this size, or it is none of ours
+            (`tfreuse.networks` builds those).
     """
+    if spec.model:
+        raise InputError(f"{spec.model} is no architecture of tfreuse.models.")
     network = ARCHITECTURES[spec.architecture]
     known = inspect.signature(network).parameters
     options = spec.to_json()
-    del options["architecture"]
+    del options["architecture"], options["model"]
     defaults = ModelSpec(architecture=spec.architecture)
     for name, value in options.items():
         # an option that nothing reads would make two equal networks of two specs

@@ -1,4 +1,4 @@
-"""Two layers that core Keras lacks or whose stock form needs a fixed image size.
+"""Layers that core Keras lacks or whose stock form needs a fixed image size.
 
 Keras 3.15's bilinear UpSampling2D and AdaptiveAveragePooling2D fail in a graph whose image
 size is free: in `fit` on images of several sizes, and in `export`.
@@ -55,11 +55,23 @@ class AdaptiveAveragePool(keras.layers.Layer):
         return {**super().get_config(), "bins": self.bins}
 
 
+@keras.saving.register_keras_serializable("tfreuse")
+class ReverseChannels(keras.layers.Layer):
+    """RGB to BGR, or back: [B, H, W, C] -> [B, H, W, C]."""
+
+    def call(self, images):
+        return images[..., ::-1]
+
+    def compute_output_shape(self, images_shape):
+        return images_shape
+
+
 def _averages(side: tf.Tensor, bins: int) -> tf.Tensor:
     """The matrix [bins, side] that averages `side` pixels into `bins` bins."""
     index = tf.range(bins)[:, None]
     first = index * side // bins
-    end = -(-(index + 1) * side // bins)  # rounds up
+    # Rounds up without a negative number, which ONNX's division would round the other way.
+    end = ((index + 1) * side + bins - 1) // bins
     pixel = tf.range(side)[None, :]
     inside = tf.cast((pixel >= first) & (pixel < end), tf.float32)
     return inside / tf.cast(end - first, tf.float32)

@@ -3,7 +3,7 @@
 import keras
 
 from tfreuse.errors import InputError
-from tfreuse.models import blocks, sizes
+from tfreuse.models import blocks, encoders, sizes
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.specs import ModelSpec
 
@@ -58,8 +58,9 @@ def pspnet(
         task: "segmentation" or "autoencoder".
         num_classes: classes of the segmentation; an auto-encoder ignores it.
         width: filters of conv1; all others scale with it. The paper's is 64.
-        encoder: "small" (one residual block a stage), or "resnet50", which is ResNet-50 as
-            it is: width 64, block order "conv_bn_relu", with biases.
+        encoder: "small" (one residual block a stage); "resnet50", which is ResNet-50 as
+            it is: width 64, block order "conv_bn_relu", with biases; or another's, dilated so
+            that its features are an eighth of the image: see `encoders.features`.
         auxiliary: a second head on conv4, for training only.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
@@ -81,7 +82,11 @@ def pspnet(
     block = blocks.Block(block_order, use_bias, _EPSILON)
 
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
-    conv4, conv5 = _resnet(images, block, width, _RESIDUAL_BLOCKS[encoder])
+    if spec.has_foreign_encoder:
+        found = encoders.features(encoder, images, keep=sizes.OUTPUT_STRIDE)
+        conv4, conv5 = list(found.values())[-2:]
+    else:
+        conv4, conv5 = _resnet(images, block, width, _RESIDUAL_BLOCKS[encoder])
     x = _pyramid(conv5, block, 8 * width)  # [B, H / 8, W / 8, 64 width]
     x = block(x, 8 * width, "fusion_a")
     x = keras.layers.Dropout(_DROPOUT, name="fusion_dropout")(x)

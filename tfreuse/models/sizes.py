@@ -11,8 +11,11 @@ def size_multiple(spec: ModelSpec) -> int:
 
     UNet cannot join its halves at any other size. PSPNet resizes its output to the image, so
     a network whose sides are free takes any size; a size that is chosen beforehand is held to
-    the multiple, at which one cell of the features covers 8 by 8 pixels exactly.
+    the multiple, at which one cell of the features covers 8 by 8 pixels exactly. With another's
+    encoder features are resized to each other, so that all sizes will do.
     """
+    if spec.has_foreign_encoder:
+        return 1
     return 2**spec.depth if spec.architecture == "unet" else OUTPUT_STRIDE
 
 

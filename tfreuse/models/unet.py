@@ -2,7 +2,9 @@
 
 import keras
 
-from tfreuse.models import blocks, sizes
+from tfreuse.errors import InputError
+from tfreuse.models import blocks, encoders, sizes
+from tfreuse.models.layers import ResizeLike
 from tfreuse.specs import ModelSpec
 
 
@@ -15,6 +17,7 @@ def unet(
     width: int = 32,
     depth: int = 4,
     skips: bool = True,
+    encoder: str = "small",
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
@@ -23,6 +26,11 @@ def unet(
     Images [B, H, W, channels], float32 in [0, 1] -> float32 [B, H, W, K]: logits of
     `num_classes` classes (segmentation), or an image (autoencoder, linear output). H and W
     are multiples of 2**depth. All layers are core Keras's: a saved model loads without tfreuse.
+
+    With another's `encoder` its last features of each size take the place of the encoder's
+    stages and of the bottleneck; the way back is by bilinear resizing, so that images can be of
+    any size, and its last stage, at the image's size, has no skip. The encoder's layers keep
+    their names.
 
     The paper's network has width 64, depth 4, block order "conv_relu" and one channel. Where
     we differ: convolutions pad their input, so that the output is as large as the image and
@@ -37,6 +45,7 @@ def unet(
         depth: how many times the image is halved.
         skips: join encoder and decoder stages of equal size. With them an auto-encoder can
             copy its input past the bottleneck.
+        encoder: "small", the paper's, or another's: see `encoders.features`.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
@@ -48,45 +57,73 @@ def unet(
         width=width,
         depth=depth,
         skips=skips,
+        encoder=encoder,
         block_order=block_order,
         use_bias=use_bias,
     )
+    if encoder == "resnet50":
+        raise InputError(
+            "--encoder=resnet50 is pspnet's dilated one; for unet use --encoder=keras.ResNet50."
+        )
     sizes.check_image_size(spec, image_size)
     filters_out = blocks.outputs(task, num_classes, channels)
     block = blocks.Block(block_order, use_bias)
 
-    x = images = keras.Input((*image_size, channels), dtype="float32", name="images")
-    encoded = {}
-    for stage in range(
-        1, depth + 1
-    ):  # each stage: twice the filters, then half the side
+    images = keras.Input((*image_size, channels), dtype="float32", name="images")
+    if spec.has_foreign_encoder:
+        encoded = _foreign_stages(spec, images)
+    else:
+        encoded = _stages(spec, images, block)
+    x = encoded.pop(depth + 1)  # [B, H / 2**depth, W / 2**depth, ...]
+    for stage, skip in sorted(encoded.items(), reverse=True):  # twice the side each
         filters = width * 2 ** (stage - 1)
-        x = block(x, filters, f"encoder_{stage}_a")
-        x = block(x, filters, f"encoder_{stage}_b")
-        encoded[stage] = x
-        x = keras.layers.MaxPooling2D(name=f"encoder_{stage}_pool")(x)
-
-    x = block(x, width * 2**depth, "bottleneck_a")
-    x = block(
-        x, width * 2**depth, "bottleneck_b"
-    )  # [B, H / 2**depth, W / 2**depth, ...]
-
-    for stage in range(depth, 0, -1):  # each stage: twice the side, half the filters
-        filters = width * 2 ** (stage - 1)
-        x = keras.layers.Conv2DTranspose(
-            filters,
-            2,
-            strides=2,
-            use_bias=use_bias,
-            kernel_initializer="he_normal",
-            name=f"decoder_{stage}_up_conv",
-        )(x)
-        if skips:
-            x = keras.layers.Concatenate(name=f"decoder_{stage}_concat")(
-                [encoded[stage], x]
-            )
+        if spec.has_foreign_encoder:
+            x = ResizeLike(name=f"decoder_{stage}_resize")(x, skip)
+        else:
+            x = keras.layers.Conv2DTranspose(
+                filters,
+                2,
+                strides=2,
+                use_bias=use_bias,
+                kernel_initializer="he_normal",
+                name=f"decoder_{stage}_up_conv",
+            )(x)
+        if skips and skip is not images:
+            x = keras.layers.Concatenate(name=f"decoder_{stage}_concat")([skip, x])
         x = block(x, filters, f"decoder_{stage}_a")
         x = block(x, filters, f"decoder_{stage}_b")
 
     x = blocks.head(x, filters_out, f"head_{task}", use_bias)
     return keras.Model(images, x, name="unet")
+
+
+def _stages(
+    spec: ModelSpec, images: keras.KerasTensor, block: blocks.Block
+) -> dict[int, keras.KerasTensor]:
+    """What the encoder's stages, from 1, and the bottleneck give; half the side each."""
+    encoded, x = {}, images
+    for stage in range(1, spec.depth + 1):
+        filters = spec.width * 2 ** (stage - 1)
+        x = block(x, filters, f"encoder_{stage}_a")
+        x = block(x, filters, f"encoder_{stage}_b")
+        encoded[stage] = x
+        x = keras.layers.MaxPooling2D(name=f"encoder_{stage}_pool")(x)
+    x = block(x, spec.width * 2**spec.depth, "bottleneck_a")
+    return encoded | {
+        spec.depth + 1: block(x, spec.width * 2**spec.depth, "bottleneck_b")
+    }
+
+
+def _foreign_stages(
+    spec: ModelSpec, images: keras.KerasTensor
+) -> dict[int, keras.KerasTensor]:
+    """Another encoder's features by the stage they stand for, the image itself at 1."""
+    found = encoders.features(spec.encoder, images)
+    depths = [stride.bit_length() - 1 for stride in found]
+    if spec.depth not in depths:
+        raise InputError(
+            f"--encoder={spec.encoder} has features of an image halved "
+            f"{', '.join(map(str, depths))} times; got --depth={spec.depth}."
+        )
+    stages = {depth + 1: found[2**depth] for depth in depths if depth <= spec.depth}
+    return {1: images} | stages

@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from tfreuse.models import graph
+
 
 def multiplications(model: keras.Model, image_size: tuple[int, int]) -> dict[str, int]:
     """Multiplications by each layer's kernel for one image [H, W, C], by the layer's name.
@@ -11,22 +13,16 @@ def multiplications(model: keras.Model, image_size: tuple[int, int]) -> dict[str
     A layer that is called several times counts each time.
     """
     found: dict[str, int] = {}
-
-    def call(layer, *args, **kwargs):
-        output = layer(*args, **kwargs)
+    called = graph.calls(model, image_size)
+    for layer in model.layers:
         kernel = next((v for v in layer.weights if len(v.shape) > 1), None)
-        if kernel is not None:
-            # a transposed kernel is laid on every place of the input
-            transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-            places = args[0].shape if transposed else output.shape
-            number = math.prod(places[1:-1]) * math.prod(kernel.shape)
-            found[layer.name] = found.get(layer.name, 0) + number
-        return output
-
-    keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((*image_size, model.input.shape[-1])),
-        clone_function=lambda layer: layer,
-        call_function=call,
-    )
+        if kernel is None:
+            continue
+        # a transposed kernel is laid on every place of the input
+        transposed = isinstance(layer, keras.layers.Conv2DTranspose)
+        places = sum(
+            math.prod((taken if transposed else given)[1:-1])
+            for taken, given in called[layer.name]
+        )
+        found[layer.name] = places * math.prod(kernel.shape)
     return found

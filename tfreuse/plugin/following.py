@@ -10,7 +10,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from tfreuse import specs
+from tfreuse import files, specs
 from tfreuse.errors import printable
 from tfreuse.records import Record
 from tfreuse.records.record import Pool
@@ -47,7 +47,7 @@ class Follower:
         Args:
             tell: hears now and then which share of the file has been read.
         """
-        with open(self.path, "rb", opener=_plain) as file:
+        with open(self.path, "rb", opener=files.without_links) as file:
             if not self._goes_on(file):
                 self._begin()
             size = max(1, os.fstat(file.fileno()).st_size)
@@ -86,10 +86,6 @@ class Follower:
     def _goes_on(self, file) -> bool:
         file.seek(self._end - len(self._tail))
         return file.read(len(self._tail)) == self._tail
-
-
-def _plain(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _check(record: Record) -> None:

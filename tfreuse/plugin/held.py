@@ -6,11 +6,12 @@ import pathlib
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tfreuse import files, records
 from tfreuse.errors import InputError, printable
 from tfreuse.plugin.following import Follower
-from tfreuse.report import source
+from tfreuse.report import embedded, source
 from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts.arms import Part
 
@@ -38,6 +39,7 @@ class Study:
         self._follower = Follower(path / "records.jsonl")
         self._tried = ""  # version that was read last, if only to fail
         self._due = 0.0
+        self._reported: dict[str, Any] | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._rate: collections.deque[tuple[float, int]] = collections.deque()
@@ -47,7 +49,7 @@ class Study:
         with self._lock:
             running = self._thread is not None and self._thread.is_alive()
             if not running and time.monotonic() >= self._due:
-                version = self._version()
+                version = source.version(self.path)
                 if version != self._tried:
                     self._tried = version
                     self._thread = threading.Thread(
@@ -55,6 +57,16 @@ class Study:
                     )
                     self._thread.start()
             return self._snapshot
+
+    def reported(self, key: str) -> Any:
+        """The answer in the study's report, if that is of the same files; None if not.
+
+        Until the study is read: with 10^5 records that takes many seconds.
+        """
+        with self._lock:
+            if self._reported is None:
+                self._reported = _reported(self.path)
+            return self._reported.get(key)
 
     def rate(self) -> float | None:
         """Records a second of late; None if there were no new ones while we looked."""
@@ -72,16 +84,6 @@ class Study:
             return None
         return max(0.0, time.time() - status.st_mtime) if status.st_size else None
 
-    def _version(self) -> str:
-        told = []
-        for name in ("records.jsonl", "study.json", "labels.jsonl"):
-            try:
-                status = (self.path / name).stat()
-                told.append(f"{status.st_mtime_ns:x}-{status.st_size:x}")
-            except OSError:
-                told.append("none")
-        return ".".join(told)
-
     def _read(self, version: str) -> None:
         started = time.monotonic()
         try:
@@ -91,6 +93,7 @@ class Study:
             ) in snapshot.parts:  # beforehand, so that no answer waits for another's
                 self._warm(snapshot, part)
             self._snapshot, self.failure = snapshot, ""
+            self._reported = {}  # no longer asked for
         except (InputError, OSError, ValueError, KeyError, TypeError) as error:
             self.failure = printable(error, 400)
         finally:  # never more than a third of the time is spent on reading
@@ -118,6 +121,18 @@ class Study:
         self._rate.append((now, count))
         while now - self._rate[0][0] > _REMEMBERED:
             self._rate.popleft()
+
+
+def _reported(path: pathlib.Path) -> dict[str, Any]:
+    """The answers in `report.html`, if it was made of the study's files as they are now."""
+    page = path / "report.html"
+    if not files.is_own_file(page) or os.path.getsize(page) > LARGEST:
+        return {}
+    found = embedded.unpack(page.read_bytes())
+    told = found.get(embedded.key("study", {"study": path.resolve().name}))
+    if not isinstance(told, dict) or told.get("version") != source.version(path):
+        return {}
+    return found
 
 
 def _check(path: pathlib.Path) -> None:

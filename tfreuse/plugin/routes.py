@@ -1,5 +1,6 @@
 """The plugin as TensorBoard takes it: its page's files, and read-only answers in JSON."""
 
+import base64
 import functools
 import pathlib
 import threading
@@ -15,7 +16,7 @@ from tfreuse import specs
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plugin import finding
 from tfreuse.plugin.held import Study
-from tfreuse.report import bundle
+from tfreuse.report import bundle, embedded
 from tfreuse.report.views import (
     advice,
     distributions,
@@ -59,7 +60,7 @@ class Reusability(base_plugin.TBPlugin):
         self._lock = threading.Lock()
 
     def is_active(self) -> bool:
-        return bool(self._found())
+        return bool(self._found() or advice.cards(self._roots()))
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         return base_plugin.FrontendMetadata(
@@ -85,8 +86,25 @@ class Reusability(base_plugin.TBPlugin):
         }
         for name in panels.NAMES:
             asked[f"/{name}"] = functools.partial(self._panel, name)
+        asked |= {path: self._early(path, answer) for path, answer in asked.items()}
         routes = {path: _route(answer) for path, answer in asked.items()}
-        return files | routes | {"/picture": _route(self._picture, "image/png")}
+        picture = self._early("/picture", self._picture)
+        return files | routes | {"/picture": _route(picture, "image/png")}
+
+    def _early(self, path: str, answer: Callable) -> Callable:
+        """Answers from the study's report, as long as the study itself is not read."""
+
+        def early(asked: Mapping[str, str]) -> Any:
+            if asked.get("study") in self._found():
+                name, one = self._named(asked)
+                if one.look() is None:
+                    own = {**asked, "study": one.path.resolve().name}
+                    told = one.reported(embedded.key(path.removeprefix("/"), own))
+                    if told is not None:
+                        return _as_answered(path, told, name)
+            return answer(asked)
+
+        return early
 
     def _found(self) -> dict[str, pathlib.Path]:
         with self._lock:
@@ -157,9 +175,11 @@ class Reusability(base_plugin.TBPlugin):
         return labels.curves(self._snapshot(asked))
 
     def _advice(self, asked: Mapping[str, str]) -> Any:
-        _, one = self._named(asked)
-        roots = [pathlib.Path(path).expanduser().resolve() for path in self._logdirs]
-        return {"cards": advice.cards([one.path, *roots])}
+        beside = [self._named(asked)[1].path] if "study" in asked else []
+        return {"cards": advice.cards([*beside, *self._roots()])}
+
+    def _roots(self) -> list[pathlib.Path]:
+        return [pathlib.Path(path).expanduser().resolve() for path in self._logdirs]
 
     def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
         snapshot, part = self._part(asked)
@@ -190,6 +210,13 @@ class Reusability(base_plugin.TBPlugin):
         if part not in snapshot.source.parts:
             raise Refused(404, f"the study has no part {printable(part)!r}.")
         return snapshot, part
+
+
+def _as_answered(path: str, told: Any, name: str) -> Any:
+    """What a report holds, as the route gives it."""
+    if path == "/picture":
+        return base64.b64decode(str(told).partition(",")[2])
+    return {**told, "name": name} if path == "/study" else told
 
 
 def warm(snapshot: Snapshot, part: Part) -> None:

@@ -47,10 +47,14 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
         InputError: the directory holds no study, or a file of it cannot be read.
     """
     study_dir = pathlib.Path(study_dir)
+    version = source.version(study_dir)  # before reading: of a study that grows, older
     study = source.load(study_dir)
     found = study.verdicts()
     snapshot = Snapshot(
-        study, judged=found, arrays_of=functools.partial(arrays.load, study.path)
+        study,
+        version,
+        judged=found,
+        arrays_of=functools.partial(arrays.load, study.path),
     )
     told = {
         "study": study.digest or None,

@@ -26,6 +26,7 @@ class Subject:
     spec: specs.StudySpec
     skips: bool = True  # whether a U-shaped network has them
     arrays: Arrays = dataclasses.field(default_factory=dict)
+    stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
 
     def only(self, *kinds: str) -> by_arm.Arms:
         """The arms of these kinds of sites and of the declared groups."""
@@ -43,7 +44,7 @@ class Subject:
         """The cells of sites of one kind, each told whether it differs from 1; made once."""
         if kind not in self._heats:
             own = self.only(kind, "stage")  # stages name the layers' brackets
-            found = tables.heat_rows(own, kind, self.spec)
+            found = tables.heat_rows(own, kind, self.spec, self.stages)
             cells = self.only(kind)
             self._heats[kind] = (
                 attribution.mark(found, cells, self.spec) if found else []

@@ -17,6 +17,9 @@ from tfreuse.verdicts.arms import Part
 
 BUDGET = 2_500_000  # characters in the page
 _BATCH = 1 << 16  # characters of JSON that are packed, and measured, at once
+_LONGEST = 400_000_000  # bytes of answers, unpacked
+_HEAD = '<script type="application/octet-stream" id="answers">'
+_TAIL = "</script>"
 _FRAME = 64  # bytes that end a packed file, and a margin
 
 
@@ -26,11 +29,9 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET) -> str:
         "This file has no room for it. TensorBoard shows it: "
         f"tensorboard --logdir={name or 'STUDY_DIR'}"
     )
-    head = '<script type="application/octet-stream" id="answers">'
-    tail = "</script>"
-    room = budget - len(head) - len(tail)
+    room = budget - len(_HEAD) - len(_TAIL)
     made = pack({"left out": left_out}, answers(name, snapshot), room)
-    return f"{head}{made}{tail}"
+    return f"{_HEAD}{made}{_TAIL}"
 
 
 def pack(
@@ -62,6 +63,22 @@ def _batches(found: Iterable[tuple[str, Any]]) -> Iterator[str]:
             text, length = [], 0
     if text:
         yield "".join(text)
+
+
+def unpack(page: bytes) -> dict[str, Any]:
+    """The answers in a page that `script` made, by `key`; {} if it has none that can be read."""
+    start = page.find(_HEAD.encode())
+    end = page.find(_TAIL.encode(), start)
+    if not 0 <= start < end:
+        return {}
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        packed = base64.b64decode(page[start + len(_HEAD) : end])
+        text = unpacker.decompress(packed, _LONGEST)
+        found = {} if unpacker.unconsumed_tail else json.loads(text)
+    except (ValueError, zlib.error, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def key(route: str, asked: Mapping[str, Any]) -> str:

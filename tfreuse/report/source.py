@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files, records, specs, verdicts
 from tfreuse.errors import InputError, printable
 from tfreuse.verdicts import arms
+
+_END = 1 << 16  # bytes at the end of a file that tell its state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Source:
     labels: tuple[records.LabelRecord, ...] = ()  # of the label curves
     recipes: dict[str, str] = dataclasses.field(default_factory=dict)  # what each does
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)  # arms a block
+    # by architecture, the stage of each layer; {} where names begin with their stage's
+    stages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def parts(self) -> dict[arms.Part, arms.Arms]:
@@ -114,7 +120,38 @@ def load(
         labels=tuple(curves),
         recipes=held.get("recipes", {}),
         measured=held.get("measured", {}),
+        stages=_stages(held.get("stages")),
     )
+
+
+def version(study_dir: pathlib.Path) -> str:
+    """Tells two states of a study's files apart: their sizes, and checksums of their ends.
+
+    Records are only ever added at the end, and the other files are small.
+    """
+    told = []
+    for name in ("records.jsonl", "study.json", "labels.jsonl"):
+        try:
+            with open(study_dir / name, "rb", opener=files.without_links) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _END))
+                told.append(f"{size:x}-{zlib.crc32(file.read(_END)):x}")
+        except OSError:
+            told.append("none")
+    return ".".join(told)
+
+
+def _stages(told: Any) -> dict[str, dict[str, str]]:
+    """The stages as they should be; what is told otherwise is left out."""
+    if not isinstance(told, dict):
+        return {}
+    return {
+        architecture: {
+            layer: stage for layer, stage in of.items() if isinstance(stage, str)
+        }
+        for architecture, of in told.items()
+        if isinstance(of, dict)
+    }
 
 
 def _held(path: pathlib.Path) -> dict[str, Any]:

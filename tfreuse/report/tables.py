@@ -1,6 +1,7 @@
 """The rows behind the figures: one plain dict a cell or a line, as the CSV twins hold them."""
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tfreuse import specs, statistics
@@ -17,13 +18,19 @@ CONTROL_ORDER = (  # what may be as good as the treatment, what is a floor, what
 _REPAIRS = {name: place for place, name in enumerate(specs.REPAIRS)}
 
 
-def heat_rows(arms: by_arm.Arms, kind: str, spec: specs.StudySpec) -> list[Row]:
+def heat_rows(
+    arms: by_arm.Arms,
+    kind: str,
+    spec: specs.StudySpec,
+    stage_of: Mapping[str, str] = MappingProxyType({}),
+) -> list[Row]:
     """Mean retention of each site and declared group, input to output.
 
     Args:
         arms: of one part of the study.
         kind: "layer", "stage" or "leave_one_out".
         spec: its groups are the columns; unions of roles that Shapley values need are none.
+        stage_of: the stages of layers whose names do not begin with their stage's.
 
     Returns:
         a row a measured cell. `critical` is the interval's lower end of what re-initialising
@@ -42,7 +49,7 @@ def heat_rows(arms: by_arm.Arms, kind: str, spec: specs.StudySpec) -> list[Row]:
         found = by_arm.effect([by_arm.unclipped(seeds)], spec.confidence)
         if found is None or group not in spec.groups:
             continue
-        stage = _stage(site, stages)
+        stage = stage_of.get(site) or _stage(site, stages)
         if (site, group) not in costs:
             costs[site, group] = _criticality(
                 arms, kind, site, stage, group, spec.confidence

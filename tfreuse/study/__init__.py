@@ -74,6 +74,11 @@ def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
                 if isinstance(message, records.LabelRecord):
                     label_log.append(message)
                     continue
+                if isinstance(message, Stages):
+                    told = {message.architecture: message.of_layer}
+                    held["stages"] = held.get("stages", {}) | told
+                    files.write_json(path, held)
+                    continue
                 display.hear(unit, message)
                 if isinstance(message, workers.Ended) and unit.function is _measure:
                     block = unit.arguments[0]
@@ -226,6 +231,14 @@ def default_jobs(units: int) -> int:
     return max(1, min(gpus or _cores(), units))
 
 
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """What a worker tells of a network whose layers' names do not begin with their stages'."""
+
+    architecture: str
+    of_layer: dict[str, str]
+
+
 class _Progress:
     """What the running units tell, as one line."""
 
@@ -282,6 +295,8 @@ def _measure(
     from tfreuse.study import bench, gallery
 
     found = bench.Bench(block, models_dir)
+    if found.foreign_stages:
+        send(Stages(block.architecture, found.foreign_stages))
     bench.measure(send, found, done)
     if block.seed == 0:
         pictures = gallery.gallery(found, block.specs.study.groups)

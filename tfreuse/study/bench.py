@@ -239,6 +239,14 @@ class Bench:
         steps = self.block.specs.study.fine_tuning_steps
         return FineTuner(self.model, self._train_split, self.train_spec, steps)
 
+    @property
+    def foreign_stages(self) -> dict[str, str]:
+        """The stage of each layer; {} if the layers' names begin with it, as ours do."""
+        found = models.stages(self.model)
+        told = {layer: stage for stage, names in found.items() for layer in names}
+        ours = all(layer.startswith(f"{stage}_") for layer, stage in told.items())
+        return {} if ours else told
+
     @functools.cached_property
     def _probe(self) -> Probe:
         """Outputs of every stage's end and of every layer with parameters."""

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import data, evaluation, models, progress, training, transplant
+from tfreuse import data, evaluation, networks, progress, training, transplant
 from tfreuse.study import treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
 
@@ -116,7 +116,7 @@ def _seconds(
 
 
 def _build(block: Block | Curve) -> keras.Model:
-    return models.build(
+    return networks.build(
         block.model,
         task="autoencoder",
         num_classes=0,
@@ -128,7 +128,7 @@ def _build(block: Block | Curve) -> keras.Model:
 def _cost(block: Block | Curve, model: keras.Model) -> Cost:
     """Times the architecture."""
     specs = block.specs
-    models.check_image_size(block.model, specs.data.image_size)
+    networks.check_image_size(block.model, specs.data.image_size, specs.data.channels)
     size = specs.train.batch_size
     shape = (*specs.data.image_size, specs.data.channels)
     noise = np.random.default_rng(0).random((max(size, 64), *shape), np.float32)

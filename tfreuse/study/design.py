@@ -97,7 +97,7 @@ class Specs:
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        return self.study.architectures or (self.model.architecture,)
+        return self.study.architectures or (self.model.name,)
 
     def networks(self) -> dict[str, Network]:
         """Every network that a block needs, by name; recipients of the first block first."""

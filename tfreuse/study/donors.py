@@ -19,7 +19,7 @@ from tfreuse import (
     checkpoint,
     data,
     files,
-    models,
+    networks,
     recalibration,
     transplant,
 )
@@ -116,7 +116,7 @@ class Donors:
         """Fresh initial values, or those that the recipient's training started from."""
         network = self._block.parts["recipient"]
         fresh = _FRESH_SEED + self._block.seed
-        return models.build(
+        return networks.build(
             network.model,
             task=network.train.task,
             num_classes=self._split.num_classes,

@@ -17,7 +17,7 @@ from tfreuse import (
     evaluation,
     files,
     metrics,
-    models,
+    networks,
     recalibration,
     rundir,
 )
@@ -65,8 +65,8 @@ class Bench:
         self.train = data.load(specs.data, "train")
         self.test = data.load(specs.data, "test")
         images = donors.first_images(self.train, specs.study.calibration_examples)
-        self.groups = data.group_names(self.train, specs.labels.group_by)
-        self._test_groups = data.group_names(self.test, specs.labels.group_by) or ()
+        self.groups = data.group_names(self.train, specs.data.group_by)
+        self._test_groups = data.group_names(self.test, specs.data.group_by) or ()
         self.subsets = _subsets(self.train, self.groups, curve)
         self.donors, self._digests = {"": None}, {"": ""}
         for kind, network in curve.donors.items():
@@ -165,7 +165,7 @@ class Bench:
         return self._inner[asked]
 
     def _build(self, seed: int):
-        return models.build(
+        return networks.build(
             self.curve.model,
             task="segmentation",
             num_classes=self.train.num_classes,

@@ -14,8 +14,16 @@ export async function picture(parameters) {
   return address("picture", parameters).href;
 }
 
-export async function ask(route, parameters = {}) {
+const BUSY = 503; // the study is still being read: of a long one its report is shown meanwhile
+const PAUSE = 1000; // ms
+const PATIENCE = 60; // times
+
+export async function ask(route, parameters = {}, times = PATIENCE) {
   const answer = await fetch(address(route, parameters), {credentials: "same-origin"});
+  if (answer.status === BUSY && times > 0) {
+    await new Promise((wake) => setTimeout(wake, PAUSE));
+    return ask(route, parameters, times - 1);
+  }
   if (!answer.ok) {
     const error = new Error((await answer.text()).slice(0, 500));
     error.status = answer.status;

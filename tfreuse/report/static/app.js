@@ -81,7 +81,7 @@ class Page {
     const known = this.view.study && ask("study", {study: this.view.study}).catch(() => null);
     const {studies} = await ask("studies");
     const names = studies.map((one) => one.name);
-    if (!names.length) throw new Error("This log directory holds no study any more.");
+    if (!names.length) return this.adviceAlone();
     if (!names.includes(this.view.study)) this.take(names[0]);
     this.names = names;
     let found = await known;
@@ -96,6 +96,15 @@ class Page {
       this.whole();
     }
     return found.progress.complete ? FINISHED : RUNNING;
+  }
+
+  /** A log directory with the advisor's plans and no study. */
+  async adviceAlone() {
+    const {cards} = await ask("advice");
+    if (!cards.length) throw new Error("This log directory holds no study any more.");
+    replace(this.places.head, el("b", {}, "The advisor's plans"));
+    replace(this.places.advice, advice(cards));
+    return RUNNING;
   }
 
   take(study) {

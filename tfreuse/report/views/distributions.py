@@ -7,6 +7,7 @@ Read from the networks' files by offset, of the first seed; no TensorFlow.
 """
 
 import contextlib
+import fnmatch
 import pathlib
 import re
 from typing import Any, Self
@@ -86,7 +87,8 @@ def distributions(
             "hint": "The distributions need the study's networks: "
             "models/NETWORK/model.keras in its directory.",
         }
-    sides = [_variables(one, kind, site) for one in pair]
+    layers = maps.layers_of(snapshot, part, kind, site)
+    sides = [_variables(one, layers) for one in pair]
     found = []
     for role in roles.expand(group):
         keys = [key for key in sides[0] if key[1] == role and _alike(*sides, key)]
@@ -98,13 +100,13 @@ def distributions(
 _Side = dict[tuple[str, str], Variable]  # by layer's path and role
 
 
-def _variables(network: Checkpoint, kind: str, site: str) -> _Side:
+def _variables(network: Checkpoint, layers: list[str]) -> _Side:
     return {
         (one.layer_path, one.role): one
         for one in network.variables
         if one.role
-        and (
-            one.layer == site or (kind == "stage" and one.layer.startswith(f"{site}_"))
+        and any(
+            one.layer == glob or fnmatch.fnmatchcase(one.layer, glob) for glob in layers
         )
     }
 

@@ -1,7 +1,6 @@
 """Where in the network: the heat map of sites by groups, one cell of it, the network's shape."""
 
 import os
-import pathlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -225,7 +224,7 @@ def cell(
         "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
         "arms": _arms(subject, own),
         "facts": _facts(plain),
-        "commands": commands(snapshot.source.path, part, group, kind, site, first),
+        "commands": commands(snapshot, part, group, kind, site, first),
     }
 
 
@@ -266,13 +265,23 @@ def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
     return found
 
 
+def layers_of(snapshot: Snapshot, part: Part, kind: str, site: str) -> list[str]:
+    """Names or globs of the layers at a site: all, one stage, or one layer."""
+    if kind != "stage":
+        return ["*" if kind == "all" else site]
+    told = snapshot.source.stages.get(part.architecture, {})
+    own = [layer for layer, stage in told.items() if stage == site]
+    return own or [f"{site}_*"]
+
+
 def commands(
-    path: pathlib.Path, part: Part, group: str, kind: str, site: str, record: Record
+    snapshot: Snapshot, part: Part, group: str, kind: str, site: str, record: Record
 ) -> list[dict[str, str]]:
     """What repeats a cell's arms, and what makes the model of one: quoted for a shell.
 
     Paths are those from the folder that TensorBoard was started in, where they are below it.
     """
+    path = snapshot.source.path
     near = os.path.relpath(path)
     name = path.as_posix() if near.startswith("..") else near
     flags = [
@@ -286,13 +295,14 @@ def commands(
             "text": shlex.join(["python", "tools/study.py", *flags]),
         }
     ]
-    globs = {"all": "*", "stage": f"{site}_*", "layer": site}
-    if kind in globs and record.control == "transfer":
+    if kind in ("all", "stage", "layer") and record.control == "transfer":
         models = f"{name}/models"
         flags = [
             f"--donor={models}/{record.donor}/model.keras",
             f"--recipient={models}/{record.recipient}/model.keras",
-            f"--roles={group}", f"--layers={globs[kind]}", "--out=transplanted.keras",
+            f"--roles={group}",
+            f"--layers={','.join(layers_of(snapshot, part, kind, site))}",
+            "--out=transplanted.keras",
         ]  # fmt: skip
         words = ["python", "tools/transplant.py", "apply", *flags]
         title = f"Make this model (seed {record.seed})"

@@ -59,7 +59,12 @@ class Snapshot:
         study = self.source
         return {
             part: Subject(
-                part, arms, study.spec, study.skips(part), self._arrays_of(part)
+                part,
+                arms,
+                study.spec,
+                study.skips(part),
+                self._arrays_of(part),
+                study.stages.get(part.architecture, {}),
             )
             for part, arms in study.parts.items()
         }

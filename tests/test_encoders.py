@@ -1,0 +1,158 @@
+"""Encoders from elsewhere: names kept, sizes that fit, and dilation that changes no feature."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfreuse import models, transplant
+from tfreuse.errors import InputError
+from tfreuse.models import encoders
+from tfreuse.specs import ModelSpec
+
+FEW = [  # one of each family that is built alike; the rest are tried by hand
+    "keras.MobileNetV2",
+    "keras.EfficientNetB0",
+    "keras.ResNet50",
+    "keras.DenseNet121",
+    "keras_cv.ResNet18",
+    "keras_cv.ResNet50V2",
+]
+
+
+def spec(architecture, encoder, **options):
+    return ModelSpec(architecture=architecture, encoder=encoder, width=2, **options)
+
+
+def build(spec, **options):
+    return models.build(
+        spec, task="segmentation", **{"num_classes": 3, "seed": 0} | options
+    )
+
+
+def images(height, width, channels=3):
+    draw = np.random.default_rng(0)
+    return draw.random((1, height, width, channels), dtype=np.float32)
+
+
+@pytest.mark.parametrize("encoder", FEW)
+@pytest.mark.parametrize("architecture", ["unet", "pspnet"])
+def test_the_output_is_as_large_as_the_image_at_any_size(architecture, encoder):
+    model = build(spec(architecture, encoder))
+    for size in ((64, 64), (77, 51)):
+        output = model(images(*size)).numpy()
+        assert output.shape == (1, *size, 3)
+        assert np.isfinite(output).all()
+
+
+def test_features_of_each_size_come_from_where_they_are_last_that_large():
+    found = encoders.features("keras.MobileNetV2", keras.Input((64, 96, 3)))
+    ends = {
+        stride: tensor._keras_history.operation.name for stride, tensor in found.items()
+    }
+    assert ends == {
+        2: "block_1_expand_relu",
+        4: "block_3_expand_relu",
+        8: "block_6_expand_relu",
+        16: "block_13_expand_relu",
+        32: "out_relu",
+    }
+    for stride, tensor in found.items():
+        assert tensor.shape[1:3] == (64 // stride, 96 // stride)
+
+
+def test_dilated_features_are_the_encoders_own_where_it_has_any():
+    """Dropping every second place of a dilated layer gives what striding would have."""
+    x = keras.Input((64, 64, 3))
+    keras.utils.set_random_seed(1)
+    plain = keras.Model(x, encoders.features("keras_cv.ResNet50", x)[32])
+    y = keras.Input((64, 64, 3))
+    kept = keras.Model(y, encoders.features("keras_cv.ResNet50", y, keep=8)[32])
+    for layer in kept.layers:
+        layer.set_weights(
+            plain.get_layer(layer.name).get_weights() if layer.weights else []
+        )
+    inside = images(64, 64)
+    wanted, found = plain(inside).numpy(), kept(inside).numpy()
+    assert found.shape[1:3] == (8, 8)
+    places = found[:, ::4, ::4]
+    np.testing.assert_allclose(places, wanted, atol=2e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    "encoder, module",
+    [
+        ("keras.MobileNetV2", keras.applications.mobilenet_v2),
+        ("keras.ResNet50", keras.applications.resnet),
+        ("keras.DenseNet121", keras.applications.densenet),
+        ("keras.EfficientNetB0", keras.applications.efficientnet),
+    ],
+)
+def test_pre_trained_weights_by_transplant_see_what_they_were_trained_on(
+    encoder, module
+):
+    name = encoder.partition(".")[2]
+    keras.utils.set_random_seed(3)
+    make = getattr(keras.applications, name)
+    donor = make(weights=None, include_top=False, input_shape=(64, 64, 3))
+    recipient = build(spec("unet", encoder, depth=5))
+    plan = transplant.plan(donor, recipient, layers=["!decoder_*", "!head_*"])
+    assert not plan.problems
+    transplant.apply(plan, donor, recipient)
+    inside = images(64, 64)
+    wanted = donor(module.preprocess_input(255.0 * inside.copy())).numpy()
+    end = donor.layers[-1].name
+    features = keras.Model(recipient.input, recipient.get_layer(end).output)
+    found = features(inside).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_grey_images_reach_the_encoder_as_rgb():
+    model = build(spec("unet", "keras.MobileNetV2", depth=2), channels=1)
+    assert model(images(32, 32, 1)).shape == (1, 32, 32, 3)
+    assert model.get_layer("Conv1").kernel.shape[2] == 3
+
+
+def test_a_saved_model_loads_with_the_same_outputs(tmp_path):
+    model = build(spec("pspnet", "keras.ResNet50"))
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    inside = images(40, 40)
+    np.testing.assert_array_equal(model(inside), again(inside))
+
+
+def test_stages_follow_the_size_of_features_and_hold_every_layer_once():
+    model = build(spec("unet", "keras.MobileNetV2"))
+    stages = models.stages(model)
+    assert list(stages) == [
+        *(f"encoder_{n}" for n in range(2, 6)),
+        *(f"decoder_{n}" for n in range(4, 0, -1)),
+        "head",
+    ]
+    assert stages["encoder_2"][0] == "Conv1"
+    held = [name for names in stages.values() for name in names]
+    assert sorted(held) == sorted(layer.name for layer in model.layers if layer.weights)
+    assert models.stage_ends(model)["encoder_3"] == "block_3_expand_relu"
+
+
+@pytest.mark.parametrize(
+    "encoder, architecture, options, told",
+    [
+        ("keras.MobileNetV9", "unet", {}, "nearest: keras.MobileNetV"),
+        ("keras_cv.ResNet19", "unet", {}, "nearest: keras_cv.ResNet1"),
+        (
+            "keras.MobileNetV2",
+            "unet",
+            {"depth": 6},
+            "1, 2, 3, 4, 5 times; got --depth=6",
+        ),
+        ("resnet50", "unet", {}, "for unet use --encoder=keras.ResNet50"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused(encoder, architecture, options, told):
+    with pytest.raises(InputError, match=told):
+        build(spec(architecture, encoder, **options))
+
+
+def test_a_name_of_no_library_is_refused_where_it_is_typed():
+    with pytest.raises(InputError, match="--encoder takes small, resnet50, keras.NAME"):
+        ModelSpec(encoder="torchvision.resnet18")

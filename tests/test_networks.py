@@ -1,0 +1,190 @@
+"""Networks of the user's own: structure taken, head for the task, one line where it cannot be."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from tfreuse import evaluation, models, networks, records, study
+from tfreuse.errors import InputError
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+
+layers = keras.layers
+
+
+def segmenter(normalize=layers.BatchNormalization, classes=4, sides=None):
+    """A net as users have them: pixels from 0 to 255, strided convolutions, a softmax."""
+    x = images = keras.Input((sides, sides, 3))
+    x = layers.Rescaling(1 / 255)(x)
+    for i, width in enumerate((4, 8)):
+        x = layers.Conv2D(width, 3, strides=2, padding="same", name=f"down{i}")(x)
+        x = normalize(name=f"norm{i}")(x)
+        x = layers.ReLU()(x)
+    for i in range(2):
+        x = layers.UpSampling2D()(x)
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"up{i}")(x)
+    x = layers.Conv2D(classes, 1, name="classes")(x)
+    return keras.Model(images, layers.Softmax()(x), name="mine")
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.keras"
+    segmenter().save(path)
+    return ModelSpec(model=str(path))
+
+
+def build(spec, task="segmentation", **options):
+    return networks.build(spec, task=task, **{"num_classes": 3, "seed": 0} | options)
+
+
+def images(*size):
+    return np.random.default_rng(0).random((2, *size), dtype=np.float32)
+
+
+def test_a_file_gives_its_structure_with_a_head_for_each_task(mine):
+    net, other = build(mine), build(mine, "autoencoder")
+    assert net(images(16, 24, 3)).shape == (2, 16, 24, 3)
+    assert evaluation.task_of(net) == "segmentation"
+    assert evaluation.task_of(other) == "autoencoder"
+    own = {one.name for one in net.layers if one.weights}
+    assert own ^ {one.name for one in other.layers if one.weights} == {
+        "head_segmentation_conv", "head_autoencoder_conv",
+    }  # fmt: skip
+    assert {"down0", "norm1", "up1"} <= own and "classes" not in own
+
+
+def test_its_values_are_fresh_and_follow_from_the_seed(mine):
+    file = keras.models.load_model(mine.model)
+    one, same, other = (build(mine, seed=seed) for seed in (1, 1, 2))
+    kernel = [net.get_layer("down0").kernel.numpy() for net in (one, same, other, file)]
+    np.testing.assert_array_equal(kernel[0], kernel[1])
+    assert (kernel[0] != kernel[2]).any() and (kernel[0] != kernel[3]).any()
+
+
+def test_outputs_are_logits_though_the_file_ends_in_a_softmax(mine):
+    assert (build(mine)(images(16, 16, 3)).numpy() < 0).any()
+
+
+def test_a_network_that_divides_by_255_gets_what_it_expects(mine):
+    net = build(mine)
+    first = keras.Model(net.input, net.get_layer("down0").input)
+    inside = images(16, 16, 3)
+    np.testing.assert_allclose(first(inside), inside, atol=1e-6)
+
+
+def test_stages_are_found_by_the_size_of_features(mine):
+    stages = models.stages(build(mine))
+    assert stages == {
+        "encoder_2": ["down0", "norm0"],
+        "encoder_3": ["down1", "norm1"],
+        "decoder_2": ["up0"],
+        "decoder_1": ["up1"],
+        "head": ["head_segmentation_conv"],
+    }
+
+
+def test_grey_images_are_given_to_each_of_its_channels(mine):
+    assert build(mine, channels=1)(images(16, 16, 1)).shape == (2, 16, 16, 3)
+
+
+def test_a_function_of_ones_own_file_makes_the_network(tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(
+        "import keras\n"
+        "def make(image_size, channels):\n"
+        "    x = keras.Input((*image_size, channels))\n"
+        "    y = keras.layers.Conv2D(4, 3, padding='same', name='only')(x)\n"
+        "    y = keras.layers.GroupNormalization(2, name='group')(y)\n"
+        "    return keras.Model(x, keras.layers.Conv2D(1, 1)(y))\n"
+        "def wrong(): pass\n"
+        "def none(image_size, channels): return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    net = build(ModelSpec(model="own_nets:make"), channels=1)
+    assert net(images(8, 8, 1)).shape == (2, 8, 8, 3)
+    assert models.stages(net)["encoder_1"] == ["only", "group"]
+    for name, told in (
+        ("own_nets:mak", "no such function; nearest: make"),
+        ("own_nets:wrong", r"called as function\(\(H, W\), channels\)"),
+        ("own_nets:none", "gave int; expected a keras.Model"),
+        ("own_netz:make", "No module named 'own_netz'"),
+        ("own_nets.make", "takes FILE.keras or package.module:function"),
+    ):
+        with pytest.raises(InputError, match=told):
+            build(ModelSpec(model=name))
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda: Subclassed(), "a subclassed or unbuilt model"),
+        (
+            lambda: keras.applications.MobileNetV2(weights=None),
+            "expected one of images",
+        ),
+        (
+            lambda: keras.Sequential(
+                [
+                    keras.Input((8, 8, 3)),
+                    layers.Conv2D(2, 3),
+                    layers.BatchNormalization(),
+                ]
+            ),
+            "expected a convolution that gives the output",
+        ),
+    ],
+)
+def test_what_is_no_network_of_images_to_pixels_is_refused(monkeypatch, make, told):
+    monkeypatch.setattr(networks.checkpoint, "load", lambda path: make())
+    with pytest.raises(InputError, match=told):
+        build(ModelSpec(model="some.keras"))
+
+
+def test_a_sequential_and_a_nested_network_are_graphs_too(tmp_path):
+    inner = keras.Sequential(
+        [keras.Input((None, None, 3)), layers.Conv2D(4, 3, padding="same", name="a")],
+        name="backbone",
+    )
+    outer = keras.Sequential([keras.Input((None, None, 3)), inner, layers.Conv2D(2, 1)])
+    outer.save(tmp_path / "outer.keras")
+    net = build(ModelSpec(model=str(tmp_path / "outer.keras")))
+    assert net(images(8, 8, 3)).shape == (2, 8, 8, 3)
+    assert models.stages(net) == {
+        "encoder_1": ["backbone"], "head": ["head_segmentation_conv"],
+    }  # fmt: skip
+
+
+def test_a_size_that_does_not_come_back_is_refused(mine):
+    networks.check_image_size(mine, (16, 16))
+    with pytest.raises(InputError, match="makes .20, 20. of images of .18, 18."):
+        networks.check_image_size(mine, (18, 18))
+
+
+def test_a_study_compares_it_with_ours_by_the_files_name(mine):
+    spec = ModelSpec(model=mine.model, width=8)
+    assert spec.name == "mine"
+    assert spec.variant("mine") == spec
+    assert spec.variant("unet:depth=2") == ModelSpec(width=8, depth=2)
+
+
+@pytest.mark.slow
+def test_a_study_of_ones_own_network_runs_to_its_end(mine, scenes, tmp_path):
+    specs = study.Specs(
+        study=StudySpec(seeds=2, calibration_examples=8, controls=("self",)),
+        data=DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16)),
+        model=mine,
+        train=TrainSpec(steps=4, validations=1, batch_size=4),
+    )
+    study.run(specs, tmp_path / "out", jobs=1)
+    found = records.read(tmp_path / "out" / "records.jsonl")
+    assert {one.architecture for one in found} == {"mine"}
+    assert {"encoder_2", "decoder_1", "down0"} <= {one.site for one in found}
+    own = [one for one in found if one.control == "self"]
+    assert own and all(one.after == one.before for one in own)

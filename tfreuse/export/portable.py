@@ -1,0 +1,211 @@
+"""The network for where TensorFlow is not: ONNX for images of any size, LiteRT for one size.
+
+    facts = portable.write(network, "onnx", path)
+    facts = portable.write(network, "litert_int8", path, (64, 64), calibration=images)
+    run = portable.runner("litert_int8", path)
+    run(images)["mask"]                              # uint8 [B, H, W, C] -> int32 [B, H, W]
+
+Inputs and outputs are those of the SavedModel's default signature. ONNX and LiteRT in float32
+are compared with the network before they get their names. LiteRT in 8 bits computes something
+else: `loss` says how much of the metric that costs.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfreuse import files, metrics
+from tfreuse.errors import InputError, printable
+from tfreuse.export import check, serving
+from tfreuse.export.network import Network
+
+FORMATS = {
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "litert_int8": "model_int8.tflite",
+}
+_NEEDED = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of the extra of that name
+_OPSET = 17
+_SLACK = 4.0  # times the rounding that another graph of TensorFlow may differ by
+_RESAMPLES = 2000
+
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def write(
+    network: Network,
+    kind: str,
+    path: pathlib.Path,
+    size: tuple[int, int] = (64, 64),
+    calibration: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Writes the file and compares it with the network; gives what was found.
+
+    Args:
+        network: what to write.
+        kind: one of FORMATS.
+        path: the file; what was there is replaced.
+        size: (H, W) of LiteRT's images.
+        calibration: uint8 [N, *size, C], for "litert_int8": images whose features say which
+            range 8 bits must cover.
+
+    Raises:
+        InputError: something is not installed, the network cannot be converted, or what was
+            written does not give what the network gives.
+    """
+    check_installed(kind)
+    with files.replacing(path, suffix=path.suffix) as temporary:
+        with _quietly():
+            try:
+                if kind == "onnx":
+                    _to_onnx(network, temporary)
+                else:
+                    _to_litert(network, temporary, size, calibration)
+            except Exception as error:  # converters raise what they like
+                raise InputError(
+                    f"the model cannot be converted to {kind}: {printable(error, 300)}"
+                ) from error
+        facts = {"file": path.name, "bytes": os.path.getsize(temporary)}
+        if kind == "litert_int8":
+            return facts
+        run = runner(kind, temporary)
+        sizes = check.sizes(network) if kind == "onnx" else [size]
+        facts["check"] = check.agree(
+            network, lambda images: [run(images)], sizes, slack=_SLACK
+        )
+    return facts
+
+
+def check_installed(kind: str) -> None:
+    """Raises InputError if the format needs what is not installed."""
+    missing = [
+        name for name in _NEEDED.get(kind, ()) if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"--formats={kind} needs {', '.join(missing)}: pip install 'tfreuse[{kind}]', or "
+            f"in a checkout pip install -e '.[{kind}]'."
+        )
+
+
+def runner(kind: str, path: pathlib.Path) -> Runner:
+    """What computes the file's outputs, float32 or as the default signature has them."""
+    return _onnx_runner(path) if kind == "onnx" else _litert_runner(path)
+
+
+def loss(
+    network: Network, run: Runner, images: np.ndarray, masks: np.ndarray, ignore: int
+) -> dict[str, Any]:
+    """Mean IoU of the network and of the file, and their difference over the images.
+
+    The interval is a percentile bootstrap over images: both are measured on the same ones.
+
+    Args:
+        network: a segmentation.
+        run: the file's.
+        images: uint8 [N, H, W, C].
+        masks: int32 [N, H, W].
+        ignore: label that counts for nothing; -1: none.
+    """
+    classes = network.num_classes
+    pairs = np.zeros((2, len(images), classes, classes), np.int64)
+    for i in range(len(images)):
+        one = images[i : i + 1]
+        logits = network.model(one.astype(np.float32) / 255.0, training=False)
+        found = np.argmax(logits, axis=-1), run(one)["mask"]
+        counted = masks[i] != ignore
+        for mine, mask in zip(pairs, found, strict=True):
+            places = masks[i][counted] * classes + mask[0][counted]
+            mine[i] = np.bincount(places, minlength=classes**2).reshape(classes, -1)
+    own, theirs = (metrics.mean_iou(one.sum(axis=0)) for one in pairs)
+    draw = np.random.default_rng(0)
+    n = len(images)
+    times = draw.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+    spread = [metrics.mean_ious(np.einsum("rn,nij->rij", times, one)) for one in pairs]
+    low, high = np.quantile(spread[1] - spread[0], (0.025, 0.975))
+    return {
+        "mean_iou": own, "mean_iou_of_file": theirs, "difference": theirs - own,
+        "low": float(low), "high": float(high), "images": n,
+    }  # fmt: skip
+
+
+def _to_onnx(network: Network, path: pathlib.Path) -> None:
+    import tf2onnx  # an extra
+
+    pixels = tf.TensorSpec((None, None, None, network.channels), tf.uint8, "images")
+    function = tf.function(serving.server(network), input_signature=[pixels])
+    tf2onnx.convert.from_function(
+        function, input_signature=[pixels], opset=_OPSET, output_path=str(path)
+    )
+
+
+def _to_litert(
+    network: Network,
+    path: pathlib.Path,
+    size: tuple[int, int],
+    calibration: np.ndarray | None,
+) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".litert") as folder:
+        serving.write(network, pathlib.Path(folder), (1, *size), [serving.DEFAULT])
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=[serving.DEFAULT]
+        )
+        if calibration is not None:
+
+            def images() -> Iterator[dict[str, np.ndarray]]:
+                for one in calibration:
+                    yield {"images": one[None]}
+
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = images
+        path.write_bytes(converter.convert())
+
+
+def _onnx_runner(path: pathlib.Path) -> Runner:
+    import onnxruntime  # an extra
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+    return run
+
+
+def _litert_runner(path: pathlib.Path) -> Runner:
+    with warnings.catch_warnings():  # TensorFlow's copy goes on until 2.22 at least
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(str(path))
+    signature = interpreter.get_signature_runner(serving.DEFAULT)
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        rows = [signature(images=one[None]) for one in images]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    return run
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps the converters' own notes off the terminal; what fails is raised anyway."""
+    loud = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
+    before = [logger.level for logger in loud]
+    for logger in loud:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loud, before, strict=True):
+            logger.setLevel(level)
