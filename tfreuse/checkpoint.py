@@ -39,6 +39,13 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=optimizer)
     except Exception as error:  # Keras raises many kinds; each means the same to a user
+        if "Could not locate class" in str(error):
+            name = str(error).partition("class ")[2].partition(".")[0]
+            raise InputError(
+                f"{path} holds a layer or model of a class that is not known here, "
+                f"{printable(name, 60)}: nothing in a file is executed. Make the model by a "
+                "function, --model=package.module:function, of Keras's own layers."
+            ) from error
         raise InputError(
             f"{path} cannot be read as a Keras model: {printable(error)}. "
             "It may be cut off; train or copy it again."

@@ -8,6 +8,7 @@ its presence says that the run is complete) and `tensorboard/`.
 """
 
 import contextlib
+import functools
 import math
 import pathlib
 import time
@@ -59,7 +60,9 @@ def train(
     out_dir = pathlib.Path(out_dir)
     networks.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
     specs = {"model": model_spec, "data": data_spec, "train": train_spec}
-    rundir.claim(out_dir / "run.json", specs)
+    claim = functools.partial(rundir.claim, out_dir / "run.json", specs)
+    if (out_dir / "run.json").exists():
+        claim()
     if (out_dir / "metrics.json").exists():
         return files.read_json(out_dir / "metrics.json")
     started = time.monotonic()
@@ -69,6 +72,7 @@ def train(
     with devices.strategy(device_spec, train_spec.batch_size).scope():
         with precision(train_spec.mixed_precision):
             model = _start(model_spec, train_spec, train_split, out_dir)
+        claim()  # only now: whoever mends a mistake may use the directory again
         fit(
             model,
             train_split,
