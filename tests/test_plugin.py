@@ -1,7 +1,9 @@
 """The plugin's server side: studies found, followed while they grow, asked by hostile hands."""
 
 import argparse
+import base64
 import dataclasses
+import gzip
 import io
 import json
 import os
@@ -17,9 +19,11 @@ from PIL import Image
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
+from tfreuse import report
 from tfreuse.plugin import Reusability, finding, following, held
-from tfreuse.report import arrays, bundle, tables
+from tfreuse.report import arrays, bundle, embedded, source, tables
 from tfreuse.report.views import maps, pictures
+from tfreuse.report.views.snapshot import Snapshot, to_text
 from tfreuse.verdicts import arms
 
 PART = {
@@ -559,3 +563,90 @@ def test_the_entry_point_is_told_to_tensorboard():
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The report answers until the study is read
+
+
+@pytest.fixture
+def reported(tmp_path, monkeypatch):
+    """A study with its report, and a server that never gets to read its records."""
+    planted.write(tmp_path / "study", planted_study.records(), planted_study.SPEC)
+    report.write(tmp_path / "study")
+    monkeypatch.setattr(held.Study, "_read", lambda self, version: None)
+    return tmp_path
+
+
+def test_a_new_server_answers_from_the_report_at_once(reported, everything):
+    first = Asked(reported)
+    told = first.get("/study", study="study")
+    assert told["state"] == "ready" and told["name"] == "study"
+    part = arms.Part(**PART)
+    whole = Snapshot(source.load(everything / "study"))
+    asked = {"study": "study", **PART, "kind": "stage", "quantity": "retention"}
+    found = first.get("/heat", **asked, repair="none", seed="-1")
+    assert found == json.loads(
+        to_text(maps.heat(whole, part, "stage", "retention", "none", -1))
+    )
+    assert first.get("/network", study="study", **PART)["stages"]
+
+
+def test_the_version_stays_when_the_server_has_read_the_study(reported, monkeypatch):
+    told = Asked(reported).get("/study", study="study")["version"]
+    monkeypatch.undo()
+    later = Asked(reported)
+    assert later.get("/study", study="study")["version"] == told
+    one = later.plugin._named({"study": "study"})[1]
+    while one.look() is None:
+        time.sleep(0.02)
+    assert later.get("/study", study="study")["version"] == told
+
+
+def test_a_report_of_older_records_answers_nothing(reported):
+    with open(reported / "study" / "records.jsonl", "ab") as file:
+        file.write(b"\n")
+    assert Asked(reported).get("/study", study="study")["state"] == "reading"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"",
+        b'<script type="application/octet-stream" id="answers">%%%</script>',
+        b'<script type="application/octet-stream" id="answers">'
+        + base64.b64encode(gzip.compress(b"[" * 100_000))
+        + b"</script>",
+        b'<script type="application/octet-stream" id="answers">'
+        + base64.b64encode(gzip.compress(b"[1]"))
+        + b"</script>",
+    ],
+)
+def test_a_page_that_is_no_report_answers_nothing(reported, page):
+    (reported / "study" / "report.html").write_bytes(page)
+    assert Asked(reported).get("/study", study="study")["state"] == "reading"
+
+
+def test_answers_that_unpack_to_more_than_a_page_has_are_left(monkeypatch):
+    snapshot = {"left out": "x" * 1000}
+    packed = embedded.pack(snapshot, [], 10_000)
+    page = f"{embedded._HEAD}{packed}{embedded._TAIL}".encode()
+    assert embedded.unpack(page) == snapshot
+    monkeypatch.setattr(embedded, "_LONGEST", 500)
+    assert embedded.unpack(page) == {}
+
+
+def test_stages_of_foreign_layers_come_from_the_study(tmp_path):
+    planted.write(tmp_path / "study", planted_study.records(), planted_study.SPEC)
+    path = tmp_path / "study" / "study.json"
+    for told, expected in (
+        ({"unet": {"encoder_1_a_conv": "bottleneck"}}, "bottleneck"),
+        ({"unet": [1]}, "encoder_1"),
+        ([], "encoder_1"),
+        ({"unet": {"encoder_1_a_conv": 3}}, "encoder_1"),
+    ):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"stages": told}))
+        asked = Asked(tmp_path)
+        asked.study("study")
+        drawn = asked.get("/network", study="study", **PART)["stages"]
+        where = [one["name"] for one in drawn if "encoder_1_a_conv" in one["layers"]]
+        assert where == [expected]

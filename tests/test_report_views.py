@@ -154,3 +154,12 @@ def test_a_report_of_label_curves_alone_has_its_views(tmp_path):
     study = labelled.write(tmp_path / "study", labelled.planted())
     report.write(study)
     assert 'id="answers"' in (study / "report.html").read_text()
+
+
+def test_an_advisors_plan_alone_shows_the_tab(tmp_path):
+    assert not Asked(tmp_path).plugin.is_active()
+    write(tmp_path / "advice")
+    alone = Asked(tmp_path)
+    assert alone.plugin.is_active()
+    assert alone.get("/studies") == {"studies": []}
+    assert len(alone.get("/advice")["cards"]) == 1

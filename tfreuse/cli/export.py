@@ -126,11 +126,17 @@ def _converted(convert, model, kind: str, data_spec: DataSpec) -> str:
         loss = facts["loss"]
         told += (
             f"; mean IoU {loss['mean_iou_of_file']:.3f} against {loss['mean_iou']:.3f}, "
-            f"{loss['difference']:+.3f} [{loss['low']:+.3f}, {loss['high']:+.3f}] (95 % "
+            f"{_signed(loss['difference'])} [{_signed(loss['low'])}, "
+            f"{_signed(loss['high'])}] (95 % "
             f"interval over {loss['images']} test images; calibrated on "
             f"{facts['calibrated_on']} training images)"
         )
     return told
+
+
+def _signed(value: float) -> str:
+    """Three decimals with a sign; zero is never minus zero."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _describe(about: dict, outputs: dict) -> str:

@@ -61,12 +61,14 @@ class Source:
             return verdicts.judge(self.records, self.spec, read)
 
     def skips(self, part: arms.Part) -> bool:
-        """Whether the part's U-shaped networks connect encoder and decoder."""
+        """Whether the part's U-shaped networks connect encoder and decoder, as far as known."""
         options = part.architecture.split(":")[1:]
         told = [word for word in options if word.startswith("skips=")]
         if told:
             return told[-1].lower() != "skips=false"
-        return bool(self.specs.get("model", {}).get("skips", True))
+        model = self.specs.get("model", {})
+        ours = part.architecture.split(":")[0] in specs.ARCHITECTURES
+        return ours and bool(model.get("skips", True))
 
 
 def load(

@@ -160,11 +160,13 @@ def _column(stages: Sequence[str]) -> Layout:
 
 
 def _between(one: Box, two: Box) -> tuple[tuple[float, float], tuple[float, float]]:
-    """A vertical arrow from box to box, where both are."""
+    """A vertical arrow from box to box, where both are; else from side to bottom."""
     left = max(box.x - box.width / 2 for box in (one, two))
     right = min(box.x + box.width / 2 for box in (one, two))
     x = (left + right) / 2
     sign = 1 if two.y > one.y else -1
+    if left > right:  # no bottleneck is between them
+        return (one.x + one.width / 2, one.y), (two.x, two.y - sign * two.height / 2)
     return (x, one.y + sign * one.height / 2), (x, two.y - sign * two.height / 2)
 
 

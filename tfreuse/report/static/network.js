@@ -156,12 +156,16 @@ function past(stages, boxes, line) {
   line([[right, y1], [out, y1], [out, y2], [right, y2]], {"stroke-dasharray": "5 4"});
 }
 
-/** A vertical arrow from box to box, where both are. */
+/** A vertical arrow from box to box, where both are; else from side to bottom. */
 function between(one, two) {
   const left = Math.max(one.x, two.x);
   const right = Math.min(one.x + one.wide, two.x + two.wide);
   const x = (left + right) / 2;
   const down = two.y > one.y;
+  if (left > right) { // no bottleneck is between them
+    const end = [two.x + two.wide / 2, down ? two.y : two.y + two.high + STRIP + 2];
+    return [[one.x + one.wide, one.y + one.high / 2], end];
+  }
   return down
     ? [[x, one.y + one.high + STRIP + 2], [x, two.y]]
     : [[x, one.y], [x, two.y + two.high + STRIP + 2]];
