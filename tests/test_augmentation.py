@@ -8,7 +8,7 @@ from tfreuse import data
 from tfreuse.data.augmentation import augment
 from tfreuse.specs import AUGMENTATIONS, DataSpec, TrainSpec
 
-GEOMETRIC = [name for name in AUGMENTATIONS if name != "colour"]
+GEOMETRIC = [n for n in AUGMENTATIONS if n not in ("colour", "grid_mask")]
 LABELS, IGNORED = 5, 255
 
 
@@ -52,6 +52,24 @@ def test_colour_leaves_masks_alone_and_changes_each_image_its_own_way(painted):
     found, labels = augment(same, masks, ("colour",), key(3))
     np.testing.assert_array_equal(labels, masks)
     assert len({one.tobytes() for one in found.numpy()}) == len(images)
+
+
+def test_a_grid_hides_about_a_quarter_of_the_image_and_nothing_of_the_mask(painted):
+    images, masks = painted
+    found, labels = augment(0.5 + images / 2, masks, ("grid_mask",), key(8))
+    np.testing.assert_array_equal(labels, masks)
+    hidden = (found.numpy() == 0).all(-1)
+    assert 0.1 < hidden.mean() < 0.4
+    assert len({one.tobytes() for one in hidden}) == len(images)
+
+
+def test_a_mosaic_has_its_own_images_part_and_others(painted):
+    images, masks = painted
+    numbers = np.arange(1, len(images) + 1)[:, None, None, None] / 10
+    found, _ = augment(numbers + 0 * images, masks, ("mosaic",), key(9))
+    values = [set(np.unique(np.round(10 * one)).astype(int)) for one in found.numpy()]
+    assert all(number in held for number, held in enumerate(values, 1))
+    assert sum(len(held) > 1 for held in values) > 3
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -20,7 +20,7 @@ FLOORS = [
     {"attribution"},
     {"report", "hparams", "moving"},
     {"plugin", "dashboards"},
-    {"sweep"},
+    {"sweep", "kerascv"},
     {"runtime", "models", "data", "transplant", "recalibration"}
     | {"fusion", "folding", "devices"},
     {"checkpoint", "summaries", "evaluation", "loading"},

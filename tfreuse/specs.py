@@ -35,7 +35,9 @@ REPAIRS = (
 )  # fmt: skip
 CORRUPTIONS = ("none", "noise", "mask", "scramble")
 LABELS = ("all", "foreground")
-AUGMENTATIONS = ("flip", "rotate", "zoom", "translate", "crop", "colour")
+AUGMENTATIONS = (
+    "flip", "rotate", "zoom", "translate", "crop", "mosaic", "colour", "grid_mask",
+)  # fmt: skip
 
 
 def option(

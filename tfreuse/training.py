@@ -61,6 +61,7 @@ def train(
     networks.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
     specs = {"model": model_spec, "data": data_spec, "train": train_spec}
     claim = functools.partial(rundir.claim, out_dir / "run.json", specs)
+    out_dir.mkdir(parents=True, exist_ok=True)
     if (out_dir / "run.json").exists():
         claim()
     if (out_dir / "metrics.json").exists():

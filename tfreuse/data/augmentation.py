@@ -2,7 +2,7 @@
 
     images, masks = augment(images, masks, ("flip", "rotate", "colour"), key)
 
-The layers are core Keras's; what they draw follows from the key alone, so that a training that
+The layers are core Keras's where it has them; what they draw follows from the key alone, so that a training that
 goes on after a stop sees what it would have seen. Masks take the nearest label: no label is
 made up, and what is ignored stays ignored. What comes from beyond an edge is its reflection.
 
@@ -11,7 +11,9 @@ made up, and what is ignored stays ignored. What comes from beyond an edge is it
     zoom       by up to 25 % in or out
     translate  by up to 10 % of each side
     crop       a part of 60 to 100 % of each side, enlarged to the whole
+    mosaic     parts of four images of the batch, joined (keras-cv's)
     colour     brightness and contrast by up to 20 %; of three channels hue and saturation too
+    grid_mask  black squares hide a quarter of the image, and nothing of the mask (keras-cv's)
 """
 
 import functools
@@ -19,6 +21,8 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+
+from tfreuse import kerascv
 
 _TURN = 15 / 360  # of a full turn
 _ZOOM, _SHIFT, _TONE, _HUE = 0.25, 0.1, 0.2, 0.05
@@ -50,10 +54,14 @@ def augment(
             labels = layer.transform_segmentation_masks(labels, drawn)
     if "crop" in names:
         images, labels = _cropped(images, labels, seeds.next())
+    if "mosaic" in names:
+        images, labels = kerascv.mosaic(images, labels, seeds.next())
     if "colour" in names:
         for layer in _layers("colour", images.shape[-1]):
             drawn = layer.get_random_transformation(images, seed=seeds)
             images = layer.transform_images(images, drawn)
+    if "grid_mask" in names:
+        images = kerascv.grid_mask(images, seeds.next())
     masks = tf.cast(tf.round(labels[..., 0]), tf.int32)
     return tf.clip_by_value(images, 0.0, 1.0), masks
 

@@ -16,21 +16,12 @@ from types import ModuleType
 import keras
 import numpy as np
 
+from tfreuse import kerascv
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.models import graph
 from tfreuse.models.layers import ReverseChannels
 from tfreuse.specs import KERAS, KERAS_CV
 
-# keras-cv's classes take sizes; those of He et al. 2016 (arXiv:1512.03385, table 1): blocks a
-# stage, and whether a block has three convolutions ("block") or two.
-_RESNETS = {
-    "ResNet18": ((2, 2, 2, 2), "basic_block"),
-    "ResNet34": ((3, 4, 6, 3), "basic_block"),
-    "ResNet50": ((3, 4, 6, 3), "block"),
-    "ResNet101": ((3, 4, 23, 3), "block"),
-    "ResNet152": ((3, 8, 36, 3), "block"),
-}
-_V2 = "V2"  # after the name: batch normalization and ReLU before each convolution
 _CHANNELS = 3  # of the images that pre-trained weights are for
 _CONVOLUTIONS = (
     keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D,
@@ -158,23 +149,9 @@ def _keras(name: str) -> tuple[keras.Model, _Prepare]:
 def _keras_cv(name: str) -> tuple[keras.Model, _Prepare]:
     """A ResNet of keras-cv; its presets' weights take images in [0, 1]."""
     asked = name.removeprefix(KERAS_CV)
-    known = [f"{one}{version}" for one in _RESNETS for version in ("", _V2)]
-    if asked not in known:
-        raise _unknown(name, KERAS_CV, known)
-    import keras_cv  # takes a second, and is asked for seldom
-
-    blocks, block_type = _RESNETS[asked.removesuffix(_V2)]
-    second = asked.endswith(_V2)
-    backbones = keras_cv.models
-    make = backbones.ResNetV2Backbone if second else backbones.ResNetBackbone
-    plain = make(
-        stackwise_filters=[64, 128, 256, 512],
-        stackwise_blocks=list(blocks),
-        stackwise_strides=[1, 2, 2, 2],
-        include_rescaling=False,
-        block_type=block_type,
-    )
-    return plain, _rgb
+    if asked not in kerascv.RESNETS:
+        raise _unknown(name, KERAS_CV, kerascv.RESNETS)
+    return kerascv.resnet(asked), _rgb
 
 
 def _unknown(name: str, origin: str, known) -> InputError:
