@@ -83,7 +83,7 @@ def test_a_file_tells_the_graph_of_its_model(kind, tmp_path):
     assert ties == transplant.ties(model)
 
 
-@pytest.mark.parametrize("kind", GRAPHS.keys() - {"knotted"})
+@pytest.mark.parametrize("kind", sorted(GRAPHS.keys() - {"knotted"}))
 def test_a_legacy_file_gives_the_same_groups(kind, tmp_path):
     model = GRAPHS[kind]()
     model.save(tmp_path / "a.h5")
