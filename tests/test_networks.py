@@ -85,6 +85,27 @@ def test_stages_are_found_by_the_size_of_features(mine):
     }
 
 
+def test_stages_can_be_given(mine):
+    told = ("front=down0", "front=norm0", "middle=*1", "back=up*")
+    spec = ModelSpec(model=mine.model, stages=told)
+    assert models.stages(build(spec)) == {
+        "front": ["down0", "norm0"],
+        "middle": ["down1", "norm1", "up1"],
+        "back": ["up0"],
+        "head": ["head_segmentation_conv"],
+    }
+    again = networks.with_stages(build(mine), spec)  # as a loaded file's
+    assert list(models.stages(again)) == ["front", "middle", "back", "head"]
+    for globs, told in (
+        (("front=down*",), "the layer norm0 fits no glob"),
+        (("front=dawn*", "rest=*"), "front=dawn. fits no layer; nearest: down"),
+    ):
+        with pytest.raises(InputError, match=told):
+            build(ModelSpec(model=mine.model, stages=globs))
+    with pytest.raises(InputError, match="--stages takes STAGE=GLOB"):
+        ModelSpec(stages=("front",))
+
+
 def test_grey_images_are_given_to_each_of_its_channels(mine):
     assert build(mine, channels=1)(images(16, 16, 1)).shape == (2, 16, 16, 3)
 
@@ -168,7 +189,7 @@ def test_a_size_that_does_not_come_back_is_refused(mine):
 
 
 def test_a_study_compares_it_with_ours_by_the_files_name(mine):
-    spec = ModelSpec(model=mine.model, width=8)
+    spec = ModelSpec(model=mine.model, width=8, stages=("all=*",))
     assert spec.name == "mine"
     assert spec.variant("mine") == spec
     assert spec.variant("unet:depth=2") == ModelSpec(width=8, depth=2)

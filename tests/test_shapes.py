@@ -174,6 +174,28 @@ def test_a_tfds_data_set_is_read_with_its_keys_and_label_offset(prepared):
             data.load(dataclasses.replace(spec, **fields), "val")
 
 
+def test_splits_are_what_tfds_cuts_them_to(prepared):
+    spec = DataSpec(
+        dataset="tfds:shapes",
+        data_dir=str(prepared),
+        splits=("train=train[:4]", "val=train[4:]", "test=train[:2]+train[-1:]"),
+    )
+    plain = DataSpec(dataset="tfds:shapes", data_dir=str(prepared))
+    whole = data.load(plain, "train").tensors["image"].numpy()
+    train, val, test = (
+        data.load(spec, name).tensors["image"].numpy() for name in data.SPLITS
+    )
+    np.testing.assert_array_equal(np.concatenate([train, val]), whole)
+    np.testing.assert_array_equal(test, whole[[0, 1, -1]])
+    bad = dataclasses.replace(spec, splits=("train=trian[:4]",))
+    with pytest.raises(
+        InputError, match="--splits=train=trian.*is none of tfds:shapes's"
+    ):
+        data.load(bad, "train")
+    with pytest.raises(InputError, match="--splits takes train=..., val=..."):
+        dataclasses.replace(spec, splits=("all=train",))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -43,7 +43,7 @@ def build(
             images to something of every pixel.
     """
     if not spec.model:
-        return models.build(
+        model = models.build(
             spec,
             task=task,
             num_classes=num_classes,
@@ -51,6 +51,7 @@ def build(
             image_size=image_size,
             seed=seed,
         )
+        return with_stages(model, spec)
     outputs = blocks.outputs(task, num_classes, channels)
     if seed is not None:
         keras.utils.set_random_seed(seed)
@@ -61,12 +62,20 @@ def build(
     plain = _functional(made, spec.model)
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     try:
-        return _for_task(plain, images, task, outputs)
+        model = _for_task(plain, images, task, outputs)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--model={printable(spec.model)} cannot be built for images of "
             f"{images.shape[1:]}: {printable(error, 300)}"
         ) from error
+    return with_stages(model, spec)
+
+
+def with_stages(model: keras.Model, spec: ModelSpec) -> keras.Model:
+    """The model, which from now on has the stages that the spec gives, if it gives any."""
+    if spec.stages:
+        models.give_stages(model, spec.stages)
+    return model
 
 
 def check_image_size(

@@ -121,6 +121,11 @@ class DataSpec(Spec):
     label_offset: int = option(
         0, "tfds: added to every stored label but the ignored one, e.g. -1"
     )
+    splits: tuple[str, ...] = option(
+        (),
+        "tfds: what stands for train, val and test, in TFDS's words, e.g. "
+        "train=train[:80%],val=train[80%:],test=test",
+    )
     palette: tuple[str, ...] = option(
         (),
         "folder: colours of masks that are pictures, RRGGBB of label 0, 1, ..., or "
@@ -141,6 +146,11 @@ class DataSpec(Spec):
             )
         check_pattern("group_by", self.group_by)
         labels_of(self.palette)
+        wrong = [w for w in self.splits if not re.fullmatch("(train|val|test)=.+", w)]
+        if wrong:
+            raise InputError(
+                f"--splits takes train=..., val=... and test=...; got {wrong[0]!r}."
+            )
         if self.channels not in (1, 3):
             raise InputError(
                 f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}."
@@ -177,6 +187,11 @@ class ModelSpec(Spec):
         "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
     )
     use_bias: bool = option(True, "give convolutions a bias")
+    stages: tuple[str, ...] = option(
+        (),
+        "of --model or another's encoder: STAGE=GLOB of layer names, from input to output, e.g. "
+        "stem=conv0*,body=block*; none: by the size of features",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +200,12 @@ class ModelSpec(Spec):
                 f"--encoder takes {', '.join(ENCODERS)}, {KERAS}NAME of keras.applications or "
                 f"{KERAS_CV}NAME; got {self.encoder!r}."
             )
+
+        for word in self.stages:
+            if not re.fullmatch(r"\w+=\S+", word):
+                raise InputError(
+                    f"--stages takes STAGE=GLOB, e.g. stem=conv0*,body=block*; got {word!r}."
+                )
 
     @property
     def name(self) -> str:
@@ -211,6 +232,8 @@ class ModelSpec(Spec):
         architecture, *told = text.split(":")
         fields = {field.name: field for field in dataclasses.fields(self)}
         changes: dict[str, Any] = {"architecture": architecture, "model": ""}
+        if self.model:
+            changes["stages"] = ()
         for name, field in fields.items():
             if field.metadata["only"] not in ("", architecture):
                 changes[name] = field.default

@@ -79,7 +79,14 @@ class Catalogue:
                 f"{self.spec.dataset} needs a split {split}; it has "
                 f"{', '.join(self.builder.info.splits)}. Choose another data set."
             )
-        examples = self.builder.as_dataset(split=stored)
+        try:
+            examples = self.builder.as_dataset(split=stored)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise InputError(
+                f"--splits={split}={printable(stored)} is none of {self.spec.dataset}'s "
+                f"({', '.join(self.builder.info.splits)}) or of their parts: "
+                f"{printable(error, 120)}"
+            ) from error
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
@@ -114,6 +121,9 @@ class Catalogue:
 
     def _stored(self, split: str) -> str:
         """What TFDS calls `split`; "" if it has no such split."""
+        told = dict(word.split("=", 1) for word in self.spec.splits)
+        if split in told:
+            return told[split]
         there = self.builder.info.splits
         validation = next((name for name in VALIDATION if name in there), "")
         if split == "val":

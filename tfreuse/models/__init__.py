@@ -21,6 +21,7 @@ import inspect
 import keras
 
 from tfreuse.errors import InputError
+from tfreuse.models.graph import give_stages
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
@@ -36,6 +37,7 @@ __all__ = [
     "ResizeLike",
     "build",
     "check_image_size",
+    "give_stages",
     "multiplications",
     "pspnet",
     "size_multiple",
@@ -79,7 +81,8 @@ def build(
     network = ARCHITECTURES[spec.architecture]
     known = inspect.signature(network).parameters
     options = spec.to_json()
-    del options["architecture"], options["model"]
+    for name in ("architecture", "model", "stages"):  # not of the function
+        del options[name]
     defaults = ModelSpec(architecture=spec.architecture)
     for name, value in options.items():
         # an option that nothing reads would make two equal networks of two specs

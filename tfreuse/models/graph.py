@@ -8,12 +8,17 @@ through the graph for an image of 512 pixels, or of the model's own size where i
 """
 
 import dataclasses
+import fnmatch
 import math
 import re
 import weakref
+from collections.abc import Sequence
 
 import keras
 
+from tfreuse.errors import InputError, nearest, printable
+
+_HEADS = ("head", "auxiliary")
 _SIDE = 512  # pixels of the image where the model takes any
 _POOLED = 8  # pixels of a side below which features of such an image are averages
 OWN = re.compile(r"(encoder_\d+|decoder_\d+|bottleneck|pyramid|fusion|head|auxiliary)_")
@@ -91,6 +96,46 @@ def stages(model: keras.Model) -> dict[str, str]:
     if model not in _known:
         _known[model] = _stages(model)
     return _known[model]
+
+
+def is_known(model: keras.Model) -> bool:
+    """Whether the model's stages were found, or given, before."""
+    return model in _known
+
+
+def give_stages(model: keras.Model, globs: Sequence[str]) -> None:
+    """From now on the model's stages are those of `globs`, and not by the size of features.
+
+    Args:
+        model: a functional model; the heads of ours keep their stage.
+        globs: STAGE=GLOB of layer names; the first that fits counts. A layer without weights
+            is where the layer before it is.
+
+    Raises:
+        InputError: a layer with weights fits none, or a glob fits no layer.
+    """
+    pairs = [tuple(one.split("=", 1)) for one in globs]
+    names = [layer.name for layer in model.layers]
+    for stage, glob in pairs:
+        if not fnmatch.filter(names, glob):
+            near = ", ".join(nearest(glob, names))
+            raise InputError(
+                f"--stages: {stage}={glob} fits no layer; nearest: {near}."
+            )
+    found, stage = {}, pairs[0][0]
+    for layer in model.layers:
+        own = OWN.match(layer.name)
+        if own and own[1] in _HEADS:
+            fits = [own[1]]
+        else:
+            fits = [s for s, glob in pairs if fnmatch.fnmatchcase(layer.name, glob)]
+        given = fits[0] if fits else own and own[1]
+        if given is None and layer.weights:
+            raise InputError(
+                f"--stages: the layer {printable(layer.name)} fits no glob."
+            )
+        stage = found[layer.name] = given or stage
+    _known[model] = found
 
 
 def _stages(model: keras.Model) -> dict[str, str]:

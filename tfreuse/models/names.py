@@ -71,6 +71,8 @@ def stages(model: keras.Model) -> dict[str, list[str]]:
 
 def _stages_of_layers(model: keras.Model) -> dict[str, str]:
     """The stage of every layer; of those without weights only where it is known."""
+    if graph.is_known(model):
+        return graph.stages(model)
     named = {layer.name: _STAGE.match(layer.name) for layer in model.layers}
     foreign = [one.name for one in model.layers if one.weights and not named[one.name]]
     if not foreign:

@@ -18,6 +18,7 @@ from tfreuse import (
     files,
     folding,
     models,
+    networks,
     recalibration,
     roles,
     rundir,
@@ -69,7 +70,7 @@ class Bench:
         clean = donors.first_images(self._train_split, specs.study.calibration_examples)
         self.images = donors.as_input(clean, network.train.corruption)
         path = models_dir / network.name / "model.keras"
-        self.model = checkpoint.load(path)
+        self.model = networks.with_stages(checkpoint.load(path), block.model)
         self._digest = files.file_digest(path)
         self.recalibrate = recalibration.Recalibrator(self.model, self.images)
         self.recalibrate()
