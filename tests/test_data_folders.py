@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 from pairs import PALETTE, examples, fill, picture, save
+from PIL import Image
 
-from tfreuse import data
+from tfreuse import checkpoint, contact_sheet, data, export, prediction, training
 from tfreuse.data import folder
 from tfreuse.errors import InputError
-from tfreuse.specs import DataSpec
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 
 COLOURS = tuple("".join(f"{value:02x}" for value in colour) for colour in PALETTE)
 
@@ -115,3 +116,53 @@ def test_balancing_weights_are_of_median_frequency_and_keep_the_loss(tmp_path):
     np.testing.assert_allclose(weights * shares, np.full(3, 1 / 3), rtol=1e-6)
     four = DataSpec(**spec.__dict__ | {"num_classes": 4})
     assert data.balancing_weights(data.load(four, "train"))[3] == 0
+
+
+def bands(root, axis):
+    """The same images as TIFF files of five bands, stored pixel by pixel or band by band."""
+    tifffile = pytest.importorskip("tifffile")
+    for path in root.glob("*/images/*.png"):
+        image = np.asarray(Image.open(path))
+        five = np.concatenate([image, 255 - image[..., :2]], axis=-1)
+        tifffile.imwrite(path.with_suffix(".tif"), np.moveaxis(five, -1, axis))
+        path.unlink()
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_tiff_files_give_all_their_bands(tmp_path, axis):
+    spec = fill(tmp_path)
+    plain = data.load(spec, "train").tensors["image"].numpy()
+    bands(tmp_path, axis)
+    spec = DataSpec(**spec.__dict__ | {"channels": 5})
+    found = data.load(spec, "train").tensors["image"].numpy()
+    np.testing.assert_array_equal(found[..., :3], plain)
+    np.testing.assert_array_equal(found[..., 3:], 255 - plain[..., :2])
+    wide = DataSpec(**spec.__dict__ | {"image_size": (6, 8)})
+    assert data.load(wide, "val").tensors["image"].shape == (2, 6, 8, 5)
+
+
+def test_other_bands_than_said_are_refused(tmp_path):
+    spec = fill(tmp_path)
+    four = DataSpec(**spec.__dict__ | {"channels": 4})
+    with pytest.raises(InputError, match="can't be read as TIFF"):
+        data.load(four, "train")
+    bands(tmp_path, -1)
+    with pytest.raises(InputError, match="4 bands of 8 bits.*uint8 .*5"):
+        data.load(four, "train")
+    with pytest.raises(InputError, match="only of --dataset=folder"):
+        DataSpec(channels=4)
+
+
+@pytest.mark.slow
+def test_a_network_of_five_bands_is_trained_exported_and_predicts(tmp_path):
+    spec = fill(tmp_path / "data")
+    bands(tmp_path / "data", -1)
+    spec = DataSpec(**spec.__dict__ | {"channels": 5})
+    contact_sheet.write(spec, tmp_path / "sheet.png")
+    train = TrainSpec(steps=2, batch_size=2, validations=1)
+    training.train(ModelSpec(width=2, depth=1), spec, train, tmp_path / "run")
+    model = checkpoint.load(tmp_path / "run" / "model.keras")
+    served = export.export(model, tmp_path / "served")
+    image = next((tmp_path / "data" / "test" / "images").iterdir())
+    prediction.write(prediction.Predictor(served), image, tmp_path)
+    assert Image.open(tmp_path / f"{image.stem}_overlay.png").mode == "RGB"

@@ -91,5 +91,5 @@ def _pair(
     ignored = mask == ignore_label
     shown = colours[np.where(ignored, 0, mask)] / 255
     shown[ignored] = 0
-    rgb = np.broadcast_to(image, (*image.shape[:2], 3))
+    rgb = summaries.rgb(image)
     return np.concatenate([rgb, (rgb + shown) / 2], axis=1)

@@ -103,7 +103,9 @@ class DataSpec(Spec):
     image_size: tuple[int, int] = option(
         (64, 64), "height,width in pixels after resizing and cropping"
     )
-    channels: int = option(3, "3 for RGB, 1 for grey-scale", low=1)
+    channels: int = option(
+        3, "3 for RGB, 1 for grey-scale; folder: else the bands of TIFF files", low=1
+    )
     num_classes: int = option(
         0, "number of classes; 0 reads it from the data set", low=0
     )
@@ -151,9 +153,10 @@ class DataSpec(Spec):
             raise InputError(
                 f"--splits takes train=..., val=... and test=...; got {wrong[0]!r}."
             )
-        if self.channels not in (1, 3):
+        if self.channels not in (1, 3) and self.dataset != "folder":
             raise InputError(
-                f"--channels takes 1 (grey-scale) or 3 (RGB); got {self.channels}."
+                "--channels takes 1 (grey-scale) or 3 (RGB), and another number only of "
+                f"--dataset=folder with TIFF files; got {self.channels}."
             )
 
 

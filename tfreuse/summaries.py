@@ -71,8 +71,14 @@ def triptych(
         shown = colours[np.where(truth == ignore_label, 0, truth)]
         shown[truth == ignore_label] = 0
     else:
-        predicted, shown = _rgb(output), _rgb(truth)
-    return np.concatenate([_rgb(images), shown, predicted], axis=2)
+        predicted, shown = _pixels(output), _pixels(truth)
+    return np.concatenate([_pixels(images), shown, predicted], axis=2)
+
+
+def rgb(images: np.ndarray) -> np.ndarray:
+    """[..., C] as [..., 3] to look at: grey spread, of more bands the first three."""
+    enough = images.shape[-1] >= 3
+    return images[..., :3] if enough else np.repeat(images[..., :1], 3, axis=-1)
 
 
 def palette(num_classes: int) -> np.ndarray:
@@ -84,6 +90,5 @@ def palette(num_classes: int) -> np.ndarray:
     return table
 
 
-def _rgb(images: np.ndarray) -> np.ndarray:
-    pixels = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
-    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return rgb(np.round(255 * np.clip(images, 0, 1)).astype(np.uint8))

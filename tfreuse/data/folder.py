@@ -192,9 +192,14 @@ def _of_the_system(path: pathlib.Path) -> bool:
 
 def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
     """Image, mask (at the spec's size), labels' counts, stored size and modes of a pair."""
-    picture, mode = pictures.read_image(pair.image)
-    size = picture.size[::-1]
-    image = pictures.fit_image(picture, spec.image_size, spec.channels)
+    if spec.channels in (1, 3):
+        picture, mode = pictures.read_image(pair.image)
+        size = picture.size[::-1]
+        image = pictures.fit_image(picture, spec.image_size, spec.channels)
+    else:
+        bands = pictures.read_bands(pair.image, spec.channels)
+        size, mode = bands.shape[:2], f"{spec.channels} bands"
+        image = pictures.fit_bands(bands, spec.image_size)
     if pair.mask is None:
         return image, None, None, size, mode
     mask, mask_mode = pictures.read_mask(pair.mask, spec.palette)

@@ -50,6 +50,36 @@ def read_image(path: pathlib.Path) -> tuple[Image.Image, str]:
     return ImageOps.exif_transpose(picture.convert("L" if grey else "RGB")), mode
 
 
+def read_bands(path: pathlib.Path, channels: int) -> np.ndarray:
+    """All bands of a TIFF file, uint8 [H, W, channels].
+
+    Raises:
+        InputError: it is no such file, or tifffile, which reads it, is not installed.
+    """
+    try:
+        import tifffile  # an extra
+    except ImportError as error:
+        raise InputError(
+            "images of other than 1 or 3 channels need tifffile: pip install "
+            "'tfreuse[tiff]', or in a checkout pip install -e '.[tiff]'."
+        ) from error
+    try:
+        found = tifffile.imread(path)
+    except Exception as error:  # it raises what it likes
+        raise InputError(
+            f"The image {_shown(path)} can't be read as TIFF ({printable(error, 120)}). "
+            f"Images of --channels={channels} are TIFF files."
+        ) from error
+    if found.ndim == 3 and found.shape[-1] != channels:
+        found = np.moveaxis(found, 0, -1)  # bands one after the other
+    if found.ndim != 3 or found.shape[-1] != channels or found.dtype != np.uint8:
+        raise InputError(
+            f"Images have {channels} bands of 8 bits (--channels={channels}); {_shown(path)} is "
+            f"{found.dtype} {found.shape}. Give --channels, or scale its values to 0..255."
+        )
+    return np.ascontiguousarray(found)
+
+
 def read_mask(
     path: pathlib.Path, palette: tuple[str, ...] = ()
 ) -> tuple[np.ndarray, str]:
@@ -90,6 +120,12 @@ def fit_image(picture: Image.Image, size: tuple[int, int], channels: int) -> np.
         # Pillow's BILINEAR averages over the area that becomes a pixel: no aliasing.
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR, box=part)
     return np.asarray(picture).reshape(*size, channels)
+
+
+def fit_bands(bands: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`fit_image` of each of the bands: uint8 [h, w, C] to [*size, C]."""
+    each = [Image.fromarray(band) for band in np.moveaxis(bands, -1, 0)]
+    return np.concatenate([fit_image(band, size, 1) for band in each], axis=-1)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -41,7 +41,7 @@ class Predictor:
 
     Attributes:
         task: "segmentation" or "autoencoder".
-        channels: channels of the images, 1 or 3.
+        channels: channels of the images: 1, 3, or the bands of TIFF files.
         class_names: of a segmentation's labels 0, 1, ...
         path: of the SavedModel.
 
@@ -67,9 +67,9 @@ class Predictor:
                 "a SavedModel that tools/export.py wrote; export the model again."
             ) from error
         self.task, self.channels = _TASKS[self._output], given.shape[-1]
-        if self.channels not in (1, 3):
+        if self.task == "autoencoder" and self.channels not in (1, 3):
             raise InputError(
-                f"{path} takes images of {self.channels} channels; image files have 1 or 3. "
+                f"{path} makes images of {self.channels} channels; PNG files have 1 or 3. "
                 "Call its signature from Python."
             )
         self._signature = signature
@@ -225,9 +225,7 @@ def write(
     Raises:
         InputError: the file is no readable image, or there are too many labels for a picture.
     """
-    picture, _ = pictures.read_image(path)
-    picture = picture.convert("L" if predictor.channels == 1 else "RGB")
-    image = np.asarray(picture).reshape(*picture.size[::-1], predictor.channels)
+    image = _read(path, predictor.channels)
     num_classes = len(predictor.class_names)
     if num_classes > _MOST_LABELS:
         raise InputError(
@@ -239,7 +237,16 @@ def write(
     _save(found, first)
     for overlay in others:
         colours = summaries.palette(num_classes)[found]  # [H, W, 3]
-        _save((image.astype(np.uint16) + colours + 1) // 2, overlay)  # grey spreads
+        _save((summaries.rgb(image).astype(np.uint16) + colours + 1) // 2, overlay)
+
+
+def _read(path: pathlib.Path, channels: int) -> np.ndarray:
+    """The image as the network takes it, uint8 [H, W, channels]."""
+    if channels not in (1, 3):
+        return pictures.read_bands(path, channels)
+    picture, _ = pictures.read_image(path)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    return np.asarray(picture).reshape(*picture.size[::-1], channels)
 
 
 def _save(pixels: np.ndarray, path: pathlib.Path) -> None:
