@@ -4,8 +4,9 @@ import importlib.util
 
 import numpy as np
 import pytest
+from test_cli import refused, tool
 
-from tfreuse import data, export, models
+from tfreuse import data, export, files, models
 from tfreuse.errors import InputError
 from tfreuse.export import portable
 from tfreuse.export.network import Network
@@ -99,6 +100,35 @@ def test_what_differs_gets_no_name(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="differs from the model by 0.01"):
         export.convert(network(), "litert", tmp_path, size=(16, 16))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_tool_takes_images_and_size_from_the_models_run(scenes, tmp_path):
+    flags = ["--dataset=folder", f"--data_dir={scenes}", "--image_size=16,16"]
+    flags += [
+        "--width=2",
+        "--depth=1",
+        "--steps=2",
+        "--batch_size=4",
+        "--validations=1",
+    ]
+    run = tmp_path / "run"
+    done = tool("train", *flags, "--labels=foreground", f"--out_dir={run}")
+    assert done.returncode == 0, done.stderr
+    out = f"--out_dir={tmp_path / 'served'}"
+    model = f"--model={run / 'model.keras'}"
+    done = tool("export", model, out, "--formats=litert_int8")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "interval over 8 test images; calibrated on 32 training images" in done.stdout
+    )
+    facts = files.read_json(tmp_path / "served" / "model_int8.json")
+    assert facts["loss"]["mean_iou"] > 0.2  # of two classes, as it was trained
+
+    (run / "model.keras").rename(tmp_path / "alone.keras")
+    model = f"--model={tmp_path / 'alone.keras'}"
+    refused(tool("export", model, out, "--formats=litert"), "there is no run.json")
+    refused(tool("export", model, out, "--formats=tflite"), "some of onnx, litert,")
 
 
 def test_what_is_not_installed_is_named_with_its_command(monkeypatch):

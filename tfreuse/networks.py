@@ -96,16 +96,13 @@ def check_image_size(
         channels=channels,
         image_size=image_size,
     )
-    if tuple(model.output.shape[1:3]) != tuple(image_size):
+    made = model.output.shape[1:3]
+    if tuple(made) != tuple(image_size):
+        mend = ",".join(map(str, made))  # which most networks give back as it is
         raise InputError(
-            f"--model={printable(spec.model)} makes {model.output.shape[1:3]} of images of "
-            f"{tuple(image_size)} pixels; both should be equal. Give --image_size={_mend(model)}."
+            f"--model={printable(spec.model)} makes {made} of images of "
+            f"{tuple(image_size)} pixels; both should be equal. Give --image_size={mend}."
         )
-
-
-def _mend(model: keras.Model) -> str:
-    """The size that came out, which most networks give back as it is."""
-    return ",".join(map(str, model.output.shape[1:3]))
 
 
 def _call(
