@@ -198,7 +198,13 @@ def test_a_study_compares_it_with_ours_by_the_files_name(mine):
 @pytest.mark.slow
 def test_a_study_of_ones_own_network_runs_to_its_end(mine, scenes, tmp_path):
     specs = study.Specs(
-        study=StudySpec(seeds=2, calibration_examples=8, controls=("self",)),
+        study=StudySpec(
+            seeds=2,
+            directions=("autoencoder-to-segmentation",),
+            groups=("kernel", "stats"),
+            calibration_examples=8,
+            controls=("self",),
+        ),
         data=DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16)),
         model=mine,
         train=TrainSpec(steps=4, validations=1, batch_size=4),

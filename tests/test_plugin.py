@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -568,11 +569,18 @@ def test_the_entry_point_is_told_to_tensorboard():
 # The report answers until the study is read
 
 
+@pytest.fixture(scope="module")
+def with_report(tmp_path_factory):
+    logdir = tmp_path_factory.mktemp("reported")
+    planted.write(logdir / "study", planted_study.records(), planted_study.SPEC)
+    report.write(logdir / "study")
+    return logdir
+
+
 @pytest.fixture
-def reported(tmp_path, monkeypatch):
+def reported(with_report, tmp_path, monkeypatch):
     """A study with its report, and a server that never gets to read its records."""
-    planted.write(tmp_path / "study", planted_study.records(), planted_study.SPEC)
-    report.write(tmp_path / "study")
+    shutil.copytree(with_report, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(held.Study, "_read", lambda self, version: None)
     return tmp_path
 
