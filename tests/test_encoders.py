@@ -14,6 +14,8 @@ FEW = [  # one of each family that is built alike; the rest are tried by hand
     "keras.EfficientNetB0",
     "keras.ResNet50",
     "keras.DenseNet121",
+    "keras.MobileNetV3Small",
+    "keras.ConvNeXtTiny",
     "keras_cv.ResNet18",
     "keras_cv.ResNet50V2",
 ]
@@ -138,6 +140,12 @@ def test_stages_follow_the_size_of_features_and_hold_every_layer_once():
     "encoder, architecture, options, told",
     [
         ("keras.MobileNetV9", "unet", {}, "nearest: keras.MobileNetV"),
+        (
+            "keras.NASNetMobile",
+            "unet",
+            {},
+            "cannot be built for images of .*incompatible",
+        ),
         ("keras_cv.ResNet19", "unet", {}, "nearest: keras_cv.ResNet1"),
         (
             "keras.MobileNetV2",

@@ -59,10 +59,10 @@ def main() -> None:
     study.run(specs, out_dir, jobs=app.FLAGS.jobs)
     verdicts = report.write(out_dir)
     print(report.summary(verdicts, out_dir))
-    if specs.blocks():
-        print(
-            f"Every arm a row: tensorboard --logdir={out_dir / 'tensorboard'} (HPARAMS)"
-        )
+    print(
+        f"Live: tensorboard --logdir={out_dir}, then http://localhost:6006/#reusability (what "
+        "can be reused) or #hparams (every arm a row)"
+    )
     print(f"Report: {out_dir / 'report.html'}")
 
 

@@ -56,14 +56,14 @@ def features(
             f"--encoder={printable(name)} takes images of 1 or {_CHANNELS} channels; "
             f"got {images.shape[-1]}."
         )
-    strides = graph.strides(plain)
-    change = _keeping(strides, keep) if keep else _copy
     try:
+        strides = graph.strides(plain)
+        change = _keeping(strides, keep) if keep else _copy
         laid = _laid(plain, prepare, images, change)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built for images of {images.shape[1:]}: "
-            f"{printable(error, 200)}"
+            f"{printable(' '.join(str(error).split()), 200)}"
         ) from error
     ends = {
         strides[layer.name].given: layer.name
@@ -107,7 +107,7 @@ def _keeping(
     """Copies layers; those that take features `keep` times smaller, with their size kept."""
 
     def change(layer: keras.Layer) -> keras.Layer:
-        beyond = strides[layer.name].taken // keep
+        beyond = strides[layer.name].taken // keep if layer.name in strides else 0
         if not beyond:
             return _copy(layer)
         if isinstance(layer, keras.layers.ZeroPadding2D):  # "same" pads instead
@@ -125,15 +125,13 @@ def _keeping(
 def _keras(name: str) -> tuple[keras.Model, _Prepare]:
     """A model of keras.applications without its head, and what it expects of an image."""
     known = {
-        made: module
-        for _, module in inspect.getmembers(keras.applications, inspect.ismodule)
-        for made, value in inspect.getmembers(module, inspect.isfunction)
-        if made[0].isupper() and hasattr(module, "preprocess_input")
+        made: getattr(keras.applications, make.__module__.rpartition(".")[2])
+        for made, make in inspect.getmembers(keras.applications, inspect.isfunction)
     }
     asked = name.removeprefix(KERAS)
     if asked not in known:
         raise _unknown(name, KERAS, known)
-    make = getattr(known[asked], asked)
+    make = getattr(keras.applications, asked)
     try:
         plain = make(
             include_top=False, weights=None, input_shape=(None, None, _CHANNELS)
