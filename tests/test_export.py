@@ -200,6 +200,22 @@ def test_the_export_runs_in_a_process_that_knows_tensorflow_alone(
     np.testing.assert_allclose(found, evaluate(unet, images), 0, 1e-5)
 
 
+@pytest.mark.slow
+def test_tensorflows_own_tool_runs_the_export(unet, served, tmp_path):
+    images = pictures(21, 18)
+    np.save(tmp_path / "images.npy", images)
+    program = pathlib.Path(sys.executable).parent / "saved_model_cli"
+    command = [
+        program, "run", f"--dir={served}", "--tag_set=serve",
+        "--signature_def=serving_default", f"--inputs=images={tmp_path / 'images.npy'}",
+        f"--outdir={tmp_path}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    found = np.load(tmp_path / "probabilities.npy")
+    np.testing.assert_allclose(found, serve(served, images)["probabilities"], 0, 1e-5)
+    assert np.load(tmp_path / "mask.npy").shape == (2, 21, 18)
+
+
 def test_the_side_file_says_what_was_exported(unet, served):
     about = export.about(served)
     assert about["class_names"] == ["ground", "cell", "wall"]
