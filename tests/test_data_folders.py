@@ -7,7 +7,15 @@ import pytest
 from pairs import PALETTE, examples, fill, picture, save
 from PIL import Image
 
-from tfreuse import checkpoint, contact_sheet, data, export, prediction, training
+from tfreuse import (
+    checkpoint,
+    contact_sheet,
+    data,
+    export,
+    models,
+    prediction,
+    training,
+)
 from tfreuse.data import folder
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
@@ -166,3 +174,22 @@ def test_a_network_of_five_bands_is_trained_exported_and_predicts(tmp_path):
     image = next((tmp_path / "data" / "test" / "images").iterdir())
     prediction.write(prediction.Predictor(served), image, tmp_path)
     assert Image.open(tmp_path / f"{image.stem}_overlay.png").mode == "RGB"
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_balanced_training_weighs_each_pixel_by_its_class(tmp_path, auxiliary):
+    split = data.load(
+        DataSpec(**fill(tmp_path).__dict__ | {"ignore_label": 2}), "train"
+    )
+    spec = TrainSpec(class_weights="balanced", batch_size=5)
+    model = models.pspnet(width=2, num_classes=2, auxiliary=auxiliary)
+    _, masks, weights = next(iter(training.batches(model, split, spec)))
+    if auxiliary:
+        assert set(weights) == set(masks) == {"head", "auxiliary"}
+        masks, weights = masks["head"], weights["auxiliary"]
+    wanted = np.append(
+        data.balancing_weights(split), 0
+    )  # what is ignored weighs nothing
+    np.testing.assert_allclose(weights, wanted[masks.numpy()], rtol=1e-6)
+    counted = weights.numpy()[masks.numpy() != 2]
+    assert counted.mean() == pytest.approx(1)  # so that the loss keeps its size
