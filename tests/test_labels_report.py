@@ -112,6 +112,12 @@ def test_the_terminal_gets_a_line_an_arm_within_its_width(study_dir):
     assert report.summary([]) == "No verdict: no arm has been measured yet."
 
 
+def test_fits_with_one_number_of_labels_are_no_curve_and_are_not_nothing(tmp_path):
+    one = [record for record in planted() if record.labels == 8]
+    text = report.summary([], write(tmp_path / "study", one))
+    assert text.startswith(f"{len(one)} fits are measured; a curve needs two numbers")
+
+
 def test_an_unfinished_study_says_how_much_is_there(tmp_path):
     study = source.load(write(tmp_path / "study", planted()[:7]))
     (warning, *_) = labels.section(study, []).blocks

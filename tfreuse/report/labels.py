@@ -106,7 +106,12 @@ def summary(source: Source) -> list[str]:
         factors = ", ".join(f"{s['labels']}: {factor(s)}" for s in own)
         if factors:
             lines.append(f"    labels saved with {factors}")
-    return lines
+    if lines:
+        return lines
+    fits = len(source.labels)
+    return [
+        f"{fits} fits are measured; a curve needs two numbers of labels (--label_counts)."
+    ]
 
 
 def factor(row: Row) -> str:
