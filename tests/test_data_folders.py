@@ -173,7 +173,8 @@ def test_a_network_of_five_bands_is_trained_exported_and_predicts(tmp_path):
     served = export.export(model, tmp_path / "served")
     image = next((tmp_path / "data" / "test" / "images").iterdir())
     prediction.write(prediction.Predictor(served), image, tmp_path)
-    assert Image.open(tmp_path / f"{image.stem}_overlay.png").mode == "RGB"
+    with Image.open(tmp_path / f"{image.stem}_overlay.png") as overlay:
+        assert overlay.mode == "RGB"
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])
