@@ -17,7 +17,7 @@ import keras
 
 from tfreuse import checkpoint, models
 from tfreuse.errors import InputError, nearest, printable
-from tfreuse.models import blocks
+from tfreuse.models import blocks, graph
 from tfreuse.specs import ModelSpec
 
 _UNIT = 0.02  # a first Rescaling below it makes [0, 1] of pixels from 0 to 255
@@ -182,7 +182,6 @@ def _for_task(
             f"{type(head).__name__}; expected a convolution that gives the output"
         )
     behind = {one.name for one in plain.layers[last + 1 :]}
-    prepared = _prepared(plain, images)
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -195,14 +194,9 @@ def _for_task(
     def call(layer, *args, **kwargs):
         if layer.name in behind and isinstance(layer, _ACTIVATIONS):
             return args[0]  # losses take logits, and images as they are
-        args = keras.tree.map_structure(
-            lambda value: prepared if value is images else value, args
-        )
         return layer(*args, **kwargs)
 
-    return keras.models.clone_model(
-        plain, input_tensors=images, clone_function=copy, call_function=call
-    )
+    return graph.laid(plain, images, _prepared(plain, images), copy, call)
 
 
 def _prepared(plain: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:

@@ -17,6 +17,11 @@ TASKS = ("segmentation", "autoencoder")
 ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
+FORMATS = {  # of an export beside the SavedModel, with their files
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "litert_int8": "model_int8.tflite",
+}
 KERAS, KERAS_CV = "keras.", "keras_cv."  # what names of other encoders begin with
 # What a network of a study is trained for: a task of TrainSpec, in one of its variants.
 KINDS = ("segmentation", "foreground", "autoencoder", "denoising", "masked")

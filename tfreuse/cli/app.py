@@ -29,14 +29,17 @@ from tfreuse.specs import DataSpec, Spec
 FLAGS = flags.FLAGS
 
 
-def define(spec: type[Spec], *, leave_out: Sequence[str] = ()) -> None:
+def define(
+    spec: type[Spec], *, leave_out: Sequence[str] = (), caller: str = ""
+) -> None:
     """Makes a flag of every field of the spec: its default, help, choices and bounds.
 
     Args:
         spec: the dataclass.
         leave_out: fields that the command sets itself.
+        caller: module of the command; the one that calls, if left out.
     """
-    caller = _caller()
+    caller = caller or _caller()
     for field in dataclasses.fields(spec):
         if field.name not in leave_out:
             _define(field, caller)
@@ -63,8 +66,7 @@ def spec(kind: type[Spec], **values: Any) -> Any:
 def define_data() -> None:
     """The flags of `DataSpec`, and --download."""
     caller = _caller()
-    for field in dataclasses.fields(DataSpec):
-        _define(field, caller)
+    define(DataSpec, caller=caller)
     flags.DEFINE_boolean(
         "download",
         False,

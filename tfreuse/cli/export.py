@@ -18,9 +18,7 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import TASKS, DataSpec
-
-FORMATS = ("onnx", "litert", "litert_int8")
+from tfreuse.specs import FORMATS, TASKS, DataSpec
 
 
 def define_flags() -> None:

@@ -18,13 +18,13 @@ what can't be used raises InputError here, not in the middle of training.
 
 import dataclasses
 import functools
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfreuse.data import labels as labels_module
+from tfreuse.data import source as source_module
 from tfreuse.data import survey
 from tfreuse.data.augmentation import augment
 from tfreuse.data.corruption import corrupt, inputs_and_targets
@@ -184,13 +184,7 @@ def group_names(split: Split, pattern: str) -> list[str] | None:
     if not pattern:
         return None
     names = [name.decode(errors="replace") for name in split.tensors["id"].numpy()]
-    found = [re.match(pattern, name) for name in names]
-    if None in found:
-        raise InputError(
-            f"--group_by={pattern!r} does not match the start of "
-            f"{names[found.index(None)]!r}; expected it to tell every image's group."
-        )
-    return [match[0] for match in found]
+    return source_module.groups(names, pattern)
 
 
 _augment = augment  # the argument below has its name

@@ -2,9 +2,10 @@
 
     images, masks = augment(images, masks, ("flip", "rotate", "colour"), key)
 
-The layers are core Keras's where it has them; what they draw follows from the key alone, so that a training that
-goes on after a stop sees what it would have seen. Masks take the nearest label: no label is
-made up, and what is ignored stays ignored. What comes from beyond an edge is its reflection.
+The layers are core Keras's where it has them; what they draw follows from the key alone, so
+that a training that goes on after a stop sees what it would have seen. Masks take the nearest
+label: no label is made up, and what is ignored stays ignored. What comes from beyond an edge is
+its reflection.
 
     flip       left and right change places in half of the images
     rotate     by up to 15 degrees either way

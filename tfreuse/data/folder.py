@@ -10,13 +10,12 @@ import functools
 import hashlib
 import os
 import pathlib
-import re
 from typing import NamedTuple
 
 import numpy as np
 
 from tfreuse.data import labels, pictures
-from tfreuse.data.source import Found, smallest
+from tfreuse.data.source import Found, groups, smallest
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
@@ -114,14 +113,9 @@ def list_pairs(
 def _divided(stems: tuple[str, ...], group_by: str) -> dict[str, frozenset[str]]:
     """The stems of each split: whole subjects, in the order of their names' SHA-256."""
     subjects: dict[str, list[str]] = {}
-    for stem in stems:
-        match = re.match(group_by, stem) if group_by else re.match(".*", stem)
-        if match is None:
-            raise InputError(
-                f"--group_by={group_by!r} does not match the start of {printable(stem)!r}; "
-                "expected it to tell every image's subject."
-            )
-        subjects.setdefault(match[0], []).append(stem)
+    names = groups(stems, group_by) if group_by else stems
+    for name, stem in zip(names, stems, strict=True):
+        subjects.setdefault(name, []).append(stem)
     order = sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())
     ends = [round(share * len(order)) for share in _SHARES]
     parts = [order[a:b] for a, b in zip((0, *ends), (*ends, len(order)), strict=True)]

@@ -1,6 +1,8 @@
 """What every source of data gives: arrays of one split, and facts about them."""
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +55,21 @@ def named(spec: DataSpec) -> Source:
         f"--dataset takes {', '.join(kinds)}; got {spec.dataset!r}. "
         f"Did you mean {nearest(spec.dataset, kinds, 1)[0]}?"
     )
+
+
+def groups(names: Sequence[str], pattern: str) -> list[str]:
+    """What the pattern matches at the start of each name.
+
+    Raises:
+        InputError: it does not match one of them.
+    """
+    found = [re.match(pattern, name) for name in names]
+    if None in found:
+        raise InputError(
+            f"--group_by={pattern!r} does not match the start of "
+            f"{names[found.index(None)]!r}; expected it to tell every image's group."
+        )
+    return [match[0] for match in found]
 
 
 def smallest(masks: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ Signatures (all sizes free, float32 outputs whatever the precision of the networ
 Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities` [B, H, W, num_classes];
 auto-encoder `image` uint8 [B, H, W, C] and `reconstruction` [B, H, W, C], about 0 to 1.
 
-Besides, `convert` writes ONNX and LiteRT files (`portable.FORMATS`), compared likewise.
+Besides, `convert` writes ONNX and LiteRT files (`specs.FORMATS`), compared likewise.
 
 The network gets the images / 255, as in training. Sides that it cannot take are reflected at
 the bottom and the right up to the next size that it can, and the outputs are cropped back.
@@ -31,6 +31,7 @@ from tfreuse.errors import InputError
 from tfreuse.export import check, folder, portable, serving
 from tfreuse.export.network import Network
 from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
+from tfreuse.specs import FORMATS
 
 __all__ = [
     "ABOUT", "DEFAULT", "FROM_BYTES", "LOGITS", "OUTPUTS", "about", "convert", "export",
@@ -110,7 +111,7 @@ def convert(
 
     Args:
         model: as of `export`.
-        kind: one of `portable.FORMATS`.
+        kind: one of `specs.FORMATS`.
         out_dir: folder of the file, which replaces one of its name.
         size: (H, W) of LiteRT's images.
         calibration: for "litert_int8", images to learn the ranges of features from.
@@ -122,7 +123,7 @@ def convert(
             model gives.
     """
     network = Network.of(model, task)
-    path = pathlib.Path(out_dir) / portable.FORMATS[kind]
+    path = pathlib.Path(out_dir) / FORMATS[kind]
     path.parent.mkdir(parents=True, exist_ok=True)
     images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATING]
     facts = portable.write(network, kind, path, size, images)

@@ -28,11 +28,6 @@ from tfreuse.errors import InputError, printable
 from tfreuse.export import check, serving
 from tfreuse.export.network import Network
 
-FORMATS = {
-    "onnx": "model.onnx",
-    "litert": "model.tflite",
-    "litert_int8": "model_int8.tflite",
-}
 _NEEDED = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of the extra of that name
 _OPSET = 17
 _SLACK = 4.0  # times the rounding that another graph of TensorFlow may differ by
@@ -52,7 +47,7 @@ def write(
 
     Args:
         network: what to write.
-        kind: one of FORMATS.
+        kind: one of specs.FORMATS.
         path: the file; what was there is replaced.
         size: (H, W) of LiteRT's images.
         calibration: uint8 [N, *size, C], for "litert_int8": images whose features say which

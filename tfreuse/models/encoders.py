@@ -59,7 +59,7 @@ def features(
     try:
         strides = graph.strides(plain)
         change = _keeping(strides, keep) if keep else _copy
-        laid = _laid(plain, prepare, images, change)
+        laid = graph.laid(plain, images, prepare(images), change)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built for images of {images.shape[1:]}: "
@@ -75,26 +75,6 @@ def features(
         for stride, end in sorted(ends.items())
         if stride > 1
     }
-
-
-def _laid(
-    plain: keras.Model,
-    prepare: _Prepare,
-    images: keras.KerasTensor,
-    change: Callable[[keras.Layer], keras.Layer],
-) -> keras.Model:
-    """The encoder's layers, changed, on images instead of on its own input."""
-    prepared = prepare(images)
-
-    def call(layer, *args, **kwargs):
-        args = keras.tree.map_structure(
-            lambda value: prepared if value is images else value, args
-        )
-        return layer(*args, **kwargs)
-
-    return keras.models.clone_model(
-        plain, input_tensors=images, clone_function=change, call_function=call
-    )
 
 
 def _copy(layer: keras.Layer) -> keras.Layer:

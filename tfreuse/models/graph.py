@@ -12,7 +12,8 @@ import fnmatch
 import math
 import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -84,6 +85,34 @@ def calls(
         call_function=call,
     )
     return found
+
+
+def laid(
+    plain: keras.Model,
+    images: keras.KerasTensor,
+    prepared: keras.KerasTensor,
+    change: Callable[[keras.Layer], keras.Layer],
+    call: Callable[..., Any] = lambda layer, *args, **kwargs: layer(*args, **kwargs),
+) -> keras.Model:
+    """A copy of the model on other images, which a few layers prepare for it.
+
+    Args:
+        plain: a functional model of one input.
+        images: the copy's input.
+        prepared: what `images` became; stands where the model has its own input.
+        change: gives the copy of a layer.
+        call: calls a copied layer, as `call(layer, *args, **kwargs)`.
+    """
+
+    def on_prepared(layer, *args, **kwargs):
+        args = keras.tree.map_structure(
+            lambda value: prepared if value is images else value, args
+        )
+        return call(layer, *args, **kwargs)
+
+    return keras.models.clone_model(
+        plain, input_tensors=images, clone_function=change, call_function=on_prepared
+    )
 
 
 def stages(model: keras.Model) -> dict[str, str]:
