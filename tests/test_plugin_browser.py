@@ -137,6 +137,26 @@ def test_missing_panels_say_which_flags_to_add(opened):
     assert "--shapley" in hint.locator("code").all_inner_texts()
 
 
+def test_a_late_answer_of_another_study_is_not_shown(opened):
+    page = opened("little")
+    page.locator(".ladder > *").first.wait_for()
+    ladder, held = page.locator(".ladder").inner_text(), []
+    page.route(
+        re.compile(r"/ladder\?.*study=everything"), lambda route: held.append(route)
+    )
+    pick(page, "everything")
+    while not held:
+        page.wait_for_timeout(20)
+    assert not page.locator(".ladder > *").count()  # nor the earlier study's meanwhile
+    pick(page, "little")
+    page.locator(".ladder > *").first.wait_for()
+    with page.expect_response(re.compile("/ladder.*study=everything")):
+        for route in held:
+            route.continue_()
+    page.wait_for_timeout(200)
+    assert page.locator(".ladder").inner_text() == ladder
+
+
 def test_every_toggle_changes_the_heat_map(opened):
     page = opened()
     page.locator(".heat .cell").first.wait_for()

@@ -18,6 +18,9 @@ import {cards, glance} from "./verdicts.js";
 const SOON = 700; // milliseconds between looks at a study that is being read
 const RUNNING = 3_000; // ... that is being measured
 const FINISHED = 15_000;
+const OF_A_STUDY = [
+  "advice", "answers", "verdicts", "glance", "controls", "heat", "drawing", "labels", ...panels.NAMES,
+];
 
 class Page {
   constructor(root) {
@@ -26,7 +29,7 @@ class Page {
       study: "", part: 0, kind: "", quantity: "retention", repair: "none", seed: -1, group: "",
     };
     this.study = null;
-    this.asked = 0; // so that a late answer never replaces a later one
+    this.turns = {}; // by place, so that a late answer never replaces a later one
     root.append(this.frame());
     this.openCell = cell.panel(root);
   }
@@ -85,7 +88,8 @@ class Page {
     if (!names.includes(this.view.study)) this.take(names[0]);
     this.names = names;
     let found = await known;
-    if (found?.name !== this.view.study) found = await ask("study", {study: this.view.study});
+    // another may be chosen while one is asked for
+    while (found?.name !== this.view.study) found = await ask("study", {study: this.view.study});
     this.head(found);
     if (found.state !== "ready") return found.state === "failed" ? RUNNING : SOON;
     const stale = !this.study || this.study.version !== found.version;
@@ -111,7 +115,10 @@ class Page {
     Object.assign(this.view, {study, part: 0, seed: -1});
     this.study = null;
     this.places.body.hidden = this.places.few.hidden = true;
-    show(this.places.advice);
+    for (const name of OF_A_STUDY) {
+      this.turn(name); // what was asked for the study before is not shown any more
+      show(this.places[name]);
+    }
   }
 
   head(found) {
@@ -208,8 +215,6 @@ class Page {
   /** Heat map and drawing, which share their controls. */
   where() {
     this.controls();
-    const asked = ++this.asked;
-    const current = () => asked === this.asked;
     const named = this.named();
     const open = (kind, site, group) =>
       this.openCell(
@@ -226,7 +231,7 @@ class Page {
         heat(data, (site, group) => open(data.kind, site, group)),
         unknown ? hint(`The index needs the control reinitialised at ${name(data.kind)}.`) : null,
       ];
-    }, current);
+    });
     // the map takes the room that it needs; the drawing has the rest
     this.fill("drawing", mapped.then(() => this.coloured()), (data) => {
       if (!data.stages.length) {
@@ -236,7 +241,7 @@ class Page {
       const width = this.places.drawing.clientWidth || 340;
       const view = {...this.view, title, opened: open, width};
       return drawing(network(data, view), `${title}_${data.group}`);
-    }, current);
+    });
   }
 
   /** The network's stages and layers, each with its cell of the group drawn. */
@@ -250,8 +255,10 @@ class Page {
     return valued(shape, {stage, layer}, group);
   }
 
-  async fill(name, coming, made, current = () => true) {
+  /** Shows in a place what comes, unless something later has been asked for it since. */
+  async fill(name, coming, made) {
     const place = this.places[name];
+    const current = this.turn(name);
     place.setAttribute("aria-busy", "true");
     try {
       const data = await coming;
@@ -260,6 +267,12 @@ class Page {
       if (current()) show(place, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
     if (current()) place.removeAttribute("aria-busy");
+  }
+
+  /** Begins a place's next turn; tells whether it is still that one. */
+  turn(name) {
+    const own = (this.turns[name] = (this.turns[name] ?? 0) + 1);
+    return () => this.turns[name] === own;
   }
 
   async run() {
