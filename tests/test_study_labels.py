@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
-from tfreuse import data, files, metrics, records, study
+from tfreuse import data, files, metrics, records, study, transplant
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
@@ -286,6 +287,7 @@ def test_estimates_are_judged_by_what_the_trainings_gave(whole):
         other = by_key["masked", "head_only", str(seed), "12"]
         assert gains[0] == 0 and gains[2] == other - scratch
     names = {row.name for row in found["rows"]}
+    assert {"near kernels (z-RMSE)", "training-free retention"} <= names
     assert {"LogME, bottleneck", "H-score, decoder_1", "static", "random"} <= names
     regrets = [row.regret.estimate for row in found["rows"]]
     assert regrets == sorted(regrets) and all(one >= 0 for one in regrets)
@@ -302,6 +304,30 @@ def test_estimates_are_of_the_network_as_each_plan_begins(whole):
     assert all(np.isfinite(list(one.values())).all() for one in (scratch, encoder))
     assert all(scratch[name] != encoder[name] for name in scratch)
     assert work("", "scratch") == pytest.approx(scratch)  # nothing is left of the other
+    assert scratch["training-free retention"] == pytest.approx(1)  # nothing was taken
+    assert scratch["near kernels (z-RMSE)"] == 0
+
+
+@pytest.mark.slow
+def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(whole):
+    curve = challenge._specs(whole).curves()[0]
+    work = challenge._Estimates(curve, whole / "models", 12)
+    trained, fitter = work._trained, work._bench.fitter
+    recipe = CATALOGUE["encoder"]
+    found = {}
+    for name, values in (("own", trained._own), ("peer", trained._peers[0])):
+        fitter.model.set_weights(trained._weights)
+        fitter.donor = keras.models.clone_model(fitter.model)
+        for path, variable in transplant.variables(fitter.donor).items():
+            variable.assign(values[path])
+        found[name] = trained(recipe)
+    assert found["own"]["training-free retention"] == pytest.approx(1)
+    assert (
+        found["own"]["near kernels (z-RMSE)"] > found["peer"]["near kernels (z-RMSE)"]
+    )
+    assert (
+        abs(found["peer"]["near kernels (z-RMSE)"]) < 2
+    )  # one of those it is held against
 
 
 @pytest.mark.slow

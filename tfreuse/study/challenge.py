@@ -4,10 +4,12 @@
     print(challenge.markdown(found))
 
 A plan is an arm of the label curves: a recipe and a donor, or training from scratch. Each is
-estimated from the network as the recipe would begin to train it, on the labelled images of its
-seed alone, and judged by the test metric that its training gave: see `transfer.estimators`.
+estimated on the labelled images of its seed alone, from the network as the recipe would begin to
+train it or from a network that those labels had trained from scratch, and judged by the test
+metric that its own training gave: see `transfer.estimators`.
 """
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -15,14 +17,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import data, evaluation, files, models, progress, records, specs
+from tfreuse import (
+    data,
+    evaluation,
+    files,
+    models,
+    progress,
+    recalibration,
+    records,
+    specs,
+    transplant,
+)
 from tfreuse.errors import InputError, printable
 from tfreuse.labels.spec import SCRATCH, LabelSpec
+from tfreuse.study import distances
 from tfreuse.study.design import Curve, Specs
 from tfreuse.study.labels import Bench
 from tfreuse.transfer import estimators, fitting, recipes
 
 PIXELS = 2_000  # that features are judged by, as many of each class as there are
+PEERS = 3  # networks of other seeds that an RMSE is held against
 _TRAINED = ("kernel", "bias", "gamma", "beta")
 _STATIC = ("encoder", "fine_tuned", "fine_tuned_recalibrated", SCRATCH)  # best first
 
@@ -158,6 +172,7 @@ class _Estimates:
         deepest = max(i for i, side in enumerate(sides) if side == min(sides))
         self._stages = {body[deepest]: deepest, body[-1]: len(body) - 1}
         self._seed = curve.seed
+        self._trained = _Trained(bench, self._few)
 
     def __call__(self, donor: str, recipe: str) -> dict[str, float]:
         """Estimates by name, larger for what is thought better."""
@@ -169,7 +184,7 @@ class _Estimates:
 
         chosen = recipes.CATALOGUE[recipe]
         self._bench.fitter(chosen, self._few, 1, watch=look, watched={0})
-        return found
+        return found | self._trained(chosen)
 
     def _estimate(self, model: keras.Model) -> dict[str, float]:
         outputs = self._features.predict_on_batch(self._images)
@@ -213,6 +228,64 @@ class _Estimates:
         gradients = [one.numpy() for one in tape.gradient(loss, body)]
         values = [one.numpy() for one in body]
         return estimators.relative_gradient_norm(gradients, values)
+
+
+class _Trained:
+    """Estimates from what the labels give without a donor: a recipient, and peers of other seeds.
+
+    The donor's parameters go into the trained recipient and nothing is trained after: how much
+    of its metric on the labelled images is left, and how far its kernels lie from the donor's.
+    """
+
+    def __init__(self, bench: Bench, few: data.Split) -> None:
+        labels, self._fitter = bench.curve.specs.labels, bench.fitter
+        self._seed, scratch = bench.curve.train.seed, recipes.CATALOGUE[SCRATCH]
+        self._evaluate = evaluation.Evaluator(self._fitter.model, few, "segmentation")
+        images = fitting.unit_images(few)
+        self._recalibrate = recalibration.Recalibrator(self._fitter.model, images)
+        self._peers = []
+        for other in reversed(range(1 + PEERS)):  # the recipient's is the last
+            model = self._fitter(
+                scratch, few, labels.label_steps, seed=self._seed + 1_000 * other,
+                learning_rate=labels.learning_rates[0],
+            )  # fmt: skip
+            self._peers.append(transplant.values(model))
+        self._own = self._peers.pop()
+        self._weights = self._fitter.model.get_weights()
+        self._recalibrate()
+        self._before = self._evaluate()
+
+    def __call__(self, recipe: recipes.Recipe) -> dict[str, float]:
+        """Both estimates of the recipe with the fitter's donor."""
+        model = self._fitter.model
+        model.set_weights(self._weights)
+        self._fitter.take(recipe, self._seed)
+        given = transplant.values(model)
+        self._recalibrate()
+        kept = estimators.retention(
+            self._evaluate().value, self._before.value, self._before.floor
+        )
+        return {
+            "near kernels (z-RMSE)": -self._distance(recipe, given),
+            # where there is nothing to lose all plans are alike
+            "training-free retention": 0.0 if math.isnan(kept) else kept,
+        }
+
+    def _distance(self, recipe: recipes.Recipe, given: dict[str, np.ndarray]) -> float:
+        """The kernels' mean z-RMSE; 0, as far as a peer, of a plan that takes none."""
+        plan = self._fitter.taken(recipe)
+        found = []
+        for one in plan.copies if plan else ():
+            if one.recipient.role == "kernel":
+                path = one.recipient.path
+                own = self._own[path]
+                peers = [_rmse(own, peer[path]) for peer in self._peers]
+                found.append(estimators.z_rmse(_rmse(own, given[path]), peers))
+        return float(np.mean(found)) if found else 0.0
+
+
+def _rmse(old: np.ndarray, new: np.ndarray) -> float:
+    return distances.between([(old, new)])["rmse"]
 
 
 def _centres(size: int, count: int) -> np.ndarray:

@@ -160,11 +160,8 @@ class Fitter:
             )
         return plan
 
-    def _start(self, recipe: Recipe, seed: int) -> set[str]:
-        """Fresh values of the seed, then the donor's; gives the paths that were taken."""
-        if seed not in self._fresh:
-            self._fresh[seed] = _state(self._build(seed))
-        _restore(self.model, self._fresh[seed])
+    def take(self, recipe: Recipe, seed: int) -> set[str]:
+        """Gives `model` what the recipe takes, and nothing else; the paths that were taken."""
         plan = self.taken(recipe)
         if plan is None:
             return set()
@@ -173,6 +170,13 @@ class Fitter:
             values = _moments(plan, self.donor, seed)
         transplant.apply(plan, values, self.model)
         return {entry.recipient.path for entry in plan.copies}
+
+    def _start(self, recipe: Recipe, seed: int) -> set[str]:
+        """Fresh values of the seed, then the donor's; gives the paths that were taken."""
+        if seed not in self._fresh:
+            self._fresh[seed] = _state(self._build(seed))
+        _restore(self.model, self._fresh[seed])
+        return self.take(recipe, seed)
 
     def _trace(self, recipe: Recipe, taken: set[str], labelled: data.Split) -> _Traced:
         size = min(self.spec.batch_size, labelled.size)
