@@ -16,6 +16,7 @@ FLOORS = [
     {"files"},
     {"roles", "specs", "metrics", "statistics"},
     {"plan", "records", "progress", "rundir", "downloads"},
+    {"runners"},
     {"verdicts", "labels", "checkpoints", "adapters", "alignment", "diff"},
     {"attribution"},
     {"report", "hparams", "moving"},
@@ -31,7 +32,7 @@ FLOORS = [
     {"advisor", "study", "benchmarks"},
     {"cli"},
 ]
-LOWEST_WITHOUT_TENSORFLOW = 8  # floors below this one
+LOWEST_WITHOUT_TENSORFLOW = 9  # floors below this one
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 

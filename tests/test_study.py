@@ -13,7 +13,6 @@ import pytest
 from tfreuse import attribution, files, records, roles, study
 from tfreuse.errors import InputError
 from tfreuse.specs import DIRECTIONS, DataSpec, ModelSpec, StudySpec, TrainSpec
-from tfreuse.study import workers
 from tfreuse.verdicts import arms as by_arm
 
 TO_MASKS, TO_IMAGES = DIRECTIONS
@@ -302,36 +301,6 @@ def test_the_transplanted_model_holds_what_was_found_reusable(finished):
 def test_every_group_that_is_named_must_exist():
     with pytest.raises(InputError, match="nearest"):
         study.Specs(StudySpec(groups=("kernal",)), DataSpec(), ModelSpec(), TrainSpec())
-
-
-def tell(send, threads, *words):
-    for word in words:
-        send(word)
-
-
-def fail(send, threads, error):
-    raise error
-
-
-def test_units_run_after_what_they_need(tmp_path):
-    units = [
-        workers.Unit("second", tell, ("b",), needs=("first",)),
-        workers.Unit("first", tell, ("a",)),
-    ]
-    heard = [message for _, message in workers.run(units, 2, 1, tmp_path)]
-    assert [word for word in heard if isinstance(word, str)] == ["a", "b"]
-
-
-def test_bad_input_in_a_unit_is_told_as_it_is_and_other_trouble_has_a_traceback(
-    tmp_path,
-):
-    unit = workers.Unit("unit", fail, (InputError("expected a, got b"),))
-    with pytest.raises(InputError, match="^expected a, got b$"):
-        list(workers.run([unit], 1, 1, tmp_path))
-    unit = workers.Unit("unit", fail, (ZeroDivisionError("oh"),))
-    with pytest.raises(InputError, match="unit failed: ZeroDivisionError: oh"):
-        list(workers.run([unit], 1, 1, tmp_path))
-    assert "Traceback" in (tmp_path / "unit.txt").read_text()
 
 
 def test_roles_of_the_default_groups_are_known():

@@ -55,7 +55,7 @@ def test_a_study_of_nothing_is_refused():
         study.Specs(StudySpec(directions=()), DataSpec(), MODEL, TRAIN)
 
 
-def test_curves_need_their_donors_and_nothing_is_done_twice(tmp_path):
+def test_curves_need_their_donors(tmp_path):
     specs = specs_of()
     assert list(specs.networks()) == ["masked-0", "masked-1"]
     units = study.plan(specs, tmp_path)
@@ -69,10 +69,7 @@ def test_curves_need_their_donors_and_nothing_is_done_twice(tmp_path):
         for count in ("4", "12", "0")  # 0 is all, the most
         for donor, recipe in (("", "scratch"), ("masked", "encoder"))
     ]
-    done = frozenset([*first.arms(), second.arms()[0]])
-    units = study.plan(specs, tmp_path, done)
-    assert [unit.name for unit in units][2:] == ["measure labels-1"]
-    assert units[2].arguments[2] == {second.arms()[0]}
+    assert units[3].spec["owner"] == list(second.owner) == ["unet", "1"]
 
 
 def test_a_fit_shares_its_initial_values_with_no_network_of_the_study():

@@ -53,17 +53,16 @@ def replacing(
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path` at once or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: str | os.PathLike, text: str, *, durable: bool = True) -> None:
+    """Writes `text` to `path` at once or not at all; see `replacing`."""
+    with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON to `path` at once or not at all."""
-    write_text(
-        path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    )
+def write_json(path: str | os.PathLike, value: Any, *, durable: bool = True) -> None:
+    """Writes `value` as indented JSON to `path` at once or not at all; see `replacing`."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text, durable=durable)
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -1,13 +1,14 @@
-"""One line that shows what runs, how far it is, and the time left."""
+"""A line that shows what runs, how far it is, and the time left; and lines below it."""
 
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 
 class Display:
-    """Rewrites one line on a terminal; elsewhere prints a line every `interval` seconds.
+    """Rewrites its lines on a terminal; elsewhere prints them every `interval` seconds.
 
     Args:
         total: units of work in all; `done` of `update` counts in the same units. Work that an
@@ -28,9 +29,15 @@ class Display:
         self._interval = 0.1 if self._live else interval
         self._start = time.monotonic()
         self._shown = 0.0
+        self._below = 0  # lines below the first
 
-    def update(self, done: float, text: str, *, force: bool = False) -> None:
-        """Shows `text` with the share done and the time left, unless shown just now."""
+    def update(
+        self, done: float, text: str, more: Sequence[str] = (), *, force: bool = False
+    ) -> None:
+        """Shows `text` with the share done and the time left, unless shown just now.
+
+        `more` comes below it, a line each.
+        """
         now = time.monotonic()
         if not force and now - self._shown < self._interval:
             return
@@ -39,10 +46,9 @@ class Display:
         share = min(1.0, done / self.total) if self.total else 1.0
         line = f"{share:4.0%} {clock(elapsed)} {self._left(done, elapsed)} | {text}"
         if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            self._stream.write("\r" + line[:width].ljust(width))
+            self._rewrite([line, *more])
         else:
-            self._stream.write(line + "\n")
+            self._stream.write("".join(f"{one}\n" for one in (line, *more)))
         self._stream.flush()
 
     def close(self) -> None:
@@ -50,6 +56,14 @@ class Display:
         if self._live:
             self._stream.write("\n")
             self._stream.flush()
+
+    def _rewrite(self, lines: list[str]) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        up = f"\x1b[{self._below}A" if self._below else ""
+        lines += [""] * (self._below + 1 - len(lines))  # over what stood there
+        self._below = len(lines) - 1
+        shown = "\n".join(one[:width].ljust(width) for one in lines)
+        self._stream.write(f"\r{up}{shown}")
 
     def _left(self, done: float, elapsed: float) -> str:
         gained = done - self._first

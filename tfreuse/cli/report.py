@@ -24,8 +24,9 @@ def main() -> None:
         raise InputError(
             f"--study_dir={study_dir} holds no study: expected {study_dir / 'study.json'}."
         )
-    from tfreuse import report  # imports NumPy: --help does without
+    from tfreuse import report, study  # import NumPy: --help does without
 
+    study.collect(study_dir)
     verdicts = report.write(study_dir)
     print(report.summary(verdicts, study_dir))
     print(f"Report: {study_dir / 'report.html'}")

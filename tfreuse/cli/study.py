@@ -11,17 +11,21 @@ Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl and labels.j
 line), figures/, tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
 """
 
+import pathlib
 import sys
 
 from absl import flags
 
 from tfreuse import report, study
 from tfreuse.cli import app
+from tfreuse.errors import InputError, printable
 from tfreuse.labels.spec import LabelSpec
+from tfreuse.runners import RunnerSpec
 from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
 
 # What a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
+_SHOWN = 10  # failures
 
 
 def define_flags() -> None:
@@ -31,9 +35,7 @@ def define_flags() -> None:
     app.define(ModelSpec)
     app.define_data()
     flags.DEFINE_string("out_dir", "runs/study", "directory of the study")
-    flags.DEFINE_integer(
-        "jobs", 0, "processes at a time; 0: one a CPU core, or one a GPU", lower_bound=0
-    )
+    app.define(RunnerSpec)
     flags.DEFINE_boolean(
         "dry_run",
         False,
@@ -49,14 +51,18 @@ def main() -> None:
         app.spec(TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}),
         app.spec(LabelSpec),
     )
+    runner_spec = app.spec(RunnerSpec)
     if app.FLAGS.dry_run:
         print(specs.describe())
-        print(study.forecast(specs, app.FLAGS.jobs))
+        print(study.forecast(specs, runner_spec))
         return
     out_dir = app.out_dir(holds="study.json")
+    if runner_spec.runner == "index":
+        _one(specs, out_dir, runner_spec)
+        return
     print(specs.describe())
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
-    study.run(specs, out_dir, jobs=app.FLAGS.jobs)
+    failed = study.run(specs, out_dir, runner_spec)
     verdicts = report.write(out_dir)
     print(report.summary(verdicts, out_dir))
     print(
@@ -64,6 +70,24 @@ def main() -> None:
         "can be reused) or #hparams (every arm a row)"
     )
     print(f"Report: {out_dir / 'report.html'}")
+    if failed:
+        for name, why in sorted(failed.items())[:_SHOWN]:
+            print(f"failed: {name}: {printable(why.message, 400)}", file=sys.stderr)
+        raise InputError(
+            f"{len(failed)} units of work failed, and what needs them was not done; all else is "
+            "in the report. Run the same command again to try them again."
+        )
+
+
+def _one(specs: study.Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec) -> None:
+    """A task of a job array."""
+    unit, failure = study.run_one(specs, out_dir, runner_spec)
+    if failure is not None:
+        raise InputError(f"{unit.name}: {failure.message}")
+    print(
+        f"{unit.name} is done. Once all are: the same command without --runner and "
+        f"--unit_index; a report of what there is: tools/report.py --study_dir={out_dir}"
+    )
 
 
 def run() -> None:

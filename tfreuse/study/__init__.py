@@ -1,125 +1,296 @@
 """The study: which parameters can be reused, measured arm by arm over seeds.
 
-    study.run(study.Specs(...), out_dir)
+    failed = study.run(study.Specs(...), out_dir)
 
-Networks are trained and arms measured by processes of their own (`workers`); this module
-decides what is to do, writes the records and shows the progress. What is there from an
-earlier run is not done again. It imports no TensorFlow.
+The study is a list of units of work (`plan`): a network to train, a recipient's block of arms or a
+replicate's label curves to measure. A runner has them carried out, here or on many machines
+(`tfreuse.runners`); this module decides what is to do, gathers the records and shows the
+progress. What is there from an earlier run is not done again, whatever ran it. It imports no
+TensorFlow.
 """
 
-import collections
 import contextlib
-import dataclasses
-import glob
-import os
 import pathlib
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Sequence
+from typing import Any, Self
 
 from tfreuse import (
     dashboards,
     files,
     hparams,
-    progress,
     records,
     rundir,
+    runners,
     runtime,
     statistics,
 )
+from tfreuse.errors import InputError
 from tfreuse.report import arrays
-from tfreuse.study import workers
+from tfreuse.runners import Failure, Folder, Output, RunnerSpec, Unit, lease
+from tfreuse.study.board import Board
 from tfreuse.study.design import Block, Curve, Network, Specs
-from tfreuse.study.workers import Unit
+from tfreuse.study.gathering import Gathering
 from tfreuse.transfer import recipes
 from tfreuse.verdicts.arms import Part
 
-__all__ = ["Block", "Curve", "Specs", "default_jobs", "forecast", "plan", "run"]
+__all__ = ["Block", "Curve", "Specs", "collect", "forecast", "plan", "run", "run_one"]
+
+LOCAL = RunnerSpec()
+_PAUSE = 5.0  # seconds between two writings of study.json, which tells of every unit
 
 
-def run(specs: Specs, out_dir: pathlib.Path, *, jobs: int = 0) -> None:
+def run(
+    specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec = LOCAL
+) -> dict[str, Failure]:
     """Trains what is not trained, measures what is not measured, exports what was found.
 
     Args:
         specs: what to study.
         out_dir: the study's directory; refused if it is of another study.
-        jobs: processes at a time; 0: see `default_jobs`.
+        runner_spec: what the units of work are run on.
+
+    Returns:
+        the units that failed, by name, and why; empty if the study is complete.
 
     Raises:
-        InputError: a spec or the data cannot be used, or a process was ended from outside.
+        InputError: a spec or the data cannot be used, or another process runs this study.
     """
-    path = out_dir / "study.json"
-    held = rundir.claim(path, specs.named())
-    label_log = records.LabelLog(out_dir / "labels.jsonl")
+    out_dir = out_dir.resolve()
     with (
-        records.Log(out_dir / "records.jsonl") as log,
-        label_log if specs.curves() else contextlib.nullcontext(),
+        lease.held(out_dir / "driver.lease", "this study"),
+        _Study(specs, out_dir) as it,
     ):
-        counts = collections.Counter(map(_block_key, log.records))
-        measured = {
-            block.name
-            for block in specs.blocks()
-            if held.get("measured", {}).get(block.name) == counts[_block_key(block)] > 0
-        }
-        done = frozenset(r.key for r in (*log.records, *label_log.records))
-        units = plan(specs, out_dir, done, measured)
-        jobs = jobs or default_jobs(len(units))
-        display = _Progress([*units, _FINISH] if specs.blocks() else units)
-        try:
-            for unit, message in _run(units, jobs, out_dir):
-                if isinstance(message, tuple) and isinstance(
-                    message[0], records.Record
-                ):
-                    log.append(*message)
-                    counts[_block_key(message[0])] += 1
-                    continue
-                if isinstance(message, records.LabelRecord):
-                    label_log.append(message)
-                    continue
-                if isinstance(message, Stages):
-                    told = {message.architecture: message.of_layer}
-                    held["stages"] = held.get("stages", {}) | told
-                    files.write_json(path, held)
-                    continue
-                display.hear(unit, message)
-                if isinstance(message, workers.Ended) and unit.function is _measure:
-                    block = unit.arguments[0]
-                    count = {block.name: counts[_block_key(block)]}
-                    held["measured"] = held.get("measured", {}) | count
-                    files.write_json(path, held)
-            groups = reusable(log.records, specs)
-            if specs.blocks() and groups != _transplanted(out_dir):
-                arguments = (specs.blocks()[0], groups, out_dir)
-                last = dataclasses.replace(_FINISH, arguments=arguments)
-                for _, message in _run([last], 1, out_dir):
-                    display.hear(_FINISH, message)
-        finally:
-            display.close()
+        it.run([u for u in plan(specs, out_dir) if not it.has(u)], runner_spec)
+        if not it.lacks:
+            it.finish(runner_spec)
         arms_dir = out_dir / "tensorboard" / "arms"
-        if log.records and (note := hparams.write(arms_dir, log.records)):
+        if it.log.records and (note := hparams.write(arms_dir, it.log.records)):
             print(note)
-    files.write_json(path, held | _told(specs, out_dir))
+        it.write(_told(specs, out_dir))
     dashboards.write(out_dir)
+    return it.failed
 
 
-def _told(specs: Specs, out_dir: pathlib.Path) -> dict:
-    """What `study.json` tells of a study that is complete."""
-    networks = {
-        name: files.read_json(out_dir / "models" / name / "metrics.json")
-        for name in specs.networks()
-    }
+def run_one(
+    specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec
+) -> tuple[Unit, Failure | None]:
+    """Does the unit of work `runner_spec.unit_index` of `plan`, and what it needs.
+
+    Others may do other units of the same study meanwhile; what one of them has begun is waited
+    for. `collect`, or `run`, brings the records together.
+
+    Returns:
+        the unit, and why it failed, or what it needs did.
+
+    Raises:
+        InputError: there is no such unit; see `run`.
+    """
+    out_dir, units = out_dir.resolve(), plan(specs, out_dir)
+    if runner_spec.unit_index >= len(units):
+        raise InputError(
+            f"--unit_index={runner_spec.unit_index}: this study has {len(units)} units of work, "
+            f"0 to {len(units) - 1}."
+        )
+    rundir.claim(out_dir / "study.json", specs.named())
+    unit = units[runner_spec.unit_index]
+    wanted = _with_needs(unit, units)
+    todo = [u for u in wanted if Folder(out_dir, u).done() is None]
+    found: dict[str, Failure] = {}
+    with (
+        contextlib.closing(runners.make(runner_spec, out_dir)) as runner,
+        contextlib.closing(Board(todo, out_dir)) as board,
+    ):
+        for event in runners.run(todo, runner, out_dir, runner_spec.retries):
+            board.hear(event)
+            if event.failure and not event.again:
+                found[event.unit.name] = event.failure
+    return unit, next(iter(found.values()), None)
+
+
+def collect(out_dir: pathlib.Path) -> None:
+    """Brings together what units of work have recorded, if nobody is doing so.
+
+    For a report while the tasks of a job array run; a study that has a driver needs it not.
+    """
+    units = out_dir / runners.UNITS
+    if not units.is_dir():
+        return
+    with contextlib.suppress(lease.Held), contextlib.ExitStack() as stack:
+        stack.enter_context(lease.held(out_dir / "driver.lease", "this study"))
+        told = files.read_json(out_dir / "study.json")["specs"]
+        gathering = _gathering(stack, out_dir, curves="labels" in told)
+        for folder in sorted(units.iterdir()):
+            gathering.take(folder)
+
+
+class _Study:
+    """A study's directory while its driver works on it.
+
+    Attributes:
+        log: the records of its arms.
+        failed: units that failed and are not tried again, and why.
+        lacks: names of the units that are not done.
+    """
+
+    def __init__(self, specs: Specs, out_dir: pathlib.Path) -> None:
+        self._specs, self._out_dir = specs, out_dir
+        self.failed: dict[str, Failure] = {}
+        self.lacks: set[str] = set()
+        self._again: list[dict[str, str]] = []
+        self._written = self._due = 0.0
+
+    def __enter__(self) -> Self:
+        self._path = self._out_dir / "study.json"
+        self._held = rundir.claim(self._path, self._specs.named())
+        self._stack = contextlib.ExitStack()
+        curves = bool(self._specs.curves())
+        self._gathering = _gathering(self._stack, self._out_dir, curves)
+        self.log = self._gathering.log
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._stack.close()
+
+    def has(self, unit: Unit) -> bool:
+        """Whether the unit is done and its records are all here; takes over what is not.
+
+        Records that are neither here nor in the unit's folder are made again.
+        """
+        folder = Folder(self._out_dir, unit)
+        marker = folder.done()
+        if marker is None:
+            self.lacks.add(unit.name)
+            return False
+        if self._complete(unit, marker):
+            self._heard(unit, marker)
+            return True
+        folder.forget()
+        self.lacks.add(unit.name)
+        return False
+
+    def run(self, units: Sequence[Unit], spec: RunnerSpec) -> None:
+        """Runs the units and takes over their records while they are made."""
+        if not units:
+            return
+        with (
+            contextlib.closing(runners.make(spec, self._out_dir, len(units))) as runner,
+            contextlib.closing(Board(units, self._out_dir)) as board,
+        ):
+            if dashboard := getattr(runner, "dashboard", ""):
+                print(f"Ray's dashboard: http://{dashboard}")
+            for event in runners.run(units, runner, self._out_dir, spec.retries):
+                board.hear(event)
+                if event.unit is None:
+                    self._look(board.running())
+                elif not event.started:
+                    self._ended(event)
+
+    def finish(self, spec: RunnerSpec) -> None:
+        """Saves and exports the outcome as a model, unless that is there already."""
+        blocks, groups = self._specs.blocks(), reusable(self.log.records, self._specs)
+        if not blocks or groups == _transplanted(self._out_dir):
+            return
+        named = {"unit": "finish", "study": self._specs.digest, "groups": groups}
+        arguments = (blocks[0], groups, self._out_dir)
+        unit = Unit("finish", _finish, arguments, named, weight=0.15)
+        Folder(self._out_dir, unit).forget()
+        self.lacks.add(unit.name)
+        self.run([unit], spec)
+
+    def write(self, more: dict[str, Any] | None = None) -> None:
+        """Tells what there is in study.json."""
+        self._held |= more or {}
+        self._held["units"] = {
+            "lacking": len(self.lacks),
+            "failed": [
+                {"name": name, "why": why.message, "node": why.node}
+                for name, why in sorted(self.failed.items())
+            ],
+            "again": self._again,
+        }
+        files.write_json(self._path, self._held)
+        self._written = time.monotonic()
+
+    def _ended(self, event: runners.Event) -> None:
+        unit, failure = event.unit, event.failure
+        if failure is not None:
+            self._fail(unit, failure, event.again)
+        elif (
+            marker := Folder(self._out_dir, unit).done()
+        ) is None or not self._complete(unit, marker):
+            missing = "its records cannot all be read, or its marker is gone"
+            self._fail(unit, Failure(f"{missing}; run the same command again"), False)
+        else:
+            self.lacks.discard(unit.name)
+            self.failed.pop(unit.name, None)
+            self._heard(unit, marker)
+        if time.monotonic() - self._written >= _PAUSE:
+            self.write()
+
+    def _fail(self, unit: Unit, failure: Failure, again: bool) -> None:
+        if again:
+            told = {"name": unit.name, "why": failure.message, "node": failure.node}
+            self._again.append(told)
+        else:
+            self.failed.setdefault(unit.name, failure)
+
+    def _complete(self, unit: Unit, marker: dict[str, Any]) -> bool:
+        """Whether all records of a unit that is done are here, after a look for them."""
+        owner, wanted = _owner(unit), int(marker.get("records", 0))
+        if self._gathering.counts[owner] < wanted:
+            self._take(unit)
+        return self._gathering.counts[owner] >= wanted
+
+    def _look(self, units: Sequence[Unit]) -> None:
+        """Takes over what the units have recorded so far; a fifth of the time at most."""
+        started = time.monotonic()
+        if started >= self._due:
+            for unit in units:
+                self._take(unit)
+            now = time.monotonic()
+            self._due = now + 4 * (now - started)
+
+    def _take(self, unit: Unit) -> None:
+        try:
+            self._gathering.take(Folder(self._out_dir, unit).path)
+        except InputError as error:
+            self.failed[unit.name] = Failure(str(error), final=True)
+
+    def _heard(self, unit: Unit, marker: dict[str, Any]) -> None:
+        """Notes what a unit that is done told."""
+        if stages := marker.get("told", {}).get("stages"):
+            self._held["stages"] = self._held.get("stages", {}) | stages
+        if unit.function is _measure:
+            count = {unit.arguments[0].name: self._gathering.counts[_owner(unit)]}
+            self._held["measured"] = self._held.get("measured", {}) | count
+
+
+def _gathering(
+    stack: contextlib.ExitStack, out_dir: pathlib.Path, curves: bool
+) -> Gathering:
+    """The study's own files, open; those of label curves where it has any."""
+    log = stack.enter_context(records.Log(out_dir / "records.jsonl"))
+    label_log = records.LabelLog(out_dir / "labels.jsonl")
+    return Gathering(log, stack.enter_context(label_log) if curves else label_log)
+
+
+def _told(specs: Specs, out_dir: pathlib.Path) -> dict[str, Any]:
+    """What `study.json` tells of the networks and recipes that there are."""
+    networks = {}
+    for name in specs.networks():
+        path = out_dir / "models" / name / "metrics.json"
+        if path.exists():
+            networks[name] = files.read_json(path)
     if not specs.curves():
         return {"networks": networks}
     named = {name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes}
     return {"networks": networks, "recipes": named}
 
 
-def _run(units: list[Unit], jobs: int, out_dir: pathlib.Path):
-    threads = max(1, _cores() // jobs)
-    return workers.run(units, jobs, threads, out_dir / "errors")
-
-
-def _block_key(one: records.Record | Block) -> tuple:
-    """What a record and its block have in common."""
-    return one.architecture, one.direction, one.link, one.seed
+def _owner(unit: Unit) -> tuple[str, ...]:
+    """What the unit's records are of; see `gathering.owner`."""
+    return tuple(unit.spec.get("owner", ()))
 
 
 def _transplanted(out_dir: pathlib.Path) -> tuple[str, ...] | None:
@@ -137,11 +308,11 @@ def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
     """
     if not specs.blocks():
         return ()
-    first = _block_key(specs.blocks()[0])[:-1]
+    first = specs.blocks()[0].owner[:-1]
     repaired = [
         record
         for record in found
-        if _block_key(record)[:-1] == first
+        if record.key[:3] == first
         and (record.site_kind, record.control) == ("all", "transfer")
         and (record.repair, record.strength) == ("recalibration", 1.0)
         and record.before - record.floor >= specs.study.minimum
@@ -156,47 +327,57 @@ def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def plan(
-    specs: Specs,
-    out_dir: pathlib.Path,
-    done: frozenset = frozenset(),
-    measured: Collection[str] = (),
-) -> list[Unit]:
+def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
     """Units of work: a training a network, a block of arms a recipient, a replicate's curves.
 
-    Args:
-        specs: the study.
-        out_dir: networks that are finished there are not trained again.
-        done: keys of the records that exist.
-        measured: names of the blocks whose arms all have records.
+    The same, in the same order, for the same specs, whatever is done already.
     """
     models_dir = out_dir / "models"
-    done_of: dict[tuple[str, ...], set] = {}
-    for key in done:
-        done_of.setdefault(key[:4], set()).add(key)
-    units = []
+    units: dict[str, Unit] = {}
     for name, network in specs.networks().items():
-        if not (models_dir / name / "metrics.json").exists():
-            needs = (f"train {network.needs}",) if network.needs else ()
-            arguments = (specs, network, models_dir / name)
-            units.append(Unit(f"train {name}", _train, arguments, needs))
-    for block in specs.blocks():
-        if block.name not in measured:
-            needs = tuple(f"train {network.name}" for network in block.parts.values())
-            start = tuple(map(str, _block_key(block)))  # of `Record.key`
-            arguments = (block, models_dir, frozenset(done_of.get(start, ())))
-            name = f"measure {block.name}"
-            units.append(Unit(name, _measure, arguments, needs, _weight(specs)))
-    for curve in specs.curves():
-        todo = [key for key in curve.arms() if key not in done]
-        if todo:
-            needs = tuple(f"train {network.name}" for network in curve.donors.values())
-            arguments = (curve, models_dir, frozenset(curve.arms()) & done)
-            weight = len(todo) * label_weight(specs)
-            units.append(
-                Unit(f"measure {curve.name}", _curve, arguments, needs, weight)
-            )
-    return units
+        needs = (f"train {network.needs}",) if network.needs else ()
+        units[f"train {name}"] = Unit(
+            f"train {name}",
+            _train,
+            (specs, network, models_dir / name),
+            _training(specs, network, [units[one].key for one in needs]),
+            needs,
+            product=f"models/{name}/metrics.json",
+        )
+    for one in (*specs.blocks(), *specs.curves()):
+        curve = isinstance(one, Curve)
+        donors = one.donors if curve else one.parts
+        name = f"measure {one.name}"
+        units[name] = Unit(
+            name,
+            _curve if curve else _measure,
+            (one, models_dir),
+            {"unit": "measure", "study": specs.digest, "owner": list(one.owner)},
+            tuple(f"train {network.name}" for network in donors.values()),
+            len(one.arms()) * label_weight(specs) if curve else _weight(specs),
+        )
+    return list(units.values())
+
+
+def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str, Any]:
+    """The spec of a unit that trains the network, from what the units `needs` gave."""
+    named = {"data": specs.data, "model": network.model, "train": network.train}
+    told = {name: spec.to_json() for name, spec in named.items()}
+    return {"unit": "train", "name": network.name, "needs": list(needs), **told}
+
+
+def _with_needs(unit: Unit, units: Sequence[Unit]) -> list[Unit]:
+    """The unit, and before it all that it needs."""
+    by_name = {one.name: one for one in units}
+    found: dict[str, Unit] = {}
+
+    def add(one: Unit) -> None:
+        for name in one.needs:
+            add(by_name[name])
+        found[one.name] = one
+
+    add(unit)
+    return list(found.values())
 
 
 def label_weight(specs: Specs) -> float:
@@ -216,88 +397,41 @@ def _weight(specs: Specs) -> float:
     return (arms + tuned * len(study.groups)) / specs.train.steps
 
 
-def forecast(specs: Specs, jobs: int = 0) -> str:
+def forecast(specs: Specs, runner_spec: RunnerSpec = LOCAL) -> str:
     """What the study will cost in time and disk; builds and times the networks, no more."""
-    jobs = jobs or default_jobs(len(specs.blocks()) + len(specs.curves()))
-    runtime.start(max(1, _cores() // jobs), specs.train.deterministic)
+    units = len(specs.blocks()) + len(specs.curves())
+    jobs = runner_spec.jobs or runners.default_jobs(units)
+    runtime.start(runners.threads(runner_spec, jobs), specs.train.deterministic)
     from tfreuse.study import cost  # imports TensorFlow
 
     return cost.tell(specs, jobs)
 
 
-def default_jobs(units: int) -> int:
-    """Processes at a time: one a CPU core, since small networks do not fill two; or one a GPU."""
-    gpus = len(glob.glob("/dev/nvidia[0-9]*"))
-    return max(1, min(gpus or _cores(), units))
-
-
-@dataclasses.dataclass(frozen=True)
-class Stages:
-    """What a worker tells of a network whose layers' names do not begin with their stages'."""
-
-    architecture: str
-    of_layer: dict[str, str]
-
-
-class _Progress:
-    """What the running units tell, as one line."""
-
-    def __init__(self, units: list[Unit]) -> None:
-        self._display = progress.Display(sum(unit.weight for unit in units))
-        self._weights = {unit.name: unit.weight for unit in units}
-        self._shares: dict[str, float] = {}
-        self._texts: dict[str, str] = {}
-
-    def hear(self, unit: Unit, message) -> None:
-        if isinstance(message, workers.Ended):
-            self._shares[unit.name] = 1.0
-            self._texts.pop(unit.name, None)
-        else:
-            self._shares[unit.name], self._texts[unit.name] = message
-        done = sum(self._weights[name] * share for name, share in self._shares.items())
-        self._display.update(
-            done, "; ".join(f"{name}: {text}" for name, text in self._texts.items())
-        )
-
-    def close(self) -> None:
-        self._display.close()
-
-
-def _cores() -> int:
-    return (
-        len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count()
-    )
-
-
 def _train(
-    send, threads: int, specs: Specs, network: Network, out_dir: pathlib.Path
+    output: Output, threads: int, specs: Specs, network: Network, out_dir: pathlib.Path
 ) -> None:
     """A unit of work: trains one network."""
-    send((0.0, "starting"))
     spec = network.train
     runtime.start(threads, spec.deterministic)
     from tfreuse import training  # imports TensorFlow: only here, in the worker
 
     def report(step: int, text: str) -> None:
-        send((step / spec.steps, f"step {step}/{spec.steps}"))
+        output.progress(step / spec.steps, f"step {step}/{spec.steps}")
 
     training.train(network.model, specs.data, spec, out_dir, report=report)
 
 
 def _measure(
-    send, threads: int, block: Block, models_dir: pathlib.Path, done: frozenset
+    output: Output, threads: int, block: Block, models_dir: pathlib.Path
 ) -> None:
     """A unit of work: measures one recipient's arms; of the first seed pictures too."""
-    send((0.0, "starting"))
     runtime.start(threads, block.specs.train.deterministic)
     from tfreuse.study import bench, gallery
 
     found = bench.Bench(block, models_dir)
     if found.foreign_stages:
-        send(Stages(block.architecture, found.foreign_stages))
-    bench.measure(send, found, done)
+        output.tell("stages", {block.architecture: found.foreign_stages})
+    bench.measure(output, found)
     if block.seed == 0:
         pictures = gallery.gallery(found, block.specs.study.groups)
         part = Part(block.architecture, block.direction, block.link)
@@ -305,25 +439,24 @@ def _measure(
 
 
 def _curve(
-    send, threads: int, curve: Curve, models_dir: pathlib.Path, done: frozenset
+    output: Output, threads: int, curve: Curve, models_dir: pathlib.Path
 ) -> None:
     """A unit of work: measures one replicate's label curves."""
-    send((0.0, "starting"))
     runtime.start(threads, curve.specs.train.deterministic)
     from tfreuse.study import labels
 
-    labels.measure(send, curve, models_dir, done)
+    labels.measure(output, curve, models_dir)
 
 
 def _finish(
-    send, threads: int, block: Block, groups: tuple[str, ...], out_dir: pathlib.Path
+    output: Output,
+    threads: int,
+    block: Block,
+    groups: tuple[str, ...],
+    out_dir: pathlib.Path,
 ) -> None:
     """A unit of work: the transplanted model, saved and exported."""
-    send((0.0, "starting"))
     runtime.start(threads, block.specs.train.deterministic)
     from tfreuse.study import finish
 
-    finish.transplanted(send, block, groups, out_dir)
-
-
-_FINISH = Unit("finish", _finish, (), weight=0.15)
+    finish.transplanted(output, block, groups, out_dir)

@@ -28,6 +28,7 @@ from tfreuse import (
 )
 from tfreuse import plan as plan_module
 from tfreuse.records import UNMOVED, Record
+from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
 from tfreuse.study import distances, donors, treatments
 from tfreuse.study.design import Block
@@ -39,22 +40,16 @@ _PLACES = 1024  # of these, for each layer
 _STITCHED = 4096  # places of all calibration images that a stitch is fitted on
 
 
-def measure(send, bench: "Bench", done: frozenset) -> None:
-    """Measures every arm of the bench that is not in `done`; sends records and progress.
-
-    Args:
-        send: takes (Record, counts an image), or (share done, text).
-        bench: the recipient with its donors.
-        done: keys of the records that exist.
-    """
+def measure(output: Output, bench: "Bench") -> None:
+    """Measures every arm of the bench that `output` has no record of."""
     todo = bench.arms
     count = sum(len(arm.repairs) for arm in todo)
     number = 0
     for arm in todo:
-        for record, per_image in bench.records(arm, done):
-            send((record, per_image))
+        for record, per_image in bench.records(arm, output.keys):
+            output.record(record, per_image)
         number += len(arm.repairs)
-        send((number / count, f"arm {number}/{count}"))
+        output.progress(number / count, f"arm {number}/{count}")
 
 
 class Bench:

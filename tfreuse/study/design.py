@@ -176,6 +176,11 @@ class Block:
         return f"{self.prefix}{self.direction}{link}-{self.seed}"
 
     @property
+    def owner(self) -> tuple[str, ...]:
+        """What the keys of its records begin with."""
+        return self.architecture, self.direction, self.link, str(self.seed)
+
+    @property
     def kinds(self) -> tuple[str, str]:
         """Donor's kind and recipient's kind."""
         donor, recipient = self.direction.split("-to-")
@@ -282,6 +287,11 @@ class Curve:
     @property
     def name(self) -> str:
         return f"{self._block('').prefix}labels-{self.seed}"
+
+    @property
+    def owner(self) -> tuple[str, ...]:
+        """Architecture and seed: what its records have in common."""
+        return self.architecture, str(self.seed)
 
     @property
     def model(self) -> ModelSpec:

@@ -12,6 +12,7 @@ from tfreuse import (
     files,
     summaries,
 )
+from tfreuse.runners import Output
 from tfreuse.study.bench import Bench
 from tfreuse.study.design import Block
 
@@ -19,14 +20,14 @@ SAMPLES = 6  # test images shown in TensorBoard
 
 
 def transplanted(
-    send, block: Block, groups: tuple[str, ...], out_dir: pathlib.Path
+    output: Output, block: Block, groups: tuple[str, ...], out_dir: pathlib.Path
 ) -> None:
     """Moves `groups` into the block's recipient, recalibrates, saves and exports it.
 
     Writes `models/transplanted/model.keras` with `metrics.json`, `savedmodel/`, and pictures
     of input, truth and prediction before and after to the model's `tensorboard/`.
     """
-    send((0.1, "transplanting what was found reusable"))
+    output.progress(0.1, "transplanting what was found reusable")
     bench = Bench(block, out_dir / "models")
     samples = next(iter(data.evaluation_batches(bench.test, SAMPLES)))
     before = _outputs(bench.model, samples)
@@ -41,7 +42,7 @@ def transplanted(
     log = summaries.Writer(folder / "tensorboard")
     log.pictures("input_truth_before_after", pictures, 0)
     log.flush()
-    send((0.6, "exporting"))
+    output.progress(0.6, "exporting")
     names = bench.test.class_names if bench.train_spec.task == "segmentation" else ()
     export.export(
         bench.model,

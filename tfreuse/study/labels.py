@@ -7,7 +7,6 @@ more, with the same fresh values behind what they take.
 """
 
 import time
-from collections.abc import Collection
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from tfreuse import (
 from tfreuse.errors import InputError
 from tfreuse.labels.spec import FEW
 from tfreuse.records import LabelRecord
+from tfreuse.runners import Output
 from tfreuse.study import donors
 from tfreuse.study.design import Curve
 from tfreuse.transfer import fitting, recipes, subsets
@@ -32,23 +32,21 @@ COURSE = (0.1, 0.25, 0.5)  # shares of the updates after which the test metric i
 INNER = 4  # one of so many parts of the labels is held out to choose a rate
 
 
-def measure(send, curve: Curve, models_dir, done: Collection[tuple[str, ...]]) -> None:
-    """Fits and measures what is not in `done`; sends records and progress.
+def measure(output: Output, curve: Curve, models_dir) -> None:
+    """Fits and measures what `output` has no record of.
 
     Args:
-        send: takes a LabelRecord, or (share done, text).
+        output: takes the records.
         curve: the replicate.
         models_dir: where the donors are.
-        done: keys of the records that exist.
     """
-    todo = [key for key in curve.arms() if key not in done]
+    todo = [key for key in curve.arms() if key not in output.keys]
     bench = Bench(curve, models_dir)
     for number, key in enumerate(todo):
         _, donor, recipe, _, asked = key
-        send(
-            (number / len(todo), f"{recipe} {donor}, {asked} labels".replace(" ,", ","))
-        )
-        send(bench.record(donor, recipe, int(asked)))
+        what = f"{recipe} {donor}, {asked} labels".replace(" ,", ",")
+        output.progress(number / len(todo), what)
+        output.label(bench.record(donor, recipe, int(asked)))
 
 
 class Bench:

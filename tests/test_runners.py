@@ -1,0 +1,332 @@
+"""Units of work: what is run when, what is tried again, what a kill leaves, who holds what."""
+
+import contextlib
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from units import arms, die_first, fail, fail_first, note, nothing, unit_of
+
+from tfreuse import files, records, runners
+from tfreuse.errors import InputError
+from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, scheduling, unit
+
+
+def run(units, out_dir, retries=0, slots=2):
+    """Every word on a unit, in order."""
+    with contextlib.closing(runners.Processes(out_dir, slots, 1)) as runner:
+        return [
+            event
+            for event in runners.run(units, runner, out_dir, retries)
+            if event.unit is not None and not event.started
+        ]
+
+
+class Instant:
+    """Carries units out at once, in this process."""
+
+    def __init__(self, out_dir, slots=3):
+        self.out_dir, self.slots = out_dir, slots
+        self.most, self._given = 0, []
+
+    def start(self, one):
+        self._given.append(one)
+        self.most = max(self.most, len(self._given))
+
+    def wait(self, seconds):
+        one = self._given.pop(0)
+        return [(one, unit.carry_out(one, self.out_dir, 1))]
+
+    def close(self):
+        pass
+
+
+def outcomes(units, out_dir, retries=0):
+    runner = Instant(out_dir)
+    found = [
+        (event.unit.name, event.failure and event.failure.message, event.again)
+        for event in runners.run(units, runner, out_dir, retries)
+        if event.unit is not None and not event.started
+    ]
+    assert runner.most <= runner.slots
+    return found
+
+
+# --- what is run when
+
+
+def test_units_run_after_what_they_need_and_what_is_not_in_the_run_counts_as_done(
+    tmp_path,
+):
+    path = tmp_path / "words"
+    units = [
+        unit_of("last", note, path, "c", needs=("second", "first")),
+        unit_of("second", note, path, "b", needs=("first", "elsewhere")),
+        unit_of("first", note, path, "a"),
+    ]
+    run(units, tmp_path)
+    assert path.read_text() == "abc"
+
+
+def test_a_unit_that_fails_leaves_the_rest_and_keeps_what_needs_it_back(tmp_path):
+    units = [
+        unit_of("good"),
+        unit_of("bad", fail, ZeroDivisionError("oh")),
+        unit_of("waits", needs=("bad",)),
+        unit_of("more", needs=("good",)),
+    ]
+    found = outcomes(units, tmp_path, retries=1)
+    assert found == [
+        ("good", None, False),
+        ("bad", "ZeroDivisionError: oh", True),
+        ("more", None, False),
+        ("bad", "ZeroDivisionError: oh", False),
+    ]
+    assert Folder(tmp_path, units[2]).done() is None
+    held = files.read_json(Folder(tmp_path, units[1]).path / "failed.json")
+    assert held["name"] == "bad" and "Traceback" in held["details"]
+
+
+def test_what_the_user_must_mend_is_not_tried_again(tmp_path):
+    units = [unit_of("a"), unit_of("b", fail, InputError("expected a, got b"))]
+    assert outcomes(units, tmp_path, retries=5)[1] == ("b", "expected a, got b", False)
+
+
+def test_two_first_failures_alike_stop_all(tmp_path):
+    units = [unit_of(f"{i}", fail, InputError("no such folder")) for i in range(9)]
+    with pytest.raises(InputError, match="^no such folder$"):
+        outcomes(units, tmp_path)
+    assert len(list((tmp_path / "units").iterdir())) == 2
+    mixed = [unit_of("good"), *units]  # else each is the unit's own
+    assert len(outcomes(mixed, tmp_path)) == 10
+
+
+def test_trouble_that_may_pass_is_tried_again(tmp_path):
+    found = outcomes([unit_of("a", fail_first, tmp_path / "flag")], tmp_path, retries=1)
+    assert found == [("a", "no space is left", True), ("a", None, False)]
+    folder = Folder(tmp_path, unit_of("a", fail_first))
+    assert folder.done() and not (folder.path / "failed.json").exists()
+
+
+def test_a_process_that_is_killed_is_a_loss_and_no_failure_of_the_unit(tmp_path):
+    lost, done = run([unit_of("a", die_first, tmp_path / "flag")], tmp_path)
+    assert lost.failure.lost and lost.again and "exit code -9" in lost.failure.message
+    assert done.failure is None
+
+
+def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
+    class Losing(Instant):
+        def wait(self, seconds):
+            return [(self._given.pop(0), Failure("gone", lost=True))]
+
+    found = [
+        event.again
+        for event in runners.run([unit_of("a")], Losing(tmp_path), tmp_path, 0)
+        if event.failure
+    ]
+    assert found == [True] * scheduling.LOSSES + [False]
+
+
+# --- a unit's folder
+
+
+def test_records_survive_a_kill_and_none_is_made_twice(tmp_path):
+    one = unit_of("a", arms, 5, 3, tmp_path / "flag")
+    run([one], tmp_path)
+    path = Folder(tmp_path, one).path
+    found = [record.seed for record in records.read(path / "records.jsonl")]
+    assert found == [0, 1, 2, 3, 4]
+    marker = Folder(tmp_path, one).done()
+    assert marker["records"] == 5 and marker["told"] == {"words": ["told"]}
+
+
+def test_a_folder_is_of_the_spec_and_not_of_the_name_alone(tmp_path):
+    other = Unit("a", nothing, (), {"unit": "other"})
+    assert Folder(tmp_path, unit_of("a")).path != Folder(tmp_path, other).path
+
+
+def test_what_is_done_is_not_done_again_unless_its_product_is_gone(tmp_path):
+    path = tmp_path / "words"
+    one = unit_of("a", note, path, "a", product="words")
+    for _ in range(2):
+        unit.carry_out(one, tmp_path, 1)
+    assert path.read_text() == "a"
+    path.unlink()
+    assert Folder(tmp_path, one).done() is None
+    unit.carry_out(one, tmp_path, 1)
+    assert path.read_text() == "a"
+
+
+def test_a_damaged_marker_is_none(tmp_path):
+    one = unit_of("a")
+    unit.carry_out(one, tmp_path, 1)
+    marker = Folder(tmp_path, one).path / "done.json"
+    assert Folder(tmp_path, one).done()
+    marker.write_text(marker.read_text()[:20])
+    assert Folder(tmp_path, one).done() is None
+
+
+def test_a_poisoned_record_is_named_and_nothing_is_lost(tmp_path):
+    one = unit_of("a", arms, 3)
+    unit.carry_out(one, tmp_path, 1)
+    folder = Folder(tmp_path, one)
+    folder.forget()
+    path = folder.path / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"poison\n" + lines[2])
+    failure = unit.carry_out(one, tmp_path, 1)
+    assert (
+        failure.final and "line 2: expected a record, got 'poison'" in failure.message
+    )
+    path.write_bytes(lines[0] + lines[2])  # as the message says
+    assert unit.carry_out(one, tmp_path, 1) is None
+    assert sorted(r.seed for r in records.read(path)) == [0, 1, 2]
+
+
+def test_progress_is_told_and_leaves_with_the_end(tmp_path):
+    seen = []
+
+    def look(output, threads):
+        seen.append(Folder(tmp_path, one).progress())
+
+    one = unit_of("a", look)
+    unit.carry_out(one, tmp_path, 1, "node-7")
+    assert seen == [{"share": 0.0, "text": "starting", "node": "node-7"}]
+    assert Folder(tmp_path, one).progress() is None
+
+
+# --- leases
+
+HOLD = """
+import sys, time
+from tfreuse.runners import lease
+with lease.held(sys.argv[1], "it"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def holder(path):
+    """Another process that holds the lease."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_holder_is_refused_and_a_killed_one_leaves_the_lease_at_once(tmp_path):
+    path = tmp_path / "lease"
+    with holder(path) as process:
+        with (
+            pytest.raises(lease.Held, match=f"held by process {process.pid} on"),
+            lease.held(path, "this study"),
+        ):
+            pass
+        process.kill()
+        process.wait()
+        start = time.monotonic()
+        with lease.held(path, "this study"):
+            assert time.monotonic() - start < 5
+
+
+def test_who_waits_gets_the_lease_when_it_is_given_back(tmp_path):
+    path = tmp_path / "lease"
+    with holder(path) as process:
+        process.terminate()  # a little later
+        with lease.held(path, "it", wait=True):
+            assert process.wait() == -signal.SIGTERM
+
+
+def foreign(path, beat=0):
+    """The mark of a holder on another machine, whose lock is not to be seen from here."""
+    told = {"host": "elsewhere", "process": 1, "holder": "theirs", "beat": beat}
+    path.write_text(json.dumps(told))
+
+
+def test_another_machines_mark_that_stands_still_is_taken_over(tmp_path):
+    path = tmp_path / "lease"
+    foreign(path)
+    start = time.monotonic()
+    with lease.held(path, "it", patience=0.5):
+        assert time.monotonic() - start >= 0.5
+        assert "theirs" not in path.read_text()
+    assert path.read_text() == ""  # given back
+
+
+def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
+    path = tmp_path / "lease"
+    foreign(path)
+    code = (
+        "import sys, time, pathlib\n"
+        "for beat in range(10**6):\n"
+        "    text = pathlib.Path(sys.argv[1]).read_text()\n"
+        "    pathlib.Path(sys.argv[1]).write_text(text[:-1] + ' }')\n"
+        "    print(flush=True)\n"
+        "    time.sleep(0.1)\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with (
+            pytest.raises(lease.Held, match="process 1 on elsewhere"),
+            lease.held(path, "it", patience=2.0),
+        ):
+            pass
+        process.kill()
+
+
+def test_a_holder_that_was_taken_over_ends_before_it_writes_more(tmp_path):
+    path = tmp_path / "lease"
+    code = HOLD.replace('"it"', '"it", beat=0.1')
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        foreign(path)
+        assert process.wait(timeout=20) == 75
+        assert "was taken over by another process" in process.stderr.read()
+
+
+# --- what runs them
+
+
+def test_the_index_and_its_runner_belong_together():
+    for wrong in ({"runner": "index"}, {"unit_index": 3}):
+        with pytest.raises(InputError, match="--runner=index and --unit_index=I"):
+            RunnerSpec(**wrong)
+
+
+def test_threads_are_this_machines_over_the_jobs_unless_they_are_given():
+    assert runners.threads(RunnerSpec(unit_cpus=3), 2) == 3
+    assert runners.threads(RunnerSpec(), 10**6) == 1
+
+
+def test_ten_thousand_units_in_a_chain_and_a_fan_are_scheduled_in_time(tmp_path):
+    class Free(Instant):
+        def wait(self, seconds):
+            return [(self._given.pop(0), None)]
+
+    chain = [unit_of(f"c{i}", needs=(f"c{i - 1}",)) for i in range(5_000)]
+    fan = [unit_of(f"f{i}", needs=("c4999",)) for i in range(5_000)]
+    start = time.monotonic()
+    names = [
+        event.unit.name
+        for event in runners.run([*fan, *chain], Free(tmp_path), tmp_path, 0)
+        if event.unit and not event.started
+    ]
+    assert names == [one.name for one in (*chain, *fan)]
+    assert time.monotonic() - start < 5
+
+
+def test_nothing_of_the_folder_is_needed_to_name_a_unit():
+    assert unit_of("train a").kind == "train"
+    assert len(unit_of("a").key) == 64
+    assert isinstance(Folder(pathlib.Path("out"), unit_of("a b/c")).path.name, str)
+    assert "/" not in Folder(pathlib.Path("out"), unit_of("a b/c")).path.name

@@ -1,0 +1,198 @@
+"""Units of work on a real Ray cluster of three nodes, parts of which are killed on the way."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from units import arms, die_first, fail, full, note, slow_arms, tell_place, unit_of
+
+from tfreuse import records, runners
+from tfreuse.errors import InputError
+from tfreuse.runners import Folder, RunnerSpec
+
+ray = pytest.importorskip("ray", reason="pip install '.[ray]'")
+TESTS = pathlib.Path(__file__).parent
+pytestmark = [
+    pytest.mark.slow,
+    # Ray starts processes that outlive the objects it holds them by
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three nodes of one CPU each, the last with a pretended GPU."""
+    from ray import cluster_utils
+
+    told = {"PYTHONPATH": str(TESTS), "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    found = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0}
+    )
+    found.others = [found.add_node(num_cpus=1, num_gpus=n) for n in (0, 1)]
+    yield found
+    found.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def run(cluster, units, out_dir, retries=0, during=None, **spec):
+    """Every word on a unit, in order; `during` hears each event and may break things."""
+    spec = RunnerSpec(
+        runner="ray", ray_address=cluster.address, **{"unit_gpus": 0.0, **spec}
+    )
+    found = []
+    with contextlib.closing(runners.make(spec, out_dir)) as runner:
+        for event in runners.run(units, runner, out_dir, retries):
+            if during:
+                during(event)
+            if event.unit is not None and not event.started:
+                found.append(event)
+    return found
+
+
+def seeds(out_dir, unit):
+    path = Folder(out_dir, unit).path / "records.jsonl"
+    return [record.seed for record in records.read(path)]
+
+
+def told(out_dir, unit):
+    return Folder(out_dir, unit).done()["told"]
+
+
+def test_units_run_on_all_nodes_in_the_order_of_their_needs(cluster, tmp_path):
+    path = tmp_path / "words"
+    places = [unit_of(f"place {i}", tell_place, 0.5) for i in range(6)]
+    units = [
+        unit_of("last", note, path, "b", needs=("first",)),
+        unit_of("first", note, path, "a"),
+        *places,
+    ]
+    run(cluster, units, tmp_path)
+    assert path.read_text() == "ab"
+    found = [told(tmp_path, unit)["place"] for unit in places]
+    assert len({node for node, *_ in found}) == 3
+    assert len({process for _, process, *_ in found}) == 6  # a new one for each
+    assert {threads for *_, threads in found} == {1}
+
+
+def test_two_units_share_a_gpu_by_halves(cluster, tmp_path):
+    units = [unit_of(f"{i}", tell_place, 2.0) for i in range(2)]
+    run(cluster, units, tmp_path, unit_gpus=0.5, unit_cpus=0)
+    found = [told(tmp_path, unit)["place"] for unit in units]
+    assert {gpus for _, _, gpus, *_ in found} == {"0"}
+    with pytest.raises(InputError, match="no node of the cluster has room.*2 GPU"):
+        run(cluster, units, tmp_path, unit_gpus=2.0)
+
+
+def test_a_killed_worker_loses_no_record_and_makes_none_twice(cluster, tmp_path):
+    units = [
+        unit_of("dies", arms, 5, 3, tmp_path / "flag"),
+        unit_of("too", die_first, tmp_path / "other"),
+        unit_of("lives", arms, 4),
+    ]
+    events = run(cluster, units, tmp_path)
+    assert sorted(event.unit.name for event in events if event.failure) == [
+        "dies",
+        "too",
+    ]
+    assert all(event.failure.lost and event.again for event in events if event.failure)
+    assert seeds(tmp_path, units[0]) == [0, 1, 2, 3, 4]
+    assert seeds(tmp_path, units[2]) == [0, 1, 2, 3]
+
+
+def test_a_unit_that_raises_is_recorded_and_the_rest_goes_on(cluster, tmp_path):
+    units = [unit_of("good", arms, 2), unit_of("bad", fail, ZeroDivisionError("oh"))]
+    events = run(cluster, units, tmp_path, retries=1)
+    bad = [event for event in events if event.unit.name == "bad"]
+    assert [event.again for event in bad] == [True, False]
+    assert bad[0].failure.message == "ZeroDivisionError: oh"
+    assert (Folder(tmp_path, units[1]).path / "failed.json").exists()
+    assert Folder(tmp_path, units[0]).done()
+
+
+def test_a_full_disk_on_one_node_is_no_end(cluster, tmp_path):
+    node = cluster.head_node.node_id
+    units = [unit_of(f"{i}", full, node) for i in range(4)]
+    events = run(cluster, units, tmp_path, retries=9)
+    assert all("No space left" in e.failure.message for e in events if e.failure)
+    assert all(told(tmp_path, unit)["node"] != node for unit in units)
+
+
+def test_a_poisoned_file_of_records_is_named_and_the_rest_goes_on(cluster, tmp_path):
+    units = [unit_of("poisoned", arms, 3), unit_of("good", arms, 3)]
+    path = Folder(tmp_path, units[0]).path
+    path.mkdir(parents=True)
+    (path / "records.jsonl").write_text("poison\n")
+    events = {event.unit.name: event for event in run(cluster, units, tmp_path)}
+    assert (
+        "line 1: expected a record, got 'poison'" in events["poisoned"].failure.message
+    )
+    assert events["good"].failure is None
+
+
+DRIVER = """
+import contextlib, pathlib, sys
+from units import slow_arms, unit_of
+from tfreuse import runners
+out_dir = pathlib.Path(sys.argv[1])
+spec = runners.RunnerSpec(runner="ray", ray_address=sys.argv[2], unit_gpus=0.0)
+units = [unit_of(f"{i}", slow_arms, 8, 0.25) for i in range(4)]
+with contextlib.closing(runners.make(spec, out_dir)) as runner:
+    for event in runners.run(units, runner, out_dir, 0):
+        assert not event.failure, event
+"""
+
+
+def test_a_killed_driver_goes_on_where_it_was(cluster, tmp_path):
+    units = [unit_of(f"{i}", slow_arms, 8, 0.25) for i in range(4)]
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), cluster.address]
+    with subprocess.Popen(command) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not any(
+            len(seeds(tmp_path, unit)) >= 3 for unit in units
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    some = {unit.name: seeds(tmp_path, unit) for unit in units}
+    assert any(some.values()) and sum(map(len, some.values())) < 32
+    subprocess.run(command, check=True, timeout=120)
+    for unit in units:
+        assert seeds(tmp_path, unit) == list(range(8))
+
+
+def test_a_lost_node_loses_no_record(cluster, tmp_path):
+    units = [unit_of(f"{i}", slow_arms, 8, 0.25) for i in range(6)]
+    lost = cluster.others[0]
+
+    def during(event):
+        busy = [
+            unit
+            for unit in units
+            if (Folder(tmp_path, unit).progress() or {})
+            .get("node", "")
+            .endswith(lost.node_id[:6])
+        ]
+        if lost in cluster.others and busy and len(seeds(tmp_path, busy[0])) >= 2:
+            cluster.others.remove(lost)
+            cluster.remove_node(lost, allow_graceful=False)
+
+    events = run(cluster, units, tmp_path, during=during)
+    assert lost not in cluster.others
+    gone = [event for event in events if event.failure]
+    assert gone and all(e.failure.lost and e.again for e in gone)
+    for unit in units:
+        assert seeds(tmp_path, unit) == list(range(8))
+
+
+def test_no_cluster_is_told_with_what_to_type(tmp_path):
+    spec = RunnerSpec(runner="ray", ray_address="127.0.0.1:1")
+    with pytest.raises(InputError, match="no Ray cluster answers at --ray_address"):
+        runners.make(spec, tmp_path)

@@ -1,0 +1,83 @@
+"""Small units of work for tests, in a module that every worker can import."""
+
+import os
+import signal
+import time
+
+import planted
+
+from tfreuse.runners import Unit
+
+
+def unit_of(name, function=None, *arguments, **more):
+    return Unit(name, function or nothing, arguments, {"unit": name}, **more)
+
+
+def nothing(output, threads):
+    pass
+
+
+def note(output, threads, path, word):
+    with open(path, "a") as file:
+        file.write(word)
+
+
+def fail(output, threads, error):
+    raise error
+
+
+def fail_first(output, threads, path):
+    if not path.exists():
+        path.touch()
+        raise OSError("no space is left")
+
+
+def die_first(output, threads, path):
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arms(output, threads, count, die_at=None, flag=None):
+    """Records `count` arms, each once; ends itself at one of them the first time."""
+    for seed in range(count):
+        record = planted.record(0.5, seed=seed)
+        if record.key in output.keys:
+            continue
+        if seed == die_at and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        output.record(record)
+    output.tell("words", ["told"])
+
+
+def slow_arms(output, threads, count, seconds):
+    """Records `count` arms, one every so many seconds."""
+    for seed in range(count):
+        record = planted.record(0.5, seed=seed)
+        if record.key not in output.keys:
+            time.sleep(seconds)
+            output.record(record)
+            output.progress(seed / count, f"arm {seed}")
+
+
+def full(output, threads, node):
+    """What a node with a full disk does; others do well."""
+    if ray_node() == node:
+        with open("/dev/full", "w") as file:
+            file.write("x")
+    output.tell("node", ray_node())
+
+
+def tell_place(output, threads, seconds):
+    """Tells node, process and GPUs, and when it ran."""
+    start = time.time()
+    time.sleep(seconds)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    output.tell("place", [ray_node(), os.getpid(), gpus, start, time.time(), threads])
+
+
+def ray_node():
+    import ray
+
+    return ray.get_runtime_context().get_node_id()

@@ -1,0 +1,82 @@
+"""Runs units in processes of this machine, a new one for each.
+
+So memory (a GPU's too) is given back at a unit's end, and its threads do not fight with its
+neighbour's. When the caller dies, even by kill -9, its workers die too.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import signal
+import threading
+from multiprocessing import connection
+from typing import Any
+
+from tfreuse.runners.unit import Failure, Unit, carry_out, node
+
+
+class Processes:
+    """`slots` processes at a time, each with `threads` CPU threads."""
+
+    def __init__(self, out_dir: pathlib.Path, slots: int, threads: int) -> None:
+        self.slots, self._threads, self._out_dir = slots, threads, out_dir
+        self._context = multiprocessing.get_context("spawn")
+        self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
+
+    def start(self, unit: Unit) -> None:
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=_work,
+            args=(theirs, unit, self._out_dir, self._threads),
+            daemon=True,
+        )
+        # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
+        theirs.close()
+        self._running[ours] = unit, process
+
+    def wait(self, seconds: float) -> list[tuple[Unit, Failure | None]]:
+        ended = []
+        for ours in connection.wait(list(self._running), seconds):
+            unit, process = self._running.pop(ours)
+            try:
+                failure = ours.recv()
+                process.join()
+            except EOFError:
+                process.join()
+                failure = Failure(
+                    f"its process was ended from outside (exit code {process.exitcode}; out "
+                    "of memory?)",
+                    node=node(),
+                    lost=True,
+                )
+            ours.close()
+            ended.append((unit, failure))
+        return ended
+
+    def close(self) -> None:
+        for _, process in self._running.values():
+            process.kill()
+            process.join()
+        self._running.clear()
+
+
+def _work(
+    theirs: connection.Connection, unit: Unit, out_dir: pathlib.Path, threads: int
+) -> None:
+    _die_with_parent()
+    theirs.send(carry_out(unit, out_dir, threads, node()))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
