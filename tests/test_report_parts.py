@@ -172,6 +172,27 @@ def test_coverage_is_the_share_of_the_networks_parameters(tmp_path, told, share)
     assert rows[0][1:] == ("kernel", "4", "100", "100", share)
 
 
+def test_units_that_failed_are_warned_of_and_those_done_again_are_told(tmp_path):
+    why = {"why": "no room <b>", "node": "node-2"}
+    units = {
+        "failed": [{"name": "measure x", **why}],
+        "again": [{"name": "train y", **why}, "nonsense"],
+    }
+    planted.write(tmp_path / "one", planted.study(), units=units)
+    found = source.load(tmp_path / "one")
+    assert any("measure x: no room <b> (on node-2)" in one for one in found.warnings)
+    name, told, meaning = checks.rows(found)[-1]
+    assert (name, told) == ("units of work ended", "FAILED: 1 failed, 1 begun again")
+    assert "measure x" in meaning and "train y: no room" in meaning
+    del units["failed"]
+    planted.write(tmp_path / "two", planted.study(), units=units)
+    found = source.load(tmp_path / "two")
+    assert checks.rows(found)[-1][1] == "passed: 1 begun again"
+    assert not any("units of work" in one for one in found.warnings)
+    planted.write(tmp_path / "three", planted.study(), units="nonsense")
+    assert checks.rows(source.load(tmp_path / "three"))[-1][0] != "units of work ended"
+
+
 def test_networks_are_listed_with_their_metric_and_the_mean_of_each_task(tmp_path):
     networks = {
         "b-1": {"task": "b", "metric": "r2", "r2": 0.9, "psnr": 27.25, "floor": 0.0},

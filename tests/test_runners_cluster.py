@@ -11,7 +11,7 @@ import time
 import pytest
 from units import arms, die_first, fail, full, note, slow_arms, tell_place, unit_of
 
-from tfreuse import records, runners
+from tfreuse import files, records, runners
 from tfreuse.errors import InputError
 from tfreuse.runners import Folder, RunnerSpec
 
@@ -196,3 +196,58 @@ def test_no_cluster_is_told_with_what_to_type(tmp_path):
     spec = RunnerSpec(runner="ray", ray_address="127.0.0.1:1")
     with pytest.raises(InputError, match="no Ray cluster answers at --ray_address"):
         runners.make(spec, tmp_path)
+
+
+# --- a whole study
+
+FLAGS = [
+    "--dataset=folder", "--image_size=16,16", "--width=4", "--depth=1", "--steps=40",
+    "--learning_rate=0.01", "--validations=2", "--batch_size=4", "--seeds=2",
+    "--calibration_examples=16", "--unit_cpus=1", "--groups=kernel,affine,stats,all",
+    "--sites=layer,all", "--controls=self", "--directions=autoencoder-to-segmentation",
+]  # fmt: skip
+
+
+def test_a_study_gives_the_same_verdicts_as_here_with_a_node_lost_on_the_way(
+    cluster, scenes, tmp_path
+):
+    command = [
+        sys.executable,
+        "-m",
+        "tfreuse.cli.study",
+        *FLAGS,
+        f"--data_dir={scenes}",
+    ]
+    here, there = tmp_path / "here", tmp_path / "there"
+    subprocess.run(
+        [*command, f"--out_dir={here}", "--jobs=2"], check=True, capture_output=True
+    )
+    node = cluster.add_node(num_cpus=1)
+    process = subprocess.Popen(
+        [*command, f"--out_dir={there}", "--runner=ray", "--unit_gpus=0",
+         f"--ray_address={cluster.address}", "--retries=0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        told = [path.read_text() for path in there.glob("units/*/progress.json")]
+        if any(node.node_id[:6] in one and "starting" not in one for one in told):
+            break
+        time.sleep(0.02)
+    cluster.remove_node(node, allow_graceful=False)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert (there / "verdicts.json").read_bytes() == (
+        here / "verdicts.json"
+    ).read_bytes()
+    lost = files.read_json(there / "study.json")["units"]
+    assert lost["failed"] == [] and lost["again"]
+    assert all("node was lost" in one["why"] for one in lost["again"])
+    found = [
+        sorted(map(fact, records.read(p / "records.jsonl"))) for p in (here, there)
+    ]
+    assert found[0] == found[1] and len(found[0]) > 20
+
+
+def fact(record):
+    return record.key, record.before, record.after, record.rmse

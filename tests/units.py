@@ -6,6 +6,7 @@ import time
 
 import planted
 
+from tfreuse import files
 from tfreuse.runners import Unit
 
 
@@ -75,6 +76,34 @@ def tell_place(output, threads, seconds):
     time.sleep(seconds)
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     output.tell("place", [ray_node(), os.getpid(), gpus, start, time.time(), threads])
+
+
+def fake_train(output, threads, specs, network, out_dir):
+    """A training that leaves what a study looks for."""
+    files.write_json(out_dir / "metrics.json", {"metric": "mean_iou", "value": 0.8})
+
+
+def fake_measure(output, threads, block, models_dir):
+    """A block of three arms; it wants its networks, and fails while FAIL names it."""
+    for network in block.parts.values():
+        assert (models_dir / network.name / "metrics.json").exists()
+    for group in ("kernel", "affine", "all"):
+        record = planted.record(
+            0.5, seed=block.seed, direction=block.direction, group=group,
+            study=block.specs.digest,
+        )  # fmt: skip
+        if record.key not in output.keys:
+            output.record(record)
+        if (models_dir.parent / "FAIL").exists() and group == "affine":
+            name = (models_dir.parent / "FAIL").read_text()
+            if name == block.name:
+                raise ZeroDivisionError(name)
+    with open(models_dir.parent / "measured", "a") as file:
+        file.write(f"{block.name}\n")
+
+
+def fake_finish(output, threads, block, groups, out_dir):
+    files.write_json(out_dir / "finished.json", list(groups))
 
 
 def ray_node():

@@ -83,12 +83,13 @@ def data_spec() -> DataSpec:
     return found
 
 
-def out_dir(*, holds: str = "") -> pathlib.Path:
+def out_dir(*, holds: str = "", leave_out: Sequence[str] = ()) -> pathlib.Path:
     """`--out_dir`, with the effective flags written to its `config.flags`.
 
     Args:
         holds: file that shows that the directory is a run already; its `config.flags` is
             then left as the run that made it wrote it.
+        leave_out: flags that are of this call and not of the run.
 
     Raises:
         InputError: it is not given, or is no directory.
@@ -102,7 +103,7 @@ def out_dir(*, holds: str = "") -> pathlib.Path:
         )
     path.mkdir(parents=True, exist_ok=True)
     if not (holds and (path / holds).exists()):
-        files.write_text(path / "config.flags", _effective_flags())
+        files.write_text(path / "config.flags", _effective_flags(leave_out))
     return path
 
 
@@ -194,10 +195,11 @@ def _no_verb(words: Sequence[str], verbs: Sequence[str]) -> str:
     return f"{what}{near}. The first word is one of {', '.join(verbs)}."
 
 
-def _effective_flags() -> str:
+def _effective_flags(leave_out: Sequence[str]) -> str:
     """The command's flags with their values, as a flagfile that repeats the run."""
     key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])  # without absl's own
-    lines = sorted(flag.serialize() for flag in key_flags if flag.value is not None)
+    told = [flag for flag in key_flags if flag.name not in leave_out]
+    lines = sorted(flag.serialize() for flag in told if flag.value is not None)
     return "\n".join(line for line in lines if line) + "\n"
 
 

@@ -25,6 +25,7 @@ from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
 
 # What a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
+_PLACE = ("runner", "unit_index", "ray_address")  # where it runs, and not what it is
 _SHOWN = 10  # failures
 
 
@@ -56,7 +57,7 @@ def main() -> None:
         print(specs.describe())
         print(study.forecast(specs, runner_spec))
         return
-    out_dir = app.out_dir(holds="study.json")
+    out_dir = app.out_dir(holds="study.json", leave_out=_PLACE)
     if runner_spec.runner == "index":
         _one(specs, out_dir, runner_spec)
         return

@@ -8,6 +8,7 @@ from tfreuse.report.source import Source
 from tfreuse.verdicts import arms as by_arm
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
+_SHOWN = 3  # units of work
 Cells = tuple[tuple[str, ...], ...]
 
 
@@ -45,6 +46,8 @@ def rows(source: Source) -> Cells:
             found.append(_bottleneck(source, part, arms))
     found.append(_above_floor(source))
     found.append(_one_study(source))
+    if source.failed or source.again:
+        found.append(_units(source))
     return tuple(found)
 
 
@@ -135,6 +138,28 @@ def _one_study(source: Source) -> tuple[str, str, str]:
         name,
         f"FAILED: {len(studies)} studies, {len(versions)} sets of versions",
         "Records of different settings or software are mixed.",
+    )
+
+
+def _units(source: Source) -> tuple[str, str, str]:
+    """Units of work that did not end the first time."""
+    name = "units of work ended"
+    again = "; ".join(
+        f"{unit}: {why}" + (f" (on {node})" if node else "")
+        for unit, why, node in source.again[:_SHOWN]
+    )
+    told = f"{len(source.again)} begun again"
+    if source.failed:
+        failed = ", ".join(unit for unit, _, _ in source.failed[:_SHOWN])
+        return (
+            name,
+            f"FAILED: {len(source.failed)} failed, {told}",
+            f"Missing in all that is told here: {failed}. {again}",
+        )
+    return (
+        name,
+        f"passed: {told}",
+        f"No record was lost or made twice. {again}",
     )
 
 

@@ -12,6 +12,7 @@ from tfreuse import files, records, specs, verdicts
 from tfreuse.errors import InputError, printable
 from tfreuse.verdicts import arms
 
+_SHOWN = 3  # units of work that failed
 _END = 1 << 16  # bytes at the end of a file that tell its state
 
 
@@ -33,6 +34,9 @@ class Source:
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)  # arms a block
     # by architecture, the stage of each layer; {} where names begin with their stage's
     stages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    # units of work that failed, and that were done again: the name, why and the node of each
+    failed: tuple[tuple[str, str, str], ...] = ()
+    again: tuple[tuple[str, str, str], ...] = ()
 
     @functools.cached_property
     def parts(self) -> dict[arms.Part, arms.Arms]:
@@ -111,6 +115,17 @@ def load(
         warnings.append(
             "study.json does not tell the trained networks; it does once the study is complete."
         )
+    failed, again = (_units(held, name) for name in ("failed", "again"))
+    if failed:
+        told_of = "; ".join(
+            f"{name}: {why}" + (f" (on {node})" if node else "")
+            for name, why, node in failed[:_SHOWN]
+        )
+        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        warnings.append(
+            f"{len(failed)} units of work failed, and what needs them is missing: "
+            f"{told_of}{more}. The same command tries them again."
+        )
     return Source(
         path=study_dir,
         records=found,
@@ -123,6 +138,8 @@ def load(
         recipes=held.get("recipes", {}),
         measured=held.get("measured", {}),
         stages=_stages(held.get("stages")),
+        failed=failed,
+        again=again,
     )
 
 
@@ -154,6 +171,17 @@ def _stages(told: Any) -> dict[str, dict[str, str]]:
         for architecture, of in told.items()
         if isinstance(of, dict)
     }
+
+
+def _units(held: dict[str, Any], which: str) -> tuple[tuple[str, str, str], ...]:
+    """Name, reason and node of units of work; what is told otherwise is left out."""
+    units = held.get("units")
+    told = units.get(which) if isinstance(units, dict) else None
+    return tuple(
+        tuple(printable(one.get(name, ""), 300) for name in ("name", "why", "node"))
+        for one in (told if isinstance(told, list) else ())
+        if isinstance(one, dict)
+    )
 
 
 def _held(path: pathlib.Path) -> dict[str, Any]:

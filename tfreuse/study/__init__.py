@@ -216,6 +216,7 @@ class _Study:
         unit, failure = event.unit, event.failure
         if failure is not None:
             self._fail(unit, failure, event.again)
+            self._take(unit)  # what it did measure
         elif (
             marker := Folder(self._out_dir, unit).done()
         ) is None or not self._complete(unit, marker):
