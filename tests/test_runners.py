@@ -204,7 +204,7 @@ def test_progress_is_told_and_leaves_with_the_end(tmp_path):
 HOLD = """
 import sys, time
 from tfreuse.runners import lease
-with lease.held(sys.argv[1], "it"):
+with lease.held(lease.FileMark(sys.argv[1]), "it"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -225,13 +225,13 @@ def test_a_second_holder_is_refused_and_a_killed_one_leaves_the_lease_at_once(tm
     with holder(path) as process:
         with (
             pytest.raises(lease.Held, match=f"held by process {process.pid} on"),
-            lease.held(path, "this study"),
+            lease.held(lease.FileMark(path), "this study"),
         ):
             pass
         process.kill()
         process.wait()
         start = time.monotonic()
-        with lease.held(path, "this study"):
+        with lease.held(lease.FileMark(path), "this study"):
             assert time.monotonic() - start < 5
 
 
@@ -239,7 +239,7 @@ def test_who_waits_gets_the_lease_when_it_is_given_back(tmp_path):
     path = tmp_path / "lease"
     with holder(path) as process:
         process.terminate()  # a little later
-        with lease.held(path, "it", wait=True):
+        with lease.held(lease.FileMark(path), "it", wait=True):
             assert process.wait() == -signal.SIGTERM
 
 
@@ -253,7 +253,7 @@ def test_another_machines_mark_that_stands_still_is_taken_over(tmp_path):
     path = tmp_path / "lease"
     foreign(path)
     start = time.monotonic()
-    with lease.held(path, "it", patience=0.5):
+    with lease.held(lease.FileMark(path), "it", patience=0.5):
         assert time.monotonic() - start >= 0.5
         assert "theirs" not in path.read_text()
     assert path.read_text() == ""  # given back
@@ -275,7 +275,7 @@ def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
         process.stdout.readline()
         with (
             pytest.raises(lease.Held, match="process 1 on elsewhere"),
-            lease.held(path, "it", patience=2.0),
+            lease.held(lease.FileMark(path), "it", patience=2.0),
         ):
             pass
         process.kill()

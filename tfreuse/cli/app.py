@@ -24,6 +24,7 @@ from absl import flags, logging
 
 from tfreuse import downloads, files
 from tfreuse.errors import InputError, nearest, printable
+from tfreuse.runners import storage
 from tfreuse.specs import DataSpec, Spec
 
 FLAGS = flags.FLAGS
@@ -83,13 +84,19 @@ def data_spec() -> DataSpec:
     return found
 
 
-def out_dir(*, holds: str = "", leave_out: Sequence[str] = ()) -> pathlib.Path:
+def out_dir(
+    *, holds: str = "", leave_out: Sequence[str] = (), remote: bool = False
+) -> pathlib.Path:
     """`--out_dir`, with the effective flags written to its `config.flags`.
 
     Args:
         holds: file that shows that the directory is a run already; its `config.flags` is
             then left as the run that made it wrote it.
         leave_out: flags that are of this call and not of the run.
+        remote: a URL will do; see `runners.storage`.
+
+    Returns:
+        the directory; of a URL that which stands for it here.
 
     Raises:
         InputError: it is not given, or is no directory.
@@ -97,6 +104,11 @@ def out_dir(*, holds: str = "", leave_out: Sequence[str] = ()) -> pathlib.Path:
     if not FLAGS.out_dir:
         raise InputError("--out_dir is not given: where should the results go?")
     path = pathlib.Path(FLAGS.out_dir)
+    if storage.is_url(FLAGS.out_dir):
+        if not remote:
+            raise InputError(f"--out_dir={FLAGS.out_dir} is a URL; expected a path.")
+        path = storage.scratch(FLAGS.out_dir)
+        storage.at(FLAGS.out_dir, path).pull(*filter(None, [holds]), "config.flags")
     if path.exists() and not path.is_dir():
         raise InputError(
             f"--out_dir={path} is a file; expected a directory or a new name."

@@ -7,6 +7,7 @@
   python tools/benchmark.py startup --out_dir=runs/benchmark_startup
   python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
   python tools/benchmark.py growth --out_dir=runs/benchmark_growth
+  python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
@@ -15,6 +16,7 @@ training    training and inference: Keras as it comes, tfreuse, PyTorch
 startup     whole commands until they answer, and until the first step of a training
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
 growth      what a sweep costs when images, layers, groups or seeds double, with a figure
+units       what a unit of work costs beside its work, here and on Ray, and how many a driver bears
 estimators  which estimate, made without training, would have chosen best in a study's label curves
 
 Every run is a fresh process whose result is checked before its time counts. Writes
@@ -39,6 +41,7 @@ from tfreuse.benchmarks import (
     sweeping,
     table,
     training,
+    units,
 )
 from tfreuse.cli import app
 from tfreuse.errors import InputError
@@ -50,6 +53,7 @@ VERBS = (
     "sweep",
     "startup",
     "growth",
+    "units",
     "estimators",
 )
 
@@ -66,11 +70,13 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "minutes",
         5,
-        "no round starts after this; training, sweep, growth: 30",
+        "no round starts after this; training, sweep, growth, units: 30",
         lower_bound=0,
     )
     flags.DEFINE_float(
-        "timeout", 60, "seconds after which a run is given up; training: 300"
+        "timeout",
+        60,
+        "seconds after which a run is given up; training: 300, units: 1800",
     )
     flags.DEFINE_list(
         "records", ["1000", "10000", "100000"], "records: how many, one study each"
@@ -92,6 +98,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
+    )
+    flags.DEFINE_integer(
+        "units", 100_000, "units: of the simulated study; 0: none", lower_bound=0
     )
     flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
     flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
@@ -209,6 +218,17 @@ def _growth(folder: pathlib.Path) -> tuple[dict, str]:
     return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
 
 
+def _units(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = units.Settings(runs=values.runs, many=values.units, **given)
+    runs = units.run(settings)
+    markdown = units.markdown(runs)
+    print(markdown)
+    return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
+
+
 def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints what was found; returns it for benchmark.json and benchmark.md."""
     from tfreuse import runtime
@@ -234,6 +254,7 @@ _MEASURES = {
     "sweep": _sweep,
     "startup": _startup,
     "growth": _growth,
+    "units": _units,
     "estimators": _estimators,
 }
 

@@ -12,6 +12,7 @@ from absl import flags
 
 from tfreuse.cli import app
 from tfreuse.errors import InputError
+from tfreuse.runners import storage
 
 
 def define_flags() -> None:
@@ -19,15 +20,20 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    study_dir = pathlib.Path(app.FLAGS.study_dir)
-    if not app.FLAGS.study_dir or not (study_dir / "study.json").exists():
+    name = app.FLAGS.study_dir
+    url = name if storage.is_url(name) else ""
+    study_dir = storage.scratch(url) if url else pathlib.Path(name)
+    mirror = storage.at(url, study_dir)
+    mirror.pull("study.json")
+    if not name or not (study_dir / "study.json").exists():
         raise InputError(
-            f"--study_dir={study_dir} holds no study: expected {study_dir / 'study.json'}."
+            f"--study_dir={name} holds no study: expected {name or '.'}/study.json."
         )
     from tfreuse import report, study  # import NumPy: --help does without
 
-    study.collect(study_dir)
+    study.collect(study_dir, url)
     verdicts = report.write(study_dir)
+    mirror.push(*report.FILES)
     print(report.summary(verdicts, study_dir))
     print(f"Report: {study_dir / 'report.html'}")
 

@@ -20,7 +20,7 @@ from tfreuse import report, study
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
 from tfreuse.labels.spec import LabelSpec
-from tfreuse.runners import RunnerSpec
+from tfreuse.runners import RunnerSpec, storage
 from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
 
 # What a study sets itself, network by network.
@@ -57,14 +57,18 @@ def main() -> None:
         print(specs.describe())
         print(study.forecast(specs, runner_spec))
         return
-    out_dir = app.out_dir(holds="study.json", leave_out=_PLACE)
+    out_dir = app.out_dir(holds="study.json", leave_out=_PLACE, remote=True)
+    url = app.FLAGS.out_dir if storage.is_url(app.FLAGS.out_dir) else ""
     if runner_spec.runner == "index":
-        _one(specs, out_dir, runner_spec)
+        _one(specs, out_dir, runner_spec, url)
         return
     print(specs.describe())
+    if url:
+        print(f"{url} is {out_dir} here")
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
-    failed = study.run(specs, out_dir, runner_spec)
+    failed = study.run(specs, out_dir, runner_spec, url)
     verdicts = report.write(out_dir)
+    storage.at(url, out_dir).push(*report.FILES)
     print(report.summary(verdicts, out_dir))
     print(
         f"Live: tensorboard --logdir={out_dir}, then http://localhost:6006/#reusability (what "
@@ -80,14 +84,16 @@ def main() -> None:
         )
 
 
-def _one(specs: study.Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec) -> None:
+def _one(
+    specs: study.Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec, url: str
+) -> None:
     """A task of a job array."""
-    unit, failure = study.run_one(specs, out_dir, runner_spec)
+    unit, failure = study.run_one(specs, out_dir, runner_spec, url)
     if failure is not None:
         raise InputError(f"{unit.name}: {failure.message}")
     print(
         f"{unit.name} is done. Once all are: the same command without --runner and "
-        f"--unit_index; a report of what there is: tools/report.py --study_dir={out_dir}"
+        f"--unit_index; a report of what there is: tools/report.py --study_dir={url or out_dir}"
     )
 
 

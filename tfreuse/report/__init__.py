@@ -28,7 +28,9 @@ from tfreuse.report import (
 from tfreuse.report.views.snapshot import Snapshot
 from tfreuse.verdicts import Verdict
 
-__all__ = ["summary", "write"]
+__all__ = ["FILES", "summary", "write"]
+
+FILES = ("verdicts.json", "report.md", "figures", "report.html")  # that `write` writes
 
 LARGEST = 4_800_000  # bytes of the page, answers included
 LEAST = 800_000  # ... that answers may take, however large the rest is

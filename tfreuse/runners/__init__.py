@@ -19,26 +19,29 @@ from tfreuse.runners.cluster import Cluster
 from tfreuse.runners.local import Processes
 from tfreuse.runners.scheduling import Event, Runner, run
 from tfreuse.runners.spec import RunnerSpec
-from tfreuse.runners.unit import UNITS, Failure, Folder, Output, Unit
+from tfreuse.runners.unit import UNITS, Failure, Folder, Output, Unit, carry_out
 
 __all__ = [
     "UNITS", "Cluster", "Event", "Failure", "Folder", "Output", "Processes", "Runner",
-    "RunnerSpec", "Unit", "default_jobs", "make", "run", "threads",
+    "RunnerSpec", "Unit", "carry_out", "default_jobs", "make", "run", "threads",
 ]  # fmt: skip
 
 
-def make(spec: RunnerSpec, out_dir: pathlib.Path, units: int = 1) -> Runner:
+def make(
+    spec: RunnerSpec, out_dir: pathlib.Path, units: int = 1, url: str = ""
+) -> Runner:
     """What the spec asks for; `close` it at the end.
 
     Args:
         spec: on what and how many.
         out_dir: the study's directory.
         units: how many there are to run.
+        url: what `out_dir` stands for; see `storage`.
     """
     if spec.runner == "ray":
-        return Cluster(out_dir, spec)
+        return Cluster(out_dir, spec, url)
     jobs = 1 if spec.runner == "index" else spec.jobs or default_jobs(units)
-    return Processes(out_dir, jobs, threads(spec, jobs))
+    return Processes(out_dir, jobs, threads(spec, jobs), url)
 
 
 def threads(spec: RunnerSpec, jobs: int) -> int:

@@ -28,6 +28,7 @@ class Cluster:
     Args:
         out_dir: the study's directory, as every node sees it.
         spec: the cluster's address, and what a unit needs of a node.
+        url: what it stands for, if it is elsewhere; see `storage`.
         calls: units that a worker process does before it ends; 0: as many as come. More than
             one saves the start of a process, and keeps a GPU's memory.
 
@@ -35,7 +36,9 @@ class Cluster:
         InputError: Ray is not installed, no cluster answers, or it has no room for a unit.
     """
 
-    def __init__(self, out_dir: pathlib.Path, spec: RunnerSpec, calls: int = 1) -> None:
+    def __init__(
+        self, out_dir: pathlib.Path, spec: RunnerSpec, url: str = "", calls: int = 1
+    ) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -43,7 +46,7 @@ class Cluster:
             raise InputError(
                 "--runner=ray needs Ray, which is not installed: pip install 'tfreuse[ray]'."
             ) from None
-        self._ray, self._out_dir, self._jobs = ray, out_dir, spec.jobs
+        self._ray, self._out_dir, self._url, self._jobs = ray, out_dir, url, spec.jobs
         self.dashboard = _connect(ray, spec.ray_address)
         self._cpus = spec.unit_cpus or 1
         gpus = spec.unit_gpus if spec.unit_gpus >= 0 else float(_has(ray, "GPU"))
@@ -76,7 +79,12 @@ class Cluster:
 
     def start(self, unit: Unit) -> None:
         ref = self._task.remote(
-            unit, self._out_dir, int(self._cpus), os.getcwd(), rundir.versions()
+            unit,
+            self._out_dir,
+            self._url,
+            int(self._cpus),
+            os.getcwd(),
+            rundir.versions(),
         )
         self._running[ref] = unit
 
@@ -146,6 +154,7 @@ def _has(ray, what: str) -> bool:
 def _work(
     unit: Unit,
     out_dir: pathlib.Path,
+    url: str,
     threads: int,
     folder: str,
     versions: dict[str, str],
@@ -162,13 +171,13 @@ def _work(
                 node=name,
                 final=True,
             )
-    if not out_dir.is_dir():
+    if not url and not out_dir.is_dir():
         return Failure(
             f"{name} does not see {printable(out_dir)}: --out_dir must be on storage that all "
-            "nodes share under the same path.",
+            "nodes share under the same path, or a URL.",
             node=name,
             final=True,
         )
     if os.path.isdir(folder):
         os.chdir(folder)  # relative paths are the driver's
-    return carry_out(unit, out_dir, threads, name)
+    return carry_out(unit, out_dir, threads, name, url)

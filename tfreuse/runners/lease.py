@@ -1,9 +1,9 @@
 """Keeps a second holder out of a directory, on this machine or on another that shares it.
 
-    with lease.held(out_dir / "driver.lease", "the study"):
+    with lease.held(lease.FileMark(out_dir / "driver.lease"), "the study"):
         ...
 
-The operating system's lock on the file is given back the moment its holder is gone, by kill -9
+On one machine the operating system's lock on the file is given back the moment its holder is gone, by kill -9
 too. Between machines such a lock may not work, or outlive a machine that was lost. So the holder
 also writes a new mark every `BEAT` seconds, and a lease of another machine whose mark has stood
 still for `PATIENCE` seconds is taken over. No two clocks are compared: who waits looks whether
@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 from tfreuse.errors import InputError, printable
 
@@ -29,6 +30,9 @@ except ImportError:  # not a POSIX system: the marks alone keep others out
 
 BEAT = 5.0  # seconds between two marks
 PATIENCE = 20.0  # seconds that a mark must stand still
+SETTLE = (
+    2.0  # seconds after which one of two who wrote a mark together sees the other's
+)
 _LARGEST = 1_000  # bytes of a mark
 _TAKEN_OVER = 75  # exit status: a temporary failure
 
@@ -37,40 +41,99 @@ class Held(InputError):
     """Another process holds the lease."""
 
 
+class Mark(Protocol):
+    """Where a holder leaves its mark."""
+
+    path: str | pathlib.Path
+
+    def lock(self) -> bool | None:
+        """True: locked. False: another process has. None: there are no locks."""
+
+    def unlock(self) -> None: ...
+
+    def read(self) -> bytes: ...
+
+    def write(self, mark: bytes) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class FileMark:
+    """A mark in a file, which the operating system locks where it can."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = pathlib.Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o666)
+
+    def lock(self) -> bool | None:
+        if fcntl is None:
+            return None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+
+    def unlock(self) -> None:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def read(self) -> bytes:
+        return os.pread(self._descriptor, _LARGEST, 0)
+
+    def write(self, mark: bytes) -> None:
+        os.pwrite(self._descriptor, mark, 0)
+        os.ftruncate(self._descriptor, len(mark))
+        os.fsync(self._descriptor)  # or other machines would not see it
+
+    def clear(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 @contextlib.contextmanager
 def held(
-    path: str | os.PathLike,
+    mark: Mark,
     what: str,
     *,
     wait: bool = False,
     beat: float = BEAT,
     patience: float = PATIENCE,
+    settle: float | None = None,
 ) -> Iterator[None]:
-    """Holds the lease at `path` for the length of the block.
+    """Holds the lease for the length of the block.
 
     Args:
-        path: file of the lease; its folder is made if it is missing.
+        mark: where it is.
         what: is held, for messages.
         wait: until another holder has given it back or is gone; False: refuse.
         beat: seconds between two marks.
         patience: seconds that another machine's mark must stand still to be taken over.
+        settle: seconds to wait, where there are no locks, for others who took it together;
+            None: `SETTLE`.
 
     Raises:
         Held: another process holds it.
-        OSError: the file cannot be written.
+        OSError: the mark cannot be written.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    settle = SETTLE if settle is None else settle
+    mine, stop = secrets.token_hex(8), threading.Event()
     try:
-        while not _taken(descriptor, patience):
+        while not _taken(mark, mine, patience, settle):
             if not wait:
-                raise Held(_told(path, what, _read(descriptor)))
+                raise Held(_told(mark, what))
             time.sleep(0.2)
-        mine, stop = secrets.token_hex(8), threading.Event()
-        _write(descriptor, mine, 0)
         beating = threading.Thread(
-            target=_beat, args=(descriptor, mine, path, beat, stop), daemon=True
+            target=_beat, args=(mark, mine, beat, stop), daemon=True
         )
         beating.start()
         try:
@@ -78,76 +141,56 @@ def held(
         finally:
             stop.set()
             beating.join()
-            if _holder(_read(descriptor)) == mine:
-                os.ftruncate(descriptor, 0)  # given back: nobody need wait for a mark
+            if _holder(mark.read()) == mine:
+                mark.clear()  # given back: nobody need wait for a mark
     finally:
-        os.close(descriptor)
+        mark.close()
 
 
-def _taken(descriptor: int, patience: float) -> bool:
-    """Whether nobody holds the lease; the operating system's lock is ours then."""
-    locked = _lock(descriptor)
+def _taken(mark: Mark, mine: str, patience: float, settle: float) -> bool:
+    """Takes the lease if nobody holds it, the operating system's lock too."""
+    locked = mark.lock()
     if locked is False:
         return False
-    mark = _read(descriptor)
-    told = _parsed(mark)
-    if not mark or (told.get("host") == _host() and locked):
+    if not _abandoned(mark, bool(locked), patience):
+        mark.unlock()
+        return False
+    mark.write(_text(mine, 0))
+    if not locked:
+        time.sleep(settle)
+    return _holder(mark.read()) == mine
+
+
+def _abandoned(mark: Mark, locked: bool, patience: float) -> bool:
+    text = mark.read()
+    if not text or (locked and _parsed(text).get("host") == _host()):
         return True  # given back, or the process that held it here is gone
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(min(0.2, patience))
-        if _read(descriptor) != mark:
-            _unlock(descriptor)
+        if mark.read() != text:
             return False
     return True
 
 
-def _lock(descriptor: int) -> bool | None:
-    """True: locked. False: another process of this file system has. None: it has no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-
-
-def _unlock(descriptor: int) -> None:
-    if fcntl is not None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def _beat(
-    descriptor: int, mine: str, path: pathlib.Path, beat: float, stop: threading.Event
-) -> None:
+def _beat(mark: Mark, mine: str, beat: float, stop: threading.Event) -> None:
     count = 0
     while not stop.wait(beat):
-        if _holder(_read(descriptor)) != mine:
-            sys.stderr.write(
-                f"{printable(path)} was taken over by another process while this one stood "
-                "still; this one ends.\n"
-            )
-            sys.stderr.flush()
-            os._exit(_TAKEN_OVER)  # before it writes anything more
-        count += 1
         with contextlib.suppress(OSError):  # a full disk must not end what is held
-            _write(descriptor, mine, count)
+            if _holder(mark.read()) != mine:
+                sys.stderr.write(
+                    f"{printable(mark.path)} was taken over by another process while this "
+                    "one stood still; this one ends.\n"
+                )
+                sys.stderr.flush()
+                os._exit(_TAKEN_OVER)  # before it writes anything more
+            count += 1
+            mark.write(_text(mine, count))
 
 
-def _write(descriptor: int, holder: str, count: int) -> None:
+def _text(holder: str, count: int) -> bytes:
     told = {"host": _host(), "process": os.getpid(), "holder": holder, "beat": count}
-    mark = json.dumps(told).encode()[:_LARGEST]
-    os.pwrite(descriptor, mark, 0)
-    os.ftruncate(descriptor, len(mark))
-    os.fsync(descriptor)  # or other machines would not see it
-
-
-def _read(descriptor: int) -> bytes:
-    return os.pread(descriptor, _LARGEST, 0)
+    return json.dumps(told).encode()[:_LARGEST]
 
 
 def _parsed(mark: bytes) -> dict:
@@ -166,13 +209,13 @@ def _host() -> str:
     return os.uname().nodename if hasattr(os, "uname") else ""
 
 
-def _told(path: pathlib.Path, what: str, mark: bytes) -> str:
-    told = _parsed(mark)
+def _told(mark: Mark, what: str) -> str:
+    told = _parsed(mark.read())
     host, process = (
         printable(told.get("host", "?")),
         printable(told.get("process", "?")),
     )
     return (
-        f"{what} is held by process {process} on {host} ({printable(path)}). Wait until it has "
-        "ended, or choose another --out_dir."
+        f"{what} is held by process {process} on {host} ({printable(mark.path)}). Wait until it "
+        "has ended, or choose another --out_dir."
     )

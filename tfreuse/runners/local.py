@@ -18,8 +18,11 @@ from tfreuse.runners.unit import Failure, Unit, carry_out, node
 class Processes:
     """`slots` processes at a time, each with `threads` CPU threads."""
 
-    def __init__(self, out_dir: pathlib.Path, slots: int, threads: int) -> None:
-        self.slots, self._threads, self._out_dir = slots, threads, out_dir
+    def __init__(
+        self, out_dir: pathlib.Path, slots: int, threads: int, url: str = ""
+    ) -> None:
+        self.slots = slots
+        self._place = out_dir, threads, node(), url
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
 
@@ -27,7 +30,7 @@ class Processes:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_work,
-            args=(theirs, unit, self._out_dir, self._threads),
+            args=(theirs, unit, *self._place),
             daemon=True,
         )
         # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
@@ -65,11 +68,9 @@ class Processes:
         self._running.clear()
 
 
-def _work(
-    theirs: connection.Connection, unit: Unit, out_dir: pathlib.Path, threads: int
-) -> None:
+def _work(theirs: connection.Connection, unit: Unit, *place: Any) -> None:
     _die_with_parent()
-    theirs.send(carry_out(unit, out_dir, threads, node()))
+    theirs.send(carry_out(unit, *place))
 
 
 def _die_with_parent() -> None:

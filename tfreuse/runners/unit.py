@@ -30,7 +30,7 @@ import numpy as np
 
 from tfreuse import files, records
 from tfreuse.errors import InputError, printable
-from tfreuse.runners import lease
+from tfreuse.runners import storage
 
 UNITS = "units"
 _DONE, _FAILED, _PROGRESS = "done.json", "failed.json", "progress.json"
@@ -50,6 +50,8 @@ class Unit:
             taken as done.
         weight: its expected cost, for the time left.
         product: a file in the study's directory without which the unit is not done.
+        reads: files and folders in the study's directory that it looks at.
+        writes: those that it makes there.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Unit:
     needs: tuple[str, ...] = ()
     weight: float = 1.0
     product: str = ""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -90,12 +94,18 @@ class Failure:
 
 
 class Folder:
-    """A unit's directory."""
+    """A unit's directory.
+
+    Attributes:
+        name: in the study's directory.
+        path: of it.
+    """
 
     def __init__(self, out_dir: pathlib.Path, unit: Unit) -> None:
         self._unit, self._out_dir = unit, out_dir
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", unit.name)[:80]
-        self.path = out_dir / UNITS / f"{name}-{unit.key[:12]}"
+        self.name = f"{UNITS}/{name}-{unit.key[:12]}"
+        self.path = out_dir / self.name
 
     def done(self) -> dict[str, Any] | None:
         """What the marker says; None if the unit is not done."""
@@ -194,7 +204,7 @@ _LOGS = {records.Log: "records.jsonl", records.LabelLog: "labels.jsonl"}
 
 
 def carry_out(
-    unit: Unit, out_dir: pathlib.Path, threads: int, node: str = ""
+    unit: Unit, out_dir: pathlib.Path, threads: int, node: str = "", url: str = ""
 ) -> Failure | None:
     """Does the unit, unless it is done; waits for whoever works on it already.
 
@@ -203,21 +213,20 @@ def carry_out(
         out_dir: the study's directory.
         threads: CPU threads to use.
         node: where this is, for people.
+        url: what `out_dir` stands for; see `storage`.
 
     Returns:
         why it failed, None if it is done.
     """
     folder = Folder(out_dir, unit)
     try:
-        with lease.held(folder.path / "lease", unit.name, wait=True):
+        mirror = storage.at(url, out_dir)
+        with storage.held(folder.path / "lease", unit.name, mirror, wait=True):
+            mirror.pull(folder.name, *unit.reads, *unit.writes)
             if folder.done() is not None:
                 return None
-            started = time.monotonic()
-            with Output(folder.path, node) as output:
-                output.progress(0.0, "starting")
-                unit.function(output, threads, *unit.arguments)
-            seconds = round(time.monotonic() - started, 3)
-            folder.finish(output.told() | {"seconds": seconds, "threads": threads})
+            with mirror.kept(folder.name, *unit.writes):
+                _do(unit, folder, threads, node)
     except InputError as error:
         return Failure(str(error), traceback.format_exc(), node, final=True)
     except OSError as error:  # a full disk, a lost network: another attempt may do
@@ -226,6 +235,15 @@ def carry_out(
         what = f"{type(error).__name__}: {error}"
         return Failure(printable(what, 300), traceback.format_exc(), node)
     return None
+
+
+def _do(unit: Unit, folder: Folder, threads: int, node: str) -> None:
+    started = time.monotonic()
+    with Output(folder.path, node) as output:
+        output.progress(0.0, "starting")
+        unit.function(output, threads, *unit.arguments)
+    seconds = round(time.monotonic() - started, 3)
+    folder.finish(output.told() | {"seconds": seconds, "threads": threads})
 
 
 def _json(path: pathlib.Path) -> dict[str, Any] | None:

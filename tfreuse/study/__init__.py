@@ -12,7 +12,7 @@ TensorFlow.
 import contextlib
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from tfreuse import (
@@ -27,7 +27,7 @@ from tfreuse import (
 )
 from tfreuse.errors import InputError
 from tfreuse.report import arrays
-from tfreuse.runners import Failure, Folder, Output, RunnerSpec, Unit, lease
+from tfreuse.runners import Failure, Folder, Output, RunnerSpec, Unit, lease, storage
 from tfreuse.study.board import Board
 from tfreuse.study.design import Block, Curve, Network, Specs
 from tfreuse.study.gathering import Gathering
@@ -37,11 +37,20 @@ from tfreuse.verdicts.arms import Part
 __all__ = ["Block", "Curve", "Specs", "collect", "forecast", "plan", "run", "run_one"]
 
 LOCAL = RunnerSpec()
+_LEASE = "driver.lease"
+_FILES = (  # that a driver writes
+    "study.json", "records.jsonl", "counts.bin", "labels.jsonl", "config.flags",
+    "tensorboard",
+)  # fmt: skip
+_SENT = 300.0  # seconds between two times that they are sent to a URL
 _PAUSE = 5.0  # seconds between two writings of study.json, which tells of every unit
 
 
 def run(
-    specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec = LOCAL
+    specs: Specs,
+    out_dir: pathlib.Path,
+    runner_spec: RunnerSpec = LOCAL,
+    url: str = "",
 ) -> dict[str, Failure]:
     """Trains what is not trained, measures what is not measured, exports what was found.
 
@@ -49,6 +58,7 @@ def run(
         specs: what to study.
         out_dir: the study's directory; refused if it is of another study.
         runner_spec: what the units of work are run on.
+        url: what `out_dir` stands for; see `runners.storage`.
 
     Returns:
         the units that failed, by name, and why; empty if the study is complete.
@@ -57,23 +67,31 @@ def run(
         InputError: a spec or the data cannot be used, or another process runs this study.
     """
     out_dir = out_dir.resolve()
-    with (
-        lease.held(out_dir / "driver.lease", "this study"),
-        _Study(specs, out_dir) as it,
-    ):
-        it.run([u for u in plan(specs, out_dir) if not it.has(u)], runner_spec)
-        if not it.lacks:
-            it.finish(runner_spec)
-        arms_dir = out_dir / "tensorboard" / "arms"
-        if it.log.records and (note := hparams.write(arms_dir, it.log.records)):
-            print(note)
-        it.write(_told(specs, out_dir))
-    dashboards.write(out_dir)
+    mirror = storage.at(url, out_dir)
+    with storage.held(out_dir / _LEASE, "this study", mirror):
+        fetch(mirror)
+        with _Study(specs, out_dir, mirror) as it:
+            it.run([u for u in plan(specs, out_dir) if not it.has(u)], runner_spec)
+            if not it.lacks:
+                it.finish(runner_spec)
+            arms_dir = out_dir / "tensorboard" / "arms"
+            if it.log.records and (note := hparams.write(arms_dir, it.log.records)):
+                print(note)
+            it.write(_told(specs, out_dir))
+        dashboards.write(out_dir)
+        mirror.push(*_FILES)
     return it.failed
 
 
+def fetch(mirror: storage.Mirror | storage.Nowhere) -> None:
+    """Brings what a driver or a report looks at from where the study really is."""
+    mirror.pull(*_FILES, "figures_data", "savedmodel/1/assets.extra")
+    mirror.pull(runners.UNITS, only=("done.json",))
+    mirror.pull("models", only=("metrics.json",))
+
+
 def run_one(
-    specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec
+    specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec, url: str = ""
 ) -> tuple[Unit, Failure | None]:
     """Does the unit of work `runner_spec.unit_index` of `plan`, and what it needs.
 
@@ -92,13 +110,17 @@ def run_one(
             f"--unit_index={runner_spec.unit_index}: this study has {len(units)} units of work, "
             f"0 to {len(units) - 1}."
         )
+    mirror = storage.at(url, out_dir)
+    mirror.pull("study.json")
+    mirror.pull(runners.UNITS, only=("done.json",))
     rundir.claim(out_dir / "study.json", specs.named())
+    mirror.push("study.json")
     unit = units[runner_spec.unit_index]
     wanted = _with_needs(unit, units)
     todo = [u for u in wanted if Folder(out_dir, u).done() is None]
     found: dict[str, Failure] = {}
     with (
-        contextlib.closing(runners.make(runner_spec, out_dir)) as runner,
+        contextlib.closing(runners.make(runner_spec, out_dir, url=url)) as runner,
         contextlib.closing(Board(todo, out_dir)) as board,
     ):
         for event in runners.run(todo, runner, out_dir, runner_spec.retries):
@@ -108,16 +130,18 @@ def run_one(
     return unit, next(iter(found.values()), None)
 
 
-def collect(out_dir: pathlib.Path) -> None:
+def collect(out_dir: pathlib.Path, url: str = "") -> None:
     """Brings together what units of work have recorded, if nobody is doing so.
 
     For a report while the tasks of a job array run; a study that has a driver needs it not.
     """
+    mirror = storage.at(url, out_dir)
+    mirror.pull(*_FILES, "figures_data", runners.UNITS)
     units = out_dir / runners.UNITS
     if not units.is_dir():
         return
     with contextlib.suppress(lease.Held), contextlib.ExitStack() as stack:
-        stack.enter_context(lease.held(out_dir / "driver.lease", "this study"))
+        stack.enter_context(storage.held(out_dir / _LEASE, "this study", mirror))
         told = files.read_json(out_dir / "study.json")["specs"]
         gathering = _gathering(stack, out_dir, curves="labels" in told)
         for folder in sorted(units.iterdir()):
@@ -133,12 +157,18 @@ class _Study:
         lacks: names of the units that are not done.
     """
 
-    def __init__(self, specs: Specs, out_dir: pathlib.Path) -> None:
-        self._specs, self._out_dir = specs, out_dir
+    def __init__(
+        self,
+        specs: Specs,
+        out_dir: pathlib.Path,
+        mirror: storage.Mirror | storage.Nowhere,
+    ) -> None:
+        self._specs, self._out_dir, self._mirror = specs, out_dir, mirror
         self.failed: dict[str, Failure] = {}
         self.lacks: set[str] = set()
         self._again: list[dict[str, str]] = []
         self._written = self._due = 0.0
+        self._sent = time.monotonic()
 
     def __enter__(self) -> Self:
         self._path = self._out_dir / "study.json"
@@ -162,6 +192,8 @@ class _Study:
         if marker is None:
             self.lacks.add(unit.name)
             return False
+        if not self._complete(unit, marker):
+            self._mirror.pull(folder.name)
         if self._complete(unit, marker):
             self._heard(unit, marker)
             return True
@@ -174,7 +206,9 @@ class _Study:
         if not units:
             return
         with (
-            contextlib.closing(runners.make(spec, self._out_dir, len(units))) as runner,
+            contextlib.closing(
+                runners.make(spec, self._out_dir, len(units), self._mirror.url)
+            ) as runner,
             contextlib.closing(Board(units, self._out_dir)) as board,
         ):
             if dashboard := getattr(runner, "dashboard", ""):
@@ -193,7 +227,15 @@ class _Study:
             return
         named = {"unit": "finish", "study": self._specs.digest, "groups": groups}
         arguments = (blocks[0], groups, self._out_dir)
-        unit = Unit("finish", _finish, arguments, named, weight=0.15)
+        unit = Unit(
+            "finish",
+            _finish,
+            arguments,
+            named,
+            weight=0.15,
+            reads=_models(blocks[0].parts.values()),
+            writes=("models/transplanted", "savedmodel"),
+        )
         Folder(self._out_dir, unit).forget()
         self.lacks.add(unit.name)
         self.run([unit], spec)
@@ -211,9 +253,15 @@ class _Study:
         }
         files.write_json(self._path, self._held)
         self._written = time.monotonic()
+        if self._written - self._sent >= _SENT:
+            self._sent = self._written
+            self._mirror.push(*_FILES)
 
     def _ended(self, event: runners.Event) -> None:
         unit, failure = event.unit, event.failure
+        self._mirror.pull(
+            Folder(self._out_dir, unit).name, *filter(None, [unit.product])
+        )
         if failure is not None:
             self._fail(unit, failure, event.again)
             self._take(unit)  # what it did measure
@@ -248,6 +296,10 @@ class _Study:
         started = time.monotonic()
         if started >= self._due:
             for unit in units:
+                # records of a study elsewhere come once the unit has ended
+                self._mirror.pull(
+                    Folder(self._out_dir, unit).name, only=("progress.json",)
+                )
                 self._take(unit)
             now = time.monotonic()
             self._due = now + 4 * (now - started)
@@ -344,6 +396,8 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
             _training(specs, network, [units[one].key for one in needs]),
             needs,
             product=f"models/{name}/metrics.json",
+            reads=(f"models/{network.needs}",) if network.needs else (),
+            writes=(f"models/{name}",),
         )
     for one in (*specs.blocks(), *specs.curves()):
         curve = isinstance(one, Curve)
@@ -356,8 +410,15 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
             {"unit": "measure", "study": specs.digest, "owner": list(one.owner)},
             tuple(f"train {network.name}" for network in donors.values()),
             len(one.arms()) * label_weight(specs) if curve else _weight(specs),
+            reads=_models(donors.values()),
+            writes=() if curve else ("figures_data",),
         )
     return list(units.values())
+
+
+def _models(networks: Iterable[Network]) -> tuple[str, ...]:
+    """The networks' folders in a study's directory."""
+    return tuple(dict.fromkeys(f"models/{network.name}" for network in networks))
 
 
 def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str, Any]:

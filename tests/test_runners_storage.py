@@ -1,0 +1,223 @@
+"""A directory that stands for one at a URL, and a study whose directory is one."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+import units
+from test_study_runners import SPECS, keys, measured
+
+from tfreuse import files, records, runners, study
+from tfreuse.errors import InputError
+from tfreuse.runners import Folder, RunnerSpec, lease, storage, unit
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch):
+    """Units that take no time, and leases that need no patience."""
+    monkeypatch.setattr(study, "_train", units.fake_train)
+    monkeypatch.setattr(study, "_measure", units.fake_measure)
+    monkeypatch.setattr(study, "_finish", units.fake_finish)
+    monkeypatch.setattr(lease, "SETTLE", 0.01)
+
+
+@pytest.fixture
+def there(tmp_path):
+    """Where the URL leads."""
+    (tmp_path / "there").mkdir()
+    return tmp_path / "there"
+
+
+def mirror(there, here):
+    return storage.Mirror(f"file://{there}", here)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_what_is_there_comes_and_what_is_made_goes(there, tmp_path):
+    write(there / "models" / "a" / "model.keras", "theirs")
+    write(there / "models" / "b" / "model.keras", "other")
+    one = mirror(there, tmp_path / "here")
+    one.pull("models/a", "models/none", "study.json")
+    assert (tmp_path / "here/models/a/model.keras").read_text() == "theirs"
+    assert not (tmp_path / "here/models/b").exists()
+    write(tmp_path / "here/models/c/model.keras", "ours")
+    write(tmp_path / "here/models/c/.model.keras.12", "half of it")
+    one.push("models/c")
+    assert os.listdir(there / "models" / "c") == ["model.keras"]
+    assert (there / "models/c/model.keras").read_text() == "ours"
+
+
+def test_only_what_is_other_is_moved(there, tmp_path):
+    write(there / "a" / "one", "1")
+    here = tmp_path / "here"
+    mirror(there, here).pull("a")
+    first = (here / "a" / "one").stat()
+    mirror(there, here).pull("a")  # of another process
+    assert (here / "a" / "one").stat() == first
+    stamp = (there / "a" / "one").stat()
+    mirror(there, here).push("a")
+    assert (there / "a" / "one").stat().st_mtime_ns == stamp.st_mtime_ns
+    write(there / "a" / "one", "22")
+    mirror(there, here).pull("a")
+    assert (here / "a" / "one").read_text() == "22"
+    write(here / "a" / "one", "333")
+    mirror(there, here).push("a")
+    assert (there / "a" / "one").read_text() == "333"
+
+
+def test_counts_go_before_the_records_that_point_to_them_and_the_marker_goes_last(
+    there, tmp_path, monkeypatch
+):
+    for name in ("done.json", "records.jsonl", "counts.bin", "progress.json"):
+        write(tmp_path / "here" / "units" / "a" / name, name)
+    one, order = mirror(there, tmp_path / "here"), []
+    put = one._put
+    monkeypatch.setattr(
+        one, "_put", lambda path, source: (order.append(path), put(path, source))
+    )
+    one.push("units")
+    names = [path.rpartition("/")[2] for path in order]
+    assert set(names[:2]) == {"counts.bin", "progress.json"}
+    assert names[2:] == ["records.jsonl", "done.json"]
+
+
+def test_what_is_made_goes_while_it_is_made(there, tmp_path):
+    one = mirror(there, tmp_path / "here")
+    with one.kept("a", every=0.05):
+        write(tmp_path / "here" / "a" / "x", "half")
+        deadline = time.monotonic() + 10
+        while not (there / "a" / "x").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (there / "a" / "x").read_text() == "half"
+        write(tmp_path / "here" / "a" / "x", "whole")
+    assert (there / "a" / "x").read_text() == "whole"
+
+
+def test_an_unknown_kind_of_url_is_told(tmp_path):
+    with pytest.raises(InputError, match="nosuch://x cannot be used"):
+        storage.Mirror("nosuch://x", tmp_path)
+
+
+def test_the_directory_that_stands_for_a_url_is_the_same_everywhere():
+    one = storage.scratch("gs://a/b")
+    assert one == storage.scratch("gs://a/b/") != storage.scratch("gs://a/c")
+    assert storage.is_url("gs://a") and not storage.is_url("/mnt/a")
+
+
+def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone(
+    there, tmp_path
+):
+    one = mirror(there, tmp_path / "here")
+
+    def hold(**more):
+        return lease.held(storage.RemoteMark(one, "lease"), "it", settle=0.01, **more)
+
+    with hold(beat=0.05):
+        with (
+            pytest.raises(lease.Held, match="it is held by process"),
+            hold(patience=1.0),
+        ):
+            pass
+        assert json.loads((there / "lease").read_text())["process"] == os.getpid()
+    assert not (there / "lease").exists()  # given back
+    write(there / "lease", json.dumps({"host": "elsewhere", "holder": "theirs"}))
+    start = time.monotonic()
+    with hold(patience=0.5):
+        assert time.monotonic() - start > 0.4
+
+
+def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
+    one = mirror(there, tmp_path / "here")
+
+    class Late(storage.RemoteMark):
+        """Another's mark is written right after ours."""
+
+        late = True
+
+        def write(self, mark):
+            super().write(mark)
+            if self.late:
+                super().write(json.dumps({"holder": "theirs"}).encode())
+                self.late = False
+
+    with (
+        pytest.raises(lease.Held),
+        lease.held(Late(one, "lease"), "it", settle=0.01, patience=0.1),
+    ):
+        pass
+
+
+# --- units and studies
+
+
+def test_a_unit_goes_on_on_another_machine(there, tmp_path):
+    flag = tmp_path / "flag"
+    flag.touch()
+    url = f"file://{there}"
+    half = units.unit_of("a", units.arms, 3)
+    whole = units.unit_of("a", units.arms, 5, 4, flag)  # the same spec, and more arms
+    assert unit.carry_out(half, tmp_path / "one", 1, "", url) is None
+    for name in ("done.json",):
+        (Folder(there, half).path / name).unlink()
+    assert unit.carry_out(whole, tmp_path / "two", 1, "", url) is None
+    found = records.read(Folder(there, whole).path / "records.jsonl")
+    assert [record.seed for record in found] == [0, 1, 2, 3, 4]
+    first = records.read(Folder(tmp_path / "one", half).path / "records.jsonl")
+    assert found[:3] == first
+    assert Folder(there, whole).done()["records"] == 5
+
+
+def test_what_a_unit_needs_comes_and_what_it_makes_goes(there, tmp_path):
+    write(there / "models" / "a" / "model", "donor")
+    made = tmp_path / "here" / "models" / "b" / "words"
+    one = units.unit_of(
+        "a", units.note, made, "made", reads=("models/a",), writes=("models/b",)
+    )
+    made.parent.mkdir(parents=True)
+    assert unit.carry_out(one, tmp_path / "here", 1, "", f"file://{there}") is None
+    assert (tmp_path / "here/models/a/model").read_text() == "donor"
+    assert (there / "models/b/words").read_text() == "made"
+
+
+def test_a_study_at_a_url_goes_on_on_another_machine(there, tmp_path):
+    """Every machine has a directory of its own, and none sees another's."""
+    url, spec = f"file://{there}", RunnerSpec(runner="index", unit_index=0)
+    _, failure = study.run_one(SPECS, tmp_path / "one", spec, url)
+    assert failure is None and not (tmp_path / "one" / "records.jsonl").exists()
+    assert (there / "models/segmentation-0/metrics.json").exists()
+    assert study.run(SPECS, tmp_path / "two", RunnerSpec(), url) == {}
+    assert len(keys(there)) == 12 and len(measured(tmp_path / "two")) == 4
+    held = files.read_json(there / "study.json")
+    assert held["units"]["lacking"] == 0
+    (tmp_path / "three").mkdir()
+    assert study.run(SPECS, tmp_path / "three", RunnerSpec(), url) == {}
+    assert keys(tmp_path / "three") == keys(there)
+    assert not (tmp_path / "three" / "measured").exists()  # nothing was done again
+
+
+def test_a_report_of_a_study_at_a_url(there, tmp_path):
+    study.run(SPECS, tmp_path / "one", RunnerSpec(), f"file://{there}")
+    done = subprocess.run(
+        [sys.executable, "-m", "tfreuse.cli.report", f"--study_dir=file://{there}"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (there / "report.html").exists() and (there / "verdicts.json").exists()
+
+
+def test_other_tools_refuse_a_url():
+    done = subprocess.run(
+        [sys.executable, "-m", "tfreuse.cli.train", "--out_dir=gs://a/b"],
+        capture_output=True, text=True, check=False, cwd=pathlib.Path(__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == 1 and "is a URL; expected a path" in done.stderr
+    assert runners.UNITS == "units"

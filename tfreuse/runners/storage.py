@@ -1,0 +1,265 @@
+"""A directory here that stands for one at a URL: brings what is there, gives what is made here.
+
+    mirror = Mirror("gs://bucket/study", local)
+    mirror.pull("models/unet-0")            # what is new or other there
+    with mirror.kept("models/unet-1"):      # what is made here goes there, every half minute
+        ...
+
+Any file system that fsspec knows (gs://, s3://, abfs://, ssh://, file://). Every file has one
+writer at a time, whoever holds the lease of its unit of work; so the newer one is always that of
+who writes. A file comes and goes whole, never in parts. A unit's counts go before the records
+that point to them, and its marker goes last.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Collection, Iterator
+from typing import Any, BinaryIO
+
+from tfreuse import files
+from tfreuse.errors import InputError, printable
+from tfreuse.runners import lease
+
+BEAT, PATIENCE = 15.0, 60.0  # seconds of a lease there; see `lease`
+EVERY = 30.0  # seconds between two looks at what is new here
+_TABLE = ".mirror.json"  # in each folder: its files as they were when they came or went
+_LAST = "done.json"
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    return "://" in str(path)
+
+
+def scratch(url: str) -> pathlib.Path:
+    """The directory that stands for the URL: the same on every machine."""
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return pathlib.Path(tempfile.gettempdir()) / f"tfreuse-{os.getuid()}-{name}"
+
+
+class Mirror:
+    """Keeps `local` and the directory at `url` in step, as far as it is told.
+
+    Raises:
+        InputError: there is no such kind of URL, or what it needs is not installed.
+    """
+
+    def __init__(self, url: str, local: pathlib.Path) -> None:
+        self.url, self.local = url.rstrip("/"), local
+        try:
+            import fsspec
+
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise InputError(
+                f"{printable(url)} cannot be used ({printable(error, 200)})."
+            ) from None
+        local.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def pull(self, *names: str, only: Collection[str] = ()) -> None:
+        """Brings files that are new or other there.
+
+        Args:
+            names: files or folders in the directory; what is not there is left out.
+            only: names of files to bring of the folders; all if empty.
+
+        Raises:
+            OSError: it does not answer, or there is no room here.
+        """
+        self._fs.invalidate_cache()
+        for name in names:
+            found = self._there(name)
+            for path in sorted(found, key=_rank):
+                if only and path.rpartition("/")[2] not in only:
+                    continue
+                table, here = self._table(path), self.local / path
+                seen = table.get(here.name)
+                if seen != [_token(found[path]), _mark(here)]:
+                    with files.replacing(here, durable=False) as temporary:
+                        self._fs.get_file(f"{self._root}/{path}", str(temporary))
+                    self._note(path, found[path])
+
+    def push(self, *names: str) -> None:
+        """Gives files that are new or other here; see the module for the order.
+
+        Raises:
+            OSError: it does not answer, or there is no room there.
+        """
+        paths = [path for name in names for path in self._here(name)]
+        new = [
+            path
+            for path in paths
+            if self._table(path).get((self.local / path).name, [None, None])[1]
+            != _mark(self.local / path)
+        ]
+        # as they are before their counts are read
+        held = {
+            path: (
+                _mark(self.local / path),
+                io.BytesIO((self.local / path).read_bytes()),
+            )
+            for path in new
+            if path.endswith(".jsonl")
+        }
+        for path in sorted(new, key=_rank, reverse=True):
+            here = self.local / path
+            with contextlib.ExitStack() as stack:
+                mark, source = held.get(path) or (
+                    _mark(here),
+                    stack.enter_context(open(here, "rb")),
+                )
+                self._put(path, source)
+            self._note(path, self._fs.info(f"{self._root}/{path}"), mark)
+
+    @contextlib.contextmanager
+    def kept(self, *names: str, every: float = EVERY) -> Iterator[None]:
+        """Gives what is new here now and then while the block runs, and at its end."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.wait(every):
+                with contextlib.suppress(
+                    OSError
+                ):  # it may answer again; the end counts
+                    self.push(*names)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            worker.join()
+            self.push(*names)
+
+    def _there(self, name: str) -> dict[str, dict[str, Any]]:
+        """What the file system says of each file there."""
+        found = self._fs.find(f"{self._root}/{name}", detail=True)
+        start = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
+        return {
+            path[start:]: info
+            for path, info in found.items()
+            if not path.rpartition("/")[2].startswith(".") and info["type"] == "file"
+        }
+
+    def _here(self, name: str) -> list[str]:
+        root = self.local / name
+        found = [root] if root.is_file() else root.rglob("*")
+        return [
+            path.relative_to(self.local).as_posix()
+            for path in found
+            if path.is_file() and not path.name.startswith(".") and path.name != "lease"
+        ]
+
+    def _put(self, path: str, source: BinaryIO) -> None:
+        """Writes a file there, whole or not at all."""
+        there = f"{self._root}/{path}"
+        self._fs.makedirs(there.rpartition("/")[0], exist_ok=True)
+        with self._fs.transaction, self._fs.open(there, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 22)
+
+    def _table(self, path: str) -> dict[str, list]:
+        try:
+            return files.read_json((self.local / path).with_name(_TABLE))
+        except (OSError, ValueError):
+            return {}
+
+    def _note(self, path: str, info: dict[str, Any], mark: list | None = None) -> None:
+        here = self.local / path
+        told = self._table(path) | {here.name: [_token(info), mark or _mark(here)]}
+        files.write_json(here.with_name(_TABLE), told, durable=False)
+
+
+class Nowhere:
+    """What a directory that stands for no other needs."""
+
+    url = ""
+
+    def pull(self, *names: str, only: Collection[str] = ()) -> None:
+        pass
+
+    def push(self, *names: str) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def kept(self, *names: str) -> Iterator[None]:
+        yield
+
+
+def at(url: str, local: pathlib.Path) -> Mirror | Nowhere:
+    """The mirror of the URL; of "" one that does nothing."""
+    return Mirror(url, local) if url else Nowhere()
+
+
+class RemoteMark:
+    """A lease's mark at a URL; see `lease`."""
+
+    def __init__(self, mirror: Mirror, name: str) -> None:
+        self._fs, self.path = mirror._fs, f"{mirror._root}/{name}"
+
+    def lock(self) -> None:
+        """Such file systems have no locks."""
+
+    def unlock(self) -> None:
+        pass
+
+    def read(self) -> bytes:
+        try:
+            return self._fs.cat_file(self.path)
+        except FileNotFoundError:
+            return b""
+
+    def write(self, mark: bytes) -> None:
+        self._fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
+        self._fs.pipe_file(self.path, mark)
+
+    def clear(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self.path)
+
+    def close(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def held(
+    path: pathlib.Path, what: str, mirror: Mirror | Nowhere, *, wait: bool = False
+) -> Iterator[None]:
+    """Holds the lease at `path` of a study's directory, and where that is really.
+
+    Raises:
+        lease.Held: another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lease.held(lease.FileMark(path), what, wait=wait))
+        if isinstance(mirror, Mirror):
+            mark = RemoteMark(mirror, path.relative_to(mirror.local).as_posix())
+            stack.enter_context(
+                lease.held(mark, what, wait=wait, beat=BEAT, patience=PATIENCE)
+            )
+        yield
+
+
+def _rank(path: str) -> int:
+    """Lower comes first on the way here, and last on the way there."""
+    return 0 if path.endswith(f"/{_LAST}") else 1 if path.endswith(".jsonl") else 2
+
+
+def _token(info: dict[str, Any]) -> str:
+    """What tells two states of a file there apart."""
+    names = ("size", "etag", "ETag", "md5Hash", "generation", "mtime", "LastModified")
+    return json.dumps([str(info.get(name, "")) for name in names])
+
+
+def _mark(path: pathlib.Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
