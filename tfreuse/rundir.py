@@ -1,5 +1,6 @@
 """A run's directory belongs to one spec: going on with another would mix results."""
 
+import functools
 import importlib.metadata
 import pathlib
 import platform
@@ -14,6 +15,11 @@ _PACKAGES = ("tfreuse", "tensorflow", "keras", "numpy")
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
