@@ -14,14 +14,15 @@ from test_study_runners import SPECS, keys, measured
 from tfreuse import files, records, runners, study
 from tfreuse.errors import InputError
 from tfreuse.runners import Folder, RunnerSpec, lease, storage, unit
+from tfreuse.study import work
 
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
     """Units that take no time, and leases that need no patience."""
-    monkeypatch.setattr(study, "_train", units.fake_train)
-    monkeypatch.setattr(study, "_measure", units.fake_measure)
-    monkeypatch.setattr(study, "_finish", units.fake_finish)
+    monkeypatch.setattr(work, "train", units.fake_train)
+    monkeypatch.setattr(work, "measure", units.fake_measure)
+    monkeypatch.setattr(work, "finish", units.fake_finish)
     monkeypatch.setattr(lease, "SETTLE", 0.01)
 
 
@@ -201,6 +202,18 @@ def test_a_study_at_a_url_goes_on_on_another_machine(there, tmp_path):
     assert study.run(SPECS, tmp_path / "three", RunnerSpec(), url) == {}
     assert keys(tmp_path / "three") == keys(there)
     assert not (tmp_path / "three" / "measured").exists()  # nothing was done again
+
+
+def test_records_that_are_nowhere_at_a_url_are_measured_again(there, tmp_path):
+    url = f"file://{there}"
+    study.run(SPECS, tmp_path / "one", RunnerSpec(), url)
+    whole = keys(there)
+    (there / "records.jsonl").unlink()
+    for path in there.glob("units/measure-autoencoder*-1-*/records.jsonl"):
+        path.unlink()
+    assert study.run(SPECS, tmp_path / "two", RunnerSpec(), url) == {}
+    assert keys(there) == whole
+    assert measured(tmp_path / "two") == ["autoencoder-to-segmentation-1"]
 
 
 def test_a_report_of_a_study_at_a_url(there, tmp_path):

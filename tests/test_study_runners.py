@@ -15,6 +15,7 @@ from tfreuse.errors import InputError
 from tfreuse.report import source
 from tfreuse.runners import Event, Folder, RunnerSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.study import work
 from tfreuse.study.board import Board
 
 SPECS = study.Specs(
@@ -29,9 +30,9 @@ BLOCK = "autoencoder-to-segmentation-1"
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
     """Units that take no time."""
-    monkeypatch.setattr(study, "_train", units.fake_train)
-    monkeypatch.setattr(study, "_measure", units.fake_measure)
-    monkeypatch.setattr(study, "_finish", units.fake_finish)
+    monkeypatch.setattr(work, "train", units.fake_train)
+    monkeypatch.setattr(work, "measure", units.fake_measure)
+    monkeypatch.setattr(work, "finish", units.fake_finish)
 
 
 def keys(out_dir):
@@ -53,8 +54,8 @@ def whole(tmp_path_factory):
     """A study that ran here without a stop."""
     out_dir = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_train", "_measure", "_finish"):
-            patch.setattr(study, name, getattr(units, f"fake{name}"))
+        for name in ("train", "measure", "finish"):
+            patch.setattr(work, name, getattr(units, f"fake_{name}"))
         assert study.run(SPECS, out_dir) == {}
     return out_dir
 
@@ -167,6 +168,17 @@ def test_a_network_that_was_deleted_is_trained_again(tmp_path):
     path.unlink()
     study.run(SPECS, tmp_path)
     assert path.exists()
+
+
+def test_an_outcome_that_was_deleted_is_made_again(tmp_path):
+    study.run(SPECS, tmp_path)
+    for name in ("finished.json", "savedmodel/1/assets.extra/tfreuse.json"):
+        (tmp_path / name).unlink()
+    study.run(SPECS, tmp_path)
+    assert (tmp_path / "finished.json").exists()
+    (tmp_path / "finished.json").unlink()
+    study.run(SPECS, tmp_path)
+    assert not (tmp_path / "finished.json").exists()  # the model was there
 
 
 COMMAND = ["-m", "tfreuse.cli.study", "--dataset=shapes", "--seeds=2"]

@@ -7,6 +7,11 @@ How many labels a donor saves, on the built-in data and on your own:
   python tools/study.py --flagfile=flags/labels.flags --out_dir=runs/labels
   python tools/study.py --flagfile=flags/labels.flags --dataset=folder --data_dir=DIR
 
+On a Ray cluster, or as one task of a job array; see docs/cluster.md:
+
+  python tools/study.py --flagfile=flags/paper.flags --runner=ray --out_dir=/mnt/shared/paper
+  python tools/study.py --flagfile=flags/paper.flags --runner=index --unit_index=3
+
 Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl and labels.jsonl (one arm a
 line), figures/, tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
 """
@@ -54,7 +59,9 @@ def main() -> None:
     )
     runner_spec = app.spec(RunnerSpec)
     if app.FLAGS.dry_run:
+        count = len(study.plan(specs, pathlib.Path(app.FLAGS.out_dir)))
         print(specs.describe())
+        print(f"{count} units of work: --runner=index --unit_index=0 to {count - 1}")
         print(study.forecast(specs, runner_spec))
         return
     out_dir = app.out_dir(holds="study.json", leave_out=_PLACE, remote=True)

@@ -117,6 +117,11 @@ class Mirror:
                 self._put(path, source)
             self._note(path, self._fs.info(f"{self._root}/{path}"), mark)
 
+    def remove(self, name: str) -> None:
+        """Takes a file away there; the one here is the caller's."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/{name}")
+
     @contextlib.contextmanager
     def kept(self, *names: str, every: float = EVERY) -> Iterator[None]:
         """Gives what is new here now and then while the block runs, and at its end."""
@@ -185,6 +190,9 @@ class Nowhere:
         pass
 
     def push(self, *names: str) -> None:
+        pass
+
+    def remove(self, name: str) -> None:
         pass
 
     @contextlib.contextmanager

@@ -99,6 +99,7 @@ class Folder:
     Attributes:
         name: in the study's directory.
         path: of it.
+        marker: name of the marker, in the study's directory.
     """
 
     def __init__(self, out_dir: pathlib.Path, unit: Unit) -> None:
@@ -106,6 +107,7 @@ class Folder:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", unit.name)[:80]
         self.name = f"{UNITS}/{name}-{unit.key[:12]}"
         self.path = out_dir / self.name
+        self.marker = f"{self.name}/{_DONE}"
 
     def done(self) -> dict[str, Any] | None:
         """What the marker says; None if the unit is not done."""

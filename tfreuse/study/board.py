@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tfreuse import progress
+from tfreuse.errors import printable
 from tfreuse.runners import Event, Folder, Unit
 
 _LINES = 12  # of nodes and kinds; of more, as many as fit
@@ -75,16 +76,14 @@ class Board:
         if len(self._nodes) > 1:
             self._display.update(done, text, self._by_node(), force=force)
             return
-        told = "; ".join(f"{name}: {one['text']}" for name, one in self._told.items())
+        told = "; ".join(f"{name}: {_text(one)}" for name, one in self._told.items())
         self._display.update(done, text or told, force=force)
 
     def _by_node(self) -> list[str]:
         """A line a node and kind of work: how many run, how many are done, what they tell."""
         rows = collections.defaultdict(list)
         for name, told in self._told.items():
-            rows[_node(told), self._running[name].kind].append(
-                f"{name}: {told['text']}"
-            )
+            rows[_node(told), self._running[name].kind].append(f"{name}: {_text(told)}")
         keys = sorted({*rows, *self._counts})
         width = max((len(node) for node, _ in keys), default=0)
         lines = [
@@ -97,7 +96,11 @@ class Board:
 
 
 def _node(told: dict) -> str:
-    return str(told.get("node", ""))
+    return printable(told.get("node", ""), 40)
+
+
+def _text(told: dict) -> str:
+    return printable(told.get("text", ""), 80)
 
 
 def _share(told: dict) -> float:

@@ -23,7 +23,8 @@ from tfreuse.study.design import Block, Curve, Network, Specs
 _START = (
     8.0  # seconds until a process has TensorFlow, its data and its traced functions
 )
-_LINE, _COUNTS = 1_300, 1_700  # bytes of a record and of what it counted image by image
+# bytes of a record and of what it counted image by image; its unit and the study keep both
+_LINE, _COUNTS = 2 * 1_300, 2 * 1_700
 _FIT = 2.0  # seconds of a fit beside its updates: statistics, and the test images four times
 _COPIES = 4  # of a network's parameters: the best, the last, and the optimizer's two
 _LOGS = 1_000_000  # bytes that a training logs
