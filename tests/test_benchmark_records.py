@@ -30,6 +30,17 @@ def test_each_record_is_written_once_however_many_there_are(tmp_path, monkeypatc
     assert all(one["written"] == 0 for one in found if one["step"] != "append")
 
 
+@counted
+def test_records_that_are_gathered_are_those_of_the_unit(tmp_path, monkeypatch):
+    names = "append", "gather"
+    monkeypatch.setattr(records, "STEPS", {n: records.STEPS[n] for n in names})
+    _, gathered = records.run([96], tmp_path)
+    own = tmp_path / "96"
+    for name in ("records.jsonl", "counts.bin"):
+        assert (own / "gathered" / name).read_bytes() == (own / name).read_bytes()
+    assert gathered["written"] < 4_000 * 96
+
+
 def steps(seconds, memory=0):
     return [
         {"step": "append", "records": size, "seconds": cpu, "cpu_s": cpu,

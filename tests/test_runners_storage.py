@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -188,43 +189,58 @@ def test_what_a_unit_needs_comes_and_what_it_makes_goes(there, tmp_path):
     assert (there / "models/b/words").read_text() == "made"
 
 
-def test_a_study_at_a_url_goes_on_on_another_machine(there, tmp_path):
-    """Every machine has a directory of its own, and none sees another's."""
-    url, spec = f"file://{there}", RunnerSpec(runner="index", unit_index=0)
-    _, failure = study.run_one(SPECS, tmp_path / "one", spec, url)
-    assert failure is None and not (tmp_path / "one" / "records.jsonl").exists()
-    assert (there / "models/segmentation-0/metrics.json").exists()
-    assert study.run(SPECS, tmp_path / "two", RunnerSpec(), url) == {}
-    assert len(keys(there)) == 12 and len(measured(tmp_path / "two")) == 4
-    held = files.read_json(there / "study.json")
-    assert held["units"]["lacking"] == 0
-    (tmp_path / "three").mkdir()
-    assert study.run(SPECS, tmp_path / "three", RunnerSpec(), url) == {}
-    assert keys(tmp_path / "three") == keys(there)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A study at a URL, begun by one machine and finished by another; neither sees the other's."""
+    root = tmp_path_factory.mktemp("url")
+    (root / "there").mkdir()
+    url, spec = f"file://{root / 'there'}", RunnerSpec(runner="index", unit_index=0)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "measure", "finish"):
+            patch.setattr(work, name, getattr(units, f"fake_{name}"))
+        _, failure = study.run_one(SPECS, root / "one", spec, url)
+        assert failure is None
+        assert (root / "there/models/segmentation-0/metrics.json").exists()
+        assert study.run(SPECS, root / "two", RunnerSpec(), url) == {}
+    return root
+
+
+@pytest.fixture
+def finished(begun, there):
+    """A copy of its directory."""
+    shutil.copytree(begun / "there", there, dirs_exist_ok=True)
+    return there
+
+
+def test_a_study_at_a_url_goes_on_on_another_machine(begun, finished, tmp_path):
+    assert not (begun / "one" / "records.jsonl").exists()
+    assert len(keys(finished)) == 12 and len(measured(begun / "two")) == 4
+    assert files.read_json(finished / "study.json")["units"]["lacking"] == 0
+    assert (
+        study.run(SPECS, tmp_path / "three", RunnerSpec(), f"file://{finished}") == {}
+    )
+    assert keys(tmp_path / "three") == keys(finished)
     assert not (tmp_path / "three" / "measured").exists()  # nothing was done again
 
 
-def test_records_that_are_nowhere_at_a_url_are_measured_again(there, tmp_path):
-    url = f"file://{there}"
-    study.run(SPECS, tmp_path / "one", RunnerSpec(), url)
-    whole = keys(there)
-    (there / "records.jsonl").unlink()
-    for path in there.glob("units/measure-autoencoder*-1-*/records.jsonl"):
+def test_records_that_are_nowhere_at_a_url_are_measured_again(finished, tmp_path):
+    whole = keys(finished)
+    (finished / "records.jsonl").unlink()
+    for path in finished.glob("units/measure-autoencoder*-1-*/records.jsonl"):
         path.unlink()
-    assert study.run(SPECS, tmp_path / "two", RunnerSpec(), url) == {}
-    assert keys(there) == whole
+    assert study.run(SPECS, tmp_path / "two", RunnerSpec(), f"file://{finished}") == {}
+    assert keys(finished) == whole
     assert measured(tmp_path / "two") == ["autoencoder-to-segmentation-1"]
 
 
-def test_a_report_of_a_study_at_a_url(there, tmp_path):
-    study.run(SPECS, tmp_path / "one", RunnerSpec(), f"file://{there}")
+def test_a_report_of_a_study_at_a_url(finished, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tfreuse.cli.report", f"--study_dir=file://{there}"],
+        [sys.executable, "-m", "tfreuse.cli.report", f"--study_dir=file://{finished}"],
         capture_output=True, text=True, check=False,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert (there / "report.html").exists() and (there / "verdicts.json").exists()
+    assert (finished / "report.html").exists() and (finished / "verdicts.json").exists()
 
 
 def test_other_tools_refuse_a_url():

@@ -17,7 +17,8 @@ from tfreuse import progress
 from tfreuse.benchmarks import fresh, records_made, worker
 from tfreuse.benchmarks.table import Target
 from tfreuse.errors import InputError
-from tfreuse.records import CountsReader, Log, counts_path, read
+from tfreuse.records import CountsReader, LabelLog, Log, counts_path, read
+from tfreuse.runners.gathering import Gathering
 
 MEMORY = 10**9  # bytes that no step may exceed
 GROWTH = 1.5  # of a step's time for one record, from the last size but one to the last
@@ -139,6 +140,15 @@ def resume(folder: pathlib.Path, count: int, clock: Clock) -> None:
     _same(len(done), count)
 
 
+def gather(folder: pathlib.Path, count: int, clock: Clock) -> None:
+    """Takes the records, as of a unit of work, into a study's own files."""
+    own = folder / "gathered"
+    own.mkdir()
+    with clock, Log(own / "records.jsonl") as log:
+        Gathering(log, LabelLog(own / "labels.jsonl")).take(folder)
+    _same(len(log.records), count)
+
+
 def bootstrap(folder: pathlib.Path, count: int, clock: Clock) -> None:
     """Reads the counts of every image of every record, as an image bootstrap does."""
     found = read(folder / "records.jsonl")
@@ -216,6 +226,7 @@ def _named(part: dict) -> dict[str, object]:
 STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
     "append": append,
     "resume": resume,
+    "gather": gather,
     "read counts": bootstrap,
     "report": report,
     "hparams": rows,

@@ -33,6 +33,7 @@ PATIENCE = 20.0  # seconds that a mark must stand still
 SETTLE = (
     2.0  # seconds after which one of two who wrote a mark together sees the other's
 )
+_SILENT = 5.0  # seconds to wait without a word
 _LARGEST = 1_000  # bytes of a mark
 _TAKEN_OVER = 75  # exit status: a temporary failure
 
@@ -165,6 +166,12 @@ def _abandoned(mark: Mark, locked: bool, patience: float) -> bool:
     text = mark.read()
     if not text or (locked and _parsed(text).get("host") == _host()):
         return True  # given back, or the process that held it here is gone
+    if patience > _SILENT:
+        sys.stderr.write(
+            f"{printable(mark.path)}: looking for up to {patience:.0f} s whether process "
+            f"{printable(_parsed(text).get('process', '?'))} on "
+            f"{printable(_parsed(text).get('host', '?'))} still works on it.\n"
+        )
     end = time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(min(0.2, patience))

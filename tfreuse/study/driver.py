@@ -9,10 +9,10 @@ from typing import Any, Self
 from tfreuse import dashboards, files, hparams, records, rundir, runners, statistics
 from tfreuse.errors import InputError
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, storage
+from tfreuse.runners.gathering import Gathering
 from tfreuse.study import work
 from tfreuse.study.board import Board
 from tfreuse.study.design import Specs
-from tfreuse.study.gathering import Gathering
 from tfreuse.transfer import recipes
 
 LOCAL = RunnerSpec()

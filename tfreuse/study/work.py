@@ -68,7 +68,7 @@ def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> U
 
 
 def owner(unit: Unit) -> tuple[str, ...]:
-    """What the unit's records are of; see `gathering.owner`."""
+    """What the unit's records are of; see `runners.gathering`."""
     return tuple(unit.spec.get("owner", ()))
 
 
