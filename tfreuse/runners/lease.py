@@ -127,11 +127,12 @@ def held(
         OSError: the mark cannot be written.
     """
     settle = SETTLE if settle is None else settle
-    mine, stop = secrets.token_hex(8), threading.Event()
+    mine, stop, tell = secrets.token_hex(8), threading.Event(), True
     try:
-        while not _taken(mark, mine, patience, settle):
+        while not _taken(mark, mine, patience, settle, tell):
             if not wait:
                 raise Held(_told(mark, what))
+            tell = False
             time.sleep(0.2)
         beating = threading.Thread(
             target=_beat, args=(mark, mine, beat, stop), daemon=True
@@ -148,12 +149,12 @@ def held(
         mark.close()
 
 
-def _taken(mark: Mark, mine: str, patience: float, settle: float) -> bool:
+def _taken(mark: Mark, mine: str, patience: float, settle: float, tell: bool) -> bool:
     """Takes the lease if nobody holds it, the operating system's lock too."""
     locked = mark.lock()
     if locked is False:
         return False
-    if not _abandoned(mark, bool(locked), patience):
+    if not _abandoned(mark, bool(locked), patience, tell):
         mark.unlock()
         return False
     mark.write(_text(mine, 0))
@@ -162,11 +163,11 @@ def _taken(mark: Mark, mine: str, patience: float, settle: float) -> bool:
     return _holder(mark.read()) == mine
 
 
-def _abandoned(mark: Mark, locked: bool, patience: float) -> bool:
+def _abandoned(mark: Mark, locked: bool, patience: float, tell: bool) -> bool:
     text = mark.read()
     if not text or (locked and _parsed(text).get("host") == _host()):
         return True  # given back, or the process that held it here is gone
-    if patience > _SILENT:
+    if tell and patience > _SILENT:
         sys.stderr.write(
             f"{printable(mark.path)}: looking for up to {patience:.0f} s whether process "
             f"{printable(_parsed(text).get('process', '?'))} on "
