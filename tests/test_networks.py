@@ -209,7 +209,7 @@ def test_a_study_of_ones_own_network_runs_to_its_end(mine, scenes, tmp_path):
         model=mine,
         train=TrainSpec(steps=4, validations=1, batch_size=4),
     )
-    study.run(specs, tmp_path / "out", jobs=1)
+    assert study.run(specs, tmp_path / "out") == {}
     found = records.read(tmp_path / "out" / "records.jsonl")
     assert {one.architecture for one in found} == {"mine"}
     assert {"encoder_2", "decoder_1", "down0"} <= {one.site for one in found}

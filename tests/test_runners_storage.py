@@ -75,6 +75,22 @@ def test_only_what_is_other_is_moved(there, tmp_path):
     assert (there / "a" / "one").read_text() == "333"
 
 
+def test_what_is_newer_here_is_not_replaced(there, tmp_path):
+    write(there / "a" / "one", "1")
+    write(there / "b" / "two", "2")
+    here = tmp_path / "here"
+    mirror(there, here).pull("a")
+    write(here / "a" / "one", "1 and more")  # what a killed worker had not sent yet
+    mirror(there, here).pull("a")
+    assert (here / "a" / "one").read_text() == "1 and more"
+    mirror(there, here).pull("a", "b", but=["b"])
+    assert not (here / "b").exists()
+    assert not lease.held_here(here / "lease")
+    with lease.held(lease.FileMark(here / "lease"), "it"):
+        assert lease.held_here(here / "lease")
+    assert not lease.held_here(here / "lease")
+
+
 def test_counts_go_before_the_records_that_point_to_them_and_the_marker_goes_last(
     there, tmp_path, monkeypatch
 ):

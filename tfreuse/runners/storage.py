@@ -62,12 +62,15 @@ class Mirror:
             ) from None
         local.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def pull(self, *names: str, only: Collection[str] = ()) -> None:
-        """Brings files that are new or other there.
+    def pull(
+        self, *names: str, only: Collection[str] = (), but: Collection[str] = ()
+    ) -> None:
+        """Brings files that are missing here, or have changed there since they came or went.
 
         Args:
             names: files or folders in the directory; what is not there is left out.
             only: names of files to bring of the folders; all if empty.
+            but: folders to leave alone, which somebody here writes to.
 
         Raises:
             OSError: it does not answer, or there is no room here.
@@ -76,11 +79,12 @@ class Mirror:
         for name in names:
             found = self._there(name)
             for path in sorted(found, key=_rank):
-                if only and path.rpartition("/")[2] not in only:
+                folder, _, file = path.rpartition("/")
+                if (only and file not in only) or folder in but:
                     continue
-                table, here = self._table(path), self.local / path
-                seen = table.get(here.name)
-                if seen != [_token(found[path]), _mark(here)]:
+                here = self.local / path
+                seen = self._table(path).get(file, [None])[0]
+                if seen != _token(found[path]) or not here.exists():
                     with files.replacing(here, durable=False) as temporary:
                         self._fs.get_file(f"{self._root}/{path}", str(temporary))
                     self._note(path, found[path])
@@ -186,7 +190,9 @@ class Nowhere:
 
     url = ""
 
-    def pull(self, *names: str, only: Collection[str] = ()) -> None:
+    def pull(
+        self, *names: str, only: Collection[str] = (), but: Collection[str] = ()
+    ) -> None:
         pass
 
     def push(self, *names: str) -> None:

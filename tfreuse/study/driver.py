@@ -114,9 +114,14 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
 
     For a report while the tasks of a job array run; a study that has a driver needs it not.
     """
-    mirror = storage.at(url, out_dir)
-    mirror.pull(*_FILES, "figures_data", runners.UNITS)
-    units = out_dir / runners.UNITS
+    mirror, units = storage.at(url, out_dir), out_dir / runners.UNITS
+    mirror.pull(*_FILES, "figures_data")
+    busy = {
+        f"{runners.UNITS}/{folder.name}"
+        for folder in (units.iterdir() if units.is_dir() else ())
+        if lease.held_here(folder / "lease")
+    }
+    mirror.pull(runners.UNITS, but=busy)
     if not units.is_dir():
         return
     with contextlib.suppress(lease.Held), contextlib.ExitStack() as stack:
