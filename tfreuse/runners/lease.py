@@ -149,6 +149,14 @@ def held(
         mark.close()
 
 
+def held_here(path: str | os.PathLike) -> bool:
+    """Whether a process of this machine holds the lease of that file."""
+    if not os.path.exists(path):
+        return False
+    with contextlib.closing(FileMark(path)) as mark:
+        return mark.lock() is False
+
+
 def _taken(mark: Mark, mine: str, patience: float, settle: float, tell: bool) -> bool:
     """Takes the lease if nobody holds it, the operating system's lock too."""
     locked = mark.lock()

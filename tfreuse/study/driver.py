@@ -115,7 +115,8 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
     For a report while the tasks of a job array run; a study that has a driver needs it not.
     """
     mirror, units = storage.at(url, out_dir), out_dir / runners.UNITS
-    mirror.pull(*_FILES, "figures_data")
+    if not lease.held_here(out_dir / _LEASE):
+        mirror.pull(*_FILES, "figures_data")
     busy = {
         f"{runners.UNITS}/{folder.name}"
         for folder in (units.iterdir() if units.is_dir() else ())
