@@ -97,6 +97,8 @@ def run_one(
     unit = units[runner_spec.unit_index]
     wanted = work.with_needs(unit, units)
     todo = [u for u in wanted if Folder(out_dir, u).done() is None]
+    if not todo:
+        return unit, None
     found: dict[str, Failure] = {}
     with (
         contextlib.closing(runners.make(runner_spec, out_dir, url=url)) as runner,
