@@ -263,9 +263,10 @@ def test_progress_is_a_line_for_one_node_and_a_line_a_node_for_more(tmp_path):
     shown.clear()
     board(tmp_path / "two", ["node-1", "node-2", "node-2"], shown)
     assert [" ".join(line.split()) for line in shown[0][2:]] == [
-        "node-1 measure 1 running, 0 done measure 0: arm 1/2",
-        "node-2 measure 2 running, 0 done measure 1: arm 1/2; measure 2: arm 1/2",
+        "node-1 measure 1 running, 0 done 0: arm 1/2",
+        "node-2 measure 2 running, 0 done 1: arm 1/2; 2: arm 1/2",
     ]
+    assert shown[0][1] == "2 nodes, 3 units running, 0 of 3 done"
     assert "0 running, 1 done" in " ".join(shown[-1][2].split())
     shown.clear()
     board(tmp_path / "many", [f"node-{n}" for n in range(30)], shown)

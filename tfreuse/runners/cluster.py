@@ -137,12 +137,12 @@ def _connect(ray, address: str) -> str:
             log_to_driver=False,
             include_dashboard=None,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         first = printable(str(error).strip().partition("\n")[0], 200)
         raise InputError(
             f"no Ray cluster answers at --ray_address={printable(address)} ({first}). Start one "
             "with `ray start --head` and on every other node `ray start --address=HEAD:6379`, "
-            "or give --ray_address=here for this machine alone."
+            "both with the token that docs/cluster.md tells of, or give --ray_address=here for this machine alone."
         ) from None
     return str(context.dashboard_url or "")
 

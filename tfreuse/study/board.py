@@ -25,7 +25,7 @@ class Board:
     def __init__(self, units: Sequence[Unit], out_dir: pathlib.Path) -> None:
         self._out_dir = out_dir
         self._display = progress.Display(sum(unit.weight for unit in units))
-        self._done = 0.0
+        self._total, self._done = len(units), 0.0
         self._running: dict[str, Unit] = {}
         self._told: dict[str, dict] = {}  # what each that runs tells of itself
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -74,6 +74,10 @@ class Board:
             for name, told in self._told.items()
         )
         if len(self._nodes) > 1:
+            text = text or (
+                f"{len(self._nodes)} nodes, {len(self._told)} units running, "
+                f"{self._counts.total()} of {self._total} done"
+            )
             self._display.update(done, text, self._by_node(), force=force)
             return
         told = "; ".join(f"{name}: {_text(one)}" for name, one in self._told.items())
@@ -83,7 +87,8 @@ class Board:
         """A line a node and kind of work: how many run, how many are done, what they tell."""
         rows = collections.defaultdict(list)
         for name, told in self._told.items():
-            rows[_node(told), self._running[name].kind].append(f"{name}: {_text(told)}")
+            kind, _, rest = name.partition(" ")
+            rows[_node(told), kind].append(f"{rest}: {_text(told)}")
         keys = sorted({*rows, *self._counts})
         width = max((len(node) for node, _ in keys), default=0)
         lines = [
