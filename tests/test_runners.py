@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 
 import pytest
-from units import arms, die_first, fail, fail_first, note, nothing, unit_of
+from units import arms, die_first, fail, fail_first, note, nothing, tell_blas, unit_of
 
 from tfreuse import files, records, runners
 from tfreuse.errors import InputError
@@ -306,6 +307,17 @@ def test_the_index_and_its_runner_belong_together():
 def test_threads_are_this_machines_over_the_jobs_unless_they_are_given():
     assert runners.threads(RunnerSpec(unit_cpus=3), 2) == 3
     assert runners.threads(RunnerSpec(), 10**6) == 1
+
+
+def test_linear_algebra_has_the_units_threads_and_the_caller_keeps_its_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    one = unit_of("a", tell_blas)
+    with contextlib.closing(runners.Processes(tmp_path, 1, 3)) as runner:
+        list(runners.run([one], runner, tmp_path, 0))
+    assert Folder(tmp_path, one).done()["told"]["blas"] == ["3", 3]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_ten_thousand_units_in_a_chain_and_a_fan_are_scheduled_in_time(tmp_path):

@@ -9,7 +9,17 @@ import sys
 import time
 
 import pytest
-from units import arms, die_first, fail, full, note, slow_arms, tell_place, unit_of
+from units import (
+    arms,
+    die_first,
+    fail,
+    full,
+    note,
+    slow_arms,
+    tell_blas,
+    tell_place,
+    unit_of,
+)
 
 from tfreuse import files, records, runners
 from tfreuse.errors import InputError
@@ -81,6 +91,12 @@ def test_units_run_on_all_nodes_in_the_order_of_their_needs(cluster, tmp_path):
     assert len({node for node, *_ in found}) == 3
     assert len({process for _, process, *_ in found}) == 6  # a new one for each
     assert {threads for *_, threads in found} == {1}
+
+
+def test_linear_algebra_has_the_units_threads(cluster, tmp_path):
+    one = unit_of("a", tell_blas)
+    run(cluster, [one], tmp_path)
+    assert told(tmp_path, one)["blas"] == ["1", 1]
 
 
 def test_two_units_share_a_gpu_by_halves(cluster, tmp_path):
@@ -250,4 +266,4 @@ def test_a_study_gives_the_same_verdicts_as_here_with_a_node_lost_on_the_way(
 
 
 def fact(record):
-    return record.key, record.before, record.after, record.rmse
+    return record.key, record.before, record.after, record.rmse, record.cosine

@@ -108,6 +108,11 @@ def fake_finish(output, threads, block, groups, out_dir):
     files.write_json(out_dir / "savedmodel/1/assets.extra/tfreuse.json", notes)
 
 
+def tell_blas(output, threads):
+    """Tells how many threads NumPy's linear algebra was given, and the unit itself."""
+    output.tell("blas", [os.environ["OMP_NUM_THREADS"], threads])
+
+
 def ray_node():
     import ray
 

@@ -4,15 +4,19 @@ So memory (a GPU's too) is given back at a unit's end, and its threads do not fi
 neighbour's. When the caller dies, even by kill -9, its workers die too.
 """
 
+import contextlib
 import multiprocessing
 import os
 import pathlib
 import signal
 import threading
+from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any
 
 from tfreuse.runners.unit import Failure, Unit, carry_out, node
+
+_BLAS = "OMP_NUM_THREADS"  # read when NumPy is imported
 
 
 class Processes:
@@ -33,12 +37,8 @@ class Processes:
             args=(theirs, unit, *self._place),
             daemon=True,
         )
-        # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with _beginning(self._place[1]):
             process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
         theirs.close()
         self._running[ours] = unit, process
 
@@ -66,6 +66,24 @@ class Processes:
             process.kill()
             process.join()
         self._running.clear()
+
+
+@contextlib.contextmanager
+def _beginning(threads: int) -> Iterator[None]:
+    """What a process that is started in the block begins with."""
+    # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # NumPy's linear algebra, which rounds otherwise on other threads; Ray does likewise.
+    before = os.environ.get(_BLAS)
+    os.environ[_BLAS] = str(threads)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if before is None:
+            del os.environ[_BLAS]
+        else:
+            os.environ[_BLAS] = before
 
 
 def _work(theirs: connection.Connection, unit: Unit, *place: Any) -> None:
