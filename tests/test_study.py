@@ -232,8 +232,9 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
 ):
     """kill -9 in the training, then among the arms; nothing is lost, nothing done twice."""
     direction = "autoencoder-to-segmentation"  # one of the two: half the time
-    found = by(found, direction=direction)
-    run = command(scenes, tmp_path, f"--directions={direction}")
+    # and a part of the arms: less time
+    lean = ["--controls=self", "--repairs=none,recalibration", "--noshapley"]
+    run = command(scenes, tmp_path, f"--directions={direction}", *lean)
 
     def kill_when(condition):
         process = subprocess.Popen(
@@ -259,10 +260,13 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     path = tmp_path / "records.jsonl"
     kill_when(lambda: path.read_bytes().count(b"\n") >= 5)
     some = records.read(path)
-    assert 5 <= len(some) < len(found)
+    assert len(some) >= 5
     subprocess.run(run, check=True, capture_output=True)
     again = records.read(path)
-    assert again[: len(some)] == some
+    assert again[: len(some)] == some and len(again) > len(some)
+    keys = {record.key for record in again}
+    assert len(keys) == len(again) > 100
+    found = [record for record in found if record.key in keys]
 
     def facts(record):
         return record.key, record.before, record.after, record.rmse
