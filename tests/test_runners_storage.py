@@ -124,6 +124,23 @@ def test_an_unknown_kind_of_url_is_told(tmp_path):
         storage.Mirror("nosuch://x", tmp_path)
 
 
+def test_whatever_a_file_system_raises_is_told_as_trouble_with_files(
+    there, tmp_path, monkeypatch
+):
+    one = mirror(there, tmp_path / "here")
+
+    def broken(*args, **more):
+        raise KeyError("<its own error>")
+
+    monkeypatch.setattr(one._fs, "find", broken)
+    monkeypatch.setattr(one._fs, "cat_file", broken)
+    for call in (lambda: one.pull("a"), storage.RemoteMark(one, "lease").read):
+        with pytest.raises(
+            OSError, match="file://.* does not do what it should.*KeyErr"
+        ):
+            call()
+
+
 def test_the_directory_that_stands_for_a_url_is_the_same_everywhere():
     one = storage.scratch("gs://a/b")
     assert one == storage.scratch("gs://a/b/") != storage.scratch("gs://a/c")

@@ -12,6 +12,7 @@ that point to them, and its marker goes last.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ import pathlib
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO
 
 from tfreuse import files
@@ -43,6 +44,24 @@ def scratch(url: str) -> pathlib.Path:
     return pathlib.Path(tempfile.gettempdir()) / f"tfreuse-{os.getuid()}-{name}"
 
 
+def _plainly(method: Callable) -> Callable:
+    """Has every error of a file system, each of which has its own, as an OSError."""
+
+    @functools.wraps(method)
+    def call(self, *args, **more):
+        try:
+            return method(self, *args, **more)
+        except (OSError, InputError):
+            raise
+        except Exception as error:
+            what = printable(f"{type(error).__name__}: {error}", 200)
+            raise OSError(
+                f"{printable(self.url)} does not do what it should ({what})"
+            ) from error
+
+    return call
+
+
 class Mirror:
     """Keeps `local` and the directory at `url` in step, as far as it is told.
 
@@ -62,6 +81,7 @@ class Mirror:
             ) from None
         local.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    @_plainly
     def pull(
         self, *names: str, only: Collection[str] = (), but: Collection[str] = ()
     ) -> None:
@@ -89,6 +109,7 @@ class Mirror:
                         self._fs.get_file(f"{self._root}/{path}", str(temporary))
                     self._note(path, found[path])
 
+    @_plainly
     def push(self, *names: str) -> None:
         """Gives files that are new or other here; see the module for the order.
 
@@ -121,6 +142,7 @@ class Mirror:
                 self._put(path, source)
             self._note(path, self._fs.info(f"{self._root}/{path}"), mark)
 
+    @_plainly
     def remove(self, name: str) -> None:
         """Takes a file away there; the one here is the caller's."""
         with contextlib.suppress(FileNotFoundError):
@@ -215,6 +237,7 @@ class RemoteMark:
     """A lease's mark at a URL; see `lease`."""
 
     def __init__(self, mirror: Mirror, name: str) -> None:
+        self.url = mirror.url
         self._fs, self.path = mirror._fs, f"{mirror._root}/{name}"
 
     def lock(self) -> None:
@@ -223,16 +246,19 @@ class RemoteMark:
     def unlock(self) -> None:
         pass
 
+    @_plainly
     def read(self) -> bytes:
         try:
             return self._fs.cat_file(self.path)
         except FileNotFoundError:
             return b""
 
+    @_plainly
     def write(self, mark: bytes) -> None:
         self._fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
         self._fs.pipe_file(self.path, mark)
 
+    @_plainly
     def clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self.path)
