@@ -208,6 +208,7 @@ def test_a_lost_node_loses_no_record(cluster, tmp_path):
     assert lost not in cluster.others
     gone = [event for event in events if event.failure]
     assert gone and all(e.failure.lost and e.again for e in gone)
+    assert any(e.failure.node.endswith(lost.node_id[:6]) for e in gone)
     for unit in units:
         assert seeds(tmp_path, unit) == list(range(8))
 

@@ -8,6 +8,7 @@ the same versions installed.
 import logging
 import os
 import pathlib
+import re
 import socket
 import time
 from typing import Any
@@ -108,7 +109,7 @@ class Cluster:
         except errors.RayTaskError as error:  # before the unit itself began
             return Failure(printable(error.cause or error, 300), str(error))
         except (errors.RayError, OSError) as error:
-            first = str(error).strip().partition("\n")[0]
+            first = re.split(r"\n|\. ", str(error).strip())[0]
             what = f"its worker or its node was lost ({type(error).__name__}: {first})"
             return Failure(printable(what, 300), str(error), lost=True)
 

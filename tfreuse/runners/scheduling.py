@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.runners.unit import Failure, Folder, Unit
 
 LOSSES = 3
@@ -104,6 +104,7 @@ def run(
                 schedule.ended(unit)
                 yield Event(unit)
                 continue
+            failure = _placed(failure, Folder(out_dir, unit))
             tries[unit.name, failure.lost] += 1
             allowed = 0 if failure.final else LOSSES if failure.lost else retries
             again = tries[unit.name, failure.lost] <= allowed
@@ -117,3 +118,11 @@ def run(
             yield Event(unit, failure, again)
         if not ended:
             yield Event(None)
+
+
+def _placed(failure: Failure, folder: Folder) -> Failure:
+    """The failure with the node that it was on: of a worker that is gone, what it told last."""
+    told = folder.progress() or {}
+    return dataclasses.replace(
+        failure, node=failure.node or printable(told.get("node", ""), 80)
+    )
