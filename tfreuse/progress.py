@@ -67,9 +67,8 @@ class Display:
 
     def _left(self, done: float, elapsed: float) -> str:
         gained = done - self._first
-        if (
-            gained <= 0 or gained < 0.02 * self.total
-        ):  # start-up would be taken for the pace
+        # start-up would be taken for the pace
+        if gained <= 0 or gained < 0.02 * self.total:
             return "time left: ?"
         return f"left ~{clock(elapsed / gained * max(0.0, self.total - done))}"
 

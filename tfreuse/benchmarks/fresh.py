@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -41,6 +42,11 @@ def found(module: str, words: Sequence, timeout: float) -> dict:
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().splitlines() or ["no message"]
         return {"error": f"failed: {last[-1][:200]}"}
+
+
+def peak() -> float:
+    """Most memory that this process has held so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def turns(jobs: Sequence, rounds: int, minutes: float) -> Iterator[tuple]:

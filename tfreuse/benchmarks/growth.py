@@ -14,7 +14,6 @@ pieces of the network are compiled, and of the same once more.
 import dataclasses
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -167,7 +166,7 @@ def measure(point: Point) -> dict:
     from tfreuse import runtime
 
     runtime.start()
-    before = _memory()
+    before = fresh.peak()
     work = _Work(point)
     taken, values = [], []
     for _ in range(2):
@@ -176,7 +175,7 @@ def measure(point: Point) -> dict:
         taken.append(time.process_time() - begin)
     if values[0] != values[1]:
         raise ValueError("the same arms gave other counts")
-    return {"first": taken[0], "again": taken[1], "memory": _memory() - before}
+    return {"first": taken[0], "again": taken[1], "memory": fresh.peak() - before}
 
 
 class _Work:
@@ -233,11 +232,6 @@ def _chain(layers: int):
         x = keras.layers.ReLU(name=f"relu_{i}")(x)
     x = keras.layers.Conv2D(CLASSES, 1, name=HEAD)(x)
     return keras.Model(inputs, x)
-
-
-def _memory() -> float:
-    """Peak so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import resource
 import statistics
 import sys
 import tempfile
@@ -123,7 +122,7 @@ def markdown(runs: Sequence[dict]) -> str:
 
 
 def measure(point: Point) -> dict:
-    """Seconds until all units are done, and the driver's peak memory beyond its start, MB."""
+    """Seconds until all units are done, and the driver's peak of memory, imports included, MB."""
     made = [
         Unit(f"wait {n}", _wait, (point.seconds,), {"unit": n})
         for n in range(point.units)
@@ -141,7 +140,7 @@ def measure(point: Point) -> dict:
         markers = sum(1 for _ in pathlib.Path(folder).glob("units/*/done.json"))
     if not done == markers == point.units:
         raise ValueError(f"{markers} of {point.units} units are done")
-    return {"wall": wall, "memory": _memory()}
+    return {"wall": wall, "memory": fresh.peak()}
 
 
 def _wait(output: Output, threads: int, seconds: float) -> None:
@@ -183,11 +182,6 @@ class _Here:
 
     def close(self) -> None:
         pass
-
-
-def _memory() -> float:
-    """Peak of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from collections import Counter
 from typing import Any
 
 from tfreuse import statistics
-from tfreuse.report.source import Source
+from tfreuse.report.source import SHOWN, Source, named
 from tfreuse.verdicts import arms as by_arm
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
-_SHOWN = 3  # units of work
 Cells = tuple[tuple[str, ...], ...]
 
 
@@ -144,13 +143,10 @@ def _one_study(source: Source) -> tuple[str, str, str]:
 def _units(source: Source) -> tuple[str, str, str]:
     """Units of work that did not end the first time."""
     name = "units of work ended"
-    again = "; ".join(
-        f"{unit}: {why}" + (f" (on {node})" if node else "")
-        for unit, why, node in source.again[:_SHOWN]
-    )
+    again = named(source.again)
     told = f"{len(source.again)} begun again"
     if source.failed:
-        failed = ", ".join(unit for unit, _, _ in source.failed[:_SHOWN])
+        failed = ", ".join(unit for unit, _, _ in source.failed[:SHOWN])
         return (
             name,
             f"FAILED: {len(source.failed)} failed, {told}",

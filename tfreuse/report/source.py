@@ -12,7 +12,7 @@ from tfreuse import files, records, specs, verdicts
 from tfreuse.errors import InputError, printable
 from tfreuse.verdicts import arms
 
-_SHOWN = 3  # units of work that failed
+SHOWN = 3  # units of work of which more is told than their number
 _END = 1 << 16  # bytes at the end of a file that tell its state
 
 
@@ -117,14 +117,10 @@ def load(
         )
     failed, again = (_units(held, name) for name in ("failed", "again"))
     if failed:
-        told_of = "; ".join(
-            f"{name}: {why}" + (f" (on {node})" if node else "")
-            for name, why, node in failed[:_SHOWN]
-        )
-        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
         warnings.append(
             f"{len(failed)} units of work failed, and what needs them is missing: "
-            f"{told_of}{more}. The same command tries them again."
+            f"{named(failed)}{more}. The same command tries them again."
         )
     return Source(
         path=study_dir,
@@ -171,6 +167,14 @@ def _stages(told: Any) -> dict[str, dict[str, str]]:
         for architecture, of in told.items()
         if isinstance(of, dict)
     }
+
+
+def named(units: Sequence[tuple[str, str, str]]) -> str:
+    """The first of the units of work, each with what happened and where."""
+    return "; ".join(
+        f"{name}: {why}" + (f" (on {node})" if node else "")
+        for name, why, node in units[:SHOWN]
+    )
 
 
 def _units(held: dict[str, Any], which: str) -> tuple[tuple[str, str, str], ...]:

@@ -7,8 +7,8 @@
 
 A unit is a function of its spec, with a directory of its own (`unit`); a runner only has it
 carried out somewhere (`local`, `cluster`); `scheduling` knows what needs what and what is tried
-again; `gathering` brings together what units recorded. So a run can be stopped anywhere and go on on another runner. Nothing here knows what a
-unit does, or imports TensorFlow.
+again; `gathering` brings together what units recorded. So a run can be stopped anywhere and go
+on on another runner. Nothing here knows what a unit does, or imports TensorFlow.
 """
 
 import glob

@@ -8,6 +8,7 @@ the same versions installed.
 import logging
 import os
 import pathlib
+import platform
 import re
 import socket
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from tfreuse import rundir
 from tfreuse.errors import InputError, printable
 from tfreuse.runners.spec import RunnerSpec
-from tfreuse.runners.unit import Failure, Unit, carry_out, node
+from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _LOOK = 5.0  # seconds between two looks at how large the cluster is
 _ANSWER = 10.0  # seconds that a cluster may take to answer
@@ -163,7 +164,7 @@ def _work(
     """A task of Ray's: does the unit in this worker, if the node can."""
     import ray
 
-    name = f"{node()}/{ray.get_runtime_context().get_node_id()[:6]}"
+    name = f"{platform.node()}/{ray.get_runtime_context().get_node_id()[:6]}"
     for package, own in rundir.versions().items():
         if own != versions[package]:
             return Failure(

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import secrets
 import sys
 import threading
@@ -28,6 +29,7 @@ try:
 except ImportError:  # not a POSIX system: the marks alone keep others out
     fcntl = None
 
+NAME = "lease"  # of the file in a unit's folder
 BEAT = 5.0  # seconds between two marks
 PATIENCE = 20.0  # seconds that a mark must stand still
 SETTLE = (
@@ -173,7 +175,7 @@ def _taken(mark: Mark, mine: str, patience: float, settle: float, tell: bool) ->
 
 def _abandoned(mark: Mark, locked: bool, patience: float, tell: bool) -> bool:
     text = mark.read()
-    if not text or (locked and _parsed(text).get("host") == _host()):
+    if not text or (locked and _parsed(text).get("host") == platform.node()):
         return True  # given back, or the process that held it here is gone
     if tell and patience > _SILENT:
         sys.stderr.write(
@@ -205,7 +207,12 @@ def _beat(mark: Mark, mine: str, beat: float, stop: threading.Event) -> None:
 
 
 def _text(holder: str, count: int) -> bytes:
-    told = {"host": _host(), "process": os.getpid(), "holder": holder, "beat": count}
+    told = {
+        "host": platform.node(),
+        "process": os.getpid(),
+        "holder": holder,
+        "beat": count,
+    }
     return json.dumps(told).encode()[:_LARGEST]
 
 
@@ -219,10 +226,6 @@ def _parsed(mark: bytes) -> dict:
 
 def _holder(mark: bytes) -> object:
     return _parsed(mark).get("holder")
-
-
-def _host() -> str:
-    return os.uname().nodename if hasattr(os, "uname") else ""
 
 
 def _told(mark: Mark, what: str) -> str:

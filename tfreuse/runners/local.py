@@ -8,13 +8,14 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import platform
 import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any
 
-from tfreuse.runners.unit import Failure, Unit, carry_out, node
+from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _BLAS = "OMP_NUM_THREADS"  # read when NumPy is imported
 
@@ -26,7 +27,7 @@ class Processes:
         self, out_dir: pathlib.Path, slots: int, threads: int, url: str = ""
     ) -> None:
         self.slots = slots
-        self._place = out_dir, threads, node(), url
+        self._place = out_dir, threads, platform.node(), url
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
 
@@ -54,7 +55,7 @@ class Processes:
                 failure = Failure(
                     f"its process was ended from outside (exit code {process.exitcode}; out "
                     "of memory?)",
-                    node=node(),
+                    node=platform.node(),
                     lost=True,
                 )
             ours.close()

@@ -31,7 +31,7 @@ from tfreuse.runners import lease
 BEAT, PATIENCE = 15.0, 60.0  # seconds of a lease there; see `lease`
 EVERY = 30.0  # seconds between two looks at what is new here
 _TABLE = ".mirror.json"  # in each folder: its files as they were when they came or went
-_LAST = "done.json"
+MARKER = "done.json"  # of a unit that is done
 
 
 def is_url(path: str | os.PathLike) -> bool:
@@ -185,7 +185,9 @@ class Mirror:
         return [
             path.relative_to(self.local).as_posix()
             for path in found
-            if path.is_file() and not path.name.startswith(".") and path.name != "lease"
+            if path.is_file()
+            and not path.name.startswith(".")
+            and path.name != lease.NAME
         ]
 
     def _put(self, path: str, source: BinaryIO) -> None:
@@ -288,7 +290,7 @@ def held(
 
 def _rank(path: str) -> int:
     """Lower comes first on the way here, and last on the way there."""
-    return 0 if path.endswith(f"/{_LAST}") else 1 if path.endswith(".jsonl") else 2
+    return 0 if path.endswith(f"/{MARKER}") else 1 if path.endswith(".jsonl") else 2
 
 
 def _token(info: dict[str, Any]) -> str:

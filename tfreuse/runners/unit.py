@@ -18,7 +18,6 @@ made twice.
 
 import dataclasses
 import functools
-import os
 import pathlib
 import re
 import time
@@ -30,10 +29,10 @@ import numpy as np
 
 from tfreuse import files, records
 from tfreuse.errors import InputError, printable
-from tfreuse.runners import storage
+from tfreuse.runners import lease, storage
 
 UNITS = "units"
-_DONE, _FAILED, _PROGRESS = "done.json", "failed.json", "progress.json"
+_FAILED, _PROGRESS = "failed.json", "progress.json"
 _PAUSE = 0.5  # seconds between two notes of progress
 
 
@@ -107,26 +106,26 @@ class Folder:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", unit.name)[:80]
         self.name = f"{UNITS}/{name}-{unit.key[:12]}"
         self.path = out_dir / self.name
-        self.marker = f"{self.name}/{_DONE}"
+        self.marker = f"{self.name}/{storage.MARKER}"
 
     def done(self) -> dict[str, Any] | None:
         """What the marker says; None if the unit is not done."""
         product = self._unit.product
         if product and not (self._out_dir / product).exists():
             return None
-        return _json(self.path / _DONE)
+        return _json(self.path / storage.MARKER)
 
     def finish(self, told: Mapping[str, Any]) -> None:
         """Writes the marker."""
         unit = self._unit
         held = {"name": unit.name, "spec": dict(unit.spec), **told}
-        files.write_json(self.path / _DONE, held)
+        files.write_json(self.path / storage.MARKER, held)
         for name in (_FAILED, _PROGRESS):
             (self.path / name).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Takes the marker away: the unit is done again, from the records that are there."""
-        (self.path / _DONE).unlink(missing_ok=True)
+        (self.path / storage.MARKER).unlink(missing_ok=True)
 
     def fail(self, failure: Failure) -> None:
         told = {"name": self._unit.name, "at": time.time()}
@@ -223,7 +222,7 @@ def carry_out(
     folder = Folder(out_dir, unit)
     try:
         mirror = storage.at(url, out_dir)
-        with storage.held(folder.path / "lease", unit.name, mirror, wait=True):
+        with storage.held(folder.path / lease.NAME, unit.name, mirror, wait=True):
             mirror.pull(folder.name, *unit.reads, *unit.writes)
             if folder.done() is not None:
                 return None
@@ -255,8 +254,3 @@ def _json(path: pathlib.Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def node() -> str:
-    """This machine's name."""
-    return os.uname().nodename if hasattr(os, "uname") else "here"

@@ -48,7 +48,7 @@ def run(
     out_dir = out_dir.resolve()
     mirror = storage.at(url, out_dir)
     with storage.held(out_dir / _LEASE, "this study", mirror):
-        fetch(mirror)
+        _fetch(mirror)
         with _Study(specs, out_dir, mirror) as it:
             it.run([u for u in work.plan(specs, out_dir) if not it.has(u)], runner_spec)
             if not it.lacks:
@@ -62,10 +62,10 @@ def run(
     return it.failed
 
 
-def fetch(mirror: storage.Mirror | storage.Nowhere) -> None:
-    """Brings what a driver or a report looks at from where the study really is."""
+def _fetch(mirror: storage.Mirror | storage.Nowhere) -> None:
+    """Brings what a driver looks at from where the study really is."""
     mirror.pull(*_FILES, "figures_data", "savedmodel/1/assets.extra")
-    mirror.pull(runners.UNITS, only=("done.json",))
+    mirror.pull(runners.UNITS, only=(storage.MARKER,))
     mirror.pull("models", only=("metrics.json",))
 
 
@@ -91,7 +91,7 @@ def run_one(
         )
     mirror = storage.at(url, out_dir)
     mirror.pull("study.json")
-    mirror.pull(runners.UNITS, only=("done.json",))
+    mirror.pull(runners.UNITS, only=(storage.MARKER,))
     rundir.claim(out_dir / "study.json", specs.named())
     mirror.push("study.json")
     unit = units[runner_spec.unit_index]
@@ -122,7 +122,7 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
     busy = {
         f"{runners.UNITS}/{folder.name}"
         for folder in (units.iterdir() if units.is_dir() else ())
-        if lease.held_here(folder / "lease")
+        if lease.held_here(folder / lease.NAME)
     }
     mirror.pull(runners.UNITS, but=busy)
     if not units.is_dir():
