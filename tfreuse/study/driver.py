@@ -175,17 +175,14 @@ class _Study:
 
         Records that are neither here nor in the unit's folder are made again.
         """
-        folder = Folder(self._out_dir, unit)
-        marker = folder.done()
-        if marker is None:
-            self.lacks.add(unit.name)
-            return False
-        if not self._complete(unit, marker):
-            self._mirror.pull(folder.name)
-        if self._complete(unit, marker):
-            self._heard(unit, marker)
+        if self._arrived(unit):
             return True
-        self._forget(unit)
+        folder = Folder(self._out_dir, unit)
+        if folder.done() is not None:
+            self._mirror.pull(folder.name)
+            if self._arrived(unit):
+                return True
+            self._forget(unit)
         self.lacks.add(unit.name)
         return False
 
@@ -243,15 +240,12 @@ class _Study:
         if failure is not None:
             self._fail(unit, failure, event.again)
             self._take(unit)  # what it did measure
-        elif (
-            marker := Folder(self._out_dir, unit).done()
-        ) is None or not self._complete(unit, marker):
-            missing = "its records cannot all be read, or its marker is gone"
-            self._fail(unit, Failure(f"{missing}; run the same command again"), False)
-        else:
+        elif self._arrived(unit):
             self.lacks.discard(unit.name)
             self.failed.pop(unit.name, None)
-            self._heard(unit, marker)
+        else:
+            missing = "its records cannot all be read, or its marker is gone"
+            self._fail(unit, Failure(f"{missing}; run the same command again"), False)
         if time.monotonic() - self._written >= _PAUSE:
             self.write()
 
@@ -268,12 +262,18 @@ class _Study:
         else:
             self.failed.setdefault(unit.name, failure)
 
-    def _complete(self, unit: Unit, marker: dict[str, Any]) -> bool:
-        """Whether all records of a unit that is done are here, after a look for them."""
+    def _arrived(self, unit: Unit) -> bool:
+        """Whether the unit is done and all its records are here, after a look for them."""
+        marker = Folder(self._out_dir, unit).done()
+        if marker is None:
+            return False
         owner, wanted = work.owner(unit), int(marker.get("records", 0))
         if self._gathering.counts[owner] < wanted:
             self._take(unit)
-        return self._gathering.counts[owner] >= wanted
+        if self._gathering.counts[owner] < wanted:
+            return False
+        self._heard(unit, marker)
+        return True
 
     def _look(self, units: Sequence[Unit]) -> None:
         """Takes over what the units have recorded so far; a fifth of the time at most."""
