@@ -10,11 +10,18 @@ import pytest
 import tensorflow as tf
 from test_cli import ROOT, refused, tool
 
-from tfreuse import advisor, checkpoint, data, files, models, training
+from tfreuse import (
+    advisor,
+    data,
+    files,
+    models,
+    training,
+)
 from tfreuse.advisor import bench, page, planfile, schedule
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs.advice import AdviceSpec
 
 MODEL = ModelSpec(width=4, depth=1)
 
@@ -88,7 +95,7 @@ def test_it_ends_with_a_page_a_plan_and_models_that_load(advice, place):
     ):
         assert (out_dir / name).is_file(), name
     images = data.load(folder(place, num_classes=3), "train").tensors["image"]
-    model = checkpoint.load(out_dir / "model.keras")
+    model = saving.load(out_dir / "model.keras")
     served = tf.saved_model.load(out_dir / "savedmodel/1").signatures["serving_default"]
     masks = served(images=images)["mask"].numpy()
     logits = model(tf.cast(images, tf.float32) / 255).numpy()
@@ -113,7 +120,7 @@ def test_the_plan_repeats_the_models_values_bit_for_bit(advice, tmp_path):
     _, out_dir, _ = advice
     plan = planfile.read(out_dir / "plan.json")
     advisor.repeat(plan, tmp_path)
-    one, other = (checkpoint.load(d / "model.keras") for d in (out_dir, tmp_path))
+    one, other = (saving.load(d / "model.keras") for d in (out_dir, tmp_path))
     for ours, theirs in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
@@ -169,7 +176,7 @@ def test_subjects_stay_in_one_fold(place, tmp_path, monkeypatch):
 def test_any_keras_model_can_be_the_recipient(place, tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "LADDER", ((1.0, 1, 3),))
     recipient = tmp_path / "recipient.keras"
-    checkpoint.save(
+    saving.save(
         models.build(MODEL, task="segmentation", num_classes=3, seed=5), recipient
     )
     told = advisor.run(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from tfreuse import metrics
 from tfreuse.advisor import gains
+from tfreuse.analysis import metrics
 
 
 def counts(rights, size=10):

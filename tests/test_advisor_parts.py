@@ -16,9 +16,9 @@ from tfreuse.advisor import (
     selection,
     store,
 )
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec
+from tfreuse.specs.advice import AdviceSpec
 
 COSTS = {name: 1.0 for name in schedule.KEPT_FIRST}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from planted_learner import World
 
-from tfreuse import metrics
 from tfreuse.advisor import selection
+from tfreuse.analysis import metrics
 
 HELPS = World({"scratch": 10, "encoder": 3, "half": 6, "all": 10})
 HELPS_MUCH = World({"scratch": 1, "encoder": 3, "half": 1, "all": 10})  # it sees more

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from tfreuse.benchmarks import case as case_module
-from tfreuse.benchmarks import contestants, rounds, table
-from tfreuse.benchmarks.case import Case
-from tfreuse.benchmarks.contestants import ALL, STATS
+from benchmarks import case as case_module
+from benchmarks import contestants, rounds, table
+from benchmarks.case import Case
+from benchmarks.contestants import ALL, STATS
 
 MB = 10**6
 SLACK = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfreuse.benchmarks import growth
+from benchmarks import growth
 
 
 def run(axis, factor, again, arms=4):

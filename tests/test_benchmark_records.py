@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from tfreuse.benchmarks import records, records_made
+from benchmarks import records, records_made
 from tfreuse.errors import InputError
 
 counted = pytest.mark.skipif(

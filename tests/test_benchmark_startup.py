@@ -7,8 +7,13 @@ import sys
 
 import pytest
 
-from tfreuse.benchmarks import startup
-from tfreuse.benchmarks.startup import ANSWER, FIRST_STEP, REPORT, STEP
+from benchmarks import startup
+from benchmarks.startup import (
+    ANSWER,
+    FIRST_STEP,
+    REPORT,
+    STEP,
+)
 
 SLOW = {"tensorflow", "keras", "scipy", "tensorboard"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfreuse.benchmarks import sweeping
+from benchmarks import sweeping
 
 
 def run(name, seconds, model="tiny", **more):

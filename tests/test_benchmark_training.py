@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import subprocess
 import sys
 import time
@@ -9,8 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse.benchmarks import fresh, networks, steps, table, training
-from tfreuse.benchmarks.training import KERAS, OURS, TORCH
+from benchmarks import (
+    fresh,
+    networks,
+    steps,
+    table,
+    training,
+)
+from benchmarks.training import KERAS, OURS, TORCH
 
 UNET, PSPNET = networks.TINY
 needs_torch = pytest.mark.skipif(
@@ -159,7 +166,7 @@ def test_the_operations_of_a_network_are_counted():
 def test_the_networks_in_pytorch_compute_what_those_in_keras_do(case):
     import torch
 
-    from tfreuse.benchmarks import torch_networks
+    from benchmarks import torch_networks
 
     model = networks.build(case)
     draw = np.random.default_rng(0)
@@ -185,7 +192,8 @@ def test_the_networks_in_pytorch_compute_what_those_in_keras_do(case):
 @needs_torch
 def test_one_command_measures_all_contestants(tmp_path):
     """The GPU's part, in its precision and compiled, at sizes that a CPU takes."""
-    words = [sys.executable, "-m", "tfreuse.cli.benchmark", "training", "--tiny"]
+    tool = pathlib.Path(__file__).parents[1] / "tools" / "benchmark.py"
+    words = [sys.executable, str(tool), "training", "--tiny"]
     words += ["--device=gpu", "--runs=1", f"--out_dir={tmp_path}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,9 +4,9 @@ import numpy as np
 import planted
 import pytest
 
-from tfreuse import attribution, specs, statistics, verdicts
-from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts import closeness, prediction
+from tfreuse import specs
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import closeness, intervals, magnitude, predictors, verdicts
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 
@@ -112,12 +112,12 @@ def test_h5_is_not_supported_where_rmse_tells_no_more_than_depth():
 def test_h5_needs_all_three(correlation, auroc, partial, verdict, words):
     def made(ends):
         middle = sum(ends) / 2
-        return statistics.Interval(middle, *ends, 6, "bootstrap-t", 0.95)
+        return intervals.Interval(middle, *ends, 6, "bootstrap-t", 0.95)
 
     estimate, low = auroc
     over = {
         "spearman": made(correlation),
-        "auroc": statistics.Interval(
+        "auroc": intervals.Interval(
             estimate, low, 2 * estimate - low, 6, "bootstrap-t", 0.95
         ),
         "partial": made(partial) if partial else None,
@@ -173,13 +173,13 @@ def test_predictors_are_told_with_the_sign_that_makes_closer_better():
         )
         for r in records
     ]  # fmt: skip
-    rows = attribution.predictors(parts(records), SPEC)
+    rows = predictors.predictors(parts(records), SPEC)
     first = told(rows, "-rmse", "spearman")
     assert first["mean"] > 0.8 and (first["sites"], first["n"]) == (12, 4)
     for name in ("-relative_distance", "-output_error", "cosine", "cka"):
         assert told(rows, name, "spearman")["mean"] == pytest.approx(first["mean"])
     assert not [row for row in rows if row["predictor"] == "-z_rmse"]
-    assert told(rows, attribution.BASELINE, "auroc")["n"] == 4
+    assert told(rows, predictors.BASELINE, "auroc")["n"] == 4
 
 
 def test_z_rmse_takes_out_what_two_networks_of_one_task_differ_by_at_a_layer():
@@ -198,7 +198,7 @@ def test_z_rmse_takes_out_what_two_networks_of_one_task_differ_by_at_a_layer():
             records.append(
                 planted.record(0.5, rmse=null, control="other_seed", **fields)
             )
-    rows = attribution.predictors(parts(records), SPEC)
+    rows = predictors.predictors(parts(records), SPEC)
     assert told(rows, "-z_rmse", "spearman")["mean"] == pytest.approx(1)
     assert abs(told(rows, "-rmse", "spearman")["mean"]) < 0.6
 
@@ -209,23 +209,23 @@ def test_spearman_is_scipys_and_partial_takes_out_what_is_known():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(2, 20))
     y = np.round(y, 1)  # ties
-    assert prediction.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert predictors.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
     depth = np.arange(20.0)
     both = depth + 1e-3 * x, depth + 1e-3 * y
-    assert prediction.spearman(*both) == pytest.approx(1)
-    assert prediction.spearman(*both, known=[depth]) == 0  # nothing is left
-    assert prediction.spearman(depth, np.ones(20)) is None
-    assert prediction.spearman(x[:3], y[:3]) is None
+    assert predictors.spearman(*both) == pytest.approx(1)
+    assert predictors.spearman(*both, known=[depth]) == 0  # nothing is left
+    assert predictors.spearman(depth, np.ones(20)) is None
+    assert predictors.spearman(x[:3], y[:3]) is None
     mixed = depth + 8 * x, depth + 8 * generator.normal(size=20)
-    assert prediction.spearman(*mixed, known=[depth]) < prediction.spearman(*mixed)
+    assert predictors.spearman(*mixed, known=[depth]) < predictors.spearman(*mixed)
 
 
 def test_auroc_worked_by_hand():
     positive = np.array([True, True, False, False])
     # pairs: 3 > 1, 3 > 2, 1 = 1 (half), 1 < 2
-    found = prediction.auroc(np.array([3.0, 1.0, 1.0, 2.0]), positive)
+    found = predictors.auroc(np.array([3.0, 1.0, 1.0, 2.0]), positive)
     assert found == pytest.approx(2.5 / 4)
-    assert prediction.auroc(np.ones(2), np.array([True, True])) is None
+    assert predictors.auroc(np.ones(2), np.array([True, True])) is None
 
 
 def test_the_rule_is_learned_from_other_seeds_alone():
@@ -235,12 +235,12 @@ def test_the_rule_is_learned_from_other_seeds_alone():
         x = np.linspace(0, 1, 6)
         retention = (sign * x > sign * 0.5).astype(float)
         cells[seed] = {"x": x, "retention": retention}
-    assert prediction.held_out(cells, ("x",), 0.05) == {0: 0.0, 1: 0.0}
+    assert predictors.held_out(cells, ("x",), 0.05) == {0: 0.0, 1: 0.0}
 
 
 def test_a_threshold_is_tried_on_the_architecture_it_was_not_chosen_for():
     records = layers(falls) + layers(falls, architecture="pspnet", draw=1)
-    rows = attribution.across(by_arm.index(records), SPEC)
+    rows = predictors.across(by_arm.index(records), SPEC)
     found = [r for r in rows if r["quantity"] == "balanced_accuracy"]
     found = [r for r in found if r["predictor"] == "-rmse"]
     assert {row["architecture"] for row in found} == {"unet", "pspnet"}
@@ -249,14 +249,14 @@ def test_a_threshold_is_tried_on_the_architecture_it_was_not_chosen_for():
     shifted = layers(lambda rmse, *rest: falls(rmse / 10, *rest), draw=2)
     shifted = [r for r in shifted if r.retention]  # all can be reused: no accuracy
     records = layers(falls, architecture="pspnet") + shifted
-    rows = attribution.across(by_arm.index(records), SPEC)
+    rows = predictors.across(by_arm.index(records), SPEC)
     assert not [r for r in rows if r["architecture"] == "unet"]
     verdict = h5(layers(falls) + layers(falls, architecture="pspnet", draw=1))
     assert any("chosen on the other architectures" in note for note in verdict.notes)
 
 
 def test_one_architecture_has_nothing_to_try_a_threshold_on():
-    assert attribution.across(by_arm.index(layers(falls)), SPEC) == []
+    assert predictors.across(by_arm.index(layers(falls)), SPEC) == []
 
 
 def groups(loss, seeds=4, count=10):
@@ -284,7 +284,7 @@ def by_size(group, size, generator):
 
 
 def test_a_loss_that_only_size_explains_leaves_no_group_effect():
-    rows = attribution.beyond_magnitude(parts(groups(by_size)), SPEC)
+    rows = magnitude.beyond_magnitude(parts(groups(by_size)), SPEC)
     told = {(row["magnitude"], row["group"]): row for row in rows}
     assert set(told) == {
         ("shifts", "stats"), ("output_error", "stats"), ("output_error", "kernel"),
@@ -298,7 +298,7 @@ def test_a_group_effect_beyond_size_comes_back_as_planted():
     def loss(group, size, generator):
         return by_size(group, size, generator) + 0.2 * (group == "kernel")
 
-    rows = attribution.beyond_magnitude(parts(groups(loss)), SPEC)
+    rows = magnitude.beyond_magnitude(parts(groups(loss)), SPEC)
     told = {(row["magnitude"], row["group"]): row for row in rows}
     assert told["output_error", "kernel"]["effect"] == "stays"
     assert told["output_error", "kernel"]["mean"] == pytest.approx(0.2, abs=0.02)
@@ -307,12 +307,12 @@ def test_a_group_effect_beyond_size_comes_back_as_planted():
 
 
 def test_sizes_of_moves_that_were_not_recorded_give_no_rows():
-    assert attribution.beyond_magnitude(parts(layers(falls)), SPEC) == []
+    assert magnitude.beyond_magnitude(parts(layers(falls)), SPEC) == []
 
 
 def test_the_interval_of_h5_is_over_seeds():
     records = layers(falls)
-    cells = prediction.table(parts(records), "layer")
-    by_seed = prediction.measures(cells, "-rmse", 0.05)["spearman"]
-    assert h5(records).effect == statistics.interval(by_seed)
+    cells = predictors.table(parts(records), "layer")
+    by_seed = predictors.measures(cells, "-rmse", 0.05)["spearman"]
+    assert h5(records).effect == intervals.interval(by_seed)
     assert len(by_seed) == 4

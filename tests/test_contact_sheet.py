@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfreuse import contact_sheet, data
+from tfreuse import data
+from tfreuse.data import contact_sheet
 from tfreuse.specs import DataSpec
 
 

@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from tfreuse import dashboards
+from tfreuse.report import dashboards
 
 HOSTILE = "<script>alert(1)</script>.*"
 

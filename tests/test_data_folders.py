@@ -8,16 +8,15 @@ from pairs import PALETTE, examples, fill, picture, save
 from PIL import Image
 
 from tfreuse import (
-    checkpoint,
-    contact_sheet,
     data,
     export,
     models,
     prediction,
     training,
 )
-from tfreuse.data import folder
+from tfreuse.data import contact_sheet, folder
 from tfreuse.errors import InputError
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 
 COLOURS = tuple("".join(f"{value:02x}" for value in colour) for colour in PALETTE)
@@ -169,7 +168,7 @@ def test_a_network_of_five_bands_is_trained_exported_and_predicts(tmp_path):
     contact_sheet.write(spec, tmp_path / "sheet.png")
     train = TrainSpec(steps=2, batch_size=2, validations=1)
     training.train(ModelSpec(width=2, depth=1), spec, train, tmp_path / "run")
-    model = checkpoint.load(tmp_path / "run" / "model.keras")
+    model = saving.load(tmp_path / "run" / "model.keras")
     served = export.export(model, tmp_path / "served")
     image = next((tmp_path / "data" / "test" / "images").iterdir())
     prediction.write(prediction.Predictor(served), image, tmp_path)

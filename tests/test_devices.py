@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from tfreuse import checkpoint, devices, files, models, training
+from tfreuse import files, models, training
 from tfreuse.errors import InputError
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
+from tfreuse.training import devices
 
 DATA = DataSpec(image_size=(16, 16), train_examples=32, test_examples=8)
 MODEL = ModelSpec(width=4, depth=1)
@@ -58,7 +60,7 @@ def test_two_devices_train_what_one_does_and_go_on_after_a_stop(tmp_path):
     train(one, 1, "none")
     assert train(two, 2, "mirrored", stop=5) == 3  # a checkpoint is of step 3
     train(two, 2, "mirrored")
-    found = [checkpoint.load(path / "last.keras") for path in (one, two)]
+    found = [saving.load(path / "last.keras") for path in (one, two)]
     fresh = models.build(MODEL, task="segmentation", num_classes=5, seed=TRAIN.seed)
     for first, second, start in zip(*(m.weights for m in (*found, fresh)), strict=True):
         if first.name != "bias":  # of a convolution before a batch norm: rounding alone
@@ -92,7 +94,7 @@ def test_a_profile_holds_the_traced_steps_and_changes_no_bit(steps, tmp_path):
     assert trace.is_relative_to(tmp_path / "traced")
     assert marked_steps(trace) == min(steps, devices.TRACED)
     plain, traced = (
-        checkpoint.load(tmp_path / name / "last.keras").get_weights()
+        saving.load(tmp_path / name / "last.keras").get_weights()
         for name in ("plain", "traced")
     )
     for one, two in zip(plain, traced, strict=True):

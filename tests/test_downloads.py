@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tfreuse import downloads
+from tfreuse.data import downloads
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from tfreuse.transfer import estimators
+from benchmarks import estimators
 
 DRAW = np.random.default_rng(0)
 

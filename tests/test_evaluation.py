@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import data, evaluation, models, training
+from tfreuse import data, models, training
 from tfreuse.data import corruption
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec
+from tfreuse.training import evaluation
 
 MODEL = ModelSpec(width=2, depth=1)
 

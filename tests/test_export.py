@@ -13,10 +13,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfreuse import checkpoint, export, models, prediction, summaries
+from tfreuse import export, models, prediction
+from tfreuse.data import drawing
 from tfreuse.errors import InputError
 from tfreuse.export import folder, serving
 from tfreuse.export.network import Network
+from tfreuse.models import saving
 from tfreuse.specs import ModelSpec
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -375,7 +377,7 @@ def test_predict_writes_masks_and_overlays_of_each_image(unet, served, tmp_path)
         expected = serve(served, image[None])["mask"][0]
         np.testing.assert_array_equal(np.asarray(mask), expected)
         overlay = np.asarray(Image.open(out_dir / f"{name}_overlay.png")).astype(float)
-        blend = (image + summaries.palette(3)[expected].astype(float)) / 2
+        blend = (image + drawing.palette(3)[expected].astype(float)) / 2
         assert np.abs(overlay - blend).max() <= 0.5
 
 
@@ -437,7 +439,7 @@ def tool(name, *flags):
 
 
 def test_the_export_tool_tells_what_it_wrote_and_how_it_was_checked(tmp_path):
-    checkpoint.save(network(), tmp_path / "model.keras")
+    saving.save(network(), tmp_path / "model.keras")
     done = tool(
         "export",
         f"--model={tmp_path / 'model.keras'}",

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tfreuse import folding, models
+from tfreuse import models
+from tfreuse.training import folding
 
 IMAGES = np.random.default_rng(0).random((4, 32, 32, 3), dtype=np.float32)
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfreuse import fusion, models, training
+from tfreuse import models, training
 from tfreuse.specs import ModelSpec, TrainSpec
+from tfreuse.training import fusion
 
 MODEL = ModelSpec(width=4, depth=1)
 TRAIN = TrainSpec(steps=20, batch_size=8, weight_decay=0.1, learning_rate=1e-2)

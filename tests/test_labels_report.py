@@ -6,9 +6,9 @@ import dataclasses
 import pytest
 
 from tfreuse import files, records, report, rundir, specs
-from tfreuse.labels.spec import LabelSpec
+from tfreuse.few_labels.recipes import CATALOGUE
 from tfreuse.report import labels, methods, source
-from tfreuse.transfer.recipes import CATALOGUE
+from tfreuse.specs.labels import LabelSpec
 
 COUNTS = (8, 16, 64, 0)
 ALL = 256

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfreuse import metrics
+from tfreuse.analysis import metrics
 
 # rows the truth, columns the prediction; class 2 is in neither
 CONFUSION = np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]])

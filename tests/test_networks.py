@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import evaluation, models, networks, records, study
+from tfreuse import models, records, study
 from tfreuse.errors import InputError
+from tfreuse.models import networks
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.training import evaluation
 
 layers = keras.layers
 

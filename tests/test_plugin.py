@@ -21,11 +21,21 @@ from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
 from tfreuse import report
-from tfreuse.plugin import Reusability, finding, following, held
-from tfreuse.report import arrays, bundle, embedded, source, tables
+from tfreuse.analysis import arms, tables
+from tfreuse.report import (
+    arrays,
+    bundle,
+    embedded,
+    source,
+)
+from tfreuse.report.plugin import (
+    Reusability,
+    finding,
+    following,
+    held,
+)
 from tfreuse.report.views import maps, pictures
 from tfreuse.report.views.snapshot import Snapshot, to_text
-from tfreuse.verdicts import arms
 
 PART = {
     "architecture": "unet",

@@ -14,7 +14,7 @@ import planted
 import planted_study
 import pytest
 
-from tfreuse import statistics
+from tfreuse.analysis import intervals
 
 pytestmark = browsing.MARKS
 HOSTILE = "<img src=x onerror=window.hacked=1>"
@@ -270,7 +270,7 @@ def test_numbers_are_written_as_in_the_report(opened):
         " return values.map(m.number); }",
         values,
     )
-    assert told == [statistics.number(value) for value in values]
+    assert told == [intervals.number(value) for value in values]
 
 
 def test_the_scale_is_anchored_at_one(opened):

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import recalibration, transplant
+from tfreuse import transplant
+from tfreuse.training import recalibration
 
 IMAGES = np.random.default_rng(0).random((50, 12, 12, 3), dtype=np.float32) * 3
 

@@ -16,8 +16,8 @@ import numpy as np
 import planted
 import pytest
 
+from benchmarks import records_made
 from tfreuse import records
-from tfreuse.benchmarks import records_made
 from tfreuse.errors import InputError
 from tfreuse.records import counts
 

@@ -12,7 +12,8 @@ import planted
 import pytest
 from PIL import Image
 
-from tfreuse import report, specs, verdicts
+from tfreuse import report, specs
+from tfreuse.analysis import verdicts
 from tfreuse.errors import InputError
 from tfreuse.report import markdown
 

@@ -13,8 +13,8 @@ import test_report_distributions as numbers
 import test_report_views as views
 
 from tfreuse import report, specs
+from tfreuse.analysis import arms
 from tfreuse.report import arrays
-from tfreuse.verdicts import arms
 
 pytestmark = browsing.MARKS
 HOSTILE = "</script><img src=x onerror=window.hacked=1>"

@@ -7,11 +7,11 @@ import planted_study
 import pytest
 from test_plugin import PART, Asked
 
+from tfreuse.analysis import arms
 from tfreuse.errors import InputError
 from tfreuse.report import embedded, source
 from tfreuse.report.views import distributions
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts import arms
 
 VALUES = {
     "donor-0": {"kernel": 1.0, "gamma": [1, 1, 2, 3]},

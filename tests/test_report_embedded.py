@@ -10,10 +10,10 @@ import planted_study
 import pytest
 
 from tfreuse import report, specs
+from tfreuse.analysis import arms
 from tfreuse.report import arrays, bundle, embedded, source
 from tfreuse.report.views import maps, overview, pictures
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts import arms
 
 HOSTILE = "</script><img src=x onerror=window.hacked=1>"
 PART = arms.Part("unet", planted.TO_MASKS, "independent")

@@ -13,7 +13,9 @@ import planted_study
 import pytest
 from PIL import Image
 
-from tfreuse import attribution, report, specs, statistics
+from tfreuse import report, specs
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import intervals, reasons, tables
 from tfreuse.errors import InputError
 from tfreuse.report import (
     arrays,
@@ -24,12 +26,10 @@ from tfreuse.report import (
     methods,
     page,
     source,
-    tables,
     words,
 )
 from tfreuse.report.figures import canvas
 from tfreuse.report.figures.network import arrange
-from tfreuse.verdicts import arms as by_arm
 
 SPEC = planted_study.SPEC
 PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
@@ -309,7 +309,7 @@ def test_predictors_are_scattered_against_retention_with_their_correlation(subje
         for row in rows
         if (row["quantity"], row.get("predictor")) == ("spearman", "-rmse")
     )
-    assert axes.get_title().startswith(f"ρ = {statistics.number(found['mean'])}")
+    assert axes.get_title().startswith(f"ρ = {intervals.number(found['mean'])}")
 
 
 def test_pictures_show_outputs_with_their_errors(subject):
@@ -419,7 +419,7 @@ def test_the_two_reasons_are_counted_in_words(report_of_everything, subject):
         text = html.unescape((report_of_everything / name).read_text())
         assert f"of {len(rows)} cells" in text
         assert f"{small} of {len(rows)}" in text
-        assert attribution.REASONS["small difference"] in text
+        assert reasons.REASONS["small difference"] in text
 
 
 def test_tables_of_results_have_their_intervals(report_of_everything):
@@ -455,7 +455,7 @@ def test_every_word_that_the_settings_take_is_explained():
     assert words.missing() == set()
     told = dict(words.WORDS)
     assert len(told) == len(words.WORDS)
-    for name in attribution.REASONS:
+    for name in reasons.REASONS:
         assert name in told
 
 

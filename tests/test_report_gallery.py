@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfreuse import models, recalibration, transplant
+from tfreuse import models, transplant
 from tfreuse.report import arrays
 from tfreuse.specs import ModelSpec
 from tfreuse.study import gallery
 from tfreuse.study.bench import Bench
+from tfreuse.training import recalibration
 
 GROUPS = ("kernel", "affine", "stats", "gamma+beta")
 

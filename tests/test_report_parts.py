@@ -7,8 +7,9 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.report import checks, figures, source, tables
-from tfreuse.verdicts import arms as by_arm
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import tables
+from tfreuse.report import checks, figures, source
 
 PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
 

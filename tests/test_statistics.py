@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse import statistics
+from tfreuse.analysis import intervals
 
 
 def test_three_values_give_the_student_interval_worked_by_hand():
     # mean 2, sd 1, standard error 1/sqrt(3) = 0.57735; t(2, 0.975) = 4.30265
-    found = statistics.interval([1, 2, 3])
+    found = intervals.interval([1, 2, 3])
     assert (found.estimate, found.n, found.method) == (2.0, 3, "Student t")
     assert found.low == pytest.approx(2 - 4.30265 * 0.57735, abs=1e-4)
     assert found.high == pytest.approx(2 + 4.30265 * 0.57735, abs=1e-4)
@@ -19,32 +19,32 @@ def test_three_values_give_the_student_interval_worked_by_hand():
 
 def test_lower_confidence_gives_a_narrower_interval():
     # t(2, 0.95) = 2.91999
-    found = statistics.interval([1, 2, 3], confidence=0.9)
+    found = intervals.interval([1, 2, 3], confidence=0.9)
     assert found.high - 2 == pytest.approx(2.91999 * 0.57735, abs=1e-4)
 
 
 def test_the_bootstrap_begins_at_six_values():
     values = [0.3, 0.9, 0.1, 0.7, 0.45, 0.6]
-    assert statistics.interval(values[:5]).method == "Student t"
-    assert statistics.interval(values).method == "bootstrap-t"
+    assert intervals.interval(values[:5]).method == "Student t"
+    assert intervals.interval(values).method == "bootstrap-t"
 
 
 def test_one_value_leaves_the_mean_unknown():
-    found = statistics.interval([0.9])
+    found = intervals.interval([0.9])
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.to_json()["low"] is None
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_equal_values_give_an_interval_without_width_and_no_p(n):
-    found = statistics.interval([0.1] * n)
+    found = intervals.interval([0.1] * n)
     assert (found.low, found.estimate, found.high) == (0.1, 0.1, 0.1)
     assert found.method == "no spread"
-    assert statistics.p_value([0.1] * n) is None
+    assert intervals.p_value([0.1] * n) is None
 
 
 def test_many_equal_values_fall_back_to_student_instead_of_an_infinite_end():
-    found = statistics.interval([0, 0, 0, 0, 0, 1])
+    found = intervals.interval([0, 0, 0, 0, 0, 1])
     assert found.method == "Student t"
     assert math.isfinite(found.low) and math.isfinite(found.high)
 
@@ -52,20 +52,20 @@ def test_many_equal_values_fall_back_to_student_instead_of_an_infinite_end():
 @pytest.mark.parametrize("values", [[], [0.5, math.nan], [0.5, math.inf], [[1, 2]]])
 def test_values_that_are_no_finite_replicates_are_refused(values):
     with pytest.raises(ValueError, match="finite numbers"):
-        statistics.interval(values)
+        intervals.interval(values)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     values = [0.3, 0.9, 0.1, 0.7, 0.45, 0.6, 0.2]
-    first = statistics.interval(values, seed=1)
-    assert first == statistics.interval(values, seed=1)
-    assert first.low != statistics.interval(values, seed=2).low
+    first = intervals.interval(values, seed=1)
+    assert first == intervals.interval(values, seed=1)
+    assert first.low != intervals.interval(values, seed=2).low
 
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_intervals_move_and_stretch_with_the_values(n):
     values = np.random.default_rng(0).normal(size=n)
-    plain, moved = statistics.interval(values), statistics.interval(3 * values + 10)
+    plain, moved = intervals.interval(values), intervals.interval(3 * values + 10)
     assert moved.low == pytest.approx(3 * plain.low + 10)
     assert moved.high == pytest.approx(3 * plain.high + 10)
 
@@ -75,7 +75,7 @@ def test_nominal_95_percent_intervals_cover_the_mean_of_normal_data(n, studies):
     """A percentile bootstrap covers 0.74 (n = 3) to 0.90 (n = 10) and fails here."""
     generator = np.random.default_rng(n)
     found = [
-        statistics.interval(generator.normal(size=n), seed=i) for i in range(studies)
+        intervals.interval(generator.normal(size=n), seed=i) for i in range(studies)
     ]
     covered = np.mean([one.low <= 0 <= one.high for one in found])
     error = math.sqrt(0.95 * 0.05 / studies)
@@ -85,47 +85,47 @@ def test_nominal_95_percent_intervals_cover_the_mean_of_normal_data(n, studies):
 @pytest.mark.parametrize("n", [3, 5, 6, 9])
 def test_p_is_below_0_05_just_where_the_interval_excludes_the_value(n):
     values = np.random.default_rng(n).normal(size=n)
-    found = statistics.interval(values)
+    found = intervals.interval(values)
     for edge in (found.low, found.high):
         inside = edge + 0.02 * (found.estimate - edge)
         outside = edge - 0.02 * (found.estimate - edge)
-        assert statistics.p_value(values, inside) > 0.05
-        assert statistics.p_value(values, outside) < 0.05
+        assert intervals.p_value(values, inside) > 0.05
+        assert intervals.p_value(values, outside) < 0.05
 
 
 def test_p_of_three_values_is_students_worked_by_hand():
     # t = 2 / 0.57735 = 3.46410; with 2 degrees of freedom p = 1 - t / sqrt(2 + t^2) = 0.07418
-    assert statistics.p_value([1, 2, 3]) == pytest.approx(0.07418, abs=1e-5)
+    assert intervals.p_value([1, 2, 3]) == pytest.approx(0.07418, abs=1e-5)
 
 
 def test_the_smallest_sign_flip_p_is_two_of_all_sign_patterns():
-    found = [statistics.smallest_sign_flip_p(n) for n in (1, 3, 5, 6)]
+    found = [intervals.smallest_sign_flip_p(n) for n in (1, 3, 5, 6)]
     assert found == [1.0, 0.25, 0.0625, 0.03125]
 
 
 def test_holm_gives_the_table_worked_by_hand():
     # sorted .01 .02 .03 .9: 4 x .01 = .04; 3 x .02 = .06; 2 x .03 = .06; 1 x .9 = .9
-    found = statistics.holm([0.9, 0.01, 0.03, 0.02])
+    found = intervals.holm([0.9, 0.01, 0.03, 0.02])
     assert found == pytest.approx([0.9, 0.04, 0.06, 0.06])
 
 
 def test_holm_never_passes_one_nor_falls_below_the_one_before():
-    assert statistics.holm([0.6, 0.5, 0.7]) == [1.0, 1.0, 1.0]
+    assert intervals.holm([0.6, 0.5, 0.7]) == [1.0, 1.0, 1.0]
     # 2 x .04 = .08, then 1 x .045 = .045 is raised to .08
-    assert statistics.holm([0.04, 0.045]) == pytest.approx([0.08, 0.08])
-    assert statistics.holm([]) == []
+    assert intervals.holm([0.04, 0.045]) == pytest.approx([0.08, 0.08])
+    assert intervals.holm([]) == []
 
 
 def test_the_needed_n_is_the_first_whose_half_width_suffices():
     # t(5, 0.975) / sqrt(6) = 2.5706 / 2.4495 = 1.0494; t(9) / sqrt(10) = 2.2622 / 3.1623 = 0.7154
-    assert statistics.needed_n(sd=1.0, half_width=1.05) == 6
-    assert statistics.needed_n(sd=1.0, half_width=1.049) == 7
-    assert statistics.needed_n(sd=1.0, half_width=0.7154) == 10
+    assert intervals.needed_n(sd=1.0, half_width=1.05) == 6
+    assert intervals.needed_n(sd=1.0, half_width=1.049) == 7
+    assert intervals.needed_n(sd=1.0, half_width=0.7154) == 10
 
 
 def test_what_no_affordable_n_settles_is_none():
-    assert statistics.needed_n(sd=1.0, half_width=0.0) is None
-    assert statistics.needed_n(sd=1.0, half_width=0.01) is None
+    assert intervals.needed_n(sd=1.0, half_width=0.0) is None
+    assert intervals.needed_n(sd=1.0, half_width=0.01) is None
 
 
 @pytest.mark.parametrize(
@@ -143,26 +143,26 @@ def test_what_no_affordable_n_settles_is_none():
     ],
 )
 def test_a_number_has_two_decimals_unless_that_hides_it(value, text):
-    assert statistics.number(value) == text
+    assert intervals.number(value) == text
 
 
 def test_many_cells_at_once_give_what_one_at_a_time_gives():
     generator = np.random.default_rng(3)
     cells = [generator.normal(size=n) for n in (3, 6, 6, 8, 1, 5, 8)] + [[0.5] * 7]
     cells += [[0, 0, 0, 0, 0, 1]]
-    together = statistics.intervals(cells)
+    together = intervals.intervals(cells)
     assert {one.method for one in together} == {
         "Student t", "bootstrap-t", "one value", "no spread",
     }  # fmt: skip
     for values, found in zip(cells, together, strict=True):
-        alone = statistics.interval(values)
+        alone = intervals.interval(values)
         assert (found.n, found.method) == (alone.n, alone.method)
         assert (found.low, found.estimate, found.high) == pytest.approx(
             (alone.low, alone.estimate, alone.high)
         )
-    told = statistics.p_values(cells, 0.1)
+    told = intervals.p_values(cells, 0.1)
     assert told[-2] is None and told[4] is None
-    assert told == [statistics.p_value(one, 0.1) for one in cells]
+    assert told == [intervals.p_value(one, 0.1) for one in cells]
 
 
 @pytest.mark.parametrize("values", [[0, 2, 9, 1, 5, 3], [0, 0, 4, 4, 3, 1, 9]])
@@ -172,18 +172,18 @@ def test_the_bootstrap_t_is_that_of_the_textbook(values):
     Of the second values 2 x (2 / 7)^7, about three resamples, are of one value and left out.
     """
     values, n = np.array(values, float), len(values)
-    draws = np.random.default_rng(0).integers(0, n, (statistics.RESAMPLES, n))
+    draws = np.random.default_rng(0).integers(0, n, (intervals.RESAMPLES, n))
     resampled = values[draws]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = (resampled.mean(axis=1) - values.mean()) / (
             resampled.std(axis=1, ddof=1) / math.sqrt(n)
         )
     ratios = ratios[np.ptp(resampled, axis=1) > 0]
-    (ours,) = statistics._ratios([values], 0)
+    (ours,) = intervals._ratios([values], 0)
     assert np.sort(ours) == pytest.approx(np.sort(ratios))
     error = values.std(ddof=1) / math.sqrt(n)
     below, above = np.quantile(ratios, [0.025, 0.975])
-    found = statistics.interval(values)
+    found = intervals.interval(values)
     assert found.low == pytest.approx(values.mean() - above * error)
     assert found.high == pytest.approx(values.mean() - below * error)
 
@@ -191,24 +191,24 @@ def test_the_bootstrap_t_is_that_of_the_textbook(values):
 def test_thousands_of_cells_take_seconds():
     cells = np.random.default_rng(0).normal(size=(3000, 6))
     began = time.perf_counter()
-    statistics.intervals(cells)
+    intervals.intervals(cells)
     assert time.perf_counter() - began < 30  # about 3 s
 
 
 def test_benjamini_hochberg_gives_the_table_worked_by_hand():
     # sorted .01 .02 .03 .9: .01 x 4/1 = .04; .02 x 4/2 = .04; .03 x 4/3 = .04; .9
-    found = statistics.benjamini_hochberg([0.9, 0.01, 0.03, 0.02])
+    found = intervals.benjamini_hochberg([0.9, 0.01, 0.03, 0.02])
     assert found == pytest.approx([0.9, 0.04, 0.04, 0.04])
     # .04 x 2/1 = .08 is lowered to .045 x 2/2
-    assert statistics.benjamini_hochberg([0.04, 0.045]) == pytest.approx([0.045] * 2)
-    assert statistics.benjamini_hochberg([]) == []
+    assert intervals.benjamini_hochberg([0.04, 0.045]) == pytest.approx([0.045] * 2)
+    assert intervals.benjamini_hochberg([]) == []
 
 
 def test_benjamini_hochberg_is_scipys():
     from scipy import stats
 
     p = np.random.default_rng(0).uniform(size=50) ** 3
-    assert statistics.benjamini_hochberg(p) == pytest.approx(
+    assert intervals.benjamini_hochberg(p) == pytest.approx(
         stats.false_discovery_control(p)
     )
 
@@ -221,7 +221,7 @@ def test_a_simultaneous_band_holds_all_means_at_once(n, cells, shared):
         values = math.sqrt(1 - shared) * generator.normal(size=(n, cells))
         values += math.sqrt(shared) * generator.normal(size=(n, 1))
         t = values.mean(axis=0) / values.std(axis=0, ddof=1) * math.sqrt(n)
-        held += np.abs(t).max() <= statistics.largest_t(values, seed=i, draws=400)
+        held += np.abs(t).max() <= intervals.largest_t(values, seed=i, draws=400)
     error = math.sqrt(0.95 * 0.05 / studies)
     assert 0.93 - 3 * error < held / studies <= 0.99
 
@@ -229,39 +229,39 @@ def test_a_simultaneous_band_holds_all_means_at_once(n, cells, shared):
 def test_a_band_over_equal_cells_is_the_interval_of_one():
     values = np.random.default_rng(0).normal(size=(6, 1)) @ np.ones((1, 7))
     # t(5, 0.975) = 2.5706
-    assert statistics.largest_t(values) == pytest.approx(2.5706, rel=0.06)
-    assert statistics.largest_t(values[:, :1]) == pytest.approx(2.5706, abs=1e-4)
-    assert statistics.largest_t(np.ones((6, 3))) == pytest.approx(2.5706, abs=1e-4)
+    assert intervals.largest_t(values) == pytest.approx(2.5706, rel=0.06)
+    assert intervals.largest_t(values[:, :1]) == pytest.approx(2.5706, abs=1e-4)
+    assert intervals.largest_t(np.ones((6, 3))) == pytest.approx(2.5706, abs=1e-4)
 
 
 def test_five_replicates_get_bonferronis_band():
     # two cells: t(4, 1 - .025 / 2) = 3.4954
     values = np.random.default_rng(0).normal(size=(5, 2))
-    assert statistics.largest_t(values) == pytest.approx(3.4954, abs=1e-4)
+    assert intervals.largest_t(values) == pytest.approx(3.4954, abs=1e-4)
 
 
 def test_fiellers_interval_worked_by_hand():
     # above 1 3, below 1 1: mean 2 / 1; the denominator has no spread, so it is the t interval
-    found = statistics.ratio_interval([1, 3], [1, 1])
-    plain = statistics.interval([1, 3])
+    found = intervals.ratio_interval([1, 3], [1, 1])
+    plain = intervals.interval([1, 3])
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
     # where both are the same, the ratio is 1 for sure
-    found = statistics.ratio_interval([1, 1.2, 1.1], [1, 1.2, 1.1])
+    found = intervals.ratio_interval([1, 1.2, 1.1], [1, 1.2, 1.1])
     assert (found.low, found.estimate, found.high) == pytest.approx((1, 1, 1))
 
 
 def test_fiellers_ends_are_the_ratios_that_a_t_test_just_rejects():
     generator = np.random.default_rng(0)
     above, below = generator.normal(1, 0.2, 5), generator.normal(2, 0.3, 5)
-    found = statistics.ratio_interval(above, below)
+    found = intervals.ratio_interval(above, below)
     for end in (found.low, found.high):
-        assert statistics.p_value(above - end * below) == pytest.approx(0.05)
+        assert intervals.p_value(above - end * below) == pytest.approx(0.05)
 
 
 def test_the_ratio_to_what_may_be_nothing_has_no_ends():
-    found = statistics.ratio_interval([1, 2, 3], [-1, 1, 0.5])
+    found = intervals.ratio_interval([1, 2, 3], [-1, 1, 0.5])
     assert (found.low, found.high) == (-math.inf, math.inf)
-    assert math.isnan(statistics.ratio_interval([1, 2], [-1, 1]).estimate)
+    assert math.isnan(intervals.ratio_interval([1, 2], [-1, 1]).estimate)
 
 
 def test_fieller_covers_the_ratio_of_the_means():
@@ -269,7 +269,7 @@ def test_fieller_covers_the_ratio_of_the_means():
     for _ in range(studies):
         below = generator.normal(0.5, 0.2, 5)
         above = 0.3 * below + generator.normal(0, 0.1, 5)
-        found = statistics.ratio_interval(above, below)
+        found = intervals.ratio_interval(above, below)
         held += found.low <= 0.3 <= found.high
     error = math.sqrt(0.95 * 0.05 / studies)
     assert 0.95 - 3 * error < held / studies < 0.95 + 3 * error

@@ -10,10 +10,16 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse import attribution, files, records, roles, study
+from tfreuse import (
+    analysis,
+    files,
+    records,
+    roles,
+    study,
+)
+from tfreuse.analysis import arms as by_arm
 from tfreuse.errors import InputError
 from tfreuse.specs import DIRECTIONS, DataSpec, ModelSpec, StudySpec, TrainSpec
-from tfreuse.verdicts import arms as by_arm
 
 TO_MASKS, TO_IMAGES = DIRECTIONS
 
@@ -139,7 +145,7 @@ def test_all_unions_of_five_roles_are_there_and_shapley_values_sum_to_the_loss(f
     spec = StudySpec(seeds=2, shapley=True)
     for arms in parts.values():
         rows = [
-            row for row in attribution.shapley(arms, spec) if row["site_kind"] == "all"
+            row for row in analysis.shapley(arms, spec) if row["site_kind"] == "all"
         ]
         values = [row["mean"] for row in rows if row["quantity"] == "value"]
         (total,) = (row["mean"] for row in rows if row["quantity"] == "total")
@@ -178,7 +184,7 @@ def test_all_parameters_of_the_same_task_with_the_donors_statistics_need_no_repa
 
 
 def test_the_metric_can_be_computed_again_from_the_counts_of_the_record(found):
-    from tfreuse import metrics
+    from tfreuse.analysis import metrics
 
     for record in found[:50]:
         if record.metric == "mean_iou":

@@ -10,12 +10,20 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import data, files, metrics, records, study, transplant
+from benchmarks import challenge
+from tfreuse import (
+    data,
+    files,
+    records,
+    study,
+    transplant,
+)
+from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
-from tfreuse.labels.spec import LabelSpec
+from tfreuse.few_labels.recipes import CATALOGUE
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
-from tfreuse.study import challenge, labels
-from tfreuse.transfer.recipes import CATALOGUE
+from tfreuse.specs.labels import LabelSpec
+from tfreuse.study import labels
 
 LABELS = LabelSpec(
     label_counts=(4, 12, 0),

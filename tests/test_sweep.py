@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfreuse import models, sweep
+from tfreuse import models
+from tfreuse.training import sweep
 
 IMAGES = np.random.default_rng(0).random((6, 16, 16, 3), dtype=np.float32)
 

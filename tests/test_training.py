@@ -11,9 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import checkpoint, data, evaluation, files, fusion, models, training
+from tfreuse import (
+    data,
+    files,
+    models,
+    training,
+)
 from tfreuse.errors import InputError
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.training import evaluation, fusion
 
 MODEL = ModelSpec(width=4, depth=1)
 TRAIN = TrainSpec(steps=12, batch_size=4, validations=3, learning_rate=5e-3)
@@ -32,7 +39,7 @@ def trained(data_spec, tmp_path_factory):
 
 
 def weights(path: pathlib.Path):
-    return checkpoint.load(path).get_weights()
+    return saving.load(path).get_weights()
 
 
 def same(first, second):
@@ -133,7 +140,7 @@ def test_validation_and_test_see_the_corruption_of_the_training(data_spec, tmp_p
         TRAIN, task="autoencoder", corruption="mask", steps=2, validations=1
     )
     metrics = training.train(MODEL, data_spec, spec, tmp_path)
-    model = checkpoint.load(tmp_path / "model.keras")
+    model = saving.load(tmp_path / "model.keras")
     for split, found in (
         ("val", files.read_json(tmp_path / "history.json")[-1]["value"]),
         ("test", metrics["r2"]),
@@ -154,7 +161,7 @@ def test_a_network_for_foreground_has_two_classes_and_learns(data_spec, tmp_path
     metrics = training.train(MODEL, data_spec, spec, tmp_path)
     assert list(metrics["per_class_iou"]) == ["class 0", "foreground"]
     assert metrics["mean_iou"] > 1.5 * metrics["floor"]
-    model = checkpoint.load(tmp_path / "model.keras")
+    model = saving.load(tmp_path / "model.keras")
     assert model.output_shape[-1] == 2
 
 
@@ -165,7 +172,7 @@ def trained_values(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Trainable values by layer and role, the heads' left out."""
     return {
         f"{layer.name}/{variable.name}": variable.numpy()
-        for layer in checkpoint.load(path).layers
+        for layer in saving.load(path).layers
         for variable in layer.trainable_variables
         if models.stage_of(layer.name) not in ("head", "auxiliary")
     }
@@ -264,7 +271,7 @@ def test_a_network_starts_from_another_ones_values_but_for_its_head(
     assert first.keys() == second.keys()
     same(first.values(), second.values())
     fresh = models.build(MODEL, task="segmentation", num_classes=3, seed=spec.seed)
-    head = checkpoint.load(beside / "model.keras").get_layer("head_segmentation_conv")
+    head = saving.load(beside / "model.keras").get_layer("head_segmentation_conv")
     same(head.get_weights(), fresh.get_layer("head_segmentation_conv").get_weights())
     monkeypatch.chdir(donor.parent)  # or from where the command is typed
     spec = dataclasses.replace(STILL, initial_model="model.keras")
@@ -275,7 +282,7 @@ def test_a_network_starts_from_another_ones_values_but_for_its_head(
 def test_a_network_starts_with_the_moving_statistics_of_the_other_too(donor):
     model = models.build(MODEL, task="segmentation", num_classes=3, seed=0)
     training._take_values(donor, model)
-    for layer in checkpoint.load(donor).layers:
+    for layer in saving.load(donor).layers:
         if layer.weights and models.stage_of(layer.name) != "head":
             same(layer.get_weights(), model.get_layer(layer.name).get_weights())
 
@@ -351,11 +358,11 @@ def test_a_kill_at_any_time_leaves_files_that_load(data_spec, tmp_path):
         time.sleep(delay)
         os.kill(process.pid, signal.SIGSTOP)
         for name in ("last.keras", "model.keras"):
-            checkpoint.load(tmp_path / name)
+            saving.load(tmp_path / name)
         os.kill(process.pid, signal.SIGCONT)
     process.kill()
     process.wait()
-    last = checkpoint.load(tmp_path / "last.keras", optimizer=True)
+    last = saving.load(tmp_path / "last.keras", optimizer=True)
     assert int(last.optimizer.iterations) > 0
 
 
@@ -414,7 +421,7 @@ def test_an_auxiliary_head_trains_and_is_measured_by_its_main_output(
 def test_mixed_precision_keeps_parameters_in_float32(data_spec, tmp_path):
     spec = dataclasses.replace(TRAIN, steps=2, validations=1, mixed_precision=True)
     training.train(MODEL, data_spec, spec, tmp_path)
-    model = checkpoint.load(tmp_path / "model.keras")
+    model = saving.load(tmp_path / "model.keras")
     assert {str(v.dtype) for v in model.variables} == {"float32"}
     assert model.get_layer("encoder_1_a_conv").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
@@ -436,11 +443,11 @@ def test_per_image_counts_add_up_to_a_naive_count(data_spec):
 
 def test_a_missing_or_cut_off_model_file_is_one_clear_line(trained, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        checkpoint.load(tmp_path / "no.keras")
+        saving.load(tmp_path / "no.keras")
     whole = (trained / "model.keras").read_bytes()
     (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be read"):
-        checkpoint.load(tmp_path / "cut.keras")
+        saving.load(tmp_path / "cut.keras")
 
 
 def test_tensorboard_gets_scalars_pictures_and_batch_norm_histograms(trained):

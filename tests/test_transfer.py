@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfreuse.errors import InputError
-from tfreuse.transfer import subsets
-from tfreuse.transfer.recipes import CATALOGUE, Recipe
+from tfreuse.few_labels import subsets
+from tfreuse.few_labels.recipes import CATALOGUE, Recipe
 
 # class 0 in all images, class 1 in half of them, class 2 in image 4 alone
 HISTOGRAM = np.array([[9, 1, 0], [9, 0, 0], [8, 2, 0], [9, 0, 0], [5, 1, 4], [9, 0, 0]])
@@ -58,7 +58,7 @@ def test_a_recipe_that_means_nothing_is_refused(change):
 def test_heads_are_never_taken():
     with pytest.raises(InputError, match="head"):  # a stage by name is checked by model
         from tfreuse import models
-        from tfreuse.transfer import freezing
+        from tfreuse.few_labels import freezing
 
         model = models.unet(width=2, depth=1)
         recipe = Recipe("x", "stage:head", ("all",), "all", "moving")

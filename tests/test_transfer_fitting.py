@@ -4,11 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import data, models, recalibration, training, transplant
+from tfreuse import (
+    data,
+    models,
+    training,
+    transplant,
+)
 from tfreuse.errors import InputError
+from tfreuse.few_labels import fitting, freezing
+from tfreuse.few_labels.recipes import CATALOGUE, Recipe
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
-from tfreuse.transfer import fitting, freezing
-from tfreuse.transfer.recipes import CATALOGUE, Recipe
+from tfreuse.training import recalibration
 
 MODEL = ModelSpec(width=3, depth=1)
 SPEC = TrainSpec(batch_size=4, learning_rate=0.01, warmup=0.0)

@@ -7,8 +7,8 @@ import numpy as np
 import planted
 import pytest
 
-from tfreuse import metrics, specs, verdicts
-from tfreuse.verdicts import images
+from tfreuse import specs
+from tfreuse.analysis import metrics, over_images, verdicts
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,))
 C = 3
@@ -28,7 +28,7 @@ def confusions(generator, skill, n=40):
 
 
 def counted(generator, after=0.6):
-    return images.Counted(confusions(generator, 0.9), confusions(generator, after))
+    return over_images.Counted(confusions(generator, 0.9), confusions(generator, after))
 
 
 def by_hand(one, chosen):
@@ -49,22 +49,22 @@ def test_a_resample_is_the_metric_of_its_images_to_the_last_digit():
         counts[:, 2], counts[:, :, 2] = 0, 0
     drawn = generator.integers(0, 40, (5, 40))
     weights = np.stack([np.bincount(row, minlength=40) for row in drawn])
-    found = images.retention(one, weights)
+    found = over_images.retention(one, weights)
     assert found == pytest.approx([by_hand(one, row) for row in drawn], abs=1e-12)
 
 
 def test_errors_of_an_auto_encoder_add_up_likewise():
     errors = np.random.default_rng(0).uniform(size=(40, 2))
-    one = images.Counted(errors, 3 * errors, variation=100.0)
+    one = over_images.Counted(errors, 3 * errors, variation=100.0)
     total = errors[:, 0].sum()
     expected = (1 - 3 * total / 100) / (1 - total / 100)
-    found = images.retention(one, np.ones((1, 40)))
+    found = over_images.retention(one, np.ones((1, 40)))
     assert found == pytest.approx([expected])
 
 
 def test_identical_counts_retain_all_in_every_resample():
     same = confusions(np.random.default_rng(0), 0.8)
-    found = images.image_interval([[images.Counted(same, same)] * 2], 0.95)
+    found = over_images.image_interval([[over_images.Counted(same, same)] * 2], 0.95)
     assert (found.low, found.estimate, found.high) == (1, 1, 1)
     assert found.n == 40
 
@@ -73,17 +73,17 @@ def test_identical_counts_retain_all_in_every_resample():
 def test_too_few_or_unequal_images_have_no_interval(change):
     one = counted(np.random.default_rng(0))
     fewer = dataclasses.replace(one, before=one.before[change], after=one.after[change])
-    assert images.image_interval([[one, fewer]], 0.95) is None
-    if len(fewer.before) < images.FEWEST_IMAGES:
-        assert images.image_interval([[fewer]], 0.95) is None
+    assert over_images.image_interval([[one, fewer]], 0.95) is None
+    if len(fewer.before) < over_images.FEWEST_IMAGES:
+        assert over_images.image_interval([[fewer]], 0.95) is None
 
 
 def test_a_difference_resamples_the_images_of_both_sides_together():
     """Two equal sides differ by nothing in every resample, though each of them varies."""
     side = [counted(np.random.default_rng(seed)) for seed in range(3)]
-    found = images.image_interval([side, side], 0.95)
+    found = over_images.image_interval([side, side], 0.95)
     assert (found.low, found.high) == (0, 0)
-    alone = images.image_interval([side], 0.95)
+    alone = over_images.image_interval([side], 0.95)
     assert alone.low < alone.estimate < alone.high
 
 
@@ -95,19 +95,19 @@ def planted_errors(generator, seeds, n=50, between=0.05, within=0.3):
         lost = 0.4 + between * generator.normal()
         before, after = np.zeros((n, 2)), np.zeros((n, 2))
         before[:, 0], after[:, 0] = 0.0, lost * hard
-        sides.append(images.Counted(before, after, variation=float(n)))
+        sides.append(over_images.Counted(before, after, variation=float(n)))
     return [sides]
 
 
 def test_intervals_over_images_and_over_both_cover_the_truth(monkeypatch):
-    monkeypatch.setattr(images, "RESAMPLES", 400)
+    monkeypatch.setattr(over_images, "RESAMPLES", 400)
     generator, studies, held, narrow = np.random.default_rng(0), 300, 0, 0
     for i in range(studies):
         sides = planted_errors(generator, seeds=4)
-        both = images.both_interval(sides, 0.95, seed=i)
+        both = over_images.both_interval(sides, 0.95, seed=i)
         held += both.low <= 0.6 <= both.high
         sides = planted_errors(generator, seeds=4, between=0.0)
-        alone = images.image_interval(sides, 0.95, seed=i)
+        alone = over_images.image_interval(sides, 0.95, seed=i)
         narrow += alone.low <= 0.6 <= alone.high
     error = math.sqrt(0.95 * 0.05 / studies)
     assert 0.95 - 3 * error < held / studies
@@ -116,9 +116,9 @@ def test_intervals_over_images_and_over_both_cover_the_truth(monkeypatch):
 
 def test_without_spread_of_images_both_is_the_student_interval_of_seeds():
     sides = planted_errors(np.random.default_rng(0), seeds=5, within=0.0)
-    retained = [images.retention(one, np.ones((1, 50)))[0] for one in sides[0]]
+    retained = [over_images.retention(one, np.ones((1, 50)))[0] for one in sides[0]]
     sd, t = np.std(retained, ddof=1), 2.7764  # t(4, 0.975)
-    found = images.both_interval(sides, 0.95)
+    found = over_images.both_interval(sides, 0.95)
     assert found.high - found.estimate == pytest.approx(t * sd / 5**0.5, rel=0.06)
 
 

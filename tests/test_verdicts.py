@@ -6,7 +6,8 @@ import numpy as np
 import planted
 import pytest
 
-from tfreuse import specs, verdicts
+from tfreuse import specs
+from tfreuse.analysis import verdicts
 from tfreuse.errors import InputError
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,))

@@ -1,6 +1,12 @@
-"""See tfreuse/cli/benchmark.py."""
+"""See benchmarks/main.py."""
 
-from tfreuse.cli import benchmark
+import pathlib
+import sys
+
+# benchmarks/ is no part of what is installed
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from benchmarks import main
 
 if __name__ == "__main__":
-    benchmark.run()
+    main.run()

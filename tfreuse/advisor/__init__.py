@@ -25,9 +25,9 @@ from tfreuse.advisor import (
     selection,
     store,
 )
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec
+from tfreuse.specs.advice import AdviceSpec
 
 Report = Callable[
     [float, float, str], None
@@ -113,9 +113,10 @@ def unseal(out_dir: pathlib.Path) -> dict[str, Any]:
     """
     seal.refuse_if_open(out_dir)
     plan = planfile.read(out_dir / "plan.json")
-    from tfreuse import checkpoint, data, training
+    from tfreuse import data, training
+    from tfreuse.models import saving
 
-    model = checkpoint.load(out_dir / "model.keras")
+    model = saving.load(out_dir / "model.keras")
 
     def measure() -> dict[str, Any]:
         split = data.load(plan.data, "test")
@@ -177,7 +178,7 @@ def _search(held, made, folds, out_dir: pathlib.Path, report: Report):
 
 def _tell(held, made, choice, folds, donors, model_spec: ModelSpec) -> dict[str, Any]:
     """What `advice.json` holds, but for the time it took."""
-    from tfreuse.transfer import subsets
+    from tfreuse.few_labels import subsets
 
     beware = flags.find(
         held.histogram(), folds, held.units, [name for name, _ in choice.chosen]
@@ -257,13 +258,14 @@ def _train(
     done: int = 0,
 ) -> None:
     """Trains on all labelled images and writes the model; `done` trainings came before."""
-    from tfreuse import checkpoint, export
+    from tfreuse import export
+    from tfreuse.models import saving
 
     def step(number: int, _: str) -> None:
         report(done + number / steps, done + 2, f"{name}, on all labelled images")
 
     model = held.fit(name, steps, step)
-    checkpoint.save(model, out_dir / "model.keras")
+    saving.save(model, out_dir / "model.keras")
     report(done + 1, done + 2, "writing and checking the SavedModel")
     export.export(
         model,

@@ -18,13 +18,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfreuse import checkpoint, data, evaluation, networks
+from tfreuse import data
 from tfreuse.advisor.schedule import Pace
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.data import folder, labels, pictures
 from tfreuse.errors import InputError
+from tfreuse.few_labels import fitting, recipes, subsets
+from tfreuse.models import networks, saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
-from tfreuse.transfer import fitting, recipes, subsets
+from tfreuse.specs.advice import AdviceSpec
+from tfreuse.training import evaluation
 
 DEFAULT = "scratch"
 _MANY = 128  # images without labels that statistics are re-estimated on
@@ -73,7 +75,7 @@ class Bench:
             batch_size=spec.batch_size, learning_rate=spec.learning_rate, seed=spec.seed
         )
         self._fitters = [
-            fitting.Fitter(checkpoint.load(path), self.build, self.unlabelled, train)
+            fitting.Fitter(saving.load(path), self.build, self.unlabelled, train)
             for path in spec.donor
         ]
         self._find_plans()
@@ -91,7 +93,7 @@ class Bench:
                 channels=self.data_spec.channels,
                 seed=seed,
             )
-        structure = checkpoint.load(self.spec.recipient)
+        structure = saving.load(self.spec.recipient)
         classes = evaluation.main_output(structure.output).shape[-1]
         if classes != self.labelled.num_classes:
             raise InputError(

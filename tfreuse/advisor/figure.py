@@ -5,9 +5,9 @@ from typing import Any
 
 import matplotlib
 
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 PROMISE = "nested: what the search promises"
 _LINE, _LEFT, _PANEL, _RIGHT, _TOP, _FOOT = 0.24, 2.35, 3.3, 1.45, 0.12, 0.62  # inches

@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from tfreuse import metrics, statistics
+from tfreuse.analysis import intervals, metrics
 
 METHOD = "jackknife over units, or over folds where those differ more; Student t"
 
@@ -33,7 +33,7 @@ def gain(
     units: np.ndarray,
     folds: np.ndarray,
     confidence: float = 0.95,
-) -> statistics.Interval:
+) -> intervals.Interval:
     """mIoU(chosen) - mIoU(default) with its interval.
 
     Args:
@@ -45,7 +45,7 @@ def gain(
     values, found = pseudo_values(chosen, default, units)
     n = len(found)
     if n < 2:
-        return statistics.Interval(
+        return intervals.Interval(
             values, -math.inf, math.inf, n, "one value", confidence
         )
     _, first = np.unique(units, return_index=True)
@@ -53,8 +53,8 @@ def gain(
     error = max(_spread(found), _spread(means))
     if len(means) > 1:
         error *= math.sqrt(len(means) / (len(means) - 1))
-    reach = error * statistics.student_quantile((1 + confidence) / 2, n - 1)
-    return statistics.Interval(
+    reach = error * intervals.student_quantile((1 + confidence) / 2, n - 1)
+    return intervals.Interval(
         values, values - reach, values + reach, n, METHOD, confidence
     )
 

@@ -10,10 +10,10 @@ import pathlib
 from typing import Any
 
 from tfreuse import files
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.errors import InputError
+from tfreuse.few_labels import recipes
 from tfreuse.specs import DataSpec, ModelSpec
-from tfreuse.transfer import recipes
+from tfreuse.specs.advice import AdviceSpec
 
 FORMAT = "tfreuse advice plan 1"
 

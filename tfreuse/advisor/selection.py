@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import metrics, statistics
 from tfreuse.advisor import gains
+from tfreuse.analysis import intervals, metrics
 
 Score = Callable[[str, np.ndarray, np.ndarray, int], np.ndarray]
 Report = Callable[[int, int, str], None]  # trainings done, in all (at most), what runs
@@ -66,7 +66,7 @@ class Row:
     name: str
     cost: float
     value: float
-    gain: statistics.Interval
+    gain: intervals.Interval
     behind: float
     error: float
 
@@ -94,7 +94,7 @@ class Choice:
 
     plan: str
     best: str
-    promise: statistics.Interval
+    promise: intervals.Interval
     naive: float
     default: str
     default_value: float

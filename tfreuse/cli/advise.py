@@ -16,9 +16,9 @@ from absl import flags
 
 from tfreuse import advisor, files, progress, runtime
 from tfreuse.advisor import page, planfile, store
-from tfreuse.advisor.spec import AdviceSpec
 from tfreuse.cli import app
 from tfreuse.specs import ModelSpec
+from tfreuse.specs.advice import AdviceSpec
 
 # What is the donor's own unless it is given.
 _DONORS = {

@@ -22,7 +22,7 @@ from typing import Any
 from absl import app as absl_app
 from absl import flags, logging
 
-from tfreuse import downloads, files
+from tfreuse import files
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.runners import storage
 from tfreuse.specs import DataSpec, Spec
@@ -80,6 +80,8 @@ def data_spec() -> DataSpec:
     """The data that the flags describe, on this disk if they ask for it."""
     found = spec(DataSpec)
     if FLAGS.download:
+        from tfreuse.data import downloads  # imports TensorFlow
+
         downloads.fetch(found)
     return found
 

@@ -49,9 +49,11 @@ def main() -> None:
     data_spec = app.data_spec()
     out_dir = app.out_dir()
     runtime.start()
-    from tfreuse import checkpoint, data, evaluation, training
+    from tfreuse import data, training
+    from tfreuse.models import saving
+    from tfreuse.training import evaluation
 
-    model = checkpoint.load(app.FLAGS.model)
+    model = saving.load(app.FLAGS.model)
     task = app.FLAGS.task or evaluation.task_of(model)
     spec = TrainSpec(task=task, **_as_trained(app.FLAGS.model))  # checks that they fit
     split = data.load(data_spec, app.FLAGS.split, masks=task == "segmentation")

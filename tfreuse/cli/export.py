@@ -46,14 +46,15 @@ def main() -> None:
     if not app.FLAGS.out_dir:
         raise InputError("--out_dir is not given: where should the SavedModel go?")
     runtime.start()
-    from tfreuse import checkpoint, export
+    from tfreuse import export
+    from tfreuse.models import saving
 
     kinds = _formats()
     data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
     for kind in kinds:
         export.portable.check_installed(kind)
     source = pathlib.Path(app.FLAGS.model)
-    model = checkpoint.load(source)
+    model = saving.load(source)
     path = export.export(
         model,
         app.FLAGS.out_dir,
@@ -96,7 +97,8 @@ def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
 
 def _converted(convert, model, kind: str, data_spec: DataSpec) -> str:
     """Writes one more file and tells of it."""
-    from tfreuse import data, evaluation
+    from tfreuse import data
+    from tfreuse.training import evaluation
 
     task = app.FLAGS.task or evaluation.task_of(model)
     splits = {}

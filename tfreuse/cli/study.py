@@ -24,9 +24,9 @@ from absl import flags
 from tfreuse import report, study
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
-from tfreuse.labels.spec import LabelSpec
 from tfreuse.runners import RunnerSpec, storage
 from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs.labels import LabelSpec
 
 # What a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")

@@ -46,7 +46,8 @@ def main() -> None:
 
 
 def _check_data(data_spec: DataSpec) -> None:
-    from tfreuse import contact_sheet, data  # TensorFlow: only where it is needed
+    from tfreuse import data  # TensorFlow: only where it is needed
+    from tfreuse.data import contact_sheet  # TensorFlow: only where it is needed
 
     print(data.check(data_spec))
     if app.FLAGS.out_dir:

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import evaluation, models
+from tfreuse import models
 from tfreuse.errors import InputError, printable
+from tfreuse.training import evaluation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import files, metrics
+from tfreuse import files
+from tfreuse.analysis import metrics
 from tfreuse.errors import InputError, printable
 from tfreuse.export import check, serving
 from tfreuse.export.network import Network

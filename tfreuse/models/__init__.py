@@ -74,7 +74,7 @@ def build(
     Raises:
         InputError: the spec sets an option that its architecture does not have, or the
             network cannot be built with these options or at this size, or it is none of ours
-            (`tfreuse.networks` builds those).
+            (`tfreuse.models.networks` builds those).
     """
     if spec.model:
         raise InputError(f"{spec.model} is no architecture of tfreuse.models.")

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfreuse import export, files, rundir, summaries
-from tfreuse.data import pictures
+from tfreuse import export, files, rundir
+from tfreuse.data import drawing, pictures
 from tfreuse.errors import InputError, printable
 from tfreuse.prediction import shares, tiles
 from tfreuse.specs import PredictSpec
@@ -236,8 +236,8 @@ def write(
     first, *others = (out_dir / f"{path.stem}_{end}" for end in _ENDS[predictor.task])
     _save(found, first)
     for overlay in others:
-        colours = summaries.palette(num_classes)[found]  # [H, W, 3]
-        _save((summaries.rgb(image).astype(np.uint16) + colours + 1) // 2, overlay)
+        colours = drawing.palette(num_classes)[found]  # [H, W, 3]
+        _save((drawing.rgb(image).astype(np.uint16) + colours + 1) // 2, overlay)
 
 
 def _read(path: pathlib.Path, channels: int) -> np.ndarray:

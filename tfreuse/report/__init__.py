@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Sequence
 
 from tfreuse import files
+from tfreuse.analysis.verdicts import Verdict
 from tfreuse.errors import printable
 from tfreuse.report import (
     arrays,
@@ -26,7 +27,6 @@ from tfreuse.report import (
     source,
 )
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts import Verdict
 
 __all__ = ["FILES", "summary", "write"]
 

@@ -29,8 +29,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfreuse import files
+from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError, printable
-from tfreuse.verdicts.arms import Part
 
 STRIP = ("groups", "input", "truth", "before", "before_error", "after", "after_error",
          "recalibrated", "recalibrated_error")  # fmt: skip

@@ -5,7 +5,7 @@ No block holds markup: each renderer escapes every string for its own format, on
 
 import dataclasses
 
-from tfreuse import verdicts
+from tfreuse.analysis import verdicts
 
 VERDICT_COLUMNS = ("verdict", "H1", "H2", "H3", "H4", "H5")
 

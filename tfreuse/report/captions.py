@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from tfreuse import statistics
-from tfreuse.report.tables import Row
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row
 
 ONE_PART = {"stage": "stage", "layer": "layer", "leave_one_out": "stage or layer"}
 
@@ -179,5 +179,5 @@ def _tail(rows: list[Row], subject) -> str:
 def _floor(metric: str, floors: Iterable[float]) -> str:
     floors = list(floors)
     low, high = min(floors), max(floors)
-    more = f" to {statistics.number(high)}" if high > low else ""
-    return f"Floor: {metric} {statistics.number(low)}{more}."
+    more = f" to {intervals.number(high)}" if high > low else ""
+    return f"Floor: {metric} {intervals.number(low)}{more}."

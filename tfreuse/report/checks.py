@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from tfreuse import statistics
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import intervals
 from tfreuse.report.source import SHOWN, Source, named
-from tfreuse.verdicts import arms as by_arm
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
 Cells = tuple[tuple[str, ...], ...]
@@ -87,7 +87,7 @@ def _bottleneck(
             "not measured",
             "Deep layers may look reusable because nothing uses them.",
         )
-    lost = statistics.interval(
+    lost = intervals.interval(
         [r.before - max(r.after, r.floor) for r in records.values()],
         source.spec.confidence,
     )
@@ -110,7 +110,7 @@ def _above_floor(source: Source) -> tuple[str, str, str]:
     weakest = min(source.records, key=lambda r: r.before - r.floor)
     above = weakest.before - weakest.floor
     told = (
-        f"weakest: {statistics.number(above)} of {weakest.metric} above its floor "
+        f"weakest: {intervals.number(above)} of {weakest.metric} above its floor "
         f"({weakest.recipient})"
     )
     if above < source.spec.minimum or above <= 0:
@@ -208,7 +208,7 @@ def network_means(source: Source) -> str:
     means = [
         f"{name} {found}, n = {found.n}"
         for name, values in sorted(by_task.items())
-        for found in [statistics.interval(values, source.spec.confidence)]
+        for found in [intervals.interval(values, source.spec.confidence)]
     ]
     return f"Mean over seeds: {'; '.join(means)}." if means else ""
 

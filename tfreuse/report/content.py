@@ -3,7 +3,10 @@
 import dataclasses
 from collections.abc import Iterator
 
-from tfreuse import specs, statistics, verdicts
+from tfreuse import specs
+from tfreuse.analysis import intervals, verdicts
+from tfreuse.analysis.arms import Part
+from tfreuse.analysis.tables import Row
 from tfreuse.report import checks, methods, results, words
 from tfreuse.report.blocks import (
     Block,
@@ -20,8 +23,6 @@ from tfreuse.report.blocks import (
 )
 from tfreuse.report.drawings import DRAWINGS, Drawing
 from tfreuse.report.source import Source
-from tfreuse.report.tables import Row
-from tfreuse.verdicts.arms import Part
 
 MOST_OPEN = 2  # parts whose verdicts are shown in full at once
 
@@ -175,7 +176,7 @@ def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
             f"{one.margin:g}" if one.threshold else "–",
             "–"
             if one.smallest_margin is None
-            else statistics.number(one.smallest_margin),
+            else intervals.number(one.smallest_margin),
             one.reason,
         )
         for one in found

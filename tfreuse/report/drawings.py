@@ -9,12 +9,20 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfreuse import attribution, specs
-from tfreuse.report import arrays, captions, tables
+from tfreuse import specs
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import (
+    ladder,
+    paths,
+    predictors,
+    reasons,
+    shapley,
+    significance,
+    tables,
+)
+from tfreuse.analysis.tables import Row
+from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
-from tfreuse.report.tables import Row
-from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts import prediction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Subject:
             found = tables.heat_rows(own, kind, self.spec, self.stages)
             cells = self.only(kind)
             self._heats[kind] = (
-                attribution.mark(found, cells, self.spec) if found else []
+                significance.mark(found, cells, self.spec) if found else []
             )
         return self._heats[kind]
 
@@ -98,16 +106,16 @@ def _profiles(subject: Subject) -> list[Row]:
     for kind in ("layer", "stage"):
         own = subject.only(kind)
         if any(arm.control == "transfer" for arm in own):
-            return attribution.profiles(own, subject.spec)
+            return paths.profiles(own, subject.spec)
     return []
 
 
 def _ladder(subject: Subject) -> list[Row]:
-    return attribution.ladder(subject.only("all", "stage"), subject.spec)
+    return ladder.ladder(subject.only("all", "stage"), subject.spec)
 
 
 def _steps(subject: Subject) -> list[Row]:
-    rows = attribution.ladder(subject.only("all"), subject.spec)
+    rows = ladder.ladder(subject.only("all"), subject.spec)
     return [row for row in rows if row["quantity"] == "level"]
 
 
@@ -117,9 +125,9 @@ def _shapley(subject: Subject) -> list[Row]:
         for arm, seeds in subject.arms.items()
         if arm.site_kind in ("all", "stage") and arm.repair == "none"
     }
-    rows = attribution.shapley(own, subject.spec)
+    rows = shapley.shapley(own, subject.spec)
     present = {row["group"] for row in rows if row.get("absent") is False}
-    several = present & set(attribution.PLAYERS)
+    several = present & set(shapley.PLAYERS)
     return rows if len(several) > 1 else []  # one role alone is to blame for all
 
 
@@ -127,8 +135,8 @@ def _scatter(subject: Subject) -> list[Row]:
     """Measures of each predictor, and the points that they are of."""
     for kind in ("layer", "stage"):
         own = subject.only(kind)
-        cells = prediction.table(own, kind)
-        measured = attribution.predictors(own, subject.spec) if cells else []
+        cells = predictors.table(own, kind)
+        measured = predictors.predictors(own, subject.spec) if cells else []
         if not measured:
             continue
         points = [
@@ -154,7 +162,7 @@ def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Ro
 DRAWINGS = (
     Drawing(
         "reasons", "Two reasons", "the two reasons, told apart",
-        lambda s: attribution.reasons(s.only("all", "stage"), s.spec),
+        lambda s: reasons.reasons(s.only("all", "stage"), s.spec),
         captions.reasons, {"controls": ("matched",)}, live=True,
     ),
     Drawing(
@@ -185,7 +193,7 @@ DRAWINGS = (
     ),
     Drawing(
         "strengths", "Where in the network", "how far one can go",
-        lambda s: attribution.strength_path(s.only("all", "stage"), s.spec),
+        lambda s: paths.strength_path(s.only("all", "stage"), s.spec),
         captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
     ),
     Drawing(

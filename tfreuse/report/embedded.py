@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tfreuse.analysis.arms import Part
 from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
 from tfreuse.report.views.distributions import KINDS, Networks, distributions
 from tfreuse.report.views.snapshot import Snapshot, to_text
-from tfreuse.verdicts.arms import Part
 
 BUDGET = 2_500_000  # characters in the page
 _BATCH = 1 << 16  # characters of JSON that are packed, and measured, at once

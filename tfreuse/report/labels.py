@@ -10,9 +10,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from tfreuse import statistics
-from tfreuse.labels import results
-from tfreuse.labels.spec import FEW, SCRATCH, LabelSpec
+from tfreuse.analysis import intervals, label_curves
+from tfreuse.analysis.tables import Row
 from tfreuse.report.blocks import (
     Block,
     Details,
@@ -24,7 +23,7 @@ from tfreuse.report.blocks import (
     Warnings,
 )
 from tfreuse.report.source import Source
-from tfreuse.report.tables import Row
+from tfreuse.specs.labels import FEW, SCRATCH, LabelSpec
 
 TITLE = "How many labels it saves"
 CURVES = "label_curves"
@@ -37,12 +36,22 @@ def draw(source: Source, directory: pathlib.Path) -> list[Picture]:
         return []
     from tfreuse.report import figures  # imports Matplotlib
 
-    found = results.index(source.labels)
+    found = label_curves.index(source.labels)
     confidence = source.spec.confidence
     pictures = []
     for kind, rows, title, caption in (
-        (CURVES, results.curves(found, confidence), "label curves", curves_caption),
-        (SAVINGS, results.savings(found, confidence), "labels saved", _savings_caption),
+        (
+            CURVES,
+            label_curves.curves(found, confidence),
+            "label curves",
+            curves_caption,
+        ),
+        (
+            SAVINGS,
+            label_curves.savings(found, confidence),
+            "labels saved",
+            _savings_caption,
+        ),
     ):
         for architecture in dict.fromkeys(row["architecture"] for row in rows):
             own = [row for row in rows if row["architecture"] == architecture]
@@ -58,7 +67,7 @@ def section(source: Source, pictures: Sequence[Picture]) -> Section | None:
     """What was found, with its figures and tables."""
     if not source.labels:
         return None
-    found, confidence = results.index(source.labels), source.spec.confidence
+    found, confidence = label_curves.index(source.labels), source.spec.confidence
     blocks: list[Block] = [Paragraph(told(source))]
     if lacking := missing(source):
         blocks.insert(0, Warnings((lacking,)))
@@ -89,10 +98,10 @@ def summary(source: Source) -> list[str]:
     """A line a verdict, and the labels saved below it."""
     if not source.labels:
         return []
-    found, confidence = results.index(source.labels), source.spec.confidence
-    saved = results.savings(found, confidence)
+    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    saved = label_curves.savings(found, confidence)
     lines, before = [], None
-    for row in results.areas(found, confidence):
+    for row in label_curves.areas(found, confidence):
         if row["architecture"] != before:
             before = row["architecture"]
             lines.append(f"{before}, label curves over {row['labels']} labels")
@@ -117,18 +126,18 @@ def summary(source: Source) -> list[str]:
 def factor(row: Row) -> str:
     """A label saving as text: "×2.60 [1.10, 6.10]", with "≥" or "≤" where it is a bound."""
     mark = {">": "≥ ", "<": "≤ ", "<>": "? "}.get(row["censored"], "")
-    low, high = statistics.number(row["low"]), statistics.number(row["high"])
-    return f"{mark}×{statistics.number(row['mean'])} [{low}, {high}]"
+    low, high = intervals.number(row["low"]), intervals.number(row["high"])
+    return f"{mark}×{intervals.number(row['mean'])} [{low}, {high}]"
 
 
 def to_json(source: Source) -> list[Row]:
     """The verdicts on the arms, each with its label savings; infinite ends become None."""
-    found, confidence = results.index(source.labels), source.spec.confidence
-    saved = results.savings(found, confidence)
+    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    saved = label_curves.savings(found, confidence)
     return [
         _plain(row)
         | {"savings": [_plain(s) for s in saved if _arm_key(s) == _arm_key(row)]}
-        for row in results.areas(found, confidence)
+        for row in label_curves.areas(found, confidence)
     ]
 
 
@@ -181,10 +190,10 @@ def missing(source: Source) -> str:
     )
 
 
-def verdict_table(found: results.Arms, confidence: float) -> Table:
-    ends = {_arm_key(row): row for row in results.crossovers(found, confidence)}
+def verdict_table(found: label_curves.Arms, confidence: float) -> Table:
+    ends = {_arm_key(row): row for row in label_curves.crossovers(found, confidence)}
     rows = []
-    for row in results.areas(found, confidence):
+    for row in label_curves.areas(found, confidence):
         if "verdict" not in row:
             continue
         end = ends.get(_arm_key(row), {})
@@ -211,8 +220,8 @@ def verdict_table(found: results.Arms, confidence: float) -> Table:
     return Table(head, tuple(rows), note)
 
 
-def savings_table(found: results.Arms, confidence: float) -> Table:
-    rows = results.savings(found, confidence)
+def savings_table(found: label_curves.Arms, confidence: float) -> Table:
+    rows = label_curves.savings(found, confidence)
     counts = sorted({row["labels"] for row in rows})
     cells = {(_arm_key(row), row["labels"]): factor(row) for row in rows}
     arms = list(dict.fromkeys(_arm_key(row) for row in rows))
@@ -229,7 +238,7 @@ def savings_table(found: results.Arms, confidence: float) -> Table:
     return Table(("network", "arm", *(f"{n} labels" for n in counts)), table, note)
 
 
-def _metrics(found: results.Arms, confidence: float) -> Table:
+def _metrics(found: label_curves.Arms, confidence: float) -> Table:
     rows = tuple(
         (
             row["architecture"],
@@ -241,14 +250,14 @@ def _metrics(found: results.Arms, confidence: float) -> Table:
             row["method"],
             ", ".join(dict.fromkeys(row["rates"].split())),
         )
-        for row in results.curves(found, confidence)
+        for row in label_curves.curves(found, confidence)
     )
     head = ("network", "arm", "labels", "metric", "gain over scratch", "n", "method",
             "rates chosen")  # fmt: skip
     return Table(head, rows)
 
 
-def _groups(found: results.Arms, confidence: float) -> Table:
+def _groups(found: label_curves.Arms, confidence: float) -> Table:
     rows = tuple(
         (
             row["architecture"],
@@ -260,7 +269,7 @@ def _groups(found: results.Arms, confidence: float) -> Table:
             _interval(row, "gain_") if "gain_mean" in row else "–",
             str(row["n"]),
         )
-        for row in results.by_group(found, confidence)
+        for row in label_curves.by_group(found, confidence)
     )
     note = (
         "The metric of the test images of one subject or sequence (--group_by). A gain that is "
@@ -271,7 +280,7 @@ def _groups(found: results.Arms, confidence: float) -> Table:
     return Table(head, rows, note)
 
 
-def _speeds(found: results.Arms, confidence: float) -> Table:
+def _speeds(found: label_curves.Arms, confidence: float) -> Table:
     rows = tuple(
         (
             row["architecture"],
@@ -280,7 +289,7 @@ def _speeds(found: results.Arms, confidence: float) -> Table:
             _interval(row) if "mean" in row else "–",
             f"{row['reached']} of {row['n']}",
         )
-        for row in results.speeds(found, confidence)
+        for row in label_curves.speeds(found, confidence)
     )
     note = (
         "Updates until the test metric is 90 % of the way from the floor to what scratch ends "
@@ -315,7 +324,7 @@ def _tail(rows: list[Row], source: Source) -> str:
     metric = source.labels[0].metric
     return (
         f"n = {n} seeds; {source.spec.confidence:.0%} intervals: {made}. "
-        f"Floor: {metric} {statistics.number(floor)}."
+        f"Floor: {metric} {intervals.number(floor)}."
     )
 
 
@@ -328,7 +337,7 @@ def _crossover(row: Row) -> str:
 
 
 def _arm(row: Row) -> str:
-    return str(results.Arm(*_arm_key(row)))
+    return str(label_curves.Arm(*_arm_key(row)))
 
 
 def _arm_key(row: Row) -> tuple[str, str, str]:
@@ -337,7 +346,7 @@ def _arm_key(row: Row) -> tuple[str, str, str]:
 
 def _interval(row: Row, prefix: str = "") -> str:
     mean, low, high = (
-        statistics.number(row[f"{prefix}{end}"]) for end in ("mean", "low", "high")
+        intervals.number(row[f"{prefix}{end}"]) for end in ("mean", "low", "high")
     )
     return f"{mean} [{low}, {high}]"
 

@@ -11,6 +11,8 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable
 
+from tfreuse.analysis.intervals import number
+from tfreuse.analysis.verdicts import Verdict
 from tfreuse.errors import printable
 from tfreuse.report import bundle
 from tfreuse.report.blocks import (
@@ -27,8 +29,6 @@ from tfreuse.report.blocks import (
     Table,
     Warnings,
 )
-from tfreuse.statistics import number
-from tfreuse.verdicts import Verdict
 
 MARKS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not testable": "–"}
 _VIEWS = """<div id="app"></div>

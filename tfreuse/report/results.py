@@ -3,10 +3,10 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tfreuse import attribution, statistics
+from tfreuse.analysis import intervals, magnitude, reasons
+from tfreuse.analysis.tables import Row
 from tfreuse.report.blocks import Block, Details, Paragraph, Table
 from tfreuse.report.source import Source
-from tfreuse.report.tables import Row
 
 if TYPE_CHECKING:
     from tfreuse.report.content import Drawn
@@ -23,7 +23,7 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
             continue
         raw = [row for row in one.rows if row["repair"] == "none"]
         counts = Counter(row["reason"] for row in raw)
-        told = ", ".join(f"{counts[name]} {name}" for name in attribution.REASONS)
+        told = ", ".join(f"{counts[name]} {name}" for name in reasons.REASONS)
         blocks.append(
             Paragraph(
                 f"{one.part}: of {len(raw)} cells (group and site, as transplanted) {told}."
@@ -31,7 +31,7 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
         )
         rows = tuple(
             (name, f"{counts[name]} of {len(raw)}", meaning, _cells(raw, name))
-            for name, meaning in attribution.REASONS.items()
+            for name, meaning in reasons.REASONS.items()
             if counts[name]
         )
         head = ("reason", "cells", "what it means", "where")
@@ -109,7 +109,7 @@ def blame(source: Source) -> tuple[Block, ...]:
     excess = [
         (str(part), row)
         for part, arms in source.parts.items()
-        for row in attribution.excess(_declared(source, arms), source.spec)
+        for row in reasons.excess(_declared(source, arms), source.spec)
         if row["site_kind"] in ("all", "stage")
     ]
     blocks: list[Block] = []
@@ -147,8 +147,8 @@ def _excess(rows: list[tuple[str, Row]]) -> Table:
             "all layers" if row["site_kind"] == "all" else row["site"],
             row["group"],
             row["repair"],
-            statistics.number(row["same_task_mean"]),
-            statistics.number(row["transfer_mean"]),
+            intervals.number(row["same_task_mean"]),
+            intervals.number(row["transfer_mean"]),
             _interval(row),
             str(row["n"]),
         )
@@ -164,7 +164,7 @@ def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
     rows = [
         (str(part), row)
         for part, arms in source.parts.items()
-        for row in attribution.beyond_magnitude(arms, source.spec)
+        for row in magnitude.beyond_magnitude(arms, source.spec)
     ]
     if not rows:
         return ()
@@ -180,7 +180,7 @@ def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
             row["against"],
             row["magnitude"].replace("_", " "),
             f"{row['overlap']:.0%}",
-            statistics.number(row["raw"]),
+            intervals.number(row["raw"]),
             _interval(row),
             str(row["n"]),
             row["effect"],
@@ -227,5 +227,5 @@ def predictors(figures: list["Drawn"]) -> tuple[Block, ...]:
 def _interval(row: Row | None) -> str:
     if row is None:
         return "–"
-    number = statistics.number
+    number = intervals.number
     return f"{number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"

@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from tfreuse import files, records, specs, verdicts
+from tfreuse import files, records, specs
+from tfreuse.analysis import arms, verdicts
 from tfreuse.errors import InputError, printable
-from tfreuse.verdicts import arms
 
 SHOWN = 3  # units of work of which more is told than their number
 _END = 1 << 16  # bytes at the end of a file that tell its state

@@ -1,6 +1,7 @@
 """The words that a report uses, each with what it means here."""
 
-from tfreuse import attribution, specs
+from tfreuse import specs
+from tfreuse.analysis import reasons
 
 SITES = {
     "layer": "site: a single layer",
@@ -102,7 +103,7 @@ def _once(*tables: dict[str, str]) -> dict[str, str]:
 
 _REASONS = {
     name: f"reason: {meaning[0].lower()}{meaning[1:].rstrip('.')}"
-    for name, meaning in attribution.REASONS.items()
+    for name, meaning in reasons.REASONS.items()
 }
 WORDS = tuple(
     _once(_FIRST, SITES, KINDS, LINKS, CONTROLS, REPAIRS, _REASONS, _LAST).items()

@@ -18,8 +18,8 @@ import pathlib
 from tfreuse.runners.cluster import Cluster
 from tfreuse.runners.local import Processes
 from tfreuse.runners.scheduling import Event, Runner, run
-from tfreuse.runners.spec import RunnerSpec
 from tfreuse.runners.unit import UNITS, Failure, Folder, Output, Unit, carry_out
+from tfreuse.specs.runner import RunnerSpec
 
 __all__ = [
     "UNITS", "Cluster", "Event", "Failure", "Folder", "Output", "Processes", "Runner",

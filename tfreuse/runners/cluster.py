@@ -16,8 +16,8 @@ from typing import Any
 
 from tfreuse import rundir
 from tfreuse.errors import InputError, printable
-from tfreuse.runners.spec import RunnerSpec
 from tfreuse.runners.unit import Failure, Unit, carry_out
+from tfreuse.specs.runner import RunnerSpec
 
 _LOOK = 5.0  # seconds between two looks at how large the cluster is
 _ANSWER = 10.0  # seconds that a cluster may take to answer

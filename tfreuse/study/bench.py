@@ -13,20 +13,15 @@ import keras
 import numpy as np
 
 from tfreuse import (
-    checkpoint,
-    evaluation,
     files,
-    folding,
     models,
-    networks,
-    recalibration,
     roles,
     rundir,
-    sweep,
     training,
     transplant,
 )
 from tfreuse import plan as plan_module
+from tfreuse.models import networks, saving
 from tfreuse.records import UNMOVED, Record
 from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
@@ -34,6 +29,12 @@ from tfreuse.study import distances, donors, treatments
 from tfreuse.study.design import Block
 from tfreuse.study.repairs import FineTuner, Probe, Stitches
 from tfreuse.study.treatments import Arm
+from tfreuse.training import (
+    evaluation,
+    folding,
+    recalibration,
+    sweep,
+)
 
 _PROBED = 32  # calibration images on which outputs are compared
 _PLACES = 1024  # of these, for each layer
@@ -65,7 +66,7 @@ class Bench:
         clean = donors.first_images(self._train_split, specs.study.calibration_examples)
         self.images = donors.as_input(clean, network.train.corruption)
         path = models_dir / network.name / "model.keras"
-        self.model = networks.with_stages(checkpoint.load(path), block.model)
+        self.model = networks.with_stages(saving.load(path), block.model)
         self._digest = files.file_digest(path)
         self.recalibrate = recalibration.Recalibrator(self.model, self.images)
         self.recalibrate()
@@ -86,7 +87,7 @@ class Bench:
     def _in_order(self) -> list[Arm]:
         """All arms, those of each kind of site in the order in which data meet them.
 
-        In this order `tfreuse.sweep` does least again.
+        In this order `tfreuse.training.sweep` does least again.
         """
         study = self.block.specs.study
         places = treatments.sites(self.model, study.sites)

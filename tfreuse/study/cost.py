@@ -16,9 +16,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import data, evaluation, networks, progress, training, transplant
+from tfreuse import (
+    data,
+    progress,
+    training,
+    transplant,
+)
+from tfreuse.models import networks
 from tfreuse.study import treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
+from tfreuse.training import evaluation
 
 _START = (
     8.0  # seconds until a process has TensorFlow, its data and its traced functions

@@ -7,7 +7,6 @@ import re
 
 from tfreuse import files, roles
 from tfreuse.errors import InputError
-from tfreuse.labels.spec import LabelSpec
 from tfreuse.specs import (
     KINDS,
     DataSpec,
@@ -16,6 +15,7 @@ from tfreuse.specs import (
     StudySpec,
     TrainSpec,
 )
+from tfreuse.specs.labels import LabelSpec
 
 # Every kind of network as changes of TrainSpec; "scrambled" is a control's donor.
 _TRAINING = {

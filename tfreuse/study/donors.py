@@ -16,16 +16,15 @@ import numpy as np
 
 from tfreuse import (
     alignment,
-    checkpoint,
     data,
     files,
-    networks,
-    recalibration,
     transplant,
 )
 from tfreuse import plan as plan_module
+from tfreuse.models import networks, saving
 from tfreuse.study import controls, treatments
 from tfreuse.study.design import Block
+from tfreuse.training import recalibration
 
 # Added to a replicate's seed: no network of the study was initialised from it.
 _FRESH_SEED = 1_000_003
@@ -101,7 +100,7 @@ class Donors:
         if control not in self._paths:
             return self._computed(control, draw)
         path, network = self._paths[control], self._block.parts[control]
-        model = checkpoint.load(path)
+        model = saving.load(path)
         images = as_input(self._images, network.train.corruption)
         recalibration.Recalibrator(model, images)()
         return self._from_model(network.name, files.file_digest(path), model)

@@ -6,14 +6,21 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
-from tfreuse import dashboards, files, hparams, records, rundir, runners, statistics
+from tfreuse import (
+    files,
+    records,
+    rundir,
+    runners,
+)
+from tfreuse.analysis import intervals
 from tfreuse.errors import InputError
+from tfreuse.few_labels import recipes
+from tfreuse.report import dashboards, tensorboard
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, storage
 from tfreuse.runners.gathering import Gathering
 from tfreuse.study import work
 from tfreuse.study.board import Board
 from tfreuse.study.design import Specs
-from tfreuse.transfer import recipes
 
 LOCAL = RunnerSpec()
 _LEASE = "driver.lease"
@@ -54,7 +61,7 @@ def run(
             if not it.lacks:
                 it.finish(runner_spec)
             arms_dir = out_dir / "tensorboard" / "arms"
-            if it.log.records and (note := hparams.write(arms_dir, it.log.records)):
+            if it.log.records and (note := tensorboard.write(arms_dir, it.log.records)):
                 print(note)
             it.write(_told(specs, out_dir))
         dashboards.write(out_dir)
@@ -353,7 +360,7 @@ def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
     for group in specs.study.groups:
         retentions = [one.retention for one in repaired if one.group == group]
         if len(retentions) == specs.study.seeds:
-            low = statistics.interval(retentions, specs.study.confidence).low
+            low = intervals.interval(retentions, specs.study.confidence).low
             if low >= 1 - specs.study.margin:
                 chosen.append(group)
     return tuple(chosen)

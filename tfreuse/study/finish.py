@@ -4,17 +4,13 @@ import pathlib
 
 import numpy as np
 
-from tfreuse import (
-    checkpoint,
-    data,
-    evaluation,
-    export,
-    files,
-    summaries,
-)
+from tfreuse import data, export, files
+from tfreuse.data import drawing
+from tfreuse.models import saving
 from tfreuse.runners import Output
 from tfreuse.study.bench import Bench
 from tfreuse.study.design import Block
+from tfreuse.training import evaluation, summaries
 
 SAMPLES = 6  # test images shown in TensorBoard
 
@@ -36,7 +32,7 @@ def transplanted(
         bench.recalibrate()
     notes = _notes(bench, groups)
     folder = out_dir / "models" / "transplanted"
-    checkpoint.save(bench.model, folder / "model.keras")
+    saving.save(bench.model, folder / "model.keras")
     files.write_json(folder / "metrics.json", notes)
     pictures = _pictures(bench, samples, before, _outputs(bench.model, samples))
     log = summaries.Writer(folder / "tensorboard")
@@ -79,7 +75,7 @@ def _pictures(bench: Bench, samples, before, after) -> np.ndarray:
     segments = bench.train_spec.task == "segmentation"
     truth = samples["mask"].numpy() if segments else images
     shown = [
-        summaries.triptych(images, truth, output, bench.test.ignore_label)
+        drawing.triptych(images, truth, output, bench.test.ignore_label)
         for output in (before, after)
     ]
     width = images.shape[2]

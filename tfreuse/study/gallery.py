@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import evaluation, recalibration, roles, summaries, transplant
+from tfreuse import roles, transplant
+from tfreuse.data import drawing
 from tfreuse.study import distances, treatments
 from tfreuse.study.bench import Bench
+from tfreuse.training import evaluation, recalibration
 
 SAMPLES = 3  # test images
 _KERNELS = 32  # of the first convolution
@@ -101,7 +103,7 @@ class _Samples:
 
     def _triptych(self, output: np.ndarray) -> list[np.ndarray]:
         images = np.asarray(self._inputs)
-        three = summaries.triptych(images, self._targets, output, self._ignored)
+        three = drawing.triptych(images, self._targets, output, self._ignored)
         return np.split(three, 3, axis=2)
 
 

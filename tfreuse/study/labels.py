@@ -10,23 +10,17 @@ import time
 
 import numpy as np
 
-from tfreuse import (
-    checkpoint,
-    data,
-    evaluation,
-    files,
-    metrics,
-    networks,
-    recalibration,
-    rundir,
-)
+from tfreuse import data, files, rundir
+from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
-from tfreuse.labels.spec import FEW
+from tfreuse.few_labels import fitting, recipes, subsets
+from tfreuse.models import networks, saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Output
+from tfreuse.specs.labels import FEW
 from tfreuse.study import donors
 from tfreuse.study.design import Curve
-from tfreuse.transfer import fitting, recipes, subsets
+from tfreuse.training import evaluation, recalibration
 
 COURSE = (0.1, 0.25, 0.5)  # shares of the updates after which the test metric is noted
 INNER = 4  # one of so many parts of the labels is held out to choose a rate
@@ -69,7 +63,7 @@ class Bench:
         self.donors, self._digests = {"": None}, {"": ""}
         for kind, network in curve.donors.items():
             path = models_dir / network.name / "model.keras"
-            self.donors[kind] = checkpoint.load(path)
+            self.donors[kind] = saving.load(path)
             self._digests[kind] = files.file_digest(path)
             seen = donors.as_input(images, network.train.corruption)
             recalibration.Recalibrator(self.donors[kind], seen)()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfreuse import data, models, training
 from tfreuse.specs import TrainSpec
-from tfreuse.sweep import Sweep
+from tfreuse.training.sweep import Sweep
 
 
 class Probe:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfreuse import runtime
+from tfreuse.analysis.arms import Part
 from tfreuse.report import arrays
 from tfreuse.runners import Output, Unit
 from tfreuse.study.design import Block, Curve, Network, Specs
-from tfreuse.verdicts.arms import Part
 
 
 def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:

@@ -5,10 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 LINE, WIDE, SIDE, GAP, ACROSS = 0.3, 4.6, 1.2, 0.3, 4  # inches; matrices side by side
 _MAP = matplotlib.colormaps["PuOr_r"]
@@ -91,8 +92,8 @@ def _total(axes: Axes, y: float, row: Row) -> None:
     axes.plot(row["mean"], y, "D", color=canvas.INK, markersize=3.6, gid="total",
               markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
     text = (
-        f"{statistics.number(row['mean'])} "
-        f"[{statistics.number(row['low'])}, {statistics.number(row['high'])}]"
+        f"{intervals.number(row['mean'])} "
+        f"[{intervals.number(row['low'])}, {intervals.number(row['high'])}]"
     )
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center",
               fontsize=6.5)  # fmt: skip
@@ -129,7 +130,7 @@ def _scale(figure: Figure, height: float, reach: float) -> None:
     norm = matplotlib.colors.Normalize(-reach, reach)
     scale = matplotlib.cm.ScalarMappable(norm, _MAP)
     figure.colorbar(scale, cax=axes, orientation="horizontal", ticks=[-reach, 0, reach])
-    number = statistics.number
+    number = intervals.number
     axes.set_xticklabels([number(-reach), "0", number(reach)], fontsize=6.5)
     axes.set_xlabel("interaction: − one mends the other, + together they cost more",
                     fontsize=7, labelpad=2, loc="left")  # fmt: skip

@@ -20,8 +20,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tfreuse import files
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
-from tfreuse.report.tables import Row
 
 INK, SOFT, FAINT, GRID = "#1d2733", "#3d4a59", "#9aa5b1", "#e3e8ed"
 EMPTY = "#f1f3f5"  # where nothing was measured

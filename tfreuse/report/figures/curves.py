@@ -6,10 +6,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row, groups_of
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row, groups_of
 
 WIDE, HIGH, GAP, LEFT, RIGHT = 1.75, 1.35, 0.22, 0.62, 0.15  # inches
 ACROSS = 4  # panels side by side
@@ -157,7 +158,7 @@ def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
                    marker="o", gid="all")  # fmt: skip
         star = [r["mean"] for r in whole if r["quantity"] == "alpha_star"]
         if star:
-            axes.text(0.03, 0.05, f"α* = {statistics.number(star[0])}", fontsize=7,
+            axes.text(0.03, 0.05, f"α* = {intervals.number(star[0])}", fontsize=7,
                       transform=axes.transAxes)  # fmt: skip
         axes.set_xlim(-0.03, 1.03)
 

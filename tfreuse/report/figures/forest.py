@@ -5,10 +5,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 AXIS = (-0.25, 1.35)  # of retention; what lies outside is an arrow
 LINE, PANEL, GAP, LEFT, RIGHT, TOP = 0.2, 2.55, 1.35, 1.95, 1.25, 0.42  # inches
@@ -110,8 +111,8 @@ def _arms(
     _marks(axes, means, colour, marker, size=5.5, alpha=1)
     for row, y in zip(rows, ys, strict=True):
         text = (
-            f"{statistics.number(row['mean'])} "
-            f"[{statistics.number(row['low'])}, {statistics.number(row['high'])}]"
+            f"{intervals.number(row['mean'])} "
+            f"[{intervals.number(row['low'])}, {intervals.number(row['high'])}]"
         )
         axes.text(AXIS[1] + 0.03, y, text, va="center", fontsize=6.5)
 

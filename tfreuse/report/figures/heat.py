@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row, groups_of, sites_of
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row, groups_of, sites_of
 
 CELL, COLUMN, GAP = 0.235, 0.56, 0.25  # inches: a row's height, a column's width
 ACROSS, WIDEST = 3, 9.0  # panels side by side; inches they may take
@@ -112,7 +113,7 @@ def cell_text(mean: float) -> str:
     """A retention in as few characters as a cell has room for."""
     if abs(mean) >= 10:
         return f"{mean:.0f}".replace("-", "−")
-    return statistics.number(mean)
+    return intervals.number(mean)
 
 
 def _brackets(axes: Axes, sites: list[tuple[str, str]], inch: float) -> None:

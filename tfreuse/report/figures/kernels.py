@@ -5,10 +5,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.arrays import Arrays
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 TILE, MATRIX, MOST = 0.3, 3.0, 32  # inches; kernels shown
 

@@ -6,8 +6,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfreuse.analysis.tables import Row
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 WIDE, HIGH, GAP, LEFT = 2.7, 2.1, 0.55, 0.7  # inches, like the next
 RIGHT, TOP, FOOT = 0.2, 0.35, 0.7

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from tfreuse import specs
+from tfreuse.analysis.tables import Row, groups_of
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row, groups_of
 
 PARTS = {  # in the order in which they are stacked
     "statistics": "#cc79a7",

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from tfreuse import specs
+from tfreuse.analysis.tables import Row, groups_of, sites_of
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
 from tfreuse.report.figures.heat import cell_text
-from tfreuse.report.tables import Row, groups_of, sites_of
 
 REPAIRS = ("none", "recalibration")  # a line of drawings each
 UNIT, WIDEST = 0.27, 6.2  # inches: of a unit of a drawing; of drawings side by side

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.arrays import Arrays
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 SIDE, GAP, LEFT, MOST = 1.45, 0.48, 0.6, 4  # inches; groups shown
 VECTORS = ("moving mean", "moving sd", "gamma", "beta")

@@ -5,10 +5,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row, groups_of
 from tfreuse.errors import printable
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row, groups_of
 
 COLOURS = {  # ground, ink: told apart in grey as well
     "general features": ("#00795a", "white"),
@@ -63,7 +64,7 @@ def _panel(axes: Axes, rows: list[Row], groups: list[str], sites: list[str]) -> 
         axes.add_patch(box)
         axes.text(x, y - 0.14, _signed(row["mean"]), ha="center", va="center",
                   fontsize=7, color=ink, weight="bold")  # fmt: skip
-        ends = f"[{statistics.number(row['low'])}, {statistics.number(row['high'])}]"
+        ends = f"[{intervals.number(row['low'])}, {intervals.number(row['high'])}]"
         axes.text(x, y + 0.24, ends, ha="center", va="center", fontsize=5.5, color=ink)
     axes.set_xticks(range(len(groups)), [printable(name, 16) for name in groups])
     names = ["all layers" if s == "all" else printable(s, 24) for s in sites]
@@ -75,5 +76,5 @@ def _panel(axes: Axes, rows: list[Row], groups: list[str], sites: list[str]) -> 
 
 
 def _signed(value: float) -> str:
-    text = statistics.number(value)
+    text = intervals.number(value)
     return f"+{text}" if value > 0 and text != "0.000" else text

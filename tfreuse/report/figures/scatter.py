@@ -5,9 +5,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfreuse import specs, statistics
+from tfreuse import specs
+from tfreuse.analysis import intervals
+from tfreuse.analysis.tables import Row
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 SIDE, GAP, LEFT, ACROSS = 1.75, 0.3, 0.62, 3  # inches; panels side by side
 NAMES = {
@@ -78,7 +79,7 @@ def _told(axes: Axes, rows: list[Row], name: str) -> None:
     """The rank correlation with its interval; of closeness, so above 0 is a good predictor."""
     for row in rows:
         if (row["quantity"], row.get("predictor")) == ("spearman", name):
-            number = statistics.number
+            number = intervals.number
             text = f"ρ = {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
             canvas.title(axes, text)
 

@@ -5,10 +5,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
 from tfreuse.report.arrays import Arrays
 from tfreuse.report.figures import canvas
-from tfreuse.report.tables import Row
 
 SIDE, GAP, LEFT, IMAGES = 0.92, 0.06, 1.05, 2  # inches; images shown
 STATES = ("after", "recalibrated")

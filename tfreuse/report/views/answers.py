@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import roles, specs, statistics
+from tfreuse import roles, specs
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import caveats, intervals
+from tfreuse.analysis.tables import CRITICAL
 from tfreuse.records import UNMOVED, Record
 from tfreuse.report.drawings import Subject
-from tfreuse.report.tables import CRITICAL
-from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts import caveats
 
 REPAIRS = ("none", "recalibration", "permutation", "permutation+recalibration")
 # a stitch or training may repair anything: they say nothing of the donor by themselves
@@ -59,7 +59,7 @@ def _answer(
     subject: Subject,
     group: str,
     records: Mapping[int, Record],
-    effects: Mapping[str, statistics.Interval],
+    effects: Mapping[str, intervals.Interval],
 ) -> tuple[str, str]:
     spec = subject.spec
     if not effects:
@@ -122,7 +122,7 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
     return ""
 
 
-def cost_of_fresh(subject: Subject, arm: by_arm.Arm) -> statistics.Interval | None:
+def cost_of_fresh(subject: Subject, arm: by_arm.Arm) -> intervals.Interval | None:
     """What re-initialising the arm's parameters takes off the metric; below floor is no loss."""
     lost: dict[int, list[float]] = {}
     while seeds := subject.arms.get(arm):

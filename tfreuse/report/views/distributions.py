@@ -15,12 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from tfreuse import checkpoints, files, roles
+from tfreuse.analysis.arms import Part
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError
 from tfreuse.plan import Variable
 from tfreuse.report.views import maps
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts.arms import Part
 
 KINDS = ("stage", "layer")
 BINS = 40

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfreuse.labels import results
+from tfreuse.analysis import label_curves
 from tfreuse.report import labels
 from tfreuse.report.blocks import Table
 from tfreuse.report.views.snapshot import Snapshot
@@ -23,8 +23,8 @@ def _curves(snapshot: Snapshot) -> dict[str, Any]:
     source = snapshot.source
     if not source.labels:
         return {"curves": [], "hint": HINT}
-    found, confidence = results.index(source.labels), source.spec.confidence
-    rows = results.curves(found, confidence)
+    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    rows = label_curves.curves(found, confidence)
     kept = ("architecture", "donor", "recipe", "labels", "mean", "low", "high", "n")
     return {
         "curves": [

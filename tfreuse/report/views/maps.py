@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse import statistics
+from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import intervals, tables
+from tfreuse.analysis.arms import Arm, Arms, Part
+from tfreuse.analysis.tables import Row
 from tfreuse.errors import InputError
 from tfreuse.records import Record
-from tfreuse.report import tables
 from tfreuse.report.drawings import Subject
-from tfreuse.report.tables import Row
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts import arms as by_arm
-from tfreuse.verdicts.arms import Arm, Arms, Part
 
 Place = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
@@ -113,18 +112,18 @@ def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, A
         drops = [
             [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
         ]
-        return [_ends(found) for found in statistics.intervals(drops, confidence)]
+        return [_ends(found) for found in intervals.intervals(drops, confidence)]
     told = []
     for row in rows:
         pairs = []
         if row["identifiable"] is not False:
             pairs = _index_pairs(subject, _arm(row))
-        found = statistics.ratio_interval(*zip(*pairs), confidence) if pairs else None
+        found = intervals.ratio_interval(*zip(*pairs), confidence) if pairs else None
         told.append(_ends(found))
     return told
 
 
-def _ends(found: statistics.Interval | None) -> dict[str, Any]:
+def _ends(found: intervals.Interval | None) -> dict[str, Any]:
     if found is None:
         return {"mean": None, "low": None, "high": None, "n": 0}
     row = found.to_row()

@@ -4,9 +4,9 @@ import itertools
 from collections import Counter
 from typing import Any
 
+from tfreuse.analysis.arms import Part
 from tfreuse.report.views import answers
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts.arms import Part
 
 KINDS = ("all", "stage", "layer", "leave_one_out", "prefix", "suffix")
 MOST_NOTES = 50

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from tfreuse import attribution
+from tfreuse.analysis import reasons
+from tfreuse.analysis.arms import Part
 from tfreuse.report.drawings import DRAWINGS
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts.arms import Part
 
 NAMES = ("reasons", "ladder", "shapley")
 MOST_ROWS = 2_000
 _DRAWINGS = {one.kind: one for one in DRAWINGS if one.kind in NAMES}
-_MEANINGS = {"reasons": attribution.REASONS}
+_MEANINGS = {"reasons": reasons.REASONS}
 
 
 def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:

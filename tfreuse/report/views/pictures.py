@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 
 from tfreuse import files
+from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError
 from tfreuse.report import arrays
 from tfreuse.report.views.snapshot import Snapshot
-from tfreuse.verdicts.arms import Part
 
 COLUMNS = ("input", "truth", "before", "after", "recalibrated")
 LARGEST = 200_000_000  # bytes of all arrays, unpacked

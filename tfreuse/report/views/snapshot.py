@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfreuse import verdicts
+from tfreuse.analysis import verdicts
+from tfreuse.analysis.arms import Part
+from tfreuse.analysis.tables import Row
 from tfreuse.report import source
 from tfreuse.report.arrays import Arrays
 from tfreuse.report.drawings import Drawing, Subject
-from tfreuse.report.tables import Row
-from tfreuse.verdicts.arms import Part
 
 
 class Snapshot:

@@ -1,0 +1,293 @@
+"""Holds estimates made without training against what a study's label curves gave.
+
+    found = challenge.run(study_dir, asked=16)
+    print(challenge.markdown(found))
+
+A plan is an arm of the label curves: a recipe and a donor, or training from scratch. Each is
+estimated on the labelled images of its seed alone, from the network as the recipe would begin to
+train it or from a network that those labels had trained from scratch, and judged by the test
+metric that its own training gave: see `transfer.estimators`.
+"""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import estimators
+from tfreuse import (
+    data,
+    files,
+    models,
+    progress,
+    records,
+    specs,
+    transplant,
+)
+from tfreuse.errors import InputError, printable
+from tfreuse.few_labels import fitting, recipes
+from tfreuse.specs.labels import SCRATCH, LabelSpec
+from tfreuse.study import distances
+from tfreuse.study.design import Curve, Specs
+from tfreuse.study.labels import Bench
+from tfreuse.training import evaluation, recalibration
+
+PIXELS = 2_000  # that features are judged by, as many of each class as there are
+PEERS = 3  # networks of other seeds that an RMSE is held against
+_TRAINED = ("kernel", "bias", "gamma", "beta")
+_STATIC = ("encoder", "fine_tuned", "fine_tuned_recalibrated", SCRATCH)  # best first
+
+
+def run(study_dir: pathlib.Path, asked: int) -> dict:
+    """Estimates and judges every plan of every replicate that is complete at `asked` labels.
+
+    Args:
+        study_dir: of a study with label curves.
+        asked: number of labels, one of its --label_counts.
+
+    Returns:
+        {"rows": estimators best first, "plans": names, "gains": [seeds, plans], ...}.
+
+    Raises:
+        InputError: there are no such curves, or fewer than two complete replicates.
+    """
+    told = _specs(study_dir)
+    arms = told.labels.arms()
+    if asked not in told.labels.label_counts or len(arms) < 2:
+        raise InputError(
+            f"{printable(study_dir)} has no curves of two plans at {asked} labels; it has "
+            f"{list(told.labels.label_counts)} labels and {len(arms)} plans."
+        )
+    values = {
+        record.key: record.value
+        for record in records.read_labels(study_dir / "labels.jsonl")
+    }
+    curves = [c for c in told.curves() if values.keys() >= {*_keys(c, arms, asked)}]
+    if len(curves) < 2:
+        raise InputError(
+            f"{printable(study_dir)} has {len(curves)} complete replicates at {asked} "
+            "labels; expected at least 2. Run tools/study.py on."
+        )
+    gains, estimates = [], []
+    display = progress.Display(len(curves) * len(arms))
+    for curve in curves:
+        keys = _keys(curve, arms, asked)
+        gains.append(
+            [values[key] - values[keys[arms.index(("", SCRATCH))]] for key in keys]
+        )
+        work = _Estimates(curve, study_dir / "models", asked)
+        estimates.append([])
+        for donor, recipe in arms:
+            display.update(
+                sum(map(len, estimates)), f"seed {curve.seed}: {recipe} {donor}"
+            )
+            estimates[-1].append(work(donor, recipe))
+    display.close()
+    by_name = {
+        name: np.array([[plan[name] for plan in seed] for seed in estimates])
+        for name in estimates[0][0]
+    }
+    rows = estimators.judge(np.array(gains), by_name, _static(arms))
+    return {
+        "asked": asked,
+        "plans": [" ".join(filter(None, (recipe, donor))) for donor, recipe in arms],
+        "gains": gains,
+        "rows": rows,
+        "verdict": estimators.verdict(rows),
+    }  # fmt: skip
+
+
+def markdown(found: dict) -> str:
+    """The plans with their mean gains, and a line an estimator."""
+    gains = np.mean(found["gains"], axis=0)
+    told = [f"{n} {g:+.3f}" for n, g in zip(found["plans"], gains, strict=True)]
+    count = f"{found['asked'] or 'all'} labels, {len(found['gains'])} seeds"
+    lines = [
+        f"{count}. Mean gain over scratch, mean IoU: {'; '.join(told)}.",
+        "",
+        "| ranks plans by | regret@1 | weighted Kendall tau | better than the static order |",
+        "|---|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.name} | {row.regret} | {row.tau} | {row.better} |"
+        for row in found["rows"]
+    ]
+    return "\n".join([*lines, "", found["verdict"]]) + "\n"
+
+
+def _specs(study_dir: pathlib.Path) -> Specs:
+    try:
+        held = files.read_json(study_dir / "study.json")["specs"]
+        return Specs(
+            specs.StudySpec.from_json(held["study"]),
+            specs.DataSpec.from_json(held["data"]),
+            specs.ModelSpec.from_json(held["model"]),
+            specs.TrainSpec.from_json(held["train"]),
+            LabelSpec.from_json(held["labels"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{printable(study_dir)} holds no study with label curves ({printable(error)}); "
+            "give --study_dir the --out_dir of tools/study.py --flagfile=flags/labels.flags."
+        ) from error
+
+
+def _keys(
+    curve: Curve, arms: Sequence[tuple[str, str]], asked: int
+) -> list[tuple[str, ...]]:
+    """The keys of the arms' records, as `LabelRecord.key` gives them."""
+    return [(curve.architecture, *arm, str(curve.seed), str(asked)) for arm in arms]
+
+
+def _static(arms: Sequence[tuple[str, str]]) -> list[float]:
+    """The order that serves for every seed: "always the encoder, fine-tuned"."""
+    return [
+        float(len(_STATIC) - _STATIC.index(recipe)) if recipe in _STATIC else 0.0
+        for _, recipe in arms
+    ]
+
+
+class _Estimates:
+    """All estimates of a plan of one replicate."""
+
+    def __init__(self, curve: Curve, models_dir: pathlib.Path, asked: int) -> None:
+        self._bench = bench = Bench(curve, models_dir)
+        self._few = data.take(bench.train, bench.subsets[asked])
+        self._images = fitting.unit_images(self._few)
+        self._masks = self._few.tensors["mask"].numpy().astype(np.int64)
+        model = bench.fitter.model
+        ends = models.stage_ends(model)
+        body = [stage for stage in ends if stage not in ("head", "auxiliary")]
+        outputs = [model.get_layer(ends[stage]).output for stage in body]
+        self._features = keras.Model(model.inputs, outputs)
+        sides = [
+            one.shape[1] for one in self._features.predict_on_batch(self._images[:1])
+        ]
+        # where the image is smallest for the last time, and the last stage before the head
+        deepest = max(i for i, side in enumerate(sides) if side == min(sides))
+        self._stages = {body[deepest]: deepest, body[-1]: len(body) - 1}
+        self._seed = curve.seed
+        self._trained = _Trained(bench, self._few)
+
+    def __call__(self, donor: str, recipe: str) -> dict[str, float]:
+        """Estimates by name, larger for what is thought better."""
+        found: dict[str, float] = {}
+        self._bench.fitter.donor = self._bench.donors[donor]
+
+        def look(step: int, loss: float, model: keras.Model) -> None:
+            found.update(self._estimate(model))
+
+        chosen = recipes.CATALOGUE[recipe]
+        self._bench.fitter(chosen, self._few, 1, watch=look, watched={0})
+        return found | self._trained(chosen)
+
+    def _estimate(self, model: keras.Model) -> dict[str, float]:
+        outputs = self._features.predict_on_batch(self._images)
+        found = {}
+        for stage, place in self._stages.items():
+            pixels, labels = self._pixels(np.asarray(outputs[place]))
+            found[f"LogME, {stage}"] = estimators.log_me(pixels, labels)
+            found[f"H-score, {stage}"] = estimators.h_score(pixels, labels)
+        return found | {"small gradient (Auto-RGN)": -self._gradient(model)}
+
+    def _pixels(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised features [n, D] of pixels of every class, and their labels [n]."""
+        rows = _centres(self._masks.shape[1], features.shape[1])
+        columns = _centres(self._masks.shape[2], features.shape[2])
+        labels = self._masks[:, rows][:, :, columns]
+        ignored = labels == self._few.ignore_label
+        labels = np.where(ignored, -1, labels).ravel()
+        places = estimators.stratified(labels, PIXELS, self._seed)
+        pixels = features.reshape(-1, features.shape[-1])[places].astype(np.float64)
+        spread = pixels.std(axis=0)
+        return (pixels - pixels.mean(axis=0)) / np.where(spread > 0, spread, 1), labels[
+            places
+        ]
+
+    def _gradient(self, model: keras.Model) -> float:
+        """Relative length of the gradient of all but the head, on the labelled images."""
+        body = [
+            variable.value
+            for variable in model.variables
+            if variable.name in _TRAINED and not variable.path.startswith("head")
+        ]
+        keep = self._masks != self._few.ignore_label
+        labels = np.where(keep, self._masks, 0)
+        with tf.GradientTape() as tape:
+            tape.watch(body)  # whatever the plan would train
+            logits = evaluation.main_output(model(self._images, training=False))
+            loss = keras.losses.sparse_categorical_crossentropy(
+                labels, logits, from_logits=True
+            )
+            loss = tf.reduce_mean(tf.boolean_mask(loss, keep))
+        gradients = [one.numpy() for one in tape.gradient(loss, body)]
+        values = [one.numpy() for one in body]
+        return estimators.relative_gradient_norm(gradients, values)
+
+
+class _Trained:
+    """Estimates from what the labels give without a donor: a recipient, and peers of other seeds.
+
+    The donor's parameters go into the trained recipient and nothing is trained after: how much
+    of its metric on the labelled images is left, and how far its kernels lie from the donor's.
+    """
+
+    def __init__(self, bench: Bench, few: data.Split) -> None:
+        labels, self._fitter = bench.curve.specs.labels, bench.fitter
+        self._seed, scratch = bench.curve.train.seed, recipes.CATALOGUE[SCRATCH]
+        self._evaluate = evaluation.Evaluator(self._fitter.model, few, "segmentation")
+        images = fitting.unit_images(few)
+        self._recalibrate = recalibration.Recalibrator(self._fitter.model, images)
+        self._peers = []
+        for other in reversed(range(1 + PEERS)):  # the recipient's is the last
+            model = self._fitter(
+                scratch, few, labels.label_steps, seed=self._seed + 1_000 * other,
+                learning_rate=labels.learning_rates[0],
+            )  # fmt: skip
+            self._peers.append(transplant.values(model))
+        self._own = self._peers.pop()
+        self._weights = self._fitter.model.get_weights()
+        self._recalibrate()
+        self._before = self._evaluate()
+
+    def __call__(self, recipe: recipes.Recipe) -> dict[str, float]:
+        """Both estimates of the recipe with the fitter's donor."""
+        model = self._fitter.model
+        model.set_weights(self._weights)
+        self._fitter.take(recipe, self._seed)
+        given = transplant.values(model)
+        self._recalibrate()
+        kept = estimators.retention(
+            self._evaluate().value, self._before.value, self._before.floor
+        )
+        return {
+            "near kernels (z-RMSE)": -self._distance(recipe, given),
+            # where there is nothing to lose all plans are alike
+            "training-free retention": 0.0 if math.isnan(kept) else kept,
+        }
+
+    def _distance(self, recipe: recipes.Recipe, given: dict[str, np.ndarray]) -> float:
+        """The kernels' mean z-RMSE; 0, as far as a peer, of a plan that takes none."""
+        plan = self._fitter.taken(recipe)
+        found = []
+        for one in plan.copies if plan else ():
+            if one.recipient.role == "kernel":
+                path = one.recipient.path
+                own = self._own[path]
+                peers = [_rmse(own, peer[path]) for peer in self._peers]
+                found.append(estimators.z_rmse(_rmse(own, given[path]), peers))
+        return float(np.mean(found)) if found else 0.0
+
+
+def _rmse(old: np.ndarray, new: np.ndarray) -> float:
+    return distances.between([(old, new)])["rmse"]
+
+
+def _centres(size: int, count: int) -> np.ndarray:
+    """Which of `size` pixels lie in the middle of `count` equal parts."""
+    return ((np.arange(count) + 0.5) * size / count).astype(int)

@@ -1,0 +1,355 @@
+"""The ways to move parameters, each written as its own documentation advises.
+
+A contestant names the modules it imports (timed on their own) and prepares a call (not timed:
+files are there, live models are built). The call is what is timed. Whoever writes a file waits
+until it is on the disk, as tfreuse does, and starts with the inputs in the page cache.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from benchmarks import case as case_module
+from benchmarks.case import Case
+from tfreuse import files
+
+STATS, ALL, LOAD, LIVE = "stats", "all", "load", "live"
+TASKS = {
+    STATS: "file -> file, batch normalization statistics only",
+    ALL: "file -> file, everything",
+    LOAD: "file -> live model, everything",
+    LIVE: "live model -> live model, everything",
+}
+KERAS, WEIGHTS = ".keras", ".weights.h5"
+Prepare = Callable[[Case], Callable[[], object]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """`out` is the ending of the file it makes, "" for a live model, None for a roofline."""
+
+    task: str
+    name: str
+    prepare: Prepare
+    imports: tuple[str, ...] = ()
+    out: str | None = ""
+
+
+ENTRIES: list[Contestant] = []
+
+
+def contestant(*tasks: str, name: str, imports: tuple[str, ...] = (), **options):
+    """Enters the function, which takes the task and the case, for each of the tasks."""
+
+    def enter(function):
+        for task in tasks:
+            entry = Contestant(
+                task, name, lambda c, t=task: function(t, c), imports, **options
+            )
+            ENTRIES.append(entry)
+        return function
+
+    return enter
+
+
+def find(task: str, name: str) -> Contestant:
+    return next(one for one in ENTRIES if (one.task, one.name) == (task, name))
+
+
+def _roles(task: str) -> str:
+    return "stats" if task == STATS else "all"
+
+
+def _move(task: str, case: Case, suffix: str):
+    from tfreuse import moving
+
+    donor, recipient = case.file("donor", suffix), case.file("recipient", suffix)
+
+    def work():
+        with moving.opened(
+            donor, recipient
+        ) as pair:  # as tools/transplant.py apply does
+            pair.apply(pair.plan(roles=_roles(task)), case.out(suffix))
+
+    return work
+
+
+@contestant(STATS, ALL, name="tfreuse", imports=("tfreuse.moving",), out=KERAS)
+def tfreuse_keras(task, case):
+    return _move(task, case, KERAS)
+
+
+@contestant(
+    STATS,
+    ALL,
+    name="tfreuse, .weights.h5",
+    imports=("tfreuse.moving", "h5py"),  # it writes provenance there
+    out=WEIGHTS,
+)
+def tfreuse_weights(task, case):
+    return _move(task, case, WEIGHTS)
+
+
+@contestant(
+    STATS,
+    ALL,
+    name="tfreuse, neither checks nor undo",
+    imports=("tfreuse.plan", "tfreuse.checkpoints"),
+    out=KERAS,
+)
+def tfreuse_write(task, case):
+    from tfreuse import checkpoints, plan
+
+    def work():
+        recipient_path = case.file("recipient")
+        with (
+            checkpoints.open(case.file("donor")) as donor,
+            checkpoints.open(recipient_path) as recipient,
+        ):
+            made = plan.make(donor.variables, recipient.variables, roles=_roles(task))
+            values = {e.recipient.path: (donor, e.donor) for e in made.copies}
+            options = {"crc": False, "undo": False}
+            checkpoints.write(recipient_path, case.out(), values, {}, **options)
+
+    return work
+
+
+@contestant(
+    STATS,
+    ALL,
+    name="load_model x2, set_weights, save",
+    imports=("keras", "tfreuse.models"),
+    out=KERAS,
+)
+def load_model(task, case):
+    import keras
+
+    def work():
+        donor = keras.models.load_model(case.file("donor"))
+        recipient = keras.models.load_model(case.file("recipient"))
+        if task == ALL:
+            recipient.set_weights(donor.get_weights())
+        else:
+            for layer in recipient.layers:
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    theirs = donor.get_layer(layer.name).get_weights()
+                    ours = layer.get_weights()
+                    layer.set_weights([*ours[:2], *theirs[2:]])
+        recipient.save(case.out())
+        files.sync(case.out())
+
+    return work
+
+
+@contestant(STATS, ALL, name="KerasFileEditor", imports=("keras",), out=WEIGHTS)
+def file_editor(task, case):
+    import keras
+
+    def put(old: dict, new: dict, place: str) -> None:
+        for key, value in old.items():
+            if isinstance(value, dict):
+                put(value, new[key], f"{place}/{key}")
+            elif task == ALL or case_module.is_statistic(f"{place}/vars/{key}"):
+                old[key] = new[key]
+
+    def work():
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it opens
+            donor = keras.saving.KerasFileEditor(str(case.file("donor", WEIGHTS)))
+            editor = keras.saving.KerasFileEditor(str(case.file("recipient", WEIGHTS)))
+            put(editor.weights_dict, donor.weights_dict, "")
+            editor.save(str(case.out(WEIGHTS)))
+        files.sync(case.out(WEIGHTS))
+
+    return work
+
+
+@contestant(STATS, ALL, name="h5py r+ on a copy", imports=("h5py",), out=WEIGHTS)
+def h5py_copy(task, case):
+    import h5py
+
+    def work():
+        shutil.copyfile(case.file("recipient", WEIGHTS), case.out(WEIGHTS))
+        with (
+            h5py.File(case.file("donor", WEIGHTS), "r") as donor,
+            h5py.File(case.out(WEIGHTS), "r+") as out,
+        ):
+
+            def visit(name, item):
+                if isinstance(item, h5py.Dataset) and (
+                    task == ALL or case_module.is_statistic(name)
+                ):
+                    item[...] = donor[name][()]
+
+            out.visititems(visit)
+        files.sync(case.out(WEIGHTS))
+
+    return work
+
+
+@contestant(STATS, ALL, name="cp (roofline)", out=None)
+def copy(task, case):
+    def work():
+        subprocess.run(["cp", case.file("recipient"), case.out()], check=True)
+        files.sync(case.out())
+
+    return work
+
+
+@contestant(LOAD, name="tfreuse, .keras", imports=("keras", "tfreuse.loading"))
+def tfreuse_load(task, case):
+    return _load(case, KERAS)
+
+
+@contestant(LOAD, name="tfreuse, .weights.h5", imports=("keras", "tfreuse.loading"))
+def tfreuse_load_weights(task, case):
+    return _load(case, WEIGHTS)
+
+
+def _load(case: Case, suffix: str):
+    from tfreuse import loading
+
+    recipient = _live("recipient", case)
+
+    def work():
+        loading.load(case.file("donor", suffix), recipient)
+        return recipient
+
+    return work
+
+
+@contestant(LOAD, name="load_weights, .weights.h5", imports=("keras", "tfreuse.models"))
+def load_weights(task, case):
+    return _load_weights(case, WEIGHTS)
+
+
+@contestant(LOAD, name="load_weights, .keras", imports=("keras", "tfreuse.models"))
+def load_weights_keras(task, case):
+    return _load_weights(case, KERAS)
+
+
+def _load_weights(case: Case, suffix: str):
+    recipient = _live("recipient", case)
+
+    def work():
+        recipient.load_weights(case.file("donor", suffix))
+        return recipient
+
+    return work
+
+
+@contestant(LOAD, name="preadv, np.copyto (roofline)", imports=("numpy",), out=None)
+def read_and_copy(task, case):
+    import numpy as np
+
+    size = case.file("donor", WEIGHTS).stat().st_size
+    variable, read = np.ones(size, np.uint8), np.ones(size, np.uint8)
+
+    def work():
+        descriptor = os.open(case.file("donor", WEIGHTS), os.O_RDONLY)
+        done = 0
+        while done < size:
+            done += os.preadv(descriptor, [memoryview(read)[done:]], done)
+        os.close(descriptor)
+        np.copyto(variable, read)
+
+    return work
+
+
+@contestant(LIVE, name="tfreuse, plan and apply", imports=("keras", "tfreuse.loading"))
+def tfreuse_live(task, case):
+    from tfreuse import transplant
+
+    donor, recipient = _live("donor", case), _live("recipient", case)
+
+    def work():
+        transplant.apply(transplant.plan(donor, recipient), donor, recipient)
+        return recipient
+
+    return work
+
+
+@contestant(LIVE, name="tfreuse, apply", imports=("keras", "tfreuse.loading"))
+def tfreuse_apply(task, case):
+    from tfreuse import transplant
+
+    donor, recipient = _live("donor", case), _live("recipient", case)
+    plan = transplant.plan(donor, recipient)
+
+    def work():
+        transplant.apply(plan, donor, recipient)
+        return recipient
+
+    return work
+
+
+@contestant(LIVE, name="tfreuse, apply again", imports=("keras", "tfreuse.loading"))
+def tfreuse_apply_again(task, case):
+    from tfreuse import transplant
+
+    donor, recipient = _live("donor", case), _live("recipient", case)
+    plan = transplant.plan(donor, recipient)
+    # TensorFlow makes a kernel for each new shape, once in a process
+    transplant.undo(transplant.apply(plan, donor, recipient), recipient)
+
+    def work():
+        transplant.apply(plan, donor, recipient)
+        return recipient
+
+    return work
+
+
+@contestant(
+    LIVE, name="set_weights(get_weights())", imports=("keras", "tfreuse.models")
+)
+def set_weights(task, case):
+    donor, recipient = _live("donor", case), _live("recipient", case)
+
+    def work():
+        recipient.set_weights(donor.get_weights())
+        return recipient
+
+    return work
+
+
+@contestant(LIVE, name="one compiled tf.function", imports=("keras", "tfreuse.models"))
+def compiled(task, case):
+    import tensorflow as tf
+
+    donor, recipient = _live("donor", case), _live("recipient", case)
+
+    @tf.function
+    def assign():
+        for old, new in zip(recipient.weights, donor.weights, strict=True):
+            old.value.assign(new.value)
+
+    assign.get_concrete_function()  # tracing takes a second or more; it is not timed
+
+    def work():
+        assign()
+        return recipient
+
+    return work
+
+
+@contestant(LIVE, name="np.copyto (roofline)", imports=("numpy",), out=None)
+def memcpy(task, case):
+    import numpy as np
+
+    count = case.about["parameters"]
+    old, new = np.zeros(count, np.float32), np.ones(count, np.float32)
+    old[:] = 2  # its pages are there before the clock starts
+
+    def work():
+        np.copyto(old, new)
+
+    return work
+
+
+def _live(side: str, case: Case):
+    model = case_module.build(case.model)
+    case_module.scramble(model, ("donor", "recipient").index(side))
+    return model

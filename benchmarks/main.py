@@ -1,0 +1,271 @@
+"""Measures how fast parameters move and networks train, beside others, and what records cost.
+
+  python tools/benchmark.py transplant --out_dir=runs/benchmark
+  python tools/benchmark.py records --out_dir=runs/benchmark_records
+  python tools/benchmark.py training --out_dir=runs/benchmark_training
+  python tools/benchmark.py training --device=gpu --out_dir=runs/benchmark_gpu
+  python tools/benchmark.py startup --out_dir=runs/benchmark_startup
+  python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
+  python tools/benchmark.py growth --out_dir=runs/benchmark_growth
+  python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
+  python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
+
+transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
+records     a study's records: append, go on after a stop, read counts, report, TensorBoard
+training    training and inference: Keras as it comes, tfreuse, PyTorch
+startup     whole commands until they answer, and until the first step of a training
+sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
+growth      what a sweep costs when images, layers, groups or seeds double, with a figure
+units       what a unit of work costs beside its work, here and on Ray, and how many a driver bears
+estimators  which estimate, made without training, would have chosen best in a study's label curves
+
+Every run is a fresh process whose result is checked before its time counts. Writes
+OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
+"""
+
+import dataclasses
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from absl import flags
+
+from benchmarks import (
+    case,
+    growth,
+    records,
+    rounds,
+    startup,
+    sweeping,
+    table,
+    training,
+    units,
+)
+from tfreuse import files
+from tfreuse.cli import app
+from tfreuse.errors import InputError
+
+VERBS = (
+    "transplant",
+    "records",
+    "training",
+    "sweep",
+    "startup",
+    "growth",
+    "units",
+    "estimators",
+)
+
+
+def define_flags() -> None:
+    flags.DEFINE_list(
+        "models",
+        [case.UNET],
+        "unet (31 M parameters), pspnet (ResNet-50), large (124 M), tiny; sweep: unet "
+        "(width 16), pspnet (ResNet-50), tiny",
+    )
+    flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
+    flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
+    flags.DEFINE_float(
+        "minutes",
+        5,
+        "no round starts after this; training, sweep, growth, units: 30",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "timeout",
+        60,
+        "seconds after which a run is given up; training: 300, units: 1800",
+    )
+    flags.DEFINE_list(
+        "records", ["1000", "10000", "100000"], "records: how many, one study each"
+    )
+    flags.DEFINE_enum(
+        "device",
+        "cpu",
+        ["cpu", "gpu"],
+        "training: gpu takes larger networks, in bfloat16, compiled",
+    )
+    flags.DEFINE_boolean(
+        "tiny", False, "training: networks of a second, to see that all runs"
+    )
+    flags.DEFINE_integer(
+        "cores",
+        0,
+        "training: processors for each; 1: speeds are of processor time; 0: all",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
+    )
+    flags.DEFINE_integer(
+        "units", 100_000, "units: of the simulated study; 0: none", lower_bound=0
+    )
+    flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
+    flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
+    flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
+    flags.DEFINE_string(
+        "work_dir", "", "where the model files go meanwhile; the system's if left out"
+    )
+
+
+def main(verb: str) -> None:
+    out_dir = app.out_dir() if app.FLAGS.out_dir else None
+    with tempfile.TemporaryDirectory(dir=app.FLAGS.work_dir or None) as folder:
+        measure = _MEASURES[verb]
+        value, markdown = measure(pathlib.Path(folder))
+    if out_dir is not None:
+        value = {"machine": table.machine(), **value}
+        files.write_json(out_dir / "benchmark.json", value)
+        files.write_text(out_dir / "benchmark.md", markdown)
+        print(f"\n{out_dir / 'benchmark.md'}, {out_dir / 'benchmark.json'}")
+
+
+def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    models = [*values.models, *([case.LARGE] if values.large else [])]
+    settings = rounds.Settings(
+        tuple(dict.fromkeys(models)), values.runs, values.minutes, values.timeout
+    )
+    runs = rounds.run(settings, folder)
+    abouts = {name: case.Case(name, folder).about for name in settings.models}
+    found = table.rows(runs)
+    promised = table.targets(found, {n: a["largest"] for n, a in abouts.items()})
+    print(table.text(found))
+    print(table.verdicts(promised))
+    value = {
+        "settings": dataclasses.asdict(settings),
+        "rows": [dataclasses.asdict(row) for row in found],
+        "promises": _promises(promised),
+        "runs": runs,
+    }
+    return value, table.markdown(found, promised)
+
+
+def _records(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    words = app.FLAGS.records
+    if not all(word.isascii() and word.isdecimal() for word in words):
+        raise InputError(
+            f"--records takes whole numbers such as 1000,10000; got {','.join(words)!r}."
+        )
+    runs = records.run(sorted({int(word) for word in words}), folder)
+    promised = records.targets(runs)
+    markdown = records.markdown(runs, promised)
+    print(markdown)
+    return {"promises": _promises(promised), "runs": runs}, markdown
+
+
+def _training(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = training.Settings(
+        device=values.device,
+        runs=values.runs,
+        tiny=values.tiny,
+        peak_tflops=values.peak_tflops,
+        cores=values.cores,
+        seconds=0.2 if values.tiny else training.Settings.seconds,
+        **given,
+    )
+    if left_out := training.missing():
+        print(left_out)
+    runs = training.run(settings, folder)
+    promised = training.targets(runs)
+    markdown = training.markdown(runs, promised, settings)
+    print(markdown)
+    value = {"settings": dataclasses.asdict(settings), "runs": runs}
+    return value | {"promises": _promises(promised)}, markdown
+
+
+def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    if values["models"].present:
+        given["models"] = tuple(values.models)
+    settings = sweeping.Settings(runs=values.runs, **given)
+    runs = sweeping.run(settings, folder)
+    promised = sweeping.targets(runs)
+    markdown = sweeping.markdown(runs, promised)
+    print(markdown)
+    value = {"settings": dataclasses.asdict(settings), "runs": runs}
+    return value | {"promises": _promises(promised)}, markdown
+
+
+def _startup(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    runs = startup.run(app.FLAGS.runs, app.FLAGS.minutes, folder)
+    promised = startup.targets(runs)
+    markdown = startup.markdown(runs, promised)
+    print(markdown)
+    return {"promises": _promises(promised), "runs": runs}, markdown
+
+
+def _growth(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = growth.Settings(runs=values.runs, **given)
+    runs = growth.run(settings)
+    markdown = growth.markdown(runs)
+    print(markdown)
+    if values.out_dir:
+        growth.save_figure(runs, pathlib.Path(values.out_dir) / "growth.png")
+    return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
+
+
+def _units(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    values = app.FLAGS
+    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = units.Settings(runs=values.runs, many=values.units, **given)
+    runs = units.run(settings)
+    markdown = units.markdown(runs)
+    print(markdown)
+    return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
+
+
+def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints what was found; returns it for benchmark.json and benchmark.md."""
+    from tfreuse import runtime
+
+    if not app.FLAGS.study_dir:
+        raise InputError("--study_dir is not given; see --help.")
+    runtime.start()
+    from benchmarks import challenge
+
+    found = challenge.run(pathlib.Path(app.FLAGS.study_dir), app.FLAGS.labels)
+    markdown = challenge.markdown(found)
+    print(markdown)
+    return found | {
+        "rows": [dataclasses.asdict(row) for row in found["rows"]]
+    }, markdown
+
+
+_LIMITS = ("minutes", "timeout")
+_MEASURES = {
+    "transplant": _transplant,
+    "records": _records,
+    "training": _training,
+    "sweep": _sweep,
+    "startup": _startup,
+    "growth": _growth,
+    "units": _units,
+    "estimators": _estimators,
+}
+
+
+def _promises(promised: Sequence[table.Target]) -> list[dict]:
+    return [dataclasses.asdict(target) | {"met": target.met} for target in promised]
+
+
+def run() -> None:
+    app.run(sys.modules[__name__])
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,138 @@
+"""Rounds of fresh processes: every contestant once a round, checked before its time counts."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import time
+
+from benchmarks import case as case_module
+from benchmarks import fresh
+from benchmarks.case import TINY, Case
+from benchmarks.contestants import ENTRIES, STATS, Contestant
+from tfreuse import moving, progress
+from tfreuse.errors import InputError
+
+START = "start"
+WORKER = "benchmarks.worker"
+COMMANDS = ("plan", "diff", "verify")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    No round starts once `minutes` are over; two contestants may so have fewer runs than
+    `runs`, and the table says how many. A run that takes `timeout` seconds is stopped.
+    """
+
+    models: tuple[str, ...] = (case_module.UNET,)
+    runs: int = 5
+    minutes: float = 5.0
+    timeout: float = 60.0
+
+
+def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
+    """Measures all contestants; returns one dict a run, with "error" where there is no time.
+
+    Args:
+        settings: how much.
+        work_dir: an empty folder with room for five copies of the largest model; files are
+            written and deleted there.
+
+    Raises:
+        InputError: there is no /proc to read counters from, or a model's name is not known.
+    """
+    if not pathlib.Path("/proc/self/io").exists():
+        raise InputError(
+            "the benchmark reads /proc/self/io, which is there on Linux only."
+        )
+    for name in settings.models:
+        if name not in case_module.MODELS:
+            known = ", ".join(case_module.MODELS)
+            raise InputError(f"--models takes {known}; got {name!r}.")
+    results, given_up = [], set()
+    cases = [Case(name, work_dir) for name in (TINY, *settings.models)]
+    for case in cases:
+        fresh.last_line(WORKER, ["make", case.model, work_dir], timeout=600)
+    jobs = [(case, entry) for case in cases[1:] for entry in ENTRIES]
+    total = settings.runs * (len(jobs) + len(COMMANDS))
+    display, done_round = progress.Display(total), -1
+    turns = fresh.turns(jobs, settings.runs, settings.minutes)
+    for number, (round_, (case, entry)) in enumerate(turns, 1):
+        if round_ > done_round:
+            results += _starts(cases[0], settings, round_)
+            done_round = round_
+        key = (case.model, entry.task, entry.name)
+        display.update(number - 1, " ".join(key))
+        if key not in given_up:
+            own = dataclasses.replace(case, number=number)
+            found = run_once(own, entry, settings.timeout)
+            results.append(dict(zip(("model", "task", "name"), key)) | found)
+            if "error" in found:
+                given_up.add(key)
+    display.close()
+    return results
+
+
+def run_once(case: Case, entry: Contestant, timeout: float) -> dict:
+    """What `worker.measure` found, of a result that is right; or {"error": why not}."""
+    words = ["run", case.model, case.folder, case.number, entry.task, entry.name]
+    try:
+        found = fresh.found(WORKER, words, timeout)
+        if "error" in found:
+            return found
+        place = wrong(case, entry, found.pop("digests", None))
+        return {"error": f"wrong result: {place}"} if place else found
+    finally:
+        for path in case.folder.glob(f"out_{case.number}.*"):
+            path.unlink()
+
+
+def wrong(case: Case, entry: Contestant, digests: dict | None = None) -> str:
+    """The first array that is not what it should be; "" if all are.
+
+    `digests` are those of a live model; without, the file that was written is read.
+    """
+    if entry.out is None:
+        return ""
+    if digests is not None:
+        expected = case.about["donor"]
+    else:
+        digests = case_module.file_digests(case.out(entry.out))
+        donor = case_module.file_digests(case.file("donor", ".weights.h5"))
+        expected = case_module.file_digests(case.file("recipient", ".weights.h5"))
+        for place in expected:
+            if entry.task != STATS or case_module.is_statistic(place):
+                expected[place] = donor[place]
+    if set(digests) != set(expected):
+        return str(min(set(digests) ^ set(expected)))
+    return next((p for p in expected if digests[p] != expected[p]), "")
+
+
+def _starts(case: Case, settings: Settings, round_: int) -> list[dict]:
+    """Wall time of whole commands on small files: what it takes before work begins."""
+    donor, recipient = case.file("donor"), case.file("recipient")
+    out = case.folder / f"started_{round_}.keras"
+    moving.apply(moving.plan(donor, recipient), donor, recipient, out)
+    found = []
+    for verb in COMMANDS:
+        words = [sys.executable, "-m", "tfreuse.cli.transplant", verb]
+        words += [f"--donor={donor}", f"--recipient={recipient}"]
+        words += [f"--out={out}"] if verb == "verify" else []
+        what = {"model": case.model, "task": START, "name": f"transplant {verb}"}
+        found.append(what | _timed(words, settings.timeout))
+    for path in case.folder.glob(f"{out.name}*"):
+        path.unlink()
+    return found
+
+
+def _timed(words: list[str], timeout: float) -> dict:
+    begin = time.perf_counter()
+    try:
+        subprocess.run(words, check=True, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"error": f"takes over {timeout:g} s"}
+    except subprocess.CalledProcessError as error:
+        return {"error": f"failed: {error.stderr[-200:].decode(errors='replace')}"}
+    return {"seconds": time.perf_counter() - begin}

@@ -1,0 +1,262 @@
+"""Medians of runs, the ratios that were promised, and both as text and Markdown."""
+
+import dataclasses
+import os
+import pathlib
+import platform
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contestants import (
+    ALL,
+    LIVE,
+    LOAD,
+    STATS,
+    TASKS,
+)
+from benchmarks.rounds import START
+
+MB = 1e6
+MEMORY = 64 * 2**20  # bytes that moving from file to file may take beside one variable
+TITLES = {**TASKS, START: "whole commands on files of 100 kB"}
+HEADER = ("contestant", "n", "ms", "IQR", "ratio", "CPU ms", "import s", "total s")
+HEADER = (*HEADER, "read MB", "written MB", "memory MB")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One contestant: medians over its runs, or why there is no time.
+
+    `seconds` is the call alone, `total` with imports, `quartiles` of the seconds, `cpu` the
+    call's processor time; `memory` is the peak above what was in memory before the call;
+    `ratio` is to the roofline's seconds.
+    """
+
+    model: str
+    task: str
+    name: str
+    runs: int = 0
+    seconds: float | None = None
+    quartiles: tuple[float, float] | None = None
+    cpu: float | None = None
+    imported: float | None = None
+    total: float | None = None
+    read: float | None = None
+    written: float | None = None
+    memory: float | None = None
+    ratio: float | None = None
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A promise: `value` was measured, at most or at least `bound` was asked for."""
+
+    text: str
+    value: float
+    bound: float
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+
+def rows(runs: Iterable[dict]) -> list[Row]:
+    """One row a contestant, in the order in which they first ran."""
+    by_key: dict[tuple[str, str, str], list[dict]] = {}
+    for run in runs:
+        by_key.setdefault((run["model"], run["task"], run["name"]), []).append(run)
+    found = [_row(key, those) for key, those in by_key.items()]
+    limits = {
+        (row.model, row.task): row.seconds
+        for row in found
+        if row.name.endswith("(roofline)") and row.seconds
+    }
+    order = {task: place for place, task in enumerate(TITLES)}
+    found = [
+        dataclasses.replace(row, ratio=row.seconds / limits[row.model, row.task])
+        if row.seconds and (row.model, row.task) in limits
+        else row
+        for row in found
+    ]
+    models = list(dict.fromkeys(row.model for row in found))
+    return sorted(
+        found,
+        key=lambda r: (models.index(r.model), order[r.task], r.seconds or np.inf),
+    )
+
+
+def targets(found: Sequence[Row], largest: dict[str, int]) -> list[Target]:
+    """What was promised, for each model; a promise whose runs are missing is left out.
+
+    Args:
+        found: what `rows` gave.
+        largest: bytes of each model's largest variable.
+    """
+    by_key = {(row.model, row.task, row.name): row for row in found if row.seconds}
+    made = []
+
+    def add(model, text, task, name, rival, bound, at_least=False):
+        ours, theirs = by_key.get((model, task, name)), by_key.get((model, task, rival))
+        if ours and theirs:
+            pair = (theirs, ours) if at_least else (ours, theirs)
+            value = pair[0].seconds / pair[1].seconds
+            made.append(Target(f"{model}: {text}", value, bound, at_least))
+
+    bare = "tfreuse, neither checks nor undo"
+    for model, size in largest.items():
+        for task, what in ((STATS, "statistics"), (ALL, "everything")):
+            text = f"{what}, file -> file, times cp's time"
+            add(model, text, task, "tfreuse", "cp (roofline)", 1.5)
+            add(model, f"{text}, {bare[9:]}", task, bare, "cp (roofline)", 1.5)
+        for rival, bound in ((".weights.h5", 8), (".keras", 50)):
+            text = f"file -> live, times as fast as load_weights({rival})"
+            name = f"load_weights, {rival}"
+            add(model, text, LOAD, "tfreuse, .keras", name, bound, True)
+        text = "live -> live, plan at hand, times memcpy's time"
+        for name, more in (("apply", ""), ("apply again", ", not the first time")):
+            name = f"tfreuse, {name}"
+            add(model, text + more, LIVE, name, "np.copyto (roofline)", 3)
+        used = by_key.get((model, ALL, "tfreuse"))
+        if used:
+            text = f"{model}: file -> file, MB of memory"
+            made.append(Target(text, used.memory / MB, (MEMORY + size) / MB))
+    for row in found:
+        if row.task == START and row.seconds:
+            made.append(Target(f"{row.name}, seconds to start", row.seconds, 0.5))
+    return made
+
+
+def text(found: Sequence[Row]) -> str:
+    """The rows as aligned columns."""
+    lines = []
+    for title, those in _groups(found):
+        cells = [HEADER, *(_cells(row) for row in those)]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        lines.append(title)
+        for row, line in zip([None, *those], cells):
+            if row is not None and row.error:
+                lines.append(f"  {row.name}: {row.error}")
+                continue
+            first = line[0].ljust(widths[0])
+            rest = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))
+            lines.append("  ".join(["", first, *rest]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def markdown(found: Sequence[Row], promised: Sequence[Target]) -> str:
+    """The rows and the promises as Markdown tables."""
+    lines = []
+    for title, those in _groups(found):
+        lines += [f"### {title}", "", line(HEADER), rule(len(HEADER))]
+        for row in those:
+            cells = _cells(row)
+            lines.append(line(cells if not row.error else (row.name, row.error)))
+        lines.append("")
+    return "\n".join([*lines, *promises(promised)]) + "\n"
+
+
+def promises(promised: Iterable[Target]) -> list[str]:
+    """The promises as the lines of a Markdown table."""
+    head = ["### Promises", "", line(("what", "measured", "asked for", ""))]
+    head.append("|---|--:|--:|---|")
+    return [*head, *(line(_verdict(one)) for one in promised)]
+
+
+def verdicts(promised: Sequence[Target]) -> str:
+    """The promises, one a line."""
+    lines = []
+    for one in promised:
+        what, value, bound, met = _verdict(one)
+        lines.append(f"  {met:8}{what}: {value} ({bound})")
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions, in general words."""
+    cpu = platform.processor() or platform.machine()
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(": ")[2]
+            break
+    names = ("tensorflow", "keras", "numpy", "h5py")
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def _row(key: tuple[str, str, str], runs: list[dict]) -> Row:
+    error = next((run["error"] for run in runs if "error" in run), "")
+    if error:
+        return Row(*key, runs=len(runs), error=error)
+
+    def median(*fields):
+        if fields[0] not in runs[0]:
+            return None
+        return float(np.median([sum(run[f] for f in fields) for run in runs]))
+
+    quartiles = np.quantile([run["seconds"] for run in runs], (0.25, 0.75))
+    return Row(
+        *key,
+        runs=len(runs),
+        seconds=median("seconds"),
+        quartiles=tuple(map(float, quartiles)),
+        cpu=median("cpu_s"),
+        imported=median("import_s"),
+        total=median("import_s", "seconds"),
+        read=median("read"),
+        written=median("written"),
+        memory=median("memory"),
+    )
+
+
+def _groups(found: Sequence[Row]):
+    by_title: dict[str, list[Row]] = {}
+    for row in found:
+        by_title.setdefault(f"{row.model}: {TITLES[row.task]}", []).append(row)
+    return by_title.items()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if row.error:
+        return (row.name, str(row.runs), *[""] * (len(HEADER) - 2))
+
+    def number(value, digits, unit=1.0):
+        return "" if value is None else f"{value / unit:,.{digits}f}"
+
+    return (
+        row.name,
+        str(row.runs),
+        number(row.seconds, 0 if row.seconds >= 0.1 else 1, 1e-3),
+        "{:,.0f}-{:,.0f}".format(*(1e3 * q for q in row.quartiles)),
+        number(row.ratio, 1),
+        number(row.cpu, 0, 1e-3),
+        number(row.imported, 2),
+        number(row.total, 2),
+        number(row.read, 1, MB),
+        number(row.written, 1, MB),
+        number(row.memory, 0, MB),
+    )
+
+
+def _verdict(target: Target) -> tuple[str, str, str, str]:
+    bound = f"{'>=' if target.at_least else '<='} {target.bound:.3g}"
+    met = "met" if target.met else "not met"
+    return target.text, f"{target.value:.3g}", bound, met
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rule(columns: int) -> str:
+    return "|---" + "|--:" * (columns - 1) + "|"

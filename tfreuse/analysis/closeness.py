@@ -1,0 +1,180 @@
+"""H5: does the RMSE between donor's and recipient's kernels tell whether they can be reused?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfreuse import specs
+from tfreuse.analysis import caveats, intervals, predictors
+from tfreuse.analysis.arms import Arms, Part, unclipped
+from tfreuse.records import Record
+
+STATEMENT = "The RMSE between two kernels tells whether one can replace the other."
+QUANTITY = "Spearman correlation(−RMSE, retention of single {kind}s' kernels)"
+USEFUL = 0.7  # AUROC above which a rule is of use
+FEWEST = 2  # seeds that a measure must be defined for
+
+
+def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
+    """Verdict, effect, reason and the rest of H5, as fields of a Verdict.
+
+    Supported: the interval of the rank correlation of -RMSE and retention over layers lies
+    above 0, and the AUROC of "retention >= 1 - margin" in seeds that the rule was not learned
+    from is above 0.7, and -RMSE adds to depth and size (the interval of its partial rank
+    correlation lies above 0). Refuted: the interval of the correlation lies below 0, or that
+    of the AUROC below 0.7. All of `prediction.predictors`; layers, or stages without layers.
+    """
+    kind = "layer" if predictors.table(arms, "layer") else "stage"
+    cells = predictors.table(arms, kind)
+    found = predictors.measures(cells, "-rmse", spec.margin)
+    plain = predictors.correlations(predictors.table(arms, kind, unclipped), "-rmse")
+    told = {
+        name: intervals.interval(values, spec.confidence) if values else None
+        for name, values in found.items()
+    }
+    effect = told["spearman"]
+    records = _records(arms, kind)
+    obstacle = _obstacle(cells, found, records, kind, spec)
+    if obstacle:
+        verdict, reason, notes = "not testable", obstacle, []
+    else:
+        verdict, reason = _compare(told)
+        notes = _notes(cells, kind, told, spec)
+        notes += caveats.cautions(verdict, effect, found["spearman"], 0.0, records)
+    return {
+        "verdict": verdict,
+        "effect": effect,
+        "margin": 0.0,
+        "smallest_margin": None,
+        "n": len(found["spearman"]),
+        "reason": reason,
+        "notes": tuple(notes),
+        "quantity": QUANTITY.format(kind=kind),
+        "threshold": 0.0,
+        "unclipped": intervals.interval(plain, spec.confidence) if plain else None,
+        "p": None if obstacle else _p(found),
+    }
+
+
+def threshold_note(
+    part: Part, parts: Mapping[Part, Arms], spec: specs.StudySpec
+) -> str:
+    """What a threshold of RMSE is worth on an architecture that it was not chosen for."""
+    rows = [
+        row
+        for row in predictors.across(parts, spec)
+        if row["predictor"] == "-rmse"
+        and row["quantity"] == "balanced_accuracy"
+        and Part(row["architecture"], row["direction"], row["link"]) == part
+    ]
+    if not rows:
+        return (
+            "No threshold of RMSE is told: it would have to be tried on an architecture that it "
+            "was not chosen for."
+        )
+    row = min(rows, key=lambda row: row["site_kind"] != "layer")
+    low, high = intervals.number(row["low"]), intervals.number(row["high"])
+    return (
+        f"RMSE up to {intervals.number(-row['threshold'])}, chosen on the other architectures, "
+        f"has a balanced accuracy of {intervals.number(row['mean'])} [{low}, {high}] here, "
+        f"n = {row['n']}; 0.5 is a coin."
+    )
+
+
+def _records(arms: Arms, kind: str) -> list[Record]:
+    return [
+        record
+        for arm, seeds in arms.items()
+        if arm[:2] == ("transfer", kind) and arm[3:] == ("kernel", "none", 1.0, 0)
+        for record in seeds.values()
+    ]
+
+
+def _obstacle(
+    cells: predictors.Table,
+    found: Mapping[str, Sequence[float]],
+    records: Sequence[Record],
+    kind: str,
+    spec: specs.StudySpec,
+) -> str:
+    """Why H5 cannot be tested, as a sentence; "" if it can."""
+    if "kernel" not in spec.groups:
+        return "Arms are missing: --groups leaves kernel out."
+    if len(cells) < max(FEWEST, spec.seeds):
+        return (
+            f"Arms are missing: of {spec.seeds} seeds, {len(cells)} have kernels of at least "
+            f"{predictors.FEWEST_SITES} single layers or stages."
+        )
+    if weak := caveats.too_little_to_lose(records, spec):
+        return weak
+    if len(found["spearman"]) < FEWEST:
+        return f"RMSE or retention is the same at every {kind}."
+    if len(found["auroc"]) < FEWEST:
+        return (
+            f"Kernels of every {kind}, or of none, retain {1 - spec.margin:g} or more in all but "
+            f"{len(found['auroc'])} of {len(cells)} seeds: there is nothing to tell apart."
+        )
+    return ""
+
+
+def _compare(told: Mapping[str, intervals.Interval | None]) -> tuple[str, str]:
+    correlation, partial, auroc = told["spearman"], told["partial"], told["auroc"]
+    if correlation.high < 0:
+        return "refuted", "The whole interval of the correlation lies below 0."
+    if auroc.high < USEFUL:
+        return "refuted", f"The whole interval of the AUROC lies below {USEFUL:g}."
+    missing = []
+    if correlation.low <= 0:
+        missing.append("the interval of the correlation is not all above 0")
+    if auroc.estimate <= USEFUL:
+        missing.append(f"the AUROC is not above {USEFUL:g}")
+    if partial is None or partial.low <= 0:
+        missing.append("it is not shown to add to depth and size")
+    if missing:
+        told_missing = "; ".join(missing)
+        return "inconclusive", f"{told_missing[0].upper()}{told_missing[1:]}."
+    return "supported", (
+        f"The whole interval of the correlation lies above 0, the AUROC is above {USEFUL:g}, "
+        "and RMSE adds to depth and size."
+    )
+
+
+def _notes(
+    cells: predictors.Table,
+    kind: str,
+    measured: Mapping[str, intervals.Interval | None],
+    spec: specs.StudySpec,
+) -> list[str]:
+    auroc, partial, gain = (measured[name] for name in ("auroc", "partial", "gain"))
+    told = f"AUROC of “retains {1 - spec.margin:g} or more” in seeds left out: {auroc}"
+    notes = [f"{told}, n = {auroc.n}; 0.5 is a coin."]
+    if partial:
+        notes.append(
+            f"With depth and size taken out the correlation is {partial}, n = {partial.n}."
+        )
+    else:
+        notes.append(f"Too few {kind}s to take depth and size out of the correlation.")
+    if gain:
+        notes.append(
+            f"The AUROC with depth, size and RMSE, less that of depth and size alone, is {gain}, "
+            f"n = {gain.n}."
+        )
+    others, missing = [], []
+    for name in predictors.PREDICTORS[1:]:
+        values = predictors.correlations(cells, name)
+        if values:
+            others.append(f"{name} {intervals.interval(values, spec.confidence)}")
+        else:
+            missing.append(name)
+    if others:
+        notes.append(f"Correlation of other predictors: {', '.join(others)}.")
+    if missing:
+        notes.append(f"Not measured: {', '.join(missing)}.")
+    return notes
+
+
+def _p(found: Mapping[str, Sequence[float]]) -> float | None:
+    """Larger p of correlation and partial correlation: both must differ from 0."""
+    sides = [found[name] for name in ("spearman", "partial") if found[name]]
+    p_values = [intervals.p_value(side) for side in sides]
+    known = [p for p in p_values if p is not None]
+    return max(known) if len(known) == len(p_values) else None

@@ -1,0 +1,108 @@
+"""A faster view of a model for evaluation: batch normalization folded into the convolution.
+
+graph = folding.folded(model)  # the same layers and variables
+graph(images, training=False)  # as model(images, training=False), up to float32's rounding
+
+`tfreuse.training.fusion` has the view for training.
+"""
+
+import keras
+import tensorflow as tf
+
+BatchNormalization = keras.layers.BatchNormalization
+
+
+def folded(model: keras.Model) -> keras.Model:
+    """The same layers and variables, each convolution and its batch normalization as one.
+
+    The convolution runs without its bias, which is taken off the moving mean instead. TensorFlow
+    merges convolution, normalization and ReLU into one kernel that passes over the memory once
+    instead of five times. In the graph the convolution reads nothing but the kernel, and the
+    normalization all the rest: an arm that changes no kernel can start from the convolution's
+    output (`tfreuse.training.sweep`). Dilated convolutions run as such; Keras rearranges their images.
+
+    Folded is what is read by a batch normalization alone, in nested models too. A model that is
+    no graph of layers is returned as it is.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs[0], model.outputs[0])
+    if not hasattr(model, "_nodes_by_depth"):
+        return model
+    foldable = _foldable(model)
+    inputs = {}  # of convolutions, by the output that a normalization will read
+
+    def call(layer, *args, **kwargs):
+        if isinstance(layer, keras.Model):
+            return folded(layer)(*args, **kwargs)
+        if isinstance(layer, BatchNormalization) and id(args[0]) in inputs:
+            conv, images, _ = inputs[id(args[0])]
+            return _ConvolveAndNormalize(conv, layer)(images)
+        output = layer(*args, **kwargs)
+        if layer.name in foldable:
+            # the output itself is kept: another could take its id
+            inputs[id(output)] = (layer, args[0], output)
+        return output
+
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def _foldable(model: keras.Model) -> set[str]:
+    """Names of convolutions that are called once, for a batch normalization alone."""
+    nodes = [node for own in model._nodes_by_depth.values() for node in own]
+    readers: dict[str, list] = {}
+    for node in nodes:
+        for tensor in node.input_tensors:
+            maker = tensor._keras_history.operation
+            readers.setdefault(maker.name, []).append(node.operation)
+    outputs = {t._keras_history.operation.name for t in model.outputs}
+    calls = [node.operation.name for node in nodes]
+    return {
+        conv.name
+        for conv in (node.operation for node in nodes)
+        if type(conv) is keras.layers.Conv2D
+        and conv.activation is keras.activations.linear
+        and conv.data_format == "channels_last"
+        and conv.quantization_mode is None
+        and conv.name not in outputs
+        and calls.count(conv.name) == 1
+        and [type(reader) for reader in readers.get(conv.name, ())]
+        == [BatchNormalization]
+        and readers[conv.name][0].axis in (-1, 3)
+    }
+
+
+class _ConvolveAndNormalize(keras.layers.Layer):
+    """[B, H, W, C] -> [B, H', W', filters] by the variables of two layers, in inference."""
+
+    def __init__(self, conv: keras.layers.Conv2D, norm: BatchNormalization) -> None:
+        super().__init__(dtype=conv.dtype_policy)
+        self.conv, self.norm = conv, norm
+
+    def call(self, inputs):
+        conv, norm = self.conv, self.norm
+        if max(conv.dilation_rate) > 1 and conv.groups == 1:
+            features = tf.nn.conv2d(
+                inputs,
+                conv.kernel,
+                strides=conv.strides,
+                padding=conv.padding.upper(),
+                dilations=conv.dilation_rate,
+            )
+        else:
+            features = conv.convolution_op(inputs, conv.kernel)
+        mean = tf.cast(norm.moving_mean, tf.float32)
+        if conv.use_bias:
+            mean -= tf.cast(conv.bias, tf.float32)
+        ones = tf.ones_like(mean)
+        normalized, *_ = tf.compat.v1.nn.fused_batch_norm(
+            features,
+            tf.cast(norm.gamma, tf.float32) if norm.scale else ones,
+            tf.cast(norm.beta, tf.float32) if norm.center else 0.0 * ones,
+            mean,
+            tf.cast(norm.moving_variance, tf.float32),
+            epsilon=norm.epsilon,
+            is_training=False,
+        )
+        return normalized
