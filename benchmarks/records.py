@@ -145,7 +145,7 @@ def gather(folder: pathlib.Path, count: int, clock: Clock) -> None:
     own = folder / "gathered"
     own.mkdir()
     with clock, Log(own / "records.jsonl") as log:
-        Gathering(log, LabelLog(own / "labels.jsonl")).take(folder)
+        Gathering(log, LabelLog(own / "labels.jsonl")).collect(folder)
     _same(len(log.records), count)
 
 

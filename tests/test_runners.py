@@ -49,7 +49,7 @@ class Instant:
 def outcomes(units, out_dir, retries=0):
     runner = Instant(out_dir)
     found = [
-        (event.unit.name, event.failure and event.failure.message, event.again)
+        (event.unit.name, event.failure and event.failure.message, event.will_retry)
         for event in runners.run(units, runner, out_dir, retries)
         if event.unit is not None and not event.started
     ]
@@ -115,7 +115,9 @@ def test_trouble_that_may_pass_is_tried_again(tmp_path):
 
 def test_a_process_that_is_killed_is_a_loss_and_no_failure_of_the_unit(tmp_path):
     lost, done = run([unit_of("a", die_first, tmp_path / "flag")], tmp_path)
-    assert lost.failure.lost and lost.again and "exit code -9" in lost.failure.message
+    assert (
+        lost.failure.lost and lost.will_retry and "exit code -9" in lost.failure.message
+    )
     assert done.failure is None
 
 
@@ -125,7 +127,7 @@ def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
             return [(self._given.pop(0), Failure("gone", lost=True))]
 
     found = [
-        event.again
+        event.will_retry
         for event in runners.run([unit_of("a")], Losing(tmp_path), tmp_path, 0)
         if event.failure
     ]
@@ -175,7 +177,7 @@ def test_a_poisoned_record_is_named_and_nothing_is_lost(tmp_path):
     one = unit_of("a", arms, 3)
     unit.carry_out(one, tmp_path, 1)
     folder = Folder(tmp_path, one)
-    folder.forget()
+    folder.remove_marker()
     path = folder.path / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"poison\n" + lines[2])
@@ -205,7 +207,7 @@ def test_progress_is_told_and_leaves_with_the_end(tmp_path):
 HOLD = """
 import sys, time
 from tfreuse.runners import lease
-with lease.held(lease.FileMark(sys.argv[1]), "it"):
+with lease.hold(lease.LocalLeaseFile(sys.argv[1]), "it"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -225,14 +227,14 @@ def test_a_second_holder_is_refused_and_a_killed_one_leaves_the_lease_at_once(tm
     path = tmp_path / "lease"
     with holder(path) as process:
         with (
-            pytest.raises(lease.Held, match=f"held by process {process.pid} on"),
-            lease.held(lease.FileMark(path), "this study"),
+            pytest.raises(lease.AlreadyHeld, match=f"held by process {process.pid} on"),
+            lease.hold(lease.LocalLeaseFile(path), "this study"),
         ):
             pass
         process.kill()
         process.wait()
         start = time.monotonic()
-        with lease.held(lease.FileMark(path), "this study"):
+        with lease.hold(lease.LocalLeaseFile(path), "this study"):
             assert time.monotonic() - start < 5
 
 
@@ -240,7 +242,7 @@ def test_who_waits_gets_the_lease_when_it_is_given_back(tmp_path):
     path = tmp_path / "lease"
     with holder(path) as process:
         process.terminate()  # a little later
-        with lease.held(lease.FileMark(path), "it", wait=True):
+        with lease.hold(lease.LocalLeaseFile(path), "it", wait=True):
             assert process.wait() == -signal.SIGTERM
 
 
@@ -254,7 +256,7 @@ def test_another_machines_mark_that_stands_still_is_taken_over(tmp_path):
     path = tmp_path / "lease"
     foreign(path)
     start = time.monotonic()
-    with lease.held(lease.FileMark(path), "it", patience=0.5):
+    with lease.hold(lease.LocalLeaseFile(path), "it", patience=0.5):
         assert time.monotonic() - start >= 0.5
         assert "theirs" not in path.read_text()
     assert path.read_text() == ""  # given back
@@ -275,8 +277,8 @@ def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         with (
-            pytest.raises(lease.Held, match="process 1 on elsewhere"),
-            lease.held(lease.FileMark(path), "it", patience=2.0),
+            pytest.raises(lease.AlreadyHeld, match="process 1 on elsewhere"),
+            lease.hold(lease.LocalLeaseFile(path), "it", patience=2.0),
         ):
             pass
         process.kill()

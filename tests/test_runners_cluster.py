@@ -123,7 +123,9 @@ def test_a_killed_worker_loses_no_record_and_makes_none_twice(cluster, tmp_path)
         "dies",
         "too",
     ]
-    assert all(event.failure.lost and event.again for event in events if event.failure)
+    assert all(
+        event.failure.lost and event.will_retry for event in events if event.failure
+    )
     assert seeds(tmp_path, units[0]) == [0, 1, 2, 3, 4]
     assert seeds(tmp_path, units[2]) == [0, 1, 2, 3]
 
@@ -132,7 +134,7 @@ def test_a_unit_that_raises_is_recorded_and_the_rest_goes_on(cluster, tmp_path):
     units = [unit_of("good", arms, 2), unit_of("bad", fail, ZeroDivisionError("oh"))]
     events = run(cluster, units, tmp_path, retries=1)
     bad = [event for event in events if event.unit.name == "bad"]
-    assert [event.again for event in bad] == [True, False]
+    assert [event.will_retry for event in bad] == [True, False]
     assert bad[0].failure.message == "ZeroDivisionError: oh"
     assert (Folder(tmp_path, units[1]).path / "failed.json").exists()
     assert Folder(tmp_path, units[0]).done()
@@ -207,7 +209,7 @@ def test_a_lost_node_loses_no_record(cluster, tmp_path):
     events = run(cluster, units, tmp_path, during=during)
     assert lost not in cluster.others
     gone = [event for event in events if event.failure]
-    assert gone and all(e.failure.lost and e.again for e in gone)
+    assert gone and all(e.failure.lost and e.will_retry for e in gone)
     assert any(e.failure.node.endswith(lost.node_id[:6]) for e in gone)
     for unit in units:
         assert seeds(tmp_path, unit) == list(range(8))

@@ -85,10 +85,10 @@ def test_what_is_newer_here_is_not_replaced(there, tmp_path):
     assert (here / "a" / "one").read_text() == "1 and more"
     mirror(there, here).pull("a", "b", but=["b"])
     assert not (here / "b").exists()
-    assert not lease.held_here(here / "lease")
-    with lease.held(lease.FileMark(here / "lease"), "it"):
-        assert lease.held_here(here / "lease")
-    assert not lease.held_here(here / "lease")
+    assert not lease.is_held_locally(here / "lease")
+    with lease.hold(lease.LocalLeaseFile(here / "lease"), "it"):
+        assert lease.is_held_locally(here / "lease")
+    assert not lease.is_held_locally(here / "lease")
 
 
 def test_counts_go_before_the_records_that_point_to_them_and_the_marker_goes_last(
@@ -109,7 +109,7 @@ def test_counts_go_before_the_records_that_point_to_them_and_the_marker_goes_las
 
 def test_what_is_made_goes_while_it_is_made(there, tmp_path):
     one = mirror(there, tmp_path / "here")
-    with one.kept("a", every=0.05):
+    with one.synchronized("a", every=0.05):
         write(tmp_path / "here" / "a" / "x", "half")
         deadline = time.monotonic() + 10
         while not (there / "a" / "x").exists() and time.monotonic() < deadline:
@@ -134,7 +134,7 @@ def test_whatever_a_file_system_raises_is_told_as_trouble_with_files(
 
     monkeypatch.setattr(one._fs, "find", broken)
     monkeypatch.setattr(one._fs, "cat_file", broken)
-    for call in (lambda: one.pull("a"), storage.RemoteMark(one, "lease").read):
+    for call in (lambda: one.pull("a"), storage.RemoteLeaseFile(one, "lease").read):
         with pytest.raises(
             OSError, match="file://.* does not do what it should.*KeyErr"
         ):
@@ -153,11 +153,13 @@ def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone
     one = mirror(there, tmp_path / "here")
 
     def hold(**more):
-        return lease.held(storage.RemoteMark(one, "lease"), "it", settle=0.01, **more)
+        return lease.hold(
+            storage.RemoteLeaseFile(one, "lease"), "it", settle=0.01, **more
+        )
 
     with hold(beat=0.05):
         with (
-            pytest.raises(lease.Held, match="it is held by process"),
+            pytest.raises(lease.AlreadyHeld, match="it is held by process"),
             hold(patience=1.0),
         ):
             pass
@@ -172,7 +174,7 @@ def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone
 def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
     one = mirror(there, tmp_path / "here")
 
-    class Late(storage.RemoteMark):
+    class Late(storage.RemoteLeaseFile):
         """Another's mark is written right after ours."""
 
         late = True
@@ -184,8 +186,8 @@ def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
                 self.late = False
 
     with (
-        pytest.raises(lease.Held),
-        lease.held(Late(one, "lease"), "it", settle=0.01, patience=0.1),
+        pytest.raises(lease.AlreadyHeld),
+        lease.hold(Late(one, "lease"), "it", settle=0.01, patience=0.1),
     ):
         pass
 

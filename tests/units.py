@@ -49,7 +49,7 @@ def arms(output, threads, count, die_at=None, flag=None):
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         output.record(record)
-    output.tell("words", ["told"])
+    output.annotate("words", ["told"])
 
 
 def slow_arms(output, threads, count, seconds):
@@ -67,7 +67,7 @@ def full(output, threads, node):
     if ray_node() == node:
         with open("/dev/full", "w") as file:
             file.write("x")
-    output.tell("node", ray_node())
+    output.annotate("node", ray_node())
 
 
 def tell_place(output, threads, seconds):
@@ -75,7 +75,9 @@ def tell_place(output, threads, seconds):
     start = time.time()
     time.sleep(seconds)
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    output.tell("place", [ray_node(), os.getpid(), gpus, start, time.time(), threads])
+    output.annotate(
+        "place", [ray_node(), os.getpid(), gpus, start, time.time(), threads]
+    )
 
 
 def fake_train(output, threads, specs, network, out_dir):
@@ -123,7 +125,7 @@ def fake_finish(output, threads, block, groups, out_dir):
 
 def tell_blas(output, threads):
     """Tells how many threads NumPy's linear algebra was given, and the unit itself."""
-    output.tell("blas", [os.environ["OMP_NUM_THREADS"], threads])
+    output.annotate("blas", [os.environ["OMP_NUM_THREADS"], threads])
 
 
 def ray_node():

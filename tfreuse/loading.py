@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfreuse import checkpoints, transplant
 from tfreuse.checkpoints import Checkpoint, workers
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.moving import aligning, pairs
 from tfreuse.plan import Plan, Variable
 
@@ -97,7 +97,7 @@ def _shareable(donor: Checkpoint, variable: Variable) -> bool:
     return ours and on_cpu and stored.extent is not None and stored.nbytes > 0
 
 
-def _read(wanted: list[Stored]) -> list[np.ndarray]:
+def _read(wanted: list[StoredArray]) -> list[np.ndarray]:
     """The bytes of arrays, each in memory that TensorFlow takes as it is."""
     for stored in wanted:
         stored.source.check(
@@ -113,7 +113,7 @@ def _read(wanted: list[Stored]) -> list[np.ndarray]:
     return places
 
 
-def _fill(stored: Stored, memory: np.ndarray, at: int, _: memoryview) -> None:
+def _fill(stored: StoredArray, memory: np.ndarray, at: int, _: memoryview) -> None:
     stored.source.read_into(stored.offset + at, memoryview(memory[at : at + _PIECE]))
 
 

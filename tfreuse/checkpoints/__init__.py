@@ -33,7 +33,7 @@ from tfreuse.checkpoints.checkpoint import (
     SHA256,
     UNVERIFIED,
     Checkpoint,
-    Other,
+    OtherArray,
 )
 from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import undo
@@ -50,7 +50,7 @@ __all__ = [
     "SHA256",
     "UNVERIFIED",
     "Checkpoint",
-    "Other",
+    "OtherArray",
     "Value",
     "WriteReport",
     "open",

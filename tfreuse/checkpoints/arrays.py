@@ -37,7 +37,7 @@ class Chunks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stored:
+class StoredArray:
     """An array of a file.
 
     `offset` counts from the start of `source`; None where the bytes do not lie in one piece
@@ -146,13 +146,13 @@ def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None
     return None
 
 
-def check_disjoint(arrays: Iterable[Stored]) -> None:
+def check_disjoint(arrays: Iterable[StoredArray]) -> None:
     """Raises InputError if an array lies outside its file or two share bytes.
 
     With it, reading every array reads no more than the file's size, and writing one
     changes no other.
     """
-    last: dict[int, tuple[int, Stored]] = {}
+    last: dict[int, tuple[int, StoredArray]] = {}
     placed = [array for array in arrays if array.extent and array.nbytes]
     for array in sorted(placed, key=lambda a: (a.source.descriptor, a.extent[0])):
         array.source.check(array.offset, array.nbytes)

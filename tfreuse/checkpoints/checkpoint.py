@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from tfreuse.checkpoints.archive import Member
-from tfreuse.checkpoints.arrays import Stored, check_disjoint
+from tfreuse.checkpoints.arrays import StoredArray, check_disjoint
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan import Variable
@@ -19,7 +19,7 @@ CRC32, SHA256, UNVERIFIED = "crc32", "sha256", "unverified"
 
 
 @dataclasses.dataclass(frozen=True)
-class Other:
+class OtherArray:
     """An array that belongs to no layer's weights.
 
     `kind` is "optimizer", "seed", "duplicate" (of several arrays with one path) or "other" (of the model itself, or stored in a way of its layer's own).
@@ -52,9 +52,9 @@ class Checkpoint:
         self,
         kind: str,
         source: Source,
-        found: Iterable[tuple[Variable, Stored]],
+        found: Iterable[tuple[Variable, StoredArray]],
         *,
-        others: Iterable[tuple[str, Stored, str]] = (),
+        others: Iterable[tuple[str, StoredArray, str]] = (),
         edges: Mapping[str, tuple[str, ...]] | None = None,
         notes: Mapping[str, str] | None = None,
         members: Iterable[Member] = (),
@@ -69,7 +69,7 @@ class Checkpoint:
         self.provenance = provenance
         self._sources = [source, *more_sources]
         self.members = tuple(members)
-        self._stored: dict[str, Stored] = {}
+        self._stored: dict[str, StoredArray] = {}
         self._variables: dict[str, Variable] = {}
         found, others = list(found), list(others)
         count = Counter(variable.path for variable, _ in found)
@@ -84,7 +84,7 @@ class Checkpoint:
         )
         self.variables = tuple(self._variables.values())
         self.unaddressed = tuple(
-            Other(path, stored.shape, str(stored.dtype.newbyteorder("=")), kind)
+            OtherArray(path, stored.shape, str(stored.dtype.newbyteorder("=")), kind)
             for path, stored, kind in others
         )
 
@@ -125,7 +125,7 @@ class Checkpoint:
         self.stored(path)
         return self._variables[path]
 
-    def stored(self, variable: Variable | str) -> Stored:
+    def stored(self, variable: Variable | str) -> StoredArray:
         """Where the variable's bytes are; compares what is declared before anything is read.
 
         Raises:

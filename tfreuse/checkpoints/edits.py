@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import PIECE
 from tfreuse.errors import InputError, printable
@@ -22,11 +22,11 @@ class Edit:
     """One array to write: `variable` of the recipient, which stands at `target`."""
 
     variable: Variable
-    target: Stored
+    target: StoredArray
     value: Value
 
     @property
-    def source(self) -> Stored | None:
+    def source(self) -> StoredArray | None:
         """Where a donor's value stands; None if it must be taken from memory."""
         if isinstance(self.value, np.ndarray):
             return None

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from tfreuse.checkpoints import arrays, hdf5_chunks
 from tfreuse.checkpoints import hdf5_messages as messages
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.hdf5_blocks import NOWHERE, Blocks
 from tfreuse.checkpoints.hdf5_texts import Text, Texts
 from tfreuse.checkpoints.source import MAX_DEPTH, MAX_OBJECTS, Source
@@ -34,7 +34,7 @@ class Group:
 
     path: str
     groups: dict[str, "Group"]
-    arrays: dict[str, Stored]
+    arrays: dict[str, StoredArray]
     attributes: dict[str, Text]
 
     def walk(self) -> Iterator["Group"]:
@@ -110,7 +110,7 @@ class _Walk:
         self.source.check(0, end)  # the library's own test of a file that was cut off
         return struct.unpack_from("<Q", block, 64)[0]
 
-    def object(self, path: str, address: int, depth: int) -> Group | Stored | None:
+    def object(self, path: str, address: int, depth: int) -> Group | StoredArray | None:
         """What stands at `address`: a group, an array, or None for anything else."""
         if depth > MAX_DEPTH:
             raise self.blocks.refused(path, f"has over {MAX_DEPTH} levels")
@@ -214,7 +214,7 @@ class _Walk:
                     )
                 yield name, target
 
-    def _array(self, path: str, found: list[_Message]) -> Stored | None:
+    def _array(self, path: str, found: list[_Message]) -> StoredArray | None:
         """The array, or None if it holds no numbers."""
         parts = {message.kind: message for message in found}
         if not {_SPACE, _TYPE, _LAYOUT} <= parts.keys():
@@ -236,7 +236,7 @@ class _Walk:
             why = f"{printable(path)} is stored in chunks or compressed"
             filters = parts[_FILTERS].data if _FILTERS in parts else b""
             chunks = hdf5_chunks.find(self.blocks, path, layout, filters)
-            return Stored(shape, dtype, self.source, None, why, chunks)
+            return StoredArray(shape, dtype, self.source, None, why, chunks)
         if kind == _COMPACT:
             size, offset = (
                 struct.unpack_from("<H", layout, 2)[0],
@@ -244,9 +244,9 @@ class _Walk:
             )
         else:
             offset, size = struct.unpack_from("<2Q", layout, 2)
-        return self._placed(path, Stored(shape, dtype, self.source, offset), size)
+        return self._placed(path, StoredArray(shape, dtype, self.source, offset), size)
 
-    def _placed(self, path: str, array: Stored, size: int) -> Stored:
+    def _placed(self, path: str, array: StoredArray, size: int) -> StoredArray:
         """The array, its declared shape compared with the bytes that are there."""
         if array.nbytes == 0:
             return dataclasses.replace(array, offset=None)

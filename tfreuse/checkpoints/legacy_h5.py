@@ -5,7 +5,7 @@ frozen layers loads with its arrays exchanged. The names beside them are true.
 """
 
 from tfreuse.checkpoints import configs, named
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config
 from tfreuse.checkpoints.hdf5 import Group
@@ -103,7 +103,7 @@ def _list(group: Group, attribute: str) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _others(root: Group, seen: set[int]) -> list[tuple[str, Stored, str]]:
+def _others(root: Group, seen: set[int]) -> list[tuple[str, StoredArray, str]]:
     return [
         (
             f"{group.path}/{name}".removeprefix("/"),

@@ -7,13 +7,13 @@ another order, or a batch normalization without gamma, come out right.
 from collections.abc import Iterable
 
 from tfreuse.checkpoints import configs
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.configs import Config
 from tfreuse.checkpoints.layouts import NAMED, ORDER
 from tfreuse.errors import printable
 from tfreuse.plan import Variable
 
-Item = tuple[str, str, Stored]  # layer path, name of the array in the layer, array
+Item = tuple[str, str, StoredArray]  # layer path, name of the array in the layer, array
 
 
 def clean(name: str) -> str:
@@ -24,7 +24,7 @@ def clean(name: str) -> str:
 
 def find(
     items: Iterable[Item], config: Config | None = None
-) -> tuple[list[tuple[Variable, Stored]], dict[str, str]]:
+) -> tuple[list[tuple[Variable, StoredArray]], dict[str, str]]:
     """Variables with their arrays, and by variable path why a role is not known.
 
     Args:
@@ -32,7 +32,7 @@ def find(
             in `get_weights` and tells no role.
         config: classes and settings of the layers, if the file has them.
     """
-    layers: dict[str, list[tuple[str, Stored]]] = {}
+    layers: dict[str, list[tuple[str, StoredArray]]] = {}
     for path, name, stored in items:
         layers.setdefault(path, []).append((clean(name), stored))
     found, notes = [], {}
@@ -61,7 +61,7 @@ def find(
     return found, notes
 
 
-def _class(arrays: list[tuple[str, Stored]]) -> str:
+def _class(arrays: list[tuple[str, StoredArray]]) -> str:
     """The class that only arrays of these names have; "" if several do."""
     named = {name: len(stored.shape) - 2 for name, stored in arrays}
     if "moving_mean" in named:

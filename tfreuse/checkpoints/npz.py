@@ -12,7 +12,7 @@ import numpy as np
 
 from tfreuse.checkpoints import arrays, named
 from tfreuse.checkpoints.archive import Archive, Member
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
@@ -52,7 +52,7 @@ def read(source: Source, archive: Archive) -> Checkpoint:
     )
 
 
-def _array(member: Member) -> Stored:
+def _array(member: Member) -> StoredArray:
     data = member.data
     start = data.read(0, min(12, data.size))
     if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2):
@@ -70,10 +70,10 @@ def _array(member: Member) -> Stored:
     if dtype is None or len(shape) > 32:
         raise _refused(member, "holds something else than plain numbers")
     if match[2] == b"True" and len(shape) > 1:
-        return Stored(
+        return StoredArray(
             shape, dtype, data, None, f"{printable(member.name)} is transposed"
         )
-    stored = Stored(shape, dtype, data, begin + length)
+    stored = StoredArray(shape, dtype, data, begin + length)
     if begin + length + stored.nbytes != data.size:
         raise _refused(member, f"declares {stored.nbytes:,} bytes, has others")
     return stored

@@ -6,7 +6,7 @@ Names are "layer/role" or "layer/position" as in `.npz`; a dot before the last p
 import numpy as np
 
 from tfreuse.checkpoints import arrays, configs, named
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.layouts import NAMED
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
@@ -64,7 +64,7 @@ def read(source: Source) -> Checkpoint:
     return Checkpoint("safetensors", source, found, notes=notes)
 
 
-def _array(data: Source, entry) -> Stored | None:
+def _array(data: Source, entry) -> StoredArray | None:
     """The array of a header's entry; None if the entry is not as the format has it."""
     if not isinstance(entry, dict):
         return None
@@ -72,7 +72,7 @@ def _array(data: Source, entry) -> Stored | None:
     shape, span = entry.get("shape"), entry.get("data_offsets")
     if dtype is None or not _sizes(shape) or not _sizes(span) or len(span) != 2:
         return None
-    stored = Stored(tuple(shape), dtype, data, span[0])
+    stored = StoredArray(tuple(shape), dtype, data, span[0])
     return stored if stored.nbytes == span[1] - span[0] else None
 
 

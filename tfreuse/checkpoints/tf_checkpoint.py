@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfreuse.checkpoints import named
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.layouts import NAMED
 from tfreuse.checkpoints.source import PIECE, Source
@@ -38,7 +38,7 @@ def prefix(path: str | os.PathLike) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tensor(Stored):
+class _Tensor(StoredArray):
     """An array that TensorFlow reads: it has no offset, so reading takes all of it."""
 
     reader: Any = None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tfreuse import roles as roles_module
 from tfreuse.checkpoints import configs, layouts
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config, Layer, snake_case
 from tfreuse.checkpoints.hdf5 import Group
@@ -43,8 +43,8 @@ def read(source: Source, root: Group) -> Checkpoint:
 class Found:
     """What a weights file holds: variables with their arrays, other arrays, and notes."""
 
-    variables: list[tuple[Variable, Stored]]
-    others: list[tuple[str, Stored, str]]
+    variables: list[tuple[Variable, StoredArray]]
+    others: list[tuple[str, StoredArray, str]]
     notes: dict[str, str]
 
 
@@ -55,7 +55,7 @@ class _Saved:
     path: str  # names of the layers around it and its own
     file_path: str
     in_layers: bool  # whether the file names it by its class
-    arrays: dict[str, Stored]
+    arrays: dict[str, StoredArray]
 
     @property
     def name(self) -> str:
@@ -135,7 +135,7 @@ def _saved(
         yield from _saved(child, below, f"{file_path}/", by_file_path)
 
 
-def _numbered(arrays: dict[str, Stored]) -> list[Stored] | None:
+def _numbered(arrays: dict[str, StoredArray]) -> list[StoredArray] | None:
     """The arrays "0", "1", ... in this order; None if they are called otherwise."""
     names = [str(number) for number in range(len(arrays))]
     return [arrays[n] for n in names] if set(names) == set(arrays) else None
@@ -163,7 +163,7 @@ def _add(
     found: Found,
     saved: _Saved,
     layer: Layer | None,
-    numbered: list[Stored],
+    numbered: list[StoredArray],
     configured: bool,
     where: str,
 ) -> None:

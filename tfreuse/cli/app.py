@@ -110,7 +110,9 @@ def out_dir(
         if not remote:
             raise InputError(f"--out_dir={FLAGS.out_dir} is a URL; expected a path.")
         path = storage.scratch(FLAGS.out_dir)
-        storage.at(FLAGS.out_dir, path).pull(*filter(None, [holds]), "config.flags")
+        storage.mirror_of(FLAGS.out_dir, path).pull(
+            *filter(None, [holds]), "config.flags"
+        )
     if path.exists() and not path.is_dir():
         raise InputError(
             f"--out_dir={path} is a file; expected a directory or a new name."

@@ -23,7 +23,7 @@ def main() -> None:
     name = app.FLAGS.study_dir
     url = name if storage.is_url(name) else ""
     study_dir = storage.scratch(url) if url else pathlib.Path(name)
-    mirror = storage.at(url, study_dir)
+    mirror = storage.mirror_of(url, study_dir)
     mirror.pull("study.json")
     if not name or not (study_dir / "study.json").exists():
         raise InputError(

@@ -75,7 +75,7 @@ def main() -> None:
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
     failed = study.run(specs, out_dir, runner_spec, url)
     verdicts = report.write(out_dir)
-    storage.at(url, out_dir).push(*report.FILES)
+    storage.mirror_of(url, out_dir).push(*report.FILES)
     print(report.summary(verdicts, out_dir))
     print(
         f"Live: tensorboard --logdir={out_dir}, then http://localhost:6006/#reusability (what "

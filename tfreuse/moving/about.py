@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfreuse import checkpoints
-from tfreuse.checkpoints import Checkpoint, Other
+from tfreuse.checkpoints import Checkpoint, OtherArray
 from tfreuse.checkpoints.writing import SUFFIXES
 from tfreuse.errors import InputError, printable
 from tfreuse.moving.pairs import describe
@@ -80,7 +80,7 @@ def _doctor(model: Checkpoint, checked: str) -> Iterator[str]:
     yield from _values(model)
 
 
-def _unaddressed(others: tuple[Other, ...]) -> Iterator[str]:
+def _unaddressed(others: tuple[OtherArray, ...]) -> Iterator[str]:
     for kind, count in sorted(Counter(other.kind for other in others).items()):
         paths = [other.path for other in others if other.kind == kind]
         what = _OTHERS.get(kind, "not addressed")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfreuse.checkpoints import Checkpoint, hdf5, keras_file
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.hdf5 import Group
 from tfreuse.checkpoints.source import Source
 from tfreuse.checkpoints.writing import SUFFIXES
@@ -101,7 +101,7 @@ def _extent(recipient: Checkpoint, path: str) -> tuple[int, int]:
     return extent
 
 
-def _digest(stored: Stored) -> str:
+def _digest(stored: StoredArray) -> str:
     """Of the numbers; of the bytes that stand for them where they are in chunks."""
     whole = stored.extent is not None or stored.nbytes == 0
     return stored.digest() if whole else stored.digest_of_chunks()
@@ -128,7 +128,7 @@ def _root(checkpoint: Checkpoint) -> Group:
     return hdf5.read(data, _ATTRIBUTES, _ROOT_ATTRIBUTES)
 
 
-def _arrays(root: Group) -> dict[str, Stored]:
+def _arrays(root: Group) -> dict[str, StoredArray]:
     """All arrays of the file, those of optimizers and seeds too, by their place in it."""
     return {
         f"{group.path}/{name}": stored
@@ -137,7 +137,9 @@ def _arrays(root: Group) -> dict[str, Stored]:
     }
 
 
-def _inventory(ours: dict[str, Stored], made: dict[str, Stored]) -> Iterator[str]:
+def _inventory(
+    ours: dict[str, StoredArray], made: dict[str, StoredArray]
+) -> Iterator[str]:
     for path in ours.keys() - made.keys():
         yield f"{printable(path)} is missing"
     for path in made.keys() - ours.keys():

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfreuse import plan as plan_module
 from tfreuse.checkpoints import Checkpoint, Value
-from tfreuse.checkpoints.arrays import Stored
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.errors import InputError
 from tfreuse.moving import aligning
 from tfreuse.moving.pairs import paired
@@ -91,7 +91,7 @@ def digest(value: Value) -> str:
     return hashlib.sha256(little.reshape(-1).view(np.uint8)).hexdigest()
 
 
-def _growing(stored: Stored) -> Iterator[memoryview]:
+def _growing(stored: StoredArray) -> Iterator[memoryview]:
     """The bytes in pieces, the first of them small: most arrays differ at once."""
     at, size = 0, _FIRST
     while at < stored.nbytes:

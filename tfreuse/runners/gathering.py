@@ -1,7 +1,7 @@
 """Brings what units of work recorded into the study's own files, every record once.
 
     with Gathering(out_dir, log, label_log) as gathering:
-        gathering.take(folder.path)     # what is new there; again and again while it runs
+        gathering.collect(folder.path)     # what is new there; again and again while it runs
 
 A unit's own files stay where they are: from them a study's files can be made again.
 """
@@ -33,7 +33,7 @@ class Gathering:
         self._keys = {record.key for record in held}
         self._at: dict[pathlib.Path, int] = {}  # bytes that have been taken
 
-    def take(self, folder: pathlib.Path) -> None:
+    def collect(self, folder: pathlib.Path) -> None:
         """Takes what the unit's folder holds beyond what was taken before.
 
         Raises:

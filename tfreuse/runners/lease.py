@@ -1,6 +1,6 @@
 """Keeps a second holder out of a directory, on this machine or on another that shares it.
 
-    with lease.held(lease.FileMark(out_dir / "driver.lease"), "the study"):
+    with lease.hold(lease.LocalLeaseFile(out_dir / "driver.lease"), "the study"):
         ...
 
 On one machine the operating system's lock on the file is given back the moment its holder is gone, by kill -9
@@ -40,11 +40,11 @@ _LARGEST = 1_000  # bytes of a mark
 _TAKEN_OVER = 75  # exit status: a temporary failure
 
 
-class Held(InputError):
+class AlreadyHeld(InputError):
     """Another process holds the lease."""
 
 
-class Mark(Protocol):
+class LeaseFile(Protocol):
     """Where a holder leaves its mark."""
 
     path: str | pathlib.Path
@@ -63,7 +63,7 @@ class Mark(Protocol):
     def close(self) -> None: ...
 
 
-class FileMark:
+class LocalLeaseFile:
     """A mark in a file, which the operating system locks where it can."""
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -104,8 +104,8 @@ class FileMark:
 
 
 @contextlib.contextmanager
-def held(
-    mark: Mark,
+def hold(
+    mark: LeaseFile,
     what: str,
     *,
     wait: bool = False,
@@ -125,7 +125,7 @@ def held(
             None: `SETTLE`.
 
     Raises:
-        Held: another process holds it.
+        AlreadyHeld: another process holds it.
         OSError: the mark cannot be written.
     """
     settle = SETTLE if settle is None else settle
@@ -133,7 +133,7 @@ def held(
     try:
         while not _taken(mark, mine, patience, settle, tell):
             if not wait:
-                raise Held(_told(mark, what))
+                raise AlreadyHeld(_told(mark, what))
             tell = False
             time.sleep(0.2)
         beating = threading.Thread(
@@ -151,15 +151,17 @@ def held(
         mark.close()
 
 
-def held_here(path: str | os.PathLike) -> bool:
+def is_held_locally(path: str | os.PathLike) -> bool:
     """Whether a process of this machine holds the lease of that file."""
     if not os.path.exists(path):
         return False
-    with contextlib.closing(FileMark(path)) as mark:
+    with contextlib.closing(LocalLeaseFile(path)) as mark:
         return mark.lock() is False
 
 
-def _taken(mark: Mark, mine: str, patience: float, settle: float, tell: bool) -> bool:
+def _taken(
+    mark: LeaseFile, mine: str, patience: float, settle: float, tell: bool
+) -> bool:
     """Takes the lease if nobody holds it, the operating system's lock too."""
     locked = mark.lock()
     if locked is False:
@@ -173,7 +175,7 @@ def _taken(mark: Mark, mine: str, patience: float, settle: float, tell: bool) ->
     return _holder(mark.read()) == mine
 
 
-def _abandoned(mark: Mark, locked: bool, patience: float, tell: bool) -> bool:
+def _abandoned(mark: LeaseFile, locked: bool, patience: float, tell: bool) -> bool:
     text = mark.read()
     if not text or (locked and _parsed(text).get("host") == platform.node()):
         return True  # given back, or the process that held it here is gone
@@ -191,7 +193,7 @@ def _abandoned(mark: Mark, locked: bool, patience: float, tell: bool) -> bool:
     return True
 
 
-def _beat(mark: Mark, mine: str, beat: float, stop: threading.Event) -> None:
+def _beat(mark: LeaseFile, mine: str, beat: float, stop: threading.Event) -> None:
     count = 0
     while not stop.wait(beat):
         with contextlib.suppress(OSError):  # a full disk must not end what is held
@@ -228,7 +230,7 @@ def _holder(mark: bytes) -> object:
     return _parsed(mark).get("holder")
 
 
-def _told(mark: Mark, what: str) -> str:
+def _told(mark: LeaseFile, what: str) -> str:
     told = _parsed(mark.read())
     host, process = (
         printable(told.get("host", "?")),

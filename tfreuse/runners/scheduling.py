@@ -45,13 +45,13 @@ class Event:
 
     Attributes:
         failure: why it failed; None if it is done.
-        again: it will be tried again.
+        will_retry: it will be tried again.
         started: it was given to the runner just now.
     """
 
     unit: Unit | None
     failure: Failure | None = None
-    again: bool = False
+    will_retry: bool = False
     started: bool = False
 
 
@@ -108,7 +108,7 @@ def run(
             tries[unit.name, failure.lost] += 1
             allowed = 0 if failure.final else LOSSES if failure.lost else retries
             again = tries[unit.name, failure.lost] <= allowed
-            Folder(out_dir, unit).fail(failure)
+            Folder(out_dir, unit).record_failure(failure)
             if again:
                 schedule.ready.append(unit)
             elif not any_done and failure.final:

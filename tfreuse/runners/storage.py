@@ -2,7 +2,7 @@
 
     mirror = Mirror("gs://bucket/study", local)
     mirror.pull("models/unet-0")            # what is new or other there
-    with mirror.kept("models/unet-1"):      # what is made here goes there, every half minute
+    with mirror.synchronized("models/unet-1"):      # what is made here goes there, every half minute
         ...
 
 Any file system that fsspec knows (gs://, s3://, abfs://, ssh://, file://). Every file has one
@@ -149,7 +149,7 @@ class Mirror:
             self._fs.rm_file(f"{self._root}/{name}")
 
     @contextlib.contextmanager
-    def kept(self, *names: str, every: float = EVERY) -> Iterator[None]:
+    def synchronized(self, *names: str, every: float = EVERY) -> Iterator[None]:
         """Gives what is new here now and then while the block runs, and at its end."""
         stop = threading.Event()
 
@@ -209,7 +209,7 @@ class Mirror:
         files.write_json(here.with_name(_TABLE), told, durable=False)
 
 
-class Nowhere:
+class NoMirror:
     """What a directory that stands for no other needs."""
 
     url = ""
@@ -226,16 +226,16 @@ class Nowhere:
         pass
 
     @contextlib.contextmanager
-    def kept(self, *names: str) -> Iterator[None]:
+    def synchronized(self, *names: str) -> Iterator[None]:
         yield
 
 
-def at(url: str, local: pathlib.Path) -> Mirror | Nowhere:
+def mirror_of(url: str, local: pathlib.Path) -> Mirror | NoMirror:
     """The mirror of the URL; of "" one that does nothing."""
-    return Mirror(url, local) if url else Nowhere()
+    return Mirror(url, local) if url else NoMirror()
 
 
-class RemoteMark:
+class RemoteLeaseFile:
     """A lease's mark at a URL; see `lease`."""
 
     def __init__(self, mirror: Mirror, name: str) -> None:
@@ -270,20 +270,20 @@ class RemoteMark:
 
 
 @contextlib.contextmanager
-def held(
-    path: pathlib.Path, what: str, mirror: Mirror | Nowhere, *, wait: bool = False
+def hold_lease(
+    path: pathlib.Path, what: str, mirror: Mirror | NoMirror, *, wait: bool = False
 ) -> Iterator[None]:
     """Holds the lease at `path` of a study's directory, and where that is really.
 
     Raises:
-        lease.Held: another process holds it.
+        lease.AlreadyHeld: another process holds it.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(lease.held(lease.FileMark(path), what, wait=wait))
+        stack.enter_context(lease.hold(lease.LocalLeaseFile(path), what, wait=wait))
         if isinstance(mirror, Mirror):
-            mark = RemoteMark(mirror, path.relative_to(mirror.local).as_posix())
+            mark = RemoteLeaseFile(mirror, path.relative_to(mirror.local).as_posix())
             stack.enter_context(
-                lease.held(mark, what, wait=wait, beat=BEAT, patience=PATIENCE)
+                lease.hold(mark, what, wait=wait, beat=BEAT, patience=PATIENCE)
             )
         yield
 

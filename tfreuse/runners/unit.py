@@ -123,11 +123,11 @@ class Folder:
         for name in (_FAILED, _PROGRESS):
             (self.path / name).unlink(missing_ok=True)
 
-    def forget(self) -> None:
+    def remove_marker(self) -> None:
         """Takes the marker away: the unit is done again, from the records that are there."""
         (self.path / storage.MARKER).unlink(missing_ok=True)
 
-    def fail(self, failure: Failure) -> None:
+    def record_failure(self, failure: Failure) -> None:
         told = {"name": self._unit.name, "at": time.time()}
         files.write_json(self.path / _FAILED, told | dataclasses.asdict(failure))
 
@@ -183,7 +183,7 @@ class Output:
         """Keeps one record of a label curve."""
         self._open(records.LabelLog).append(record)
 
-    def tell(self, name: str, value: Any) -> None:
+    def annotate(self, name: str, value: Any) -> None:
         """Adds plain JSON to the marker."""
         self._told[name] = value
 
@@ -221,12 +221,12 @@ def carry_out(
     """
     folder = Folder(out_dir, unit)
     try:
-        mirror = storage.at(url, out_dir)
-        with storage.held(folder.path / lease.NAME, unit.name, mirror, wait=True):
+        mirror = storage.mirror_of(url, out_dir)
+        with storage.hold_lease(folder.path / lease.NAME, unit.name, mirror, wait=True):
             mirror.pull(folder.name, *unit.reads, *unit.writes)
             if folder.done() is not None:
                 return None
-            with mirror.kept(folder.name, *unit.writes):
+            with mirror.synchronized(folder.name, *unit.writes):
                 _do(unit, folder, threads, node)
     except InputError as error:
         return Failure(str(error), traceback.format_exc(), node, final=True)

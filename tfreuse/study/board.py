@@ -43,7 +43,7 @@ class Board:
             if event.failure is None:
                 self._done += unit.weight
                 self._counts[_node(told), unit.kind] += 1
-            elif not event.again:
+            elif not event.will_retry:
                 self._done += unit.weight  # nothing of it is left to do in this run
                 self._show(f"{unit.name} failed", force=True)
         self._look()

@@ -53,8 +53,8 @@ def run(
         InputError: a spec or the data cannot be used, or another process runs this study.
     """
     out_dir = out_dir.resolve()
-    mirror = storage.at(url, out_dir)
-    with storage.held(out_dir / _LEASE, "this study", mirror):
+    mirror = storage.mirror_of(url, out_dir)
+    with storage.hold_lease(out_dir / _LEASE, "this study", mirror):
         _fetch(mirror)
         with _Study(specs, out_dir, mirror) as it:
             it.run([u for u in work.plan(specs, out_dir) if not it.has(u)], runner_spec)
@@ -69,7 +69,7 @@ def run(
     return it.failed
 
 
-def _fetch(mirror: storage.Mirror | storage.Nowhere) -> None:
+def _fetch(mirror: storage.Mirror | storage.NoMirror) -> None:
     """Brings what a driver looks at from where the study really is."""
     mirror.pull(*_FILES, "figures_data", "savedmodel/1/assets.extra")
     mirror.pull(runners.UNITS, only=(storage.MARKER,))
@@ -96,7 +96,7 @@ def run_one(
             f"--unit_index={runner_spec.unit_index}: this study has {len(units)} units of work, "
             f"0 to {len(units) - 1}."
         )
-    mirror = storage.at(url, out_dir)
+    mirror = storage.mirror_of(url, out_dir)
     mirror.pull("study.json")
     mirror.pull(runners.UNITS, only=(storage.MARKER,))
     rundir.claim(out_dir / "study.json", specs.named())
@@ -113,7 +113,7 @@ def run_one(
     ):
         for event in runners.run(todo, runner, out_dir, runner_spec.retries):
             board.hear(event)
-            if event.failure and not event.again:
+            if event.failure and not event.will_retry:
                 found[event.unit.name] = event.failure
     return unit, next(iter(found.values()), None)
 
@@ -123,23 +123,23 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
 
     For a report while the tasks of a job array run; a study that has a driver needs it not.
     """
-    mirror, units = storage.at(url, out_dir), out_dir / runners.UNITS
-    if not lease.held_here(out_dir / _LEASE):
+    mirror, units = storage.mirror_of(url, out_dir), out_dir / runners.UNITS
+    if not lease.is_held_locally(out_dir / _LEASE):
         mirror.pull(*_FILES, "figures_data")
     busy = {
         f"{runners.UNITS}/{folder.name}"
         for folder in (units.iterdir() if units.is_dir() else ())
-        if lease.held_here(folder / lease.NAME)
+        if lease.is_held_locally(folder / lease.NAME)
     }
     mirror.pull(runners.UNITS, but=busy)
     if not units.is_dir():
         return
-    with contextlib.suppress(lease.Held), contextlib.ExitStack() as stack:
-        stack.enter_context(storage.held(out_dir / _LEASE, "this study", mirror))
+    with contextlib.suppress(lease.AlreadyHeld), contextlib.ExitStack() as stack:
+        stack.enter_context(storage.hold_lease(out_dir / _LEASE, "this study", mirror))
         told = files.read_json(out_dir / "study.json")["specs"]
         gathering = _gathering(stack, out_dir, curves="labels" in told)
         for folder in sorted(units.iterdir()):
-            gathering.take(folder)
+            gathering.collect(folder)
 
 
 class _Study:
@@ -155,7 +155,7 @@ class _Study:
         self,
         specs: Specs,
         out_dir: pathlib.Path,
-        mirror: storage.Mirror | storage.Nowhere,
+        mirror: storage.Mirror | storage.NoMirror,
     ) -> None:
         self._specs, self._out_dir, self._mirror = specs, out_dir, mirror
         self.failed: dict[str, Failure] = {}
@@ -245,7 +245,7 @@ class _Study:
             Folder(self._out_dir, unit).name, *filter(None, [unit.product])
         )
         if failure is not None:
-            self._fail(unit, failure, event.again)
+            self._fail(unit, failure, event.will_retry)
             self._take(unit)  # what it did measure
         elif self._arrived(unit):
             self.lacks.discard(unit.name)
@@ -259,7 +259,7 @@ class _Study:
     def _forget(self, unit: Unit) -> None:
         """Has the unit done again, from the records that are there."""
         folder = Folder(self._out_dir, unit)
-        folder.forget()
+        folder.remove_marker()
         self._mirror.remove(folder.marker)
 
     def _fail(self, unit: Unit, failure: Failure, again: bool) -> None:
@@ -297,7 +297,7 @@ class _Study:
 
     def _take(self, unit: Unit) -> None:
         try:
-            self._gathering.take(Folder(self._out_dir, unit).path)
+            self._gathering.collect(Folder(self._out_dir, unit).path)
         except InputError as error:
             self.failed[unit.name] = Failure(str(error), final=True)
 

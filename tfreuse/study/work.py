@@ -138,7 +138,7 @@ def measure(
 
     found = bench.Bench(block, models_dir)
     if found.foreign_stages:
-        output.tell("stages", {block.architecture: found.foreign_stages})
+        output.annotate("stages", {block.architecture: found.foreign_stages})
     bench.measure(output, found)
     if block.seed == 0:
         pictures = gallery.gallery(found, block.specs.study.groups)
