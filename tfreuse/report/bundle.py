@@ -51,7 +51,7 @@ def scripts() -> tuple[str, str]:
 
 @functools.cache
 def style() -> str:
-    return f"{read('style.css')}\n{read('page.css')}"
+    return "\n".join(map(read, ("style.css", "figures.css", "page.css")))
 
 
 def size() -> int:

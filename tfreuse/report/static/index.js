@@ -2,10 +2,10 @@
 
 const BASE = import.meta.url;
 
-function style() {
+function style(name) {
   const sheet = document.createElement("link");
   sheet.rel = "stylesheet";
-  sheet.href = new URL("./style.css", BASE).href;
+  sheet.href = new URL(name, BASE).href;
   const loaded = new Promise((resolve) => {
     sheet.onload = sheet.onerror = resolve;
   });
@@ -16,7 +16,9 @@ function style() {
 export async function render() {
   document.documentElement.lang = "en";
   document.title = "Reusability";
-  const [{start}] = await Promise.all([import("./app.js"), style()]); // side by side
+  const [{start}] = await Promise.all([
+    import("./app.js"), style("./style.css"), style("./figures.css"),
+  ]);
   const main = document.createElement("main");
   document.body.append(main);
   await start(main);

@@ -1,0 +1,211 @@
+"""Drawings as SVG: one picture for the report's page, the TensorBoard tab, files and paper.
+
+    drawing = svg.Drawing(240, 60, kind="ladder", title="Ladder", description="Share of the loss.")
+    drawing.text(60, 24, "kernel", anchor="end")
+    with drawing.group(data={"group": "kernel"}, tip=["kernel", "retention 0.98, n = 3"]):
+        drawing.rect(70, 12, 90, 16, fill=("#0072b2", "#5cb3e6"))  # in light, in dark
+        drawing.text(115, 24, "0.98", class_="strong", anchor="middle")
+    drawing.line(70, 40, 230, 40, class_="axis")
+    str(drawing)  # markup for a page whose style sheet is `static/figures.css`
+    svg.standalone(drawing)  # a file of its own: light, its style inside
+
+Lengths are in pixels of the page, y grows downwards. A shape or group with `data` is a mark: the
+page's script makes it reachable by pointer and arrow keys, shows `tip` beside it, and gives the
+data to whatever opens details. Without a script the browser shows the same text (`<title>`).
+
+Text and attribute values pass `printable`, and ElementTree escapes them. A drawing holds no
+identifiers, links, scripts or inline styles, so that many fit into one page.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from tfreuse.errors import printable
+from tfreuse.report import bundle
+
+Colour = str | tuple[str, str]  # for both themes, or for (light, dark)
+
+FONT = 11.0  # px, of text that names no size
+_LONGEST = 10_000  # characters of one text
+_NARROWEST = 0.8  # of its own width, down to which a drawing shrinks before it scrolls
+_XML = "http://www.w3.org/2000/svg"
+_HEADER = "<?xml version='1.0' encoding='utf-8'?>\n"
+_VARIABLE = re.compile(r"(--[a-z-]+): ([^;]+);")
+_THEMES = re.compile(r"light-dark\(([^,()]+), ?[^()]+\)")
+# Advance widths of DejaVu Sans, the widest of the fonts that pages use, in ems.
+_WIDTHS = {"iljI.,:;|'!·": 0.31, "tfr()[]/- ": 0.39, "mwMW%@→": 0.93, "_": 0.5}
+_ADVANCE = {letter: em for letters, em in _WIDTHS.items() for letter in letters}
+
+
+class Drawing:
+    """One picture, to which shapes are added from back to front.
+
+    Attributes:
+        width, height: in pixels.
+        kind: of figure; the class `figure-KIND` of the picture.
+    """
+
+    def __init__(
+        self, width: float, height: float, kind: str, title: str, description: str = ""
+    ) -> None:
+        self.width, self.height, self.kind = width, height, kind
+        least = int(width * _NARROWEST / 100)  # the style sheet has classes w1 ... w12
+        self._root = ElementTree.Element(
+            "svg",
+            {
+                "xmlns": _XML,
+                "class": f"figure figure-{kind} w{min(max(least, 1), 12)}",
+                "viewBox": f"0 0 {_number(width)} {_number(height)}",
+                "width": _number(width),
+                "height": _number(height),
+                "role": "group",  # role img would hide the marks from screen readers
+                "aria-label": printable(title, _LONGEST),
+            },
+        )
+        self._open = [self._root]  # the group that shapes are added to is the last
+        if description:
+            self._add("desc", {}).text = printable(description, _LONGEST)
+
+    def __str__(self) -> str:
+        return ElementTree.tostring(self._root, encoding="unicode")
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, **look: Any
+    ) -> None:
+        self._add("rect", {"x": x, "y": y, "width": width, "height": height, **look})
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, **look: Any) -> None:
+        self._add("line", {"x1": x0, "y1": y0, "x2": x1, "y2": y1, **look})
+
+    def circle(self, x: float, y: float, radius: float, **look: Any) -> None:
+        self._add("circle", {"cx": x, "cy": y, "r": radius, **look})
+
+    def path(self, d: str, **look: Any) -> None:
+        self._add("path", {"d": d, **look})
+
+    def polyline(self, points: Sequence[tuple[float, float]], **look: Any) -> None:
+        """An open line through points; filled only where `fill` is given."""
+        corners = " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+        self._add("polyline", {"points": corners, "fill": "none", **look})
+
+    def text(
+        self, x: float, y: float, text: str, anchor: str = "start", **look: Any
+    ) -> None:
+        """Text on a baseline.
+
+        Args:
+            x, y: in pixels.
+            text: of one line.
+            anchor: which end of the text is at x: "start", "middle" or "end".
+            look: attributes, `size` among them (pixels).
+        """
+        place = {"x": x, "y": y, "text-anchor": None if anchor == "start" else anchor}
+        size = look.pop("size", None)
+        element = self._add("text", {**place, "font-size": size, **look})
+        element.text = printable(text, _LONGEST)
+
+    @contextlib.contextmanager
+    def group(self, **look: Any) -> Iterator[None]:
+        """Everything drawn inside belongs together: one mark, or one class."""
+        self._open.append(self._add("g", look))
+        yield
+        self._open.pop()
+
+    def put(self, other: "Drawing", x: float, y: float) -> None:
+        """Places the content of another drawing here, its upper left corner at x, y."""
+        with self.group(transform=f"translate({_number(x)} {_number(y)})"):
+            self._open[-1].extend(other._root)
+
+    def _add(self, tag: str, look: Mapping[str, Any]) -> ElementTree.Element:
+        """Appends an element; None leaves an attribute out, a pair of colours is a theme's."""
+        look = dict(look)
+        data, tip = look.pop("data", None), look.pop("tip", ())
+        classes = [look.pop("class_", None), "mark" if data else None]
+        look["class"] = " ".join(filter(None, classes)) or None
+        look |= {f"data-{name}": value for name, value in (data or {}).items()}
+        attributes = {
+            name.replace("_", "-"): _value(value)
+            for name, value in look.items()
+            if value is not None
+        }
+        element = ElementTree.SubElement(self._open[-1], tag, attributes)
+        if tip:
+            lines = (printable(line, _LONGEST) for line in tip)
+            ElementTree.SubElement(element, "title").text = "\n".join(lines)
+        return element
+
+
+def beside(
+    drawings: Sequence[Drawing], title: str, widest: float = 900, gap: float = 18
+) -> Drawing:
+    """Puts drawings into one, in lines of at most `widest` pixels: for a file."""
+    lines: list[list[Drawing]] = [[]]
+    for drawing in drawings:
+        widths = [other.width + gap for other in (*lines[-1], drawing)]
+        if lines[-1] and sum(widths) - gap > widest:
+            lines.append([])
+        lines[-1].append(drawing)
+    heights = [max(drawing.height for drawing in line) for line in lines]
+    width = max(sum(d.width + gap for d in line) - gap for line in lines)
+    height = sum(heights) + gap * (len(lines) - 1)
+    whole = Drawing(width, height, drawings[0].kind, title)
+    y = 0.0
+    for line, high in zip(lines, heights, strict=True):
+        x = 0.0
+        for drawing in line:
+            whole.put(drawing, x, y)
+            x += drawing.width + gap
+        y += high + gap
+    return whole
+
+
+def standalone(drawing: Drawing) -> str:
+    """A drawing as a file: on white, in the light theme, with the style that it needs.
+
+    Variables and pairs of colours are resolved, because readers of SVG files other than
+    browsers don't know them.
+    """
+    variables = dict(_VARIABLE.findall(bundle.read("style.css")))
+    sheet = re.sub(
+        r"var\((--[a-z-]+)\)",
+        lambda match: variables[match[1]],
+        bundle.read("figures.css"),
+    )
+    head, body = str(drawing).split(">", 1)
+    paper = '<rect width="100%" height="100%" fill="#fff"/>'
+    text = f"{head}><style>{sheet}</style>{paper}{body}\n"
+    return _HEADER + _THEMES.sub(r"\1", text)
+
+
+def text_width(text: str, size: float = FONT) -> float:
+    """Estimates a text's width in pixels, on the large side."""
+    return size * sum(
+        _ADVANCE.get(letter, 0.7 if letter.isupper() else 0.62) for letter in text
+    )
+
+
+def fitted(text: str, width: float, size: float = FONT) -> str:
+    """The text, or as much of its beginning as `width` pixels hold, with an ellipsis."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(f"{text}…", size) > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _value(value: Any) -> str:
+    match value:
+        case (light, dark):
+            return f"light-dark({light}, {dark})"
+        case bool() | str():
+            return printable(value, _LONGEST)
+        case _:
+            return _number(value)
+
+
+def _number(value: float) -> str:
+    """A length with at most two decimals, in as few characters as it takes."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
