@@ -177,7 +177,7 @@ def judge(
     rows[STATIC] = base, _taus(gains, order)
     rows[RANDOM] = gains.max(axis=1) - gains.mean(axis=1), np.zeros(len(gains))
     made = [
-        Judged(name, *map(intervals.interval, (regret, tau, base - regret)))
+        Judged(name, *map(intervals.mean_interval, (regret, tau, base - regret)))
         for name, (regret, tau) in rows.items()
     ]
     return sorted(made, key=lambda row: row.regret.estimate)

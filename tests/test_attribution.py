@@ -8,8 +8,8 @@ import planted
 import pytest
 
 from tfreuse import roles, specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import ladder, reasons, shapley
+from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 STAGE = {"site_kind": "stage", "site": "encoder_1", "depth": 0}
@@ -18,7 +18,7 @@ NOISE = np.array([0.01, -0.005, 0.0, -0.005])  # of four seeds, mean 0
 
 def parts(records):
     """The arms of the only part."""
-    (found,) = by_arm.index(records).values()
+    (found,) = by_part(records).values()
     return found
 
 
@@ -46,7 +46,7 @@ def cell(donor, random, spread=NOISE, **changes):
     ],
 )
 def test_the_two_reasons_are_told_apart(donor, random, reason):
-    (row,) = reasons.reasons(parts(cell(donor, random)), SPEC)
+    (row,) = reasons.rows(parts(cell(donor, random)), SPEC)
     assert row["reason"] == reason and reason in reasons.REASONS
     assert row["mean"] == pytest.approx(donor - random)
     assert row["donor_mean"] == pytest.approx(donor)
@@ -57,7 +57,7 @@ def test_the_two_reasons_are_told_apart(donor, random, reason):
 
 def test_a_wide_spread_leaves_the_reason_open_and_tells_the_seeds_needed():
     wide = np.array([0.3, -0.1, 0.0, -0.2])
-    (row,) = reasons.reasons(parts(cell(0.8, 0.6, wide)), SPEC)
+    (row,) = reasons.rows(parts(cell(0.8, 0.6, wide)), SPEC)
     assert row["reason"] == "open"
     # donor - random by seed: .2 + (.3 + .2, -.1 - 0, 0 + .1, -.2 - .3) = .7 .1 .3 -.3: sd .4163.
     # t(n - 1) x .4163 / sqrt(n) <= .2 first at n = 20 (2.093 x .4163 / 4.472 = .1948)
@@ -70,7 +70,7 @@ def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
     narrow, wide = np.array([1, -1, 1, -1]) * 0.02, np.array([1, 1, -1, -1]) * 0.04
     records = planted.arm(0.97 + narrow, **site)
     records += planted.arm(0.97 + wide, control="matched", **site)
-    (row,) = reasons.reasons(parts(records), SPEC)
+    (row,) = reasons.rows(parts(records), SPEC)
     assert row["reason"] == "open"
     # sd .0462 (random): t(n - 1) x .0462 / sqrt(n) <= .02 first at n = 23 (2.0739 / 4.7958);
     # sd .0231 (donor): first at n = 8
@@ -78,11 +78,11 @@ def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
 
 
 def test_reasons_come_only_where_random_values_were_tried():
-    assert reasons.reasons(parts(planted.study()), SPEC) == []
+    assert reasons.rows(parts(planted.study()), SPEC) == []
 
 
 def test_absurd_images_count_as_nothing_retained_in_the_reasons():
-    (row,) = reasons.reasons(parts(cell(-50.0, -3.0)), SPEC)
+    (row,) = reasons.rows(parts(cell(-50.0, -3.0)), SPEC)
     assert (row["mean"], row["donor_high"], row["reason"]) == (0.0, 0.0, "neither")
 
 
@@ -120,7 +120,7 @@ def by_group(rows, quantity):
 def test_shapley_values_of_an_additive_loss_are_its_parts_and_nothing_interacts():
     own = {"kernel": 0.4, "bias": 0.0, "gamma": 0.1, "beta": 0.05, "stats": 0.2}
     records = unions(lambda chosen, seed: sum(own[one] for one in chosen) + 0 * seed)
-    rows = shapley.shapley(parts(records), SPEC)
+    rows = shapley.rows(parts(records), SPEC)
     values = by_group(rows, "value")
     assert {name: row["mean"] for name, row in values.items()} == pytest.approx(own)
     pairs = by_group(rows, "interaction")
@@ -135,7 +135,7 @@ def test_shapley_of_kernels_that_need_their_statistics():
         kernel, stats = "kernel" in chosen, "stats" in chosen
         return 0.2 if kernel and stats else 0.6 * kernel + 0.4 * stats
 
-    rows = shapley.shapley(parts(unions(loss)), SPEC)
+    rows = shapley.rows(parts(unions(loss)), SPEC)
     values = by_group(rows, "value")
     # half the orders move kernel first: (.6 + (.2 - .4)) / 2 = .2; stats (.4 + (.2 - .6)) / 2
     assert values["kernel"]["mean"] == pytest.approx(0.2)
@@ -161,7 +161,7 @@ def test_shapley_values_sum_to_the_total_loss_for_any_game():
         "kernel+bias": "conv",
         "kernel+bias+gamma+beta+stats": "all",
     }
-    rows = shapley.shapley(parts(unions(loss, names=names)), SPEC)
+    rows = shapley.rows(parts(unions(loss, names=names)), SPEC)
     (total,) = by_group(rows, "total").values()
     assert total["mean"] == pytest.approx(drawn[:, 31].mean(), abs=1e-12)
     summed = sum(row["mean"] for row in by_group(rows, "value").values())
@@ -176,7 +176,7 @@ def test_roles_that_a_network_does_not_have_get_nothing():
         players=("kernel", "bias"),
         names={"kernel+bias": "all"},
     )
-    rows = shapley.shapley(parts(records), SPEC)
+    rows = shapley.rows(parts(records), SPEC)
     values = by_group(rows, "value")
     assert {name for name, row in values.items() if row["absent"]} == {
         "gamma",
@@ -192,7 +192,7 @@ def test_a_group_with_an_absent_role_is_the_union_without_it():
     players = ("kernel", "gamma", "beta", "stats")
     records = unions(lambda chosen, seed: 0.1 * len(chosen), players=players)
     records += planted.arm((0.9,) * 3, group="conv", parameters=1000, **STAGE)
-    values = by_group(shapley.shapley(parts(records), SPEC), "value")
+    values = by_group(shapley.rows(parts(records), SPEC), "value")
     assert values["bias"]["absent"] and values["kernel"]["mean"] == pytest.approx(0.1)
 
 
@@ -202,7 +202,7 @@ def test_half_of_the_statistics_is_no_player():
     records += planted.arm(
         (0.2,) * 3, group="kernel+moving_mean", parameters=1010, **STAGE
     )
-    values = by_group(shapley.shapley(parts(records), SPEC), "value")
+    values = by_group(shapley.rows(parts(records), SPEC), "value")
     assert values["stats"]["mean"] == pytest.approx(0.1)
 
 
@@ -214,12 +214,12 @@ def test_a_site_without_all_unions_is_left_out(missing):
         lambda chosen, seed: 0.1 * len(chosen), STAGE | {"site": "encoder_2"}
     )
     records = [r for r in records if (r.site, r.group) != ("encoder_1", missing)]
-    rows = shapley.shapley(parts(records), SPEC)
+    rows = shapley.rows(parts(records), SPEC)
     assert {row["site"] for row in rows} == {"encoder_2"}
 
 
 def test_an_ordinary_study_has_no_shapley_values():
-    assert shapley.shapley(parts(planted.study()), SPEC) == []
+    assert shapley.rows(parts(planted.study()), SPEC) == []
 
 
 def rungs(raw, recalibrated, both, noise=NOISE, **changes):
@@ -238,7 +238,7 @@ def steps(rows, quantity):
 
 
 def test_the_shares_of_a_loss_are_those_that_were_planted_and_sum_to_one():
-    rows = ladder.ladder(parts(rungs(0.2, 0.4, 0.8)), SPEC)
+    rows = ladder.rows(parts(rungs(0.2, 0.4, 0.8)), SPEC)
     shares = steps(rows, "share")
     told = {step: row["mean"] for step, row in shares.items()}
     assert told == pytest.approx(
@@ -251,7 +251,7 @@ def test_the_shares_of_a_loss_are_those_that_were_planted_and_sum_to_one():
 
 
 def test_without_permutation_what_recalibration_leaves_is_one_share():
-    rows = ladder.ladder(parts(rungs(0.2, 0.4, None)), SPEC)
+    rows = ladder.rows(parts(rungs(0.2, 0.4, None)), SPEC)
     shares = {step: row["mean"] for step, row in steps(rows, "share").items()}
     assert shares == pytest.approx(
         {"statistics": 0.25, "permutation and features": 0.75}
@@ -259,14 +259,14 @@ def test_without_permutation_what_recalibration_leaves_is_one_share():
 
 
 def test_shares_of_next_to_nothing_are_not_told():
-    rows = ladder.ladder(parts(rungs(0.97, 0.99, 1.0)), SPEC)
+    rows = ladder.rows(parts(rungs(0.97, 0.99, 1.0)), SPEC)
     assert {row["outcome"] for row in rows} == {"nothing lost"}
     assert not steps(rows, "share") and len(steps(rows, "level")) == 4
 
 
 def test_shares_of_a_loss_that_may_be_none_have_no_ends():
     noise = np.array([0.3, -0.3, 0.1, -0.1])
-    rows = ladder.ladder(parts(rungs(0.85, 0.9, 0.95, noise)), SPEC)
+    rows = ladder.rows(parts(rungs(0.85, 0.9, 0.95, noise)), SPEC)
     assert {row["outcome"] for row in rows} == {"loss not shown"}
     assert steps(rows, "share")["statistics"]["high"] == math.inf
 
@@ -278,7 +278,7 @@ def test_a_stitch_is_held_against_a_stitch_of_fresh_values():
     records += planted.arm(
         0.7 + NOISE, repair="stitch", control="reinitialised", **site
     )
-    rows = ladder.ladder(parts(records), SPEC)
+    rows = ladder.rows(parts(records), SPEC)
     assert steps(rows, "difference")["stitch"]["mean"] == pytest.approx(0.2)
     levels = {
         row["control"]: row["mean"]

@@ -7,15 +7,15 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import intervals, paths, significance
+from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=6)
 NOISE = np.array([0.012, -0.01, 0.003, -0.007, 0.008, -0.006])  # mean 0
 
 
 def parts(records):
-    (found,) = by_arm.index(records).values()
+    (found,) = by_part(records).values()
     return found
 
 
@@ -30,7 +30,7 @@ def heat(retained, noise=NOISE, group="kernel", **changes):
 
 
 def test_cells_that_lose_are_significant_and_those_that_do_not_are_not():
-    rows = significance.significance(parts(heat([0.5, 1.0, 0.7, 1.0])), SPEC)
+    rows = significance.rows(parts(heat([0.5, 1.0, 0.7, 1.0])), SPEC)
     assert [row["significant"] for row in rows] == [True, False, True, False]
     # both lowest p are 2 / 10000 or so: q = p x 4 cells / rank 2
     assert rows[0]["q"] == pytest.approx(2 * rows[0]["p"], rel=0.6)
@@ -45,14 +45,14 @@ def test_cells_that_lose_are_significant_and_those_that_do_not_are_not():
 
 def test_each_heat_map_is_a_family_of_its_own():
     records = heat([0.5, 0.6]) + heat([0.9] * 5, repair="recalibration")
-    rows = significance.significance(parts(records), SPEC)
+    rows = significance.rows(parts(records), SPEC)
     cells = {(row["repair"], row["cells"]) for row in rows}
     assert cells == {("none", 2), ("recalibration", 5)}
 
 
 def test_cells_without_spread_are_judged_by_signs():
     flat = np.zeros(6)
-    rows = significance.significance(
+    rows = significance.rows(
         parts(heat([1.0, 0.0], flat) + heat([-7.0], group="stats")), SPEC
     )
     told = {(row["site"], row["group"]): row for row in rows}
@@ -64,7 +64,7 @@ def test_cells_without_spread_are_judged_by_signs():
 
 def test_a_cell_that_lacks_seeds_has_no_band():
     records = [r for r in heat([0.5, 0.6]) if (r.site, r.seed) != ("stage_1", 3)]
-    rows = significance.significance(parts(records), SPEC)
+    rows = significance.rows(parts(records), SPEC)
     assert rows[0]["band_low"] is not None and rows[1]["band_low"] is None
 
 
@@ -95,7 +95,7 @@ def along(path, noise=NOISE, **changes):
 
 def test_alpha_star_and_the_area_are_those_of_the_planted_path():
     path = {0.25: 1.0, 0.5: 0.97, 0.75: 0.6, 1.0: 0.2}
-    rows = paths.strength_path(parts(along(path)), SPEC)
+    rows = paths.strengths(parts(along(path)), SPEC)
     told = {row["quantity"]: row["mean"] for row in rows if row["quantity"] != "path"}
     assert told["alpha_star"] == 0.5
     # trapezoids of 0.25: (1 + 1) / 2 + (1 + .97) / 2 + (.97 + .6) / 2 + (.6 + .2) / 2
@@ -106,14 +106,14 @@ def test_alpha_star_and_the_area_are_those_of_the_planted_path():
 
 def test_a_path_that_recovers_counts_only_up_to_its_first_fall():
     path = {0.25: 0.5, 0.5: 1.0, 1.0: 1.0}
-    rows = paths.strength_path(parts(along(path)), SPEC)
+    rows = paths.strengths(parts(along(path)), SPEC)
     (star,) = (row for row in rows if row["quantity"] == "alpha_star")
     assert (star["mean"], star["method"]) == (0.0, "no spread")
 
 
 def test_full_transplants_alone_are_no_path():
-    assert paths.strength_path(parts(along({1.0: 0.5})), SPEC) == []
-    assert paths.strength_path(parts(along({0.25: 1.0, 0.5: 0.9})), SPEC) == []
+    assert paths.strengths(parts(along({1.0: 0.5})), SPEC) == []
+    assert paths.strengths(parts(along({0.25: 1.0, 0.5: 0.9})), SPEC) == []
 
 
 def test_profiles_tell_the_share_of_sites_that_retain_enough():

@@ -5,14 +5,14 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import closeness, intervals, magnitude, predictors, verdicts
+from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 
 
 def parts(records):
-    (found,) = by_arm.index(records).values()
+    (found,) = by_part(records).values()
     return found
 
 
@@ -173,7 +173,7 @@ def test_predictors_are_told_with_the_sign_that_makes_closer_better():
         )
         for r in records
     ]  # fmt: skip
-    rows = predictors.predictors(parts(records), SPEC)
+    rows = predictors.rows(parts(records), SPEC)
     first = told(rows, "-rmse", "spearman")
     assert first["mean"] > 0.8 and (first["sites"], first["n"]) == (12, 4)
     for name in ("-relative_distance", "-output_error", "cosine", "cka"):
@@ -198,7 +198,7 @@ def test_z_rmse_takes_out_what_two_networks_of_one_task_differ_by_at_a_layer():
             records.append(
                 planted.record(0.5, rmse=null, control="other_seed", **fields)
             )
-    rows = predictors.predictors(parts(records), SPEC)
+    rows = predictors.rows(parts(records), SPEC)
     assert told(rows, "-z_rmse", "spearman")["mean"] == pytest.approx(1)
     assert abs(told(rows, "-rmse", "spearman")["mean"]) < 0.6
 
@@ -235,12 +235,12 @@ def test_the_rule_is_learned_from_other_seeds_alone():
         x = np.linspace(0, 1, 6)
         retention = (sign * x > sign * 0.5).astype(float)
         cells[seed] = {"x": x, "retention": retention}
-    assert predictors.held_out(cells, ("x",), 0.05) == {0: 0.0, 1: 0.0}
+    assert predictors.held_out_aurocs(cells, ("x",), 0.05) == {0: 0.0, 1: 0.0}
 
 
 def test_a_threshold_is_tried_on_the_architecture_it_was_not_chosen_for():
     records = layers(falls) + layers(falls, architecture="pspnet", draw=1)
-    rows = predictors.across(by_arm.index(records), SPEC)
+    rows = predictors.across_architectures(by_part(records), SPEC)
     found = [r for r in rows if r["quantity"] == "balanced_accuracy"]
     found = [r for r in found if r["predictor"] == "-rmse"]
     assert {row["architecture"] for row in found} == {"unet", "pspnet"}
@@ -249,14 +249,14 @@ def test_a_threshold_is_tried_on_the_architecture_it_was_not_chosen_for():
     shifted = layers(lambda rmse, *rest: falls(rmse / 10, *rest), draw=2)
     shifted = [r for r in shifted if r.retention]  # all can be reused: no accuracy
     records = layers(falls, architecture="pspnet") + shifted
-    rows = predictors.across(by_arm.index(records), SPEC)
+    rows = predictors.across_architectures(by_part(records), SPEC)
     assert not [r for r in rows if r["architecture"] == "unet"]
     verdict = h5(layers(falls) + layers(falls, architecture="pspnet", draw=1))
     assert any("chosen on the other architectures" in note for note in verdict.notes)
 
 
 def test_one_architecture_has_nothing_to_try_a_threshold_on():
-    assert predictors.across(by_arm.index(layers(falls)), SPEC) == []
+    assert predictors.across_architectures(by_part(layers(falls)), SPEC) == []
 
 
 def groups(loss, seeds=4, count=10):
@@ -284,7 +284,7 @@ def by_size(group, size, generator):
 
 
 def test_a_loss_that_only_size_explains_leaves_no_group_effect():
-    rows = magnitude.beyond_magnitude(parts(groups(by_size)), SPEC)
+    rows = magnitude.rows(parts(groups(by_size)), SPEC)
     told = {(row["magnitude"], row["group"]): row for row in rows}
     assert set(told) == {
         ("shifts", "stats"), ("output_error", "stats"), ("output_error", "kernel"),
@@ -298,7 +298,7 @@ def test_a_group_effect_beyond_size_comes_back_as_planted():
     def loss(group, size, generator):
         return by_size(group, size, generator) + 0.2 * (group == "kernel")
 
-    rows = magnitude.beyond_magnitude(parts(groups(loss)), SPEC)
+    rows = magnitude.rows(parts(groups(loss)), SPEC)
     told = {(row["magnitude"], row["group"]): row for row in rows}
     assert told["output_error", "kernel"]["effect"] == "stays"
     assert told["output_error", "kernel"]["mean"] == pytest.approx(0.2, abs=0.02)
@@ -307,12 +307,12 @@ def test_a_group_effect_beyond_size_comes_back_as_planted():
 
 
 def test_sizes_of_moves_that_were_not_recorded_give_no_rows():
-    assert magnitude.beyond_magnitude(parts(layers(falls)), SPEC) == []
+    assert magnitude.rows(parts(layers(falls)), SPEC) == []
 
 
 def test_the_interval_of_h5_is_over_seeds():
     records = layers(falls)
-    cells = predictors.table(parts(records), "layer")
+    cells = predictors.columns_by_seed(parts(records), "layer")
     by_seed = predictors.measures(cells, "-rmse", 0.05)["spearman"]
-    assert h5(records).effect == intervals.interval(by_seed)
+    assert h5(records).effect == intervals.mean_interval(by_seed)
     assert len(by_seed) == 4

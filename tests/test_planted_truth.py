@@ -13,7 +13,6 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import (
     intervals,
     ladder,
@@ -23,6 +22,7 @@ from tfreuse.analysis import (
     significance,
     verdicts,
 )
+from tfreuse.analysis.arms import by_part
 
 SEEDS = 6
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=SEEDS)
@@ -34,7 +34,7 @@ def bound(rate, studies):
 
 
 def parts(records):
-    (found,) = by_arm.index(records).values()
+    (found,) = by_part(records).values()
     return found
 
 
@@ -107,14 +107,14 @@ def test_what_a_bent_course_along_depth_explains_is_not_credited_to_rmse():
             for seed in range(SEEDS)
         }
         values = predictors.correlations(cells, "-rmse", predictors.KNOWN)
-        false += intervals.interval(values).low > 0
+        false += intervals.mean_interval(values).low > 0
     assert false / STUDIES <= bound(0.05, STUDIES)
 
 
 def false_support(n, draw, studies=3000):
     """Rate at which the lower end lies above the mean: what "supported" means in H2."""
     cells = draw(np.random.default_rng(n), 0.95, (studies, n))
-    found = intervals.intervals(cells)
+    found = intervals.mean_intervals(cells)
     return np.mean([one.low > 0.95 for one in found])
 
 
@@ -135,7 +135,7 @@ def test_five_skewed_seeds_are_not_enough_and_six_are():
 def test_intervals_hold_the_mean_as_often_as_they_say(n, draw, lowest):
     studies = 1500
     cells = draw(np.random.default_rng(n), 0.7, (studies, n))
-    found = intervals.intervals(cells)
+    found = intervals.mean_intervals(cells)
     held = np.mean([one.low <= 0.7 <= one.high for one in found])
     error = 3 * math.sqrt(0.95 * 0.05 / studies)
     assert lowest - error < held < 0.95 + error
@@ -143,7 +143,7 @@ def test_intervals_hold_the_mean_as_often_as_they_say(n, draw, lowest):
 
 def test_on_skewed_values_the_bootstrap_t_holds_more_often_than_students():
     cells = skewed(np.random.default_rng(0), 0.7, (1500, 8))
-    ours = intervals.intervals(cells)
+    ours = intervals.mean_intervals(cells)
     reach = intervals.student_quantile(0.975, 7) * cells.std(axis=1, ddof=1) / 8**0.5
     student = np.abs(cells.mean(axis=1) - 0.7) <= reach
     held = np.mean([one.low <= 0.7 <= one.high for one in ours])
@@ -172,7 +172,7 @@ def moves(generator, donor, random, count, sd=0.06, draws=3):
     ],
 )
 def test_null_donors_are_seldom_given_a_reason(donor, random, false):
-    rows = reasons.reasons(
+    rows = reasons.rows(
         parts(moves(np.random.default_rng(0), donor, random, STUDIES)), SPEC
     )
     rate = np.mean([row["reason"] == false for row in rows])
@@ -189,7 +189,7 @@ def test_null_donors_are_seldom_given_a_reason(donor, random, false):
 )
 def test_planted_reasons_are_found(donor, random, reason):
     generator = np.random.default_rng(0)
-    rows = reasons.reasons(parts(moves(generator, donor, random, 50, 0.01)), SPEC)
+    rows = reasons.rows(parts(moves(generator, donor, random, 50, 0.01)), SPEC)
     assert np.mean([row["reason"] == reason for row in rows]) > 0.9
 
 
@@ -210,7 +210,7 @@ def test_shares_of_planted_losses_are_held_by_their_intervals():
         }
         for repair, values in levels.items():
             found += planted.arm(values, repair=repair, **site)
-    rows = ladder.ladder(parts(found), SPEC)
+    rows = ladder.rows(parts(found), SPEC)
     for step, share in planned.items():
         own = [r for r in rows if (r["quantity"], r["step"]) == ("share", step)]
         held = np.mean([row["low"] <= share <= row["high"] for row in own])
@@ -228,7 +228,7 @@ def test_cells_that_lose_nothing_are_seldom_significant():
             mean = 0.6 if depth < 5 else 1.0
             values = generator.normal(mean, 0.03, SEEDS)
             found += planted.arm(values, group="kernel", **site)
-        rows = significance.significance(parts(found), SPEC)
+        rows = significance.rows(parts(found), SPEC)
         claimed = [row["depth"] for row in rows if row["significant"]]
         wrong.append(np.mean([depth >= 5 for depth in claimed]) if claimed else 0)
         left_out += any(
@@ -256,8 +256,8 @@ def many(layers):
 
 def test_time_and_rows_grow_with_the_records_not_with_their_square():
     told = (
-        reasons.reasons, ladder.ladder, reasons.excess,
-        significance.significance, paths.profiles,
+        reasons.rows, ladder.rows, reasons.excess,
+        significance.rows, paths.profiles,
     )  # fmt: skip
     few, more = many(25), many(200)
     for one in told:

@@ -21,7 +21,8 @@ from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
 from tfreuse import report
-from tfreuse.analysis import arms, tables
+from tfreuse.analysis import tables
+from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import (
     arrays,
     bundle,
@@ -102,7 +103,7 @@ def asked(everything):
 
 
 def index(records):
-    (own,) = arms.index(records).values()
+    (own,) = by_part(records).values()
     return own
 
 
@@ -370,7 +371,7 @@ def test_pictures_of_all_layers_are_shown_where_a_study_keeps_them(asked, tmp_pa
     assert asked.get("/cell", study="study", **PART, **own)["pictures"] is False
     assert asked.refused("/picture", study="study", **PART, group="kernel")[0] == 404
     study = planted.write(tmp_path / "study", planted.study())
-    part = arms.Part(**PART)
+    part = Part(**PART)
     arrays.write(study, part, planted_study.arrays())
     other = Asked(tmp_path)
     other.study("study")
@@ -390,7 +391,7 @@ def test_pictures_of_all_layers_are_shown_where_a_study_keeps_them(asked, tmp_pa
 @pytest.mark.parametrize("way", ["link", "garbage", "shape", "bomb"])
 def test_pictures_that_are_none_are_not_shown(tmp_path, way, monkeypatch):
     study = planted.write(tmp_path / "study", planted.study())
-    part = arms.Part(**PART)
+    part = Part(**PART)
     held = planted_study.arrays()
     if way == "shape":
         held["after"] = held["after"][..., 0]
@@ -599,7 +600,7 @@ def test_a_new_server_answers_from_the_report_at_once(reported, everything):
     first = Asked(reported)
     told = first.get("/study", study="study")
     assert told["state"] == "ready" and told["name"] == "study"
-    part = arms.Part(**PART)
+    part = Part(**PART)
     whole = Snapshot(source.load(everything / "study"))
     asked = {"study": "study", **PART, "kind": "stage", "quantity": "retention"}
     found = first.get("/heat", **asked, repair="none", seed="-1")

@@ -13,12 +13,12 @@ import test_report_distributions as numbers
 import test_report_views as views
 
 from tfreuse import report, specs
-from tfreuse.analysis import arms
+from tfreuse.analysis.arms import Part
 from tfreuse.report import arrays
 
 pytestmark = browsing.MARKS
 HOSTILE = "</script><img src=x onerror=window.hacked=1>"
-PART = arms.Part("unet", planted.TO_MASKS, "independent")
+PART = Part("unet", planted.TO_MASKS, "independent")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import planted_study
 import pytest
 from test_plugin import PART, Asked
 
-from tfreuse.analysis import arms
+from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError
 from tfreuse.report import embedded, source
 from tfreuse.report.views import distributions
@@ -111,7 +111,7 @@ def test_only_a_network_of_the_study_is_read(study, tmp_path, name):
 
 def test_large_arrays_are_left_out_and_said(study, monkeypatch):
     monkeypatch.setattr(distributions, "MOST", 50)
-    snapshot, part = Snapshot(source.load(study)), arms.Part(**PART)
+    snapshot, part = Snapshot(source.load(study)), Part(**PART)
     with distributions.Networks(study) as networks:
         place = "stage", "encoder_1", "all"
         found = distributions.distributions(snapshot, part, *place, networks)["roles"]
@@ -124,7 +124,7 @@ def test_what_is_no_such_cell_is_refused(asked, study):
         assert asked.refused("/spread", study="study", **PART, **told)[0] == 404
     snapshot = Snapshot(source.load(study))
     with pytest.raises(InputError), distributions.Networks(study) as networks:
-        distributions.distributions(snapshot, arms.Part(**PART), *place, networks)
+        distributions.distributions(snapshot, Part(**PART), *place, networks)
 
 
 def test_the_report_has_them_before_pictures_and_after_all_else(study):

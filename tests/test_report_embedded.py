@@ -10,13 +10,13 @@ import planted_study
 import pytest
 
 from tfreuse import report, specs
-from tfreuse.analysis import arms
+from tfreuse.analysis.arms import Part
 from tfreuse.report import arrays, bundle, embedded, source
 from tfreuse.report.views import maps, overview, pictures
 from tfreuse.report.views.snapshot import Snapshot
 
 HOSTILE = "</script><img src=x onerror=window.hacked=1>"
-PART = arms.Part("unet", planted.TO_MASKS, "independent")
+PART = Part("unet", planted.TO_MASKS, "independent")
 NAMED = {"study": "study", **PART._asdict()}
 
 

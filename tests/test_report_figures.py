@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tfreuse import report, specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import intervals, reasons, tables
+from tfreuse.analysis.arms import Arm, Part, by_part
 from tfreuse.errors import InputError
 from tfreuse.report import (
     arrays,
@@ -32,13 +32,13 @@ from tfreuse.report.figures import canvas
 from tfreuse.report.figures.network import arrange
 
 SPEC = planted_study.SPEC
-PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
+PART = Part("unet", planted.TO_MASKS, "independent")
 BY_KIND = {drawing.kind: drawing for drawing in drawings.DRAWINGS}
 
 
 @pytest.fixture(scope="module")
 def subject():
-    found = by_arm.index(planted_study.records("unet"))[PART]
+    found = by_part(planted_study.records("unet"))[PART]
     held = planted_study.arrays(SPEC.groups)
     return drawings.Subject(PART, found, SPEC, arrays=held)
 
@@ -91,7 +91,7 @@ def test_the_forest_has_every_control_and_counts_a_seed_once(subject):
     assert {row["control"] for row in rows} == {"transfer", *specs.CONTROLS}
     assert {row["n"] for row in rows} == {3}
     row = next(r for r in rows if (r["control"], r["group"]) == ("matched", "kernel"))
-    everywhere = by_arm.Arm("matched", "all", "all", "kernel")
+    everywhere = Arm("matched", "all", "all", "kernel")
     draws = [subject.arms[everywhere._replace(draw=draw)][0] for draw in range(2)]
     mean = sum(record.retention for record in draws) / 2
     assert float(row["retentions"].split()[0]) == pytest.approx(mean)
@@ -140,7 +140,7 @@ def test_eleven_groups_still_fit_and_long_names_are_slanted():
     records = [
         r for g in spec.groups for r in planted.arm((0.5, 0.6, 0.7), group=g, **site)
     ]
-    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", spec)
+    rows = tables.heat_rows(by_part(records)[PART], "stage", spec)
     figure = figures.heat_map(rows, spec)
     labels = figure.axes[0].get_xticklabels()
     assert [label.get_text() for label in labels] == list(spec.groups)
@@ -151,7 +151,7 @@ def test_eleven_groups_still_fit_and_long_names_are_slanted():
 @pytest.mark.parametrize("architecture", ["unet", "pspnet", "plainnet"])
 def test_the_network_has_a_box_a_stage_in_the_colour_of_its_retention(architecture):
     part = PART._replace(architecture=architecture)
-    found = by_arm.index(planted_study.records(architecture))[part]
+    found = by_part(planted_study.records(architecture))[part]
     subject = drawings.Subject(part, found, SPEC)
     rows, figure = drawn("network", subject)
     stages = planted_study.STAGES[architecture]
@@ -494,7 +494,7 @@ def test_an_interval_without_an_end_is_drawn_to_the_axis():
     for depth, stage in enumerate(planted_study.STAGES["unet"]):
         site = {"site_kind": "prefix", "site": stage, "depth": depth}
         records += planted.arm((0.5,), group="kernel", **site)
-    subject = drawings.Subject(PART, by_arm.index(records)[PART], spec)
+    subject = drawings.Subject(PART, by_part(records)[PART], spec)
     rows, figure = drawn("cumulative", subject)
     assert math.isinf(rows[0]["low"])
     canvas.picture(figure)

@@ -7,16 +7,16 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import tables
+from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import checks, figures, source
 
-PART = by_arm.Part("unet", planted.TO_MASKS, "independent")
+PART = Part("unet", planted.TO_MASKS, "independent")
 
 
 @pytest.fixture(scope="module")
 def arms():
-    return by_arm.index(planted.study() + planted.stages())[PART]
+    return by_part(planted.study() + planted.stages())[PART]
 
 
 def saved(figure, rows, directory):
@@ -56,7 +56,7 @@ def test_margins_are_drawn_where_they_were_declared(arms):
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
-    wreck = by_arm.index(planted.arm((-50, -52, -48), group="stats"))[PART]
+    wreck = by_part(planted.arm((-50, -52, -48), group="stats"))[PART]
     figure = figures.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
     arrows = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
     assert sum(len(line.get_xdata()) for line in arrows) == 4  # three seeds, their mean
@@ -64,7 +64,7 @@ def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
 
 
 def test_the_csv_holds_retention_unclipped_and_floored():
-    wreck = by_arm.index(planted.arm((-50, 0.1, 0.2), group="stats"))[PART]
+    wreck = by_part(planted.arm((-50, 0.1, 0.2), group="stats"))[PART]
     row = tables.forest_rows(wreck, planted.SPEC)[0]
     assert row["mean"] == pytest.approx(-49.7 / 3)
     assert row["floored_mean"] == pytest.approx(0.1)
@@ -87,7 +87,7 @@ def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
 
 def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
     site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
-    wreck = by_arm.index(planted.arm((-50, -52, -48), **site))[PART]
+    wreck = by_part(planted.arm((-50, -52, -48), **site))[PART]
     rows = tables.heat_rows(wreck, "stage", planted.SPEC)
     figure = figures.heat_map(rows, planted.SPEC)
     colours = figure.axes[0].images[0].norm
@@ -110,7 +110,7 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
 
 def test_without_the_control_a_cell_is_neither_marked_nor_cleared():
     records = [r for r in planted.stages() if r.control != "reinitialised"]
-    rows = tables.heat_rows(by_arm.index(records)[PART], "stage", planted.SPEC)
+    rows = tables.heat_rows(by_part(records)[PART], "stage", planted.SPEC)
     assert {row["identifiable"] for row in rows} == {None}
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tfreuse import (
-    analysis,
     files,
     records,
     roles,
     study,
 )
-from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis import shapley
+from tfreuse.analysis.arms import by_part
 from tfreuse.errors import InputError
 from tfreuse.specs import DIRECTIONS, DataSpec, ModelSpec, StudySpec, TrainSpec
 
@@ -141,12 +141,10 @@ def test_random_values_at_the_donors_distance_are_as_far_and_differ_from_draw_to
 
 
 def test_all_unions_of_five_roles_are_there_and_shapley_values_sum_to_the_loss(found):
-    parts = by_arm.index(found)
+    parts = by_part(found)
     spec = StudySpec(seeds=2, shapley=True)
     for arms in parts.values():
-        rows = [
-            row for row in analysis.shapley(arms, spec) if row["site_kind"] == "all"
-        ]
+        rows = [row for row in shapley.rows(arms, spec) if row["site_kind"] == "all"]
         values = [row["mean"] for row in rows if row["quantity"] == "value"]
         (total,) = (row["mean"] for row in rows if row["quantity"] == "total")
         assert len(values) == 5

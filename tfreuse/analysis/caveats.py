@@ -15,9 +15,9 @@ from tfreuse.analysis.arms import (
     LINKS,
     Arms,
     Part,
-    effect,
-    everywhere,
-    floored,
+    at_all_layers,
+    effect_interval,
+    floored_retentions,
 )
 from tfreuse.records import Record
 
@@ -56,8 +56,9 @@ def by_link(
     told = []
     for link in LINKS:
         arms = parts.get(part._replace(link=link), {})
-        found = effect(
-            [floored(everywhere(arms, group)) for group in groups], spec.confidence
+        found = effect_interval(
+            [floored_retentions(at_all_layers(arms, group)) for group in groups],
+            spec.confidence,
         )
         if found and link != part.link:
             told.append(f"{found} with the link {link}, n = {found.n}")
@@ -135,8 +136,8 @@ def cautions(
 def _after_recalibration(
     arms: Arms, group: str, spec: specs.StudySpec, meaning: str
 ) -> str:
-    retained = floored(everywhere(arms, group, repair="recalibration"))
-    found = effect([retained], spec.confidence)
+    retained = floored_retentions(at_all_layers(arms, group, repair="recalibration"))
+    found = effect_interval([retained], spec.confidence)
     if not found:
         return f"Not measured: {group} after recalibration."
     return (
@@ -148,7 +149,7 @@ def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
     """Whether stats cost more than affine where both were moved equally far."""
     rows = [
         row
-        for row in magnitude.beyond_magnitude(arms, spec)
+        for row in magnitude.rows(arms, spec)
         if (row["group"], row["against"]) == ("stats", "affine")
         and row["magnitude"] == "shifts"
     ]
@@ -175,9 +176,9 @@ def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
 
 def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
     """Whether the donor's gamma and beta are better than gamma = 1 and beta = 0."""
-    donor = floored(everywhere(arms, "affine"))
-    resetting = floored(everywhere(arms, "affine", "defaults"))
-    gain = effect([donor, resetting], spec.confidence)
+    donor = floored_retentions(at_all_layers(arms, "affine"))
+    resetting = floored_retentions(at_all_layers(arms, "affine", "defaults"))
+    gain = effect_interval([donor, resetting], spec.confidence)
     if not gain:
         return (
             "Not measured: resetting gamma to 1 and beta to 0 (control defaults), so the donor's "
@@ -195,10 +196,10 @@ def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
 
 def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
     """Whether kernels of the same task, trained from another seed, fail as well."""
-    same_task = floored(everywhere(arms, "kernel", "other_seed"))
-    transfer = floored(everywhere(arms, "kernel"))
-    same = effect([same_task], spec.confidence)
-    excess = effect([same_task, transfer], spec.confidence)
+    same_task = floored_retentions(at_all_layers(arms, "kernel", "other_seed"))
+    transfer = floored_retentions(at_all_layers(arms, "kernel"))
+    same = effect_interval([same_task], spec.confidence)
+    excess = effect_interval([same_task, transfer], spec.confidence)
     if not same or not excess:
         return (
             "Not measured: a donor of the same task (control other_seed), so the loss may not "

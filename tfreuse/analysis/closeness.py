@@ -5,7 +5,7 @@ from typing import Any
 
 from tfreuse import specs
 from tfreuse.analysis import caveats, intervals, predictors
-from tfreuse.analysis.arms import Arms, Part, unclipped
+from tfreuse.analysis.arms import Arms, Part, unclipped_retentions
 from tfreuse.records import Record
 
 STATEMENT = "The RMSE between two kernels tells whether one can replace the other."
@@ -14,7 +14,7 @@ USEFUL = 0.7  # AUROC above which a rule is of use
 FEWEST = 2  # seeds that a measure must be defined for
 
 
-def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
+def judge(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
     """Verdict, effect, reason and the rest of H5, as fields of a Verdict.
 
     Supported: the interval of the rank correlation of -RMSE and retention over layers lies
@@ -23,12 +23,14 @@ def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
     correlation lies above 0). Refuted: the interval of the correlation lies below 0, or that
     of the AUROC below 0.7. All of `prediction.predictors`; layers, or stages without layers.
     """
-    kind = "layer" if predictors.table(arms, "layer") else "stage"
-    cells = predictors.table(arms, kind)
+    kind = "layer" if predictors.columns_by_seed(arms, "layer") else "stage"
+    cells = predictors.columns_by_seed(arms, kind)
     found = predictors.measures(cells, "-rmse", spec.margin)
-    plain = predictors.correlations(predictors.table(arms, kind, unclipped), "-rmse")
+    plain = predictors.correlations(
+        predictors.columns_by_seed(arms, kind, unclipped_retentions), "-rmse"
+    )
     told = {
-        name: intervals.interval(values, spec.confidence) if values else None
+        name: intervals.mean_interval(values, spec.confidence) if values else None
         for name, values in found.items()
     }
     effect = told["spearman"]
@@ -50,7 +52,7 @@ def judged(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
         "notes": tuple(notes),
         "quantity": QUANTITY.format(kind=kind),
         "threshold": 0.0,
-        "unclipped": intervals.interval(plain, spec.confidence) if plain else None,
+        "unclipped": intervals.mean_interval(plain, spec.confidence) if plain else None,
         "p": None if obstacle else _p(found),
     }
 
@@ -61,7 +63,7 @@ def threshold_note(
     """What a threshold of RMSE is worth on an architecture that it was not chosen for."""
     rows = [
         row
-        for row in predictors.across(parts, spec)
+        for row in predictors.across_architectures(parts, spec)
         if row["predictor"] == "-rmse"
         and row["quantity"] == "balanced_accuracy"
         and Part(row["architecture"], row["direction"], row["link"]) == part
@@ -162,7 +164,7 @@ def _notes(
     for name in predictors.PREDICTORS[1:]:
         values = predictors.correlations(cells, name)
         if values:
-            others.append(f"{name} {intervals.interval(values, spec.confidence)}")
+            others.append(f"{name} {intervals.mean_interval(values, spec.confidence)}")
         else:
             missing.append(name)
     if others:

@@ -71,7 +71,7 @@ def number(value: float) -> str:
     return text.replace("-", "−") if float(text) else text.replace("-", "")
 
 
-def interval(
+def mean_interval(
     values: Sequence[float], confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """Two-sided confidence interval of the mean of independent replicates [n].
@@ -84,10 +84,10 @@ def interval(
     Raises:
         ValueError: there is no value, or one is not finite.
     """
-    return intervals([values], confidence, seed)[0]
+    return mean_intervals([values], confidence, seed)[0]
 
 
-def intervals(
+def mean_intervals(
     cells: Iterable[Sequence[float]], confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
     """`interval` of each of many cells, at a hundredth of the time of a call a cell.

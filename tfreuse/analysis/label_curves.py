@@ -42,7 +42,7 @@ Seeds = Mapping[int, LabelRecord]  # seed -> record
 Arms = Mapping[Arm, Mapping[int, Seeds]]  # arm -> labels -> seed -> record
 
 
-def index(records: Iterable[LabelRecord]) -> Arms:
+def by_arm(records: Iterable[LabelRecord]) -> Arms:
     """The records by arm, number of labels (the fewest first) and seed.
 
     Raises:
@@ -68,7 +68,7 @@ def curves(arms: Arms, confidence: float) -> list[Row]:
         for labels, seeds in counts.items():
             values = [record.value for record in seeds.values()]
             row = _about(arm, labels)
-            row |= intervals.interval(values, confidence).to_row()
+            row |= intervals.mean_interval(values, confidence).to_row()
             row["floor"] = float(np.mean([one.floor for one in seeds.values()]))
             row |= _gain(_gains(arms, arm, labels), confidence)
             row["rates"] = " ".join(f"{one.learning_rate:g}" for one in seeds.values())
@@ -88,7 +88,7 @@ def by_group(arms: Arms, confidence: float) -> list[Row]:
                 ours = _of_group(seeds, group)
                 theirs = _of_group(scratch, group) if arm.recipe != SCRATCH else {}
                 seen = any(one.groups[group][1] for one in seeds.values())
-                told = intervals.interval(list(ours.values()), confidence)
+                told = intervals.mean_interval(list(ours.values()), confidence)
                 gains = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
                 row = _about(arm, labels) | {"group": group, "seen": seen}
                 rows.append(row | told.to_row() | _gain(gains, confidence))
@@ -113,7 +113,7 @@ def areas(arms: Arms, confidence: float) -> list[Row]:
         row = {
             **_about(arm),
             "labels": f"{min(counts)} to {max(counts)}",
-            **intervals.interval(list(own.values()), confidence).to_row(),
+            **intervals.mean_interval(list(own.values()), confidence).to_row(),
         }
         scratch = _heights(arms.get(_scratch(arm), {}))
         if arm.recipe != SCRATCH and set(arms.get(_scratch(arm), {})) == set(counts):
@@ -150,7 +150,7 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
             continue
         for labels, seeds in counts.items():
             found = [
-                (needed(scratch[seed], record.value), labels)
+                (labels_needed(scratch[seed], record.value), labels)
                 for seed, record in seeds.items()
                 if seed in scratch
             ]
@@ -159,7 +159,7 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
     return rows
 
 
-def needed(scratch: Mapping[int, float], value: float) -> tuple[float, str]:
+def labels_needed(scratch: Mapping[int, float], value: float) -> tuple[float, str]:
     """How many labels scratch needs to reach `value`, and whether that is a bound.
 
     Args:
@@ -200,7 +200,9 @@ def crossovers(arms: Arms, confidence: float) -> list[Row]:
         gains = {labels: found for labels, found in gains.items() if found}
         if not gains:
             continue
-        told = {n: intervals.interval(found, confidence) for n, found in gains.items()}
+        told = {
+            n: intervals.mean_interval(found, confidence) for n, found in gains.items()
+        }
         means = {n: one.estimate for n, one in told.items()}
         crossover, censored = _end_of_gain(means)
         rows.append(
@@ -237,7 +239,7 @@ def speeds(arms: Arms, confidence: float) -> list[Row]:
             row = _about(arm, labels)
             row |= {"n": len(steps), "reached": sum(one is not None for one in steps)}
             if None not in steps:
-                row |= intervals.interval(steps, confidence).to_row()
+                row |= intervals.mean_interval(steps, confidence).to_row()
             rows.append(row)
     return rows
 
@@ -272,7 +274,7 @@ def _saving(found: Sequence[tuple[tuple[float, str], int]], confidence: float) -
     """Mean and interval of log2(n_scratch / n), as factors."""
     logs = [math.log2(count / labels) for (count, _), labels in found]
     marks = {mark for (_, mark), _ in found}
-    told = intervals.interval(logs, confidence)
+    told = intervals.mean_interval(logs, confidence)
     low, high = 2**told.low, 2**told.high if told.high < 1000 else math.inf
     return {
         "mean": 2**told.estimate,
@@ -289,7 +291,7 @@ def _judged(gains: Sequence[float], confidence: float) -> Row:
     """The gain's interval and the verdict on "more than scratch"."""
     if len(gains) < 2:
         return {"verdict": "not testable"}
-    told = intervals.interval(gains, confidence)
+    told = intervals.mean_interval(gains, confidence)
     verdict = "inconclusive"
     if told.low > 0:
         verdict = "supported"
@@ -302,7 +304,7 @@ def _judged(gains: Sequence[float], confidence: float) -> Row:
 def _gain(gains: Sequence[float], confidence: float) -> Row:
     if not gains:
         return {}
-    told = intervals.interval(gains, confidence)
+    told = intervals.mean_interval(gains, confidence)
     return {"gain_mean": told.estimate, "gain_low": told.low, "gain_high": told.high,
             "gain_n": told.n}  # fmt: skip
 

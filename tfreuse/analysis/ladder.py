@@ -7,22 +7,20 @@ from tfreuse.analysis import intervals
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
-    Values,
-    floored,
-    with_intervals,
-)
-from tfreuse.analysis.rows import (
     Row,
-    common,
-    ordered,
-    place,
+    Values,
+    cell_columns,
+    floored_retentions,
+    in_study_order,
+    on_common_seeds,
+    with_intervals,
 )
 
 STEPS = specs.REPAIRS  # from none on, each a level of the ladder
 CONTROLS = ("transfer", "reinitialised")  # a stitch of fresh values is a stitch's floor
 
 
-def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Levels of the repair ladder and the shares of the loss, wherever none and another ran.
 
     With L the retention (below 0 counting as 0) after each repair (none, recalibration,
@@ -34,7 +32,7 @@ def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
 
     They sum to 1. Without the permutation repairs the last two come as one, "permutation and
     features" = (1 - L_recalibration) / (1 - L_none). A share is a ratio of means over the same
-    seeds, its interval Fieller's (`statistics.ratio_interval`): a mean of ratios would be ruled
+    seeds, its interval Fieller's (`intervals.ratio_interval`): a mean of ratios would be ruled
     by the seed that lost least, and a bootstrap or jackknife of the ratio pretends that the
     loss is known to be away from 0.
 
@@ -54,7 +52,7 @@ def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         levels = {control: _levels(arms, arm, control) for control in CONTROLS}
         if len(levels["transfer"]) < 2:
             continue
-        row = place(arm, seeds)
+        row = cell_columns(arm, seeds)
         outcome = _outcome(levels["transfer"]["none"], spec)
         for control, held in levels.items():
             for step, values in held.items():
@@ -68,7 +66,7 @@ def ladder(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             for step, found in _shares(levels["transfer"], spec.confidence):
                 named = _named("share", step, "transfer", outcome)
                 shares.append(row | named | found.to_row())
-    return ordered(with_intervals(pending, spec.confidence) + shares, spec)
+    return in_study_order(with_intervals(pending, spec.confidence) + shares, spec)
 
 
 def _named(quantity: str, step: str, control: str, outcome: str) -> Row:
@@ -84,14 +82,16 @@ def _levels(arms: Arms, arm: Arm, control: str) -> dict[str, Values]:
     """Retention by seed after each repair that was measured."""
     found = {}
     for step in STEPS:
-        values = floored(arms.get(arm._replace(control=control, repair=step), {}))
+        values = floored_retentions(
+            arms.get(arm._replace(control=control, repair=step), {})
+        )
         if values:
             found[step] = values
     return found
 
 
 def _outcome(levels: Values, spec: specs.StudySpec) -> str:
-    lost = intervals.interval([1 - v for v in levels.values()], spec.confidence)
+    lost = intervals.mean_interval([1 - v for v in levels.values()], spec.confidence)
     if lost.estimate < spec.margin:
         return "nothing lost"
     return "lost" if lost.low > 0 else "loss not shown"
@@ -101,7 +101,7 @@ def _differences(levels: dict[str, dict[str, Values]]):
     """What the donor has over fresh values where a repair alone might do it all."""
     for step in ("stitch", "fine_tuning"):
         sides = [levels[control].get(step, {}) for control in CONTROLS]
-        donor, fresh = common(*sides)
+        donor, fresh = on_common_seeds(*sides)
         if donor:
             yield step, [a - b for a, b in zip(donor, fresh)]
 
@@ -112,7 +112,9 @@ def _shares(levels: dict[str, Values], confidence: float):
     chosen = [step for step in ("none", "recalibration", both) if step in levels]
     if chosen[:2] != ["none", "recalibration"]:
         return
-    found = np.array(common(*(levels[step] for step in chosen)))  # [steps, seeds]
+    found = np.array(
+        on_common_seeds(*(levels[step] for step in chosen))
+    )  # [steps, seeds]
     if not found.size:
         return
     lost = 1 - found[0]

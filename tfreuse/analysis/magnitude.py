@@ -24,7 +24,7 @@ MAGNITUDES = {
 AGAINST = "affine"  # the group that others are compared with, where it was measured
 
 
-def beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     """The loss that a group causes beyond what the size of its move explains.
 
     For each seed on its own, over the treatment's cells (sites x groups, no repair):

@@ -19,11 +19,11 @@ from tfreuse.records import Record
 
 RESAMPLES = 1999
 FEWEST_IMAGES = 20  # with fewer, a percentile interval over images is too narrow
-Counts = Callable[[Record], np.ndarray]
+ReadCounts = Callable[[Record], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Counted:
+class SeedCounts:
     """Per-image counts of one seed before and after a transplant, of the same images.
 
     Segmentation: confusion matrices [N, C, C], rows the truth. Auto-encoder: [N, k], squared
@@ -37,7 +37,7 @@ class Counted:
 
 
 def image_interval(
-    sides: Sequence[Sequence[Counted]], confidence: float, seed: int = 0
+    sides: Sequence[Sequence[SeedCounts]], confidence: float, seed: int = 0
 ) -> intervals.Interval | None:
     """Interval of the effect over test images, seeds as they are: a percentile bootstrap.
 
@@ -62,8 +62,8 @@ def image_interval(
     )
 
 
-def both_interval(
-    sides: Sequence[Sequence[Counted]], confidence: float, seed: int = 0
+def seed_and_image_interval(
+    sides: Sequence[Sequence[SeedCounts]], confidence: float, seed: int = 0
 ) -> intervals.Interval | None:
     """Interval of the effect over seeds and images: a hierarchical bootstrap.
 
@@ -88,9 +88,9 @@ def both_interval(
     return intervals.Interval(mean, mean - reach, mean + reach, n, method, confidence)
 
 
-def counted(
-    arms: Arms, sides: Sequence[Mapping[int, Record]], counts: Counts
-) -> list[list[Counted]] | None:
+def counts_of_sides(
+    arms: Arms, sides: Sequence[Mapping[int, Record]], counts: ReadCounts
+) -> list[list[SeedCounts]] | None:
     """The counts of each side's seeds; None unless all have them and a retention.
 
     The recipient's own counts are those of its self-transplant at all layers, which leaves it
@@ -112,7 +112,7 @@ def counted(
     before = {seed: counts(own[seed]) for seed in seeds}
     return [
         [
-            Counted(
+            SeedCounts(
                 before[seed],
                 counts(side[seed]),
                 float(side[seed].counts.get("total_variation", 0.0)),
@@ -124,7 +124,7 @@ def counted(
 
 
 def _effects(
-    sides: Sequence[Sequence[Counted]], seed: int
+    sides: Sequence[Sequence[SeedCounts]], seed: int
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     """The effect by seed [n], the same of resamples [RESAMPLES, n], and how many images."""
     sizes = {len(a) for side in sides for c in side for a in (c.before, c.after)}
@@ -134,13 +134,14 @@ def _effects(
     weights = generator.multinomial(images, [1 / images] * images, RESAMPLES)
     weights = np.concatenate([np.ones((1, images)), weights])  # first as they are
     found = [
-        np.stack([retention(one, weights) for one in side], axis=1) for side in sides
+        np.stack([resampled_retentions(one, weights) for one in side], axis=1)
+        for side in sides
     ]
     effects = found[0] if len(found) == 1 else found[0] - found[1]
     return effects[0], effects[1:], images
 
 
-def retention(one: Counted, weights: np.ndarray) -> np.ndarray:
+def resampled_retentions(one: SeedCounts, weights: np.ndarray) -> np.ndarray:
     """Retention, at least 0, with each image counted as often as `weights` [R, N] tell: [R]."""
     if one.before.ndim == 3:
         before, floor = _mean_iou(one.before, weights)

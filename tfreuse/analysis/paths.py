@@ -6,16 +6,18 @@ from tfreuse import specs
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
+    Row,
     Values,
-    floored,
+    cell_columns,
+    floored_retentions,
+    in_study_order,
     with_intervals,
 )
-from tfreuse.analysis.rows import Row, ordered, place
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(21))
 
 
-def strength_path(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Retention along (1 - alpha) recipient + alpha donor, where alphas below 1 were measured.
 
     For every seed, with retention 1 at alpha = 0 and retentions below 0 counting as 0:
@@ -31,22 +33,22 @@ def strength_path(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """
     paths: dict[Arm, dict[float, Values]] = {}
     for arm, seeds in arms.items():
-        if arm.control == "transfer" and floored(seeds):
-            paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = floored(
-                seeds
+        if arm.control == "transfer" and floored_retentions(seeds):
+            paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = (
+                floored_retentions(seeds)
             )
     pending = []
     for arm, path in paths.items():
         if len(path) < 2 or 1.0 not in path:
             continue
-        row = place(arm, arms[arm])
+        row = cell_columns(arm, arms[arm])
         for alpha, values in sorted(path.items()):
             named = {"quantity": "path", "alpha": alpha}
             pending.append((row | named, list(values.values())))
         for name, values in _summaries(path, 1 - spec.margin).items():
             if values:
                 pending.append((row | {"quantity": name, "alpha": None}, values))
-    return ordered(with_intervals(pending, spec.confidence), spec)
+    return in_study_order(with_intervals(pending, spec.confidence), spec)
 
 
 def _summaries(path: dict[float, Values], enough: float) -> dict[str, list[float]]:
@@ -84,7 +86,7 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     for arm, seeds in arms.items():
         if arm.site_kind in ("layer", "stage") and (arm.strength, arm.draw) == (1.0, 0):
             of = (arm.site_kind, arm.group, arm.repair, arm.control)
-            found.setdefault(of, {})[arm.site] = floored(seeds)
+            found.setdefault(of, {})[arm.site] = floored_retentions(seeds)
     pending = []
     for of, sites in found.items():
         seeds = sorted(set.intersection(*(set(values) for values in sites.values())))
@@ -100,7 +102,7 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             named = {"quantity": "profile", "tau": tau}
             pending.append((row | named, (table >= tau - 1e-9).mean(axis=1)))
         pending.append((row | {"quantity": "iqm", "tau": None}, _middle(table)))
-    return ordered(with_intervals(pending, spec.confidence), spec)
+    return in_study_order(with_intervals(pending, spec.confidence), spec)
 
 
 def _middle(table: np.ndarray) -> np.ndarray:

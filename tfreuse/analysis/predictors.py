@@ -1,8 +1,8 @@
 """What can be told of a kernel before it is moved: does closeness predict retention?
 
-    cells = table(arms, "layer")
+    cells = columns_by_seed(arms, "layer")
     found = measures(cells, "-rmse", margin=0.05)
-    statistics.interval(found["spearman"])  # one rank correlation a seed
+    intervals.mean_interval(found["spearman"])  # one rank correlation a seed
 
 Seeds are the replicates, layers are not: a measure is computed within each seed and the interval
 is over seeds (cluster-wise estimates: Ibragimov & Mueller 2010), which holds for few clusters,
@@ -15,12 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis.arms import (
-    Arms,
-    Part,
-    floored,
-    with_intervals,
-)
+from tfreuse.analysis.arms import Arms, Part, floored_retentions, with_intervals
 from tfreuse.records import Record
 
 Columns = dict[str, np.ndarray]  # [sites] each, in one order
@@ -37,7 +32,7 @@ KNOWN = ("depth", "bow", "size")
 FEWEST_SITES = 4
 
 
-def predictors(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     """How well each predictor tells which kernels can be reused, at single layers and stages.
 
     The cells are the treatment's, group kernel, without repair; retentions below 0 count as 0.
@@ -61,13 +56,13 @@ def predictors(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     """
     pending = []
     for kind in ("layer", "stage"):
-        cells = table(arms, kind)
+        cells = columns_by_seed(arms, kind)
         if not cells:
             continue
         sites = max(len(columns["retention"]) for columns in cells.values())
         row = {"site_kind": kind, "site": "", "depth": -1, "group": "kernel"}
         row |= {"repair": "none", "sites": sites}
-        base = held_out(cells, KNOWN, spec.margin)
+        base = held_out_aurocs(cells, KNOWN, spec.margin)
         found = {BASELINE: {"auroc": list(base.values())}}
         found |= {name: measures(cells, name, spec.margin) for name in PREDICTORS}
         for name, told in found.items():
@@ -78,7 +73,9 @@ def predictors(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     return with_intervals(pending, spec.confidence)
 
 
-def across(parts: Mapping[Part, Arms], spec: specs.StudySpec) -> list[dict[str, Any]]:
+def across_architectures(
+    parts: Mapping[Part, Arms], spec: specs.StudySpec
+) -> list[dict[str, Any]]:
     """Each predictor's rule learned from all other architectures, tried on the one left out.
 
     A threshold may be told only where it survives this. `auroc` is as in `predictors`;
@@ -92,7 +89,7 @@ def across(parts: Mapping[Part, Arms], spec: specs.StudySpec) -> list[dict[str, 
     """
     pending = []
     for kind in ("layer", "stage"):
-        cells = {part: table(arms, kind) for part, arms in parts.items()}
+        cells = {part: columns_by_seed(arms, kind) for part, arms in parts.items()}
         for part, tried in cells.items():
             others = [
                 columns
@@ -108,7 +105,7 @@ def across(parts: Mapping[Part, Arms], spec: specs.StudySpec) -> list[dict[str, 
     return with_intervals(pending, spec.confidence)
 
 
-def table(arms: Arms, kind: str, retained=floored) -> Table:
+def columns_by_seed(arms: Arms, kind: str, retained=floored_retentions) -> Table:
     """Retention, what is known (KNOWN) and every predictor, by seed and site.
 
     Depth is relative to the deepest site, size the log10 of the numbers moved.
@@ -138,12 +135,12 @@ def table(arms: Arms, kind: str, retained=floored) -> Table:
 def measures(cells: Table, name: str, margin: float) -> dict[str, list[float]]:
     """What `predictors` tells of one predictor: a number a seed where it is defined."""
     cells = _with(cells, name)
-    without = held_out(cells, KNOWN, margin)
-    together = held_out(cells, (*KNOWN, name), margin)
+    without = held_out_aurocs(cells, KNOWN, margin)
+    together = held_out_aurocs(cells, (*KNOWN, name), margin)
     return {
         "spearman": correlations(cells, name),
         "partial": correlations(cells, name, KNOWN),
-        "auroc": list(held_out(cells, (name,), margin).values()),
+        "auroc": list(held_out_aurocs(cells, (name,), margin).values()),
         "gain": [
             together[seed] - value
             for seed, value in without.items()
@@ -204,7 +201,9 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     return float(above / (hits * misses))
 
 
-def held_out(cells: Table, names: Sequence[str], margin: float) -> dict[int, float]:
+def held_out_aurocs(
+    cells: Table, names: Sequence[str], margin: float
+) -> dict[int, float]:
     """AUROC of each seed by the logistic rule that all other seeds teach."""
     found = {}
     for seed, columns in cells.items():

@@ -14,15 +14,13 @@ from tfreuse.analysis import intervals
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
-    floored,
-    over_draws,
-    with_intervals,
-)
-from tfreuse.analysis.rows import (
     Row,
-    common,
-    ordered,
-    place,
+    cell_columns,
+    floored_retentions,
+    in_study_order,
+    mean_over_draws,
+    on_common_seeds,
+    with_intervals,
 )
 
 REASONS = {  # what a row's `reason` means, for captions and glossaries
@@ -36,12 +34,12 @@ REASONS = {  # what a row's `reason` means, for captions and glossaries
 }
 
 
-def reasons(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """The paper's two reasons, told apart wherever the control "matched" was measured.
 
     Retentions below 0 count as 0, as in the verdicts; a random control's is the mean over its
     draws. With the donor's retention D and the random R of the same seeds, interval ends as in
-    `statistics.interval`, and the declared margin m:
+    `intervals.mean_interval`, and the declared margin m:
 
         small difference   low(D) >= 1 - m and low(R) >= 1 - m
         neither            high(D) < 1 - m and high(D - R) < m
@@ -63,7 +61,9 @@ def reasons(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         random = arm._replace(control="matched", draw=0)
         if arm.control != "transfer" or arm.strength != 1.0 or random not in arms:
             continue
-        donor, other = common(floored(seeds), over_draws(arms, random))
+        donor, other = on_common_seeds(
+            floored_retentions(seeds), mean_over_draws(arms, random)
+        )
         if donor:
             distances = [record.relative_distance for record in seeds.values()]
             known = [value for value in distances if value is not None]
@@ -71,10 +71,10 @@ def reasons(arms: Arms, spec: specs.StudySpec) -> list[Row]:
                 "draws": _draws(arms, random),
                 "relative_distance": float(np.median(known)) if known else None,
             }
-            places.append(place(arm, seeds) | more)
+            places.append(cell_columns(arm, seeds) | more)
             sides.append((donor, other, [a - b for a, b in zip(donor, other)]))
     found = [
-        intervals.intervals([side[i] for side in sides], spec.confidence)
+        intervals.mean_intervals([side[i] for side in sides], spec.confidence)
         for i in range(3)
     ]
     rows = []
@@ -86,7 +86,7 @@ def reasons(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         rows.append(
             row | gain.to_row() | ends | {"reason": reason, "needed_n": needed},
         )
-    return ordered(rows, spec)
+    return in_study_order(rows, spec)
 
 
 def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
@@ -105,15 +105,17 @@ def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         same_task = arms.get(arm._replace(control="other_seed"))
         if arm.control != "transfer" or arm.strength != 1.0 or not same_task:
             continue
-        same, other = common(floored(same_task), floored(seeds))
+        same, other = on_common_seeds(
+            floored_retentions(same_task), floored_retentions(seeds)
+        )
         if same:
             means = {
                 "same_task_mean": float(np.mean(same)),
                 "transfer_mean": float(np.mean(other)),
             }
             values = [a - b for a, b in zip(same, other)]
-            pending.append((place(arm, seeds) | means, values))
-    return ordered(with_intervals(pending, spec.confidence), spec)
+            pending.append((cell_columns(arm, seeds) | means, values))
+    return in_study_order(with_intervals(pending, spec.confidence), spec)
 
 
 def _reason(

@@ -15,11 +15,12 @@ import numpy as np
 from tfreuse import roles, specs
 from tfreuse.analysis.arms import (
     Arms,
+    Row,
     Values,
-    floored,
+    cell_columns,
+    floored_retentions,
     with_intervals,
 )
-from tfreuse.analysis.rows import Row, place
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 
@@ -30,7 +31,7 @@ EVERYTHING = (
 )  # a union is a number: bit i says that PLAYERS[i] moved
 
 
-def shapley(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Shapley values and pairwise interactions of the loss at every site with all 32 unions.
 
     The game is v(S) = 1 - retention with S taken from the donor (below 0 counting as 0), v of
@@ -61,7 +62,7 @@ def shapley(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         union = _union(arm.group)
         if union is not None:
             site = (arm.site_kind, arm.site, arm.repair)
-            places.setdefault(site, place(arm, seeds))
+            places.setdefault(site, cell_columns(arm, seeds))
             sites.setdefault(site, {}).setdefault(union, seeds)
     pending = []
     for site in sorted(sites, key=lambda site: _order(places[site])):
@@ -98,7 +99,7 @@ def _game(
     moved: dict[int, tuple[int, Values]] = {0: (0, {})}  # parameters and retentions
     for union in sorted(found, key=int.bit_count):
         parameters = next(iter(found[union].values())).parameters
-        values = floored(found[union])
+        values = floored_retentions(found[union])
         known, _ = moved.setdefault(union & ~absent, (parameters, values))
         if known != parameters:  # a role that seemed absent is not: it was not measured
             return None

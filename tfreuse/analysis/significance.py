@@ -9,22 +9,24 @@ from tfreuse import specs
 from tfreuse.analysis import intervals
 from tfreuse.analysis.arms import (
     Arms,
+    Row,
     Values,
-    floored,
+    cell_columns,
+    floored_retentions,
+    in_study_order,
     with_intervals,
 )
-from tfreuse.analysis.rows import Row, ordered, place
 
 
-def significance(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Retention of every cell, tested against 1 with all cells of the same heat map.
 
     A heat map is the treatment's cells of one kind of site after one repair. Retentions below
     0 count as 0, so that one absurd image does not hide that every seed was harmed.
 
-        q     Benjamini-Hochberg's, of the p of `statistics.p_value` against 1. Without spread
+        q     Benjamini-Hochberg's, of the p of `intervals.p_value` against 1. Without spread
               there is no t: p is 1 where every seed is 1, else the sign-flip test's 2 / 2^n
-        band  mean ± L x standard error, L from `statistics.largest_t`: holds all cells' means
+        band  mean ± L x standard error, L from `intervals.largest_t`: holds all cells' means
               at once; None for a cell that lacks seeds that others have, and where n = 1
 
     Returns:
@@ -33,9 +35,9 @@ def significance(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """
     maps: dict[tuple[str, str], list[tuple[Row, Values]]] = {}
     for arm, seeds in arms.items():
-        values = floored(seeds)
+        values = floored_retentions(seeds)
         if (arm.control, arm.strength) == ("transfer", 1.0) and values:
-            cell = place(arm, seeds), values
+            cell = cell_columns(arm, seeds), values
             maps.setdefault((arm.site_kind, arm.repair), []).append(cell)
     found = []
     for cells in maps.values():
@@ -46,26 +48,24 @@ def significance(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             row = row | {"p": p, "q": q, "significant": q < 1 - spec.confidence}
             row |= {"band_low": band[0], "band_high": band[1], "cells": len(cells)}
             found.append((row, list(values.values())))
-    return ordered(with_intervals(found, spec.confidence), spec)
+    return in_study_order(with_intervals(found, spec.confidence), spec)
 
 
-def mark(rows: Sequence[Row], arms: Arms, spec: specs.StudySpec) -> list[Row]:
+def mark(cells: Sequence[Row], arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """The rows of a heat map with what `significance` says of their cells.
 
     Args:
-        rows: with site_kind, site, group and repair, as `report.tables.heat_rows` gives.
+        cells: rows with site_kind, site, group and repair, as `report.tables.heat_rows` gives.
 
     Returns:
         the rows with q, significant, band_low, band_high and floored_mean (the band's middle);
         all None where there is no such cell.
     """
     identity = ("site_kind", "site", "group", "repair")
-    told = {
-        tuple(row[key] for key in identity): row for row in significance(arms, spec)
-    }
+    told = {tuple(row[key] for key in identity): row for row in rows(arms, spec)}
     added = ("q", "significant", "band_low", "band_high")
     marked = []
-    for row in rows:
+    for row in cells:
         found = told.get(tuple(row[key] for key in identity), {})
         more = {key: found.get(key) for key in added}
         marked.append(row | more | {"floored_mean": found.get("mean")})

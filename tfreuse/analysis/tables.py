@@ -5,8 +5,14 @@ from types import MappingProxyType
 from typing import Any
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import intervals
+from tfreuse.analysis.arms import (
+    Arm,
+    Arms,
+    effect_interval,
+    mean_over_draws,
+    unclipped_retentions,
+)
 from tfreuse.records import Record
 
 Row = dict[str, Any]
@@ -20,7 +26,7 @@ _REPAIRS = {name: place for place, name in enumerate(specs.REPAIRS)}
 
 
 def heat_rows(
-    arms: by_arm.Arms,
+    arms: Arms,
     kind: str,
     spec: specs.StudySpec,
     stage_of: Mapping[str, str] = MappingProxyType({}),
@@ -47,7 +53,7 @@ def heat_rows(
         if (arm.control, arm.site_kind, arm.strength) != ("transfer", kind, 1.0):
             continue
         site, group = arm.site, arm.group
-        found = by_arm.effect([by_arm.unclipped(seeds)], spec.confidence)
+        found = effect_interval([unclipped_retentions(seeds)], spec.confidence)
         if found is None or group not in spec.groups:
             continue
         stage = stage_of.get(site) or _stage(site, stages)
@@ -78,7 +84,7 @@ def heat_rows(
     )  # fmt: skip
 
 
-def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
+def forest_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Retention of each arm of all layers, unclipped and floored at 0, with each seed's.
 
     A random control's draws are averaged, so that a seed counts once.
@@ -89,16 +95,16 @@ def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
             continue
         if arm.group not in spec.groups:
             continue
-        values = by_arm.over_draws(arms, arm, by_arm.unclipped)
+        values = mean_over_draws(arms, arm, unclipped_retentions)
         if not values:
             continue
-        floored = by_arm.effect([by_arm.over_draws(arms, arm)], spec.confidence)
+        floored = effect_interval([mean_over_draws(arms, arm)], spec.confidence)
         rows.append(
             {
                 "group": arm.group,
                 "control": arm.control,
                 "repair": arm.repair,
-                **by_arm.effect([values], spec.confidence).to_row(),
+                **effect_interval([values], spec.confidence).to_row(),
                 "floored_mean": floored.estimate,
                 "floored_low": floored.low,
                 "floored_high": floored.high,
@@ -116,17 +122,17 @@ def forest_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
     )
 
 
-def curve_rows(arms: by_arm.Arms, spec: specs.StudySpec) -> list[Row]:
+def curve_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Retention of each prefix and suffix of the network, by control, group and repair."""
     found = [
-        (arm, seeds, by_arm.over_draws(arms, arm, by_arm.unclipped))
+        (arm, seeds, mean_over_draws(arms, arm, unclipped_retentions))
         for arm, seeds in arms.items()
         if arm.site_kind in ("prefix", "suffix")
         and (arm.strength, arm.draw) == (1.0, 0)
         and arm.group in spec.groups
     ]
     found = [(arm, seeds, values) for arm, seeds, values in found if values]
-    told = intervals.intervals(
+    told = intervals.mean_intervals(
         [list(values.values()) for *_, values in found], spec.confidence
     )
     rows = [
@@ -168,18 +174,18 @@ def _stage(site: str, stages: Collection[str]) -> str:
 
 
 def _criticality(
-    arms: by_arm.Arms, kind: str, site: str, stage: str, group: str, confidence: float
+    arms: Arms, kind: str, site: str, stage: str, group: str, confidence: float
 ) -> float | None:
     """Lower end of the metric lost to re-initialising; what lies below the floor is no loss."""
     for where in ((kind, site), ("stage", stage)):
-        arm = by_arm.Arm("reinitialised", *where, group)
+        arm = Arm("reinitialised", *where, group)
         seeds: Mapping[int, Record] = arms.get(arm, {})
         if seeds:
             lost = {
                 seed: record.before - max(record.after, record.floor)
                 for seed, record in seeds.items()
             }
-            return by_arm.effect([lost], confidence).low
+            return effect_interval([lost], confidence).low
     return None
 
 

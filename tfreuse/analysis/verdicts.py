@@ -23,8 +23,17 @@ from typing import Any
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import caveats, closeness, intervals, over_images
+from tfreuse.analysis.arms import (
+    Arms,
+    Part,
+    at_all_layers,
+    by_part,
+    effect_interval,
+    floored_retentions,
+    paired,
+    unclipped_retentions,
+)
 from tfreuse.records import UNMOVED, Record
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
@@ -56,8 +65,8 @@ class Verdict:
     both: intervals.Interval | None = None  # over seeds and images together
 
     @property
-    def part(self) -> by_arm.Part:
-        return by_arm.Part(self.architecture, self.direction, self.link)
+    def part(self) -> Part:
+        return Part(self.architecture, self.direction, self.link)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; an infinite end of an interval becomes None."""
@@ -127,7 +136,7 @@ HYPOTHESES = (
 def judge(
     records: Iterable[Record],
     spec: specs.StudySpec,
-    counts: over_images.Counts | None = None,
+    counts: over_images.ReadCounts | None = None,
 ) -> list[Verdict]:
     """A verdict for every part of the study and hypothesis, in that order.
 
@@ -140,9 +149,9 @@ def judge(
     Raises:
         InputError: two records are of the same arm and seed.
     """
-    parts = by_arm.index(records)
+    parts = by_part(records)
     found = []
-    for part in declared(parts, spec):
+    for part in declared_parts(parts, spec):
         found += [
             _judge(hypothesis, part, parts, spec, counts) for hypothesis in HYPOTHESES
         ]
@@ -150,10 +159,10 @@ def judge(
     return _with_holm(_with_elsewhere(found), spec)
 
 
-def declared(parts: Iterable[by_arm.Part], spec: specs.StudySpec) -> list[by_arm.Part]:
+def declared_parts(parts: Iterable[Part], spec: specs.StudySpec) -> list[Part]:
     """The parts that the study declares for the architectures that there are, in order."""
     return [
-        by_arm.Part(architecture, direction, link)
+        Part(architecture, direction, link)
         for architecture in sorted({part.architecture for part in parts})
         for direction in spec.directions
         for link in spec.links
@@ -162,16 +171,16 @@ def declared(parts: Iterable[by_arm.Part], spec: specs.StudySpec) -> list[by_arm
 
 def _judge(
     hypothesis: Hypothesis,
-    part: by_arm.Part,
-    parts: Mapping[by_arm.Part, by_arm.Arms],
+    part: Part,
+    parts: Mapping[Part, Arms],
     spec: specs.StudySpec,
-    counts: over_images.Counts | None,
+    counts: over_images.ReadCounts | None,
 ) -> Verdict:
     arms = parts.get(part, {})
-    sides = [by_arm.everywhere(arms, group) for group in hypothesis.groups]
-    retained = [by_arm.floored(side) for side in sides]
-    values = by_arm.paired(retained)
-    effect = by_arm.effect(retained, spec.confidence)
+    sides = [at_all_layers(arms, group) for group in hypothesis.groups]
+    retained = [floored_retentions(side) for side in sides]
+    values = paired(retained)
+    effect = effect_interval(retained, spec.confidence)
     threshold = hypothesis.threshold(spec)
     obstacle = _obstacle(hypothesis, sides, spec)
     if obstacle:
@@ -199,8 +208,8 @@ def _judge(
         notes=tuple(notes),
         quantity=hypothesis.quantity,
         threshold=threshold,
-        unclipped=by_arm.effect(
-            [by_arm.unclipped(side) for side in sides], spec.confidence
+        unclipped=effect_interval(
+            [unclipped_retentions(side) for side in sides], spec.confidence
         ),
         p=None if obstacle else intervals.p_value(values, threshold),
         **of_images,
@@ -208,11 +217,11 @@ def _judge(
 
 
 def _judge_closeness(
-    part: by_arm.Part,
-    parts: Mapping[by_arm.Part, by_arm.Arms],
+    part: Part,
+    parts: Mapping[Part, Arms],
     spec: specs.StudySpec,
 ) -> Verdict:
-    found = closeness.judged(parts.get(part, {}), spec)
+    found = closeness.judge(parts.get(part, {}), spec)
     if found["verdict"] != "not testable":
         note = closeness.threshold_note(part, parts, spec)
         found["notes"] = (*found["notes"], note)
@@ -220,18 +229,18 @@ def _judge_closeness(
 
 
 def _over_images(
-    arms: by_arm.Arms,
+    arms: Arms,
     sides: list[Mapping[int, Record]],
     spec: specs.StudySpec,
-    counts: over_images.Counts | None,
+    counts: over_images.ReadCounts | None,
 ) -> dict[str, intervals.Interval | None]:
     """The intervals over images, and over seeds and images; {} if counts are missing."""
-    found = over_images.counted(arms, sides, counts) if counts else None
+    found = over_images.counts_of_sides(arms, sides, counts) if counts else None
     if not found:
         return {}
     return {
         "images": over_images.image_interval(found, spec.confidence),
-        "both": over_images.both_interval(found, spec.confidence),
+        "both": over_images.seed_and_image_interval(found, spec.confidence),
     }
 
 

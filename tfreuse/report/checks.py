@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import intervals
+from tfreuse.analysis.arms import LINKS, Arm, Arms, Part, at_all_layers
 from tfreuse.report.source import SHOWN, Source, named
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
@@ -74,20 +74,18 @@ def _self_transplants(source: Source) -> tuple[str, str, str]:
     return name, f"FAILED: {len(wrong)} of {len(own)} differ", meaning
 
 
-def _bottleneck(
-    source: Source, part: by_arm.Part, arms: by_arm.Arms
-) -> tuple[str, str, str]:
+def _bottleneck(source: Source, part: Part, arms: Arms) -> tuple[str, str, str]:
     """Whether an auto-encoder needs its deepest stage, or copies the image past it."""
     name = f"{part.architecture} auto-encoder uses its bottleneck"
-    name += by_arm.LINKS.get(part.link, "")
-    records = arms.get(by_arm.Arm("reinitialised", "stage", "bottleneck", "all"), {})
+    name += LINKS.get(part.link, "")
+    records = arms.get(Arm("reinitialised", "stage", "bottleneck", "all"), {})
     if not records:
         return (
             name,
             "not measured",
             "Deep layers may look reusable because nothing uses them.",
         )
-    lost = intervals.interval(
+    lost = intervals.mean_interval(
         [r.before - max(r.after, r.floor) for r in records.values()],
         source.spec.confidence,
     )
@@ -163,7 +161,7 @@ def bias_shifts(source: Source) -> Cells:
     """Median bias difference of each seed, for each part of the study that has biases."""
     found = []
     for part, arms in source.parts.items():
-        records = by_arm.everywhere(arms, "bias")
+        records = at_all_layers(arms, "bias")
         shifts = [
             f"{record.bias_shift:.2g} (seed {seed})"
             for seed, record in sorted(records.items())
@@ -208,7 +206,7 @@ def network_means(source: Source) -> str:
     means = [
         f"{name} {found}, n = {found.n}"
         for name, values in sorted(by_task.items())
-        for found in [intervals.interval(values, source.spec.confidence)]
+        for found in [intervals.mean_interval(values, source.spec.confidence)]
     ]
     return f"Mean over seeds: {'; '.join(means)}." if means else ""
 
@@ -218,7 +216,7 @@ def coverage(source: Source) -> Cells:
     found = []
     for part, arms in source.parts.items():
         for group in source.spec.groups:
-            records = by_arm.everywhere(arms, group).values()
+            records = at_all_layers(arms, group).values()
             if not records:
                 continue
             totals = [

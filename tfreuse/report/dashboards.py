@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
+from tfreuse.analysis.arms import unclipped_retentions
 from tfreuse.report import markdown, methods, source, tensorboard
 from tfreuse.report.source import Source
 
@@ -49,7 +49,7 @@ def _charts(study: Source) -> Iterator[_Chart]:
     for part, arms in study.parts.items():
         lines: dict[tuple[str, str], dict[str, _Points]] = {}
         for arm, seeds in arms.items():
-            values = by_arm.unclipped(seeds)
+            values = unclipped_retentions(seeds)
             plain = arm.strength == 1.0 and not arm.draw
             if arm.site_kind in KINDS and plain and values:
                 name = f"{part}/{arm.site_kind}/{arm.group}/{arm.control}, {arm.repair}"

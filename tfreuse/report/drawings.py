@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfreuse import specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import (
     ladder,
     paths,
@@ -20,6 +19,7 @@ from tfreuse.analysis import (
     significance,
     tables,
 )
+from tfreuse.analysis.arms import Arms, Part
 from tfreuse.analysis.tables import Row
 from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
@@ -29,14 +29,14 @@ from tfreuse.report.arrays import Arrays
 class Subject:
     """One part of a study, as figures take it."""
 
-    part: by_arm.Part
-    arms: by_arm.Arms
+    part: Part
+    arms: Arms
     spec: specs.StudySpec
     skips: bool = True  # whether a U-shaped network has them
     arrays: Arrays = dataclasses.field(default_factory=dict)
     stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
 
-    def only(self, *kinds: str) -> by_arm.Arms:
+    def only(self, *kinds: str) -> Arms:
         """The arms of these kinds of sites and of the declared groups."""
         return {
             arm: seeds
@@ -111,11 +111,11 @@ def _profiles(subject: Subject) -> list[Row]:
 
 
 def _ladder(subject: Subject) -> list[Row]:
-    return ladder.ladder(subject.only("all", "stage"), subject.spec)
+    return ladder.rows(subject.only("all", "stage"), subject.spec)
 
 
 def _steps(subject: Subject) -> list[Row]:
-    rows = ladder.ladder(subject.only("all"), subject.spec)
+    rows = ladder.rows(subject.only("all"), subject.spec)
     return [row for row in rows if row["quantity"] == "level"]
 
 
@@ -125,7 +125,7 @@ def _shapley(subject: Subject) -> list[Row]:
         for arm, seeds in subject.arms.items()
         if arm.site_kind in ("all", "stage") and arm.repair == "none"
     }
-    rows = shapley.shapley(own, subject.spec)
+    rows = shapley.rows(own, subject.spec)
     present = {row["group"] for row in rows if row.get("absent") is False}
     several = present & set(shapley.PLAYERS)
     return rows if len(several) > 1 else []  # one role alone is to blame for all
@@ -135,8 +135,8 @@ def _scatter(subject: Subject) -> list[Row]:
     """Measures of each predictor, and the points that they are of."""
     for kind in ("layer", "stage"):
         own = subject.only(kind)
-        cells = predictors.table(own, kind)
-        measured = predictors.predictors(own, subject.spec) if cells else []
+        cells = predictors.columns_by_seed(own, kind)
+        measured = predictors.rows(own, subject.spec) if cells else []
         if not measured:
             continue
         points = [
@@ -162,7 +162,7 @@ def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Ro
 DRAWINGS = (
     Drawing(
         "reasons", "Two reasons", "the two reasons, told apart",
-        lambda s: reasons.reasons(s.only("all", "stage"), s.spec),
+        lambda s: reasons.rows(s.only("all", "stage"), s.spec),
         captions.reasons, {"controls": ("matched",)}, live=True,
     ),
     Drawing(
@@ -193,7 +193,7 @@ DRAWINGS = (
     ),
     Drawing(
         "strengths", "Where in the network", "how far one can go",
-        lambda s: paths.strength_path(s.only("all", "stage"), s.spec),
+        lambda s: paths.strengths(s.only("all", "stage"), s.spec),
         captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
     ),
     Drawing(

@@ -36,7 +36,7 @@ def draw(source: Source, directory: pathlib.Path) -> list[Picture]:
         return []
     from tfreuse.report import figures  # imports Matplotlib
 
-    found = label_curves.index(source.labels)
+    found = label_curves.by_arm(source.labels)
     confidence = source.spec.confidence
     pictures = []
     for kind, rows, title, caption in (
@@ -67,7 +67,7 @@ def section(source: Source, pictures: Sequence[Picture]) -> Section | None:
     """What was found, with its figures and tables."""
     if not source.labels:
         return None
-    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    found, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     blocks: list[Block] = [Paragraph(told(source))]
     if lacking := missing(source):
         blocks.insert(0, Warnings((lacking,)))
@@ -98,7 +98,7 @@ def summary(source: Source) -> list[str]:
     """A line a verdict, and the labels saved below it."""
     if not source.labels:
         return []
-    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    found, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     saved = label_curves.savings(found, confidence)
     lines, before = [], None
     for row in label_curves.areas(found, confidence):
@@ -132,7 +132,7 @@ def factor(row: Row) -> str:
 
 def to_json(source: Source) -> list[Row]:
     """The verdicts on the arms, each with its label savings; infinite ends become None."""
-    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    found, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     saved = label_curves.savings(found, confidence)
     return [
         _plain(row)

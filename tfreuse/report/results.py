@@ -164,7 +164,7 @@ def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
     rows = [
         (str(part), row)
         for part, arms in source.parts.items()
-        for row in magnitude.beyond_magnitude(arms, source.spec)
+        for row in magnitude.rows(arms, source.spec)
     ]
     if not rows:
         return ()

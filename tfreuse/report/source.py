@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files, records, specs
-from tfreuse.analysis import arms, verdicts
+from tfreuse.analysis import verdicts
+from tfreuse.analysis.arms import Arms, Part, by_part
 from tfreuse.errors import InputError, printable
 
 SHOWN = 3  # units of work of which more is told than their number
@@ -39,14 +40,15 @@ class Source:
     again: tuple[tuple[str, str, str], ...] = ()
 
     @functools.cached_property
-    def parts(self) -> dict[arms.Part, arms.Arms]:
+    def parts(self) -> dict[Part, Arms]:
         """The arms of every part of the study, also of what is to come."""
-        found = arms.index(self.records)
+        found = by_part(self.records)
         known = list(found)
         if not known and "architecture" in self.specs.get("model", {}):
-            known = [arms.Part(self.specs["model"]["architecture"], "", "")]
+            known = [Part(self.specs["model"]["architecture"], "", "")]
         return {
-            part: found.get(part, {}) for part in verdicts.declared(known, self.spec)
+            part: found.get(part, {})
+            for part in verdicts.declared_parts(known, self.spec)
         }
 
     @property
@@ -64,7 +66,7 @@ class Source:
             read = counts.read if counts.size else None
             return verdicts.judge(self.records, self.spec, read)
 
-    def skips(self, part: arms.Part) -> bool:
+    def skips(self, part: Part) -> bool:
         """Whether the part's U-shaped networks connect encoder and decoder, as far as known."""
         options = part.architecture.split(":")[1:]
         told = [word for word in options if word.startswith("skips=")]

@@ -360,7 +360,7 @@ def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
     for group in specs.study.groups:
         retentions = [one.retention for one in repaired if one.group == group]
         if len(retentions) == specs.study.seeds:
-            low = intervals.interval(retentions, specs.study.confidence).low
+            low = intervals.mean_interval(retentions, specs.study.confidence).low
             if low >= 1 - specs.study.margin:
                 chosen.append(group)
     return tuple(chosen)

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 
 from tfreuse import roles, specs
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import caveats, intervals
+from tfreuse.analysis.arms import (
+    Arm,
+    at_all_layers,
+    effect_interval,
+    floored_retentions,
+)
 from tfreuse.analysis.tables import CRITICAL
 from tfreuse.records import UNMOVED, Record
 from tfreuse.report.drawings import Subject
@@ -30,11 +35,11 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
     found = []
     for group in subject.spec.groups:
         sides = {
-            repair: by_arm.everywhere(subject.arms, group, repair=repair)
+            repair: at_all_layers(subject.arms, group, repair=repair)
             for repair in REPAIRS
         }
         effects = {
-            repair: by_arm.effect([by_arm.floored(side)], subject.spec.confidence)
+            repair: effect_interval([floored_retentions(side)], subject.spec.confidence)
             for repair, side in sides.items()
             if side
         }
@@ -67,7 +72,7 @@ def _answer(
     obstacle = _obstacle(subject, group, records)
     if obstacle:
         return "not testable", obstacle
-    cost = cost_of_fresh(subject, by_arm.Arm("reinitialised", "all", "all", group))
+    cost = cost_of_fresh(subject, Arm("reinitialised", "all", "all", group))
     if cost is not None and cost.estimate <= CRITICAL:
         return "not testable", (
             "Re-initialising them costs nothing either: reuse would prove nothing."
@@ -122,7 +127,7 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
     return ""
 
 
-def cost_of_fresh(subject: Subject, arm: by_arm.Arm) -> intervals.Interval | None:
+def cost_of_fresh(subject: Subject, arm: Arm) -> intervals.Interval | None:
     """What re-initialising the arm's parameters takes off the metric; below floor is no loss."""
     lost: dict[int, list[float]] = {}
     while seeds := subject.arms.get(arm):
@@ -131,7 +136,7 @@ def cost_of_fresh(subject: Subject, arm: by_arm.Arm) -> intervals.Interval | Non
             lost.setdefault(seed, []).append(cost)
         arm = arm._replace(draw=arm.draw + 1)
     values = {seed: sum(found) / len(found) for seed, found in lost.items()}
-    return by_arm.effect([values], subject.spec.confidence)
+    return effect_interval([values], subject.spec.confidence)
 
 
 def margins(spec: specs.StudySpec) -> dict[str, float]:

@@ -23,7 +23,7 @@ def _curves(snapshot: Snapshot) -> dict[str, Any]:
     source = snapshot.source
     if not source.labels:
         return {"curves": [], "hint": HINT}
-    found, confidence = label_curves.index(source.labels), source.spec.confidence
+    found, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     rows = label_curves.curves(found, confidence)
     kept = ("architecture", "donor", "recipe", "labels", "mean", "low", "high", "n")
     return {

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse.analysis import arms as by_arm
 from tfreuse.analysis import intervals, tables
-from tfreuse.analysis.arms import Arm, Arms, Part
+from tfreuse.analysis.arms import (
+    Arm,
+    Arms,
+    Part,
+    mean_over_draws,
+    unclipped_retentions,
+    with_intervals,
+)
 from tfreuse.analysis.tables import Row
 from tfreuse.errors import InputError
 from tfreuse.records import Record
@@ -112,7 +118,7 @@ def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, A
         drops = [
             [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
         ]
-        return [_ends(found) for found in intervals.intervals(drops, confidence)]
+        return [_ends(found) for found in intervals.mean_intervals(drops, confidence)]
     told = []
     for row in rows:
         pairs = []
@@ -143,7 +149,7 @@ def _index_pairs(subject: Subject, arm: Arm) -> list[tuple[float, float]]:
 def _after_fresh(subject: Subject, arm: Arm) -> dict[int, float]:
     """The metric with fresh values and the same repair, by seed, over draws."""
     fresh = arm._replace(control="reinitialised")
-    return by_arm.over_draws(
+    return mean_over_draws(
         subject.arms, fresh, lambda seeds: {s: r.after for s, r in seeds.items()}
     )
 
@@ -153,7 +159,7 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     if record is None:
         return None
     if quantity == "retention":
-        return by_arm.unclipped({seed: record}).get(seed)
+        return unclipped_retentions({seed: record}).get(seed)
     if quantity == "drop":
         return record.drop
     fresh = _after_fresh(subject, arm).get(seed)
@@ -172,7 +178,7 @@ def _controls(
         own = found[site, group] = {}
         for control in ("self", *subject.spec.controls):
             arm = Arm(control, kind, site, group)
-            values = by_arm.over_draws(arms, arm, by_arm.unclipped)
+            values = mean_over_draws(arms, arm, unclipped_retentions)
             if values:
                 own[control] = sum(values.values()) / len(values)
     return found
@@ -234,13 +240,13 @@ def _arms(subject: Subject, own: Mapping[Arm, Mapping[int, Record]]) -> list[dic
     for arm in own:
         if arm.draw:
             continue
-        values = by_arm.over_draws(own, arm, by_arm.unclipped)
+        values = mean_over_draws(own, arm, unclipped_retentions)
         told = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
         found.append((told | {"seeds": values}, list(values.values())))
     place = {name: number for number, name in enumerate(order)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     return sorted(
-        by_arm.with_intervals(found, subject.spec.confidence),
+        with_intervals(found, subject.spec.confidence),
         key=lambda row: (
             place.get(row["control"], 99), repairs.get(row["repair"], 99),
             -row["strength"],

@@ -48,20 +48,20 @@ def test_the_flags_name_the_recipes_of_the_catalogue_in_its_order():
     ],
 )
 def test_scratch_needs_as_many_labels_as_its_curve_says(value, count, censored):
-    found = label_curves.needed(SCRATCH, value)
+    found = label_curves.labels_needed(SCRATCH, value)
     assert found == (pytest.approx(count), censored)
 
 
 def test_a_dip_of_scratch_is_levelled_and_a_plateau_counts_from_its_start():
     dipping = {8: 0.2, 16: 0.5, 32: 0.3, 64: 0.6}  # monotone: 0.2, 0.4, 0.4, 0.6
-    assert label_curves.needed(dipping, 0.4) == (pytest.approx(16), "")
-    assert label_curves.needed(dipping, 0.3) == (pytest.approx(2**3.5), "")
-    assert label_curves.needed(dipping, 0.5) == (pytest.approx(2**5.5), "")
+    assert label_curves.labels_needed(dipping, 0.4) == (pytest.approx(16), "")
+    assert label_curves.labels_needed(dipping, 0.3) == (pytest.approx(2**3.5), "")
+    assert label_curves.labels_needed(dipping, 0.5) == (pytest.approx(2**5.5), "")
 
 
 def test_more_metric_never_needs_fewer_labels():
     noisy = {8: 0.31, 16: 0.24, 32: 0.44, 64: 0.41, 128: 0.52}
-    found = [label_curves.needed(noisy, i / 100)[0] for i in range(20, 60)]
+    found = [label_curves.labels_needed(noisy, i / 100)[0] for i in range(20, 60)]
     assert found == sorted(found) and len(set(found)) > 10
 
 
@@ -69,7 +69,7 @@ def test_the_saving_of_scratch_itself_is_one():
     values = [(seed, {n: v + seed / 50 for n, v in SCRATCH.items()}) for seed in (0, 1)]
     records = [r for seed, own in values for r in curve("scratch", own, seed)]
     records += [r for seed, own in values for r in curve("encoder", own, seed)]
-    rows = label_curves.savings(label_curves.index(records), 0.95)
+    rows = label_curves.savings(label_curves.by_arm(records), 0.95)
     assert len(rows) == 4
     for row in rows:
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((1, 1, 1))
@@ -80,8 +80,8 @@ def test_a_saving_is_a_mean_of_factors_with_its_interval_over_seeds():
     records = [r for seed in range(3) for r in curve("scratch", SCRATCH, seed)]
     for seed, value in enumerate((0.3, 0.4, 0.5)):  # needs 16, 32, 64
         records.append(record("encoder", 8, value, seed))
-    (row,) = label_curves.savings(label_curves.index(records), 0.95)
-    told = intervals.interval([1.0, 2.0, 3.0])
+    (row,) = label_curves.savings(label_curves.by_arm(records), 0.95)
+    told = intervals.mean_interval([1.0, 2.0, 3.0])
     assert row["mean"] == pytest.approx(4.0)
     assert (row["low"], row["high"]) == pytest.approx((2**told.low, 2**told.high))
     assert (row["n"], row["censored"], row["labels"]) == (3, "", 8)
@@ -91,7 +91,7 @@ def test_a_scratch_curve_that_is_not_all_measured_bounds_nothing():
     records = [r for seed in range(2) for r in curve("scratch", SCRATCH, seed)]
     records += curve("scratch", {8: 0.2, 16: 0.3}, 2)
     records += [record("encoder", 8, 0.4, seed) for seed in range(3)]
-    (row,) = label_curves.savings(label_curves.index(records), 0.95)
+    (row,) = label_curves.savings(label_curves.by_arm(records), 0.95)
     assert (row["n"], row["censored"]) == (2, "")
 
 
@@ -100,7 +100,7 @@ def test_beyond_the_range_of_scratch_there_is_only_a_bound():
     for seed, value in enumerate((0.4, 0.9, 0.9)):
         records.append(record("encoder", 16, value, seed))
         records.append(record("kernels", 16, 0.1, seed))
-    above, below = label_curves.savings(label_curves.index(records), 0.95)
+    above, below = label_curves.savings(label_curves.by_arm(records), 0.95)
     assert (above["censored"], above["seeds_censored"], above["high"]) == (
         ">",
         2,
@@ -117,7 +117,7 @@ def test_gains_are_paired_by_seed():
     records = curve("scratch", {8: 0.1}, 0) + curve("scratch", {8: 0.5}, 1)
     records += curve("encoder", {8: 0.2}, 0) + curve("encoder", {8: 0.6}, 1)
     records += curve("encoder", {8: 0.9}, 2)  # scratch has not come to it yet
-    rows = label_curves.curves(label_curves.index(records), 0.95)
+    rows = label_curves.curves(label_curves.by_arm(records), 0.95)
     assert [row["recipe"] for row in rows] == ["scratch", "encoder"]
     assert "gain_mean" not in rows[0]
     assert (rows[1]["n"], rows[1]["gain_n"]) == (3, 2)
@@ -132,7 +132,7 @@ def test_the_height_is_the_mean_over_the_logarithm_of_n():
     for seed, more in ((0, 0.1), (1, 0.12)):
         up = {8: 0.2 + more, 16: 0.4 + more, 64: 0.4 + more}
         records += curve("encoder", up, seed)
-    scratch, encoder = label_curves.areas(label_curves.index(records), 0.95)
+    scratch, encoder = label_curves.areas(label_curves.by_arm(records), 0.95)
     assert scratch["mean"] == pytest.approx((0.3 * 1 + 0.4 * 2) / 3)  # log2 n: 3, 4, 6
     assert encoder["gain_mean"] == pytest.approx(0.11)
     assert (encoder["verdict"], encoder["labels"]) == ("inconclusive", "8 to 64")
@@ -152,7 +152,7 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(gains, verdict):
     for seed, gain in enumerate(gains):
         records += curve("scratch", SCRATCH, seed)
         records += curve("encoder", {n: v + gain for n, v in SCRATCH.items()}, seed)
-    _, row = label_curves.areas(label_curves.index(records), 0.95)
+    _, row = label_curves.areas(label_curves.by_arm(records), 0.95)
     assert row["verdict"] == verdict
 
 
@@ -162,7 +162,7 @@ def test_the_crossover_is_where_the_mean_gain_ends():
     def ends(*gains):
         arm = {n: 0.5 + gain for n, gain in zip(scratch, gains, strict=True)}
         records = curve("scratch", scratch) + curve("encoder", arm)
-        (row,) = label_curves.crossovers(label_curves.index(records), 0.95)
+        (row,) = label_curves.crossovers(label_curves.by_arm(records), 0.95)
         return row["crossover"], row["censored"]
 
     assert ends(0.2, 0.1, -0.1, -0.1) == (pytest.approx(2**4.5), "")
@@ -185,7 +185,7 @@ def test_updates_to_ninety_percent_of_scratch():
             ("prefix", at_once),
         )
     ]
-    rows = label_curves.speeds(label_curves.index(records), 0.95)
+    rows = label_curves.speeds(label_curves.by_arm(records), 0.95)
     found = {row["recipe"]: (row["reached"], row.get("mean")) for row in rows}
     assert found == {
         "scratch": (1, pytest.approx(90.0)),
@@ -202,7 +202,7 @@ def test_the_metric_is_told_group_by_group_with_the_gain_in_each():
             groups = {"a": (0.5 + seed / 10, True), "b": (new, False)}
             one = record(recipe, 8, 0.3, seed)
             records.append(dataclasses.replace(one, groups=groups))
-    rows = label_curves.by_group(label_curves.index(records), 0.95)
+    rows = label_curves.by_group(label_curves.by_arm(records), 0.95)
     told = [(row["recipe"], row["group"], row["seen"]) for row in rows]
     assert told == [
         ("scratch", "a", True), ("scratch", "b", False),
@@ -211,14 +211,14 @@ def test_the_metric_is_told_group_by_group_with_the_gain_in_each():
     assert rows[2]["mean"] == pytest.approx(0.55) and rows[2]["gain_mean"] == 0
     assert rows[3]["gain_mean"] == pytest.approx(-0.1)
     assert (
-        label_curves.by_group(label_curves.index([record("scratch", 8, 0.1)]), 0.95)
+        label_curves.by_group(label_curves.by_arm([record("scratch", 8, 0.1)]), 0.95)
         == []
     )
 
 
 def test_two_records_of_one_fit_are_refused():
     with pytest.raises(InputError, match="expected one record"):
-        label_curves.index([record("scratch", 8, 0.1), record("scratch", 8, 0.2)])
+        label_curves.by_arm([record("scratch", 8, 0.1), record("scratch", 8, 0.2)])
 
 
 # --- the spec and the log

@@ -28,7 +28,9 @@ def confusions(generator, skill, n=40):
 
 
 def counted(generator, after=0.6):
-    return over_images.Counted(confusions(generator, 0.9), confusions(generator, after))
+    return over_images.SeedCounts(
+        confusions(generator, 0.9), confusions(generator, after)
+    )
 
 
 def by_hand(one, chosen):
@@ -49,22 +51,22 @@ def test_a_resample_is_the_metric_of_its_images_to_the_last_digit():
         counts[:, 2], counts[:, :, 2] = 0, 0
     drawn = generator.integers(0, 40, (5, 40))
     weights = np.stack([np.bincount(row, minlength=40) for row in drawn])
-    found = over_images.retention(one, weights)
+    found = over_images.resampled_retentions(one, weights)
     assert found == pytest.approx([by_hand(one, row) for row in drawn], abs=1e-12)
 
 
 def test_errors_of_an_auto_encoder_add_up_likewise():
     errors = np.random.default_rng(0).uniform(size=(40, 2))
-    one = over_images.Counted(errors, 3 * errors, variation=100.0)
+    one = over_images.SeedCounts(errors, 3 * errors, variation=100.0)
     total = errors[:, 0].sum()
     expected = (1 - 3 * total / 100) / (1 - total / 100)
-    found = over_images.retention(one, np.ones((1, 40)))
+    found = over_images.resampled_retentions(one, np.ones((1, 40)))
     assert found == pytest.approx([expected])
 
 
 def test_identical_counts_retain_all_in_every_resample():
     same = confusions(np.random.default_rng(0), 0.8)
-    found = over_images.image_interval([[over_images.Counted(same, same)] * 2], 0.95)
+    found = over_images.image_interval([[over_images.SeedCounts(same, same)] * 2], 0.95)
     assert (found.low, found.estimate, found.high) == (1, 1, 1)
     assert found.n == 40
 
@@ -95,7 +97,7 @@ def planted_errors(generator, seeds, n=50, between=0.05, within=0.3):
         lost = 0.4 + between * generator.normal()
         before, after = np.zeros((n, 2)), np.zeros((n, 2))
         before[:, 0], after[:, 0] = 0.0, lost * hard
-        sides.append(over_images.Counted(before, after, variation=float(n)))
+        sides.append(over_images.SeedCounts(before, after, variation=float(n)))
     return [sides]
 
 
@@ -104,7 +106,7 @@ def test_intervals_over_images_and_over_both_cover_the_truth(monkeypatch):
     generator, studies, held, narrow = np.random.default_rng(0), 300, 0, 0
     for i in range(studies):
         sides = planted_errors(generator, seeds=4)
-        both = over_images.both_interval(sides, 0.95, seed=i)
+        both = over_images.seed_and_image_interval(sides, 0.95, seed=i)
         held += both.low <= 0.6 <= both.high
         sides = planted_errors(generator, seeds=4, between=0.0)
         alone = over_images.image_interval(sides, 0.95, seed=i)
@@ -116,9 +118,11 @@ def test_intervals_over_images_and_over_both_cover_the_truth(monkeypatch):
 
 def test_without_spread_of_images_both_is_the_student_interval_of_seeds():
     sides = planted_errors(np.random.default_rng(0), seeds=5, within=0.0)
-    retained = [over_images.retention(one, np.ones((1, 50)))[0] for one in sides[0]]
+    retained = [
+        over_images.resampled_retentions(one, np.ones((1, 50)))[0] for one in sides[0]
+    ]
     sd, t = np.std(retained, ddof=1), 2.7764  # t(4, 0.975)
-    found = over_images.both_interval(sides, 0.95)
+    found = over_images.seed_and_image_interval(sides, 0.95)
     assert found.high - found.estimate == pytest.approx(t * sd / 5**0.5, rel=0.06)
 
 

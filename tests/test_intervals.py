@@ -11,7 +11,7 @@ from tfreuse.analysis import intervals
 
 def test_three_values_give_the_student_interval_worked_by_hand():
     # mean 2, sd 1, standard error 1/sqrt(3) = 0.57735; t(2, 0.975) = 4.30265
-    found = intervals.interval([1, 2, 3])
+    found = intervals.mean_interval([1, 2, 3])
     assert (found.estimate, found.n, found.method) == (2.0, 3, "Student t")
     assert found.low == pytest.approx(2 - 4.30265 * 0.57735, abs=1e-4)
     assert found.high == pytest.approx(2 + 4.30265 * 0.57735, abs=1e-4)
@@ -19,32 +19,32 @@ def test_three_values_give_the_student_interval_worked_by_hand():
 
 def test_lower_confidence_gives_a_narrower_interval():
     # t(2, 0.95) = 2.91999
-    found = intervals.interval([1, 2, 3], confidence=0.9)
+    found = intervals.mean_interval([1, 2, 3], confidence=0.9)
     assert found.high - 2 == pytest.approx(2.91999 * 0.57735, abs=1e-4)
 
 
 def test_the_bootstrap_begins_at_six_values():
     values = [0.3, 0.9, 0.1, 0.7, 0.45, 0.6]
-    assert intervals.interval(values[:5]).method == "Student t"
-    assert intervals.interval(values).method == "bootstrap-t"
+    assert intervals.mean_interval(values[:5]).method == "Student t"
+    assert intervals.mean_interval(values).method == "bootstrap-t"
 
 
 def test_one_value_leaves_the_mean_unknown():
-    found = intervals.interval([0.9])
+    found = intervals.mean_interval([0.9])
     assert (found.low, found.high) == (-math.inf, math.inf)
     assert found.to_json()["low"] is None
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_equal_values_give_an_interval_without_width_and_no_p(n):
-    found = intervals.interval([0.1] * n)
+    found = intervals.mean_interval([0.1] * n)
     assert (found.low, found.estimate, found.high) == (0.1, 0.1, 0.1)
     assert found.method == "no spread"
     assert intervals.p_value([0.1] * n) is None
 
 
 def test_many_equal_values_fall_back_to_student_instead_of_an_infinite_end():
-    found = intervals.interval([0, 0, 0, 0, 0, 1])
+    found = intervals.mean_interval([0, 0, 0, 0, 0, 1])
     assert found.method == "Student t"
     assert math.isfinite(found.low) and math.isfinite(found.high)
 
@@ -52,20 +52,23 @@ def test_many_equal_values_fall_back_to_student_instead_of_an_infinite_end():
 @pytest.mark.parametrize("values", [[], [0.5, math.nan], [0.5, math.inf], [[1, 2]]])
 def test_values_that_are_no_finite_replicates_are_refused(values):
     with pytest.raises(ValueError, match="finite numbers"):
-        intervals.interval(values)
+        intervals.mean_interval(values)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     values = [0.3, 0.9, 0.1, 0.7, 0.45, 0.6, 0.2]
-    first = intervals.interval(values, seed=1)
-    assert first == intervals.interval(values, seed=1)
-    assert first.low != intervals.interval(values, seed=2).low
+    first = intervals.mean_interval(values, seed=1)
+    assert first == intervals.mean_interval(values, seed=1)
+    assert first.low != intervals.mean_interval(values, seed=2).low
 
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_intervals_move_and_stretch_with_the_values(n):
     values = np.random.default_rng(0).normal(size=n)
-    plain, moved = intervals.interval(values), intervals.interval(3 * values + 10)
+    plain, moved = (
+        intervals.mean_interval(values),
+        intervals.mean_interval(3 * values + 10),
+    )
     assert moved.low == pytest.approx(3 * plain.low + 10)
     assert moved.high == pytest.approx(3 * plain.high + 10)
 
@@ -75,7 +78,8 @@ def test_nominal_95_percent_intervals_cover_the_mean_of_normal_data(n, studies):
     """A percentile bootstrap covers 0.74 (n = 3) to 0.90 (n = 10) and fails here."""
     generator = np.random.default_rng(n)
     found = [
-        intervals.interval(generator.normal(size=n), seed=i) for i in range(studies)
+        intervals.mean_interval(generator.normal(size=n), seed=i)
+        for i in range(studies)
     ]
     covered = np.mean([one.low <= 0 <= one.high for one in found])
     error = math.sqrt(0.95 * 0.05 / studies)
@@ -85,7 +89,7 @@ def test_nominal_95_percent_intervals_cover_the_mean_of_normal_data(n, studies):
 @pytest.mark.parametrize("n", [3, 5, 6, 9])
 def test_p_is_below_0_05_just_where_the_interval_excludes_the_value(n):
     values = np.random.default_rng(n).normal(size=n)
-    found = intervals.interval(values)
+    found = intervals.mean_interval(values)
     for edge in (found.low, found.high):
         inside = edge + 0.02 * (found.estimate - edge)
         outside = edge - 0.02 * (found.estimate - edge)
@@ -150,12 +154,12 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
     generator = np.random.default_rng(3)
     cells = [generator.normal(size=n) for n in (3, 6, 6, 8, 1, 5, 8)] + [[0.5] * 7]
     cells += [[0, 0, 0, 0, 0, 1]]
-    together = intervals.intervals(cells)
+    together = intervals.mean_intervals(cells)
     assert {one.method for one in together} == {
         "Student t", "bootstrap-t", "one value", "no spread",
     }  # fmt: skip
     for values, found in zip(cells, together, strict=True):
-        alone = intervals.interval(values)
+        alone = intervals.mean_interval(values)
         assert (found.n, found.method) == (alone.n, alone.method)
         assert (found.low, found.estimate, found.high) == pytest.approx(
             (alone.low, alone.estimate, alone.high)
@@ -183,7 +187,7 @@ def test_the_bootstrap_t_is_that_of_the_textbook(values):
     assert np.sort(ours) == pytest.approx(np.sort(ratios))
     error = values.std(ddof=1) / math.sqrt(n)
     below, above = np.quantile(ratios, [0.025, 0.975])
-    found = intervals.interval(values)
+    found = intervals.mean_interval(values)
     assert found.low == pytest.approx(values.mean() - above * error)
     assert found.high == pytest.approx(values.mean() - below * error)
 
@@ -191,7 +195,7 @@ def test_the_bootstrap_t_is_that_of_the_textbook(values):
 def test_thousands_of_cells_take_seconds():
     cells = np.random.default_rng(0).normal(size=(3000, 6))
     began = time.perf_counter()
-    intervals.intervals(cells)
+    intervals.mean_intervals(cells)
     assert time.perf_counter() - began < 30  # about 3 s
 
 
@@ -243,7 +247,7 @@ def test_five_replicates_get_bonferronis_band():
 def test_fiellers_interval_worked_by_hand():
     # above 1 3, below 1 1: mean 2 / 1; the denominator has no spread, so it is the t interval
     found = intervals.ratio_interval([1, 3], [1, 1])
-    plain = intervals.interval([1, 3])
+    plain = intervals.mean_interval([1, 3])
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
     # where both are the same, the ratio is 1 for sure
     found = intervals.ratio_interval([1, 1.2, 1.1], [1, 1.2, 1.1])
