@@ -473,7 +473,7 @@ def test_equal_inputs_give_equal_bytes_in_any_process(suffix, tmp_path):
 
 
 def test_directories_beyond_four_gigabytes_are_written_as_zip64(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_WIDE", 1000)  # stands for 4 GiB
+    monkeypatch.setattr(provenance, "_ZIP64_FROM", 1000)  # stands for 4 GiB
     recipient = handmade.write_keras(tmp_path / "a.keras")
     out = tmp_path / "out.keras"
     write(recipient, out, {"b2/0": np.ones(5, "f4")})

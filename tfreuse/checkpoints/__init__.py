@@ -1,15 +1,16 @@
-"""Model files as arrays with names: read by offset, without TensorFlow or Keras.
+"""Reads and writes model files as named arrays, without TensorFlow or Keras.
 
     with checkpoints.open("donor.keras") as donor:
-        donor.variables                 # what plan.make takes
+        donor.variables                 # the variables that plan.make takes
         donor.read(donor.variables[0])  # reads the bytes of this array only
         checkpoints.write("recipient.keras", "out.keras", {"conv/0": (donor, variable)}, {})
     checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
 Formats: `.keras`, `.weights.h5`, sharded `.weights.json`, legacy `.h5`, `.npz`, safetensors,
-TensorFlow checkpoints and SavedModels (only these import TensorFlow, when one is opened).
-No file is trusted: nothing in it is executed, no other file is read because of it, and it
-costs no more memory than the arrays that are asked for.
+TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
+
+Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
+other files, and memory is bounded by the arrays that the caller reads.
 """
 
 import os
@@ -60,19 +61,19 @@ __all__ = [
 
 
 def open(path: str | os.PathLike) -> Checkpoint:
-    """The variables of a model file; checks its structure, reads none of their values.
+    """Opens a model file and checks its structure; reads no values.
 
     Raises:
-        InputError: there is no such file, its format is not known, or it is damaged.
+        InputError: there is no such file, its format is not supported, or it is damaged.
     """
     prefix = tf_checkpoint.prefix(path)
     if prefix is not None:
         return tf_checkpoint.read(prefix)
-    opened = source.open_file(path)
+    file = source.open_file(path)
     try:
-        return _read(opened)
+        return _read(file)
     except BaseException:
-        os.close(opened.descriptor)
+        os.close(file.descriptor)
         raise
 
 
@@ -85,23 +86,24 @@ def write(
     crc: bool = True,
     undo: bool = True,
 ) -> WriteReport:
-    """Writes the recipient with `values` in place of its own to `out_path`, or nothing.
+    """Writes a copy of the recipient with some arrays replaced; all of it or nothing.
 
     Args:
-        recipient: a `.keras`, `.weights.h5` or legacy `.h5` file, or its path.
-        out_path: a name of its own, with the recipient's ending; replaced if it exists.
-        values: variable path of the recipient -> array, or a donor's (file, variable). Of
-            the recipient's shape and dtype: casts and slices are the caller's.
-        provenance: JSON-able; stored in the output, `Checkpoint.provenance` shows it. Or what
-            makes it of the CRC-32 of what was written and displaced, each by variable path.
-        crc: whether all files are read once to check them against their own checksums;
-            without, only the bytes that change are read.
-        undo: whether to leave `out_path`.undo, from which `undo` restores the recipient.
+        recipient: a `.keras`, `.weights.h5` or legacy `.h5` file, open or as a path.
+        out_path: output file with the recipient's suffix, not an input; replaced if it exists.
+        values: recipient's variable path -> array, or (donor file, donor variable). Shape and
+            dtype must equal the recipient's: the caller casts and slices.
+        provenance: JSON-able mapping, stored in the output and read as
+            `Checkpoint.provenance`; or a function that makes it from two mappings of
+            variable path -> CRC-32, of the written and of the displaced bytes.
+        crc: whether to read all files once and check them against their own checksums;
+            otherwise only the bytes that change are read.
+        undo: whether to write `out_path`.undo, from which `undo` restores the recipient.
 
     Raises:
-        InputError: a value does not fit, is not finite or is a variance below zero; a file
-            is damaged; the output is one of the inputs, or cannot be written. The old
-            output is then as it was.
+        InputError: a value does not fit, is not finite or is a negative variance; a file is
+            damaged; the output is an input or cannot be written. An existing output is then
+            unchanged.
     """
     if not isinstance(recipient, Checkpoint):
         with open(recipient) as opened:
@@ -109,24 +111,23 @@ def write(
     return writing.write(recipient, out_path, values, provenance, crc=crc, undo=undo)
 
 
-def _read(opened: source.Source) -> Checkpoint:
-    start = opened.read(0, min(9, opened.size))
-    if start.startswith(b"PK\3\4"):
-        directory = archive.read(opened)
+def _read(file: source.Source) -> Checkpoint:
+    """Reads a file by its signature: names of files may be anything."""
+    start = file.read(0, min(9, file.size))
+    if start.startswith(archive.LOCAL_SIGNATURE):
+        directory = archive.read(file)
         reader = npz if npz.is_npz(directory) else keras_file
-        return reader.read(opened, directory)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return reader.read(file, directory)
+    if start.startswith(hdf5.SIGNATURE):
         root = hdf5.read(
-            opened,
-            ("name", *legacy_h5.ATTRIBUTES),
-            legacy_h5.ROOT_ATTRIBUTES,
+            file, ("name", *legacy_h5.ATTRIBUTES), legacy_h5.ROOT_ATTRIBUTES
         )
         reader = legacy_h5 if legacy_h5.is_legacy(root) else weights_h5
-        return reader.read(opened, root)
-    if opened.path.name.endswith(".json"):
-        return sharded.read(opened)
-    if safetensors.is_safetensors(start, opened.size):
-        return safetensors.read(opened)
+        return reader.read(file, root)
+    if file.path.name.endswith(".json"):
+        return sharded.read(file)
+    if safetensors.is_safetensors(start, file.size):
+        return safetensors.read(file)
     raise InputError(
-        f"{printable(opened.path)} is no model file that is known; expected {FORMATS}."
+        f"{printable(file.path)} is not a supported model file; expected {FORMATS}."
     )

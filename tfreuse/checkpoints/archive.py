@@ -1,7 +1,9 @@
-"""A zip file's directory, read strictly: what Keras writes, and nothing that hides more.
+"""Reads the central directory of a zip file; strict, so that nothing can hide in the file.
 
-Members must be stored (not deflated), disjoint, unique, and the same in both headers, so
-that an offset in a member is an offset in the file. Sizes beyond 4 GiB (zip64) are read.
+Structures are those of PKWARE's APPNOTE.TXT 6.3, section 4.3. Accepted is the subset that Keras
+and `numpy.savez` write: stored members (no compression, no encryption, no data descriptors),
+disjoint, with unique names, and with equal local and central headers. Then an offset in a
+member is an offset in the file. Zip64 (files over 4 GiB) is read.
 """
 
 import dataclasses
@@ -12,19 +14,22 @@ from collections.abc import Iterator
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
 
-END = struct.Struct("<4s4H2LH")
-END64 = struct.Struct("<4sQ2H2L4Q")
-LOCATOR64 = struct.Struct("<4sLQL")
-CENTRAL = struct.Struct("<4s6H3L5H2L")
-LOCAL = struct.Struct("<4s5H3L2H")
-CENTRAL_CRC = 16  # where the CRC stands in a central header ...
-LOCAL_CRC = 14  # ... and in a local one
-_UNKNOWN = 0xFFFFFFFF  # "see the zip64 field"
+LOCAL_SIGNATURE = b"PK\3\4"
+END = struct.Struct("<4s4H2LH")  # end of central directory record, 4.3.16
+END64 = struct.Struct("<4sQ2H2L4Q")  # its zip64 version, 4.3.14
+LOCATOR64 = struct.Struct("<4sLQL")  # end of central directory locator, 4.3.15
+CENTRAL = struct.Struct("<4s6H3L5H2L")  # central directory header, 4.3.12
+LOCAL = struct.Struct("<4s5H3L2H")  # local file header, 4.3.7
+CENTRAL_CRC = 16  # offset of the CRC-32 in a central directory header ...
+LOCAL_CRC = 14  # ... and in a local file header
+IN_ZIP64 = 0xFFFFFFFF  # in a 32-bit field: "see the zip64 extra field" (4.4.1.4)
+ZIP64_EXTRA = 1  # ID of that extra field, 4.5.3
+_UTF8_NAME = 0x800  # general purpose bit 11, 4.4.4; the only flag that is accepted
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A member of a zip file: its bytes, its CRC, and where both headers stand."""
+    """A member of a zip file: its data, its CRC-32, and the offsets of both headers."""
 
     name: str
     data: Source
@@ -35,14 +40,14 @@ class Member:
 
     @property
     def offset(self) -> int:
-        """First byte of the data in the file."""
+        """Offset of the data in the file."""
         return self.data.start
 
     def read(self) -> bytes:
-        """The member's bytes, with their CRC checked; for small members.
+        """Reads a small member into memory and checks its CRC-32.
 
         Raises:
-            InputError: the CRC does not fit, or there are over MAX_HEADER bytes.
+            InputError: the checksum differs, or the member has over MAX_HEADER bytes.
         """
         if self.data.size > MAX_HEADER:
             raise self._damaged(f"has over {MAX_HEADER:,} bytes")
@@ -51,54 +56,54 @@ class Member:
         return data
 
     def check(self) -> None:
-        """Raises InputError unless the bytes, read once in pieces, fit the CRC."""
+        """Reads the member once, piece by piece; raises InputError if its CRC-32 differs."""
         crc = 0
         for piece in self.data.pieces():
             crc = zlib.crc32(piece, crc)
         self.check_crc(crc)
 
     def check_crc(self, crc: int) -> None:
-        """Raises InputError unless `crc`, taken of the data, is the member's."""
+        """Raises InputError unless `crc`, computed from the data, is the stored CRC-32."""
         if crc != self.crc:
             raise self._damaged("does not fit its CRC")
 
-    def _damaged(self, what: str) -> InputError:
+    def _damaged(self, problem: str) -> InputError:
         return InputError(
-            f"{printable(self.data.path)}: {printable(self.name)} {what}. The file is "
+            f"{printable(self.data.path)}: {printable(self.name)} {problem}. The file is "
             "damaged; copy or save it again."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """The members of a zip file by name, and where its directory starts."""
+    """Members of a zip file by name, and the offset of its central directory."""
 
     members: dict[str, Member]
     directory: int
 
 
 def read(source: Source) -> Archive:
-    """The directory of a zip file; no member is read.
+    """Reads the central directory of a zip file; reads no member's data.
 
     Raises:
-        InputError: it is no zip file, is cut off, or is not laid out as described above.
+        InputError: not a zip file, truncated, or outside the subset described above.
     """
-    count, start, size = _directory(source)
+    count, start, size = _directory_extent(source)
     if size > MAX_HEADER or count > MAX_OBJECTS:
         raise _refused(source, f"has a directory of {size:,} bytes")
-    table = source.read(start, size)
+    directory = source.read(start, size)
     members: dict[str, Member] = {}
-    at = 0
+    offset = 0
     for _ in range(count):
-        member, length = _member(source, table, at, start)
+        member = _member(source, directory, offset, start)
         if member.name in members:
             raise _refused(source, f"has two members {printable(member.name)}")
         members[member.name] = member
-        at += length
-    if at != size:
-        raise _refused(source, "has a directory of another length than it says")
+        offset += member.central_size
+    if offset != size:
+        raise _refused(source, "has a directory of another length than it declares")
     end = 0
-    for member in sorted(members.values(), key=lambda m: m.header):
+    for member in sorted(members.values(), key=lambda member: member.header):
         if member.header < end:
             raise _refused(source, "has members that overlap")
         end = member.offset + member.data.size
@@ -107,93 +112,99 @@ def read(source: Source) -> Archive:
     return Archive(members, start)
 
 
-def _directory(source: Source) -> tuple[int, int, int]:
-    """(members, first byte, bytes) of the directory, from the record at the file's end."""
+def _directory_extent(source: Source) -> tuple[int, int, int]:
+    """Finds the central directory: (number of members, offset, size in bytes)."""
     size = source.size
     tail = source.read(max(0, size - END.size), min(size, END.size))
     if len(tail) < END.size or not tail.startswith(b"PK\5\6"):
-        # Keras writes no comment; what follows the record would be bytes nobody checks
+        # Keras writes no archive comment. Searching backwards for the record, as other readers
+        # do, would accept trailing bytes that no checksum covers.
         raise _refused(source, "does not end with a zip directory")
-    _, disk, disk_start, here, count, length, start, comment = END.unpack(tail)
-    end = size - END.size
-    at = end - LOCATOR64.size
-    locator = source.read(at, LOCATOR64.size) if at >= 0 else b""
+    _, disk, start_disk, disk_count, count, length, start, comment = END.unpack(tail)
+    end = size - END.size  # the directory must end where the records after it begin
+    locator_offset = end - LOCATOR64.size
+    locator = (
+        source.read(locator_offset, LOCATOR64.size) if locator_offset >= 0 else b""
+    )
     if locator.startswith(b"PK\6\7"):
         _, _, record, _ = LOCATOR64.unpack(locator)
         fields = END64.unpack(source.read(record, END64.size))
-        if fields[0] != b"PK\6\6" or record + END64.size != at:
-            raise _refused(source, "has a zip64 record that is not where it says")
-        _, _, _, _, disk, disk_start, here, count, length, start = fields
+        if fields[0] != b"PK\6\6" or record + END64.size != locator_offset:
+            raise _refused(source, "has a zip64 record at another offset than declared")
+        disk, start_disk, disk_count, count, length, start = fields[4:]
         end = record
-    if disk or disk_start or here != count or comment or start + length != end:
-        raise _refused(source, "has a zip directory that is not where it says")
+    split = (
+        disk or start_disk or disk_count != count
+    )  # archive split over several files
+    if split or comment or start + length != end:
+        raise _refused(source, "has a zip directory at another offset than declared")
     return count, start, length
 
 
-def _member(source: Source, table: bytes, at: int, start: int) -> tuple[Member, int]:
-    """The member whose central header stands at `at`, and that header's length."""
-    if at + CENTRAL.size > len(table):
+def _member(
+    source: Source, directory: bytes, offset: int, directory_start: int
+) -> Member:
+    """Parses the central directory header at `offset`, and checks its local file header."""
+    if offset + CENTRAL.size > len(directory):
         raise _refused(source, "has a directory that ends too early")
-    fields = CENTRAL.unpack_from(table, at)
+    fields = CENTRAL.unpack_from(directory, offset)
     flags, method, crc = fields[3], fields[4], fields[7]
     packed, size, name_size, extra_size, comment_size = fields[8:13]
     header = fields[16]
+    name_start = offset + CENTRAL.size
     length = CENTRAL.size + name_size + extra_size + comment_size
-    raw = table[at + CENTRAL.size : at + CENTRAL.size + name_size]
-    name = raw.decode("utf-8", "backslashreplace")
-    if fields[0] != b"PK\1\2" or at + length > len(table):
+    raw_name = directory[name_start : name_start + name_size]
+    name = raw_name.decode("utf-8", "backslashreplace")
+    if fields[0] != b"PK\1\2" or offset + length > len(directory):
         raise _refused(source, "has a directory that is damaged")
-    extra = table[at + CENTRAL.size + name_size :][:extra_size]
-    sizes = _wide(source, extra, [size, packed, header])
-    size, packed, header = sizes
-    if method or packed != size or flags & ~0x800:  # 0x800: the name is UTF-8
+    extra = directory[name_start + name_size :][:extra_size]
+    size, packed, header = _with_zip64(source, extra, [size, packed, header])
+    if method or packed != size or flags & ~_UTF8_NAME:
         raise _refused(
             source,
             f"has a member {printable(name)} that is compressed or encrypted; "
-            "expected members stored as they are, so that a part can be read",
+            "expected stored members, of which a part can be read",
         )
-    local = source.read(header, LOCAL.size)
-    local_fields = LOCAL.unpack(local)
-    local_name = source.read(header + LOCAL.size, local_fields[9])
-    local_extra = source.read(header + LOCAL.size + len(local_name), local_fields[10])
-    wide = _wide(source, local_extra, [local_fields[8], local_fields[7]])
+    local = LOCAL.unpack(source.read(header, LOCAL.size))
+    local_name = source.read(header + LOCAL.size, local[9])
+    local_extra = source.read(header + LOCAL.size + len(local_name), local[10])
+    # Readers differ in which header they follow: with equal headers all see one content.
     if (
-        local_fields[0] != b"PK\3\4"
-        or local_name != raw
-        or (local_fields[2], local_fields[3], local_fields[6]) != (flags, method, crc)
-        or wide != [size, packed]
+        local[0] != LOCAL_SIGNATURE
+        or local_name != raw_name
+        or (local[2], local[3], local[6]) != (flags, method, crc)
+        or _with_zip64(source, local_extra, [local[8], local[7]]) != [size, packed]
     ):
         raise _refused(source, f"has two headers of {printable(name)} that differ")
     data = header + LOCAL.size + len(local_name) + len(local_extra)
-    return (
-        Member(name, source.window(data, size), crc, header, start + at, length),
-        length,
-    )
+    window = source.window(data, size)
+    return Member(name, window, crc, header, directory_start + offset, length)
 
 
-def _wide(source: Source, extra: bytes, values: list[int]) -> list[int]:
-    """The values, those that do not fit in 32 bits taken from the zip64 field."""
+def _with_zip64(source: Source, extra: bytes, values: list[int]) -> list[int]:
+    """Returns header fields, with 64-bit values from the zip64 extra field where needed."""
     wide = iter(())
-    for kind, data in _fields(extra):
-        if kind == 1:
+    for kind, data in _extra_fields(extra):
+        if kind == ZIP64_EXTRA:
             usable = len(data) // 8 * 8
             wide = iter(struct.unpack(f"<{usable // 8}Q", data[:usable]))
     try:
-        return [next(wide) if value == _UNKNOWN else value for value in values]
+        return [next(wide) if value == IN_ZIP64 else value for value in values]
     except StopIteration:
         raise _refused(source, "has a size that no zip64 field gives") from None
 
 
-def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<2H", extra, at)
-        yield kind, extra[at + 4 : at + 4 + size]
-        at += 4 + size
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields (ID, data) of the extra fields of a header (4.5.1)."""
+    offset = 0
+    while offset + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, offset)
+        yield kind, extra[offset + 4 : offset + 4 + size]
+        offset += 4 + size
 
 
-def _refused(source: Source, what: str) -> InputError:
+def _refused(source: Source, problem: str) -> InputError:
     return InputError(
-        f"{printable(source.path)} {what}. It is cut off, damaged or not written by "
+        f"{printable(source.path)} {problem}. It is truncated, damaged or not written by "
         "Keras or numpy.savez; copy or save it again."
     )

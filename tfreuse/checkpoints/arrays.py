@@ -1,8 +1,9 @@
-"""One array in a file: where its bytes lie and what they mean."""
+"""One array in a file: the offset of its bytes and their type."""
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import ml_dtypes
@@ -13,6 +14,7 @@ from tfreuse.errors import InputError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _MAX_SIDE = 2**48
+# HDF5 has no such types: h5py stores them as opaque bytes, Keras names them in an attribute.
 _STORED_AS_BYTES = {
     name: np.dtype(getattr(ml_dtypes, name))
     for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
@@ -20,19 +22,19 @@ _STORED_AS_BYTES = {
 
 
 class Chunk(NamedTuple):
-    """A part of an array: its place in it, which filters were left out, its bytes' place."""
+    """A chunk of an array: index of its first element, filters skipped, extent in the file."""
 
-    place: tuple[int, ...]
-    mask: int
+    index: tuple[int, ...]
+    filter_mask: int
     offset: int
     size: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
-    """The parts of an array by place, and a description of how they are to be read."""
+    """The chunks of an array by index, and the encoded chunk shape and filter pipeline."""
 
-    how: bytes
+    encoding: bytes
     parts: tuple[Chunk, ...]
 
 
@@ -40,9 +42,9 @@ class Chunks:
 class StoredArray:
     """An array of a file.
 
-    `offset` counts from the start of `source`; None where the bytes do not lie in one piece
-    (chunked or compressed), with the cause in `why`, and the `chunks` where they can be found.
-    `dtype` has the file's byte order.
+    `offset` counts from the start of `source`. It is None where the bytes are not contiguous
+    (chunked or compressed): `why` then has the cause, `chunks` the chunks if their index is
+    supported. `dtype` has the file's byte order.
     """
 
     shape: tuple[int, ...]
@@ -54,24 +56,21 @@ class StoredArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the declared shape and dtype take; nothing is read to know it."""
-        count = self.dtype.itemsize
-        for side in self.shape:  # Python's integers: no overflow whatever is declared
-            count *= side
-        return count
+        """Size in bytes of the declared shape and dtype; Python's integers never overflow."""
+        return self.dtype.itemsize * math.prod(self.shape)
 
     @property
     def extent(self) -> tuple[int, int] | None:
-        """First byte in the whole file, and how many; None if they are not in one piece."""
+        """(offset in the whole file, size in bytes); None if the bytes are not contiguous."""
         if self.offset is None:
             return None
         return self.source.start + self.offset, self.nbytes
 
     def read(self) -> np.ndarray:
-        """The array in the machine's own byte order.
+        """Reads the array, in the machine's byte order.
 
         Raises:
-            InputError: the bytes are not in one piece, or not in the file.
+            InputError: the bytes are not contiguous, or not in the file.
         """
         self._check()
         array = np.empty(self.shape, self.dtype)
@@ -80,14 +79,14 @@ class StoredArray:
             self.source.read_into(self.offset, memoryview(flat))
         return array.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def pieces(self):
-        """The array's bytes as they stand in the file, whole numbers at a time."""
+    def pieces(self) -> Iterator[memoryview]:
+        """Yields the array's bytes in the file's byte order, whole elements at a time."""
         self._check()
         piece = PIECE // self.dtype.itemsize * self.dtype.itemsize
         return self.source.pieces(self.offset or 0, self.nbytes, piece)
 
     def digest(self) -> str:
-        """SHA-256, in hex, of the array's bytes in little-endian order."""
+        """Returns the SHA-256, in hex, of the array's bytes in little-endian order."""
         swap = self.dtype.newbyteorder("<") != self.dtype
         sha = hashlib.sha256()
         for piece in self.pieces():
@@ -95,12 +94,12 @@ class StoredArray:
         return sha.hexdigest()
 
     def digest_of_chunks(self) -> str:
-        """SHA-256, in hex, of the chunks as they stand in the file, undecoded.
+        """Returns the SHA-256, in hex, of the chunks as stored, without decoding them.
 
-        Equal for equal arrays only if both were stored in the same way.
+        Equal arrays have equal digests only if chunk shape and filters are equal too.
 
         Raises:
-            InputError: the chunks cannot be found.
+            InputError: the chunk index is not supported.
         """
         if self.chunks is None:
             raise InputError(
@@ -108,9 +107,9 @@ class StoredArray:
                 "index that Keras never writes. Save the model again with Keras."
             )
         sha = hashlib.sha256(repr((self.shape, str(self.dtype))).encode())
-        sha.update(self.chunks.how)
+        sha.update(self.chunks.encoding)
         for chunk in self.chunks.parts:
-            sha.update(repr((chunk.place, chunk.mask, chunk.size)).encode())
+            sha.update(repr((chunk.index, chunk.filter_mask, chunk.size)).encode())
             for piece in self.source.pieces(chunk.offset, chunk.size):
                 sha.update(piece)
         return sha.hexdigest()
@@ -121,45 +120,44 @@ class StoredArray:
                 f"an array of {self.source.path} cannot be read by offset: {self.why}. "
                 "Save the model again with Keras."
             )
-        if (
-            max(self.shape, default=0) > _MAX_SIDE
-        ):  # beside a side of 0 it takes no bytes
+        # (2**60, 0) takes no bytes, so that no file is too short for it; NumPy would fail
+        if max(self.shape, default=0) > _MAX_SIDE:
             raise InputError(f"{self.source.path} declares an array of {self.shape}.")
         self.source.check(self.offset or 0, self.nbytes)
 
 
 def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None:
-    """The type of number that `dtype` holds; None if it holds no numbers.
+    """Returns the numeric type that `dtype` stands for; None if it holds no numbers.
 
     Args:
-        dtype: the type as the file format knows it.
-        declared: type that Keras wrote beside an array that the format knows as bytes only.
+        dtype: the type that the file format declares.
+        declared: name that Keras wrote beside an array of opaque bytes.
     """
     if dtype.kind in "fiub":
         return dtype
     if dtype.kind == "V" and dtype.fields is None:
         if declared is None and dtype.itemsize == 2:
-            return BFLOAT16  # legacy files do not say; no other type is stored this way
-        known = _STORED_AS_BYTES.get(declared or "")
-        if known is not None and known.itemsize == dtype.itemsize:
-            return known
+            return BFLOAT16  # legacy files name no type; no other is stored as 2 bytes
+        named = _STORED_AS_BYTES.get(declared or "")
+        if named is not None and named.itemsize == dtype.itemsize:
+            return named
     return None
 
 
 def check_disjoint(arrays: Iterable[StoredArray]) -> None:
     """Raises InputError if an array lies outside its file or two share bytes.
 
-    With it, reading every array reads no more than the file's size, and writing one
-    changes no other.
+    Afterwards, reading all arrays costs at most the file's size, and writing one changes no
+    other.
     """
-    last: dict[int, tuple[int, StoredArray]] = {}
-    placed = [array for array in arrays if array.extent and array.nbytes]
-    for array in sorted(placed, key=lambda a: (a.source.descriptor, a.extent[0])):
+    ends: dict[int, int] = {}  # descriptor -> end of the array before
+    contiguous = [array for array in arrays if array.extent and array.nbytes]
+    for array in sorted(contiguous, key=lambda a: (a.source.descriptor, a.extent[0])):
         array.source.check(array.offset, array.nbytes)
         start, size = array.extent
-        if start < last.get(array.source.descriptor, (0,))[0]:
+        if start < ends.get(array.source.descriptor, 0):
             raise InputError(
                 f"{printable(array.source.path)} holds two arrays in the same bytes; "
                 "it is damaged or made up. Save the model again."
             )
-        last[array.source.descriptor] = (start + size, array)
+        ends[array.source.descriptor] = start + size

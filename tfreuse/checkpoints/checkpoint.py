@@ -1,4 +1,4 @@
-"""An open model file: which arrays it holds, and their values on demand."""
+"""An open model file: an index of its arrays, and their values on demand."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,8 @@ CRC32, SHA256, UNVERIFIED = "crc32", "sha256", "unverified"
 class OtherArray:
     """An array that belongs to no layer's weights.
 
-    `kind` is "optimizer", "seed", "duplicate" (of several arrays with one path) or "other" (of the model itself, or stored in a way of its layer's own).
+    `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path) or
+    "other" (of the model itself, or in a format that only its layer knows).
     """
 
     path: str
@@ -32,19 +33,18 @@ class OtherArray:
 
 
 class Checkpoint:
-    """What `tfreuse.checkpoints.open` returns; a context manager.
+    """An open model file, as `tfreuse.checkpoints.open` returns it; a context manager.
 
     Attributes:
         path: the file.
         kind: "keras", "weights_h5", "sharded", "legacy_h5", "tf", "npz" or "safetensors".
-        variables: arrays of the layers' weights, in the order of the model where the file
-            tells it.
-        edges: layer path -> paths of the layers it reads from; None if the file does not
-            tell. Operations between layers are in it, nested models are looked through.
-        notes: variable path -> why its role is not known.
+        variables: arrays of the layers' weights, in the model's order if the file has it.
+        edges: layer path -> paths of its input layers, operations included and nested models
+            flattened; None if the file has no graph.
+        notes: variable path -> why its role is unknown.
         unaddressed: all other arrays of the file.
-        provenance: what `write` stored in the file, None if it did not write it.
-        source: the file, open.
+        provenance: JSON that `write` stored in the file; None for other files.
+        source: the open file.
         members: members of a zip file, each with a checksum.
     """
 
@@ -52,13 +52,13 @@ class Checkpoint:
         self,
         kind: str,
         source: Source,
-        found: Iterable[tuple[Variable, StoredArray]],
+        variables: Iterable[tuple[Variable, StoredArray]],
         *,
-        others: Iterable[tuple[str, StoredArray, str]] = (),
+        unaddressed: Iterable[tuple[str, StoredArray, str]] = (),
         edges: Mapping[str, tuple[str, ...]] | None = None,
         notes: Mapping[str, str] | None = None,
         members: Iterable[Member] = (),
-        more_sources: Iterable[Source] = (),
+        shards: Iterable[Source] = (),
         provenance: Any = None,
     ):
         self.kind = kind
@@ -67,25 +67,25 @@ class Checkpoint:
         self.edges = None if edges is None else dict(edges)
         self.notes = dict(notes or {})
         self.provenance = provenance
-        self._sources = [source, *more_sources]
+        self._sources = [source, *shards]
         self.members = tuple(members)
         self._stored: dict[str, StoredArray] = {}
         self._variables: dict[str, Variable] = {}
-        found, others = list(found), list(others)
-        count = Counter(variable.path for variable, _ in found)
-        for variable, stored in found:
-            if count[variable.path] > 1:  # which of them is meant cannot be told
-                others.append((variable.path, stored, "duplicate"))
+        variables, unaddressed = list(variables), list(unaddressed)
+        count = Counter(variable.path for variable, _ in variables)
+        for variable, stored in variables:
+            if count[variable.path] > 1:  # the path is ambiguous
+                unaddressed.append((variable.path, stored, "duplicate"))
                 continue
             self._stored[variable.path] = stored
             self._variables[variable.path] = variable
         check_disjoint(
-            [*self._stored.values(), *(stored for _, stored, _ in others)],
+            [*self._stored.values(), *(stored for _, stored, _ in unaddressed)]
         )
         self.variables = tuple(self._variables.values())
         self.unaddressed = tuple(
             OtherArray(path, stored.shape, str(stored.dtype.newbyteorder("=")), kind)
-            for path, stored, kind in others
+            for path, stored, kind in unaddressed
         )
 
     def __enter__(self) -> Self:
@@ -95,41 +95,42 @@ class Checkpoint:
         self.close()
 
     def close(self) -> None:
-        """Closes the files; what was read stays valid."""
+        """Closes the files; arrays already read stay valid."""
         while self._sources:
             os.close(self._sources.pop().descriptor)
 
     def read(self, variable: Variable | str) -> np.ndarray:
-        """The variable's values, in the machine's own byte order; bfloat16 as ml_dtypes'.
+        """Reads a variable, in the machine's byte order; bfloat16 as in ml_dtypes.
 
         Raises:
-            InputError: the file has no such variable, it is of another shape or type than
-                `variable` says, or its bytes do not lie in one piece.
+            InputError: the file has no such variable, its shape or dtype differs from
+                `variable`, or its bytes are not contiguous.
         """
         return self.stored(variable).read()
 
     def pieces(self, variable: Variable | str) -> Iterator[memoryview]:
-        """The variable's bytes as they stand in the file, a few MB at a time."""
+        """Yields the variable's bytes in the file's byte order, at most 4 MiB at a time."""
         return self.stored(variable).pieces()
 
     def extent(self, variable: Variable | str) -> tuple[int, int] | None:
-        """(first byte in the file, bytes); None if they do not lie in one piece."""
+        """(offset in the file, size in bytes); None if the bytes are not contiguous."""
         return self.stored(variable).extent
 
     def digest(self, variable: Variable | str) -> str:
-        """SHA-256, in hex, of the variable's bytes in little-endian order."""
+        """Returns the SHA-256, in hex, of the variable's bytes in little-endian order."""
         return self.stored(variable).digest()
 
     def variable(self, path: str) -> Variable:
-        """The variable at `path`; InputError names the nearest if there is none."""
+        """Returns the variable at `path`; an InputError names the nearest paths."""
         self.stored(path)
         return self._variables[path]
 
     def stored(self, variable: Variable | str) -> StoredArray:
-        """Where the variable's bytes are; compares what is declared before anything is read.
+        """Returns the variable's array in the file, without reading values.
 
         Raises:
-            InputError: the file has no such variable, or it differs from what is asked for.
+            InputError: the file has no such variable, or its shape or dtype differs from
+                `variable`'s.
         """
         path = variable if isinstance(variable, str) else variable.path
         stored = self._stored.get(path)
@@ -138,30 +139,30 @@ class Checkpoint:
                 f"{self.path} has no variable {printable(path)!r}; "
                 f"nearest: {nearest(path, self._stored)}."
             )
-        own = self._variables[path]
+        actual = self._variables[path]
         if isinstance(variable, Variable) and (variable.shape, variable.dtype) != (
-            own.shape,
-            own.dtype,
+            actual.shape,
+            actual.dtype,
         ):
             raise InputError(
-                f"{self.path}: {own} should be {variable.dtype} {variable.shape}, is "
-                f"{own.dtype} {own.shape}. Make the plan again."
+                f"{self.path}: {actual} should be {variable.dtype} {variable.shape}, is "
+                f"{actual.dtype} {actual.shape}. Make the plan again."
             )
         return stored
 
     def verify(self, digest: str | None = None) -> str:
-        """Reads the whole file once and checks it; says how it was checked.
+        """Reads the whole file once, checks its checksum, and returns the checksum's kind.
 
         Args:
-            digest: SHA-256, in hex, of the whole file, if it is known; of a sharded one,
-                of the JSON file and the shards in the order of their names.
+            digest: expected SHA-256, in hex, of the whole file; of sharded weights, of the
+                JSON file followed by the shards in the order of their names.
 
         Returns:
-            "sha256" if the digest was given, "crc32" if the format has a checksum of its
-            own (.keras, .npz), else "unverified": then nothing was read.
+            "sha256" if a digest was given, "crc32" if the format contains checksums
+            (.keras, .npz), else "unverified": nothing was read.
 
         Raises:
-            InputError: the bytes are not those that were written.
+            InputError: a checksum differs.
         """
         if digest is not None:
             self._check_digest(digest)

@@ -1,8 +1,9 @@
-"""CRC-32 of a long message of which only a part is read again.
+"""CRC-32 of a long message from the CRC-32 of its parts.
 
-CRC-32 is linear: if bytes in the middle change, the checksum of the whole changes by the
-difference of the two parts' checksums, shifted by the number of bytes that follow. So a
-member of many MB gets its new checksum from the bytes that were displaced.
+CRC-32 is linear over GF(2): if bytes in the middle of a message change, its checksum changes by
+the XOR of the old and the new part's checksums, times x**(8 n) modulo the CRC polynomial, where
+n bytes follow the part (zlib's crc32_combine). So the checksum of a member of many MB is updated
+from the replaced bytes alone.
 """
 
 import functools
@@ -13,49 +14,49 @@ from typing import Any
 
 import numpy as np
 
-_POLYNOMIAL = 0xEDB88320  # bit 31 is x**0
+_POLYNOMIAL = 0xEDB88320  # reflected as in zip: bit 31 is the coefficient of x**0
 
 
 def shift(checksums: Sequence[int], counts: Sequence[int]) -> np.ndarray:
-    """Each difference of checksums, moved in front of `counts` bytes: times x**(8 * count).
+    """Multiplies each checksum by x**(8 * count), for the `count` bytes that follow its part.
 
     Args:
-        checksums: 32-bit differences, [N].
-        counts: how many bytes follow each, [N].
+        checksums: 32-bit checksums, or XOR differences of checksums, [N].
+        counts: bytes that follow each, [N].
 
     Returns:
         uint32 [N].
     """
-    found = np.array(checksums, np.uint32)
-    left = np.array(counts, np.uint64)
+    shifted = np.array(checksums, np.uint32)
+    exponents = np.array(counts, np.uint64)
     power = 1 << 23  # x**8
-    while left.any():
-        odd = (left & np.uint64(1)).astype(bool)
+    while exponents.any():  # binary exponentiation, for all parts at once
+        odd = (exponents & np.uint64(1)).astype(bool)
         if odd.any():
-            found[odd] = _times(found[odd], power)
-        left >>= np.uint64(1)
+            shifted[odd] = _times(shifted[odd], power)
+        exponents >>= np.uint64(1)
         power = _times(power, power)
-    return found
+    return shifted
 
 
 def joined(groups: Iterable[Sequence[tuple[int, int]]]) -> list[int]:
-    """CRC-32 of each message, from the (CRC-32, bytes) of its parts in a row."""
+    """Returns the CRC-32 of each message from the (CRC-32, size in bytes) of its parts in order."""
     groups = [list(parts) for parts in groups]
     checksums = [checksum for parts in groups for checksum, _ in parts]
-    after: list[int] = []
+    following: list[int] = []  # bytes of the message behind each part
     for parts in groups:
         ends = list(itertools.accumulate(size for _, size in parts))
-        after += [ends[-1] - end for end in ends]
-    moved = iter(shift(checksums, after).tolist())
+        following += [ends[-1] - end for end in ends]
+    shifted = iter(shift(checksums, following).tolist())
     return [
-        functools.reduce(operator.xor, itertools.islice(moved, len(parts)), 0)
+        functools.reduce(operator.xor, itertools.islice(shifted, len(parts)), 0)
         for parts in groups
     ]
 
 
 def _times(values: Any, factor: int) -> Any:
-    """Products of polynomials modulo CRC-32's: an integer or many, with one factor."""
-    product = values ^ values  # noughts
+    """Multiplies polynomials over GF(2) modulo CRC-32's; `values` is an integer or an array."""
+    product = values ^ values  # zero, in the type of `values`
     for bit in range(31, -1, -1):
         product = product ^ ((values >> bit) & 1) * factor
         factor = factor >> 1 ^ (_POLYNOMIAL if factor & 1 else 0)

@@ -1,4 +1,4 @@
-"""An array to write into a copy of a file: where it goes, what it is, and what it must be."""
+"""One array to replace in a copy of a file: its extent, its new value, and the value's checks."""
 
 import dataclasses
 import os
@@ -14,12 +14,12 @@ from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 
 Value = np.ndarray | tuple[Checkpoint, Variable]
-_LARGE = 2**19  # bytes that are worth an order of their own to the disk
+_LARGE = 2**19  # bytes; from here on a write is worth a system call to start write-back
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """One array to write: `variable` of the recipient, which stands at `target`."""
+    """A new value for `variable` of the recipient, whose bytes are at `target`."""
 
     variable: Variable
     target: StoredArray
@@ -27,21 +27,21 @@ class Edit:
 
     @property
     def source(self) -> StoredArray | None:
-        """Where a donor's value stands; None if it must be taken from memory."""
+        """The donor's array, to be copied by extent; None if the value is in memory or chunked."""
         if isinstance(self.value, np.ndarray):
             return None
         stored = self.value[0].stored(self.value[1])
         return stored if stored.extent is not None else None
 
     def put(self, descriptor: int, data: memoryview, offset: int, checksum: int) -> int:
-        """Writes a part of the value, which starts at its byte `offset`.
+        """Checks and writes `data`, the part of the value from byte `offset` on.
 
         Returns:
-            The CRC-32 of what was written: `checksum`, which is that of `data`, unless the
+            CRC-32 of the written bytes: `checksum`, the CRC-32 of `data`, unless the
             recipient has the other byte order.
 
         Raises:
-            InputError: a number is not finite, or is a variance below zero.
+            InputError: a number is not finite or is a negative variance.
         """
         dtype = self._dtype
         numbers = np.frombuffer(data, dtype)
@@ -53,13 +53,13 @@ class Edit:
         return checksum
 
     def pieces(self) -> Iterator[memoryview]:
-        """The bytes of a value that is in memory, or that only its own reader can read."""
+        """Yields the bytes of a value in memory, or of one that only its reader can decode."""
         if isinstance(self.value, tuple):
             yield from self.value[0].pieces(self.value[1])
             return
         flat = np.ascontiguousarray(self.value).reshape(-1).view(np.uint8)
-        for at in range(0, flat.size, PIECE):
-            yield memoryview(flat[at : at + PIECE])
+        for start in range(0, flat.size, PIECE):
+            yield memoryview(flat[start : start + PIECE])
 
     @property
     def _dtype(self) -> np.dtype:
@@ -68,7 +68,7 @@ class Edit:
         return self.value.dtype
 
     def _check(self, numbers: np.ndarray) -> None:
-        # not by a sum of squares: it is no faster, and its threads fight with ours
+        # no sum of squares: it is no faster, and BLAS's threads compete with the workers
         if numbers.dtype.kind in "fV" and not np.isfinite(numbers).all():
             raise InputError(
                 f"the value for {self.variable} has numbers that are not finite. Nothing "
@@ -82,10 +82,11 @@ class Edit:
 
 
 def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
-    """The edit that puts `value` at the recipient's variable `path`.
+    """Returns the edit that replaces the recipient's variable `path` by `value`.
 
     Raises:
-        InputError: there is no such variable, it does not fit, or it has no place of its own.
+        InputError: there is no such variable, shape or dtype differ, or its bytes in the
+            recipient are not contiguous.
     """
     target = recipient.stored(path)
     variable = recipient.variable(path)
@@ -108,12 +109,12 @@ def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
     return Edit(variable, target, value)
 
 
-def write(descriptor: int, data: memoryview, at: int) -> None:
-    """Writes all of `data` at the byte `at`, and lets the disk begin with it."""
+def write(descriptor: int, data: memoryview, offset: int) -> None:
+    """Writes all of `data` at `offset`; starts write-back of large writes at once."""
     done = 0
     while done < len(data):
-        done += os.pwrite(descriptor, data[done:], at + done)
+        done += os.pwrite(descriptor, data[done:], offset + done)
     if len(data) >= _LARGE and hasattr(os, "posix_fadvise"):
-        # Linux begins to write what is not on the disk yet, so that the wait at the end is
-        # short; what is on its way there stays in the page cache
-        os.posix_fadvise(descriptor, at, len(data), os.POSIX_FADV_DONTNEED)
+        # On Linux this starts to write dirty pages to the disk, which shortens the fsync at
+        # the end. Pages under write-back are not dropped from the page cache.
+        os.posix_fadvise(descriptor, offset, len(data), os.POSIX_FADV_DONTNEED)

@@ -1,52 +1,56 @@
-"""Where an array of an HDF5 file lies that is stored in chunks, compressed or not.
+"""Finds the chunks of an array in an HDF5 file, without decoding them.
 
-Chunks are found and never decoded: a few bytes may stand for any number of numbers. Equal
-chunks under an equal description are equal arrays, which is what a proof needs.
+A few compressed bytes can expand to any size, so decoding is refused. Comparison needs none:
+equal chunks with equal chunk shape and filters are equal arrays.
 """
 
 import struct
 from collections.abc import Iterator
 
 from tfreuse.checkpoints.arrays import Chunk, Chunks
-from tfreuse.checkpoints.hdf5_blocks import NOWHERE, Blocks
+from tfreuse.checkpoints.hdf5_blocks import UNDEFINED, Blocks
 
-_CHUNKED = 2  # layout
+_CHUNKED = 2  # layout class, IV.A.2.i
+_CHUNK_NODE = 1  # type of a B-tree node, III.A.1
+MAX_LEVEL = 16  # of a B-tree; 2**16 and more leaves, far beyond MAX_OBJECTS
 
 
 def find(blocks: Blocks, path: str, layout: bytes, filters: bytes) -> Chunks | None:
-    """The chunks of an array; None if their index is of a kind that Keras never wrote.
+    """Returns the chunks of an array; None if their index is of a kind that Keras never wrote.
 
     Args:
-        blocks: of the file.
-        path: of the array.
-        layout, filters: messages of the array's header; b"" for no filters.
+        blocks: reader of the file.
+        path: path of the array.
+        layout, filters: messages of the array's object header; b"" for no filter pipeline.
     """
-    version, kind, rank = layout[:3]
-    if (version, kind) != (3, _CHUNKED):
+    version, layout_class, rank = layout[:3]  # rank counts the element size as a side
+    if (version, layout_class) != (3, _CHUNKED):
         return None
     (tree,) = struct.unpack_from("<Q", layout, 3)
-    found = () if tree == NOWHERE else sorted(_tree(blocks, path, tree, rank))
-    for chunk in found:
+    chunks = () if tree == UNDEFINED else sorted(_chunks(blocks, path, tree, rank))
+    for chunk in chunks:
         blocks.source.check(chunk.offset, chunk.size)
-    if sum(chunk.size for chunk in found) > blocks.source.size:
+    if sum(chunk.size for chunk in chunks) > blocks.source.size:
         raise blocks.refused(path, "has more chunks than the file is long")
-    return Chunks(layout[11:] + filters, tuple(found))
+    return Chunks(layout[11:] + filters, tuple(chunks))
 
 
-def _tree(
-    blocks: Blocks, path: str, address: int, rank: int, below: int = 17
+def _chunks(
+    blocks: Blocks, path: str, address: int, rank: int, below: int = MAX_LEVEL + 1
 ) -> Iterator[Chunk]:
-    """The chunks below a node of the index, whose levels are below `below`."""
+    """Yields the chunks under a B-tree node (version 1, III.A.1) of a level under `below`.
+
+    Levels must fall on the way down: a node that leads to itself would never end.
+    """
     block = blocks.read(path, address, 24, b"TREE")
-    kind, level, count = struct.unpack_from("<2BH", block, 4)
-    if kind != 1 or level >= below:
+    node_type, level, count = struct.unpack_from("<2BH", block, 4)
+    if node_type != _CHUNK_NODE or level >= below:
         raise ValueError(f"{path} has another kind of index")
-    key = struct.Struct(
-        f"<2L{rank}QQ"
-    )  # size, filters left out, place; then the address
-    entries = blocks.read(path, address + 24, key.size * count)
-    for size, mask, *place, target in key.iter_unpack(entries):
+    # key: size, filter mask, index of the first element; then the child's address
+    entry = struct.Struct(f"<2L{rank}QQ")
+    entries = blocks.read(path, address + 24, entry.size * count)
+    for size, filter_mask, *index, child in entry.iter_unpack(entries):
         if level:
-            yield from _tree(blocks, path, target, rank, level)
+            yield from _chunks(blocks, path, child, rank, level)
         else:
-            yield Chunk(tuple(place), mask, target, size)
+            yield Chunk(tuple(index), filter_mask, child, size)

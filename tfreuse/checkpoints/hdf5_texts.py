@@ -1,5 +1,6 @@
-"""Text attributes of an HDF5 file's objects: names of layers, lists of them, configurations."""
+"""String attributes of HDF5 objects: names of layers, lists of names, configurations."""
 
+import math
 import struct
 from collections.abc import Iterable
 
@@ -10,20 +11,25 @@ Text = str | list[str]
 
 
 class Texts:
-    """Reads attributes; those of a length of their own stand in heaps that objects share."""
+    """Reads string attributes.
+
+    Variable-length strings are stored in global heap collections (III.E), which objects share.
+    """
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._heaps: dict[int, dict[int, bytes]] = {}
-        self._left = blocks.source.size  # bytes that may still be taken from heaps
+        # Strings may share bytes of a heap; without a budget, a short file could hold very long
+        # lists of strings.
+        self._budget = blocks.source.size
 
     def of(
         self, attributes: Iterable[bytes], names: tuple[str, ...]
     ) -> dict[str, Text]:
-        """The attributes of these names that are a text or a list of texts.
+        """Returns the attributes with these names that are a string or a list of strings.
 
-        A name stands for its numbered continuations (name0, name1, ...) too, in which a list
-        goes on that is too long for one attribute.
+        Keras splits a list that is too long for one attribute (64 KiB) into name0, name1, ...:
+        these are joined under the name.
         """
         values = {}
         for data in attributes:
@@ -35,43 +41,49 @@ class Texts:
                 values[parts[0]] = value
         for name in names:
             part = 0
-            while isinstance(more := values.get(f"{name}{part}"), list):
-                values.setdefault(name, []).extend(more)
+            while isinstance(texts := values.get(f"{name}{part}"), list):
+                values.setdefault(name, []).extend(texts)
                 part += 1
         return {name: values[name] for name in names if name in values}
 
     def _text(self, kind: int, size: int, shape: tuple[int, ...], data: bytes):
-        """A text, a list of texts, or None if it is neither."""
-        count = 1
-        for side in shape:
-            count *= side
+        """Decodes a string or a list of strings; returns None for other types."""
+        count = math.prod(shape)
         if shape and count == 0:
             return []
-        if kind not in (messages.TEXT, messages.VARIABLE):
+        if kind not in (messages.STRING, messages.VARIABLE):
             return None
         if size * count > len(data):
             raise ValueError("an attribute is longer than its header")
-        texts = [data[at : at + size] for at in range(0, size * count, size)]
+        values = [data[start : start + size] for start in range(0, size * count, size)]
         if kind == messages.VARIABLE:
-            texts = [self._in_heap(*struct.unpack("<LQL", text)) for text in texts]
-        texts = [messages.text(text) for text in texts]
+            values = [
+                self._from_heap(*struct.unpack("<LQL", value)) for value in values
+            ]
+        texts = [messages.text(value) for value in values]
         return texts if shape else texts[0]
 
-    def _in_heap(self, length: int, address: int, index: int) -> bytes:
+    def _from_heap(self, length: int, address: int, index: int) -> bytes:
+        """Reads an object of the global heap collection at `address`."""
         if length == 0:
             return b""
         if address not in self._heaps:
-            head = self._blocks.read("/", address, 16, b"GCOL")
-            (size,) = struct.unpack_from("<Q", head, 8)
-            block = self._blocks.read("/", address + 16, size - 16)
-            self._heaps[address], at = {}, 0
-            while at + 16 <= len(block):
-                number, _, _, size = struct.unpack_from("<2HLQ", block, at)
-                if number == 0:
-                    break
-                self._heaps[address][number] = block[at + 16 : at + 16 + size]
-                at += 16 + -(-size // 8) * 8
-        self._left -= length
-        if self._left < 0 or index not in self._heaps[address]:
+            self._heaps[address] = self._collection(address)
+        self._budget -= length
+        if self._budget < 0 or index not in self._heaps[address]:
             raise ValueError("a text is not in its heap")
         return self._heaps[address][index][:length]
+
+    def _collection(self, address: int) -> dict[int, bytes]:
+        """Reads the objects of a global heap collection by index; index 0 is free space."""
+        header = self._blocks.read("/", address, 16, b"GCOL")
+        (size,) = struct.unpack_from("<Q", header, 8)
+        block = self._blocks.read("/", address + 16, size - 16)
+        objects, start = {}, 0
+        while start + 16 <= len(block):
+            index, _, _, size = struct.unpack_from("<2HLQ", block, start)
+            if index == 0:
+                break
+            objects[index] = block[start + 16 : start + 16 + size]
+            start += 16 + -(-size // 8) * 8
+        return objects

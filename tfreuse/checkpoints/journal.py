@@ -1,8 +1,10 @@
-"""Changes to a file that can be taken back: what each write displaced is kept.
+"""Undo journal: writes to a file and keeps the bytes that each write displaces.
 
-An undo file holds the displaced bytes in the order of the writes, then a JSON record of
-where they stood, then the record's length and the CRC-32 of all before it. Of bytes that were
-written twice, the first write displaced the original.
+Layout of an undo file: signature; displaced bytes in the order of the writes; JSON record with
+the offset and size of each write; length of the record (8 bytes); CRC-32 of everything before.
+The record is at the end, since sizes are known only then; without it the file is invalid, so a
+crash cannot leave half a journal that looks whole. If bytes are written twice, the first write
+displaces the original.
 """
 
 import bisect
@@ -18,47 +20,49 @@ from typing import Any, BinaryIO
 
 from tfreuse import files
 from tfreuse.checkpoints import crc as crc_module
-from tfreuse.checkpoints.onepass import Passed
+from tfreuse.checkpoints.onepass import Copied
 from tfreuse.checkpoints.source import MAX_HEADER, Source, open_file
 from tfreuse.errors import InputError, printable
 
 _MAGIC = b"tfreuse undo 2\n"
 _CRC = 4  # bytes of the CRC-32
-_TAIL = 8 + _CRC  # with the length of the record before it
+_TAIL = 8 + _CRC  # bytes of the record's length and the CRC-32
 
 
 class Journal:
-    """Writes to `descriptor`; notes in `undo`, if there is one, what they displace."""
+    """Writes to `descriptor` and appends displaced bytes to the open file `undo`, if given."""
 
     def __init__(self, descriptor: int, undo: BinaryIO | None):
         self.descriptor = descriptor
         self.size_before = self.size = os.fstat(descriptor).st_size
-        self.writes: list[tuple[int, int]] = []  # (offset, bytes displaced)
+        self.writes: list[tuple[int, int]] = []  # (offset, number of displaced bytes)
         self._undo = undo
         self._crc = 0
-        self._note(_MAGIC)
+        self._append(_MAGIC)
 
-    def copied(self, copy: Callable[[tuple[int, int] | None], Passed]) -> Passed:
-        """Notes what `copy` displaces while it makes the file, and returns what it found.
+    def record_copy(self, copy: Callable[[tuple[int, int] | None], Copied]) -> Copied:
+        """Runs `copy`, which fills the file and itself writes displaced bytes to the undo file.
 
-        `copy` takes where the displaced bytes go: (descriptor, first byte), None if nowhere.
+        Args:
+            copy: takes (descriptor, offset) for the displaced bytes, None if there is no undo
+                file; see `onepass.run`.
         """
         undo = self._undo
         if undo is None:
-            passed = copy(None)
+            copied = copy(None)
         else:
-            undo.flush()
-            passed = copy((undo.fileno(), len(_MAGIC)))
-            size = sum(size for _, size in passed.displaced)
+            undo.flush()  # `copy` writes to the descriptor, past Python's buffer
+            copied = copy((undo.fileno(), len(_MAGIC)))
+            size = sum(size for _, size in copied.displaced)
             undo.seek(size, os.SEEK_CUR)
-            self.writes += passed.displaced
-            parts = [(self._crc, len(_MAGIC)), (passed.undo, size)]
+            self.writes += copied.displaced
+            parts = [(self._crc, len(_MAGIC)), (copied.undo, size)]
             (self._crc,) = crc_module.joined([parts])
         self.size_before = self.size = os.fstat(self.descriptor).st_size
-        return passed
+        return copied
 
     def write(self, offset: int, data) -> None:
-        """Puts `data` at `offset`; beyond the end the file grows."""
+        """Writes `data` at `offset`; the file grows if it ends earlier."""
         view = memoryview(data).cast("B")
         self._displace(offset, min(len(view), max(0, self.size - offset)))
         done = 0
@@ -67,41 +71,42 @@ class Journal:
         self.size = max(self.size, offset + len(view))
 
     def truncate(self, size: int) -> None:
-        """Cuts the file off at `size` bytes, or lengthens it with zeros."""
+        """Truncates the file to `size` bytes, or extends it with zeros."""
         self._displace(size, max(0, self.size - size))
         os.ftruncate(self.descriptor, size)
         self.size = size
 
     def close(self, record: dict[str, Any]) -> None:
-        """Ends the undo file with `record` and the places of what was displaced."""
+        """Completes the undo file with `record` and the extents of the displaced bytes."""
         record = {**record, "size": self.size_before, "size_after": self.size}
         text = json.dumps({**record, "writes": self.writes}, sort_keys=True).encode()
-        self._note(text)
-        self._note(len(text).to_bytes(8, "little"))
+        self._append(text)
+        self._append(len(text).to_bytes(8, "little"))
         if self._undo is not None:
             self._undo.write(self._crc.to_bytes(_CRC, "little"))
             self._undo.flush()
 
     def _displace(self, offset: int, size: int) -> None:
+        """Saves bytes that are about to be overwritten or cut off."""
         if self._undo is None or size == 0:
             return
         self.writes.append((offset, size))
         window = Source(pathlib.Path(), self.descriptor, 0, self.size)
         for piece in window.pieces(offset, size):
-            self._note(piece)
+            self._append(piece)
 
-    def _note(self, data) -> None:
+    def _append(self, data) -> None:
         if self._undo is not None:
             self._undo.write(data)
             self._crc = zlib.crc32(data, self._crc)
 
 
 class JournalFile(io.RawIOBase):
-    """A journal as a file to read and write, for h5py."""
+    """A file object on top of a journal, so that the undo file covers what h5py changes."""
 
     def __init__(self, journal: Journal):
         self._journal = journal
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -115,29 +120,29 @@ class JournalFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {
             os.SEEK_SET: 0,
-            os.SEEK_CUR: self._at,
+            os.SEEK_CUR: self._position,
             os.SEEK_END: self._journal.size,
         }
-        self._at = base[whence] + offset
-        return self._at
+        self._position = base[whence] + offset
+        return self._position
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def readinto(self, buffer) -> int:
         view = memoryview(buffer).cast("B")
-        count = os.preadv(self._journal.descriptor, [view], self._at)
-        self._at += count
+        count = os.preadv(self._journal.descriptor, [view], self._position)
+        self._position += count
         return count
 
     def write(self, data) -> int:
         size = memoryview(data).nbytes
-        self._journal.write(self._at, data)
-        self._at += size
+        self._journal.write(self._position, data)
+        self._position += size
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        size = self._at if size is None else size
+        size = self._position if size is None else size
         if size != self._journal.size:
             self._journal.truncate(size)
         return size
@@ -149,19 +154,19 @@ def undo(
     *,
     dry_run: bool = False,
 ) -> str:
-    """Turns a written file back into its recipient, byte for byte; removes the undo file.
+    """Restores the recipient, byte for byte, in place of an output; removes the undo file.
 
     Args:
-        path: what `write` wrote.
-        undo_path: the undo file that `write` left; by default `path` with ".undo" behind.
-        dry_run: read and check all that would be put together, and write nothing.
+        path: output of `write`.
+        undo_path: its undo file; by default `path` + ".undo".
+        dry_run: read and check everything, and write nothing.
 
     Returns:
-        "crc32" if the result was proven to be the recipient, "unverified" if its checksum
-        was not known because it had been written with crc=False.
+        "crc32" if the restored file has the recipient's CRC-32, "unverified" if that is
+        unknown because the output was written with crc=False.
 
     Raises:
-        InputError: the undo file is damaged, or `path` changed since; nothing has then.
+        InputError: the undo file is damaged, or `path` changed since; nothing is changed.
     """
     undo_path = pathlib.Path(undo_path or f"{os.fspath(path)}.undo")
     with contextlib.ExitStack() as stack:
@@ -190,41 +195,44 @@ def undo(
 def _original(
     record: dict[str, Any], written: Source, displaced: Source
 ) -> Iterator[memoryview]:
-    """The bytes as they were: what was displaced, and between it what stayed."""
-    done, size = 0, record["size"]
-    for start, end, at in [*_first(record["writes"]), (size, size, 0)]:
-        start, end = min(start, size), min(end, size)  # beyond there was nothing before
-        if done < start:
-            yield from written.pieces(done, start - done)
-        yield from displaced.pieces(at, end - start)
-        done = end
+    """Yields the bytes of the original file: displaced bytes, and unchanged ones between."""
+    position, size = 0, record["size"]
+    for start, end, saved in [*_first_writes(record["writes"]), (size, size, 0)]:
+        start, end = min(start, size), min(end, size)  # the original ended there
+        if position < start:
+            yield from written.pieces(position, start - position)
+        yield from displaced.pieces(saved, end - start)
+        position = end
 
 
-def _first(writes: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """(first byte, end, place in the undo file) of what the first write displaced anywhere.
+def _first_writes(writes: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Returns (start, end, offset in the displaced bytes) of each extent's first write.
 
-    Where bytes were written twice, the second write displaced what the first had put there.
+    A second write to the same bytes displaced new content, which `undo` must not restore. So
+    each write contributes only the gaps between the extents that earlier writes covered.
+    The result is sorted and disjoint.
     """
-    found: list[tuple[int, int, int]] = []
-    place = 0
+    covered: list[tuple[int, int, int]] = []
+    saved = 0  # offset of this write's displaced bytes
     for offset, size in writes:
         start, end = offset, offset + size
-        at = bisect.bisect(found, (start,))
-        at -= at > 0 and found[at - 1][1] > start
-        new = []
-        for begun, ended, _ in found[at : bisect.bisect(found, (end,))]:
-            new.append((start, begun))
-            start = ended
-        new.append((start, end))
-        for first, last in new:
-            if first < last:
-                bisect.insort(found, (first, last, place + first - offset))
-        place += size
-    return found
+        index = bisect.bisect(covered, (start,))
+        index -= index > 0 and covered[index - 1][1] > start  # overlaps from before
+        gaps = []
+        for next_start, next_end, _ in covered[index : bisect.bisect(covered, (end,))]:
+            gaps.append((start, next_start))
+            start = next_end
+        gaps.append((start, end))
+        for gap_start, gap_end in gaps:
+            if gap_start < gap_end:
+                extent = (gap_start, gap_end, saved + gap_start - offset)
+                bisect.insort(covered, extent)
+        saved += size
+    return covered
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
-    """The record of an undo file, and a window on the displaced bytes."""
+    """Reads an undo file: its record, and a window of the displaced bytes."""
     source = open_file(path)
     try:
         tail = source.read(source.size - _TAIL, _TAIL)
@@ -241,15 +249,15 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
         data = source.window(len(_MAGIC), start - len(_MAGIC))
         counts = [record["size"], *itertools.chain(*record["writes"])]
         if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("it says where in another way")
+            raise ValueError("its record holds no offsets and sizes")
         if sum(size for _, size in record["writes"]) != data.size:
-            raise ValueError("it has another length than it says")
+            raise ValueError("it has another length than it declares")
         return record, data
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         os.close(source.descriptor)
         raise InputError(
-            f"{path} is no undo file, or damaged: {printable(error)}. Without it, write "
-            "the output again from its recipient."
+            f"{path} is no undo file, or damaged: {printable(error)}. To get the recipient "
+            "back, use the original file."
         ) from error
 
 

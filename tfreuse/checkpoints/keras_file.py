@@ -10,10 +10,10 @@ WEIGHTS, CONFIG, METADATA = "model.weights.h5", "config.json", "metadata.json"
 
 
 def read(source: Source, directory: Archive) -> Checkpoint:
-    """The variables of a `.keras` file, classes and roles from its configuration.
+    """Reads a `.keras` file; classes and roles come from its configuration.
 
     Raises:
-        InputError: it is damaged, incomplete, or its weights are not of its configuration.
+        InputError: damaged, incomplete, or with weights that do not fit its configuration.
     """
     where = printable(source.path)
     members = directory.members
@@ -26,14 +26,14 @@ def read(source: Source, directory: Archive) -> Checkpoint:
     config = configs.parse(members[CONFIG].read(), where)
     metadata = configs.parse_object(members[METADATA].read(), where)
     root = hdf5.read(members[WEIGHTS].data)
-    found = weights_h5.find(root, config, where)
+    weights = weights_h5.parse(root, config, where)
     return Checkpoint(
         "keras",
         source,
-        found.variables,
-        others=found.others,
+        weights.variables,
+        unaddressed=weights.unaddressed,
         edges=config.edges,
-        notes=found.notes,
+        notes=weights.notes,
         members=members.values(),
         provenance=metadata.get("tfreuse"),
     )

@@ -1,4 +1,4 @@
-"""Which arrays a layer keeps: classes by their name in a file, and shapes that must fit."""
+"""Arrays of Keras layers: classes by their name in a file, roles by shape, shape checks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _KNOWN = (
 )
 _CLASSES = {snake_case(name): name for name in _KNOWN}
 
-# Names that Keras gives arrays, with their role, in the order in which a layer keeps them.
+# Role by the name that Keras gives an array, in the order of `get_weights`.
 NAMED = {
     "kernel": "kernel",
     "depthwise_kernel": "kernel",
@@ -33,7 +33,7 @@ assert set(NAMED.values()) == set(ROLES)
 
 
 def class_of_group(name: str) -> str | None:
-    """The class that Keras calls `name` in a weights file: "conv2d_7" is a Conv2D."""
+    """Returns the layer class of a group in a weights file: "conv2d_7" is a Conv2D."""
     head, _, number = name.rpartition("_")
     if number.isdigit() and head:
         name = head
@@ -43,17 +43,21 @@ def class_of_group(name: str) -> str | None:
 def roles_of_shapes(
     class_name: str, shapes: Sequence[Shape]
 ) -> tuple[tuple[str | None, ...], str]:
-    """Roles of a layer's arrays where the shapes leave no choice; None elsewhere, and why.
+    """Infers the roles of a layer's arrays from their shapes alone.
 
-    Without its configuration a batch normalization of three vectors has gamma or beta, and
-    nothing in the file says which; the last two are the statistics in either case.
+    A batch normalization with three vectors has gamma or beta, and without the configuration
+    the file does not say which; the last two are the moving statistics in either case.
+
+    Returns:
+        roles in the order of the arrays, None where the shapes leave a choice; and the reason,
+        "" if all roles are known.
     """
     either = "it is gamma or beta, the file does not tell which"
     if class_name in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
         stats = ("moving_mean", "moving_variance") if class_name[0] == "B" else ()
         affine = len(shapes) - len(stats)
-        alike = len(set(shapes)) == 1 and not (stats and len(shapes[0]) != 1)
-        if alike and 0 <= affine <= 2:
+        same_shape = len(set(shapes)) == 1 and not (stats and len(shapes[0]) != 1)
+        if same_shape and 0 <= affine <= 2:
             first = {0: (), 1: (None,), 2: ("gamma", "beta")}[affine]
             return (*first, *stats), either if affine == 1 else ""
     else:
@@ -62,8 +66,8 @@ def roles_of_shapes(
         ranks = [len(shape) for shape in shapes]
         if ranks in ([rank] * kernels, [*[rank] * kernels, 1]):
             return (*("kernel",) * kernels, *("bias",) * (1 in ranks)), ""
-    none = (None,) * len(shapes)
-    return none, f"{len(shapes)} arrays of these shapes are unusual for {class_name}"
+    unknown = (None,) * len(shapes)
+    return unknown, f"{len(shapes)} arrays of these shapes are unusual for {class_name}"
 
 
 def misfit(
@@ -72,21 +76,23 @@ def misfit(
     roles: Sequence[str],
     shapes: Sequence[Shape],
 ) -> str:
-    """Why arrays of these shapes cannot belong to a layer of this configuration; "" if they can."""
+    """Explains why the shapes contradict the layer's configuration; "" if they fit."""
     vectors = {s for r, s in zip(roles, shapes, strict=True) if r != "kernel"}
-    unlike = len(vectors) > 1 or any(len(shape) != 1 for shape in vectors)
-    if class_name == "BatchNormalization" and unlike:
+    uneven = len(vectors) > 1 or any(len(shape) != 1 for shape in vectors)
+    if class_name == "BatchNormalization" and uneven:
         return f"its vectors have shapes {sorted(vectors)}"
     kernels = [s for r, s in zip(roles, shapes, strict=True) if r == "kernel"]
     size = config.get("kernel_size")
     for number, shape in enumerate(kernels):
+        # the second kernel of a separable convolution is pointwise
         window = [1] * len(size) if isinstance(size, list) and number else size
         if isinstance(size, list) and list(shape[:-2]) != window:
             return f"kernel_size is {size}, its kernel has shape {shape}"
     width = config.get("units", config.get("filters"))
     if kernels and isinstance(width, int):
         shape = kernels[-1]
-        if len(shape) < 2 or shape["Transpose" in class_name and -2 or -1] != width:
+        channel_axis = -2 if "Transpose" in class_name else -1  # of the outputs
+        if len(shape) < 2 or shape[channel_axis] != width:
             return f"it has {width} outputs, its kernel has shape {shape}"
         if any(vector != (width,) for vector in vectors):
             return f"it has {width} outputs, its bias has shape {min(vectors)}"

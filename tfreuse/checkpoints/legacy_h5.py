@@ -1,7 +1,7 @@
-"""Legacy `.h5` files of Keras 1 to 3, whole models and weights, by the names they hold.
+"""Reads legacy `.h5` files of Keras 1 to 3, whole models and weights, by their arrays' names.
 
-Keras itself assigns these arrays in order, trainable ones first, so that a model saved with
-frozen layers loads with its arrays exchanged. The names beside them are true.
+Keras itself loads these arrays by position, trainable ones first, so that in a model saved with
+frozen layers arrays end up exchanged. The names in the file are right.
 """
 
 from tfreuse.checkpoints import configs, named
@@ -17,12 +17,12 @@ ROOT_ATTRIBUTES = ("model_config", "tfreuse")
 
 
 def is_legacy(root: Group) -> bool:
-    """Whether an HDF5 file, read with ATTRIBUTES, is one of these."""
+    """Returns whether an HDF5 file, read with ATTRIBUTES, has the legacy layout."""
     return "model_weights" in root.groups or "layer_names" in root.attributes
 
 
 def read(source: Source, root: Group) -> Checkpoint:
-    """The variables of a legacy file; `root` was read with the attributes above.
+    """Reads a legacy file, whose HDF5 structure `root` has the attributes above.
 
     Raises:
         InputError: a name has no array, or the configuration cannot be read.
@@ -32,27 +32,27 @@ def read(source: Source, root: Group) -> Checkpoint:
     config = configs.parse(text, where) if isinstance(text, str) else None
     weights = root.groups.get("model_weights", root)
     paths = _Paths(config)
-    items, seen = [], set()
+    arrays, weight_ids = [], set()
     for layer_name in _list(weights, "layer_names"):
-        group = _below(weights, layer_name.split("/"))
+        group = _descend(weights, layer_name.split("/"))
         for name in _list(group, "weight_names") if group else ():
-            parent = _below(group, name.split("/")[:-1])
+            parent = _descend(group, name.split("/")[:-1])
             stored = parent and parent.arrays.get(name.rpartition("/")[2])
             if not stored:
                 raise InputError(
                     f"{where} names a weight {printable(name)} that it does not hold. "
                     "It is damaged; copy or save it again."
                 )
-            seen.add(id(stored))
+            weight_ids.add(id(stored))
             path = paths.of(layer_name, name.split("/")[:-1])
-            items.append((path, name.rpartition("/")[2], stored))
-    found, notes = named.find(items, config)
+            arrays.append((path, name.rpartition("/")[2], stored))
+    variables, notes = named.variables(arrays, config)
     provenance = root.attributes.get("tfreuse")
     return Checkpoint(
         "legacy_h5",
         source,
-        found,
-        others=_others(root, seen),
+        variables,
+        unaddressed=_unaddressed(root, weight_ids),
         edges=config.edges if config else None,
         notes=notes,
         provenance=configs.parse_object(provenance, where) if provenance else None,
@@ -60,11 +60,11 @@ def read(source: Source, root: Group) -> Checkpoint:
 
 
 class _Paths:
-    """Finds a layer's path from what a weight's name says of it.
+    """Finds a layer's path from the scopes in the names of its weights.
 
-    Names of weights in a nested Functional model begin with the inner layer, in a Sequential
-    with the outer one; of models nested deeper nothing is said. The configuration tells, if
-    there is one.
+    In a nested Functional model the names begin with the inner layer, in a nested Sequential
+    with the outer model; deeper nesting is not in the names. The configuration, if there is
+    one, resolves the rest.
     """
 
     def __init__(self, config: Config | None):
@@ -73,24 +73,25 @@ class _Paths:
             self._by_name.setdefault(layer.name, []).append(path)
 
     def of(self, top: str, scopes: list[str]) -> str:
-        """The path of the layer at `scopes` in the outermost layer `top`."""
-        outer, inner = "/".join(scopes), "/".join([top, *scopes])
-        known = self._by_name.get(scopes[-1] if scopes else top, ())
-        if inner in known:
-            return inner
+        """Returns the path of the layer at `scopes` in the outermost layer `top`."""
+        scope, nested = "/".join(scopes), "/".join([top, *scopes])
+        candidates = self._by_name.get(scopes[-1] if scopes else top, ())
+        if nested in candidates:
+            return nested
         if not scopes or scopes[-1] == top:
             return top
         if scopes[0] == top:
-            return outer
-        below = [
+            return scope
+        matches = [
             path
-            for path in known
-            if path.startswith(f"{top}/") and path.endswith(f"/{outer}")
+            for path in candidates
+            if path.startswith(f"{top}/") and path.endswith(f"/{scope}")
         ]
-        return below[0] if len(below) == 1 else inner
+        return matches[0] if len(matches) == 1 else nested
 
 
-def _below(group: Group | None, names: list[str]) -> Group | None:
+def _descend(group: Group | None, names: list[str]) -> Group | None:
+    """Follows names from group to group; None if one is missing."""
     for name in names:
         if group is None:
             return None
@@ -99,11 +100,15 @@ def _below(group: Group | None, names: list[str]) -> Group | None:
 
 
 def _list(group: Group, attribute: str) -> list[str]:
+    """Returns an attribute as a list; a single name may be stored as a plain string."""
     value = group.attributes.get(attribute, [])
     return value if isinstance(value, list) else [value]
 
 
-def _others(root: Group, seen: set[int]) -> list[tuple[str, StoredArray, str]]:
+def _unaddressed(
+    root: Group, weight_ids: set[int]
+) -> list[tuple[str, StoredArray, str]]:
+    """Lists (path, array, kind) of all arrays that are no layer's weights."""
     return [
         (
             f"{group.path}/{name}".removeprefix("/"),
@@ -112,5 +117,5 @@ def _others(root: Group, seen: set[int]) -> list[tuple[str, StoredArray, str]]:
         )
         for group in root.walk()
         for name, stored in group.arrays.items()
-        if id(stored) not in seen
+        if id(stored) not in weight_ids
     ]

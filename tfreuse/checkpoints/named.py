@@ -1,7 +1,7 @@
-"""Layers of a file whose arrays have names: roles are read, never inferred from the order.
+"""Variables of a file whose arrays have names; roles come from the names, not from the order.
 
-A name says what an array is ("conv1_bn/moving_mean"), so frozen layers that a file lists in
-another order, or a batch normalization without gamma, come out right.
+So arrays of frozen layers, which some files list in another order, and a batch normalization
+without gamma get the right roles ("conv1_bn/moving_mean").
 """
 
 from collections.abc import Iterable
@@ -13,32 +13,35 @@ from tfreuse.checkpoints.layouts import NAMED, ORDER
 from tfreuse.errors import printable
 from tfreuse.plan import Variable
 
-Item = tuple[str, str, StoredArray]  # layer path, name of the array in the layer, array
+NamedArray = tuple[str, str, StoredArray]  # (layer path, name in the layer, array)
 
 
 def clean(name: str) -> str:
-    """An array's name as Keras calls it: TensorFlow writes "kernel:0" and "_kernel"."""
+    """Returns Keras's name of an array: TensorFlow writes "kernel:0" and "_kernel"."""
     name = name.removesuffix(":0")
     return name[1:] if name[1:] in NAMED else name
 
 
-def find(
-    items: Iterable[Item], config: Config | None = None
+def variables(
+    named_arrays: Iterable[NamedArray], config: Config | None = None
 ) -> tuple[list[tuple[Variable, StoredArray]], dict[str, str]]:
-    """Variables with their arrays, and by variable path why a role is not known.
+    """Groups named arrays into layers.
 
     Args:
-        items: in the order of the model. A name may be a number, then it is the position
-            in `get_weights` and tells no role.
+        named_arrays: in the order of the model. A name may be a number: the position in
+            `get_weights`, without a role.
         config: classes and settings of the layers, if the file has them.
+
+    Returns:
+        variables with their arrays; and notes by variable path: why a role is unknown.
     """
     layers: dict[str, list[tuple[str, StoredArray]]] = {}
-    for path, name, stored in items:
+    for path, name, stored in named_arrays:
         layers.setdefault(path, []).append((clean(name), stored))
-    found, notes = [], {}
+    pairs, notes = [], {}
     for path, arrays in layers.items():
         numbers = all(name.isdecimal() for name, _ in arrays)
-        if not numbers:  # sorting is stable: unknown names keep the file's order
+        if not numbers:  # the sort is stable: unknown names keep the file's order
             arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
         layer = config.layers.get(path) if config else None
         class_name = layer.class_name if layer else _class(arrays)
@@ -57,16 +60,16 @@ def find(
             )
             if variable.role is None:
                 notes[variable.path] = f"the name {printable(name)} tells no role"
-            found.append((variable, stored))
-    return found, notes
+            pairs.append((variable, stored))
+    return pairs, notes
 
 
 def _class(arrays: list[tuple[str, StoredArray]]) -> str:
-    """The class that only arrays of these names have; "" if several do."""
-    named = {name: len(stored.shape) - 2 for name, stored in arrays}
-    if "moving_mean" in named:
+    """Returns the only layer class with arrays of these names; "" if there are several."""
+    ranks = {name: len(stored.shape) - 2 for name, stored in arrays}  # of images
+    if "moving_mean" in ranks:
         return "BatchNormalization"
-    if "depthwise_kernel" in named:
-        kind = "SeparableConv" if "pointwise_kernel" in named else "DepthwiseConv"
-        return f"{kind}{named['depthwise_kernel']}D"
+    if "depthwise_kernel" in ranks:
+        kind = "SeparableConv" if "pointwise_kernel" in ranks else "DepthwiseConv"
+        return f"{kind}{ranks['depthwise_kernel']}D"
     return ""

@@ -1,9 +1,9 @@
-"""One pass over a recipient and its donors, in which every byte is read once.
+"""Copies a recipient with replaced arrays; reads every byte of all files once.
 
-A piece of a file that is in memory is checked and written to all the places where it belongs:
-the recipient's bytes to the output, or, where others replace them, to the undo file; the
-donor's bytes, if they are finite, to the output. Checksums are taken of the pieces and joined
-afterwards, so that pieces need no order, and every processor works on some.
+Each piece of a file is read, checked, and written to its destinations while it is in the
+processor's cache: recipient's bytes to the output, or to the undo file if they are replaced;
+donor's bytes, if finite, to the output. The CRC-32 of each piece is combined with the others
+afterwards (`crc`), so that several threads can process pieces in any order.
 """
 
 import collections
@@ -20,23 +20,30 @@ from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.edits import Edit, write
 from tfreuse.checkpoints.source import Source
 
-PIECE = 2**20  # bytes: few enough to be in the processor's cache when they are written
+PIECE = 2**20  # bytes: small enough to stay in the processor's cache until written
 
-Extent = tuple[int, int]  # (first byte in the file, bytes)
-Label = tuple  # names a message that a piece is a part of
+Extent = tuple[int, int]  # (offset in the file, size in bytes)
+# Names a message whose CRC-32 is combined from pieces: ("old", edit number), ("new", edit
+# number), ("undo",), ("whole",) or ("member", file, member name).
+Message = tuple
+Checksum = tuple[
+    Message, int, int
+]  # (message, CRC-32 of a piece of it, size of the piece)
 
 
 @dataclasses.dataclass(frozen=True)
-class Passed:
-    """What one pass found.
+class Copied:
+    """Checksums and extents of a copy.
 
-    `how` is how what stays was copied. `old` and `new` are the CRC-32 of what each edit
-    displaced and wrote. `displaced` is (first byte, bytes) of what went to the undo file, in
-    its order there. `undo` is the CRC-32 of that, `whole` of the recipient (None if not all
-    of it was read).
+    Attributes:
+        method: how the unchanged bytes were copied, e.g. "copy_file_range".
+        old, new: CRC-32 of the bytes that each edit displaced, and that it wrote.
+        displaced: extents whose bytes went to the undo file, in its order.
+        undo: CRC-32 of these bytes.
+        whole: CRC-32 of the whole recipient; None if it was not read whole.
     """
 
-    how: str
+    method: str
     old: list[int]
     new: list[int]
     displaced: list[Extent]
@@ -46,70 +53,78 @@ class Passed:
 
 @dataclasses.dataclass(frozen=True)
 class _Piece:
-    """Bytes of a file: where they go as they are, and of which edits they are a part."""
+    """A job: reads a piece of a file, writes it unchanged and as part of new values.
+
+    Attributes:
+        messages: messages that the piece is a part of.
+        destination: (descriptor, offset) for the unchanged bytes, if any.
+        edits: (number, edit, offset in its array) of the edits that take their value here.
+        out: descriptor that the edits write to.
+    """
 
     source: Source
-    at: int
+    offset: int
     size: int
-    labels: tuple[Label, ...]
-    to: tuple[int, int] | None = None  # (descriptor, first byte)
-    edits: tuple[tuple[int, Edit, int], ...] = ()  # (number, edit, byte of its array)
+    messages: tuple[Message, ...]
+    destination: tuple[int, int] | None = None
+    edits: tuple[tuple[int, Edit, int], ...] = ()
     out: int = -1
 
-    def __call__(self, buffer: memoryview) -> list[tuple[Label, int, int]]:
+    def __call__(self, buffer: memoryview) -> list[Checksum]:
         data = buffer[: self.size]
-        self.source.read_into(self.at, data)
-        if self.to is not None:
-            write(self.to[0], data, self.to[1])
+        self.source.read_into(self.offset, data)
+        if self.destination is not None:
+            descriptor, offset = self.destination
+            write(descriptor, data, offset)
         checksum = zlib.crc32(data)
-        found = [(label, checksum, self.size) for label in self.labels]
+        checksums = [(message, checksum, self.size) for message in self.messages]
         for number, edit, offset in self.edits:
             new = edit.put(self.out, data, offset, checksum)
-            found.append((("new", number), new, self.size))
-        return found
+            checksums.append((("new", number), new, self.size))
+        return checksums
 
 
 @dataclasses.dataclass(frozen=True)
 class _Array:
-    """A value that comes from memory, or from a reader that knows no offsets."""
+    """A job: writes a value that is in memory, or that has no extent in its file."""
 
     number: int
     edit: Edit
     out: int
 
-    def __call__(self, buffer: memoryview) -> list[tuple[Label, int, int]]:
-        found, offset = [], 0
+    def __call__(self, buffer: memoryview) -> list[Checksum]:
+        checksums, offset = [], 0
         for data in self.edit.pieces():
             checksum = self.edit.put(self.out, data, offset, zlib.crc32(data))
-            found.append((("new", self.number), checksum, len(data)))
+            checksums.append((("new", self.number), checksum, len(data)))
             offset += len(data)
-        return found
+        return checksums
 
 
 @dataclasses.dataclass(frozen=True)
 class _Unread:
-    """Bytes that nobody looks at: the system copies them, or shares blocks where it can."""
+    """A job: copies bytes in the kernel, which on some file systems only shares blocks."""
 
     source: Source
-    at: int
+    offset: int
     size: int
     out: int
 
-    def __call__(self, buffer: memoryview) -> list[tuple[Label, int, int]]:
-        at, end = self.at, self.at + self.size
-        while at < end and hasattr(os, "copy_file_range"):
+    def __call__(self, buffer: memoryview) -> list[Checksum]:
+        offset, end = self.offset, self.offset + self.size
+        while offset < end and hasattr(os, "copy_file_range"):
             try:
                 count = os.copy_file_range(
-                    self.source.descriptor, self.out, end - at, at, at
+                    self.source.descriptor, self.out, end - offset, offset, offset
                 )
             except OSError:
-                break  # not on every file system: read and write then
-            at += count
+                break  # the file system does not support it: read and write
+            offset += count
             if count == 0:
                 break
-        if at == end:
+        if offset == end:
             return []
-        for start in range(at, end, PIECE):
+        for start in range(offset, end, PIECE):
             data = buffer[: min(PIECE, end - start)]
             self.source.read_into(start, data)
             write(self.out, data, start)
@@ -122,119 +137,125 @@ def run(
     out: int,
     undo: tuple[int, int] | None,
     crc: bool,
-) -> Passed:
-    """Writes the recipient with the edits to `out`, all but what changes its headers.
+) -> Copied:
+    """Writes the recipient with the edits to `out`; headers and checksums are not updated.
 
     Args:
         recipient: an open file.
-        edits: by place in it.
-        out: an empty file, open for writing.
-        undo: (descriptor, first byte) where the displaced bytes go, None if nowhere.
-        crc: whether to read the recipient and the donors whole, and to check them against
-            their own checksums.
+        edits: ordered by their offset in the recipient.
+        out: descriptor of an empty file, open for writing.
+        undo: (descriptor, offset) where the displaced bytes go; None to drop them.
+        crc: whether to read recipient and donors whole, and check them against their own
+            checksums.
 
     Raises:
-        InputError: a number is not finite, a variance is below zero, or a checksum does not
-            fit. What was written is of no use then.
+        InputError: a number is not finite, a variance is negative, or a checksum differs. The
+            content of `out` is then undefined.
     """
     os.ftruncate(out, recipient.source.size)
-    work = [_of_recipient(recipient, edits, out, undo, crc)]
+    queues = [_recipient_jobs(recipient, edits, out, undo, crc)]
     donors = {id(e.value[0]): e.value[0] for e in edits if isinstance(e.value, tuple)}
-    work += [_of_donor(donor, edits, out, crc) for donor in donors.values()]
-    work.append(
+    queues += [_donor_jobs(donor, edits, out, crc) for donor in donors.values()]
+    queues.append(
         _Array(number, edit, out)
         for number, edit in enumerate(edits)
         if edit.source is None
     )
-    # in turn, so that two workers seldom write to one file, which waits for one of them
+    # Alternate between files: writes to the same file wait for each other's lock.
     jobs = [
-        job for turn in itertools.zip_longest(*work) for job in turn if job is not None
+        job
+        for turn in itertools.zip_longest(*queues)
+        for job in turn
+        if job is not None
     ]
-    parts: dict[Label, list[tuple[int, int]]] = collections.defaultdict(list)
-    for label, checksum, size in itertools.chain.from_iterable(
+    parts: dict[Message, list[tuple[int, int]]] = collections.defaultdict(list)
+    for message, checksum, size in itertools.chain.from_iterable(
         workers.run(jobs, PIECE)
     ):
-        parts[label].append((checksum, size))
-    return _passed(recipient, list(donors.values()), edits, parts, crc)
+        parts[message].append((checksum, size))
+    return _checked(recipient, list(donors.values()), edits, parts, crc)
 
 
-def _passed(recipient, donors, edits, parts, crc: bool) -> Passed:
-    """Joins the checksums of the pieces, and compares them with the members' own."""
+def _checked(recipient, donors, edits, parts, crc: bool) -> Copied:
+    """Combines the checksums of the pieces, and compares them with those of zip members."""
     members = {
-        _label(file, member): member
+        _member_message(file, member): member
         for file in ([recipient, *donors] if crc else [])
         for member in file.members
     }
     numbers = range(len(edits))
-    labels = [("undo",), ("whole",), *(("old", n) for n in numbers)]
-    labels += [*(("new", n) for n in numbers), *members]
-    found = dict(zip(labels, crc_module.joined(parts[label] for label in labels)))
-    for label, member in members.items():
-        member.check_crc(found[label])
-    return Passed(
+    messages = [("undo",), ("whole",), *(("old", n) for n in numbers)]
+    messages += [*(("new", n) for n in numbers), *members]
+    joined = crc_module.joined(parts[message] for message in messages)
+    checksums = dict(zip(messages, joined))
+    for message, member in members.items():
+        member.check_crc(checksums[message])
+    return Copied(
         "read and write" if crc or parts[("read",)] else "copy_file_range",
-        [found["old", number] for number in numbers],
-        [found["new", number] for number in numbers],
+        [checksums["old", number] for number in numbers],
+        [checksums["new", number] for number in numbers],
         [edit.target.extent for edit in edits],
-        found[("undo",)],
-        found[("whole",)] if crc else None,
+        checksums[("undo",)],
+        checksums[("whole",)] if crc else None,
     )
 
 
-def _of_recipient(
+def _recipient_jobs(
     recipient: Checkpoint, edits: Sequence[Edit], out: int, undo, crc: bool
 ) -> Iterator[Callable]:
+    """Yields jobs that copy the recipient, except replaced arrays, which go to `undo`."""
     source, members = recipient.source, recipient.members if crc else ()
-    places = {edit.target.extent: number for number, edit in enumerate(edits)}
-    undone = undo[1] if undo else 0
-    for at, size, member, extent in _tiles(members, places, source.size):
-        labels = [("whole",)] if crc else []
-        labels += [_label(recipient, member)] if member else []
+    numbers = {edit.target.extent: number for number, edit in enumerate(edits)}
+    undo_offset = undo[1] if undo else 0
+    for start, size, member, extent in _tiles(members, numbers, source.size):
+        messages = [("whole",)] if crc else []
+        messages += [_member_message(recipient, member)] if member else []
         if extent is not None:
-            labels += [("old", places[extent]), ("undo",)]
-            to = (undo[0], undone) if undo else None
-            undone += size
+            messages += [("old", numbers[extent]), ("undo",)]
+            target = (undo[0], undo_offset) if undo else None
+            undo_offset += size
         elif crc:
-            to = (out, at)
+            target = (out, start)
         else:
-            yield _Unread(source, at, size, out)
+            yield _Unread(source, start, size, out)
             continue
-        for start, length in _steps(size):
-            place = (to[0], to[1] + start) if to else None
-            yield _Piece(source, at + start, length, tuple(labels), place)
+        for step, length in _steps(size):
+            destination = (target[0], target[1] + step) if target else None
+            yield _Piece(source, start + step, length, tuple(messages), destination)
 
 
-def _of_donor(
+def _donor_jobs(
     donor: Checkpoint, edits: Sequence[Edit], out: int, crc: bool
 ) -> Iterator[Callable]:
-    """What is selected; with `crc` also the rest of every member that has a checksum."""
-    wanted: dict[Source, dict[Extent, list[int]]] = {}
-    by_file = {donor.source.descriptor: donor.source}
-    wanted[donor.source] = {}
+    """Yields jobs that copy a donor's arrays; with `crc` they read its members whole."""
+    files = {donor.source.descriptor: donor.source}  # of sharded weights several
+    edits_of: dict[Source, dict[Extent, list[int]]] = {donor.source: {}}
     for number, edit in enumerate(edits):
         stored = edit.source
         if stored is None or edit.value[0] is not donor:
             continue
-        file = by_file.setdefault(stored.source.descriptor, _whole(stored.source))
-        wanted.setdefault(file, {}).setdefault(stored.extent, []).append(number)
-    for source, places in wanted.items():
+        file = files.setdefault(stored.source.descriptor, _whole(stored.source))
+        edits_of.setdefault(file, {}).setdefault(stored.extent, []).append(number)
+    for source, numbers_of in edits_of.items():
         members = donor.members if crc and source is donor.source else ()
-        for at, size, member, extent in _tiles(members, places):
+        for start, size, member, extent in _tiles(members, numbers_of):
             if member is None and extent is None:
                 continue
-            labels = (_label(donor, member),) if member else ()
-            for start, length in _steps(size):
-                offset = at + start - extent[0] if extent else 0
-                numbers = places[extent] if extent else ()
-                parts = tuple((n, edits[n], offset) for n in numbers)
-                yield _Piece(source, at + start, length, labels, None, parts, out)
+            messages = (_member_message(donor, member),) if member else ()
+            for step, length in _steps(size):
+                offset = start + step - extent[0] if extent else 0
+                numbers = numbers_of[extent] if extent else ()
+                values = tuple((n, edits[n], offset) for n in numbers)
+                yield _Piece(source, start + step, length, messages, None, values, out)
 
 
 def _whole(source: Source) -> Source:
+    """Returns a window from the start of the file, since extents count from there."""
     return Source(source.path, source.descriptor, 0, source.start + source.size)
 
 
 def _steps(size: int) -> Iterator[Extent]:
+    """Splits `size` bytes into pieces: (offset, size) of each."""
     for start in range(0, size, PIECE):
         yield start, min(PIECE, size - start)
 
@@ -242,23 +263,27 @@ def _steps(size: int) -> Iterator[Extent]:
 def _tiles(
     members: Iterable[Member], extents: Iterable[Extent], end: int = 0
 ) -> Iterator[tuple[int, int, Member | None, Extent | None]]:
-    """The bytes from border to border, up to `end`, and in what they are.
+    """Splits a file at all borders of members and extents, up to `end`.
 
-    Extents lie within members, where there are members, and neither overlap.
+    Members do not overlap, nor do extents; an extent is within one member, if there are
+    members.
+
+    Yields:
+        (offset, size, member or None, extent or None) of each tile.
     """
     starts = {extent[0]: extent for extent in extents if extent[1]}
     outer = {member.offset: member for member in members if member.data.size}
     borders = {0, end} | {sum(extent) for extent in starts.values()}
     borders |= {member.offset + member.data.size for member in outer.values()}
     member = extent = None
-    for at, after in itertools.pairwise(sorted({*borders, *starts, *outer})):
-        if member is not None and at >= member.offset + member.data.size:
+    for start, stop in itertools.pairwise(sorted({*borders, *starts, *outer})):
+        if member is not None and start >= member.offset + member.data.size:
             member = None
-        if extent is not None and at >= sum(extent):
+        if extent is not None and start >= sum(extent):
             extent = None
-        member, extent = outer.get(at, member), starts.get(at, extent)
-        yield at, after - at, member, extent
+        member, extent = outer.get(start, member), starts.get(start, extent)
+        yield start, stop - start, member, extent
 
 
-def _label(file: Checkpoint, member: Member) -> Label:
+def _member_message(file: Checkpoint, member: Member) -> Message:
     return "member", id(file), member.name

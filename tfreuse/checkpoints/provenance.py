@@ -1,7 +1,8 @@
-"""The end of a written file: its checksums mended, and where its arrays came from.
+"""Completes an output: updates its checksums and stores the provenance of its arrays.
 
-Provenance is JSON under "tfreuse": a key of metadata.json in a `.keras` file (a member more
-would make Keras unpack the whole archive when it loads), an attribute of the root in HDF5.
+Provenance is JSON under the name "tfreuse": in a `.keras` file a key of metadata.json (one more
+zip member would make Keras unpack the whole archive on loading), in an HDF5 file an attribute
+of the root group.
 """
 
 import json
@@ -13,35 +14,43 @@ from typing import Any
 import numpy as np
 
 from tfreuse.checkpoints import archive, crc, hdf5, keras_file
-from tfreuse.checkpoints.archive import CENTRAL, CENTRAL_CRC, LOCAL, LOCAL_CRC, Member
+from tfreuse.checkpoints.archive import (
+    CENTRAL,
+    CENTRAL_CRC,
+    IN_ZIP64,
+    LOCAL,
+    LOCAL_CRC,
+    ZIP64_EXTRA,
+    Member,
+)
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.journal import Journal, JournalFile
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
 KEY = "tfreuse"
-_LIMIT = 60_000  # bytes; HDF5 keeps an attribute of up to 64 KiB beside its group
-_FULL = 0xFFFFFFFF  # what a 32-bit field holds if the value is in a zip64 field
-_WIDE = _FULL  # values from here on are
+_LIMIT = 60_000  # bytes; HDF5 stores attributes up to 64 KiB in the object header
+_ZIP64_FROM = IN_ZIP64  # values from here on are stored in zip64 fields
+_VERSION_ZIP64 = 45  # APPNOTE.TXT 4.4.3: version needed for zip64
 
 
 def text(provenance: Mapping[str, Any]) -> str:
-    """Canonical JSON: the same for equal provenance, so that outputs are reproducible.
+    """Returns canonical JSON: equal provenance gives equal bytes, so outputs are reproducible.
 
     Raises:
-        InputError: it is no JSON, or longer than a file format keeps.
+        InputError: not JSON-able, or too long for a file format.
     """
     try:
-        found = json.dumps(
+        content = json.dumps(
             provenance, sort_keys=True, separators=(",", ":"), allow_nan=False
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"provenance cannot be written as JSON: {error}.") from error
-    if len(found) > _LIMIT:
+    if len(content) > _LIMIT:
         raise InputError(
-            f"provenance has {len(found):,} bytes of JSON, {_LIMIT:,} fit; leave parts out."
+            f"provenance has {len(content):,} bytes of JSON, {_LIMIT:,} fit; leave parts out."
         )
-    return found
+    return content
 
 
 def finish(
@@ -51,22 +60,22 @@ def finish(
     deltas: Sequence[int],
     provenance: str,
 ) -> None:
-    """Makes the copy a whole file again after its arrays were written.
+    """Updates checksums and headers of a copy after its arrays were replaced.
 
     Args:
-        recipient: what was copied.
+        recipient: the original.
         journal: the copy.
-        edits: the arrays that were written.
-        deltas: by how much each changed the CRC-32 of its own bytes.
-        provenance: JSON.
+        edits: the replaced arrays.
+        deltas: XOR of the old and the new bytes' CRC-32, per edit.
+        provenance: JSON text.
     """
     if recipient.members:
         members = {member.name: member for member in recipient.members}
         weights = members[keras_file.WEIGHTS]
         end = weights.offset + weights.data.size
-        after = [end - sum(edit.target.extent) for edit in edits]
+        following = [end - sum(edit.target.extent) for edit in edits]
         new_crc = weights.crc
-        for change in crc.shift(deltas, after):
+        for change in crc.shift(deltas, following):
             new_crc ^= int(change)
         _finish_zip(recipient, journal, members, new_crc, provenance)
     else:
@@ -80,6 +89,7 @@ def _finish_zip(
     new_crc: int,
     provenance: str,
 ) -> None:
+    """Writes a new metadata.json and central directory, and the new CRC of the weights."""
     weights, metadata = members[keras_file.WEIGHTS], members[keras_file.METADATA]
     content = json.loads(metadata.read())
     if not isinstance(content, dict):
@@ -88,7 +98,8 @@ def _finish_zip(
     data = json.dumps(content).encode()
     source = recipient.source
     directory = archive.read(source).directory
-    # a metadata.json that is last already (our own outputs) is replaced, others stay unused
+    # The new metadata.json must be the last member, so that it can grow. In outputs of
+    # tfreuse it is last already and is replaced; elsewhere its old bytes stay, unreferenced.
     last = metadata.offset + metadata.data.size == directory
     start = metadata.header if last else directory
     local = bytearray(source.read(metadata.header, LOCAL.size))
@@ -105,9 +116,9 @@ def _finish_zip(
             entry = _central(entry, name, data, start)
         entries.append(bytes(entry))
     tail = bytes(local) + name + data
-    new_directory = start + len(tail)
+    directory_start = start + len(tail)
     tail += b"".join(entries)
-    tail += _end(len(entries), new_directory, start + len(tail) - new_directory)
+    tail += _end(len(entries), directory_start, start + len(tail) - directory_start)
     journal.write(weights.header + LOCAL_CRC, struct.pack("<L", new_crc))
     journal.write(start, tail)
     if journal.size > start + len(tail):
@@ -115,9 +126,9 @@ def _finish_zip(
 
 
 def _central(entry: bytearray, name: bytes, data: bytes, start: int) -> bytes:
-    """The directory's entry for a member that is `data` and now stands at `start`."""
+    """Returns a member's central directory header for new `data` at offset `start`."""
     fields = list(CENTRAL.unpack_from(entry))
-    extra = b"" if start < _WIDE else struct.pack("<2HQ", 1, 8, start)
+    extra = b"" if start < _ZIP64_FROM else struct.pack("<2HQ", ZIP64_EXTRA, 8, start)
     fields[7:10] = zlib.crc32(data), len(data), len(data)
     fields[10:13] = len(name), len(extra), 0
     fields[16] = _narrow(start)
@@ -125,31 +136,34 @@ def _central(entry: bytearray, name: bytes, data: bytes, start: int) -> bytes:
 
 
 def _narrow(value: int) -> int:
-    return value if value < _WIDE else _FULL
+    """Returns the content of a 32-bit field for `value`."""
+    return value if value < _ZIP64_FROM else IN_ZIP64
 
 
 def _end(count: int, start: int, size: int) -> bytes:
-    """The records that end a zip file whose directory stands at `start`."""
-    found = b""
-    if start >= _WIDE:
-        here = start + size
-        found += archive.END64.pack(
-            b"PK\6\6", archive.END64.size - 12, 45, 45, 0, 0, count, count, size, start
+    """Returns the records after a central directory of `size` bytes at offset `start`."""
+    zip64 = b""
+    if start >= _ZIP64_FROM:
+        versions = _VERSION_ZIP64, _VERSION_ZIP64  # made by, needed to extract
+        record_size = archive.END64.size - 12  # without signature and this field
+        zip64 += archive.END64.pack(
+            b"PK\6\6", record_size, *versions, 0, 0, count, count, size, start
         )
-        found += archive.LOCATOR64.pack(b"PK\6\7", 0, here, 1)
-    return found + archive.END.pack(
+        zip64 += archive.LOCATOR64.pack(b"PK\6\7", 0, start + size, 1)
+    return zip64 + archive.END.pack(
         b"PK\5\6", 0, 0, count, count, size, _narrow(start), 0
     )
 
 
 def _finish_hdf5(recipient: Checkpoint, journal: Journal, provenance: str) -> None:
-    import h5py  # reading needs no more than this package has
+    """Stores provenance as an attribute; h5py writes it, and must not move any array."""
+    import h5py  # takes 0.3 s, and only writing needs it
 
     with h5py.File(JournalFile(journal), "r+") as file:
         if KEY in file.attrs:
             del file.attrs[KEY]
         file.attrs[KEY] = np.bytes_(provenance.encode())
-    # the library rearranged the file: prove that every array stands where it stood
+    # h5py may rearrange the file: check that every array kept its extent
     copy = Source(recipient.path, journal.descriptor, 0, journal.size)
     before = _extents(hdf5.read(recipient.source))
     if _extents(hdf5.read(copy)) != before:
@@ -160,6 +174,7 @@ def _finish_hdf5(recipient: Checkpoint, journal: Journal, provenance: str) -> No
 
 
 def _extents(root: hdf5.Group) -> dict[tuple[str, str], tuple]:
+    """Returns shape, dtype and extent of all arrays by group and name."""
     return {
         (group.path, name): (array.shape, array.dtype, array.extent)
         for group in root.walk()

@@ -1,6 +1,6 @@
-"""`.safetensors` files: a JSON header, then the arrays, without holes.
+"""Reads `.safetensors` files: a JSON header, then the arrays, without gaps.
 
-Names are "layer/role" or "layer/position" as in `.npz`; a dot before the last part will do.
+Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot ("layer.role").
 """
 
 import numpy as np
@@ -24,13 +24,13 @@ _TYPES = {
 
 
 def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether a file that starts with these 9 bytes and has this size can be one."""
+    """Returns whether a file with these first 9 bytes and this size can be safetensors."""
     length = int.from_bytes(start[:8], "little")
     return start[8:9] == b"{" and 2 <= length <= size - 8
 
 
 def read(source: Source) -> Checkpoint:
-    """The variables of a safetensors file.
+    """Reads a safetensors file.
 
     Raises:
         InputError: the header is too large or damaged, or the arrays do not tile the file.
@@ -44,28 +44,28 @@ def read(source: Source) -> Checkpoint:
     if len(header) > MAX_OBJECTS:
         raise InputError(f"{where} has over {MAX_OBJECTS:,} arrays.")
     data = source.window(8 + length, source.size - 8 - length)
-    items, spans = [], []
+    named_arrays, spans = [], []
     for name, entry in header.items():
         stored = _array(data, entry)
         if stored is None:
             raise InputError(f"{where}: the entry of {printable(name)} is damaged.")
         spans.append((stored.offset, stored.nbytes))
-        items.append((*_split(name), stored))
+        named_arrays.append((*_split(name), stored))
     end = 0
     for start, size in sorted(spans):
         if start != end:
             raise InputError(
-                f"{where} has holes or overlaps between its arrays; it is damaged."
+                f"{where} has gaps or overlaps between its arrays; it is damaged."
             )
         end = start + size
     if end != data.size:
-        raise InputError(f"{where} is cut off, or has bytes that no array owns.")
-    found, notes = named.find(items)
-    return Checkpoint("safetensors", source, found, notes=notes)
+        raise InputError(f"{where} is truncated, or has bytes that no array owns.")
+    variables, notes = named.variables(named_arrays)
+    return Checkpoint("safetensors", source, variables, notes=notes)
 
 
 def _array(data: Source, entry) -> StoredArray | None:
-    """The array of a header's entry; None if the entry is not as the format has it."""
+    """Parses an entry of the header; returns None if it violates the format."""
     if not isinstance(entry, dict):
         return None
     dtype = _TYPES.get(str(entry.get("dtype")))
@@ -77,6 +77,7 @@ def _array(data: Source, entry) -> StoredArray | None:
 
 
 def _sizes(value) -> bool:
+    """Returns whether the JSON value is a short list of non-negative integers."""
     return (
         isinstance(value, list)
         and len(value) <= 32
@@ -85,7 +86,7 @@ def _sizes(value) -> bool:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Layer path and the array's name."""
+    """Splits an array's name into (layer path, name in the layer)."""
     for separator in "/.":
         layer, _, last = name.rpartition(separator)
         if layer and (last.isdecimal() or named.clean(last) in NAMED):

@@ -1,4 +1,4 @@
-"""Sharded weights: a `.weights.json` that says which groups stand in which HDF5 files."""
+"""Sharded weights: a `.weights.json` that maps groups to HDF5 files (the shards)."""
 
 import os
 
@@ -12,7 +12,7 @@ _MAX_SHARDS = 1_000
 
 
 def read(source: Source) -> Checkpoint:
-    """The variables of a sharded file; shards are opened beside it, and nowhere else.
+    """Reads sharded weights; opens shards in the same folder only.
 
     Raises:
         InputError: a shard is missing, is a link or a path, or two hold the same array.
@@ -33,14 +33,14 @@ def read(source: Source) -> Checkpoint:
             if count > MAX_OBJECTS:
                 raise InputError(f"{where} has over {MAX_OBJECTS:,} objects.")
             _merge(root, shard, where)
-        found = weights_h5.find(root, None, where)
+        weights = weights_h5.parse(root, None, where)
         return Checkpoint(
             "sharded",
             source,
-            found.variables,
-            others=found.others,
-            notes=found.notes,
-            more_sources=shards,
+            weights.variables,
+            unaddressed=weights.unaddressed,
+            notes=weights.notes,
+            shards=shards,
         )
     except BaseException:
         for shard in shards:
@@ -49,7 +49,7 @@ def read(source: Source) -> Checkpoint:
 
 
 def _shards(weight_map, where: str) -> list[str]:
-    """Names of the shards, sorted; each a plain name in the same folder."""
+    """Returns the names of the shards, sorted; each a file name without a folder."""
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(
             f"{where} has no weight_map; expected a .weights.json of Keras."
@@ -60,16 +60,17 @@ def _shards(weight_map, where: str) -> list[str]:
         if len(names) > _MAX_SHARDS:
             raise InputError(f"{where} names over {_MAX_SHARDS:,} shards.")
     for name in names:
-        plain = os.path.basename(name) == name
-        if not plain or "\\" in name or "\0" in name or not name.endswith(".h5"):
+        bare = os.path.basename(name) == name
+        if not bare or "\\" in name or "\0" in name or not name.endswith(".h5"):
             raise InputError(
-                f"{where} names a shard {printable(name)}; a shard is an .h5 file in the "
-                "same folder, anything else could read other files."
+                f"{where} names a shard {printable(name)}; expected an .h5 file in the same "
+                "folder, since a path could read any other file."
             )
     return sorted(names)
 
 
 def _merge(into: Group, shard: Group, where: str) -> None:
+    """Adds the groups, arrays and attributes of a shard to the tree of all shards."""
     into.attributes.update(shard.attributes)
     for name, stored in shard.arrays.items():
         if into.arrays.setdefault(name, stored) is not stored:

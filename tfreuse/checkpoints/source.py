@@ -1,7 +1,7 @@
-"""Bytes of a file that nobody vouches for: read by offset, never past the end.
+"""Reads an untrusted file by offset, never past its end.
 
-Everything a model file declares is measured against the bytes that are really there before
-anything is allocated, so a file can cost no more memory or time than its own size.
+All sizes that a model file declares are compared with its real size before memory is allocated,
+so that a file cannot cost more memory or time than its size.
 """
 
 import errno
@@ -12,21 +12,20 @@ from collections.abc import Iterator
 
 from tfreuse.errors import InputError, printable
 
-PIECE = (
-    4 * 2**20
-)  # bytes in flight at a time: large enough for the disk, small for memory
-MAX_HEADER = 16 * 2**20  # bytes of JSON or of a zip directory that are parsed at all
-MAX_OBJECTS = 100_000  # arrays, groups or members of one file
-MAX_DEPTH = 64  # nested groups or models
+PIECE = 4 * 2**20  # bytes per read: large enough for the disk, small for memory
+# Limits far above any real model, so that a malicious file fails early:
+MAX_HEADER = 16 * 2**20  # bytes of JSON or of a zip's central directory
+MAX_OBJECTS = 100_000  # arrays, groups or members in a file
+MAX_DEPTH = 64  # levels of nested groups or models
 
 
 class Source:
-    """A window on an open file: `size` bytes from `start`.
+    """A window of an open file: `size` bytes from `start`.
 
     Args:
-        path: shown in errors.
-        descriptor: an open file, which `Source` does not close.
-        start: first byte of the window.
+        path: name of the file, for errors.
+        descriptor: open file descriptor, not closed by `Source`.
+        start: offset of the window's first byte.
         size: bytes in the window.
     """
 
@@ -37,24 +36,24 @@ class Source:
         self.size = size
 
     def window(self, start: int, size: int) -> "Source":
-        """The part of this window that starts at `start` and is `size` bytes long.
+        """Returns the part of this window with `size` bytes from `start`.
 
         Raises:
-            InputError: the part does not lie within this window.
+            InputError: the part is not within this window.
         """
         self.check(start, size)
         return Source(self.path, self.descriptor, self.start + start, size)
 
     def check(self, offset: int, size: int) -> None:
-        """Raises InputError unless bytes `offset` to `offset + size` are there."""
+        """Raises InputError unless the window has the bytes from `offset` to `offset + size`."""
         if offset < 0 or size < 0 or offset + size > self.size:
             raise InputError(
                 f"{self.path} declares bytes {offset} to {offset + size}, but only "
-                f"{self.size} are there. It is cut off or made up; copy or save it again."
+                f"{self.size} are there. It is truncated or forged; copy or save it again."
             )
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fills `buffer` with the bytes at `offset`; InputError if they are not there."""
+        """Fills `buffer` with the bytes at `offset`; InputError if they end early."""
         self.check(offset, len(buffer))
         done = 0
         while done < len(buffer):
@@ -66,40 +65,42 @@ class Source:
             done += count
 
     def read(self, offset: int, size: int) -> bytes:
-        """The `size` bytes at `offset`; InputError if they are not there."""
-        self.check(offset, size)  # before anything of that size is allocated
+        """Reads `size` bytes at `offset`; InputError if they end early."""
+        self.check(offset, size)  # before memory of that size is allocated
         data = os.pread(self.descriptor, size, self.start + offset)
         if len(data) == size:
             return data
-        buffer = bytearray(size)
+        buffer = bytearray(
+            size
+        )  # a read may return less: over 2 GiB, or after a signal
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)
 
     def pieces(
         self, offset: int = 0, size: int | None = None, piece: int = PIECE
     ) -> Iterator[memoryview]:
-        """The bytes in order, at most `piece` at a time; each piece is valid until the next."""
+        """Yields bytes in order, `piece` at a time, in one buffer: use each before the next."""
         size = self.size - offset if size is None else size
         self.check(offset, size)
         buffer = memoryview(bytearray(min(piece, size)))
-        for at in range(offset, offset + size, piece):
-            part = buffer[: min(piece, offset + size - at)]
-            self.read_into(at, part)
+        for start in range(offset, offset + size, piece):
+            part = buffer[: min(piece, offset + size - start)]
+            self.read_into(start, part)
             yield part
 
 
 def open_file(path: str | os.PathLike, *, follow: bool = True) -> Source:
-    """The whole regular file at `path`, open for reading; the caller closes `.descriptor`.
+    """Opens a regular file for reading; the caller closes `.descriptor`.
 
     Args:
         path: file to open.
-        follow: whether a symbolic link is followed; a name that came out of a file must not.
+        follow: whether to follow a symbolic link; False for names that come from a file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or it is no regular file.
+        InputError: there is no such file, it cannot be read, or it is not a regular file.
     """
     path = pathlib.Path(path)
-    # a named pipe would wait for ever without O_NONBLOCK; regular files ignore it
+    # opening a named pipe would block without O_NONBLOCK; regular files ignore the flag
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)

@@ -1,8 +1,8 @@
-"""TensorFlow checkpoints, and the variables of a SavedModel, by the names they hold.
+"""Reads TensorFlow checkpoints, and the variables of a SavedModel, by their variables' names.
 
-The only format that needs TensorFlow, which is imported when such a file is opened and reads
-it. Variables have the names that their layers gave them ("conv1/kernel"): the names of nested
-Functional models are not among them.
+The only format that needs TensorFlow, which is imported when such a file is opened. Names are
+those that layers gave their variables ("conv1/kernel"), without the names of nested Functional
+models.
 """
 
 import dataclasses
@@ -19,14 +19,15 @@ from tfreuse.checkpoints.layouts import NAMED
 from tfreuse.checkpoints.source import PIECE, Source
 from tfreuse.errors import InputError, printable
 
-_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # key of the object graph in a TF2 checkpoint
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # suffix of a variable's key
 
 
 def prefix(path: str | os.PathLike) -> str | None:
-    """What TensorFlow calls the checkpoint at `path`; None if there is none.
+    """Returns TensorFlow's prefix of the checkpoint at `path`; None if there is none.
 
-    A SavedModel's folder, a checkpoint's prefix ("ckpt-1") or its ".index" file will do.
+    Args:
+        path: a SavedModel's folder, a checkpoint's prefix ("ckpt-1") or its ".index" file.
     """
     path = pathlib.Path(path)
     if path.is_dir() and (path / "saved_model.pb").is_file():
@@ -39,7 +40,7 @@ def prefix(path: str | os.PathLike) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor(StoredArray):
-    """An array that TensorFlow reads: it has no offset, so reading takes all of it."""
+    """An array that only TensorFlow can read: without an offset, so always read as a whole."""
 
     reader: Any = None
     key: str = ""
@@ -53,18 +54,19 @@ class _Tensor(StoredArray):
     def pieces(self):
         flat = np.ascontiguousarray(self.read()).reshape(-1).view(np.uint8)
         step = PIECE // self.dtype.itemsize * self.dtype.itemsize
-        return (memoryview(flat[at : at + step]) for at in range(0, flat.size, step))
+        starts = range(0, flat.size, step)
+        return (memoryview(flat[start : start + step]) for start in starts)
 
 
 def read(path: str) -> Checkpoint:
-    """The variables of the checkpoint with this prefix.
+    """Reads the checkpoint with this prefix.
 
     Raises:
         InputError: TensorFlow cannot read it.
     """
-    import tensorflow as tf  # takes seconds: only who opens such a file waits for it
+    import tensorflow as tf  # here, since it takes seconds
 
-    # the checkpoint's own file is not opened here; it stands for "no bytes by offset"
+    # an empty file, since nothing of a checkpoint is read by offset
     source = Source(pathlib.Path(path), os.open(os.devnull, os.O_RDONLY), 0, 0)
     try:
         reader = tf.train.load_checkpoint(path)
@@ -76,10 +78,10 @@ def read(path: str) -> Checkpoint:
         raise InputError(
             f"{path} cannot be read as a TensorFlow checkpoint: {printable(error)}."
         ) from error
-    items, others = [], []
+    named_arrays, unaddressed = [], []
     for key, name in names.items():
         dtype = np.dtype(types[key].as_numpy_dtype)
-        if dtype.kind in "OSU":
+        if dtype.kind in "OSU":  # strings, such as the object graph
             continue
         tensor = _Tensor(
             *(tuple(shapes[key]), dtype, source, None, "TensorFlow reads it"),
@@ -88,35 +90,36 @@ def read(path: str) -> Checkpoint:
         )
         layer, _, last = name.rpartition("/")
         if layer and named.clean(last) in NAMED:
-            items.append((layer, last, tensor))
+            named_arrays.append((layer, last, tensor))
         else:
-            others.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))
-    found, notes = named.find(items)
-    return Checkpoint("tf", source, found, others=others, notes=notes)
+            unaddressed.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))
+    variables, notes = named.variables(named_arrays)
+    return Checkpoint("tf", source, variables, unaddressed=unaddressed, notes=notes)
 
 
 def _names(reader) -> dict[str, str]:
-    """The variables' own names by key, in the order of the object graph."""
+    """Returns the variables' names by checkpoint key, in the order of the object graph."""
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(reader.get_tensor(_GRAPH))
-    found = {
+    names = {
         attribute.checkpoint_key: attribute.full_name or attribute.checkpoint_key
         for node in graph.nodes
         for attribute in node.attributes
         if reader.has_tensor(attribute.checkpoint_key)
     }
-    # an exported model lists its variables a second time
-    exported = any(key.startswith("variables/") for key in found)
+    # `Model.export` lists each variable twice, under two keys
+    exported = any(key.startswith("variables/") for key in names)
     return {
         key: name
-        for key, name in found.items()
+        for key, name in names.items()
         if not (exported and key.startswith("_all_variables/"))
     }
 
 
 def _kind(key: str, name: str) -> str:
+    """Returns the kind of an unaddressed array; see `OtherArray`."""
     if "optimizer" in key:
         return "optimizer"
     return "seed" if "seed_generator" in name else "other"

@@ -1,9 +1,9 @@
-"""The layers of a Keras 3 weights file (`.weights.h5`), with a configuration or without.
+"""Reads Keras 3 weights (`.weights.h5`, or a member of `.keras`) into variables with roles.
 
-A layer's arrays stand in a group "vars" as "0", "1" ... in the order of `get_weights`; the
-group's attribute "name" is the layer's name. Roles come from the configuration. Without one
-(a bare weights file) the class is taken from the group's name, and a role is given only where
-the shapes leave no choice.
+A layer's arrays are in a group "vars", named "0", "1", ... in the order of `get_weights`; the
+group's attribute "name" is the layer's name. Roles come from the model's configuration. A bare
+weights file has none: the class then comes from the group's name, and a role is assigned only
+where the shapes leave no choice.
 """
 
 import dataclasses
@@ -21,40 +21,44 @@ from tfreuse.plan import Variable
 
 
 def read(source: Source, root: Group) -> Checkpoint:
-    """The variables of a bare `.weights.h5` file of this structure.
+    """Reads a bare `.weights.h5` file, whose HDF5 structure is `root`.
 
     Raises:
-        InputError: it is damaged, or made to be something else than a weights file.
+        InputError: damaged, or not a weights file of Keras.
     """
     where = printable(source.path)
-    found = find(root, None, where)
+    weights = parse(root, None, where)
     text = root.attributes.get("tfreuse")
     return Checkpoint(
         "weights_h5",
         source,
-        found.variables,
-        others=found.others,
-        notes=found.notes,
+        weights.variables,
+        unaddressed=weights.unaddressed,
+        notes=weights.notes,
         provenance=configs.parse_object(text, where) if text else None,
     )
 
 
 @dataclasses.dataclass
-class Found:
-    """What a weights file holds: variables with their arrays, other arrays, and notes."""
+class Weights:
+    """Content of a weights file.
+
+    `variables` are the layers' with their arrays; `unaddressed` has (path, array, kind) of all
+    other arrays, see `OtherArray`; `notes` says by variable path why a role is unknown.
+    """
 
     variables: list[tuple[Variable, StoredArray]]
-    others: list[tuple[str, StoredArray, str]]
+    unaddressed: list[tuple[str, StoredArray, str]]
     notes: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Saved:
-    """A group that holds a layer's arrays (or an optimizer's, or a seed's)."""
+    """An object with a group "vars": a layer, an optimizer or a seed generator."""
 
-    path: str  # names of the layers around it and its own
+    path: str  # names of the enclosing layers and of the object, joined by "/"
     file_path: str
-    in_layers: bool  # whether the file names it by its class
+    in_layers: bool  # whether its group is in a "layers" group, named after its class
     arrays: dict[str, StoredArray]
 
     @property
@@ -63,94 +67,96 @@ class _Saved:
 
     @property
     def kind(self) -> str:
-        """What its arrays are: a layer's, or which kind of other."""
+        """Kind of its arrays: "layer", "optimizer" or "seed"."""
         if self.file_path.startswith("optimizer"):
             return "optimizer"
         seed = self.name.startswith("seed_generator") and not self.in_layers
         return "seed" if seed else "layer"
 
 
-def find(root: Group, config: Config | None, where: str) -> Found:
-    """The variables of a weights file.
+def parse(root: Group, config: Config | None, where: str) -> Weights:
+    """Assigns the arrays of a weights file to layers and roles.
 
     Args:
-        root: the file's structure, attributes "name" read.
+        root: structure of the HDF5 file, with the attribute "name" of every group.
         config: the model's configuration, if the file has one.
-        where: the file, for errors.
+        where: name of the file, for errors.
 
     Raises:
-        InputError: the arrays are not those of the configuration, or the file holds no
-            layer at all.
+        InputError: the arrays do not fit the configuration.
     """
-    found = Found([], [], {})
+    weights = Weights([], [], {})
     top = root.groups.get("vars")
     for name, stored in (top.arrays if top else {}).items():
-        found.others.append((f"vars/{name}", stored, "other"))
+        weights.unaddressed.append((f"vars/{name}", stored, "other"))
     by_file_path = {
         layer.file_path: layer
         for layer in (config.layers.values() if config else ())
         if layer.file_path
     }
-    seen = set()
+    layer_paths = set()
     for saved in _saved(root, "", "", by_file_path):
-        numbered = _numbered(saved.arrays)
-        if saved.kind != "layer" or numbered is None:
+        arrays = _in_order(saved.arrays)
+        if saved.kind != "layer" or arrays is None:
             kind = "other" if saved.kind == "layer" else saved.kind
             for name, stored in saved.arrays.items():
-                found.others.append((f"{saved.file_path}/{name}", stored, kind))
+                weights.unaddressed.append((f"{saved.file_path}/{name}", stored, kind))
             continue
         layer = _layer(saved, config, where) if config else None
-        seen.add(saved.path)
-        _add(found, saved, layer, numbered, config is not None, where)
+        layer_paths.add(saved.path)
+        _add(weights, saved, layer, arrays, config is not None, where)
+    # HDF5 lists groups by name; both orders below are that of the model
     if config:
-        _check_complete(config, seen, found, where)
+        _check_complete(config, layer_paths, weights, where)
         order = {path: number for number, path in enumerate(config.layers)}
         last = len(order)
-        found.variables.sort(
+        weights.variables.sort(
             key=lambda pair: order.get(pair[0].path.rpartition("/")[0], last)
         )
-    else:  # arrays are written in the order of the model
-        found.variables.sort(key=lambda pair: pair[1].offset or 0)
-    return found
+    else:  # Keras writes arrays in the order of the model
+        weights.variables.sort(key=lambda pair: pair[1].offset or 0)
+    return weights
 
 
 def _saved(
     group: Group, prefix: str, file_prefix: str, by_file_path: dict[str, Layer]
 ) -> Iterator[_Saved]:
+    """Yields the objects with arrays in and under a group; enclosing ones come first."""
     for name, child in group.groups.items():
         if name == "vars":
             continue
         file_path = f"{file_prefix}{name}"
-        own = child.groups.get("vars")
-        below = prefix
-        if own is not None:
-            label = own.attributes.get("name")
+        arrays = child.groups.get("vars")
+        child_prefix = prefix
+        if arrays is not None:
+            label = arrays.attributes.get("name")
             if not isinstance(label, str):  # Keras before 3.3 wrote no names
                 layer = by_file_path.get(file_path)
                 label = layer.name if layer else name
             path = f"{prefix}{label}"
             in_layers = group.path.endswith("/layers")
-            yield _Saved(path, file_path, in_layers, own.arrays)
-            below = f"{path}/"
-        yield from _saved(child, below, f"{file_path}/", by_file_path)
+            yield _Saved(path, file_path, in_layers, arrays.arrays)
+            child_prefix = f"{path}/"
+        yield from _saved(child, child_prefix, f"{file_path}/", by_file_path)
 
 
-def _numbered(arrays: dict[str, StoredArray]) -> list[StoredArray] | None:
-    """The arrays "0", "1", ... in this order; None if they are called otherwise."""
+def _in_order(arrays: dict[str, StoredArray]) -> list[StoredArray] | None:
+    """Returns the arrays "0", "1", ... in this order; None if they have other names."""
     names = [str(number) for number in range(len(arrays))]
     return [arrays[n] for n in names] if set(names) == set(arrays) else None
 
 
 def _layer(saved: _Saved, config: Config, where: str) -> Layer | None:
-    """The configuration of a saved layer; None if it has none of its own."""
+    """Returns the configuration of a saved layer; None if it has no entry."""
     layer = config.layers.get(saved.path)
     if layer is None or not layer.class_name:
         return None
     if saved.in_layers and layer.file_path:
+        # Keras numbers the groups of a class: conv2d, conv2d_1, conv2d_2, ...
         kind = snake_case(layer.class_name)
         group = saved.file_path.rpartition("/")[2]
-        tail = group.removeprefix(kind)
-        if group != kind and not (tail[:1] == "_" and tail[1:].isdigit()):
+        suffix = group.removeprefix(kind)
+        if group != kind and not (suffix[:1] == "_" and suffix[1:].isdigit()):
             raise InputError(
                 f"{where}: the configuration calls {printable(saved.path)} a "
                 f"{printable(layer.class_name)}, the weights have it as {printable(group)}. "
@@ -160,20 +166,21 @@ def _layer(saved: _Saved, config: Config, where: str) -> Layer | None:
 
 
 def _add(
-    found: Found,
+    weights: Weights,
     saved: _Saved,
     layer: Layer | None,
-    numbered: list[StoredArray],
+    arrays: list[StoredArray],
     configured: bool,
     where: str,
 ) -> None:
-    shapes = [stored.shape for stored in numbered]
+    """Adds the variables of one layer to `weights`, with roles where they are certain."""
+    shapes = [stored.shape for stored in arrays]
     roles, why = None, "its class is not known"
     class_name = layer.class_name if layer else ""
     if layer:
         roles = roles_module.layer_roles(class_name, layer.config)
         if roles is not None and len(roles) != len(shapes):
-            roles = None  # more than its class tells, e.g. LoRA: never guess
+            roles = None  # more arrays than its class has, e.g. with LoRA: never guess
             why = f"{class_name} has {len(shapes)} arrays, which its class does not explain"
         elif roles is not None:
             misfit = layouts.misfit(class_name, layer.config, roles, shapes)
@@ -186,7 +193,7 @@ def _add(
         class_name = layouts.class_of_group(saved.file_path.rpartition("/")[2]) or ""
         if class_name:
             roles, why = layouts.roles_of_shapes(class_name, shapes)
-    for position, stored in enumerate(numbered):
+    for position, stored in enumerate(arrays):
         variable = Variable(
             path=f"{saved.path}/{position}",
             layer=saved.name,
@@ -198,18 +205,20 @@ def _add(
             settings=configs.settings(layer),
         )
         if variable.role is None:
-            found.notes[variable.path] = why
-        found.variables.append((variable, stored))
+            weights.notes[variable.path] = why
+        weights.variables.append((variable, stored))
 
 
-def _check_complete(config: Config, seen: set[str], found: Found, where: str) -> None:
-    """Raises InputError if a layer that must have arrays has none in the file."""
-    names = {variable.layer for variable, _ in found.variables}
+def _check_complete(
+    config: Config, layer_paths: set[str], weights: Weights, where: str
+) -> None:
+    """Raises InputError if a layer whose class has arrays has none in the file."""
+    names = {variable.layer for variable, _ in weights.variables}
     for layer in config.layers.values():
         needs = roles_module.layer_roles(layer.class_name, layer.config)
-        if layer.file_path is None or not needs or layer.path in seen:
+        if layer.file_path is None or not needs or layer.path in layer_paths:
             continue
-        if layer.name in names:  # shared with another model: its arrays are stored once
+        if layer.name in names:  # a layer shared by two models is stored once
             continue
         raise InputError(
             f"{where}: the weights of {printable(layer.path)} are missing. The file was "

@@ -1,8 +1,8 @@
-"""Many small jobs on all processors: they must let go of Python while they work.
+"""Runs many small jobs in threads, which helps where the jobs release Python's GIL.
 
     checksums = workers.run([lambda memory: ..., ...], size=2**20)
 
-Reading, writing, checksums and NumPy's loops do.
+File reads and writes, checksums and NumPy's loops release it.
 """
 
 import os
@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
-_MOST = 4  # threads; more would wait for the memory
+_MAX_THREADS = 4  # more are limited by memory bandwidth
 
 
 def run(jobs: Sequence[Callable[[memoryview], Any]], size: int = 0) -> list[Any]:
-    """What each job gives, in their order; the first that fails stops the others.
+    """Calls each job and returns their results in order; the first exception stops the rest.
 
     Args:
-        jobs: called in any order and by any thread, each with memory to work in.
-        size: bytes of that memory.
+        jobs: called in any order and by any thread, each with a buffer for its use.
+        size: bytes of that buffer.
     """
-    numbers = iter(range(len(jobs)))  # whose steps no two threads take
+    numbers = iter(range(len(jobs)))  # shared: the GIL gives each number to one thread
     stopped = threading.Event()
     results: list[Any] = [None] * len(jobs)
 
@@ -38,31 +38,31 @@ def run(jobs: Sequence[Callable[[memoryview], Any]], size: int = 0) -> list[Any]
 
     helpers = _helpers(len(jobs))
     with futures.ThreadPoolExecutor(max(1, helpers)) as pool:
-        others = []
+        pending = []
         try:
-            others += [pool.submit(work) for _ in range(helpers)]
+            pending += [pool.submit(work) for _ in range(helpers)]
             work()
-        finally:  # Ctrl-C comes to this thread: the others shall not go on
+        finally:  # Ctrl-C raises in this thread only: stop the helpers too
             stopped.set()
-            _wait(others)
-    for other in others:
-        other.result()
+            _wait(pending)
+    for helper in pending:
+        helper.result()  # raises the helper's exception, if any
     return results
 
 
 def _helpers(jobs: int) -> int:
-    """Threads beside the caller's; none where starting them would take longer."""
-    known = hasattr(os, "sched_getaffinity")
-    processors = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    return min(_MOST, processors, 1 + jobs // 16) - 1
+    """Returns the number of threads beside the caller's; 0 if starting them costs more."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    processors = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(_MAX_THREADS, processors, 1 + jobs // 16) - 1
 
 
-def _wait(others: Sequence[futures.Future]) -> None:
-    """Waits for all, through a second Ctrl-C too: they write to files that close next."""
+def _wait(pending: Sequence[futures.Future]) -> None:
+    """Waits for the helpers, despite further Ctrl-C: the caller closes their files next."""
     interrupted = None
-    while not all(other.done() for other in others):
+    while not all(helper.done() for helper in pending):
         try:
-            futures.wait(others)
+            futures.wait(pending)
         except KeyboardInterrupt as error:
             interrupted = error
     if interrupted is not None:

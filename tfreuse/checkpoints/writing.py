@@ -1,8 +1,9 @@
-"""A copy of a recipient with some of its arrays replaced: all of it, or nothing.
+"""Writes a copy of a recipient with some arrays replaced; all of it or nothing.
 
-One pass over the files checks them and writes a temporary file in the output's folder; its
-checksum is mended, provenance is added; then the file is synced and renamed. What the checks
-find makes the temporary file go away. No model is built, and a few MB are in memory at a time.
+Order of the writes: (1) one pass over all files checks them and fills a temporary file in the
+output's folder; (2) its checksums are updated and provenance is added; (3) the undo file, then
+the output, is synced and renamed. A failed check or a crash leaves the previous output. No model is
+built, and memory stays within a few MB.
 """
 
 import contextlib
@@ -27,11 +28,15 @@ SUFFIXES = {"keras": ".keras", "weights_h5": ".weights.h5", "legacy_h5": ".h5"}
 
 @dataclasses.dataclass(frozen=True)
 class WriteReport:
-    """What `write` did.
+    """Summary of a `write`.
 
-    `undo_path` is what `undo` takes, None if none was asked for. `copied` is how the rest of
-    the recipient was copied. `checked` tells of every file that was read, by its path, how
-    its bytes were checked: "crc32" or "unverified".
+    Attributes:
+        path: the output.
+        undo_path: file that `undo` reads; None if none was requested.
+        variables: number of arrays that were replaced.
+        bytes: their size.
+        copied: how the unchanged bytes of the recipient were copied.
+        checked: path of each input -> checksum it was verified by, "crc32" or "unverified".
     """
 
     path: str
@@ -51,28 +56,30 @@ def write(
     crc: bool = True,
     undo: bool = True,
 ) -> WriteReport:
-    """What `tfreuse.checkpoints.write` says, of an open recipient."""
+    """Implements `tfreuse.checkpoints.write` for an open recipient."""
     out_path = pathlib.Path(out_path)
     donors = {id(v[0]): v[0] for v in values.values() if isinstance(v, tuple)}
     _check_output(recipient, out_path, donors.values())
-    made = (edits.make(recipient, path, value) for path, value in values.items())
-    changes = sorted(made, key=lambda edit: edit.target.extent)
+    changes = sorted(
+        (edits.make(recipient, path, value) for path, value in values.items()),
+        key=lambda edit: edit.target.extent,
+    )
     undo_path = pathlib.Path(f"{out_path}.undo") if undo else None
     try:
         with _temporary(out_path, recipient, undo_path) as (descriptor, undo_file):
             journal = Journal(descriptor, undo_file)
-            passed = journal.copied(
+            copied = journal.record_copy(
                 lambda into: onepass.run(recipient, changes, descriptor, into, crc)
             )
-            crcs = [
-                {edit.variable.path: checksum for edit, checksum in zip(changes, side)}
-                for side in (passed.new, passed.old)
-            ]
-            known = provenance(*crcs) if callable(provenance) else provenance
-            text = provenance_module.text(known)
-            deltas = [old ^ new for old, new in zip(passed.old, passed.new)]
+            if callable(provenance):
+                paths = [edit.variable.path for edit in changes]
+                provenance = provenance(
+                    dict(zip(paths, copied.new)), dict(zip(paths, copied.old))
+                )
+            text = provenance_module.text(provenance)
+            deltas = [old ^ new for old, new in zip(copied.old, copied.new)]
             provenance_module.finish(recipient, journal, changes, deltas, text)
-            journal.close({"crc": passed.whole})
+            journal.close({"crc": copied.whole})
     except OSError as error:
         raise InputError(
             f"{out_path} cannot be written: {error.strerror or error}. Nothing changed."
@@ -81,25 +88,25 @@ def write(
         str(donor.path): CRC32 if crc and donor.members else UNVERIFIED
         for donor in donors.values()
     }
-    proof = CRC32 if crc and recipient.members else UNVERIFIED
-    checked[str(recipient.path)] = proof
+    checked[str(recipient.path)] = CRC32 if crc and recipient.members else UNVERIFIED
     size = sum(edit.target.nbytes for edit in changes)
     return WriteReport(
         str(out_path),
         str(undo_path) if undo_path else None,
         len(changes),
         size,
-        passed.how,
+        copied.method,
         checked,
     )
 
 
 def _check_output(recipient: Checkpoint, out_path: pathlib.Path, donors) -> None:
+    """Raises InputError unless `out_path` has the right suffix and is not an input."""
     suffix = SUFFIXES.get(recipient.kind)
     if suffix is None:
         raise InputError(
             f"a {recipient.kind} file cannot be written; the recipient must be one of "
-            f"{', '.join(SUFFIXES.values())}. Load {recipient.path} and save it so."
+            f"{', '.join(SUFFIXES.values())}. Load {recipient.path} in Keras and save it as one."
         )
     if not out_path.name.endswith(suffix):
         raise InputError(
@@ -109,19 +116,20 @@ def _check_output(recipient: Checkpoint, out_path: pathlib.Path, donors) -> None
     if out_path.is_symlink() or (out_path.exists() and not out_path.is_file()):
         raise InputError(f"{out_path} is not a regular file; choose another name.")
     if out_path.exists():
-        for given in (recipient, *donors):
-            if os.path.samestat(os.fstat(given.source.descriptor), out_path.stat()):
+        for file in (recipient, *donors):
+            if os.path.samestat(os.fstat(file.source.descriptor), out_path.stat()):
                 raise InputError(
-                    f"{out_path} is the same file as {given.path}; an input is never "
+                    f"{out_path} is the same file as {file.path}; an input is never "
                     "written to. Choose another name for the output."
                 )
 
 
 @contextlib.contextmanager
 def _temporary(out_path: pathlib.Path, recipient: Checkpoint, undo_path):
-    """Descriptor of the file that becomes `out_path`, and the open undo file or None.
+    """Yields the descriptor of the file that becomes `out_path`, and the open undo file or None.
 
-    The undo file is renamed first: an output never stands there without it.
+    The contexts end in reverse order, so the undo file is renamed before the output: after a
+    crash in between, an output never lacks its undo file.
     """
     with contextlib.ExitStack() as stack:
         suffix = SUFFIXES[recipient.kind]
