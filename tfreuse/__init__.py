@@ -53,7 +53,7 @@ _RENAMED = {
     "hparams": "report.tensorboard",
     "labels": "analysis",
     "metrics": "analysis.metrics",
-    "networks": "models.networks",
+    "networks": "models",
     "plugin": "report.plugin",
     "recalibration": "training.recalibration",
     "statistics": "analysis.intervals",

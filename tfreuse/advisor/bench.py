@@ -18,12 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfreuse import data
+from tfreuse import data, models
 from tfreuse.advisor.schedule import Pace
 from tfreuse.data import folder, labels, pictures
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
-from tfreuse.models import networks, saving
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.specs.advice import AdviceSpec
 from tfreuse.training import evaluation
@@ -83,10 +83,10 @@ class Bench:
     def build(self, seed: int) -> keras.Model:
         """A fresh recipient."""
         if not self.spec.recipient:
-            networks.check_image_size(
+            models.check_image_size(
                 self._model_spec, self.data_spec.image_size, self.data_spec.channels
             )
-            return networks.build(
+            return models.build(
                 self._model_spec,
                 task="segmentation",
                 num_classes=self.labelled.num_classes,

@@ -8,7 +8,7 @@ Synopsis::
     models.stages(model)
     # {"encoder_1": ["encoder_1_a_conv", "encoder_1_a_bn", ...], ..., "head": [...]}
 
-    spec = specs.ModelSpec(architecture="pspnet")
+    spec = specs.ModelSpec(architecture="pspnet")  # or ModelSpec(model="mine.keras")
     model = models.build(spec, task="autoencoder", num_classes=0, seed=0)
 
 Every network maps images [B, H, W, C], float32 in [0, 1], to float32 [B, H, W, K]: K classes'
@@ -16,16 +16,19 @@ logits (segmentation) or an image of C channels, linear output (autoencoder). Ba
 size are free unless given. Kernels start from He et al. 2015 (arXiv:1502.01852), biases at 0.
 """
 
+import functools
 import inspect
+from typing import Any
 
 import keras
 
-from tfreuse.errors import InputError
-from tfreuse.models.graph import give_stages
+from tfreuse.errors import InputError, printable
+from tfreuse.models import custom, sizes
+from tfreuse.models.graph import with_stages
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
-from tfreuse.models.sizes import check_image_size, size_multiple
+from tfreuse.models.sizes import size_multiple
 from tfreuse.models.unet import unet
 from tfreuse.models.work import multiplications
 from tfreuse.specs import ModelSpec
@@ -37,7 +40,6 @@ __all__ = [
     "ResizeLike",
     "build",
     "check_image_size",
-    "give_stages",
     "multiplications",
     "pspnet",
     "size_multiple",
@@ -45,6 +47,7 @@ __all__ = [
     "stage_of",
     "stages",
     "unet",
+    "with_stages",
     "without_auxiliary",
 ]
 
@@ -60,7 +63,7 @@ def build(
     image_size: tuple[int | None, int | None] = (None, None),
     seed: int | None = None,
 ) -> keras.Model:
-    """The network that `spec` describes, with fresh parameters.
+    """Builds the network of `spec`, an architecture or a custom model, with fresh parameters.
 
     Args:
         spec: which network.
@@ -73,30 +76,67 @@ def build(
 
     Raises:
         InputError: the spec sets an option that its architecture does not have, or the
-            network cannot be built with these options or at this size, or it is none of ours
-            (`tfreuse.models.networks` builds those).
+            network cannot be built with these options or at this size; or `spec.model`
+            does not map images to one vector per pixel.
     """
+    options: dict[str, Any] = {}
     if spec.model:
-        raise InputError(f"{spec.model} is no architecture of tfreuse.models.")
-    network = ARCHITECTURES[spec.architecture]
-    known = inspect.signature(network).parameters
-    options = spec.to_json()
-    for name in ("architecture", "model", "stages"):  # not of the function
-        del options[name]
+        network = functools.partial(custom.network, spec.model)
+    else:
+        network = ARCHITECTURES[spec.architecture]
+        options = _options(spec)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    model = network(image_size, channels, task=task, num_classes=num_classes, **options)
+    return with_stages(model, spec.stages)
+
+
+def check_image_size(
+    spec: ModelSpec, image_size: tuple[int, int], channels: int = 3
+) -> None:
+    """Checks that the network takes images of (H, W) pixels and returns as many.
+
+    A custom model is built for it: nothing else tells the size of its output.
+
+    Raises:
+        InputError: another size is needed; the message names sizes that work.
+    """
+    if not spec.model:
+        sizes.check_sides(spec, image_size)
+        return
+    model = build(
+        spec,
+        task="autoencoder",
+        num_classes=0,
+        channels=channels,
+        image_size=image_size,
+    )
+    output_size = model.output.shape[1:3]
+    if tuple(output_size) != tuple(image_size):
+        # Most networks return an image of their output's size with its size unchanged.
+        working = ",".join(map(str, output_size))
+        raise InputError(
+            f"--model={printable(spec.model)} makes {output_size} of images of "
+            f"{tuple(image_size)} pixels; both should be equal. Give --image_size={working}."
+        )
+
+
+def _options(spec: ModelSpec) -> dict[str, Any]:
+    """Returns the arguments of the architecture's function.
+
+    Raises:
+        InputError: an option is set that the function lacks. If it were ignored, two specs
+            would describe equal networks.
+    """
+    parameters = inspect.signature(ARCHITECTURES[spec.architecture]).parameters
     defaults = ModelSpec(architecture=spec.architecture)
+    options = spec.to_json()
+    for name in ("architecture", "model", "stages"):  # arguments of `build` alone
+        del options[name]
     for name, value in options.items():
-        # an option that nothing reads would make two equal networks of two specs
-        if name not in known and value != getattr(defaults, name):
+        if name not in parameters and value != getattr(defaults, name):
             raise InputError(
                 f"{spec.architecture} has no --{name}; got {value}. Leave it out, which is "
                 f"{getattr(defaults, name)}, or choose another --architecture."
             )
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
-    return network(
-        image_size,
-        channels,
-        task=task,
-        num_classes=num_classes,
-        **{name: value for name, value in options.items() if name in known},
-    )
+    return {name: value for name, value in options.items() if name in parameters}

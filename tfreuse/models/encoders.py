@@ -59,7 +59,7 @@ def features(
     try:
         strides = graph.strides(plain)
         change = _keeping(strides, keep) if keep else _copy
-        laid = graph.laid(plain, images, prepare(images), change)
+        laid = graph.copied(plain, images, prepare(images), change)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built for images of {images.shape[1:]}: "

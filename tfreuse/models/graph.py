@@ -87,7 +87,7 @@ def calls(
     return found
 
 
-def laid(
+def copied(
     plain: keras.Model,
     images: keras.KerasTensor,
     prepared: keras.KerasTensor,
@@ -132,17 +132,19 @@ def is_known(model: keras.Model) -> bool:
     return model in _known
 
 
-def give_stages(model: keras.Model, globs: Sequence[str]) -> None:
-    """From now on the model's stages are those of `globs`, and not by the size of features.
+def with_stages(model: keras.Model, globs: Sequence[str]) -> keras.Model:
+    """Assigns stages by layer name instead of by the size of features; returns the model.
 
     Args:
-        model: a functional model; the heads of ours keep their stage.
-        globs: STAGE=GLOB of layer names; the first that fits counts. A layer without weights
-            is where the layer before it is.
+        model: a functional model. The heads of `tfreuse.models` keep their stage.
+        globs: STAGE=GLOB of layer names; the first that matches a layer counts, and a layer
+            without weights joins the stage of the layer before it. None: nothing is changed.
 
     Raises:
-        InputError: a layer with weights fits none, or a glob fits no layer.
+        InputError: a layer with weights matches no glob, or a glob matches no layer.
     """
+    if not globs:
+        return model
     pairs = [tuple(one.split("=", 1)) for one in globs]
     names = [layer.name for layer in model.layers]
     for stage, glob in pairs:
@@ -165,6 +167,7 @@ def give_stages(model: keras.Model, globs: Sequence[str]) -> None:
             )
         stage = found[layer.name] = given or stage
     _known[model] = found
+    return model
 
 
 def _stages(model: keras.Model) -> dict[str, str]:

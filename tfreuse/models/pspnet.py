@@ -77,7 +77,7 @@ def pspnet(
         use_bias=use_bias,
     )
     _check_resnet50(spec)
-    sizes.check_image_size(spec, image_size)
+    sizes.check_sides(spec, image_size)
     filters = blocks.outputs(task, num_classes, channels)
     block = blocks.Block(block_order, use_bias, _EPSILON)
 

@@ -5,10 +5,7 @@ import pathlib
 
 import keras
 
-from tfreuse import (
-    files,
-    models,  # noqa: F401 - registers the layers of saved models
-)
+from tfreuse import files
 from tfreuse.errors import InputError, printable
 
 

@@ -19,10 +19,8 @@ def size_multiple(spec: ModelSpec) -> int:
     return 2**spec.depth if spec.architecture == "unet" else OUTPUT_STRIDE
 
 
-def check_image_size(
-    spec: ModelSpec, image_size: tuple[int | None, int | None]
-) -> None:
-    """Returns if the network can be built at (H, W) pixels; None is a free side.
+def check_sides(spec: ModelSpec, image_size: tuple[int | None, int | None]) -> None:
+    """Checks that the architecture can be built at (H, W) pixels; None is a free side.
 
     Raises:
         InputError: it cannot; names the nearest sizes, and the depth, that would work.

@@ -65,7 +65,7 @@ def unet(
         raise InputError(
             "--encoder=resnet50 is pspnet's dilated one; for unet use --encoder=keras.ResNet50."
         )
-    sizes.check_image_size(spec, image_size)
+    sizes.check_sides(spec, image_size)
     filters_out = blocks.outputs(task, num_classes, channels)
     block = blocks.Block(block_order, use_bias)
 

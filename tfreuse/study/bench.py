@@ -21,7 +21,7 @@ from tfreuse import (
     transplant,
 )
 from tfreuse import plan as plan_module
-from tfreuse.models import networks, saving
+from tfreuse.models import saving
 from tfreuse.records import UNMOVED, Record
 from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
@@ -66,7 +66,7 @@ class Bench:
         clean = donors.first_images(self._train_split, specs.study.calibration_examples)
         self.images = donors.as_input(clean, network.train.corruption)
         path = models_dir / network.name / "model.keras"
-        self.model = networks.with_stages(saving.load(path), block.model)
+        self.model = models.with_stages(saving.load(path), block.model.stages)
         self._digest = files.file_digest(path)
         self.recalibrate = recalibration.Recalibrator(self.model, self.images)
         self.recalibrate()

@@ -18,11 +18,11 @@ import tensorflow as tf
 
 from tfreuse import (
     data,
+    models,
     progress,
     training,
     transplant,
 )
-from tfreuse.models import networks
 from tfreuse.study import treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
 from tfreuse.training import evaluation
@@ -124,7 +124,7 @@ def _seconds(
 
 
 def _build(block: Block | Curve) -> keras.Model:
-    return networks.build(
+    return models.build(
         block.model,
         task="autoencoder",
         num_classes=0,
@@ -136,7 +136,7 @@ def _build(block: Block | Curve) -> keras.Model:
 def _cost(block: Block | Curve, model: keras.Model) -> Cost:
     """Times the architecture."""
     specs = block.specs
-    networks.check_image_size(block.model, specs.data.image_size, specs.data.channels)
+    models.check_image_size(block.model, specs.data.image_size, specs.data.channels)
     size = specs.train.batch_size
     shape = (*specs.data.image_size, specs.data.channels)
     noise = np.random.default_rng(0).random((max(size, 64), *shape), np.float32)

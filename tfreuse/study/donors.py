@@ -18,10 +18,11 @@ from tfreuse import (
     alignment,
     data,
     files,
+    models,
     transplant,
 )
 from tfreuse import plan as plan_module
-from tfreuse.models import networks, saving
+from tfreuse.models import saving
 from tfreuse.study import controls, treatments
 from tfreuse.study.design import Block
 from tfreuse.training import recalibration
@@ -115,7 +116,7 @@ class Donors:
         """Fresh initial values, or those that the recipient's training started from."""
         network = self._block.parts["recipient"]
         fresh = _FRESH_SEED + self._block.seed
-        return networks.build(
+        return models.build(
             network.model,
             task=network.train.task,
             num_classes=self._split.num_classes,

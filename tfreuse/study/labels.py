@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 
-from tfreuse import data, files, rundir
+from tfreuse import data, files, models, rundir
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
-from tfreuse.models import networks, saving
+from tfreuse.models import saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Output
 from tfreuse.specs.labels import FEW
@@ -157,7 +157,7 @@ class Bench:
         return self._inner[asked]
 
     def _build(self, seed: int):
-        return networks.build(
+        return models.build(
             self.curve.model,
             task="segmentation",
             num_classes=self.train.num_classes,

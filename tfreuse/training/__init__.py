@@ -28,7 +28,7 @@ from tfreuse import (
 )
 from tfreuse.data import drawing
 from tfreuse.errors import InputError
-from tfreuse.models import networks, saving
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 from tfreuse.training import (
     devices,
@@ -60,7 +60,7 @@ def train(
         InputError: out_dir is of another spec, or the data cannot be used.
     """
     out_dir = pathlib.Path(out_dir)
-    networks.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
+    models.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
     specs = {"model": model_spec, "data": data_spec, "train": train_spec}
     claim = functools.partial(rundir.claim, out_dir / "run.json", specs)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -308,7 +308,7 @@ def _start(
         model = saving.load(last, optimizer=True)
         decay_only_kernels(model.optimizer)  # Keras does not save this
         return model
-    model = networks.build(
+    model = models.build(
         model_spec,
         task=spec.task,
         num_classes=split.num_classes,

@@ -1,4 +1,4 @@
-"""Networks of the user's own: structure taken, head for the task, one line where it cannot be."""
+"""Custom models: structure taken, head for the task, one line where it cannot be."""
 
 import sys
 
@@ -8,7 +8,7 @@ import pytest
 
 from tfreuse import models, records, study
 from tfreuse.errors import InputError
-from tfreuse.models import networks
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.training import evaluation
 
@@ -38,7 +38,7 @@ def mine(tmp_path):
 
 
 def build(spec, task="segmentation", **options):
-    return networks.build(spec, task=task, **{"num_classes": 3, "seed": 0} | options)
+    return models.build(spec, task=task, **{"num_classes": 3, "seed": 0} | options)
 
 
 def images(*size):
@@ -96,7 +96,7 @@ def test_stages_can_be_given(mine):
         "back": ["up0"],
         "head": ["head_segmentation_conv"],
     }
-    again = networks.with_stages(build(mine), spec)  # as a loaded file's
+    again = models.with_stages(build(mine), spec.stages)  # as a loaded file's
     assert list(models.stages(again)) == ["front", "middle", "back", "head"]
     for globs, told in (
         (("front=down*",), "the layer norm0 fits no glob"),
@@ -165,7 +165,7 @@ class Subclassed(keras.Model):
     ],
 )
 def test_what_is_no_network_of_images_to_pixels_is_refused(monkeypatch, make, told):
-    monkeypatch.setattr(networks.checkpoint, "load", lambda path: make())
+    monkeypatch.setattr(saving, "load", lambda path: make())
     with pytest.raises(InputError, match=told):
         build(ModelSpec(model="some.keras"))
 
@@ -185,9 +185,9 @@ def test_a_sequential_and_a_nested_network_are_graphs_too(tmp_path):
 
 
 def test_a_size_that_does_not_come_back_is_refused(mine):
-    networks.check_image_size(mine, (16, 16))
+    models.check_image_size(mine, (16, 16))
     with pytest.raises(InputError, match="makes .20, 20. of images of .18, 18."):
-        networks.check_image_size(mine, (18, 18))
+        models.check_image_size(mine, (18, 18))
 
 
 def test_a_study_compares_it_with_ours_by_the_files_name(mine):
