@@ -171,7 +171,7 @@ def rows(folder: pathlib.Path, count: int, clock: Clock) -> None:
 
     found = read(folder / "records.jsonl")
     with clock:
-        tensorboard.write(folder / "tensorboard" / "arms", found)
+        tensorboard.write_arms(folder / "tensorboard" / "arms", found)
 
 
 def first_view(folder: pathlib.Path, count: int, clock: Clock) -> None:

@@ -168,7 +168,7 @@ def test_a_study_in_progress_is_reported_with_what_is_missing(tmp_path):
         "unet, autoencoder → segmentation: 2 of 3 seeds",
         "seed 1 lacks 1 of 5 arms",
         "unet, segmentation → autoencoder: 0 of 3 seeds",
-        "does not tell the trained networks",
+        "lists no trained networks yet",
     ):
         assert words in text, words
 
@@ -178,7 +178,7 @@ def test_a_study_without_records_or_settings_still_has_a_report(tmp_path):
     assert report.write(tmp_path) == []
     text = Page((tmp_path / "report.html").read_text()).text
     assert "No arm has been measured yet" in text
-    assert "are the defaults, not what was declared" in text
+    assert "are the defaults, not the declared values" in text
 
 
 @pytest.mark.parametrize(

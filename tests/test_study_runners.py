@@ -107,7 +107,7 @@ def test_a_block_that_fails_leaves_the_rest_and_is_named_until_it_is_done(
     assert not (tmp_path / "finished.json").exists()
     found = source.load(tmp_path)
     assert any(f"measure {BLOCK}: ZeroDivisionError" in one for one in found.warnings)
-    (again,) = found.again
+    (again,) = found.retried
     assert again[0] == f"measure {BLOCK}"
     (tmp_path / "FAIL").unlink()
     assert study.run(SPECS, tmp_path) == {}

@@ -44,7 +44,7 @@ _RENAMED = {
     "attribution": "analysis",
     "checkpoint": "models.saving",
     "contact_sheet": "data.contact_sheet",
-    "dashboards": "report.dashboards",
+    "dashboards": "report.tensorboard",
     "devices": "training.devices",
     "downloads": "data.downloads",
     "evaluation": "training.evaluation",

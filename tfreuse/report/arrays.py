@@ -1,8 +1,8 @@
-"""Arrays that a study measured for its pictures: `figures_data/<part>.npz` in its directory.
+"""Reads and writes the arrays behind a study's pictures: `figures_data/<part>.npz`.
 
-The study writes them once it is complete (`tfreuse.study.gallery` makes them); the report draws
-them if they are there. All are plain arrays. G groups, N images of H x W pixels, L layers of
-batch normalization with C channels in all, K kernels, D layers compared:
+A complete study writes them (`tfreuse.study.gallery` computes them); the report draws them where
+they exist. All are plain arrays of G groups, N images of H x W pixels, L layers of batch
+normalization with C channels in all, K kernels, D layers compared:
 
     groups          text [G]
     input, truth, before       uint8 [N, H, W, 3]; truth of an auto-encoder is its target
@@ -42,18 +42,18 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def file_name(part: Part) -> str:
-    """The part of the study as part of a file's name and of a link."""
+    """Returns the part's name in file names and links."""
     words = part if part.link != "independent" else part[:2]
     return "_".join(re.sub(r"[^A-Za-z0-9-]+", "_", word) for word in words)
 
 
 def path(study_dir: str | os.PathLike, part: Part) -> pathlib.Path:
-    """Where the arrays of the part are kept."""
+    """Returns the file of the part's arrays."""
     return pathlib.Path(study_dir) / "figures_data" / f"{file_name(part)}.npz"
 
 
 def write(study_dir: str | os.PathLike, part: Part, arrays: Arrays) -> None:
-    """Writes the arrays at once or not at all."""
+    """Writes the arrays atomically."""
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
     with files.replacing(path(study_dir, part)) as temporary:
@@ -61,7 +61,7 @@ def write(study_dir: str | os.PathLike, part: Part, arrays: Arrays) -> None:
 
 
 def load(study_dir: str | os.PathLike, part: Part) -> dict[str, np.ndarray]:
-    """The arrays of the part; none if there is no file.
+    """Reads the arrays of the part; {} if there is no file.
 
     Raises:
         InputError: the file is not one of plain arrays.
@@ -70,8 +70,8 @@ def load(study_dir: str | os.PathLike, part: Part) -> dict[str, np.ndarray]:
     if not file.exists():
         return {}
     try:
-        with np.load(file, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{printable(file)} holds no plain arrays ({printable(error, 80)}). Delete it, and "

@@ -1,81 +1,79 @@
-"""What would make a study's verdicts worthless, looked up in its records."""
+"""Checks the records of a study for faults that would make its verdicts worthless."""
 
 from collections import Counter
 from typing import Any
 
 from tfreuse.analysis import intervals
 from tfreuse.analysis.arms import LINKS, Arm, Arms, Part, at_all_layers
-from tfreuse.report.source import SHOWN, Source, named
+from tfreuse.report.source import SHOWN, Source, listed
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
 Cells = tuple[tuple[str, ...], ...]
 
 
 def missing(source: Source) -> list[str]:
-    """What the study declares and its records do not hold yet, a sentence each."""
-    told = []
+    """Lists declared arms that have no record yet, in sentences."""
+    sentences = []
     for part, arms in source.parts.items():
-        seeds = sorted({seed for found in arms.values() for seed in found})
+        seeds = sorted({seed for by_seed in arms.values() for seed in by_seed})
         if source.records and len(seeds) < source.spec.seeds:
-            told.append(
+            sentences.append(
                 f"{part}: {len(seeds)} of {source.spec.seeds} seeds have records."
             )
         gaps = Counter(
-            seed for found in arms.values() for seed in seeds if seed not in found
+            seed for by_seed in arms.values() for seed in seeds if seed not in by_seed
         )
         for seed, count in sorted(gaps.items()):
-            told.append(
+            sentences.append(
                 f"{part}: seed {seed} lacks {count} of {len(arms)} arms "
                 "that another seed has."
             )
-    if told:
-        told.append(
-            "Run the study again with the same --out_dir: it goes on where it was."
+    if sentences:
+        sentences.append(
+            "Run the study again with the same --out_dir: it continues where it stopped."
         )
-    return told
+    return sentences
 
 
 def rows(source: Source) -> Cells:
-    """One check a row: its name, its result, and what that means."""
+    """Returns one row per check: name, result, meaning."""
     if not source.records:
         return ()
-    found = [_self_transplants(source)]
+    checks = [_self_transplants(source)]
     for part, arms in source.parts.items():
         if part.direction.endswith("-to-autoencoder"):
-            found.append(_bottleneck(source, part, arms))
-    found.append(_above_floor(source))
-    found.append(_one_study(source))
-    if source.failed or source.again:
-        found.append(_units(source))
-    return tuple(found)
+            checks.append(_bottleneck(source, part, arms))
+    checks.append(_above_floor(source))
+    checks.append(_one_study(source))
+    if source.failed or source.retried:
+        checks.append(_units(source))
+    return tuple(checks)
 
 
 def _self_transplants(source: Source) -> tuple[str, str, str]:
     name = "self-transplant changes nothing"
-    own = [r for r in source.records if r.control == "self" and r.repair == "none"]
-    if not own:
+    selfs = [r for r in source.records if r.control == "self" and r.repair == "none"]
+    if not selfs:
         return (
             name,
             "not measured",
             "Nothing shows that the transplant itself is exact.",
         )
-    wrong = [r for r in own if r.after != r.before]
+    wrong = [r for r in selfs if r.after != r.before]
     if not wrong:
-        meaning = (
-            "The recipient's own values were put back with the metric equal to the bit."
-        )
-        return name, f"passed: {len(own)} of {len(own)} exact", meaning
+        meaning = "The recipient's own values were put back, and the metric is equal bit for bit."
+        return name, f"passed: {len(selfs)} of {len(selfs)} exact", meaning
     worst = max(wrong, key=lambda r: abs(r.after - r.before))
     meaning = (
         f"Largest difference {abs(worst.after - worst.before):.2g} ({worst.group}, seed "
         f"{worst.seed}): the transplant or the evaluation is not exact, and no figure here can "
         "be trusted below that size."
     )
-    return name, f"FAILED: {len(wrong)} of {len(own)} differ", meaning
+    return name, f"FAILED: {len(wrong)} of {len(selfs)} differ", meaning
 
 
 def _bottleneck(source: Source, part: Part, arms: Arms) -> tuple[str, str, str]:
-    """Whether an auto-encoder needs its deepest stage, or copies the image past it."""
+    """Checks that an auto-encoder uses its deepest stage instead of copying past it."""
     name = f"{part.architecture} auto-encoder uses its bottleneck"
     name += LINKS.get(part.link, "")
     records = arms.get(Arm("reinitialised", "stage", "bottleneck", "all"), {})
@@ -85,21 +83,21 @@ def _bottleneck(source: Source, part: Part, arms: Arms) -> tuple[str, str, str]:
             "not measured",
             "Deep layers may look reusable because nothing uses them.",
         )
-    lost = intervals.mean_interval(
+    loss = intervals.mean_interval(
         [r.before - max(r.after, r.floor) for r in records.values()],
         source.spec.confidence,
     )
-    told = f"re-initialised, it costs {lost} R2, n = {lost.n}"
-    if lost.estimate < UNUSED:
+    cost = f"re-initialised, it costs {loss} R2, n = {loss.n}"
+    if loss.estimate < UNUSED:
         meaning = (
             "Deep layers look reusable because nothing uses them: the image passes through the "
             "skips. Repeat with --noskips before believing reuse in deep layers."
         )
-        return name, f"AMBIENT: {told}", meaning
+        return name, f"AMBIENT: {cost}", meaning
     return (
         name,
-        f"passed: {told}",
-        "Retention in deep layers is about something in use.",
+        f"passed: {cost}",
+        "Retention in deep layers is measured on layers that the network uses.",
     )
 
 
@@ -107,20 +105,20 @@ def _above_floor(source: Source) -> tuple[str, str, str]:
     name = "recipients are trained"
     weakest = min(source.records, key=lambda r: r.before - r.floor)
     above = weakest.before - weakest.floor
-    told = (
+    margin = (
         f"weakest: {intervals.number(above)} of {weakest.metric} above its floor "
         f"({weakest.recipient})"
     )
     if above < source.spec.minimum or above <= 0:
         return (
             name,
-            f"FAILED: {told}",
+            f"FAILED: {margin}",
             f"Under the declared minimum of {source.spec.minimum:g}: train for longer.",
         )
     return (
         name,
-        f"passed: {told}",
-        "There is something to lose, so retention means something.",
+        f"passed: {margin}",
+        "Each recipient has learnt enough for retention to be meaningful.",
     )
 
 
@@ -128,9 +126,9 @@ def _one_study(source: Source) -> tuple[str, str, str]:
     name = "one study, one set of versions"
     studies = {r.study for r in source.records}
     versions = {tuple(sorted(r.versions.items())) for r in source.records}
-    told = f"{len(studies)} study, {len(versions)} set of versions"
+    counts = f"{len(studies)} study, {len(versions)} set of versions"
     if len(studies) == len(versions) == 1:
-        return name, f"passed: {told}", "All records can be compared."
+        return name, f"passed: {counts}", "All records can be compared."
     return (
         name,
         f"FAILED: {len(studies)} studies, {len(versions)} sets of versions",
@@ -139,27 +137,23 @@ def _one_study(source: Source) -> tuple[str, str, str]:
 
 
 def _units(source: Source) -> tuple[str, str, str]:
-    """Units of work that did not end the first time."""
+    """Checks that every unit of work finished; lists those that were retried."""
     name = "units of work ended"
-    again = named(source.again)
-    told = f"{len(source.again)} begun again"
+    reasons = listed(source.retried)
+    count = f"{len(source.retried)} begun again"
     if source.failed:
         failed = ", ".join(unit for unit, _, _ in source.failed[:SHOWN])
         return (
             name,
-            f"FAILED: {len(source.failed)} failed, {told}",
-            f"Missing in all that is told here: {failed}. {again}",
+            f"FAILED: {len(source.failed)} failed, {count}",
+            f"This report lacks their results: {failed}. {reasons}",
         )
-    return (
-        name,
-        f"passed: {told}",
-        f"No record was lost or made twice. {again}",
-    )
+    return name, f"passed: {count}", f"No record was lost or made twice. {reasons}"
 
 
 def bias_shifts(source: Source) -> Cells:
-    """Median bias difference of each seed, for each part of the study that has biases."""
-    found = []
+    """Returns the median bias difference of each seed, a row per part that has biases."""
+    rows = []
     for part, arms in source.parts.items():
         records = at_all_layers(arms, "bias")
         shifts = [
@@ -168,52 +162,52 @@ def bias_shifts(source: Source) -> Cells:
             if record.bias_shift is not None
         ]
         if shifts:
-            found.append((str(part), ", ".join(shifts)))
-    return tuple(found)
+            rows.append((str(part), ", ".join(shifts)))
+    return tuple(rows)
 
 
 def networks(source: Source) -> Cells:
-    """The trained networks by name."""
-    found = []
-    for name, told in sorted(source.networks.items()):
-        also = [
-            f"{key} {told[key]:.3g}"
+    """Returns a row per trained network: metrics, parameters, seconds of training."""
+    rows = []
+    for name, facts in sorted(source.networks.items()):
+        further = [
+            f"{key} {facts[key]:.3g}"
             for key in ("pixel_accuracy", "psnr", "ssim")
-            if told.get(key) is not None
+            if facts.get(key) is not None
         ]
-        parameters, seconds = told.get("parameters"), told.get("seconds")
-        found.append(
+        parameters, seconds = facts.get("parameters"), facts.get("seconds")
+        rows.append(
             (
                 name,
-                told.get("metric", "–"),
-                _figure(_value(told)),
-                _figure(told.get("floor")),
-                ", ".join(also) or "–",
+                facts.get("metric", "–"),
+                _three_decimals(_value(facts)),
+                _three_decimals(facts.get("floor")),
+                ", ".join(further) or "–",
                 "–" if parameters is None else f"{parameters:,}",
                 "–" if seconds is None else f"{seconds:.0f}",
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def network_means(source: Source) -> str:
-    """Mean and interval of each task's metric over its networks, as a sentence."""
+    """Describes the mean and interval of each task's metric over its networks."""
     by_task: dict[str, list[float]] = {}
-    for told in source.networks.values():
-        if _value(told) is not None:
-            name = f"{told.get('task', '')} {told.get('metric', '')}".strip()
-            by_task.setdefault(name, []).append(_value(told))
+    for facts in source.networks.values():
+        if _value(facts) is not None:
+            name = f"{facts.get('task', '')} {facts.get('metric', '')}".strip()
+            by_task.setdefault(name, []).append(_value(facts))
     means = [
-        f"{name} {found}, n = {found.n}"
+        f"{name} {mean}, n = {mean.n}"
         for name, values in sorted(by_task.items())
-        for found in [intervals.mean_interval(values, source.spec.confidence)]
+        for mean in [intervals.mean_interval(values, source.spec.confidence)]
     ]
     return f"Mean over seeds: {'; '.join(means)}." if means else ""
 
 
 def coverage(source: Source) -> Cells:
-    """How much each group moves at the site of all layers, of the recipient's parameters."""
-    found = []
+    """Returns the share of the recipient's parameters that each group moves at all layers."""
+    rows = []
     for part, arms in source.parts.items():
         for group in source.spec.groups:
             records = at_all_layers(arms, group).values()
@@ -224,7 +218,7 @@ def coverage(source: Source) -> Cells:
             ]
             moved = min(r.parameters for r in records)
             share = f"{moved / max(totals):.1%}" if all(totals) else "–"
-            found.append(
+            rows.append(
                 (
                     str(part),
                     group,
@@ -234,13 +228,13 @@ def coverage(source: Source) -> Cells:
                     share,
                 )
             )
-    return tuple(found)
+    return tuple(rows)
 
 
 def _value(network: dict[str, Any]) -> float | None:
-    """The network's metric: under the metric's own name, or under "value"."""
+    """Returns the network's metric, stored under its own name or under "value"."""
     return network.get(network.get("metric"), network.get("value"))
 
 
-def _figure(value: float | None) -> str:
+def _three_decimals(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"

@@ -21,7 +21,7 @@ MARKS = {"supported": "✅", "refuted": "❌", "inconclusive": "❔", "not testa
 
 
 def render(report: Report) -> str:
-    """The whole page; every text is escaped, so that no name becomes a heading, link or tag."""
+    """Renders the page; escapes every text, so that no name becomes a heading, link or tag."""
     lines = [f"# {escape(report.title)}", "", escape(report.subtitle), ""]
     for block in report.lead:
         lines += [*_block(block), ""]
@@ -33,7 +33,7 @@ def render(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with the characters that Markdown or HTML would act on escaped."""
+    """Returns `text` on one line, with Markdown's and HTML's special characters escaped."""
     text = printable(text, 10_000)
     return re.sub(r"([\\`*_{}\[\]<>#|~$@!&])", r"\\\1", text)
 
@@ -57,20 +57,20 @@ def _block(block: Block) -> list[str]:
         case Table():
             return _table(block)
         case Details(title, blocks):
-            inside = [line for one in blocks for line in (*_block(one), "")]
-            return [f"### {escape(title)}", "", *inside[:-1]]
+            lines = [line for inner in blocks for line in (*_block(inner), "")]
+            return [f"### {escape(title)}", "", *lines[:-1]]
         case Fallback(blocks):
             return [line for one in blocks for line in (*_block(one), "")][:-1]
 
 
 def _cards(block: Cards) -> list[str]:
     lines = [f"### {escape(block.title)}", ""]
-    for one in block.verdicts:
+    for verdict in block.verdicts:
         lines.append(
-            f"- {MARKS[one.verdict]} **{one.hypothesis} {one.verdict}**: "
-            f"{escape(one.statement)} {escape(one.reason)}"
+            f"- {MARKS[verdict.verdict]} **{verdict.hypothesis} {verdict.verdict}**: "
+            f"{escape(verdict.statement)} {escape(verdict.reason)}"
         )
-        lines += [f"  - {escape(note)}" for note in one.notes]
+        lines += [f"  - {escape(note)}" for note in verdict.notes]
     return lines
 
 

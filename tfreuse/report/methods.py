@@ -1,4 +1,4 @@
-"""How a study was done, written from its settings so that it can stand in a paper."""
+"""Writes the methods section of a study from its settings, fit for a paper."""
 
 from collections.abc import Iterable
 
@@ -8,20 +8,21 @@ from tfreuse.report.source import Source
 
 
 def paragraphs(source: Source) -> list[str]:
-    """The methods of the study: networks, treatment, controls, repairs, statistics, origin."""
+    """Describes networks, treatment, controls, repairs, reasons, statistics, origin."""
+    curves = labels.told(source) if source.labels else ""
     if not source.spec.directions:
-        return [labels.told(source)] if source.labels else []
-    told = [
+        return [curves] if curves else []
+    sections = [
         _networks(source),
         _treatment(source),
         _controls(source),
         _repairs(source),
-        _attribution(source),
-        labels.told(source) if source.labels else "",
+        _causes(source),
+        curves,
         _judgement(source),
         _origin(),
     ]
-    return [paragraph for paragraph in told if paragraph]
+    return [paragraph for paragraph in sections if paragraph]
 
 
 def _networks(source: Source) -> str:
@@ -30,7 +31,7 @@ def _networks(source: Source) -> str:
     names = ", ".join(dict.fromkeys(part.architecture for part in source.parts))
     kinds = dict.fromkeys(kind for d in spec.directions for kind in d.split("-to-"))
     text = (
-        f"Networks ({names or 'not told'}) of the kinds {_listed(kinds)} were trained from "
+        f"Networks ({names or 'unknown'}) of the kinds {_listed(kinds)} were trained from "
         f"{spec.seeds} seeds each"
     )
     if train:
@@ -45,10 +46,10 @@ def _networks(source: Source) -> str:
         size = " × ".join(map(str, data.get("image_size", ()))) or "?"
         text += f" Data: {data.get('dataset', '?')}, {size} pixels."
     if model:
-        told = ", ".join(
+        settings = ", ".join(
             f"{name} {value}" for name, value in model.items() if name != "architecture"
         )
-        text += f" Network settings, unless named with the network: {told}."
+        text += f" Network settings, unless named with the network: {settings}."
     images = sorted({record.images for record in source.records})
     if images:
         text += f" Metrics are of {' or '.join(map(str, images))} test images."
@@ -75,29 +76,29 @@ def _treatment(source: Source) -> str:
 
 
 def _controls(source: Source) -> str:
-    """What was measured beside the treatment, and where."""
-    told = [
+    """Describes the controls and the sites at which they were measured."""
+    controls = [
         f"{name} ({_meaning(words.CONTROLS[name])})" for name in source.spec.controls
     ]
-    if not told:
+    if not controls:
         return "There were no controls."
-    text = f"Controls: {'; '.join(told)}."
+    text = f"Controls: {'; '.join(controls)}."
     if set(source.spec.controls) & set(specs.RANDOM_CONTROLS):
         text += f" Random controls were drawn {source.spec.draws} times and averaged."
     return text + _where(source)
 
 
 def _where(source: Source) -> str:
-    """The controls that were measured, for each kind of site."""
-    found: dict[str, set[str]] = {}
+    """Lists the measured controls of each kind of site."""
+    controls: dict[str, set[str]] = {}
     for record in source.records:
-        found.setdefault(record.site_kind, set()).add(record.control)
-    told = "; ".join(
-        f"{_site(kind)}: {', '.join(sorted(found[kind] - {'transfer'})) or 'none'}"
+        controls.setdefault(record.site_kind, set()).add(record.control)
+    by_site = "; ".join(
+        f"{_site(kind)}: {', '.join(sorted(controls[kind] - {'transfer'})) or 'none'}"
         for kind in specs.SITES
-        if kind in found
+        if kind in controls
     )
-    return f" They were measured at {told}." if told else ""
+    return f" They were measured at {by_site}." if by_site else ""
 
 
 def _site(kind: str) -> str:
@@ -114,18 +115,18 @@ def _repairs(source: Source) -> str:
     chosen = [name for name in source.spec.repairs if name != "none"]
     if not chosen:
         return "Nothing was repaired after a transplant."
-    told = []
+    repairs = []
     for name in chosen:
         meaning = _meaning(words.REPAIRS[name])
         if name == "fine_tuning":
             meaning = meaning.replace("a few", f"{source.spec.fine_tuning_steps}")
         if name == "permutation+recalibration":
             meaning = "the two together"
-        told.append(f"{name} ({meaning})")
+        repairs.append(f"{name} ({meaning})")
     return (
-        f"Repairs, besides none: {'; '.join(told)}. Recalibration is exact: training images "
-        "only, no labels, dropout off, the variance of all values and not the mean of batch "
-        "variances. "
+        f"Repairs, besides none: {'; '.join(repairs)}. Recalibration is exact: training "
+        "images only, no labels, dropout off, the variance of all values and not the mean of "
+        "batch variances. "
         + (
             "Channels are matched by their weights, tied along skip and residual "
             "connections."
@@ -135,32 +136,33 @@ def _repairs(source: Source) -> str:
     ).rstrip()
 
 
-def _attribution(source: Source) -> str:
-    spec, told = source.spec, []
+def _causes(source: Source) -> str:
+    """Describes how losses and successes are attributed to causes."""
+    spec, sentences = source.spec, []
     if "matched" in spec.controls:
-        told.append(
+        sentences.append(
             "Reuse counts as due to general features where the interval of retention with the "
             "donor's values less retention with random values at the same distance lies above "
             "0; as due to a small difference where both intervals lie above 1 − margin."
         )
     if {"recalibration", "permutation+recalibration"} <= set(spec.repairs):
-        told.append(
-            "A loss is divided into statistics (won back by recalibration), permutation (won "
-            "back besides by matching channels) and features (the rest), as ratios of means "
-            "over seeds with Fieller's intervals."
+        sentences.append(
+            "A loss is divided into statistics (recovered by recalibration), permutation "
+            "(recovered in addition by matching channels) and features (the rest), as ratios "
+            "of means over seeds with Fieller's intervals."
         )
     if spec.shapley:
-        told.append(
+        sentences.append(
             "At every stage all 32 unions of kernel, bias, gamma, beta and stats were measured; "
             "a role's part of the loss is its exact Shapley value, and interactions are those "
             "of Grabisch and Roubens (1999)."
         )
     if "other_seed" in spec.controls:
-        told.append(
+        sentences.append(
             "The task-specific excess is retention with a donor of the recipient's own task "
             "less retention with the donor, paired by seed."
         )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def _judgement(source: Source) -> str:
@@ -174,12 +176,12 @@ def _judgement(source: Source) -> str:
         f"least {spec.minimum:g} above its floor. Verdicts on H1 to H4 rest on all layers, "
         "without repair, that on H5 on the kernels of single layers. "
         "In verdicts, for all hypotheses and directions, a retention below 0 counts as 0: "
-        "a network worse than the one that knows nothing retains nothing, and how absurd an "
-        "auto-encoder's images are (its R2 has no lower end) says nothing about reuse. Heat "
-        "maps, forest plots and their CSV files have retention unclipped. A re-initialised "
-        "metric below the floor counts as the floor likewise. Holm's correction is over all "
-        "verdicts of the study that have a p; cells of a heat map are tested against 1 with "
-        "Benjamini and Hochberg's q. Heat maps are explorations and carry no verdict."
+        "a network below the floor retains nothing, and how far below it falls (the R2 of an "
+        "auto-encoder has no lower bound) does not inform about reuse. Heat maps, forest plots "
+        "and their CSV files show unclipped retention. A re-initialised metric below the floor "
+        "counts as the floor likewise. P values are corrected by Holm's method over all "
+        "verdicts of the study; cells of a heat map are tested against 1 with Benjamini and "
+        "Hochberg's q. Heat maps are exploratory and carry no verdict."
     )
 
 
@@ -187,13 +189,13 @@ def _origin() -> str:
     return (
         "H1 to H4 are claims of W. Wang, Using UNet and PSPNet to explore the reusability "
         "principle of CNN parameters (arXiv:2008.03414), H5 is one of its sister paper "
-        "(arXiv:2008.03411). The tables of both were not available to us: the claims are put "
-        "to the test here, and no figure of the papers is compared with ours."
+        "(arXiv:2008.03411). The tables of both were not available to us: the claims are "
+        "tested here, and no figure of the papers is compared with ours."
     )
 
 
 def _meaning(text: str) -> str:
-    """The meaning without what kind of word it is: "random control: ..."."""
+    """Strips the kind of a definition: "random control: drawn ..." gives "drawn ..."."""
     return text.split(": ", 1)[1]
 
 

@@ -1,4 +1,4 @@
-"""Named results in words and tables: the two reasons, whose task, what predicts, magnitude."""
+"""Results in words and tables: the two reasons, repairs, task-specific excess, predictors."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -16,17 +16,18 @@ _MEASURES = ("spearman", "partial", "auroc", "gain")
 
 
 def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
-    """One sentence a class of cells, with counts and the cells' names, for every part."""
+    """Counts and lists the cells that each of the paper's two reasons explains, by part."""
     blocks: list[Block] = []
-    for one in figures:
-        if one.drawing.kind != "reasons":
+    for figure in figures:
+        if figure.drawing.kind != "reasons":
             continue
-        raw = [row for row in one.rows if row["repair"] == "none"]
+        raw = [row for row in figure.rows if row["repair"] == "none"]
         counts = Counter(row["reason"] for row in raw)
-        told = ", ".join(f"{counts[name]} {name}" for name in reasons.REASONS)
+        by_reason = ", ".join(f"{counts[name]} {name}" for name in reasons.REASONS)
         blocks.append(
             Paragraph(
-                f"{one.part}: of {len(raw)} cells (group and site, as transplanted) {told}."
+                f"{figure.part}: of {len(raw)} cells (group and site, as transplanted) "
+                f"{by_reason}."
             )
         )
         rows = tuple(
@@ -49,29 +50,27 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
 
 
 def _cells(rows: list[Row], reason: str) -> str:
-    """Where the reason holds: groups with their sites."""
+    """Lists the groups and their sites for which the reason holds."""
     by_group: dict[str, list[str]] = {}
     for row in rows:
         if row["reason"] == reason:
             site = "all layers" if row["site_kind"] == "all" else row["site"]
             by_group.setdefault(row["group"], []).append(site)
-    told = []
+    cells = []
     for group, sites in by_group.items():
         more = len(sites) - _MOST_NAMED
-        named = ", ".join(sites[:_MOST_NAMED]) + (
-            f" and {more} more" if more > 0 else ""
-        )
-        told.append(f"{group}: {named}")
-    return "; ".join(told)
+        suffix = f" and {more} more" if more > 0 else ""
+        cells.append(f"{group}: {', '.join(sites[:_MOST_NAMED])}{suffix}")
+    return "; ".join(cells)
 
 
 def repairs(figures: list["Drawn"]) -> tuple[Block, ...]:
-    """What a donor has over fresh values where a stitch or training may do it all."""
+    """Compares a donor with fresh values under the same stitch or fine-tuning."""
     rows = [
-        (str(one.part), row)
-        for one in figures
-        if one.drawing.kind == "ladder"
-        for row in one.rows
+        (str(figure.part), row)
+        for figure in figures
+        if figure.drawing.kind == "ladder"
+        for row in figure.rows
         if row["quantity"] == "difference"
     ]
     if not rows:
@@ -95,17 +94,17 @@ def repairs(figures: list["Drawn"]) -> tuple[Block, ...]:
         )
         for part, row in rows
     )
-    made = ", ".join(sorted({row["method"] for _, row in rows}))
     note = (
-        "A stitch or a few updates may repair anything: only what the donor retains beyond "
-        f"fresh initial values with the same repair is its own. Intervals over seeds: {made}."
+        "A stitch or a few updates may repair anything: credit the donor only with retention "
+        "beyond that of fresh initial values under the same repair. Intervals over seeds: "
+        f"{_methods(rows)}."
     )
     title = f"Is it the donor, or the repair? ({len(rows)} rows)"
     return (Details(title, (Table(head, cells, note),)),)
 
 
 def blame(source: Source) -> tuple[Block, ...]:
-    """Tables below the Shapley values: whose task, and whether size explains it."""
+    """Tabulates task-specific excess and effects at equal size, below the Shapley values."""
     excess = [
         (str(part), row)
         for part, arms in source.parts.items()
@@ -118,8 +117,8 @@ def blame(source: Source) -> tuple[Block, ...]:
         blocks.append(
             Paragraph(
                 "Task-specific excess: retention with a donor of the recipient's own task and "
-                "another seed, less retention with the donor. What both lose is due to being "
-                "another network; only the excess is due to the donor's task."
+                "another seed, less retention with the donor. The loss that both share is due "
+                "to being another network; only the excess is due to the donor's task."
             )
         )
         blocks.append(_excess(whole))
@@ -154,13 +153,15 @@ def _excess(rows: list[tuple[str, Row]]) -> Table:
         )
         for part, row in rows
     )
-    made = ", ".join(sorted({row["method"] for _, row in rows}))
-    note = f"Mean over seeds, paired; retentions below 0 count as 0. Intervals: {made}."
+    note = (
+        "Mean over seeds, paired; retentions below 0 count as 0. Intervals: "
+        f"{_methods(rows)}."
+    )
     return Table(head, cells, note)
 
 
 def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
-    """Whether the kind of parameter matters once the size of the move is known."""
+    """Compares groups at equal size of the move: does the kind of parameter matter?"""
     rows = [
         (str(part), row)
         for part, arms in source.parts.items()
@@ -169,7 +170,7 @@ def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
     if not rows:
         return ()
     head = (
-        "network, direction", "sites", "group", "against", "size told by", "overlap",
+        "network, direction", "sites", "group", "against", "size measured by", "overlap",
         "as it is", "at equal size", "n", "effect",
     )  # fmt: skip
     cells = tuple(
@@ -187,31 +188,32 @@ def _beyond_magnitude(source: Source) -> tuple[Block, ...]:
         )
         for part, row in rows
     )
-    made = ", ".join(sorted({row["method"] for _, row in rows}))
     note = (
-        "Loss of retention that a group causes more than the other: as it is, and with the size "
-        "of the move (its effect on the inference map, or on the site's output) taken out "
-        "within each seed. Overlap: share of the group's moves within the sizes of the "
-        f"other's; under half, sizes cannot be compared. Intervals over seeds: {made}."
+        "Additional loss of retention that a group causes compared with the other: as measured, "
+        "and adjusted within each seed for the size of the move (its effect on the inference "
+        "map, or on the site's output). Overlap: share of the group's moves within the sizes "
+        "of the other's; under half, sizes cannot be compared. Intervals over seeds: "
+        f"{_methods(rows)}."
     )
     return (Paragraph("Is it the kind of parameter, or how far it was moved?"),
             Table(head, cells, note))  # fmt: skip
 
 
 def predictors(figures: list["Drawn"]) -> tuple[Block, ...]:
-    """The measures of every predictor, as a table."""
+    """Tabulates the measures of every predictor of reuse."""
     rows = []
-    for one in figures:
-        if one.drawing.kind != "scatter":
+    for figure in figures:
+        if figure.drawing.kind != "scatter":
             continue
-        found: dict[str, dict[str, Row]] = {}
-        for row in one.rows:
+        by_predictor: dict[str, dict[str, Row]] = {}
+        for row in figure.rows:
             if row["quantity"] != "point":
-                found.setdefault(row["predictor"], {})[row["quantity"]] = row
-        for name, measured in found.items():
-            told = [_interval(measured.get(quantity)) for quantity in _MEASURES]
-            counts = str(max(row["n"] for row in measured.values()))
-            rows.append((str(one.part), name, *told, counts))
+                measures = by_predictor.setdefault(row["predictor"], {})
+                measures[row["quantity"]] = row
+        for name, measures in by_predictor.items():
+            cells = [_interval(measures.get(quantity)) for quantity in _MEASURES]
+            n = str(max(row["n"] for row in measures.values()))
+            rows.append((str(figure.part), name, *cells, n))
     if not rows:
         return ()
     head = ("network, direction", "predictor", "ρ", "ρ beyond depth and size",
@@ -222,6 +224,11 @@ def predictors(figures: list["Drawn"]) -> tuple[Block, ...]:
         "from all other seeds, 0.5 is a coin; gain: over depth and size alone."
     )
     return (Table(head, tuple(rows), note),)
+
+
+def _methods(rows: list[tuple[str, Row]]) -> str:
+    """Names the methods of the rows' intervals."""
+    return ", ".join(sorted({row["method"] for _, row in rows}))
 
 
 def _interval(row: Row | None) -> str:

@@ -1,21 +1,28 @@
-"""One row an arm in TensorBoard's hparams view, written without TensorFlow.
+"""Writes a study for TensorBoard's own dashboards, without TensorFlow.
 
-    note = hparams.write(out_dir / "tensorboard" / "arms", records)
-    if note:
-        print(note)
+    note = tensorboard.write_arms(out_dir / "tensorboard" / "arms", records)  # hparams: a row per arm
+    tensorboard.write_study(out_dir)  # custom scalars and text, in out_dir/tensorboard/study/
 
-TensorBoard takes a run for a row, so each arm is a folder with one event file. A file that is
-there already is left alone: its arm has not changed. TensorBoard reads every run into memory
-before it shows one, which makes 10^4 rows a minute and over 1 GB: there are at most LIMIT.
+HParams takes a run for a row, so each arm is a folder with one event file. An existing file is
+left alone: its arm has not changed. TensorBoard reads every run into memory before it shows the
+first, a minute and over 1 GB for 10^4 rows, so there are at most LIMIT. Custom scalars overlay the
+retention of each control and repair along the network, in a chart per part, kind of site and group.
 """
 
+import json
 import math
+import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tfreuse import files
+import numpy as np
+
+from tfreuse import files, specs
+from tfreuse.analysis.arms import unclipped_retentions
 from tfreuse.records import Record
+from tfreuse.report import markdown, methods, source
+from tfreuse.report.source import Source
 
 FACTORS = (
     "architecture", "direction", "seed", "control", "site_kind", "site", "depth", "group",
@@ -23,19 +30,26 @@ FACTORS = (
 )  # fmt: skip
 LIMIT = 2_000  # rows
 METRICS = ("retention", "drop", "before", "after", "rmse")
-_STARTED = 1_600_000_000.0  # rows need a time; a fixed one keeps the files reproducible
+KINDS = ("stage", "layer", "prefix", "suffix")  # sites with an order along the network
+MOST_CHARTS = 100
+MOST_LINES = 40  # of one chart
+# HParams needs a time for each row; a fixed one makes equal studies give equal files.
+_STARTED = 1_600_000_000.0
+
+_Points = dict[int, float]  # depth along the network -> mean retention over seeds
+_Chart = tuple[str, str, dict[str, _Points]]  # category, title, points by tag
 
 
-def write(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
-    """Writes a row for every chosen record that has none, and the table's columns.
+def write_arms(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
+    """Writes the table's columns, and a row for every chosen record that has none yet.
 
     Args:
-        log_dir: folder of the rows, below the one that TensorBoard is started on.
-        records: the arms; of more than LIMIT those of all layers come first, then those of
-            stages, the others in their order.
+        log_dir: folder of the rows, below TensorBoard's `--logdir`.
+        records: the arms; of more than LIMIT, those of all layers take precedence, then those
+            of stages, then the others in their order.
 
     Returns:
-        a line that tells which arms have no row; "" if all have one.
+        a note on arms left out; "" if all have a row.
     """
     from tensorboard.plugins.hparams import summary_v2  # slow to import
 
@@ -70,10 +84,10 @@ def _chosen(records: Sequence[Record]) -> Sequence[Record]:
 
 
 def _name(record: Record) -> str:
-    """What a person reads of the arm, made safe for a path, and a digest that tells arms apart."""
+    """Names the arm's folder: readable words safe for a path, and a digest for uniqueness."""
     words = (record.recipient, record.site, record.group, record.control, record.repair)
-    read = "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word)[:40] for word in words)
-    return f"{read}_{files.digest(record.key)[:8]}"
+    readable = "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word)[:40] for word in words)
+    return f"{readable}_{files.digest(record.key)[:8]}"
 
 
 def _column(summary, name: str, values: list):
@@ -98,11 +112,11 @@ def _row(summary, record: Record, name: str) -> list:
             end_time_secs=_STARTED + record.seconds,
         )
     )
-    return [(0, start), (0, scalars), (0, _summary(end))]
+    return [(0, start), (0, scalars), (0, _end_of_session(end))]
 
 
-def _summary(plugin_data):
-    """The hparams message as a summary, the way the plugin reads it."""
+def _end_of_session(plugin_data):
+    """Wraps the message of a finished session as the HParams plugin expects it."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import metadata
 
@@ -118,7 +132,7 @@ def _summary(plugin_data):
 
 
 def write_events(path: pathlib.Path, steps_and_summaries: list) -> None:
-    """Writes (step, summary) pairs as one event file, at once or not at all."""
+    """Writes (step, summary) pairs as one event file, atomically."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -131,3 +145,95 @@ def write_events(path: pathlib.Path, steps_and_summaries: list) -> None:
             event = Event(wall_time=_STARTED, step=step, summary=summary)
             writer.write(event.SerializeToString())
         writer.flush()
+
+
+def write_study(out_dir: str | os.PathLike) -> None:
+    """Writes charts, settings and methods of the study, in place of an earlier version.
+
+    Raises:
+        InputError: the directory holds no study, or a file of it cannot be read.
+    """
+    study = source.load(pathlib.Path(out_dir))
+    charts = list(_charts(study))[:MOST_CHARTS]
+    events = [(0, _layout(charts)), (0, _texts(study))]
+    for _, _, lines in charts:
+        events += [
+            event for tag, points in lines.items() for event in _line(tag, points)
+        ]
+    path = study.path / "tensorboard" / "study" / "events.out.tfevents.study"
+    write_events(path, events)
+
+
+def _charts(study: Source) -> Iterator[_Chart]:
+    for part, arms in study.parts.items():
+        lines: dict[tuple[str, str], dict[str, _Points]] = {}
+        for arm, seeds in arms.items():
+            values = unclipped_retentions(seeds)
+            plain = arm.strength == 1.0 and not arm.draw
+            if arm.site_kind in KINDS and plain and values:
+                name = f"{part}/{arm.site_kind}/{arm.group}/{arm.control}, {arm.repair}"
+                chart = lines.setdefault((arm.site_kind, arm.group), {})
+                if name in chart or len(chart) < MOST_LINES:
+                    depth = next(iter(seeds.values())).depth
+                    mean = float(np.mean(list(values.values())))
+                    chart.setdefault(name, {})[depth] = mean
+        for kind, group in sorted(lines, key=lambda key: _rank(study.spec, *key)):
+            if group in study.spec.groups:
+                yield str(part), f"{group}, {kind} by {kind}", lines[kind, group]
+
+
+def _rank(spec: specs.StudySpec, kind: str, group: str) -> tuple[int, int]:
+    groups = (*spec.groups, group)
+    return KINDS.index(kind), groups.index(group)
+
+
+def _layout(charts: list[_Chart]):
+    """Assigns lines to charts in the form that the custom scalars plugin reads."""
+    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+
+    layout = layout_pb2.Layout()
+    for category in dict.fromkeys(category for category, _, _ in charts):
+        section = layout.category.add(title=category)
+        for _, title, lines in (chart for chart in charts if chart[0] == category):
+            tags = [f"^{re.escape(tag)}$" for tag in lines]
+            content = layout_pb2.MultilineChartContent(tag=tags)
+            section.chart.add(title=title, multiline=content)
+    return _summary(
+        metadata.CONFIG_SUMMARY_TAG,
+        metadata.create_summary_metadata(),
+        layout.SerializeToString(),
+    )
+
+
+def _texts(study: Source):
+    from tensorboard.plugins.text import metadata
+
+    settings = json.dumps(study.specs, indent=2, sort_keys=True)
+    texts = {
+        "settings": "\n".join(f"    {line}" for line in settings.splitlines()),
+        "methods": "\n\n".join(map(markdown.escape, methods.paragraphs(study))),
+    }
+    summary = None
+    for name, text in texts.items():
+        kind = metadata.create_summary_metadata(name, "")
+        entry = _summary(name, kind, text.encode())
+        summary = summary or type(entry)()
+        summary.MergeFrom(entry)
+    return summary
+
+
+def _line(tag: str, points: _Points) -> Iterator[tuple[int, object]]:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    for depth, value in sorted(points.items()):
+        yield depth, Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+
+
+def _summary(tag: str, kind, content: bytes):
+    """Returns a summary of one string."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+
+    tensor = TensorProto(dtype=DT_STRING, string_val=[content])
+    return Summary(value=[Summary.Value(tag=tag, metadata=kind, tensor=tensor)])

@@ -15,7 +15,7 @@ from tfreuse import (
 from tfreuse.analysis import intervals
 from tfreuse.errors import InputError
 from tfreuse.few_labels import recipes
-from tfreuse.report import dashboards, tensorboard
+from tfreuse.report import tensorboard
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, storage
 from tfreuse.runners.gathering import Gathering
 from tfreuse.study import work
@@ -61,10 +61,12 @@ def run(
             if not it.lacks:
                 it.finish(runner_spec)
             arms_dir = out_dir / "tensorboard" / "arms"
-            if it.log.records and (note := tensorboard.write(arms_dir, it.log.records)):
+            if it.log.records and (
+                note := tensorboard.write_arms(arms_dir, it.log.records)
+            ):
                 print(note)
             it.write(_told(specs, out_dir))
-        dashboards.write(out_dir)
+        tensorboard.write_study(out_dir)
         mirror.push(*_FILES)
     return it.failed
 
