@@ -10,51 +10,53 @@ from tfreuse import models, transplant
 from tfreuse.report import arrays
 from tfreuse.specs import ModelSpec
 from tfreuse.study import gallery
-from tfreuse.study.bench import Bench
+from tfreuse.study.recipient import Recipient
 from tfreuse.training import recalibration
 
 GROUPS = ("kernel", "affine", "stats", "gamma+beta")
 
 
-def bench(task="segmentation", order="conv_bn_relu"):
-    """What a gallery needs of a bench: two untrained networks and images."""
+def recipient(task="segmentation", order="conv_bn_relu"):
+    """A recipient and a donor, both untrained, with stand-ins for what no gallery reads."""
     rng = np.random.default_rng(0)
     images = rng.random((8, 16, 16, 3)).astype(np.float32)
     spec = ModelSpec(width=4, depth=2, block_order=order)
     pair = [models.build(spec, task=task, num_classes=3, seed=s) for s in (0, 1)]
-    for model in pair:
-        recalibration.Recalibrator(model, images)()
-    recipient, donor = pair
-    values = transplant.values(recipient)
-    held = types.SimpleNamespace(
+    for network in pair:
+        recalibration.Recalibrator(network, images)()
+    model, donor = pair
+    donor = types.SimpleNamespace(
         variables=transplant.index(donor), values=transplant.values(donor)
     )
     masks = tf.constant(rng.integers(-1, 3, (8, 16, 16)).astype(np.int32))
     truth = masks if task == "segmentation" else tf.constant(images)
-    made = types.SimpleNamespace(
-        model=recipient,
-        images=images,
-        values=values,
-        variables=transplant.index(recipient),
-        train_spec=types.SimpleNamespace(task=task),
+    train_spec = types.SimpleNamespace(task=task)
+    return Recipient(
+        block=types.SimpleNamespace(
+            parts={"recipient": types.SimpleNamespace(train=train_spec)}
+        ),
+        digest="",
+        model=model,
+        variables=transplant.index(model),
+        values=transplant.values(model),
+        train=None,
         test=types.SimpleNamespace(ignore_label=-1),
+        images=images,
+        recalibrate=recalibration.Recalibrator(model, images),
         evaluate=types.SimpleNamespace(batches=[(tf.constant(images), truth)]),
-        donors=types.SimpleNamespace(get=lambda control: held),
-        recalibrate=recalibration.Recalibrator(recipient, images),
-        restore=lambda: transplant.undo(values, recipient),
+        before=None,
+        donors=types.SimpleNamespace(get=lambda control: donor),
     )
-    made.take = types.MethodType(Bench.take, made)
-    return made
 
 
 @pytest.fixture(scope="module")
 def found():
-    made = bench()
-    shown = gallery.gallery(made, GROUPS)
-    present = transplant.values(made.model)
-    for path, value in made.values.items():
-        np.testing.assert_array_equal(present[path], value)  # left as it was found
-    return shown
+    opened = recipient()
+    arrays = gallery.gallery(opened, GROUPS)
+    present = transplant.values(opened.model)
+    for path, value in opened.values.items():
+        np.testing.assert_array_equal(present[path], value)  # restored
+    return arrays
 
 
 def test_a_gallery_has_the_arrays_that_the_report_draws(found, tmp_path):
@@ -84,15 +86,15 @@ def test_kernels_alone_leave_the_map_alone_and_unions_are_their_groups(found):
 
 
 def test_errors_count_nothing_where_the_label_is_ignored():
-    made = bench()
+    opened = recipient()
     ignored = tf.fill((8, 16, 16), -1)
-    made.evaluate.batches = [(made.evaluate.batches[0][0], ignored)]
-    shown = gallery.gallery(made, ("kernel",))
+    opened.evaluate.batches = [(opened.evaluate.batches[0][0], ignored)]
+    shown = gallery.gallery(opened, ("kernel",))
     assert shown["after_error"].max() == 0
 
 
 def test_an_auto_encoder_without_batch_normalization_has_no_figure_of_it():
-    shown = gallery.gallery(bench("autoencoder", "conv_relu"), ("kernel", "stats"))
+    shown = gallery.gallery(recipient("autoencoder", "conv_relu"), ("kernel", "stats"))
     assert shown["groups"].tolist() == ["kernel"]
     assert not set(arrays.NORMS) - {"groups"} & set(shown)
     assert set(arrays.STRIP) <= set(shown)

@@ -6,7 +6,7 @@ import pytest
 
 from tfreuse import study
 from tfreuse.errors import InputError
-from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs import ALL_DIRECTIONS, DataSpec, ModelSpec, StudySpec, TrainSpec
 
 
 def specs(**changes):
@@ -59,6 +59,42 @@ def test_linked_networks_start_from_the_same_values_and_see_another_order():
     assert len({recipient.train.seed, donor.train.seed, twin.train.seed}) == 3
     assert twin.train.task == recipient.train.task
     assert twin.name != recipient.name
+
+
+def test_seeds_of_a_study_are_a_promise():
+    """Another seed would be another network, and a study begun earlier could not go on."""
+    kinds = ("segmentation", "autoencoder")
+    found = specs(seeds=2, links=("independent", "same", "sequential"))
+    seeds = {
+        name: (network.first_seed, network.train.seed)
+        for name, network in found.networks().items()
+    }
+    for replicate in (0, 1):
+        first = 6 * replicate  # six kinds of networks
+        own = {kind: first + 2 * number for number, kind in enumerate(kinds)}
+        expected = {f"{kind}-{replicate}": (own[kind], own[kind]) for kind in kinds}
+        follower = f"autoencoder-{replicate}-as-segmentation"
+        expected[follower] = (first, own["autoencoder"] + 1000)
+        expected[f"{follower}-twin"] = (first, own["autoencoder"] + 4000)
+        expected[f"segmentation-{replicate}-twin"] = (first, first + 3000)
+        for recipient, donor in (kinds, kinds[::-1]):
+            seed = own[recipient] + 2000
+            name = f"{recipient}-{replicate}-after-{donor}"
+            expected[name] = (seed, seed)
+        for name, pair in expected.items():
+            assert seeds.pop(name) == pair, name
+    assert not seeds
+
+
+def test_no_two_networks_see_their_images_in_the_same_order():
+    found = specs(
+        seeds=3,
+        directions=ALL_DIRECTIONS,
+        links=("independent", "same", "sequential"),
+        controls=("other_seed", "scrambled"),
+    )
+    seeds = [network.train.seed for network in found.networks().values()]
+    assert len(set(seeds)) == len(seeds) > 100
 
 
 def test_a_sequential_recipient_is_trained_on_from_its_donor():

@@ -60,6 +60,24 @@ def test_unions_and_groups_together_are_every_union_of_the_five_players(model):
     assert len(sets) == len(set(sets)) == 31
 
 
+def groups_of(arms, control):
+    return {arm.group for arm in arms if arm.control == control}
+
+
+def test_a_control_is_left_out_where_it_would_bound_nothing(model):
+    listed = arms(model, groups=("kernel", "bias", "affine", "stats", "all"))
+    assert groups_of(listed, "zeroed") == {"all"}  # else the arm is a treatment itself
+    assert groups_of(listed, "defaults") == {"bias", "affine", "stats"}
+    assert groups_of(listed, "initial") == groups_of(listed, "transfer")
+
+
+def test_a_recipient_trained_on_from_its_donor_has_no_initial_values_of_its_own(model):
+    spec = StudySpec(sites=("all",), controls=("initial", "zeroed"))
+    sites = treatments.sites(model, spec.sites)
+    linked = treatments.arms(sites, transplant.index(model), spec, "sequential")
+    assert {arm.control for arm in linked} == {"transfer", "zeroed"}
+
+
 @pytest.mark.parametrize("control", ["matched", "moments", "shuffled", "zeroed"])
 def test_a_computed_control_keeps_its_law_for_every_role(control):
     pairs = [
@@ -84,15 +102,15 @@ def test_a_computed_control_keeps_its_law_for_every_role(control):
 
 def _of_matched(pair, value):
     scale = np.log if pair.role == "moving_variance" else np.array
-    ours, theirs = scale(pair.ours), scale(pair.theirs)
-    step = np.linalg.norm(scale(value) - ours)
-    assert step == pytest.approx(np.linalg.norm(theirs - ours), rel=1e-4)
-    assert not np.allclose(value, pair.theirs)
+    recipient, donor = scale(pair.recipient), scale(pair.donor)
+    step = np.linalg.norm(scale(value) - recipient)
+    assert step == pytest.approx(np.linalg.norm(donor - recipient), rel=1e-4)
+    assert not np.allclose(value, pair.donor)
 
 
 def _of_moments(pair, value):
     scale = np.log if pair.role == "moving_variance" else np.array
-    want = scale(pair.theirs)
+    want = scale(pair.donor)
     assert scale(value).mean() == pytest.approx(
         want.mean(), abs=float(4 * want.std() / 200**0.5)
     )
@@ -100,8 +118,8 @@ def _of_moments(pair, value):
 
 
 def _of_shuffled(pair, value):
-    assert np.array_equal(np.sort(value.ravel()), np.sort(pair.theirs.ravel()))
-    assert not np.array_equal(value, pair.theirs)
+    assert np.array_equal(np.sort(value.ravel()), np.sort(pair.donor.ravel()))
+    assert not np.array_equal(value, pair.donor)
 
 
 _LAWS = {

@@ -1,9 +1,9 @@
-"""Values of donors that nobody trained: controls made from recipient and donor by arithmetic.
+"""Donors that nobody trained, computed from the values of recipient and donor.
 
-    made = make("matched", draw, pairs, seed)   # {donor's variable path: array}
+    values = make("matched", draw, pairs, seed)   # {donor's variable path: array}
 
-`pairs` lists what a transplant of all layers would move, so that a control takes the donor's
-place variable by variable and the same plans serve it.
+`pairs` lists the copies of a transplant of all layers. A control's values stand under the
+donor's paths, so the plans made for the donor serve the control too.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,29 +15,29 @@ from tfreuse.specs import CONTROLS
 
 
 class Pair(NamedTuple):
-    """A variable of the recipient, and what the donor would put there."""
+    """A variable of the recipient and its counterpart in the donor."""
 
-    path: str  # donor's
+    path: str  # in the donor
     role: str
-    ours: np.ndarray
-    theirs: np.ndarray
+    recipient: np.ndarray
+    donor: np.ndarray
 
 
 def make(
     control: str, draw: int, pairs: Iterable[Pair], seed: int
 ) -> Mapping[str, np.ndarray]:
-    """The control's values by the donor's variable paths.
+    """Computes the control's values by the donor's variable paths.
 
-    "matched": the recipient's values plus a random step as long as the donor's distance, for
-    each array; "moments": normal with the donor's mean and standard deviation (Raghu et al.
-    2019, arXiv:1902.07208, call it Mean Var Init); "shuffled": the donor's numbers in random
+    "matched": the recipient's values plus a random step as long as the distance to the donor,
+    array by array; "moments": normal with the donor's mean and standard deviation (Mean Var
+    Init of Raghu et al. 2019, arXiv:1902.07208); "shuffled": the donor's numbers in random
     order; "zeroed": zeros. Variances are drawn as logarithms, so that they stay above zero.
 
     Args:
         control: one of these four.
-        draw: number of the draw; another number gives other values.
-        pairs: what a transplant of all layers moves.
-        seed: of the recipient; the same arguments give the same values.
+        draw: number of the draw; each number gives other values.
+        pairs: the copies of a transplant of all layers.
+        seed: seed of the recipient's training; the same arguments give the same values.
     """
     rng = np.random.default_rng((seed, CONTROLS.index(control), draw))
     return {pair.path: _VALUES[control](pair, rng) for pair in pairs}
@@ -46,34 +46,35 @@ def make(
 def _in_log(
     function: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray],
 ) -> Callable[[Pair, np.random.Generator], np.ndarray]:
-    """`function` of the recipient's and donor's values; of their logarithms for variances."""
+    """Applies `function` to the values of a pair, or to the logarithms of variances."""
 
     def of_pair(pair: Pair, rng: np.random.Generator) -> np.ndarray:
-        ours, theirs = pair.ours.astype(np.float64), pair.theirs.astype(np.float64)
+        arrays = pair.recipient.astype(np.float64), pair.donor.astype(np.float64)
         if pair.role != "moving_variance":
-            return function(ours, theirs, rng).astype(pair.theirs.dtype)
+            return function(*arrays, rng).astype(pair.donor.dtype)
         smallest = np.finfo(np.float32).tiny
-        logs = (np.log(np.maximum(values, smallest)) for values in (ours, theirs))
-        drawn = np.exp(np.clip(function(*logs, rng), -80, 80))  # stays in float32
-        return drawn.astype(pair.theirs.dtype)
+        logs = (np.log(np.maximum(values, smallest)) for values in arrays)
+        # e^80 = 5.5e34: within float32, which ends at 3.4e38
+        variances = np.exp(np.clip(function(*logs, rng), -80, 80))
+        return variances.astype(pair.donor.dtype)
 
     return of_pair
 
 
-def _matched(ours, theirs, rng) -> np.ndarray:
-    step = rng.standard_normal(ours.shape)
-    return ours + step * (np.linalg.norm(theirs - ours) / np.linalg.norm(step))
+def _matched(recipient, donor, rng) -> np.ndarray:
+    step = rng.standard_normal(recipient.shape)
+    return recipient + step * (np.linalg.norm(donor - recipient) / np.linalg.norm(step))
 
 
-def _moments(ours, theirs, rng) -> np.ndarray:
-    return theirs.mean() + theirs.std() * rng.standard_normal(theirs.shape)
+def _moments(recipient, donor, rng) -> np.ndarray:
+    return donor.mean() + donor.std() * rng.standard_normal(donor.shape)
 
 
 _VALUES = {
     "matched": _in_log(_matched),
     "moments": _in_log(_moments),
-    "shuffled": lambda pair, rng: rng.permutation(pair.theirs.ravel()).reshape(
-        pair.theirs.shape
+    "shuffled": lambda pair, rng: rng.permutation(pair.donor.ravel()).reshape(
+        pair.donor.shape
     ),
-    "zeroed": lambda pair, rng: np.zeros_like(pair.theirs),
+    "zeroed": lambda pair, rng: np.zeros_like(pair.donor),
 }

@@ -1,8 +1,8 @@
 """The donors of one recipient: trained networks, and controls made from them.
 
-    donors = Donors(block, models_dir, recipient, digest, images, train_split)
+    donors = Donors(block, models_dir, model, variables, values, digest, images, train)
     donors.get("transfer").values          # {variable path: array}
-    donors.aligned("transfer")             # the same, channels in the recipient's order
+    donors.aligned("transfer").values      # the same, channels in the recipient's order
 
 A trained donor's moving statistics are re-estimated exactly, like the recipient's.
 """
@@ -10,6 +10,7 @@ A trained donor's moving statistics are re-estimated exactly, like the recipient
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -27,105 +28,116 @@ from tfreuse.study import controls, treatments
 from tfreuse.study.design import Block
 from tfreuse.training import recalibration
 
-# Added to a replicate's seed: no network of the study was initialised from it.
+# Added to a replicate's seed for the control "reinitialised". Seeds of a study's networks stay
+# far below it, so that no network started from these values (`design.Block` lists the offsets).
 _FRESH_SEED = 1_000_003
 
 
 @dataclasses.dataclass(frozen=True)
 class Donor:
-    """Values that may be transplanted, and where they come from."""
+    """Values that can be transplanted, and the model file that they come from.
+
+    Attributes:
+        name: of the trained network, or of the control.
+        digest: SHA-256 of the model file that the values were read or computed from.
+        variables: its parameters.
+        values: their arrays by variable path.
+    """
 
     name: str
     digest: str
-    variables: tuple[plan_module.Variable, ...]
+    variables: Sequence[plan_module.Variable]
     values: transplant.Values
 
 
 class Donors:
-    """Makes each donor when it is first asked for, and keeps it.
+    """Loads or computes each donor when it is first used, and keeps it.
+
+    A donor is used by hundreds of arms, and loading a network takes about a second.
 
     Args:
-        block: the recipient's block.
-        models_dir: where the trained networks are.
-        recipient: the model, its statistics re-estimated.
-        digest: of its file.
+        block: the recipient's block of arms.
+        models_dir: the study's trained networks, a folder each.
+        model: the recipient.
+        variables, values: its parameters and their original values.
+        digest: SHA-256 of its model file.
         images: clean images float32 [N, H, W, C] for re-estimating statistics.
-        split: the recipient's training split.
+        train: its training split.
     """
 
     def __init__(
         self,
         block: Block,
         models_dir: pathlib.Path,
-        recipient: keras.Model,
+        model: keras.Model,
+        variables: Sequence[plan_module.Variable],
+        values: transplant.Values,
         digest: str,
         images: np.ndarray,
-        split: data.Split,
+        train: data.Split,
     ) -> None:
-        self._block, self._model, self._digest = block, recipient, digest
-        self._images, self._split = images, split
+        self._block, self._model, self._digest = block, model, digest
+        self._variables, self._values = variables, values
+        self._images, self._train = images, train
         self._paths = {
             part: models_dir / network.name / "model.keras"
             for part, network in block.parts.items()
         }
-        self._values = transplant.values(recipient)
-        self._variables = transplant.index(recipient)
-        self._made: dict[tuple[str, int], Donor] = {}
-        self._aligned: dict[tuple[str, int], transplant.Values] = {}
+        self._donors: dict[tuple[str, int], Donor] = {}
+        self._aligned: dict[tuple[str, int], Donor] = {}
 
     def get(self, control: str, draw: int = 0) -> Donor:
-        """The donor of "transfer" or of a control."""
-        if (control, draw) not in self._made:
-            self._made[control, draw] = self._make(control, draw)
-        return self._made[control, draw]
+        """Returns the donor of the treatment, "transfer", or of a control."""
+        if (control, draw) not in self._donors:
+            self._donors[control, draw] = self._make(control, draw)
+        return self._donors[control, draw]
 
-    def aligned(self, control: str, draw: int = 0) -> transplant.Values:
-        """The donor's values with channels in the order that fits the recipient's best."""
+    def aligned(self, control: str, draw: int = 0) -> Donor:
+        """Returns the donor with its channels in the order that fits the recipient's best."""
         if (control, draw) not in self._aligned:
-            values = {  # without the head of another task
+            donor = self.get(control, draw)
+            values = {  # a head for another task has another shape, or no counterpart
                 path: value
-                for path, value in self.get(control, draw).values.items()
+                for path, value in donor.values.items()
                 if path in self._values and self._values[path].shape == value.shape
             }
             order = alignment.match(self._ties, self._values, values)
-            self._aligned[control, draw] = alignment.permute(self._ties, values, order)
+            values = alignment.permute(self._ties, values, order)
+            self._aligned[control, draw] = dataclasses.replace(donor, values=values)
         return self._aligned[control, draw]
 
     def _make(self, control: str, draw: int) -> Donor:
         if control == "self":
-            return self._own(self._block.parts["recipient"].name, self._values)
+            return self._recipient(self._block.parts["recipient"].name, self._values)
         if control == "reordered":
-            return self._own(control, self._reordered())
+            return self._recipient(control, self._reordered())
         if control in ("reinitialised", "defaults", "initial"):
-            return self._from_model(control, self._digest, self._untrained(control))
+            return _from_model(control, self._digest, self._untrained(control))
         if control not in self._paths:
             return self._computed(control, draw)
         path, network = self._paths[control], self._block.parts[control]
         model = saving.load(path)
         images = as_input(self._images, network.train.corruption)
         recalibration.Recalibrator(model, images)()
-        return self._from_model(network.name, files.file_digest(path), model)
+        return _from_model(network.name, files.file_digest(path), model)
 
-    def _own(self, name: str, values: transplant.Values) -> Donor:
+    def _recipient(self, name: str, values: transplant.Values) -> Donor:
         return Donor(name, self._digest, self._variables, values)
 
-    def _from_model(self, name: str, digest: str, model: keras.Model) -> Donor:
-        return Donor(name, digest, transplant.index(model), transplant.values(model))
-
     def _untrained(self, control: str) -> keras.Model:
-        """Fresh initial values, or those that the recipient's training started from."""
+        """Builds the recipient's network with its own initial values, or with fresh ones."""
         network = self._block.parts["recipient"]
         fresh = _FRESH_SEED + self._block.seed
         return models.build(
             network.model,
             task=network.train.task,
-            num_classes=self._split.num_classes,
+            num_classes=self._train.num_classes,
             channels=self._block.specs.data.channels,
             seed=network.first_seed if control == "initial" else fresh,
         )
 
     def _computed(self, control: str, draw: int) -> Donor:
-        """A donor made from the treatment's and the recipient's values."""
+        """Computes a control from the treatment's and the recipient's values."""
         donor = self.get("transfer")
         (everywhere,) = treatments.sites(self._model, ("all",))
         plan = plan_module.make(
@@ -141,12 +153,12 @@ class Donors:
             for entry in plan.copies
         ]
         seed = self._block.parts["recipient"].train.seed
-        made = controls.make(control, draw, pairs, seed)
-        kept = tuple(v for v in donor.variables if v.path in made)
-        return Donor(control, donor.digest, kept, made)
+        values = controls.make(control, draw, pairs, seed)
+        variables = tuple(v for v in donor.variables if v.path in values)
+        return Donor(control, donor.digest, variables, values)
 
     def _reordered(self) -> transplant.Values:
-        """The recipient's own values with every layer's channels in a random order."""
+        """Permutes every layer's channels at random; the network computes the same."""
         rng = np.random.default_rng(self._block.parts["recipient"].train.seed)
         sizes = sorted(self._ties.sizes.items())
         order = {group: rng.permutation(size) for group, size in sizes}
@@ -157,18 +169,22 @@ class Donors:
         return transplant.ties(self._model)
 
 
+def _from_model(name: str, digest: str, model: keras.Model) -> Donor:
+    return Donor(name, digest, transplant.index(model), transplant.values(model))
+
+
 def as_input(images: np.ndarray, corruption: str) -> np.ndarray:
-    """Clean images as a network of that training takes them, float32 [N, H, W, C]."""
+    """Corrupts clean images as in a network's training, float32 [N, H, W, C]."""
     return np.asarray(data.inputs_and_targets(images, corruption)[0])
 
 
 def first_images(split: data.Split, count: int) -> np.ndarray:
-    """The first `count` images of the split, float32 [N, H, W, C] in [0, 1]."""
+    """Reads the first `count` images of the split, float32 [N, H, W, C] in [0, 1]."""
     count = min(count, split.size)
-    found, have = [], 0
+    batches, total = [], 0
     for batch in data.evaluation_batches(split, 64):
-        found.append(batch["image"].numpy())
-        have += len(found[-1])
-        if have >= count:
+        batches.append(batch["image"].numpy())
+        total += len(batches[-1])
+        if total >= count:
             break
-    return np.concatenate(found)[:count]
+    return np.concatenate(batches)[:count]

@@ -1,6 +1,6 @@
 """Arrays for a report's pictures: outputs before and after, batch normalization, features.
 
-    arrays = gallery(bench, ("kernel", "stats"))   # keys as in tfreuse.report.arrays
+    arrays = gallery(recipient, ("kernel", "stats"))   # keys as in tfreuse.report.arrays
 
 Made from one pair of networks, to be looked at: nothing here is a measurement.
 """
@@ -14,84 +14,91 @@ import tensorflow as tf
 from tfreuse import roles, transplant
 from tfreuse.data import drawing
 from tfreuse.study import distances, treatments
-from tfreuse.study.bench import Bench
+from tfreuse.study.recipient import Recipient, restore, take
 from tfreuse.training import evaluation, recalibration
 
 SAMPLES = 3  # test images
-_KERNELS = 32  # of the first convolution
-_COMPARED = 24  # layers of the CKA matrix
-_IMAGES, _GRID = 64, 4  # of its features: images, and places a side
+_KERNELS = 32  # filters shown of the first convolution
+_CKA_LAYERS = 24  # layers of the CKA matrix, at most
+_CKA_IMAGES = 64  # calibration images that its features are taken from
+_GRID = 4  # positions a side at which they are taken
 
 
-def gallery(bench: Bench, groups: Sequence[str]) -> dict[str, np.ndarray]:
-    """What a transplant of each group at all layers does to a few images and to the network.
+def gallery(recipient: Recipient, groups: Sequence[str]) -> dict[str, np.ndarray]:
+    """Transplants each group at all layers and draws the outputs of a few test images.
 
     Args:
-        bench: holds the recipient as it is; it is left as it was found.
+        recipient: with its original values; it is restored.
         groups: of roles; those that the network has no parameters of are left out.
 
     Returns:
         arrays by the keys of `tfreuse.report.arrays`; without batch normalization, or without
         layers to compare, those keys are missing.
     """
-    (everywhere,) = treatments.sites(bench.model, ("all",))
-    held = {v.role for v in bench.variables if v.layer in everywhere.layers}
-    groups = [name for name in groups if held & set(roles.expand(name.split("+")))]
-    samples = _Samples(bench)
-    own, norms = samples.show(), _Norms(bench.model)
-    found = {
+    (everywhere,) = treatments.sites(recipient.model, ("all",))
+    present = {v.role for v in recipient.variables if v.layer in everywhere.layers}
+    groups = [name for name in groups if present & set(roles.expand(name.split("+")))]
+    samples, norms = _Samples(recipient), _Norms(recipient.model)
+    before, before_error = samples.draw()
+    arrays = {
         "groups": np.array(groups, dtype=np.str_),
-        "input": samples.shown[0],
-        "truth": samples.shown[1],
-        "before": own[0],
-        "before_error": own[1],
+        "input": samples.input,
+        "truth": samples.truth,
+        "before": before,
+        "before_error": before_error,
     }
-    after = {name: [] for name in ("after", "recalibrated")}
-    maps = {name: [] for name in after}
-    before = norms.maps()
-    vectors = norms.vectors()
-    features, kernels = _features(bench), _first_kernels(bench.model)
+    recipient_maps, recipient_vectors = norms.maps(), norms.vectors()
+    recipient_features = _features(recipient)
+    recipient_kernels = _first_kernels(recipient.model)
+    stages = ("after", "recalibrated")
+    drawings, maps = ({stage: [] for stage in stages} for _ in range(2))
     try:
         for group in groups:
-            bench.take(group.split("+"))
-            for name, shown in after.items():
-                if name == "recalibrated":
-                    bench.recalibrate()
-                shown.append(samples.show())
-                maps[name].append(norms.maps())
-            bench.restore()
-        bench.take(roles.ROLES)
-        theirs = norms.vectors(), _features(bench), _first_kernels(bench.model)
+            take(recipient, group.split("+"))
+            for stage in stages:
+                if stage == "recalibrated":
+                    recipient.recalibrate()
+                drawings[stage].append(samples.draw())
+                maps[stage].append(norms.maps())
+            restore(recipient)
+        take(recipient, roles.ROLES)
+        donor_vectors, donor_features = norms.vectors(), _features(recipient)
+        donor_kernels = _first_kernels(recipient.model)
     finally:
-        bench.restore()
-    for name, shown in after.items():
-        found[name] = np.array([one[0] for one in shown])
-        found[f"{name}_error"] = np.array([one[1] for one in shown])
+        restore(recipient)
+    for stage in stages:
+        arrays[stage] = np.array([picture for picture, _ in drawings[stage]])
+        arrays[f"{stage}_error"] = np.array([error for _, error in drawings[stage]])
     if norms.layers:
-        found |= norms.named(vectors, theirs[0], before, maps)
-    if kernels and len(features) > 1:
-        found |= _compared(kernels, theirs[2], features, theirs[1])
-    return found
+        arrays |= norms.arrays(recipient_vectors, donor_vectors, recipient_maps, maps)
+    if recipient_kernels and len(recipient_features) > 1:
+        arrays |= _kernel_arrays(recipient_kernels, donor_kernels)
+        arrays |= _cka_arrays(recipient_features, donor_features)
+    return arrays
 
 
 class _Samples:
-    """A few test images, and what the model makes of them."""
+    """A few test images, to be drawn with the model's present outputs.
 
-    def __init__(self, bench: Bench) -> None:
-        self._model = bench.model
-        self._segments = bench.train_spec.task == "segmentation"
-        self._ignored = bench.test.ignore_label
-        inputs, targets = bench.evaluate.batches[0]
+    Attributes:
+        input, truth: uint8 [N, H, W, 3].
+    """
+
+    def __init__(self, recipient: Recipient) -> None:
+        self._model = recipient.model
+        self._segments = recipient.train_spec.task == "segmentation"
+        self._ignore_label = recipient.test.ignore_label
+        inputs, targets = recipient.evaluate.batches[0]
         self._inputs = inputs[:SAMPLES]
         self._targets = np.asarray(targets[:SAMPLES])
-        self.shown = self._triptych(self._output())[:2]
+        self.input, self.truth, _ = self._triptych(self._output())
 
-    def show(self) -> tuple[np.ndarray, np.ndarray]:
-        """The output as pictures uint8 [N, H, W, 3], and its error uint8 [N, H, W]."""
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the output as pictures uint8 [N, H, W, 3], and its error uint8 [N, H, W]."""
         output = self._output()
         if self._segments:
             wrong = output.argmax(axis=-1) != self._targets
-            error = np.where(wrong & (self._targets != self._ignored), 1.0, 0.0)
+            error = np.where(wrong & (self._targets != self._ignore_label), 1.0, 0.0)
         else:
             error = np.abs(output - self._targets).mean(axis=-1)
         scaled = np.round(255 * np.clip(error, 0, 1)).astype(np.uint8)
@@ -103,8 +110,8 @@ class _Samples:
 
     def _triptych(self, output: np.ndarray) -> list[np.ndarray]:
         images = np.asarray(self._inputs)
-        three = drawing.triptych(images, self._targets, output, self._ignored)
-        return np.split(three, 3, axis=2)
+        panels = drawing.triptych(images, self._targets, output, self._ignore_label)
+        return np.split(panels, 3, axis=2)
 
 
 class _Norms:
@@ -113,20 +120,17 @@ class _Norms:
     def __init__(self, model: keras.Model) -> None:
         self.layers = recalibration.normalizations(model)
         feeds = transplant.edges(model)
-        self._before = []
+        self._biases = []  # of the layer before each, or None
         for layer in self.layers:
             names = feeds.get(layer.name, ())
             feeder = model.get_layer(names[0]) if len(names) == 1 else None
-            self._before.append(getattr(feeder, "bias", None))
+            self._biases.append(getattr(feeder, "bias", None))
 
     def vectors(self) -> np.ndarray:
         """[4, C]: moving mean, moving standard deviation, gamma, beta; C channels in all."""
         rows = [[], [], [], []]
         for layer in self.layers:
-            mean, variance = (
-                np.array(layer.moving_mean),
-                np.array(layer.moving_variance),
-            )
+            mean, variance = map(np.array, (layer.moving_mean, layer.moving_variance))
             rows[0].append(mean)
             rows[1].append(np.sqrt(np.maximum(variance, 0)))
             rows[2].append(np.ones_like(mean) if layer.gamma is None else layer.gamma)
@@ -136,11 +140,8 @@ class _Norms:
     def maps(self) -> np.ndarray:
         """[2, C]: a and c of y = a x + c, biases before the layer included."""
         rows = [[], []]
-        for layer, bias in zip(self.layers, self._before, strict=True):
-            mean, variance = (
-                np.array(layer.moving_mean),
-                np.array(layer.moving_variance),
-            )
+        for layer, bias in zip(self.layers, self._biases, strict=True):
+            mean, variance = map(np.array, (layer.moving_mean, layer.moving_variance))
             gamma = 1.0 if layer.gamma is None else np.array(layer.gamma)
             beta = 0.0 if layer.beta is None else np.array(layer.beta)
             a = gamma / np.sqrt(np.maximum(variance, 0) + layer.epsilon)
@@ -150,22 +151,21 @@ class _Norms:
             )
         return _joined(rows)
 
-    def named(
+    def arrays(
         self,
         recipient: np.ndarray,
         donor: np.ndarray,
-        before: np.ndarray,
+        recipient_maps: np.ndarray,
         maps: dict[str, list[np.ndarray]],
     ) -> dict[str, np.ndarray]:
-        """The arrays of a report's figure of batch normalization."""
+        """Returns the arrays of a report's figure of batch normalization."""
+        channels = [layer.moving_mean.shape[0] for layer in self.layers]
         return {
             "bn_layers": np.array([layer.name for layer in self.layers], dtype=np.str_),
-            "bn_channels": np.array(
-                [layer.moving_mean.shape[0] for layer in self.layers]
-            ),
+            "bn_channels": np.array(channels),
             "bn_donor": donor,
             "bn_recipient": recipient,
-            "map_recipient": before,
+            "map_recipient": recipient_maps,
             "map_after": np.array(maps["after"]),
             "map_recalibrated": np.array(maps["recalibrated"]),
         }
@@ -192,11 +192,14 @@ def _first_kernels(model: keras.Model) -> tuple[str, np.ndarray] | None:
     return None
 
 
-def _features(bench: Bench) -> dict[str, np.ndarray]:
-    """Features [n, C] of layers at the same places of the same images; small maps left out."""
-    layers = _convolutions(bench.model)
-    images = tf.constant(bench.images[:_IMAGES])
-    graph = keras.Model(bench.model.input, [layer.output for layer in layers])
+def _features(recipient: Recipient) -> dict[str, np.ndarray]:
+    """Features [n, C] of layers at the same positions of the same images.
+
+    Feature maps of fewer than 4 x 4 pixels are left out: the common grid would be too coarse.
+    """
+    layers = _convolutions(recipient.model)
+    images = tf.constant(recipient.images[:_CKA_IMAGES])
+    graph = keras.Model(recipient.model.input, [layer.output for layer in layers])
     outputs = {
         layer.name: output
         for layer, output in zip(layers, graph(images, training=False), strict=True)
@@ -205,32 +208,37 @@ def _features(bench: Bench) -> dict[str, np.ndarray]:
     if not outputs:
         return {}
     sides = [_GRID, *(min(output.shape[1:3]) for output in outputs.values())]
-    step = -(-len(outputs) // _COMPARED)
+    step = -(-len(outputs) // _CKA_LAYERS)
     return {name: _on_grid(outputs[name], min(sides)) for name in list(outputs)[::step]}
 
 
 def _on_grid(output: tf.Tensor, side: int) -> np.ndarray:
-    """Means over side x side parts of each map: [N, H, W, C] -> [N side², C]."""
+    """Averages each feature map over side x side parts: [N, H, W, C] -> [N side², C]."""
     pooled = tf.image.resize(output, (side, side), method="area")
     return np.reshape(np.asarray(pooled, np.float32), (-1, output.shape[-1]))
 
 
-def _compared(
-    own: tuple[str, np.ndarray],
-    donor: tuple[str, np.ndarray],
-    features: dict[str, np.ndarray],
-    theirs: dict[str, np.ndarray],
+def _kernel_arrays(
+    recipient: tuple[str, np.ndarray], donor: tuple[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The arrays of a report's figure of kernels and features."""
-    names = list(features)
+    """Returns the arrays of a report's figure of the first convolution's kernels."""
+    return {
+        "kernel_layer": np.array(recipient[0], dtype=np.str_),
+        "kernels_donor": donor[1],
+        "kernels_recipient": recipient[1],
+    }
+
+
+def _cka_arrays(
+    recipient: dict[str, np.ndarray], donor: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns the similarity of every layer of the donor with every layer of the recipient."""
+    names = list(recipient)
     table = [
-        [distances.cka(theirs[row], features[column]) for column in names]
+        [distances.cka(donor[row], recipient[column]) for column in names]
         for row in names
     ]
     return {
-        "kernel_layer": np.array(own[0], dtype=np.str_),
-        "kernels_donor": donor[1],
-        "kernels_recipient": own[1],
         "cka_layers": np.array(names, dtype=np.str_),
-        "cka": np.array(table, dtype=np.float64),  # None: not a number
+        "cka": np.array(table, dtype=np.float64),  # None becomes NaN
     }

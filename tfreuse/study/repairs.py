@@ -1,8 +1,11 @@
-"""Repairs that need more than new statistics: a stitch at a stage's end, and fine-tuning.
+"""Repairs beyond recalibration: a stitch at the end of a stage, and fine-tuning.
 
 probe = Probe(model, layers, images, positions=2048)
-stitches = Stitches(model)            # a view of the model, stitches open
-stitches.close(stage, found, wanted)  # features [n, C]; evaluate stitches.model
+before = probe(layer)                   # features [n, C]
+...                                     # a transplant
+stitches = Stitches(model)              # a view of the model, stitches open
+stitches.close(stage, probe(layer), before)
+stitches.model                          # to be evaluated
 stitches.open()
 """
 
@@ -16,13 +19,13 @@ from tfreuse.training.sweep import Sweep
 
 
 class Probe:
-    """Outputs of chosen layers at the same random places of the same images.
+    """Outputs of chosen layers at the same random positions of the same images.
 
     Args:
         model: functional.
         names: layers with outputs [N, H, W, C].
         images: float32 [N, H, W, C'].
-        positions: at most so many places of each layer's output.
+        positions: number of pixels of each layer's output, at most, over all images.
     """
 
     def __init__(
@@ -40,17 +43,17 @@ class Probe:
         self.sweep = Sweep(features, [(tf.constant(images),)])
 
     def __call__(self, name: str) -> np.ndarray:
-        """Features [n, C] of a layer as the model is now; no other is computed."""
+        """Computes the features [n, C] of one layer with the model's present values."""
         return np.asarray(self.sweep(name)[0], np.float32)
 
     def all(self) -> dict[str, np.ndarray]:
-        """Features [n, C] of each layer."""
-        found = self.sweep()[0]
-        return {name: np.asarray(rows, np.float32) for name, rows in found.items()}
+        """Computes the features [n, C] of each layer."""
+        features = self.sweep()[0]
+        return {name: np.asarray(rows, np.float32) for name, rows in features.items()}
 
 
 def _some_rows(output: tf.Tensor, positions: int) -> tf.Tensor:
-    """[N, H, W, C] -> [n, C], n at most `positions`; the same places every time."""
+    """[N, H, W, C] -> [n, C], n at most `positions`; the same positions every time."""
     rows = tf.reshape(output, [-1, output.shape[-1]])
     count = tf.shape(rows)[0]
     order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[0, 0])
@@ -60,9 +63,12 @@ def _some_rows(output: tf.Tensor, positions: int) -> tf.Tensor:
 class Stitches:
     """A view of a model with a 1x1 convolution at the end of every stage, open at first.
 
-    Closed at one stage it maps, by least squares, what the transplanted stage puts out to what
-    the recipient's own stage put out on the same unlabelled images (direct matching, Csiszarik
-    et al. 2021, arXiv:2110.14633). Open it is the identity, to the bit.
+    A closed stitch maps, by least squares, the transplanted stage's output to the output of the
+    recipient's original stage on the same unlabelled images (direct matching, Csiszarik et al.
+    2021, arXiv:2110.14633). An open stitch is the identity, to the bit.
+
+    Attributes:
+        model: the view; its layers and values are those of the model.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -81,10 +87,10 @@ class Stitches:
             model, clone_function=lambda layer: layer, call_function=call
         )
 
-    def close(self, stage: str, found: np.ndarray, wanted: np.ndarray) -> None:
-        """Fits the stage's stitch from features `found` [n, C] to `wanted` [n, C]."""
-        rows = np.concatenate([found, np.ones_like(found[:, :1])], axis=1)
-        solution, *_ = np.linalg.lstsq(rows.astype(np.float64), wanted, rcond=None)
+    def close(self, stage: str, features: np.ndarray, targets: np.ndarray) -> None:
+        """Fits the stage's stitch from `features` [n, C] to `targets` [n, C]."""
+        rows = np.concatenate([features, np.ones_like(features[:, :1])], axis=1)
+        solution, *_ = np.linalg.lstsq(rows.astype(np.float64), targets, rcond=None)
         self._stitches[stage].set(solution[:-1], solution[-1])
 
     def open(self) -> None:
@@ -94,7 +100,11 @@ class Stitches:
 
 
 class _Stitch(keras.layers.Layer):
-    """[..., C] -> [..., C], a linear map of the channels; skipped while it is the identity."""
+    """[..., C] -> [..., C], a linear map of the channels.
+
+    While it is open its branch of `tf.cond` copies the input: a product with the identity
+    matrix would cost time and could change the last bit.
+    """
 
     def __init__(self, channels: int, name: str) -> None:
         super().__init__(name=name)
@@ -124,10 +134,10 @@ class _Stitch(keras.layers.Layer):
 
 
 class FineTuner:
-    """Trains a model for a few steps from wherever its parameters are, always the same way.
+    """Trains a model for a few steps from its present values, the same way in every call.
 
-    The same batches in the same order, a fresh optimizer, a tenth of the study's learning
-    rate without warm-up. Who calls puts the parameters back.
+    Every call has the same batches in the same order, a fresh optimizer state, and a tenth of
+    the study's learning rate without warm-up. The caller restores the values.
     """
 
     def __init__(

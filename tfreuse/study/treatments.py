@@ -1,9 +1,10 @@
-"""Which arms a recipient gets: sites, groups, controls, strengths and repairs.
+"""Lists the arms of a recipient: sites, groups, controls, strengths and repairs.
 
-Full crossing would be thousands of arms a recipient, most of them of no use to anybody. The
-rule: all layers at once carry the verdicts and get everything; single stages tell where and
-get what separates the causes; single layers, prefixes, suffixes and all stages but one are
-explored with the treatment and, where a curve needs them, the donors that bound it.
+Crossing all factors would give thousands of arms for each recipient, most of them of no use.
+So all layers at once, which the verdicts rest on, are measured with every control and repair;
+single stages, which locate an effect, with those that separate its causes; single layers,
+prefixes, suffixes and all stages but one with the treatment alone and, where a curve needs
+bounds, with the two donors that bound it.
 """
 
 import dataclasses
@@ -18,14 +19,14 @@ from tfreuse.specs import RANDOM_CONTROLS, StudySpec
 
 PLAYERS = ("kernel", "bias", "gamma", "beta", "stats")  # of the Shapley values
 
-# The repairs that each control gets at all layers and at single stages, as far as the study
-# has them. What is not told here gets none.
+# Repairs by kind of site and control, as far as the study has them. A control that is not
+# listed is not measured at that kind of site.
 _BOTH = ("none", "recalibration")
 _ALIGNED = ("permutation", "permutation+recalibration")
 _TRAINED = ("stitch", "fine_tuning")
 _AT_ALL = {
     "transfer": (*_BOTH, *_ALIGNED, "fine_tuning"),
-    "self": (*_BOTH, "fine_tuning"),  # what fine-tuning alone does
+    "self": (*_BOTH, "fine_tuning"),  # the effect of fine-tuning alone
     "other_seed": (*_BOTH, *_ALIGNED),
     "reinitialised": (*_BOTH, "fine_tuning"),
     "reordered": (*_BOTH, *_ALIGNED),
@@ -50,24 +51,32 @@ _REPAIRS = {
     "prefix": _ALONG,
     "suffix": _ALONG,
     "leave_one_out": {"transfer": _BOTH},
-    # kernels of the same task tell which distances between kernels are usual (H5)
+    # kernels of the same task show which distances between kernels are usual (H5)
     "layer": dict.fromkeys(("transfer", "other_seed"), ("none",)),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Where parameters are replaced."""
+    """Layers whose parameters are replaced together.
 
-    kind: str  # one of specs.SITES
-    name: str  # "all", or a layer or stage: its own, the prefix's last, the suffix's first, ...
-    depth: int  # position of that layer or stage from input (0) to output; -1 for "all"
+    Attributes:
+        kind: one of `specs.SITES`.
+        name: of the layer or stage; of the last stage of a prefix, the first of a suffix, or
+            the stage left out; "all" for all layers.
+        depth: position of that layer or stage from input (0) to output; -1 for "all".
+        layers: names of the layers, from input to output.
+    """
+
+    kind: str
+    name: str
+    depth: int
     layers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One treatment; measured with each of its repairs."""
+    """One treatment of the recipient, measured with each of its repairs."""
 
     site: Site
     group: str
@@ -78,9 +87,9 @@ class Arm:
 
 
 def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
-    """The places of a model where parameters can be replaced, heads left out.
+    """Lists the sites of a model, without its heads.
 
-    A head belongs to its task: its shape and its meaning are not the other network's.
+    A head belongs to its task: in a network for another task it has another shape and meaning.
     """
     stages = {
         stage: tuple(names)
@@ -88,52 +97,67 @@ def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
         if stage not in ("head", "auxiliary")
     }
     layers = tuple(name for names in stages.values() for name in names)
-    found = [Site("all", "all", -1, layers)]
-    for i, (stage, own) in enumerate(stages.items()):
-        groups = list(stages.values())
-        before, after = sum(groups[:i], ()), sum(groups[i + 1 :], ())
-        found.append(Site("stage", stage, i, own))
-        if after:  # else it is all layers
-            found.append(Site("prefix", stage, i, before + own))
+    listed = [Site("all", "all", -1, layers)]
+    by_stage = list(stages.values())
+    for i, (stage, inside) in enumerate(stages.items()):
+        before, after = sum(by_stage[:i], ()), sum(by_stage[i + 1 :], ())
+        listed.append(Site("stage", stage, i, inside))
+        if after:  # a prefix up to the last stage would be all layers; so below
+            listed.append(Site("prefix", stage, i, before + inside))
         if before:
-            found.append(Site("suffix", stage, i, own + after))
-        found.append(Site("leave_one_out", stage, i, before + after))
-    found += [Site("layer", name, i, (name,)) for i, name in enumerate(layers)]
+            listed.append(Site("suffix", stage, i, inside + after))
+        listed.append(Site("leave_one_out", stage, i, before + after))
+    listed += [Site("layer", name, i, (name,)) for i, name in enumerate(layers)]
     order = ("all", "stage", "prefix", "suffix", "leave_one_out", "layer")
-    chosen = [site for site in found if site.kind in kinds and site.layers]
-    return sorted(chosen, key=lambda site: order.index(site.kind))
+    listed = [site for site in listed if site.kind in kinds and site.layers]
+    return sorted(listed, key=lambda site: order.index(site.kind))
+
+
+def foreign_stages(model: keras.Model) -> dict[str, str]:
+    """Returns each layer's stage; {} where layers' names begin with it, as in this package."""
+    stages = models.stages(model)
+    stage_of = {layer: stage for stage, names in stages.items() for layer in names}
+    named = all(layer.startswith(f"{stage}_") for layer, stage in stage_of.items())
+    return {} if named else stage_of
 
 
 def arms(
-    places: Collection[Site],
+    sites: Collection[Site],
     variables: Collection[plan_module.Variable],
     spec: StudySpec,
     link: str = "independent",
 ) -> list[Arm]:
-    """The arms of a study, all-layers first, since the verdicts rest on these."""
-    present: dict[str, set[str]] = {}
+    """Lists the arms of a recipient with these variables, in the order of the sites.
+
+    Groups that have no parameters at a site are left out there.
+    """
+    roles_of_layer: dict[str, set[str]] = {}
     for variable in variables:
-        present.setdefault(variable.layer, set()).add(variable.role)
-    found = []
-    for site in places:
-        held = set().union(*(present.get(layer, ()) for layer in site.layers))
-        groups = [g for g in spec.groups if held.intersection(roles.expand(g))]
+        roles_of_layer.setdefault(variable.layer, set()).add(variable.role)
+    listed = []
+    for site in sites:
+        present = set().union(*(roles_of_layer.get(name, ()) for name in site.layers))
+        groups = [g for g in spec.groups if present.intersection(roles.expand(g))]
         for group in groups:
-            found += _of_group(site, group, spec, link)
+            listed += _arms_of_group(site, group, spec, link)
         if spec.shapley and site.kind in ("all", "stage"):
-            known = {frozenset(held.intersection(roles.expand(g))) for g in groups}
-            found += [
+            measured = {
+                frozenset(present.intersection(roles.expand(g))) for g in groups
+            }
+            listed += [
                 Arm(site, union, "transfer", ("none",))
-                for union in _unions(held, known)
+                for union in _unions(present, measured)
             ]
-    return found
+    return listed
 
 
-def _of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Arm]:
+def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Arm]:
     members = roles.expand(group)
     for control in ("transfer", *spec.controls):
         repairs = tuple(
-            one for one in _REPAIRS[site.kind].get(control, ()) if one in spec.repairs
+            repair
+            for repair in _REPAIRS[site.kind].get(control, ())
+            if repair in spec.repairs
         )
         if not repairs or not _applies(control, members, group, link):
             continue
@@ -149,20 +173,21 @@ def _of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Ar
 
 
 def _applies(control: str, members: Collection[str], group: str, link: str) -> bool:
-    if control == "defaults":  # a kernel has no default value
+    """Returns whether the control bounds a transplant of the group."""
+    if control == "defaults":  # kernels are initialised at random: no default value
         return "kernel" not in members
-    if control == "zeroed":  # of one role it would be an arm of its own, not a control
+    if control == "zeroed":  # the network without any parameter: the lower bound of all
         return group == "all"
-    if control == "initial":  # trained on from the donor: these are the donor's values
+    if control == "initial":  # of a sequential recipient these are the donor's values
         return link != "sequential"
     return True
 
 
-def _unions(held: Collection[str], known: Collection[frozenset]) -> Iterable[str]:
-    """Unions of PLAYERS that no group of the study measures already, as "kernel+gamma"."""
-    players = [p for p in PLAYERS if set(roles.expand(p)).intersection(held)]
+def _unions(present: Collection[str], measured: Collection[frozenset]) -> Iterable[str]:
+    """Yields unions of PLAYERS, as "kernel+gamma", whose roles no group of the study has."""
+    players = [p for p in PLAYERS if set(roles.expand(p)).intersection(present)]
     for count in range(1, len(players) + 1):
-        for chosen in itertools.combinations(players, count):
-            own = {role for player in chosen for role in roles.expand(player)}
-            if frozenset(own.intersection(held)) not in known:
-                yield "+".join(chosen)
+        for union in itertools.combinations(players, count):
+            members = {role for player in union for role in roles.expand(player)}
+            if frozenset(members.intersection(present)) not in measured:
+                yield "+".join(union)

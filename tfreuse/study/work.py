@@ -132,16 +132,16 @@ def train(
 def measure(
     output: Output, threads: int, block: Block, models_dir: pathlib.Path
 ) -> None:
-    """A unit of work: measures one recipient's arms; of the first seed pictures too."""
+    """Measures one recipient's arms; for the first seed also writes the report's pictures."""
     runtime.start(threads, block.specs.train.deterministic)
-    from tfreuse.study import bench, gallery
+    from tfreuse.study import gallery, measuring, recipient, treatments, workspace
 
-    found = bench.Bench(block, models_dir)
-    if found.foreign_stages:
-        output.annotate("stages", {block.architecture: found.foreign_stages})
-    bench.measure(output, found)
+    opened = recipient.load(block, models_dir)
+    if stages := treatments.foreign_stages(opened.model):
+        output.annotate("stages", {block.architecture: stages})
+    measuring.measure(output, workspace.open_workspace(opened))
     if block.seed == 0:
-        pictures = gallery.gallery(found, block.specs.study.groups)
+        pictures = gallery.gallery(opened, block.specs.study.groups)
         part = Part(block.architecture, block.direction, block.link)
         arrays.write(models_dir.parent, part, pictures)
 

@@ -1,0 +1,257 @@
+"""Measures the arms of one recipient: plan -> transplant -> repair -> measure -> record.
+
+    workspace = open_workspace(recipient.load(block, models_dir))
+    measure(output, workspace)
+
+`measure_arm` is that line, for one arm; the functions below it are its steps, in order.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Collection, Iterator
+
+import numpy as np
+
+from tfreuse import models, roles, rundir, transplant
+from tfreuse import plan as plan_module
+from tfreuse.plan import Plan
+from tfreuse.records import UNMOVED, Record
+from tfreuse.runners import Output
+from tfreuse.specs import REPAIRS
+from tfreuse.study import distances
+from tfreuse.study.design import Block
+from tfreuse.study.donors import Donor
+from tfreuse.study.recipient import Recipient, restore
+from tfreuse.study.treatments import Arm
+from tfreuse.study.workspace import Workspace
+from tfreuse.training import evaluation
+
+_WITHOUT_CHANGE = ("none", "permutation")  # these repairs write nothing into the model
+_NO_OUTPUTS = {"output_error": None, "cka": None}
+
+
+def measure(output: Output, workspace: Workspace) -> None:
+    """Measures every arm that `output` has no record of, and writes the records to it."""
+    total = sum(len(arm.repairs) for arm in workspace.arms)
+    done = 0
+    for arm in workspace.arms:
+        for record, per_image in measure_arm(arm, workspace, output.keys):
+            output.record(record, per_image)
+        done += len(arm.repairs)
+        output.progress(done / total, f"arm {done}/{total}")
+
+
+def measure_arm(
+    arm: Arm, workspace: Workspace, recorded: Collection[tuple[str, ...]]
+) -> Iterator[tuple[Record, np.ndarray]]:
+    """Measures one arm with each of its repairs, and restores the recipient.
+
+    Args:
+        arm: the treatment.
+        workspace: the recipient with its original values, and all that arms share.
+        recorded: keys of records (`Record.key`) that exist; these repairs are left out.
+
+    Yields:
+        each record with its counts by image, as `Counts.per_image`.
+    """
+    recipient = workspace.recipient
+    for donor, repairs in pending(arm, recipient, recorded):
+        plan = plan_arm(arm, donor, recipient)
+        started = time.monotonic()
+        displaced = transplant.apply(plan, donor.values, recipient.model)
+        try:
+            facts = describe(arm, plan, donor, workspace)
+            for repair in repairs:
+                with repaired(arm, repair, workspace) as evaluate:
+                    counts = evaluate()
+                ended = time.monotonic()
+                yield (
+                    Record(
+                        **facts,
+                        repair=repair,
+                        after=counts.value,
+                        counts=counts.sums(),
+                        per_image=None,
+                        seconds=round(ended - started, 4),
+                    ),
+                    counts.per_image,
+                )
+                started = ended
+        finally:
+            if set(repairs) <= set(_WITHOUT_CHANGE):
+                transplant.undo(displaced, recipient.model)
+            else:
+                restore(recipient)
+
+
+def pending(
+    arm: Arm, recipient: Recipient, recorded: Collection[tuple[str, ...]]
+) -> Iterator[tuple[Donor, list[str]]]:
+    """Yields each donor of the arm with the repairs that are still to be measured, in order.
+
+    A permutation repairs the donor, not the model: it is a transplant of its own, of the donor
+    with its channels in the recipient's order. The order of the other repairs matters: "none"
+    measures the model as transplanted, so it is first, and fine-tuning, which changes all
+    parameters, is last. Those in between begin by re-estimating every moving statistic, so
+    that no repair depends on those measured before it.
+    """
+    key = _key(recipient.block, arm)
+    repairs = [repair for repair in arm.repairs if (*key, repair) not in recorded]
+    repairs.sort(key=REPAIRS.index)
+    in_place = [repair for repair in repairs if not repair.startswith("permutation")]
+    permuted = [repair for repair in repairs if repair.startswith("permutation")]
+    if in_place:
+        yield recipient.donors.get(arm.control, arm.draw), in_place
+    if permuted:
+        yield recipient.donors.aligned(arm.control, arm.draw), permuted
+
+
+def plan_arm(arm: Arm, donor: Donor, recipient: Recipient) -> Plan:
+    """Plans the arm's transplant and checks it.
+
+    Raises:
+        InputError: a parameter of the site has no counterpart in the donor.
+    """
+    return plan_module.make(
+        donor.variables,
+        recipient.variables,
+        roles=arm.group.split("+"),
+        layers=arm.site.layers,
+        adapters=[("*", f"blend:{arm.strength:g}")] if arm.strength < 1 else (),
+    ).check()
+
+
+@contextlib.contextmanager
+def repaired(
+    arm: Arm, repair: str, workspace: Workspace
+) -> Iterator[Callable[[], evaluation.Counts]]:
+    """Repairs the transplanted model; yields the evaluation that measures it."""
+    recipient = workspace.recipient
+    if repair not in _WITHOUT_CHANGE:
+        recipient.recalibrate()
+    if repair == "stitch":
+        _restore_statistics_outside(arm, recipient)
+        end = models.stage_ends(recipient.model)[arm.site.name]
+        features = workspace.stage_probe(end), workspace.recipient_stage_outputs[end]
+        workspace.stitches.close(arm.site.name, *features)
+        try:
+            yield workspace.stitched_evaluate
+        finally:
+            workspace.stitches.open()
+        return
+    if repair == "fine_tuning":
+        workspace.fine_tune()
+    yield recipient.evaluate
+
+
+def _restore_statistics_outside(arm: Arm, recipient: Recipient) -> None:
+    """Writes the original moving statistics back, except those of the arm's site.
+
+    A stitch brings the stage's output back to the recipient's own; the layers behind it fit
+    their original statistics then, not those re-estimated on the unstitched output.
+    """
+    outside = {
+        variable.path: recipient.values[variable.path]
+        for variable in recipient.variables
+        if variable.role in roles.GROUPS["stats"]
+        and variable.layer not in arm.site.layers
+    }
+    transplant.undo(outside, recipient.model)
+
+
+def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
+    """Returns the fields of the arm's records that do not depend on the repair.
+
+    The model is read right after the transplant: values that moved, and the change in outputs.
+    """
+    recipient = workspace.recipient
+    read = transplant.reader(recipient.model)
+    new = {entry.recipient.path: read(entry.recipient) for entry in plan.copies}
+    pairs = [(recipient.values[path], value) for path, value in new.items()]
+    scales = [scale for scale in workspace.scales if scale.layer in arm.site.layers]
+    block = recipient.block
+    return {
+        "study": block.specs.digest,
+        "architecture": block.architecture,
+        "direction": block.direction,
+        "link": block.link,
+        "seed": block.seed,
+        "donor": donor.name,
+        "donor_digest": donor.digest,
+        "recipient": block.parts["recipient"].name,
+        "recipient_digest": recipient.digest,
+        "control": arm.control,
+        "draw": arm.draw,
+        "site_kind": arm.site.kind,
+        "site": arm.site.name,
+        "depth": arm.site.depth,
+        "group": arm.group,
+        "strength": arm.strength,
+        "variables": len(pairs),
+        **distances.between(pairs),
+        **distances.scale_and_offset(scales, recipient.values, new),
+        **_output_change(arm, workspace),
+        **_bias_shift(plan, new, workspace),
+        "metric": evaluation.METRIC[recipient.train_spec.task],
+        "before": recipient.before.value,
+        "floor": recipient.before.floor,
+        "images": len(recipient.before.per_image),
+        "versions": _versions(),
+    }
+
+
+def _output_change(arm: Arm, workspace: Workspace) -> dict[str, float | None]:
+    """Compares the output of a single layer or stage with the recipient's original one.
+
+    Unions of groups, blends and repeated draws are left out: no analysis uses their outputs,
+    and a probe costs about as much as an evaluation.
+    """
+    site = arm.site
+    if site.kind not in ("layer", "stage"):
+        return _NO_OUTPUTS
+    if "+" in arm.group or arm.strength < 1 or arm.draw:
+        return _NO_OUTPUTS
+    layer = site.name
+    if site.kind == "stage":
+        layer = models.stage_ends(workspace.recipient.model)[site.name]
+    return distances.of_outputs(
+        workspace.recipient_outputs[layer], workspace.probe(layer)
+    )
+
+
+def _bias_shift(
+    plan: Plan, new: transplant.Values, workspace: Workspace
+) -> dict[str, float | None]:
+    """Median shift of the biases in standard deviations of their channels' outputs.
+
+    `bias_moved` is the share of biases that moved by at least `records.UNMOVED` of these.
+    """
+    values, spread = workspace.recipient.values, workspace.channel_spread
+    shifts = [
+        (np.abs(new[path] - values[path]) / spread[layer]).ravel()
+        for entry in plan.copies
+        for path, layer in [(entry.recipient.path, entry.recipient.layer)]
+        if entry.recipient.role == "bias" and layer in spread
+    ]
+    shifts = np.concatenate(shifts) if shifts else np.empty(0)
+    return {
+        "bias_shift": float(np.median(shifts)) if shifts.size else None,
+        "bias_moved": float(np.mean(shifts >= UNMOVED)) if shifts.size else None,
+    }
+
+
+_versions = functools.cache(rundir.versions)
+
+
+def _key(block: Block, arm: Arm) -> tuple[str, ...]:
+    """Returns `Record.key` without the repair."""
+    return (
+        *block.owner,
+        arm.control,
+        str(arm.draw),
+        arm.site.kind,
+        arm.site.name,
+        arm.group,
+        f"{arm.strength:g}",
+    )

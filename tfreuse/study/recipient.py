@@ -1,0 +1,129 @@
+"""A block's recipient in memory: the network, its images, its donors and its original values.
+
+recipient = load(block, models_dir)
+take(recipient, ("kernel", "stats"))  # from the treatment's donor, at all layers
+recipient.recalibrate()
+recipient.evaluate().value
+restore(recipient)                    # bit for bit as loaded
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfreuse import data, files, models, training, transplant
+from tfreuse import plan as plan_module
+from tfreuse.models import saving
+from tfreuse.specs import TrainSpec
+from tfreuse.study import treatments
+from tfreuse.study.design import Block
+from tfreuse.study.donors import Donors, as_input, first_images
+from tfreuse.training import evaluation, folding, recalibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipient:
+    """A recipient in memory and all that is needed to change, measure and restore it.
+
+    Attributes:
+        block: the study's block of arms that it belongs to.
+        digest: SHA-256 of its model file.
+        model: the network; transplants change its values in place.
+        variables: its parameters, in the order of its layers.
+        values: its original values by variable path, moving statistics re-estimated.
+        train, test: the splits of its data set.
+        images: calibration images float32 [N, H, W, C], corrupted as in its training.
+        recalibrate: re-estimates the model's moving statistics on `images`.
+        evaluate: measures the model on the test split.
+        before: counts of the evaluation with the original values.
+        donors: the networks and controls whose values it can receive.
+    """
+
+    block: Block
+    digest: str
+    model: keras.Model
+    variables: Sequence[plan_module.Variable]
+    values: transplant.Values
+    train: data.Split
+    test: data.Split
+    images: np.ndarray
+    recalibrate: recalibration.Recalibrator
+    evaluate: evaluation.Evaluator
+    before: evaluation.Counts
+    donors: Donors
+
+    @property
+    def train_spec(self) -> TrainSpec:
+        return self.block.parts["recipient"].train
+
+
+def load(block: Block, models_dir: pathlib.Path) -> Recipient:
+    """Reads the block's recipient and its data, and measures it as it is.
+
+    Its moving statistics are first set to the exact ones of the calibration images. The moving
+    averages of training lag behind the last weights; recalibration after a transplant would
+    otherwise repair that lag too and be credited for it.
+
+    Args:
+        block: the study's block of arms.
+        models_dir: the study's trained networks, a folder each.
+    """
+    specs, network = block.specs, block.parts["recipient"]
+    train = training.split(specs.data, "train", network.train)
+    test = training.split(specs.data, "test", network.train)
+    clean = first_images(train, specs.study.calibration_examples)
+    images = as_input(clean, network.train.corruption)
+    path = models_dir / network.name / "model.keras"
+    digest = files.file_digest(path)
+    model = models.with_stages(saving.load(path), block.model.stages)
+    recalibrate = recalibration.Recalibrator(model, images)
+    recalibrate()
+    evaluate = evaluator(model, block, test)
+    before = evaluate()
+    variables, values = transplant.index(model), transplant.values(model)
+    return Recipient(
+        block=block,
+        digest=digest,
+        model=model,
+        variables=variables,
+        values=values,
+        train=train,
+        test=test,
+        images=images,
+        recalibrate=recalibrate,
+        evaluate=evaluate,
+        before=before,
+        donors=Donors(
+            block, models_dir, model, variables, values, digest, clean, train
+        ),
+    )
+
+
+def evaluator(
+    model: keras.Model, block: Block, test: data.Split
+) -> evaluation.Evaluator:
+    """Builds the evaluation of the block's recipient, or of a view of it, on the test split."""
+    if block.specs.study.fold_batch_norm:
+        model = folding.folded(model)
+    train = block.parts["recipient"].train
+    return evaluation.Evaluator(
+        model, test, train.task, corruption=train.corruption, sweeping=True
+    )
+
+
+def take(recipient: Recipient, groups: Sequence[str]) -> None:
+    """Moves the groups of all layers from the treatment's donor into the recipient."""
+    donor = recipient.donors.get("transfer")
+    (everywhere,) = treatments.sites(recipient.model, ("all",))
+    plan = plan_module.make(
+        donor.variables, recipient.variables, roles=groups, layers=everywhere.layers
+    )
+    transplant.apply(plan, donor.values, recipient.model)
+
+
+def restore(recipient: Recipient) -> None:
+    """Writes all original values back into the recipient's model, bit for bit."""
+    transplant.undo(recipient.values, recipient.model)
