@@ -1,4 +1,4 @@
-"""What a question to the advisor is."""
+"""Settings of the advisor: the donors, the labels and the time for its search."""
 
 import dataclasses
 
@@ -7,35 +7,41 @@ from tfreuse.specs.base import Spec, option
 
 @dataclasses.dataclass(frozen=True)
 class AdviceSpec(Spec):
-    """How the advisor looks for a plan, declared before anything runs."""
+    """A question to the advisor, declared before anything runs."""
 
     donor: tuple[str, ...] = option(
         (), "model files (.keras) whose parameters may be reused"
     )
     recipient: str = option(
         "",
-        "model file (.keras) of the recipient's structure, its values are drawn anew; none: "
-        "the network that the model flags describe, the donor's own where they are not given",
+        "model file (.keras) with the recipient's structure; its values are initialised anew. "
+        "Empty: the network of the model flags, or of the donor where these are not given",
     )
     unlabelled_dir: str = option(
-        "", "folder data set whose train/images are more images, without labels"
+        "", "folder data set with more images, without labels, in its train/images"
     )
     labels: int = option(
-        32, "labelled training images to use, the most varied; 0: all", low=0
+        32,
+        "labelled training images to use, chosen to be as varied as possible; 0: all",
+        low=0,
     )
     budget: float = option(
-        18.0, "minutes that the search may take; it says what it left out", low=1.0
+        18.0,
+        "time for the search in minutes; the report lists what it left out",
+        low=1.0,
     )
     folds: int = option(
-        5, "folds of the outer cross-validation, fewer if time is short", low=3
+        5, "folds of the outer cross-validation; fewer if time is short", low=3
     )
     steps: int = option(
-        300, "optimizer updates of each training, fewer if time is short", low=1
+        300, "optimizer updates of each training; fewer if time is short", low=1
     )
-    batch_size: int = option(8, "images an update", low=1)
+    batch_size: int = option(8, "images in each update", low=1)
     learning_rate: float = option(
-        2e-3, "AdamW's peak rate, after warm-up and before cosine decay", low=0.0
+        2e-3,
+        "peak learning rate of AdamW, between a linear warm-up and a cosine decay",
+        low=0.0,
     )
     seed: int = option(
-        0, "seed of the choice of images, of folds and of trainings", low=0
+        0, "seed of the choice of images, of the folds and of the trainings", low=0
     )

@@ -1,4 +1,4 @@
-"""The base of all specs: one default, unit and help a field, checked when a spec is made."""
+"""The base of all specs: each field with its default, unit and help, checked when made."""
 
 import dataclasses
 import re
@@ -18,9 +18,14 @@ def option(
     low: float | None = None,
     only: str = "",
 ) -> Any:
-    """A dataclass field with its help, its choices and its lower bound beside its default.
+    """Returns a dataclass field with its default, help, choices and lower bound.
 
-    `only` names the one architecture that has the option.
+    Args:
+        default: the value where none is given.
+        help: the help of the flag: meaning, unit, and the meaning of special values.
+        choices: all values allowed, of each item for a tuple; empty: any.
+        low: the least value allowed.
+        only: name of the one architecture that has the option; empty: all have it.
     """
     if only:
         help = f"{only}: {help}"
@@ -48,11 +53,10 @@ class Spec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        known = {field.name: field.type for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - set(known))
-        if unknown:
+        names = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - names):
             raise InputError(
-                f"{cls.__name__} has no fields {unknown}; it has {sorted(known)}."
+                f"{cls.__name__} has no fields {unknown}; it has {sorted(names)}."
             )
         return cls(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -76,7 +80,7 @@ def check_pattern(name: str, pattern: str) -> None:
 
 
 def parsed(text: str, field: dataclasses.Field) -> Any:
-    """The option's value: a whole number, true or false, or the text itself."""
+    """Parses an option of --architectures: a whole number, true or false, or text."""
     try:
         if isinstance(field.default, bool):
             return {"true": True, "false": False}[text.lower()]
@@ -90,20 +94,22 @@ def parsed(text: str, field: dataclasses.Field) -> Any:
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     """Raises InputError unless `value` fits the field's type, choices and bound."""
-    kind = field.type if isinstance(field.type, type | types.GenericAlias) else Any
-    wanted = typing.get_origin(kind) or kind
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        wanted = int
-    if wanted is not Any and (
-        not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)
+    annotation = (
+        field.type if isinstance(field.type, type | types.GenericAlias) else Any
+    )
+    kind = typing.get_origin(annotation) or annotation
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        kind = int
+    if kind is not Any and (
+        # True is an int in Python, but no number here
+        not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)
     ):
-        raise InputError(f"--{field.name} takes a {wanted.__name__}; got {value!r}.")
+        raise InputError(f"--{field.name} takes a {kind.__name__}; got {value!r}.")
     choices, low = field.metadata["choices"], field.metadata["low"]
-    values = value if isinstance(value, tuple) else (value,)
-    for one in values:
-        if choices and one not in choices:
+    for item in value if isinstance(value, tuple) else (value,):
+        if choices and item not in choices:
             raise InputError(
-                f"--{field.name} takes one of {', '.join(choices)}; got {one!r}."
+                f"--{field.name} takes one of {', '.join(choices)}; got {item!r}."
             )
-        if low is not None and one < low:
-            raise InputError(f"--{field.name} takes at least {low}; got {one}.")
+        if low is not None and item < low:
+            raise InputError(f"--{field.name} takes at least {low}; got {item}.")

@@ -1,4 +1,4 @@
-"""Which images and masks."""
+"""Settings of the data set: images, masks and their size."""
 
 import dataclasses
 import re
@@ -9,48 +9,59 @@ from tfreuse.specs.base import Spec, check_pattern, option
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec(Spec):
-    """Which images and masks, at which size."""
+    """A data set of images with masks, and the size at which they are read."""
 
-    dataset: str = option("shapes", "shapes (built in), folder, or tfds:NAME")
-    data_dir: str = option("", "folder data set's root, or where TFDS keeps its data")
+    dataset: str = option(
+        "shapes",
+        "shapes: drawn by this package; folder: images and masks in --data_dir; tfds:NAME: a "
+        "data set of TensorFlow Datasets",
+    )
+    data_dir: str = option(
+        "", "root of a folder data set, or directory in which TFDS keeps its data"
+    )
     image_size: tuple[int, int] = option(
-        (64, 64), "height,width in pixels after resizing and cropping"
+        (64, 64), "height,width in pixels, after resizing and cropping"
     )
     channels: int = option(
-        3, "3 for RGB, 1 for grey-scale; folder: else the bands of TIFF files", low=1
+        3,
+        "channels of the images: 3 for RGB, 1 for grey-scale; folder: another number for TIFF "
+        "files with so many bands",
+        low=1,
     )
-    num_classes: int = option(
-        0, "number of classes; 0 reads it from the data set", low=0
-    )
+    num_classes: int = option(0, "number of classes; 0: read from the data set", low=0)
     ignore_label: int = option(
-        -1, "label of pixels that count for nothing; -1: none", low=-1
+        -1, "label of pixels without influence on loss and metrics; -1: none", low=-1
     )
     train_examples: int = option(
-        0, "use the first so many training images; 0: all", low=0
+        0, "number of training images to use, the first ones; 0: all", low=0
     )
-    test_examples: int = option(0, "use the first so many test images; 0: all", low=0)
-    image_key: str = option("image", "tfds: what the data set calls its images")
+    test_examples: int = option(
+        0, "number of test images to use, the first ones; 0: all", low=0
+    )
+    image_key: str = option("image", "tfds: feature of the data set with the images")
     mask_key: str = option(
-        "segmentation_mask", "tfds: what the data set calls its masks"
+        "segmentation_mask", "tfds: feature of the data set with the masks"
     )
     label_offset: int = option(
-        0, "tfds: added to every stored label but the ignored one, e.g. -1"
+        0,
+        "tfds: number added to every stored label except the ignored one; -1 for labels that "
+        "begin at 1",
     )
     splits: tuple[str, ...] = option(
         (),
-        "tfds: what stands for train, val and test, in TFDS's words, e.g. "
+        "tfds: splits to use as train, val and test, in TFDS's notation, e.g. "
         "train=train[:80%],val=train[80%:],test=test",
     )
     palette: tuple[str, ...] = option(
         (),
-        "folder: colours of masks that are pictures, RRGGBB of label 0, 1, ..., or "
+        "folder: colours of masks stored as RGB images: RRGGBB of label 0, 1, ..., or "
         "RRGGBB=LABEL, e.g. 000000,ff0000,ffffff=255",
     )
     group_by: str = option(
         "",
-        "regular expression whose match at the start of a file's name tells its subject or "
-        "sequence, e.g. '[^_]+': what is chosen or divided keeps them together; none: each "
-        "image for itself",
+        "regular expression, matched at the start of a file's name, whose match is the "
+        "image's subject or sequence, e.g. '[^_]+'; images of a subject stay together wherever "
+        "images are split or chosen. Empty: every image by itself",
     )
 
     def __post_init__(self) -> None:
@@ -74,12 +85,12 @@ class DataSpec(Spec):
 
 
 def labels_of(palette: tuple[str, ...]) -> dict[int, int]:
-    """The label of each colour, 0xRRGGBB, of `DataSpec.palette`.
+    """Returns the label of each colour, 0xRRGGBB, of `DataSpec.palette`.
 
     Raises:
         InputError: a word is no colour, or a colour is named twice.
     """
-    found: dict[int, int] = {}
+    labels: dict[int, int] = {}
     for number, word in enumerate(palette):
         match = re.fullmatch(r"#?([0-9a-fA-F]{6})(?:=(\d{1,5}))?", word)
         if match is None:
@@ -88,7 +99,7 @@ def labels_of(palette: tuple[str, ...]) -> dict[int, int]:
                 f"got {word!r}."
             )
         colour = int(match[1], 16)
-        if colour in found:
+        if colour in labels:
             raise InputError(f"--palette names the colour {match[1]} twice.")
-        found[colour] = int(match[2]) if match[2] else number
-    return found
+        labels[colour] = int(match[2]) if match[2] else number
+    return labels

@@ -1,4 +1,4 @@
-"""Which network."""
+"""Settings of a network."""
 
 import dataclasses
 import re
@@ -8,51 +8,49 @@ from tfreuse.errors import InputError
 from tfreuse.specs.base import Spec, option, parsed
 
 ARCHITECTURES = ("unet", "pspnet")
-
-
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
-
-
 ENCODERS = ("small", "resnet50")
-
-
-KERAS, KERAS_CV = "keras.", "keras_cv."  # what names of other encoders begin with
+KERAS, KERAS_CV = "keras.", "keras_cv."  # prefixes of other libraries' encoders
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec(Spec):
-    """Which network."""
+    """A network: a built-in architecture with its options, or a network of the user's own."""
 
     architecture: str = option(
         "unet", "architecture of the network", choices=ARCHITECTURES
     )
     model: str = option(
         "",
-        "instead of an architecture, a network of your own: FILE.keras, whose structure is "
-        "taken, with a head for the task; or package.module:function, which is called as "
-        "function((H, W), channels) and gives a keras.Model",
+        "a network of your own instead of --architecture: FILE.keras, whose structure is used "
+        "with a head for the task; or package.module:function, called as "
+        "function((H, W), channels), which returns a keras.Model",
     )
     width: int = option(32, "filters of the first stage", low=1)
-    depth: int = option(4, "how many times the image is halved", low=1, only="unet")
+    depth: int = option(
+        4, "number of times that the image is halved", low=1, only="unet"
+    )
     skips: bool = option(
         True, "connect encoder and decoder stages of equal size", only="unet"
     )
     encoder: str = option(
         "small",
-        "small: the architecture's own; resnet50 (pspnet); or another's, without weights: "
-        "keras.MobileNetV2 and so on of keras.applications, keras_cv.ResNet18 and so on",
+        "small: the architecture's own; resnet50 (pspnet only); or an encoder of another "
+        "library, without its weights: keras.NAME of keras.applications, e.g. "
+        "keras.MobileNetV2, or keras_cv.NAME, e.g. keras_cv.ResNet18",
     )
     auxiliary: bool = option(
-        False, "auxiliary head on the fourth stage while training", only="pspnet"
+        False, "train with an auxiliary head on the fourth stage", only="pspnet"
     )
     block_order: str = option(
         "conv_bn_relu", "order of the layers in a block", choices=BLOCK_ORDERS
     )
-    use_bias: bool = option(True, "give convolutions a bias")
+    use_bias: bool = option(True, "give the convolutions biases")
     stages: tuple[str, ...] = option(
         (),
-        "of --model or another's encoder: STAGE=GLOB of layer names, from input to output, e.g. "
-        "stem=conv0*,body=block*; none: by the size of features",
+        "stages of --model or of another library's encoder: STAGE=GLOB of layer names, from "
+        "input to output, e.g. stem=conv0*,body=block*; empty: a stage for each size of "
+        "feature maps",
     )
 
     def __post_init__(self) -> None:
@@ -62,7 +60,6 @@ class ModelSpec(Spec):
                 f"--encoder takes {', '.join(ENCODERS)}, {KERAS}NAME of keras.applications or "
                 f"{KERAS_CV}NAME; got {self.encoder!r}."
             )
-
         for word in self.stages:
             if not re.fullmatch(r"\w+=\S+", word):
                 raise InputError(
@@ -71,7 +68,7 @@ class ModelSpec(Spec):
 
     @property
     def name(self) -> str:
-        """What a study calls the network: its architecture, or the file or function it is of."""
+        """The network's name in a study: its architecture, or its file or function."""
         if not self.model:
             return self.architecture
         return self.model.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
@@ -81,7 +78,7 @@ class ModelSpec(Spec):
         return self.encoder.startswith((KERAS, KERAS_CV))
 
     def variant(self, text: str) -> Self:
-        """The network that `text` names, everything that it does not tell as here.
+        """Returns the network of an item of --architectures; other options are as here.
 
         Args:
             text: "pspnet", or with options: "unet:block_order=conv_relu_bn:width=16".
@@ -91,7 +88,7 @@ class ModelSpec(Spec):
         """
         if self.model and text == self.name:
             return self
-        architecture, *told = text.split(":")
+        architecture, *options = text.split(":")
         fields = {field.name: field for field in dataclasses.fields(self)}
         changes: dict[str, Any] = {"architecture": architecture, "model": ""}
         if self.model:
@@ -99,7 +96,7 @@ class ModelSpec(Spec):
         for name, field in fields.items():
             if field.metadata["only"] not in ("", architecture):
                 changes[name] = field.default
-        for word in told:
+        for word in options:
             name, _, value = word.partition("=")
             if name not in fields or not value:
                 raise InputError(

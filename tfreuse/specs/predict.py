@@ -1,10 +1,10 @@
-"""How images are predicted and models exported."""
+"""Settings of predictions, and the formats of an export."""
 
 import dataclasses
 
 from tfreuse.specs.base import Spec, option
 
-FORMATS = {  # of an export beside the SavedModel, with their files
+FORMATS = {  # beside the SavedModel, with their file names
     "onnx": "model.onnx",
     "litert": "model.tflite",
     "litert_int8": "model_int8.tflite",
@@ -13,11 +13,15 @@ FORMATS = {  # of an export beside the SavedModel, with their files
 
 @dataclasses.dataclass(frozen=True)
 class PredictSpec(Spec):
-    """How large images are taken apart."""
+    """The tiles in which large images are predicted."""
 
     tile: int = option(
-        1024, "pixels of a side that are looked at at once; 0: all of them", low=0
+        1024,
+        "side of a tile in pixels, for images larger than it; 0: predict each image whole",
+        low=0,
     )
     overlap: int = option(
-        256, "pixels that neighbouring tiles share; half is not kept", low=0
+        256,
+        "pixels that neighbouring tiles share; half of them are dropped at each cut",
+        low=0,
     )

@@ -1,4 +1,4 @@
-"""How units of work are run: on what, how many, and what each may take."""
+"""Settings of the runner: where units of work run, how many at a time, and their resources."""
 
 import dataclasses
 
@@ -10,46 +10,50 @@ RUNNERS = ("local", "ray", "index")
 
 @dataclasses.dataclass(frozen=True)
 class RunnerSpec(Spec):
-    """No result depends on it but for `unit_cpus`: other threads sum in another order."""
+    """Processes or a cluster for a study's units of work.
+
+    Records are the same on every runner for the same `unit_cpus`: another number of threads
+    adds numbers up in another order.
+    """
 
     runner: str = option(
         "local",
-        "local: processes of this machine; ray: a Ray cluster; index: one unit of work, for job "
+        "local: processes on this machine; ray: a Ray cluster; index: one unit of work, for job "
         "arrays",
         choices=RUNNERS,
     )
     jobs: int = option(
         0,
-        "units of work at a time; 0: one a CPU core, or one a GPU; ray: as many as there is "
-        "room for",
+        "units of work at a time; 0: one for each CPU core, or for each GPU; ray: as many as "
+        "fit into the cluster",
         low=0,
     )
     retries: int = option(
-        1, "times that a unit of work that failed is tried again in this run", low=0
+        1, "times that a failed unit of work is tried again in this run", low=0
     )
     unit_index: int = option(
         -1,
-        "index: which unit of work, from 0; --dry_run tells how many there are",
+        "index: number of the unit of work, from 0; --dry_run prints how many there are",
         low=-1,
     )
     unit_cpus: int = option(
         0,
-        "CPU threads of a unit of work; 0: this machine's cores over --jobs; ray: 1. Equal "
-        "numbers give equal records",
+        "CPU threads of a unit of work; 0: this machine's cores divided by --jobs; ray: 1. "
+        "Records are equal only for equal numbers of threads",
         low=0,
     )
     unit_gpus: float = option(
         -1.0,
-        "ray: GPUs of a unit of work, e.g. 0.5: two share one; -1: 1 where the cluster has any",
+        "ray: GPUs of a unit of work; 0.5: two units share a GPU; -1: 1 if the cluster has any",
         low=-1.0,
     )
     unit_memory: float = option(
-        0.0, "ray: memory of a unit of work, in GiB; 0: not asked for", low=0.0
+        0.0, "ray: memory to reserve for a unit of work, in GiB; 0: none", low=0.0
     )
     ray_address: str = option(
         "auto",
-        "ray: address of the cluster; auto: the one that runs on this machine; here: one of "
-        "this machine alone, which ends with the study",
+        "ray: address of the cluster; auto: the cluster that runs on this machine; here: a new "
+        "one on this machine alone, which ends with the study",
     )
 
     def __post_init__(self) -> None:

@@ -1,34 +1,20 @@
-"""Which arms a study measures, and the margins that its verdicts are held against."""
+"""Settings of a study: the arms that it measures, and the thresholds of its verdicts."""
 
 import dataclasses
 
 from tfreuse.specs.base import Spec, option
 
-# What a network of a study is trained for: a task of TrainSpec, in one of its variants.
+# Kinds of networks: a task of TrainSpec, with its labels or its input changed.
 KINDS = ("segmentation", "foreground", "autoencoder", "denoising", "masked")
-
-
 DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
-
-
 ALL_DIRECTIONS = tuple(f"{a}-to-{b}" for a in KINDS for b in KINDS if a != b)
-
-
 LINKS = ("independent", "same", "sequential")
-
-
 SITES = ("layer", "stage", "prefix", "suffix", "leave_one_out", "all")
-
-
 CONTROLS = (
     "self", "other_seed", "reinitialised", "initial", "defaults", "matched", "moments",
     "shuffled", "reordered", "scrambled", "zeroed",
 )  # fmt: skip
-
-
-RANDOM_CONTROLS = ("matched", "moments", "shuffled")  # drawn more than once
-
-
+RANDOM_CONTROLS = ("matched", "moments", "shuffled")  # measured with --draws draws
 REPAIRS = (
     "none", "recalibration", "permutation", "permutation+recalibration", "stitch",
     "fine_tuning",
@@ -37,66 +23,111 @@ REPAIRS = (
 
 @dataclasses.dataclass(frozen=True)
 class StudySpec(Spec):
-    """Which arms to measure and the margins they are held against, declared before anything runs."""
+    """Arms to measure and thresholds to judge them by, declared before anything runs.
 
-    seeds: int = option(3, "how many seeds; each trains one network a task", low=2)
+    Retention is the share of the recipient's metric that a transplant leaves:
+    (after - floor) / (before - floor). The floor is the metric without a look at the image: of
+    one label everywhere for mean IoU, 0 for R².
+    """
+
+    seeds: int = option(
+        3,
+        "replicates: each trains its own networks from its own seed; the intervals are over "
+        "them",
+        low=2,
+    )
     architectures: tuple[str, ...] = option(
         (),
-        "networks to compare, each with what differs from the other flags, e.g. "
-        "unet,unet:block_order=conv_relu_bn,pspnet:width=16; none: just --architecture",
+        "networks to compare, each with the options in which it differs from the other flags, "
+        "e.g. unet,unet:block_order=conv_relu_bn,pspnet:width=16; empty: only --architecture",
     )
     directions: tuple[str, ...] = option(
-        DIRECTIONS, "donor's task to recipient's task", choices=ALL_DIRECTIONS
+        DIRECTIONS,
+        "donor's task and recipient's task, DONOR-to-RECIPIENT",
+        choices=ALL_DIRECTIONS,
     )
     links: tuple[str, ...] = option(
         ("independent",),
-        "initial values of donor and recipient: independent, the same, or the recipient "
-        "trained on from the donor",
+        "relation of donor and recipient; independent: different initial values; same: the same "
+        "initial values; sequential: the recipient's training starts from the trained donor",
         choices=LINKS,
     )
     groups: tuple[str, ...] = option(
-        ("kernel", "bias", "affine", "stats", "all"), "roles and groups to transplant"
+        ("kernel", "bias", "affine", "stats", "all"),
+        "kinds of parameters to transplant: roles (kernel, bias, gamma, beta, moving_mean, "
+        "moving_variance) or groups of them (conv, affine, stats, bn, all)",
     )
     sites: tuple[str, ...] = option(
-        ("layer", "stage", "all"), "where to transplant", choices=SITES
+        ("layer", "stage", "all"),
+        "layers to transplant at a time: a single layer; a stage; all layers up to a stage "
+        "(prefix) or from it on (suffix); all stages but one (leave_one_out); all layers",
+        choices=SITES,
     )
     controls: tuple[str, ...] = option(
         ("self", "other_seed", "reinitialised", "defaults"),
-        "arms whose outcome is known or bounds the others'",
+        "donors with a known or bounding effect: the recipient itself (self) or with permuted "
+        "channels (reordered); the same task from another seed (other_seed); fresh "
+        "(reinitialised) or the recipient's own (initial) initial values; Keras's defaults, "
+        "e.g. gamma 1 (defaults); random values at the donor's distance (matched) or with its "
+        "mean and deviation (moments); the donor's values shuffled; a donor trained on "
+        "scrambled images; zeros (zeroed)",
         choices=CONTROLS,
     )
     repairs: tuple[str, ...] = option(
-        ("none", "recalibration"), "what is done after a transplant", choices=REPAIRS
+        ("none", "recalibration"),
+        "treatments after the transplant, each measured by itself; recalibration re-estimates "
+        "the moving statistics; permutation reorders the donor's channels first; stitch fits a "
+        "1x1 convolution behind a stage; fine_tuning trains --fine_tuning_steps updates",
+        choices=REPAIRS,
     )
     strengths: tuple[float, ...] = option(
         (1.0,),
-        "alpha of (1 - alpha) recipient + alpha donor; below 1 only without repair",
+        "weights alpha of a blend, (1 - alpha) recipient + alpha donor; 1 is a full transplant "
+        "and must be listed; those below 1 are measured without repair",
         low=0.0,
     )
-    draws: int = option(3, "draws of each random control", low=1)
+    draws: int = option(
+        3, "random draws of the controls matched, moments and shuffled", low=1
+    )
     shapley: bool = option(
-        False, "measure all 32 unions of kernel, bias, gamma, beta and stats, by stage"
+        False,
+        "measure all unions of kernel, bias, gamma, beta and stats, 32 for each stage, for "
+        "Shapley values",
     )
     fine_tuning_steps: int = option(
         50, "optimizer updates of the repair fine_tuning", low=1
     )
     calibration_examples: int = option(
-        256, "training images that re-estimate moving statistics", low=1
+        256,
+        "training images, without labels, from which moving statistics are re-estimated",
+        low=1,
     )
     fold_batch_norm: bool = option(
         True,
-        "evaluate with batch normalization folded into the convolutions before it: faster, "
-        "equal up to float32's rounding",
+        "evaluate with batch normalization folded into the convolution before it: faster, with "
+        "metrics equal up to float32 rounding",
     )
     margin: float = option(
-        0.05, "retention that may be lost by what is called reusable", low=0.0
+        0.05,
+        "retention that may be lost by a reusable group. Retention is the share of the metric, "
+        "above its floor, that a transplant leaves; the group is reusable if the whole "
+        "confidence interval of it is at least 1 - margin",
+        low=0.0,
     )
     large: float = option(
-        0.5, "retention at most kept by what is called sensitive", low=0.0
+        0.5,
+        "retention that is left at most where a loss counts as large: a network is very "
+        "sensitive to a group if the whole confidence interval of its retention is at most this",
+        low=0.0,
     )
     minimum: float = option(
         0.1,
-        "recipient's metric above its floor, below which nothing is judged",
+        "least height of the recipient's metric (mean IoU or R2) above its floor; below it the "
+        "network has too little to lose, and the verdict is not testable",
         low=0.0,
     )
-    confidence: float = option(0.95, "confidence of the intervals", low=0.5)
+    confidence: float = option(
+        0.95,
+        "confidence level of every interval and verdict, e.g. 0.95 for 95 % intervals",
+        low=0.5,
+    )

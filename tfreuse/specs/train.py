@@ -1,4 +1,4 @@
-"""How a network is trained, and on which devices."""
+"""Settings of a training, and of the devices that compute it."""
 
 import dataclasses
 
@@ -6,14 +6,8 @@ from tfreuse.errors import InputError
 from tfreuse.specs.base import Spec, option
 
 TASKS = ("segmentation", "autoencoder")
-
-
 CORRUPTIONS = ("none", "noise", "mask", "scramble")
-
-
 LABELS = ("all", "foreground")
-
-
 AUGMENTATIONS = (
     "flip", "rotate", "zoom", "translate", "crop", "mosaic", "colour", "grid_mask",
 )  # fmt: skip
@@ -21,62 +15,73 @@ AUGMENTATIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainSpec(Spec):
-    """How to train it."""
+    """A training: its task, its optimizer and its seeds."""
 
-    task: str = option("segmentation", "what to train for", choices=TASKS)
+    task: str = option("segmentation", "task to train for", choices=TASKS)
     steps: int = option(2000, "optimizer updates in all", low=1)
-    batch_size: int = option(16, "images an update", low=1)
+    batch_size: int = option(16, "images in each update", low=1)
     learning_rate: float = option(
-        1e-3, "AdamW's peak rate, after warm-up and before cosine decay", low=0.0
+        1e-3,
+        "peak learning rate of AdamW, between a linear warm-up and a cosine decay to 0",
+        low=0.0,
     )
     weight_decay: float = option(
-        1e-4, "AdamW's decay of kernels (not of biases, gammas, betas)", low=0.0
+        1e-4,
+        "AdamW's weight decay of kernels; biases, gammas and betas have none",
+        low=0.0,
     )
-    warmup: float = option(0.05, "share of the steps in which the rate rises", low=0.0)
+    warmup: float = option(
+        0.05, "share of the updates in which the learning rate rises, 0 to 1", low=0.0
+    )
     validations: int = option(
-        10, "how many times to validate and write a checkpoint", low=1
+        10, "validations during the training; each writes a checkpoint", low=1
     )
-    seed: int = option(0, "seed of initial values and data order", low=0)
+    seed: int = option(0, "seed of initial values and of the order of images", low=0)
     mixed_precision: bool = option(
-        False, "compute in bfloat16, keep parameters in float32"
+        False, "compute in bfloat16 and keep the parameters in float32"
     )
-    deterministic: bool = option(False, "same bits on a GPU too, at some cost in speed")
+    deterministic: bool = option(
+        False, "give the same bits in every run on a GPU too; slower"
+    )
     corruption: str = option(
         "none",
-        "autoencoder: what is done to its input (scramble: to its target too)",
+        "autoencoder: damage to the input, to be undone; scramble shuffles input and target",
         choices=CORRUPTIONS,
     )
     labels: str = option(
         "all",
-        "segmentation: all classes, or label 0 against all others",
+        "segmentation: all classes, or label 0 against all others (foreground)",
         choices=LABELS,
     )
     class_weights: str = option(
         "none",
-        "segmentation: balanced: pixels of rare classes count for more, by median frequency",
+        "segmentation: weights of the classes in the loss; balanced: by median frequency, "
+        "higher for rare classes",
         choices=("none", "balanced"),
     )
     augment: tuple[str, ...] = option(
-        (), "how training images are changed, their masks alike", choices=AUGMENTATIONS
+        (),
+        "random changes of training images; masks move with them",
+        choices=AUGMENTATIONS,
     )
     initial_seed: int = option(
-        -1, "seed of initial values alone; -1: the same as --seed", low=-1
+        -1, "seed of the initial values only; -1: the same as --seed", low=-1
     )
     initial_model: str = option(
         "",
-        "model file (.keras) whose values training starts from, all but its head's; "
-        "looked for from --out_dir, then from the working directory",
+        "model file (.keras) to start training from; its head is not used. A relative path is "
+        "looked up from --out_dir, then from the working directory",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, only, task in (
+        for name, neutral, task in (
             ("corruption", "none", "autoencoder"),
             ("labels", "all", "segmentation"),
             ("class_weights", "none", "segmentation"),
         ):
             value = getattr(self, name)
-            if value != only and self.task != task:
+            if value != neutral and self.task != task:
                 raise InputError(
                     f"--{name}={value} is for --task={task} alone; got --task={self.task}. "
                     f"Leave --{name} out."
@@ -85,18 +90,18 @@ class TrainSpec(Spec):
 
 @dataclasses.dataclass(frozen=True)
 class DeviceSpec(Spec):
-    """How the training is computed; it is the same experiment, within rounding."""
+    """Devices and compilation: the same experiment on any of them, up to rounding."""
 
     jit_compile: str = option(
         "auto",
-        "compile by XLA; auto: on a GPU, not on a CPU, where it is slower",
+        "compile the training step with XLA; auto: on a GPU only, since it is slower on a CPU",
         choices=("auto", "on", "off"),
     )
     strategy: str = option(
         "none",
-        "mirrored: every batch is shared among this machine's GPUs",
+        "none: one device; mirrored: split every batch among this machine's GPUs",
         choices=("none", "mirrored"),
     )
     profile: bool = option(
-        False, "trace some steps, for the profile plugin of TensorBoard"
+        False, "record a profile of some updates for TensorBoard's profile plugin"
     )
