@@ -237,9 +237,9 @@ def board(tmp_path, nodes, lines):
         path.mkdir(parents=True)
         told = {"share": 0.5, "text": "arm 1/2", "node": node}
         files.write_json(path / "progress.json", told)
-        found.hear(Event(unit, started=True))
+        found.update(Event(unit, started=True))
     found.close()
-    found.hear(Event(some[0]))
+    found.update(Event(some[0]))
     found.close()
 
 

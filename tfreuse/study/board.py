@@ -1,4 +1,4 @@
-"""How far a study's units of work are, shown while they run: one line, or one a node and kind."""
+"""The progress of a study's units of work: one line, or one for each node and kind of work."""
 
 import collections
 import pathlib
@@ -9,16 +9,16 @@ from tfreuse import progress
 from tfreuse.errors import printable
 from tfreuse.runners import Event, Folder, Unit
 
-_LINES = 12  # of nodes and kinds; of more, as many as fit
-_NAMES = 3  # units named in such a line
-_SHARE = 5  # a look at all units may take one part of so many of the time
+_LINES = 12  # of nodes and kinds, at most
+_NAMES = 3  # units named in such a line, at most
+_POLLING = 5  # at most one part in so many of the time reads the units' folders
 
 
 class Board:
-    """Hears what becomes of units, looks at their folders now and then, and shows both.
+    """Displays the progress of units from events and from the files that the units write.
 
     Args:
-        units: all that are to be run.
+        units: all units that are to be run.
         out_dir: the study's directory.
     """
 
@@ -27,68 +27,69 @@ class Board:
         self._display = progress.Display(sum(unit.weight for unit in units))
         self._total, self._done = len(units), 0.0
         self._running: dict[str, Unit] = {}
-        self._told: dict[str, dict] = {}  # what each that runs tells of itself
+        self._progress: dict[str, dict] = {}  # progress.json of each running unit
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self._nodes: set[str] = set()
-        self._due = 0.0
+        self._poll_after = 0.0
 
-    def hear(self, event: Event) -> None:
-        """Takes in an event of `runners.run`."""
+    def update(self, event: Event) -> None:
+        """Takes in an event of `runners.run` and refreshes the display."""
         unit = event.unit
         if unit is not None and event.started:
             self._running[unit.name] = unit
         elif unit is not None:
             self._running.pop(unit.name, None)
-            told = self._told.pop(unit.name, {})
+            last = self._progress.pop(unit.name, {})
             if event.failure is None:
                 self._done += unit.weight
-                self._counts[_node(told), unit.kind] += 1
+                self._counts[_node(last), unit.kind] += 1
             elif not event.will_retry:
-                self._done += unit.weight  # nothing of it is left to do in this run
+                self._done += unit.weight  # no work is left for it in this run
                 self._show(f"{unit.name} failed", force=True)
-        self._look()
+        self._poll()
 
     def running(self) -> list[Unit]:
-        """The units that were given to the runner and have not ended."""
+        """Returns the units that were given to the runner and have not ended."""
         return list(self._running.values())
 
     def close(self) -> None:
-        self._look(force=True)
+        self._poll(force=True)
         self._display.close()
 
-    def _look(self, force: bool = False) -> None:
+    def _poll(self, force: bool = False) -> None:
+        """Reads the running units' progress, if the last reading is long enough ago."""
         started = time.monotonic()
-        if started < self._due and not force:
+        if started < self._poll_after and not force:
             return
         for name, unit in self._running.items():
-            if (told := Folder(self._out_dir, unit).progress()) is not None:
-                self._told[name] = told
-                self._nodes.add(_node(told))
+            if (current := Folder(self._out_dir, unit).progress()) is not None:
+                self._progress[name] = current
+                self._nodes.add(_node(current))
         self._show("", force)
-        now = time.monotonic()
-        self._due = now + (now - started) * (_SHARE - 1)
+        ended = time.monotonic()
+        self._poll_after = ended + (ended - started) * (_POLLING - 1)
 
     def _show(self, text: str, force: bool) -> None:
         done = self._done + sum(
-            self._running[name].weight * _share(told)
-            for name, told in self._told.items()
+            self._running[name].weight * _share(current)
+            for name, current in self._progress.items()
         )
         if len(self._nodes) > 1:
             text = text or (
-                f"{len(self._nodes)} nodes, {len(self._told)} units running, "
+                f"{len(self._nodes)} nodes, {len(self._progress)} units running, "
                 f"{self._counts.total()} of {self._total} done"
             )
             self._display.update(done, text, self._by_node(), force=force)
             return
-        told = "; ".join(f"{name}: {_text(one)}" for name, one in self._told.items())
-        self._display.update(done, text or told, force=force)
+        units = [f"{name}: {_text(entry)}" for name, entry in self._progress.items()]
+        self._display.update(done, text or "; ".join(units), force=force)
 
     def _by_node(self) -> list[str]:
-        """A line a node and kind of work: how many run, how many are done, what they tell."""
+        """Returns a line for each node and kind of work: how many run, how many are done."""
         rows = collections.defaultdict(list)
-        for name, told in self._told.items():
-            kind, _, rest = name.partition(" ")
-            rows[_node(told), kind].append(f"{rest}: {_text(told)}")
+        for name, entry in self._progress.items():
+            kind, _, title = name.partition(" ")
+            rows[_node(entry), kind].append(f"{title}: {_text(entry)}")
         keys = sorted({*rows, *self._counts})
         width = max((len(node) for node, _ in keys), default=0)
         lines = [
@@ -96,18 +97,21 @@ class Board:
             f"{self._counts[node, kind]:4} done  {'; '.join(rows[node, kind][:_NAMES])}"
             for node, kind in keys
         ]
-        more = len(lines) - _LINES
-        return lines if more <= 0 else [*lines[:_LINES], f"  ... {more} more lines"]
+        hidden = len(lines) - _LINES
+        if hidden <= 0:
+            return lines
+        return [*lines[:_LINES], f"  ... {hidden} more lines"]
 
 
-def _node(told: dict) -> str:
-    return printable(told.get("node", ""), 40)
+# A unit may run on any machine, so its progress is text to be checked, not to be trusted.
+def _node(entry: dict) -> str:
+    return printable(entry.get("node", ""), 40)
 
 
-def _text(told: dict) -> str:
-    return printable(told.get("text", ""), 80)
+def _text(entry: dict) -> str:
+    return printable(entry.get("text", ""), 80)
 
 
-def _share(told: dict) -> float:
-    share = told.get("share")
+def _share(entry: dict) -> float:
+    share = entry.get("share")
     return min(1.0, max(0.0, share)) if isinstance(share, int | float) else 0.0

@@ -1,4 +1,15 @@
-"""What a study consists of: networks to train, blocks of arms and label curves to measure."""
+"""The design of a study: networks to train, blocks of arms and label curves to measure.
+
+    specs = Specs(StudySpec(seeds=2), DataSpec(), ModelSpec(), TrainSpec())
+    specs.networks()                    # {"segmentation-0": Network, ...}
+    specs.blocks()[0].parts             # {"recipient": Network, "transfer": Network, ...}
+
+Seeds. A replicate's network of a kind has the seed S = --seed + 6 * replicate + number of the
+kind, so that no two networks share initial values or the order of images. Linked networks add
+a multiple of 1,000 (`_FAR`) to the seed of the order: 1 for the follower of a link "same", 2 for
+a sequential recipient, 3 for a twin, and 4 for the fits of label curves. These numbers are part
+of the results: another seed gives other networks, and a study begun earlier could not go on.
+"""
 
 import dataclasses
 import functools
@@ -17,7 +28,7 @@ from tfreuse.specs import (
 )
 from tfreuse.specs.labels import LabelSpec
 
-# Every kind of network as changes of TrainSpec; "scrambled" is a control's donor.
+# Changes of TrainSpec for each kind of network; "scrambled" is the donor of a control.
 _TRAINING = {
     "segmentation": {"task": "segmentation"},
     "foreground": {"task": "segmentation", "labels": "foreground"},
@@ -27,28 +38,34 @@ _TRAINING = {
     "scrambled": {"task": "autoencoder", "corruption": "scramble"},
 }
 _ORDER = (*KINDS, "scrambled")
-_FAR = 1_000  # between seeds of independent networks and those of linked ones
+_FAR = 1_000  # between the seeds of independent networks and of linked ones
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One network to train."""
+    """A network to train.
 
-    name: str  # of its directory
+    Attributes:
+        name: of its directory.
+        model, train: its settings.
+        needs: name of the network whose values its training starts from; "": none.
+    """
+
+    name: str
     model: ModelSpec
     train: TrainSpec
-    needs: str = ""  # network that it is trained on from
+    needs: str = ""
 
     @property
     def first_seed(self) -> int:
-        """Seed of the initial values."""
+        """The seed of the initial values."""
         seed = self.train.initial_seed
         return self.train.seed if seed < 0 else seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Specs:
-    """Everything that a study depends on; what varies in it replaces fields of the others."""
+    """All settings of a study; its factors replace fields of `model` and `train`."""
 
     study: StudySpec
     data: DataSpec
@@ -63,7 +80,8 @@ class Specs:
             )
         for group in self.study.groups:
             roles.expand(group)  # raises InputError if there is no such group
-        models = [self.model.variant(name) for name in self.architectures]  # likewise
+        # raises InputError if there is no such architecture or option
+        models = [self.model.variant(name) for name in self.architectures]
         if len(set(models)) < len(models):
             raise InputError(
                 "--architectures names the same network twice: "
@@ -73,15 +91,15 @@ class Specs:
             values = getattr(self.study, name)
             if len(set(values)) < len(values):
                 raise InputError(f"--{name} names something twice: {list(values)}.")
-        wrong = [one for one in self.study.strengths if not 0 < one <= 1]
-        if wrong or 1.0 not in self.study.strengths:
+        strengths = self.study.strengths
+        if 1.0 not in strengths or not all(0 < alpha <= 1 for alpha in strengths):
             raise InputError(
                 "--strengths takes numbers above 0 and up to 1, and 1 among them; got "
-                f"{list(self.study.strengths)}."
+                f"{list(strengths)}."
             )
 
     def named(self) -> dict[str, Spec]:
-        """The specs by name, as `study.json` holds them; `labels` where there are curves."""
+        """Returns the specs by name, as in `study.json`; `labels` only where there are curves."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -100,20 +118,24 @@ class Specs:
         return self.study.architectures or (self.model.name,)
 
     def networks(self) -> dict[str, Network]:
-        """Every network that a block needs, by name; recipients of the first block first."""
-        found: dict[str, Network] = {}
+        """Returns all networks by name, each after the network that it is trained from.
+
+        Those of the first block come first, so that measuring can begin early.
+        """
+        networks: dict[str, Network] = {}
         for block in self.blocks():
+            by_name = {network.name: network for network in block.parts.values()}
             for network in block.parts.values():
                 if network.needs:
-                    found.setdefault(network.needs, self._independent(block, network))
-                found.setdefault(network.name, network)
+                    networks.setdefault(network.needs, by_name[network.needs])
+                networks.setdefault(network.name, network)
         for curve in self.curves():
             for network in curve.donors.values():
-                found.setdefault(network.name, network)
-        return found
+                networks.setdefault(network.name, network)
+        return networks
 
     def curves(self) -> list["Curve"]:
-        """The label curves: one an architecture and replicate."""
+        """Lists the label curves: one for each architecture and replicate."""
         counts = self.labels.label_counts
         return [
             Curve(self, architecture, replicate)
@@ -122,7 +144,7 @@ class Specs:
         ]
 
     def blocks(self) -> list["Block"]:
-        """The blocks of arms: one an architecture, replicate, link and direction."""
+        """Lists the blocks of arms: one for each replicate, architecture, link and direction."""
         return [
             Block(self, architecture, direction, link, replicate)
             for replicate in range(self.study.seeds)
@@ -132,11 +154,11 @@ class Specs:
         ]
 
     def describe(self) -> str:
-        """What will be done, in a few lines."""
+        """Describes the networks, blocks and label curves in a few lines."""
         study, networks = self.study, list(self.networks())
-        shown = networks if len(networks) <= 8 else [*networks[:7], "..."]
+        names = networks if len(networks) <= 8 else [*networks[:7], "..."]
         lines = [
-            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(shown)}"
+            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(names)}"
         ]
         if self.blocks():
             lines.append(
@@ -154,15 +176,10 @@ class Specs:
             )
         return "\n".join(lines)
 
-    def _independent(self, block: "Block", network: Network) -> Network:
-        """The network that `network` is trained on from."""
-        (found,) = (p for p in block.parts.values() if p.name == network.needs)
-        return found
-
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """All arms of one recipient with donors of one kind."""
+    """All arms of one recipient, with donors of one task."""
 
     specs: Specs
     architecture: str
@@ -177,12 +194,12 @@ class Block:
 
     @property
     def owner(self) -> tuple[str, ...]:
-        """What the keys of its records begin with."""
+        """The beginning of `Record.key` of its records."""
         return self.architecture, self.direction, self.link, str(self.seed)
 
     @property
     def kinds(self) -> tuple[str, str]:
-        """Donor's kind and recipient's kind."""
+        """The donor's and the recipient's kind."""
         donor, recipient = self.direction.split("-to-")
         return donor, recipient
 
@@ -192,7 +209,7 @@ class Block:
 
     @functools.cached_property
     def parts(self) -> dict[str, Network]:
-        """The networks that the block needs, by the part they play in it."""
+        """The block's networks: the recipient, and the donors by control ("transfer" ...)."""
         donor, recipient = self.kinds
         if self.link == "independent":
             pair = self.network(recipient), self.network(donor)
@@ -200,25 +217,26 @@ class Block:
             pair = self._same()
         else:
             pair = self._after(donor, recipient), self.network(donor)
-        found = {"recipient": pair[0], "transfer": pair[1]}
+        parts = dict(zip(("recipient", "transfer"), pair, strict=True))
         if "other_seed" in self.specs.study.controls:
-            found["other_seed"] = self._same_task(pair[0])
+            parts["other_seed"] = self._same_task(parts["recipient"])
         if "scrambled" in self.specs.study.controls:
-            found["scrambled"] = self.network("scrambled")
-        return found
+            parts["scrambled"] = self.network("scrambled")
+        return parts
 
     def network(self, kind: str, seed: int | None = None) -> Network:
-        """An independent network: it shares initial values and order with no other."""
+        """Returns an independent network: no other has its initial values or order of images."""
         seed = self.seed if seed is None else seed
         return Network(
             f"{self.prefix}{kind}-{seed}", self.model, self._train(kind, seed)
         )
 
     def _same(self) -> tuple[Network, Network]:
-        """Recipient and donor that start from the same values, and part from there on.
+        """Returns recipient and donor with the same initial values, but another data order.
 
-        The kind that comes first in KINDS is the independent network of that name, so that
-        both directions share one pair.
+        The kind that is first in KINDS leads: it is the independent network of that name. Both
+        directions thus share one pair. The follower needs a data order of its own: with the
+        leader's seed both would see the same batches, and be alike for that reason too.
         """
         donor, recipient = self.kinds
         first, second = sorted(self.kinds, key=_ORDER.index)
@@ -235,7 +253,7 @@ class Block:
         return pair[recipient], pair[donor]
 
     def _after(self, donor: str, recipient: str) -> Network:
-        """A recipient that was trained on from the donor."""
+        """Returns a recipient whose training starts from the trained donor."""
         start = self.network(donor).name
         train = dataclasses.replace(
             self._train(recipient, self.seed),
@@ -246,9 +264,10 @@ class Block:
         return Network(name, self.model, train, start)
 
     def _same_task(self, recipient: Network) -> Network:
-        """A donor of the recipient's own task: the ceiling of what any donor can do.
+        """Returns a donor of the recipient's own task: the upper bound of all donors.
 
-        Where donor and recipient start from the same values, so does this one.
+        It is the next replicate's recipient. Where donor and recipient share initial values it
+        is a twin instead: a network that shares them too, with another data order.
         """
         kind = self.kinds[1]
         if self.link != "same":
@@ -270,7 +289,7 @@ class Block:
 
     @property
     def prefix(self) -> str:
-        """Tells the architectures of a study apart; empty where there is but one."""
+        """The architecture, at the start of names; empty if the study has only one."""
         if len(self.specs.architectures) == 1:
             return ""
         return re.sub(r"[^A-Za-z0-9_]+", "-", self.architecture) + "-"
@@ -290,7 +309,7 @@ class Curve:
 
     @property
     def owner(self) -> tuple[str, ...]:
-        """Architecture and seed: what its records have in common."""
+        """The architecture and seed of its records."""
         return self.architecture, str(self.seed)
 
     @property
@@ -299,7 +318,7 @@ class Curve:
 
     @functools.cached_property
     def donors(self) -> dict[str, Network]:
-        """The donors by kind: the networks that transplants of the same seed take from too."""
+        """The donors by kind: the same networks as the donors of this seed's blocks."""
         return {
             kind: self._block(kind).network(kind)
             for kind in self.specs.labels.label_donors
@@ -307,14 +326,14 @@ class Curve:
 
     @property
     def train(self) -> TrainSpec:
-        """How a network is fitted to few labels; its initial values are no donor's."""
+        """The training on few labels; no donor has its initial values."""
         first = self._block("").network("segmentation").train
         return dataclasses.replace(
             first, steps=self.specs.labels.label_steps, seed=first.seed + 4 * _FAR
         )
 
     def arms(self) -> list[tuple[str, ...]]:
-        """`LabelRecord.key` of every arm at every number of labels, the fewest first."""
+        """Lists `LabelRecord.key` of every arm at every number of labels, fewest labels first."""
         counts = sorted(self.specs.labels.label_counts, key=lambda n: n or math.inf)
         return [
             (self.architecture, donor, recipe, str(self.seed), str(count))

@@ -1,4 +1,4 @@
-"""How far a transplant moves parameters, functions and features. NumPy only."""
+"""Distances that a transplant moves parameters, maps and features. NumPy only."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,9 +9,9 @@ import numpy as np
 class Scale(NamedTuple):
     """A batch normalization in inference as y = a x + c, with the layer that feeds it."""
 
-    layer: str  # batch normalization
+    layer: str  # name of the batch normalization
     epsilon: float
-    gamma: str | None  # paths of its variables in the recipient; None: it has none
+    gamma: str | None  # paths of variables in the recipient; None: the layer has none
     beta: str | None
     mean: str
     variance: str
@@ -55,7 +55,7 @@ def scale_and_offset(
     Args:
         scales: the batch normalizations of the site.
         old: the recipient's values by variable path.
-        new: what replaces some of them.
+        new: the values that replace some of them.
     """
     scale_shifts, offset_shifts = [], []
     for scale in scales:
@@ -89,23 +89,23 @@ def cka(x: np.ndarray, y: np.ndarray) -> float | None:
     """
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
-    own = _hsic(x, x), _hsic(y, y)
-    if min(own) <= 0:
+    norms = _hsic(x, x), _hsic(y, y)
+    if min(norms) <= 0:
         return None
-    return float(_hsic(x, y) / np.sqrt(own[0] * own[1]))
+    return float(_hsic(x, y) / np.sqrt(norms[0] * norms[1]))
 
 
 def _hsic(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased HSIC of linear kernels, without making the [n, n] kernels."""
+    """Unbiased HSIC of linear kernels, without computing the [n, n] kernels."""
     n = len(x)
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # for rounding; changes nothing else
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # less rounding; HSIC is the same
     x, y = (values.astype(np.float64) for values in (x, y))
     diagonal_x, diagonal_y = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
     rows_x = x @ x.sum(axis=0) - diagonal_x  # sums of the kernels' rows
     rows_y = y @ y.sum(axis=0) - diagonal_y
     product = float(np.square(x.T @ y).sum() - diagonal_x @ diagonal_y)
-    both = rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2))
-    return (product + both - 2 * float(rows_x @ rows_y) / (n - 2)) / (n * (n - 3))
+    sums = rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2))
+    return (product + sums - 2 * float(rows_x @ rows_y) / (n - 2)) / (n * (n - 3))
 
 
 def _map(

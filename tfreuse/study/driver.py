@@ -1,4 +1,4 @@
-"""Runs a study: decides what is to do, has it done, gathers the records, shows the progress."""
+"""Runs a study: selects its pending units of work, runs them and gathers their records."""
 
 import contextlib
 import pathlib
@@ -12,24 +12,24 @@ from tfreuse import (
     rundir,
     runners,
 )
-from tfreuse.analysis import intervals
 from tfreuse.errors import InputError
 from tfreuse.few_labels import recipes
 from tfreuse.report import tensorboard
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, storage
 from tfreuse.runners.gathering import Gathering
-from tfreuse.study import work
+from tfreuse.study import outcome, work
 from tfreuse.study.board import Board
 from tfreuse.study.design import Specs
 
 LOCAL = RunnerSpec()
 _LEASE = "driver.lease"
-_FILES = (  # that a driver writes
+_FILES = (  # written by a driver, in the study's directory
     "study.json", "records.jsonl", "counts.bin", "labels.jsonl", "config.flags",
     "tensorboard",
 )  # fmt: skip
-_SENT = 300.0  # seconds between two times that they are sent to a URL
-_PAUSE = 5.0  # seconds between two writings of study.json, which tells of every unit
+_PUSH_EVERY = 300.0  # seconds between two copies of these files to a URL
+_WRITE_EVERY = 5.0  # seconds between two writings of study.json, which lists units
+_COLLECTING = 5  # at most one part in so many of a driver's time collects records
 
 
 def run(
@@ -38,16 +38,16 @@ def run(
     runner_spec: RunnerSpec = LOCAL,
     url: str = "",
 ) -> dict[str, Failure]:
-    """Trains what is not trained, measures what is not measured, exports what was found.
+    """Runs the units of work that are not done, then exports the outcome as a model.
 
     Args:
-        specs: what to study.
-        out_dir: the study's directory; refused if it is of another study.
-        runner_spec: what the units of work are run on.
-        url: what `out_dir` stands for; see `runners.storage`.
+        specs: the study.
+        out_dir: the study's directory; refused if it holds another study.
+        runner_spec: the processes or the cluster that the units run on.
+        url: URL of the directory of which `out_dir` is the local copy; see `runners.storage`.
 
     Returns:
-        the units that failed, by name, and why; empty if the study is complete.
+        the reasons of the units that failed, by name; empty if the study is complete.
 
     Raises:
         InputError: a spec or the data cannot be used, or another process runs this study.
@@ -56,23 +56,22 @@ def run(
     mirror = storage.mirror_of(url, out_dir)
     with storage.hold_lease(out_dir / _LEASE, "this study", mirror):
         _fetch(mirror)
-        with _Study(specs, out_dir, mirror) as it:
-            it.run([u for u in work.plan(specs, out_dir) if not it.has(u)], runner_spec)
-            if not it.lacks:
-                it.finish(runner_spec)
-            arms_dir = out_dir / "tensorboard" / "arms"
-            if it.log.records and (
-                note := tensorboard.write_arms(arms_dir, it.log.records)
-            ):
+        with _Study(specs, out_dir, mirror) as state:
+            units = work.plan(specs, out_dir)
+            state.run([unit for unit in units if not state.has(unit)], runner_spec)
+            if not state.pending:
+                state.finish(runner_spec)
+            arms, arms_dir = state.log.records, out_dir / "tensorboard" / "arms"
+            if arms and (note := tensorboard.write_arms(arms_dir, arms)):
                 print(note)
-            it.write(_told(specs, out_dir))
+            state.write(_trainings(specs, out_dir))
         tensorboard.write_study(out_dir)
         mirror.push(*_FILES)
-    return it.failed
+    return state.failed
 
 
 def _fetch(mirror: storage.Mirror | storage.NoMirror) -> None:
-    """Brings what a driver looks at from where the study really is."""
+    """Copies the files that a driver reads from the study's URL."""
     mirror.pull(*_FILES, "figures_data", "savedmodel/1/assets.extra")
     mirror.pull(runners.UNITS, only=(storage.MARKER,))
     mirror.pull("models", only=("metrics.json",))
@@ -81,13 +80,13 @@ def _fetch(mirror: storage.Mirror | storage.NoMirror) -> None:
 def run_one(
     specs: Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec, url: str = ""
 ) -> tuple[Unit, Failure | None]:
-    """Does the unit of work `runner_spec.unit_index` of `plan`, and what it needs.
+    """Runs unit of work number `runner_spec.unit_index` of `plan`, and the units it needs.
 
-    Others may do other units of the same study meanwhile; what one of them has begun is waited
-    for. `collect`, or `run`, brings the records together.
+    Other processes can run other units of the same study meanwhile; a needed unit that one of
+    them has begun is waited for. `collect`, or `run`, gathers the records.
 
     Returns:
-        the unit, and why it failed, or what it needs did.
+        the unit, and the failure of it or of a unit that it needs, None if there is none.
 
     Raises:
         InputError: there is no such unit; see `run`.
@@ -104,26 +103,29 @@ def run_one(
     rundir.claim(out_dir / "study.json", specs.named())
     mirror.push("study.json")
     unit = units[runner_spec.unit_index]
-    wanted = work.with_needs(unit, units)
-    todo = [u for u in wanted if Folder(out_dir, u).done() is None]
-    if not todo:
+    pending = [
+        needed
+        for needed in work.with_needs(unit, units)
+        if Folder(out_dir, needed).done() is None
+    ]
+    if not pending:
         return unit, None
-    found: dict[str, Failure] = {}
+    failures: list[Failure] = []
     with (
         contextlib.closing(runners.make(runner_spec, out_dir, url=url)) as runner,
-        contextlib.closing(Board(todo, out_dir)) as board,
+        contextlib.closing(Board(pending, out_dir)) as board,
     ):
-        for event in runners.run(todo, runner, out_dir, runner_spec.retries):
-            board.hear(event)
+        for event in runners.run(pending, runner, out_dir, runner_spec.retries):
+            board.update(event)
             if event.failure and not event.will_retry:
-                found[event.unit.name] = event.failure
-    return unit, next(iter(found.values()), None)
+                failures.append(event.failure)
+    return unit, next(iter(failures), None)
 
 
 def collect(out_dir: pathlib.Path, url: str = "") -> None:
-    """Brings together what units of work have recorded, if nobody is doing so.
+    """Gathers the records of the units of work, unless a driver is running.
 
-    For a report while the tasks of a job array run; a study that has a driver needs it not.
+    For a report while the tasks of a job array run; a driver gathers records itself.
     """
     mirror, units = storage.mirror_of(url, out_dir), out_dir / runners.UNITS
     if not lease.is_held_locally(out_dir / _LEASE):
@@ -138,8 +140,8 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
         return
     with contextlib.suppress(lease.AlreadyHeld), contextlib.ExitStack() as stack:
         stack.enter_context(storage.hold_lease(out_dir / _LEASE, "this study", mirror))
-        told = files.read_json(out_dir / "study.json")["specs"]
-        gathering = _gathering(stack, out_dir, curves="labels" in told)
+        named = files.read_json(out_dir / "study.json")["specs"]
+        gathering = _gathering(stack, out_dir, curves="labels" in named)
         for folder in sorted(units.iterdir()):
             gathering.collect(folder)
 
@@ -149,8 +151,8 @@ class _Study:
 
     Attributes:
         log: the records of its arms.
-        failed: units that failed and are not tried again, and why.
-        lacks: names of the units that are not done.
+        failed: failures of the units that are not tried again, by name.
+        pending: names of the units that are not done.
     """
 
     def __init__(
@@ -161,15 +163,15 @@ class _Study:
     ) -> None:
         self._specs, self._out_dir, self._mirror = specs, out_dir, mirror
         self.failed: dict[str, Failure] = {}
-        self.lacks: set[str] = set()
-        self._again: list[dict[str, str]] = []  # in earlier runs too
-        self._written = self._due = 0.0
-        self._sent = time.monotonic()
+        self.pending: set[str] = set()
+        self._retries: list[dict[str, str]] = []  # of earlier runs too
+        self._written = self._collect_after = 0.0
+        self._pushed = time.monotonic()
 
     def __enter__(self) -> Self:
         self._path = self._out_dir / "study.json"
-        self._held = rundir.claim(self._path, self._specs.named())
-        self._again = list(self._held.get("units", {}).get("again", ()))
+        self._json = rundir.claim(self._path, self._specs.named())
+        self._retries = list(self._json.get("units", {}).get("again", ()))
         self._stack = contextlib.ExitStack()
         curves = bool(self._specs.curves())
         self._gathering = _gathering(self._stack, self._out_dir, curves)
@@ -180,9 +182,10 @@ class _Study:
         self._stack.close()
 
     def has(self, unit: Unit) -> bool:
-        """Whether the unit is done and its records are all here; takes over what is not.
+        """Returns whether the unit is done and the study has all its records.
 
-        Records that are neither here nor in the unit's folder are made again.
+        Records that are missing are copied from the unit's folder. If that fails too, the
+        unit is marked as not done, to be run again.
         """
         if self._arrived(unit):
             return True
@@ -192,11 +195,11 @@ class _Study:
             if self._arrived(unit):
                 return True
             self._forget(unit)
-        self.lacks.add(unit.name)
+        self.pending.add(unit.name)
         return False
 
     def run(self, units: Sequence[Unit], spec: RunnerSpec) -> None:
-        """Runs the units and takes over their records while they are made."""
+        """Runs the units and collects their records while they run."""
         if not units:
             return
         with (
@@ -208,37 +211,37 @@ class _Study:
             if dashboard := getattr(runner, "dashboard", ""):
                 print(f"Ray's dashboard: http://{dashboard}")
             for event in runners.run(units, runner, self._out_dir, spec.retries):
-                board.hear(event)
+                board.update(event)
                 if event.unit is None:
-                    self._look(board.running())
+                    self._collect_running(board.running())
                 elif not event.started:
                     self._ended(event)
 
     def finish(self, spec: RunnerSpec) -> None:
-        """Saves and exports the outcome as a model, unless that is there already."""
-        groups = reusable(self.log.records, self._specs)
-        if not self._specs.blocks() or groups == _transplanted(self._out_dir):
+        """Exports the recipient with the reusable groups, unless it is exported already."""
+        groups = outcome.reusable(self.log.records, self._specs)
+        if not self._specs.blocks() or groups == outcome.exported(self._out_dir):
             return
         unit = work.finishing(self._specs, groups, self._out_dir)
-        self._forget(unit)  # a model of other groups may be there
-        self.lacks.add(unit.name)
+        self._forget(unit)  # a model with other groups may be there
+        self.pending.add(unit.name)
         self.run([unit], spec)
 
-    def write(self, more: dict[str, Any] | None = None) -> None:
-        """Tells what there is in study.json."""
-        self._held |= more or {}
-        self._held["units"] = {
-            "lacking": len(self.lacks),
+    def write(self, entries: dict[str, Any] | None = None) -> None:
+        """Writes study.json: the entries, and which units are pending, failed or retried."""
+        self._json |= entries or {}
+        self._json["units"] = {
+            "lacking": len(self.pending),
             "failed": [
                 {"name": name, "why": why.message, "node": why.node}
                 for name, why in sorted(self.failed.items())
             ],
-            "again": self._again,
+            "again": self._retries,
         }
-        files.write_json(self._path, self._held)
+        files.write_json(self._path, self._json)
         self._written = time.monotonic()
-        if self._written - self._sent >= _SENT:
-            self._sent = self._written
+        if self._written - self._pushed >= _PUSH_EVERY:
+            self._pushed = self._written
             self._mirror.push(*_FILES)
 
     def _ended(self, event: runners.Event) -> None:
@@ -248,81 +251,84 @@ class _Study:
         )
         if failure is not None:
             self._fail(unit, failure, event.will_retry)
-            self._take(unit)  # what it did measure
+            self._collect(unit)  # the records before the failure
         elif self._arrived(unit):
-            self.lacks.discard(unit.name)
+            self.pending.discard(unit.name)
             self.failed.pop(unit.name, None)
         else:
             missing = "its records cannot all be read, or its marker is gone"
             self._fail(unit, Failure(f"{missing}; run the same command again"), False)
-        if time.monotonic() - self._written >= _PAUSE:
+        if time.monotonic() - self._written >= _WRITE_EVERY:
             self.write()
 
     def _forget(self, unit: Unit) -> None:
-        """Has the unit done again, from the records that are there."""
+        """Removes the unit's marker: it runs again, but for the arms that have records."""
         folder = Folder(self._out_dir, unit)
         folder.remove_marker()
         self._mirror.remove(folder.marker)
 
-    def _fail(self, unit: Unit, failure: Failure, again: bool) -> None:
-        if again:
-            told = {"name": unit.name, "why": failure.message, "node": failure.node}
-            self._again.append(told)
+    def _fail(self, unit: Unit, failure: Failure, will_retry: bool) -> None:
+        if will_retry:
+            entry = {"name": unit.name, "why": failure.message, "node": failure.node}
+            self._retries.append(entry)
         else:
             self.failed.setdefault(unit.name, failure)
 
     def _arrived(self, unit: Unit) -> bool:
-        """Whether the unit is done and all its records are here, after a look for them."""
+        """Returns whether the unit is done and all its records are, or can be, collected."""
         marker = Folder(self._out_dir, unit).done()
         if marker is None:
             return False
-        owner, wanted = work.owner(unit), int(marker.get("records", 0))
-        if self._gathering.counts[owner] < wanted:
-            self._take(unit)
-        if self._gathering.counts[owner] < wanted:
+        owner, count = work.owner(unit), int(marker.get("records", 0))
+        if self._gathering.counts[owner] < count:
+            self._collect(unit)
+        if self._gathering.counts[owner] < count:
             return False
-        self._heard(unit, marker)
+        self._note(unit, marker)
         return True
 
-    def _look(self, units: Sequence[Unit]) -> None:
-        """Takes over what the units have recorded so far; a fifth of the time at most."""
+    def _collect_running(self, units: Sequence[Unit]) -> None:
+        """Collects the records of running units, so that a live report shows them.
+
+        With many units a look at all folders takes long; the pause after it grows with it.
+        """
         started = time.monotonic()
-        if started >= self._due:
+        if started >= self._collect_after:
             for unit in units:
-                # records of a study elsewhere come once the unit has ended
+                # only the progress: a unit elsewhere sends its records when it has ended
                 self._mirror.pull(
                     Folder(self._out_dir, unit).name, only=("progress.json",)
                 )
-                self._take(unit)
-            now = time.monotonic()
-            self._due = now + 4 * (now - started)
+                self._collect(unit)
+            ended = time.monotonic()
+            self._collect_after = ended + (_COLLECTING - 1) * (ended - started)
 
-    def _take(self, unit: Unit) -> None:
+    def _collect(self, unit: Unit) -> None:
         try:
             self._gathering.collect(Folder(self._out_dir, unit).path)
         except InputError as error:
             self.failed[unit.name] = Failure(str(error), final=True)
 
-    def _heard(self, unit: Unit, marker: dict[str, Any]) -> None:
-        """Notes what a unit that is done told."""
+    def _note(self, unit: Unit, marker: dict[str, Any]) -> None:
+        """Copies a finished unit's annotations, and its number of records, to study.json."""
         if stages := marker.get("told", {}).get("stages"):
-            self._held["stages"] = self._held.get("stages", {}) | stages
+            self._json["stages"] = self._json.get("stages", {}) | stages
         if unit.function is work.measure:
             count = {unit.arguments[0].name: self._gathering.counts[work.owner(unit)]}
-            self._held["measured"] = self._held.get("measured", {}) | count
+            self._json["measured"] = self._json.get("measured", {}) | count
 
 
 def _gathering(
     stack: contextlib.ExitStack, out_dir: pathlib.Path, curves: bool
 ) -> Gathering:
-    """The study's own files, open; those of label curves where it has any."""
+    """Opens the study's files of records; that of label curves if it has any."""
     log = stack.enter_context(records.Log(out_dir / "records.jsonl"))
     label_log = records.LabelLog(out_dir / "labels.jsonl")
     return Gathering(log, stack.enter_context(label_log) if curves else label_log)
 
 
-def _told(specs: Specs, out_dir: pathlib.Path) -> dict[str, Any]:
-    """What `study.json` tells of the networks and recipes that there are."""
+def _trainings(specs: Specs, out_dir: pathlib.Path) -> dict[str, Any]:
+    """Returns metrics of the trained networks and descriptions of recipes, for study.json."""
     networks = {}
     for name in specs.networks():
         path = out_dir / "models" / name / "metrics.json"
@@ -330,39 +336,5 @@ def _told(specs: Specs, out_dir: pathlib.Path) -> dict[str, Any]:
             networks[name] = files.read_json(path)
     if not specs.curves():
         return {"networks": networks}
-    named = {name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes}
-    return {"networks": networks, "recipes": named}
-
-
-def _transplanted(out_dir: pathlib.Path) -> tuple[str, ...] | None:
-    """The groups that the exported model holds already; None if there is none."""
-    notes = out_dir / "savedmodel" / "1" / "assets.extra" / "tfreuse.json"
-    if not notes.exists():
-        return None
-    return tuple(files.read_json(notes)["notes"]["groups"])
-
-
-def reusable(found: Sequence[records.Record], specs: Specs) -> tuple[str, ...]:
-    """Groups that lose at most the margin at all layers after recalibration, as is certain.
-
-    Certain means the lower end of the interval over the seeds of the study's first block.
-    """
-    if not specs.blocks():
-        return ()
-    first = specs.blocks()[0].owner[:-1]
-    repaired = [
-        record
-        for record in found
-        if record.key[:3] == first
-        and (record.site_kind, record.control) == ("all", "transfer")
-        and (record.repair, record.strength) == ("recalibration", 1.0)
-        and record.before - record.floor >= specs.study.minimum
-    ]
-    chosen = []
-    for group in specs.study.groups:
-        retentions = [one.retention for one in repaired if one.group == group]
-        if len(retentions) == specs.study.seeds:
-            low = intervals.mean_interval(retentions, specs.study.confidence).low
-            if low >= 1 - specs.study.margin:
-                chosen.append(group)
-    return tuple(chosen)
+    texts = {name: recipes.CATALOGUE[name].describe() for name in specs.labels.recipes}
+    return {"networks": networks, "recipes": texts}

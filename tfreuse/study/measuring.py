@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Collection, Iterator
 
@@ -197,7 +196,7 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
         "before": recipient.before.value,
         "floor": recipient.before.floor,
         "images": len(recipient.before.per_image),
-        "versions": _versions(),
+        "versions": rundir.versions(),
     }
 
 
@@ -239,9 +238,6 @@ def _bias_shift(
         "bias_shift": float(np.median(shifts)) if shifts.size else None,
         "bias_moved": float(np.mean(shifts >= UNMOVED)) if shifts.size else None,
     }
-
-
-_versions = functools.cache(rundir.versions)
 
 
 def _key(block: Block, arm: Arm) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""A study's units of work: a network to train, a recipient's arms or label curves to measure.
+"""A study's units of work: train a network, measure a recipient's arms or its label curves.
 
     units = work.plan(specs, out_dir)
 
-The functions are what a worker runs, in a process of its own; only there TensorFlow is imported.
+`train`, `measure`, `curves` and `finish` run in worker processes; they import TensorFlow, the
+module does not.
 """
 
 import pathlib
@@ -17,9 +18,10 @@ from tfreuse.study.design import Block, Curve, Network, Specs
 
 
 def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
-    """Units of work: a training a network, a block of arms a recipient, a replicate's curves.
+    """Lists the study's units of work: a training for each network, then the measurements.
 
-    The same, in the same order, for the same specs, whatever is done already.
+    The list depends on the specs alone, not on the units that are done: a job array counts on
+    equal numbers in all its tasks.
     """
     models_dir = out_dir / "models"
     units: dict[str, Unit] = {}
@@ -29,31 +31,38 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
             f"train {name}",
             train,
             (specs, network, models_dir / name),
-            _training(specs, network, [units[one].key for one in needs]),
+            _training(specs, network, [units[needed].key for needed in needs]),
             needs,
             product=f"models/{name}/metrics.json",
             reads=(f"models/{network.needs}",) if network.needs else (),
             writes=(f"models/{name}",),
         )
-    for one in (*specs.blocks(), *specs.curves()):
-        curve = isinstance(one, Curve)
-        donors = one.donors if curve else one.parts
-        name = f"measure {one.name}"
-        units[name] = Unit(
-            name,
-            curves if curve else measure,
-            (one, models_dir),
-            {"unit": "measure", "study": specs.digest, "owner": list(one.owner)},
-            tuple(f"train {network.name}" for network in donors.values()),
-            len(one.arms()) * _label_weight(specs) if curve else _weight(specs),
-            reads=_models(donors.values()),
-            writes=() if curve else ("figures_data",),
+    for block in specs.blocks():
+        units[block.name] = Unit(
+            f"measure {block.name}",
+            measure,
+            (block, models_dir),
+            _measurement(specs, block.owner),
+            _trainings(block.parts.values()),
+            _weight(specs),
+            reads=_models(block.parts.values()),
+            writes=("figures_data",),
+        )
+    for curve in specs.curves():
+        units[curve.name] = Unit(
+            f"measure {curve.name}",
+            curves,
+            (curve, models_dir),
+            _measurement(specs, curve.owner),
+            _trainings(curve.donors.values()),
+            len(curve.arms()) * _label_weight(specs),
+            reads=_models(curve.donors.values()),
         )
     return list(units.values())
 
 
 def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> Unit:
-    """The last unit of work: the outcome as a model, with `groups` transplanted."""
+    """Returns the last unit of work: the export of the recipient with `groups` transplanted."""
     block = specs.blocks()[0]
     return Unit(
         "finish",
@@ -68,45 +77,62 @@ def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> U
 
 
 def owner(unit: Unit) -> tuple[str, ...]:
-    """What the unit's records are of; see `runners.gathering`."""
+    """Returns the unit's block or curve, as records name it; see `runners.gathering`."""
     return tuple(unit.spec.get("owner", ()))
 
 
 def with_needs(unit: Unit, units: Sequence[Unit]) -> list[Unit]:
-    """The unit, and before it all that it needs."""
-    by_name = {one.name: one for one in units}
-    found: dict[str, Unit] = {}
+    """Lists all units that the unit needs, in an order in which they can run, and itself."""
+    by_name = {unit.name: unit for unit in units}
+    ordered: dict[str, Unit] = {}
 
-    def add(one: Unit) -> None:
-        for name in one.needs:
+    def add(unit: Unit) -> None:
+        for name in unit.needs:
             add(by_name[name])
-        found[one.name] = one
+        ordered[unit.name] = unit
 
     add(unit)
-    return list(found.values())
+    return list(ordered.values())
 
 
 def _models(networks: Iterable[Network]) -> tuple[str, ...]:
-    """The networks' folders in a study's directory."""
+    """Returns the networks' folders in a study's directory."""
     return tuple(dict.fromkeys(f"models/{network.name}" for network in networks))
 
 
+def _trainings(networks: Iterable[Network]) -> tuple[str, ...]:
+    """Returns the names of the units that train the networks."""
+    return tuple(f"train {network.name}" for network in networks)
+
+
 def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str, Any]:
-    """The spec of a unit that trains the network, from what the units `needs` gave."""
-    named = {"data": specs.data, "model": network.model, "train": network.train}
-    told = {name: spec.to_json() for name, spec in named.items()}
-    return {"unit": "train", "name": network.name, "needs": list(needs), **told}
+    """Returns a training's spec: it is the same training in every study that has the spec.
+
+    Args:
+        specs: the study.
+        network: the network to train.
+        needs: keys of the trainings that it starts from.
+    """
+    settings = {"data": specs.data, "model": network.model, "train": network.train}
+    values = {name: spec.to_json() for name, spec in settings.items()}
+    return {"unit": "train", "name": network.name, "needs": list(needs), **values}
+
+
+def _measurement(specs: Specs, owner: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the spec of a unit that measures arms or label curves."""
+    return {"unit": "measure", "study": specs.digest, "owner": list(owner)}
 
 
 def _label_weight(specs: Specs) -> float:
-    """Cost of an arm at one number of labels, in trainings."""
+    """Estimates the cost of an arm at one number of labels, in trainings of a network."""
     return specs.labels.fits * specs.labels.label_steps / specs.train.steps
 
 
 def _weight(specs: Specs) -> float:
-    """Cost of a block of arms in trainings, for the time left; `forecast` measures it.
+    """Estimates the cost of a block of arms, in trainings of a network, for the time left.
 
-    Some ten places a network; an arm takes about as long as one step of training.
+    A rough guess before the networks exist: ten sites, and an arm takes about as long as one
+    update of a training. `forecast` measures instead.
     """
     study = specs.study
     treatments = len(study.repairs) + len(study.controls) + len(study.strengths) - 1
@@ -118,10 +144,10 @@ def _weight(specs: Specs) -> float:
 def train(
     output: Output, threads: int, specs: Specs, network: Network, out_dir: pathlib.Path
 ) -> None:
-    """A unit of work: trains one network."""
+    """Trains one network: the function of a unit of work."""
     spec = network.train
     runtime.start(threads, spec.deterministic)
-    from tfreuse import training  # imports TensorFlow: only here, in the worker
+    from tfreuse import training  # imports TensorFlow
 
     def report(step: int, text: str) -> None:
         output.progress(step / spec.steps, f"step {step}/{spec.steps}")
@@ -149,7 +175,7 @@ def measure(
 def curves(
     output: Output, threads: int, curve: Curve, models_dir: pathlib.Path
 ) -> None:
-    """A unit of work: measures one replicate's label curves."""
+    """Measures one replicate's label curves: the function of a unit of work."""
     runtime.start(threads, curve.specs.train.deterministic)
     from tfreuse.study import labels
 
@@ -163,7 +189,7 @@ def finish(
     groups: tuple[str, ...],
     out_dir: pathlib.Path,
 ) -> None:
-    """A unit of work: the transplanted model, saved and exported."""
+    """Saves and exports the transplanted model: the function of the last unit of work."""
     runtime.start(threads, block.specs.train.deterministic)
     from tfreuse.study.finish import transplanted
 

@@ -1,0 +1,48 @@
+"""The outcome of a study: the groups of parameters that can be reused.
+
+groups = reusable(records.read(path), specs)   # ("affine", "stats")
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from tfreuse import files
+from tfreuse.analysis import intervals
+from tfreuse.records import Record
+from tfreuse.study.design import Specs
+
+
+def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
+    """Lists the groups that lose at most the margin at all layers after recalibration.
+
+    The lower end of the confidence interval over the seeds must be above 1 - margin. Only the
+    architecture, direction and link of the study's first block count: its recipient is the one
+    that is exported.
+    """
+    if not specs.blocks():
+        return ()
+    part = specs.blocks()[0].owner[:-1]  # without the seed
+    recalibrated = [
+        record
+        for record in records
+        if record.key[:3] == part
+        and (record.site_kind, record.control) == ("all", "transfer")
+        and (record.repair, record.strength) == ("recalibration", 1.0)
+        and record.before - record.floor >= specs.study.minimum
+    ]
+    groups = []
+    for group in specs.study.groups:
+        retentions = [r.retention for r in recalibrated if r.group == group]
+        if len(retentions) == specs.study.seeds:
+            low = intervals.mean_interval(retentions, specs.study.confidence).low
+            if low >= 1 - specs.study.margin:
+                groups.append(group)
+    return tuple(groups)
+
+
+def exported(out_dir: pathlib.Path) -> tuple[str, ...] | None:
+    """Reads the groups that the exported model was transplanted with; None without a model."""
+    notes = out_dir / "savedmodel" / "1" / "assets.extra" / "tfreuse.json"
+    if not notes.exists():
+        return None
+    return tuple(files.read_json(notes)["notes"]["groups"])
