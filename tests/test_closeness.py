@@ -213,11 +213,11 @@ def test_spearman_is_scipys_and_partial_takes_out_what_is_known():
     depth = np.arange(20.0)
     both = depth + 1e-3 * x, depth + 1e-3 * y
     assert predictors.spearman(*both) == pytest.approx(1)
-    assert predictors.spearman(*both, known=[depth]) == 0  # nothing is left
+    assert predictors.spearman(*both, covariates=[depth]) == 0  # nothing is left
     assert predictors.spearman(depth, np.ones(20)) is None
     assert predictors.spearman(x[:3], y[:3]) is None
     mixed = depth + 8 * x, depth + 8 * generator.normal(size=20)
-    assert predictors.spearman(*mixed, known=[depth]) < predictors.spearman(*mixed)
+    assert predictors.spearman(*mixed, covariates=[depth]) < predictors.spearman(*mixed)
 
 
 def test_auroc_worked_by_hand():

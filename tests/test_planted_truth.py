@@ -106,7 +106,7 @@ def test_what_a_bent_course_along_depth_explains_is_not_credited_to_rmse():
             }
             for seed in range(SEEDS)
         }
-        values = predictors.correlations(cells, "-rmse", predictors.KNOWN)
+        values = predictors.correlations(cells, "-rmse", predictors.COVARIATES)
         false += intervals.mean_interval(values).low > 0
     assert false / STUDIES <= bound(0.05, STUDIES)
 

@@ -1,22 +1,22 @@
-"""Records by part of the study, arm and seed, and what the seeds of an arm say together.
+"""Indexes records by part of the study, arm and seed, and combines the seeds of an arm.
 
-    parts = by_part(records)
-    found = parts[Part("unet", "autoencoder-to-segmentation", "independent")]
-    effect_interval([floored_retentions(at_all_layers(found, "kernel"))], confidence=0.95)
+    arms = by_part(records)[Part("unet", "autoencoder-to-segmentation", "independent")]
+    retained = floored_retentions(at_all_layers(arms, "kernel"))  # seed -> retention
+    effect_interval([retained], confidence=0.95)
 
-An arm of one seed is a record; what is said of an arm is said of all its seeds.
+A record is one arm of one seed. Intervals are always over the seeds of an arm.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis import Row, intervals
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 
-LINKS = {  # how a link between donor and recipient is told; independence is the rule
+LINKS = {  # suffixes that describe the link between donor and recipient; "" is the usual one
     "independent": "",
     "same": ", same initial values",
     "sequential": ", recipient trained on from the donor",
@@ -24,7 +24,7 @@ LINKS = {  # how a link between donor and recipient is told; independence is the
 
 
 class Part(NamedTuple):
-    """What is judged on its own: verdicts, figures and tables come once for each part."""
+    """The unit of a report: verdicts, figures and tables are made once for each part."""
 
     architecture: str
     direction: str
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """A treatment, whatever the seed."""
+    """A treatment, the same for every seed."""
 
     control: str
     site_kind: str
@@ -49,11 +49,10 @@ class Arm(NamedTuple):
 
 Arms = Mapping[Arm, Mapping[int, Record]]  # arm -> seed -> record
 Values = dict[int, float]  # seed -> retention
-Row = dict[str, Any]
 
 
 def by_part(records: Iterable[Record]) -> dict[Part, Arms]:
-    """The records by part, arm and seed.
+    """Indexes the records by part, arm and seed.
 
     Raises:
         InputError: two records are of the same arm and seed.
@@ -75,12 +74,12 @@ def by_part(records: Iterable[Record]) -> dict[Part, Arms]:
 def at_all_layers(
     arms: Arms, group: str, control: str = "transfer", repair: str = "none"
 ) -> Mapping[int, Record]:
-    """The records, by seed, of one arm at the site of all layers; empty if it is missing."""
+    """Returns the records by seed of one arm at the site of all layers; {} if not measured."""
     return arms.get(Arm(control, "all", "all", group, repair), {})
 
 
 def unclipped_retentions(records: Mapping[int, Record]) -> Values:
-    """Retention by seed; a recipient that is not above its floor has none."""
+    """Returns the retention by seed, without seeds whose recipient is not above its floor."""
     return {
         seed: record.retention
         for seed, record in sorted(records.items())
@@ -89,52 +88,68 @@ def unclipped_retentions(records: Mapping[int, Record]) -> Values:
 
 
 def floored_retentions(records: Mapping[int, Record]) -> Values:
-    """Retention by seed, a value below 0 counting as 0: worse than knowing nothing is nothing."""
+    """Returns max(0, retention) by seed: worse than the floor retains nothing."""
     return {
         seed: max(0.0, retention)
         for seed, retention in unclipped_retentions(records).items()
     }
 
 
-def mean_over_draws(arms: Arms, arm: Arm, values=floored_retentions) -> Values:
-    """Mean retention by seed over the draws of a random control, `arm.draw` aside."""
-    draws: dict[int, list[float]] = {}
-    number = 0
-    while records := arms.get(arm._replace(draw=number)):
-        for seed, value in values(records).items():
-            draws.setdefault(seed, []).append(value)
-        number += 1
-    return {seed: sum(found) / len(found) for seed, found in sorted(draws.items())}
+def draws_of(arms: Arms, arm: Arm) -> list[Mapping[int, Record]]:
+    """Returns the records by seed of every draw of a random control; ignores `arm.draw`."""
+    draws = []
+    while records := arms.get(arm._replace(draw=len(draws))):
+        draws.append(records)
+    return draws
+
+
+def mean_over_draws(
+    arms: Arms,
+    arm: Arm,
+    retentions: Callable[[Mapping[int, Record]], Values] = floored_retentions,
+) -> Values:
+    """Returns the mean retention by seed over the draws of a random control."""
+    values: dict[int, list[float]] = {}
+    for records in draws_of(arms, arm):
+        for seed, retention in retentions(records).items():
+            values.setdefault(seed, []).append(retention)
+    return {seed: sum(drawn) / len(drawn) for seed, drawn in sorted(values.items())}
+
+
+def on_common_seeds(*sides: Values) -> list[list[float]]:
+    """Returns the values of every side over the seeds that all sides have, in one order."""
+    seeds = sorted(set.intersection(*(set(side) for side in sides)))
+    return [[side[seed] for seed in seeds] for side in sides]
 
 
 def paired(sides: Sequence[Values]) -> list[float]:
-    """The values of one side, or first minus second, over the seeds that every side has."""
-    seeds = sorted(set.intersection(*(set(side) for side in sides)))
-    if len(sides) == 1:
-        return [sides[0][seed] for seed in seeds]
-    first, second = sides
-    return [first[seed] - second[seed] for seed in seeds]
+    """Returns the values of one side, or the first minus the second of two, seed by seed."""
+    first, *second = on_common_seeds(*sides)
+    return [a - b for a, b in zip(first, *second, strict=True)] if second else first
 
 
 def effect_interval(
     sides: Sequence[Values], confidence: float
 ) -> intervals.Interval | None:
-    """Interval of the mean of `paired(sides)`; None if no seed has every side."""
+    """Returns the interval of the mean of `paired(sides)`; None if no seed has every side."""
     values = paired(sides)
     return intervals.mean_interval(values, confidence) if values else None
 
 
 def with_intervals(
     rows: Iterable[tuple[dict[str, Any], Sequence[float]]], confidence: float
-) -> list[dict[str, Any]]:
-    """The rows with mean, low, high, n and method of their values, one a seed; none without."""
+) -> list[Row]:
+    """Adds mean, low, high, n and method of the values, one a seed, to each row.
+
+    Rows without values are left out.
+    """
     rows = [(row, values) for row, values in rows if len(values)]
-    found = intervals.mean_intervals([values for _, values in rows], confidence)
-    return [row | one.to_row() for (row, _), one in zip(rows, found, strict=True)]
+    ends = intervals.mean_intervals([values for _, values in rows], confidence)
+    return [row | end.to_row() for (row, _), end in zip(rows, ends, strict=True)]
 
 
 def cell_columns(arm: Arm, seeds: Mapping[int, Record]) -> Row:
-    """Where the arm's rows belong: site_kind, site, depth, group and repair."""
+    """Returns the columns that identify a cell: site_kind, site, depth, group, repair."""
     return {
         "site_kind": arm.site_kind,
         "site": arm.site,
@@ -144,27 +159,21 @@ def cell_columns(arm: Arm, seeds: Mapping[int, Record]) -> Row:
     }
 
 
-def on_common_seeds(*sides: Values) -> list[list[float]]:
-    """The values of every side, over the seeds that all of them have, in their order."""
-    seeds = sorted(set.intersection(*(set(side) for side in sides)))
-    return [[side[seed] for seed in seeds] for side in sides]
-
-
 def in_study_order(rows: Iterable[Row], spec: specs.StudySpec) -> list[Row]:
-    """By kind of site, repair, depth and group, as the study declares them."""
-    repairs, groups = (*specs.REPAIRS,), (*spec.groups,)
+    """Sorts rows by kind of site, repair, depth and group, as the study declares them."""
 
     def position(row: Row) -> tuple:
         return (
             -specs.SITES.index(row["site_kind"]),  # all layers first
-            _index(row.get("repair", "none"), repairs),
+            order_of(row.get("repair", "none"), specs.REPAIRS),
             row["depth"],
             row["site"],
-            _index(row["group"], groups),
+            order_of(row["group"], spec.groups),
         )
 
     return sorted(rows, key=position)
 
 
-def _index(name: str, order: Sequence[str]) -> int:
-    return order.index(name) if name in order else len(order)
+def order_of(name: str, names: Sequence[str]) -> int:
+    """Returns a sort key: the index of the name among the names; unknown ones come last."""
+    return names.index(name) if name in names else len(names)

@@ -1,8 +1,9 @@
-"""What must stand beside a verdict for it not to mislead: companions and cautions.
+"""Writes the notes beside a verdict, without which it would mislead: companions and cautions.
 
-Companions are other arms that say what an effect is made of. Cautions say what this number of
-seeds, this spread and the rule that a retention below 0 counts as 0 leave open. Each is one
-sentence or two, with the interval and n it speaks from; an arm that was not measured is named.
+Companions report other arms that explain an effect, e.g. the same transplant after
+recalibration. Cautions state the limits of the number of seeds, of their spread, and of counting
+retentions below 0 as 0. A note is a sentence or two, with its interval and n; it names an arm
+that was not measured.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from tfreuse.records import Record
 def companions(
     hypothesis: str, verdict: str, arms: Arms, spec: specs.StudySpec
 ) -> list[str]:
-    """The sentences that belong to one of H1 to H4; H5 has its own."""
+    """Returns the notes on other arms for one of H1 to H4; `closeness` has those of H5."""
     if hypothesis == "H1":
         meaning = (
             "they can be had from unlabelled images, so H1 is about what hurts most when it is "
@@ -52,23 +53,23 @@ def by_link(
     parts: Mapping[Part, Arms],
     spec: specs.StudySpec,
 ) -> str:
-    """The same difference where donor and recipient began with other, or the same, values."""
-    told = []
+    """Returns a note on the same difference with every other link of donor and recipient."""
+    differences = []
     for link in LINKS:
         arms = parts.get(part._replace(link=link), {})
-        found = effect_interval(
+        effect = effect_interval(
             [floored_retentions(at_all_layers(arms, group)) for group in groups],
             spec.confidence,
         )
-        if found and link != part.link:
-            told.append(f"{found} with the link {link}, n = {found.n}")
-    if not told:
+        if effect and link != part.link:
+            differences.append(f"{effect} with the link {link}, n = {effect.n}")
+    if not differences:
         return f"Not measured: the same with another link than {part.link}."
-    return f"The same difference is {' and '.join(told)}."
+    return f"The same difference is {' and '.join(differences)}."
 
 
 def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
-    """Says which recipient is too close to its floor to be judged; "" if none is."""
+    """Returns a sentence on the recipient closest to its floor; "" if it is far enough above."""
     weakest = min(records, key=lambda record: record.before - record.floor)
     above = weakest.before - weakest.floor
     if 0 < above and above >= spec.minimum:
@@ -81,28 +82,31 @@ def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
 
 
 def precision(values: Sequence[float], spec: specs.StudySpec) -> list[str]:
-    """What the declared margin would take with this spread, if nothing at all were lost."""
+    """Returns how many seeds the declared margin needs with this spread, if nothing were lost.
+
+    The list is empty where the seeds measured are enough.
+    """
     sd = float(np.std(values, ddof=1))
     n = intervals.needed_n(sd, spec.margin, spec.confidence)
     if sd == 0 or (n and n <= len(values)):
         return []
     seeds = f"about {n}" if n else f"over {intervals.MOST_NEEDED}"
-    told = f"With this spread a margin of {spec.margin:g} takes {seeds} seeds"
-    return [f"{told} even where nothing is lost."]
+    note = f"With this spread a margin of {spec.margin:g} takes {seeds} seeds"
+    return [f"{note} even where nothing is lost."]
 
 
 def cautions(
     verdict: str,
-    found: intervals.Interval,
+    effect: intervals.Interval,
     values: Sequence[float],
     threshold: float,
     records: Iterable[Record],
 ) -> list[str]:
-    """The sentences that n, the spread and floored retentions call for.
+    """Returns the notes on n, on the spread and on retentions below 0.
 
     Args:
-        found: the interval of `values`, one a seed, that was held against `threshold`.
-        records: what the values were made of.
+        effect: the interval of `values`, one a seed, that was compared with `threshold`.
+        records: the records that the values were computed from.
     """
     notes, records = [], list(records)
     below = sum(record.retention < 0 for record in records)
@@ -111,23 +115,20 @@ def cautions(
             f"{below} of {len(records)} retentions are below 0 and count as 0 here; the figure "
             "of all layers and its CSV have them as they are."
         )
-    if found.method == "no spread":
+    if effect.method == "no spread":
         notes.append("All seeds gave the same value, so the interval has no width.")
     elif verdict == "inconclusive":
         sd = float(np.std(values, ddof=1))
-        n = intervals.needed_n(sd, abs(found.estimate - threshold), found.confidence)
+        n = intervals.needed_n(sd, abs(effect.estimate - threshold), effect.confidence)
         seeds = f"about {n}" if n else f"over {intervals.MOST_NEEDED}"
         notes.append(
             f"If mean and spread (sd {intervals.number(sd)}) stayed as they are, {seeds} seeds "
             "would settle it."
         )
-    smallest, level = (
-        intervals.smallest_sign_flip_p(found.n),
-        1 - found.confidence,
-    )
+    smallest, level = intervals.smallest_sign_flip_p(effect.n), 1 - effect.confidence
     if smallest >= level:
         notes.append(
-            f"n = {found.n} cannot reach p < {level:.2g} in a sign-flip test (smallest p: "
+            f"n = {effect.n} cannot reach p < {level:.2g} in a sign-flip test (smallest p: "
             f"{smallest:.3g}); the interval rests on nearly normal values."
         )
     return notes
@@ -137,16 +138,14 @@ def _after_recalibration(
     arms: Arms, group: str, spec: specs.StudySpec, meaning: str
 ) -> str:
     retained = floored_retentions(at_all_layers(arms, group, repair="recalibration"))
-    found = effect_interval([retained], spec.confidence)
-    if not found:
+    effect = effect_interval([retained], spec.confidence)
+    if not effect:
         return f"Not measured: {group} after recalibration."
-    return (
-        f"After recalibration retention({group}) is {found}, n = {found.n}: {meaning}."
-    )
+    return f"After recalibration retention({group}) is {effect}, n = {effect.n}: {meaning}."
 
 
 def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
-    """Whether stats cost more than affine where both were moved equally far."""
+    """Returns a note on the cost of stats and affine where both were moved equally far."""
     rows = [
         row
         for row in magnitude.rows(arms, spec)
@@ -160,7 +159,7 @@ def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
         )
     row = rows[0]  # of layers, if there are any
     mean, low, high = (intervals.number(row[key]) for key in ("mean", "low", "high"))
-    told = (
+    cost = (
         f"At single {row['site_kind']}s, moved equally far, stats cost {mean} [{low}, {high}] "
         f"more retention than affine, n = {row['n']}"
     )
@@ -171,31 +170,31 @@ def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
         "no overlap": f"but only {row['overlap']:.0%} of the moves of stats are of a size that "
         "moves of affine have too, so kind and size cannot be told apart",
     }
-    return f"{told}: {meaning[row['effect']]}."
+    return f"{cost}: {meaning[row['effect']]}."
 
 
 def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
-    """Whether the donor's gamma and beta are better than gamma = 1 and beta = 0."""
+    """Returns a note that compares the donor's gamma and beta with gamma = 1 and beta = 0."""
     donor = floored_retentions(at_all_layers(arms, "affine"))
-    resetting = floored_retentions(at_all_layers(arms, "affine", "defaults"))
-    gain = effect_interval([donor, resetting], spec.confidence)
+    defaults = floored_retentions(at_all_layers(arms, "affine", "defaults"))
+    gain = effect_interval([donor, defaults], spec.confidence)
     if not gain:
         return (
             "Not measured: resetting gamma to 1 and beta to 0 (control defaults), so the donor's "
             "values may be no better than none."
         )
-    told = f"resetting to 1 and 0: retention differs by {gain}, n = {gain.n}."
+    resetting = f"resetting to 1 and 0: retention differs by {gain}, n = {gain.n}."
     if gain.low > 0:
-        return f"The donor's gamma and beta are better than {told}"
+        return f"The donor's gamma and beta are better than {resetting}"
     if gain.high < 0:
-        return f"The donor's gamma and beta are worse than {told}"
+        return f"The donor's gamma and beta are worse than {resetting}"
     if verdict == "supported":
-        return f"Reusable, but not shown to be better than {told}"
-    return f"Neither shown to be better nor worse than {told}"
+        return f"Reusable, but not shown to be better than {resetting}"
+    return f"Neither shown to be better nor worse than {resetting}"
 
 
 def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
-    """Whether kernels of the same task, trained from another seed, fail as well."""
+    """Returns a note on kernels of the same task, trained from another seed."""
     same_task = floored_retentions(at_all_layers(arms, "kernel", "other_seed"))
     transfer = floored_retentions(at_all_layers(arms, "kernel"))
     same = effect_interval([same_task], spec.confidence)
@@ -205,12 +204,12 @@ def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
             "Not measured: a donor of the same task (control other_seed), so the loss may not "
             "be task related."
         )
-    told = (
+    comparison = (
         f"A donor of the same task and another seed retains {same}, which is {excess} more, "
         f"n = {excess.n}"
     )
     if same.high <= spec.large:
-        return f"{told}: it fails too, so most of the loss is not task related."
+        return f"{comparison}: it fails too, so most of the loss is not task related."
     if excess.low > 0:
-        return f"{told}: part of the loss is task related."
-    return f"{told}: whether the task matters stays open."
+        return f"{comparison}: part of the loss is task related."
+    return f"{comparison}: whether the task matters stays open."

@@ -1,4 +1,4 @@
-"""H5: does the RMSE between donor's and recipient's kernels tell whether they can be reused?"""
+"""Judges H5: the RMSE between two kernels predicts whether one can replace the other."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,52 +15,57 @@ FEWEST = 2  # seeds that a measure must be defined for
 
 
 def judge(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
-    """Verdict, effect, reason and the rest of H5, as fields of a Verdict.
+    """Returns the fields of a Verdict on H5 that depend on the arms.
 
-    Supported: the interval of the rank correlation of -RMSE and retention over layers lies
-    above 0, and the AUROC of "retention >= 1 - margin" in seeds that the rule was not learned
-    from is above 0.7, and -RMSE adds to depth and size (the interval of its partial rank
-    correlation lies above 0). Refuted: the interval of the correlation lies below 0, or that
-    of the AUROC below 0.7. All of `prediction.predictors`; layers, or stages without layers.
+    With the measures of `predictors.rows` for -RMSE at single layers (stages where layers were
+    not measured), and their intervals over seeds:
+
+        supported  low(spearman) > 0, and the mean AUROC of "retention >= 1 - margin" in seeds
+                   left out is above 0.7, and low(partial) > 0: RMSE adds to depth and size
+        refuted    high(spearman) < 0, or high(auroc) < 0.7
+
+    `p` is the larger of the p of `spearman` and `partial`, since both must differ from 0.
     """
     kind = "layer" if predictors.columns_by_seed(arms, "layer") else "stage"
     cells = predictors.columns_by_seed(arms, kind)
-    found = predictors.measures(cells, "-rmse", spec.margin)
-    plain = predictors.correlations(
+    measures = predictors.measures(cells, "-rmse", spec.margin)
+    unclipped = predictors.correlations(
         predictors.columns_by_seed(arms, kind, unclipped_retentions), "-rmse"
     )
-    told = {
+    ends = {
         name: intervals.mean_interval(values, spec.confidence) if values else None
-        for name, values in found.items()
+        for name, values in measures.items()
     }
-    effect = told["spearman"]
+    effect = ends["spearman"]
     records = _records(arms, kind)
-    obstacle = _obstacle(cells, found, records, kind, spec)
+    obstacle = _obstacle(cells, measures, records, kind, spec)
     if obstacle:
         verdict, reason, notes = "not testable", obstacle, []
     else:
-        verdict, reason = _compare(told)
-        notes = _notes(cells, kind, told, spec)
-        notes += caveats.cautions(verdict, effect, found["spearman"], 0.0, records)
+        verdict, reason = _compare(ends)
+        notes = _notes(cells, kind, ends, spec)
+        notes += caveats.cautions(verdict, effect, measures["spearman"], 0.0, records)
     return {
         "verdict": verdict,
         "effect": effect,
         "margin": 0.0,
         "smallest_margin": None,
-        "n": len(found["spearman"]),
+        "n": len(measures["spearman"]),
         "reason": reason,
         "notes": tuple(notes),
         "quantity": QUANTITY.format(kind=kind),
         "threshold": 0.0,
-        "unclipped": intervals.mean_interval(plain, spec.confidence) if plain else None,
-        "p": None if obstacle else _p(found),
+        "unclipped": (
+            intervals.mean_interval(unclipped, spec.confidence) if unclipped else None
+        ),
+        "p": None if obstacle else _p(measures),
     }
 
 
 def threshold_note(
     part: Part, parts: Mapping[Part, Arms], spec: specs.StudySpec
 ) -> str:
-    """What a threshold of RMSE is worth on an architecture that it was not chosen for."""
+    """Returns a note on how a threshold of RMSE, chosen on other architectures, does here."""
     rows = [
         row
         for row in predictors.across_architectures(parts, spec)
@@ -93,12 +98,12 @@ def _records(arms: Arms, kind: str) -> list[Record]:
 
 def _obstacle(
     cells: predictors.Table,
-    found: Mapping[str, Sequence[float]],
+    measures: Mapping[str, Sequence[float]],
     records: Sequence[Record],
     kind: str,
     spec: specs.StudySpec,
 ) -> str:
-    """Why H5 cannot be tested, as a sentence; "" if it can."""
+    """Returns a sentence on why H5 cannot be tested; "" if it can."""
     if "kernel" not in spec.groups:
         return "Arms are missing: --groups leaves kernel out."
     if len(cells) < max(FEWEST, spec.seeds):
@@ -108,18 +113,19 @@ def _obstacle(
         )
     if weak := caveats.too_little_to_lose(records, spec):
         return weak
-    if len(found["spearman"]) < FEWEST:
+    if len(measures["spearman"]) < FEWEST:
         return f"RMSE or retention is the same at every {kind}."
-    if len(found["auroc"]) < FEWEST:
+    if len(measures["auroc"]) < FEWEST:
         return (
             f"Kernels of every {kind}, or of none, retain {1 - spec.margin:g} or more in all but "
-            f"{len(found['auroc'])} of {len(cells)} seeds: there is nothing to tell apart."
+            f"{len(measures['auroc'])} of {len(cells)} seeds: there is nothing to tell apart."
         )
     return ""
 
 
-def _compare(told: Mapping[str, intervals.Interval | None]) -> tuple[str, str]:
-    correlation, partial, auroc = told["spearman"], told["partial"], told["auroc"]
+def _compare(ends: Mapping[str, intervals.Interval | None]) -> tuple[str, str]:
+    """Returns the verdict and its reason, from the interval of each measure."""
+    correlation, partial, auroc = ends["spearman"], ends["partial"], ends["auroc"]
     if correlation.high < 0:
         return "refuted", "The whole interval of the correlation lies below 0."
     if auroc.high < USEFUL:
@@ -132,8 +138,8 @@ def _compare(told: Mapping[str, intervals.Interval | None]) -> tuple[str, str]:
     if partial is None or partial.low <= 0:
         missing.append("it is not shown to add to depth and size")
     if missing:
-        told_missing = "; ".join(missing)
-        return "inconclusive", f"{told_missing[0].upper()}{told_missing[1:]}."
+        reason = "; ".join(missing)
+        return "inconclusive", f"{reason[0].upper()}{reason[1:]}."
     return "supported", (
         f"The whole interval of the correlation lies above 0, the AUROC is above {USEFUL:g}, "
         "and RMSE adds to depth and size."
@@ -143,12 +149,13 @@ def _compare(told: Mapping[str, intervals.Interval | None]) -> tuple[str, str]:
 def _notes(
     cells: predictors.Table,
     kind: str,
-    measured: Mapping[str, intervals.Interval | None],
+    ends: Mapping[str, intervals.Interval | None],
     spec: specs.StudySpec,
 ) -> list[str]:
-    auroc, partial, gain = (measured[name] for name in ("auroc", "partial", "gain"))
-    told = f"AUROC of “retains {1 - spec.margin:g} or more” in seeds left out: {auroc}"
-    notes = [f"{told}, n = {auroc.n}; 0.5 is a coin."]
+    """Returns the notes on AUROC, partial correlation, gain and the other predictors."""
+    auroc, partial, gain = (ends[name] for name in ("auroc", "partial", "gain"))
+    measure = f"AUROC of “retains {1 - spec.margin:g} or more” in seeds left out"
+    notes = [f"{measure}: {auroc}, n = {auroc.n}; 0.5 is a coin."]
     if partial:
         notes.append(
             f"With depth and size taken out the correlation is {partial}, n = {partial.n}."
@@ -160,23 +167,27 @@ def _notes(
             f"The AUROC with depth, size and RMSE, less that of depth and size alone, is {gain}, "
             f"n = {gain.n}."
         )
-    others, missing = [], []
+    correlations, missing = [], []
     for name in predictors.PREDICTORS[1:]:
         values = predictors.correlations(cells, name)
         if values:
-            others.append(f"{name} {intervals.mean_interval(values, spec.confidence)}")
+            correlations.append(
+                f"{name} {intervals.mean_interval(values, spec.confidence)}"
+            )
         else:
             missing.append(name)
-    if others:
-        notes.append(f"Correlation of other predictors: {', '.join(others)}.")
+    if correlations:
+        notes.append(f"Correlation of other predictors: {', '.join(correlations)}.")
     if missing:
         notes.append(f"Not measured: {', '.join(missing)}.")
     return notes
 
 
-def _p(found: Mapping[str, Sequence[float]]) -> float | None:
-    """Larger p of correlation and partial correlation: both must differ from 0."""
-    sides = [found[name] for name in ("spearman", "partial") if found[name]]
-    p_values = [intervals.p_value(side) for side in sides]
-    known = [p for p in p_values if p is not None]
-    return max(known) if len(known) == len(p_values) else None
+def _p(measures: Mapping[str, Sequence[float]]) -> float | None:
+    """Returns the larger p of correlation and partial correlation; None if one has no spread."""
+    p_values = [
+        intervals.p_value(measures[name])
+        for name in ("spearman", "partial")
+        if measures[name]
+    ]
+    return None if None in p_values or not p_values else max(p_values)

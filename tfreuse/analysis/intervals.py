@@ -1,6 +1,6 @@
 """Intervals that stay honest with three to ten seeds, and what so few seeds cannot show.
 
-    interval([0.91, 0.95, 0.93])       # Student t: 0.93 [0.88, 0.98], n = 3
+    mean_interval([0.91, 0.95, 0.93])  # Student t: 0.93 [0.88, 0.98], n = 3
     smallest_sign_flip_p(3)            # 0.25: three seeds never reach p < 0.05
     holm([0.01, 0.04, 0.03])           # [0.03, 0.06, 0.06]
     needed_n(sd=0.1, half_width=0.05)  # 18 seeds
@@ -8,7 +8,7 @@
 One value is one replicate: a pair of trained networks. Images of one test set are no replicates.
 Student's t serves up to five values; from six on the bootstrap-t does (Efron & Tibshirani 1993,
 section 12.5), which also covers skewed data. Percentile and BCa bootstraps are not offered:
-at these sizes their nominal 95 % is 70 to 93 %.
+at these sizes their nominal 95 % is 70 to 93 %. `tfreuse.analysis` has the formulas.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ import numpy as np
 RESAMPLES = 9999
 SMALLEST_BOOTSTRAP = 6  # values; with fewer, resamples are too much alike
 MOST_NEEDED = 1000  # seeds; nobody trains more
+EQUAL = 1e-12  # relative spread up to which values count as equal: rounding errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Interval:
     confidence: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; an infinite end becomes None."""
+        """Returns plain JSON; an infinite end becomes None."""
         return {
             name: None if isinstance(value, float) and math.isinf(value) else value
             for name, value in dataclasses.asdict(self).items()
         }
 
     def to_row(self) -> dict[str, Any]:
-        """The columns that every table of intervals has."""
+        """Returns the columns that every table of intervals has."""
         return {
             "mean": self.estimate,
             "low": self.low,
@@ -57,7 +58,7 @@ class Interval:
 
 
 def number(value: float) -> str:
-    """Two decimals; three where only those tell a value from 0 or 1; no minus before a zero."""
+    """Formats with two decimals, three within 0.01 of 0 or 1; never a minus before a zero."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -74,15 +75,15 @@ def number(value: float) -> str:
 def mean_interval(
     values: Sequence[float], confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Two-sided confidence interval of the mean of independent replicates [n].
+    """Computes the two-sided confidence interval of the mean of independent replicates [n].
 
     Args:
         values: one finite number a replicate.
-        confidence: e.g. 0.95; what lies outside is shared equally by both sides.
+        confidence: e.g. 0.95; both tails have half of the rest.
         seed: of the bootstrap; the same values and seed give the same interval.
 
     Raises:
-        ValueError: there is no value, or one is not finite.
+        ValueError: `values` is empty, or one of them is not finite.
     """
     return mean_intervals([values], confidence, seed)[0]
 
@@ -90,42 +91,40 @@ def mean_interval(
 def mean_intervals(
     cells: Iterable[Sequence[float]], confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
-    """`interval` of each of many cells, at a hundredth of the time of a call a cell.
+    """Computes `mean_interval` of many cells, in a hundredth of the time of single calls.
 
-    Cells of equal n share the draws of the bootstrap, so the result is the same.
+    Cells of equal n share the draws of the bootstrap, so the intervals are the same.
     """
     cells = [_checked(values) for values in cells]
-    found: list[Interval | None] = [None] * len(cells)
-    varied: dict[int, list[int]] = {}
-    for i, values in enumerate(cells):
-        mean, error, n = _mean(values), _standard_error(values), len(values)
+    intervals = []
+    for values in cells:
+        mean, n = _mean(values), len(values)
+        low, high, method = mean, mean, "no spread"
         if n == 1:
-            found[i] = Interval(mean, -math.inf, math.inf, 1, "one value", confidence)
-        elif error == 0:
-            found[i] = Interval(mean, mean, mean, n, "no spread", confidence)
-        else:
-            varied.setdefault(n, []).append(i)
+            low, high, method = -math.inf, math.inf, "one value"
+        intervals.append(Interval(mean, low, high, n, method, confidence))
     tail = (1 - confidence) / 2
-    for n, places in varied.items():
-        for i, ratios in zip(places, _ratios([cells[i] for i in places], seed)):
-            if ratios is None:
-                above, method = student_quantile(1 - tail, n - 1), "Student t"
-                below = -above
-            else:
-                below, above = _quantiles(ratios, (tail, 1 - tail))
-                method = "bootstrap-t"
-            mean, error = _mean(cells[i]), _standard_error(cells[i])
-            low, high = float(mean - above * error), float(mean - below * error)
-            found[i] = Interval(mean, low, high, n, method, confidence)
-    return found
+    for i, ratios in _ratios_by_cell(cells, seed):
+        mean, n = intervals[i].estimate, intervals[i].n
+        if ratios is None:
+            above, method = student_quantile(1 - tail, n - 1), "Student t"
+            below = -above
+        else:
+            below, above = _quantiles(ratios, (tail, 1 - tail))
+            method = "bootstrap-t"
+        error = _standard_error(cells[i])
+        # the upper quantile of t makes the lower end, and the other way round
+        low, high = float(mean - above * error), float(mean - below * error)
+        intervals[i] = Interval(mean, low, high, n, method, confidence)
+    return intervals
 
 
 def p_value(
     values: Sequence[float], against: float = 0.0, seed: int = 0
 ) -> float | None:
-    """Two-sided p of "the mean is `against`": below 0.05 just where the 95 % interval excludes it.
+    """Computes the two-sided p of "the mean is `against`"; None without any spread.
 
-    None where there is no spread to measure the difference by.
+    It is below 0.05 exactly where the 95 % interval excludes `against`.
     """
     return p_values([values], against, seed)[0]
 
@@ -133,34 +132,30 @@ def p_value(
 def p_values(
     cells: Iterable[Sequence[float]], against: float = 0.0, seed: int = 0
 ) -> list[float | None]:
-    """`p_value` of each of many cells."""
+    """Computes `p_value` of many cells."""
     cells = [_checked(values) for values in cells]
-    found: list[float | None] = [None] * len(cells)
-    varied: dict[int, list[int]] = {}
-    for i, values in enumerate(cells):
-        if _standard_error(values) > 0:
-            varied.setdefault(len(values), []).append(i)
-    for n, places in varied.items():
-        for i, ratios in zip(places, _ratios([cells[i] for i in places], seed)):
-            ratio = (_mean(cells[i]) - against) / _standard_error(cells[i])
-            if ratios is None:
-                found[i] = 2 * _student_below(-abs(ratio), n - 1)
-                continue
-            rarer = min((ratios <= ratio).sum(), (ratios >= ratio).sum())
-            found[i] = float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
-    return found
+    p_values: list[float | None] = [None] * len(cells)
+    for i, ratios in _ratios_by_cell(cells, seed):
+        ratio = (_mean(cells[i]) - against) / _standard_error(cells[i])
+        if ratios is None:
+            p_values[i] = 2 * _student_below(-abs(ratio), len(cells[i]) - 1)
+            continue
+        rarer = min((ratios <= ratio).sum(), (ratios >= ratio).sum())
+        # + 1: a p-value from random draws is never 0 (Phipson & Smyth 2010)
+        p_values[i] = float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
+    return p_values
 
 
 def largest_t(
     values: np.ndarray, confidence: float = 0.95, seed: int = 0, draws: int = 1999
 ) -> float:
-    """What max |t| over cells stays below with that confidence where every mean is true.
+    """Estimates the quantile of max |t| over cells, for a simultaneous band.
 
-    mean ± this x standard error holds all cells' means at once (simultaneous band). Normal
-    replicates with the cells' own correlation are drawn and max |t| is taken of each draw
-    (single-step max-T; Westfall & Young 1993, section 2.3). Resampling the replicates
-    themselves instead gives a limit twice to four times as wide at n = 6. Up to five
-    replicates do not tell a correlation: there the limit is Bonferroni's.
+    mean ± this x standard error holds all cells' means at once with the given confidence.
+    Normal replicates with the cells' own correlation are drawn, and max |t| is taken of each
+    draw (single-step max-T; Westfall & Young 1993, section 2.3). Resampling the replicates
+    themselves instead gives a quantile two to four times as large at n = 6. Up to five
+    replicates are too few to estimate a correlation: Bonferroni's quantile is returned.
 
     Args:
         values: [n, cells], one row a replicate, n at least 2; a cell without spread is left
@@ -168,55 +163,55 @@ def largest_t(
     """
     n = len(values)
     spread = values.std(axis=0, ddof=1)
-    varied = spread > 1e-12 * np.abs(values).max(axis=0)
-    alone = student_quantile((1 + confidence) / 2, n - 1)
+    varied = spread > EQUAL * np.abs(values).max(axis=0)
+    single = student_quantile((1 + confidence) / 2, n - 1)
     if varied.sum() <= 1:
-        return alone
+        return single
     if n < SMALLEST_BOOTSTRAP:
         return student_quantile(1 - (1 - confidence) / 2 / varied.sum(), n - 1)
     values = values[:, varied]
-    # rows of `shape` make the correlation: shape.T @ shape
+    # `shape` [n, cells] is a factor of the correlation: shape.T @ shape
     shape = (values - values.mean(axis=0)) / spread[varied] / math.sqrt(n - 1)
     generator, largest = np.random.default_rng(seed), []
     for _ in range(draws):
         drawn = generator.standard_normal((n, n)) @ shape
         ratios = drawn.mean(axis=0) / drawn.std(axis=0, ddof=1)
         largest.append(math.sqrt(n) * np.abs(ratios).max())
-    return max(alone, float(np.quantile(largest, confidence)))
+    return max(single, float(np.quantile(largest, confidence)))
 
 
 def ratio_interval(
     above: Sequence[float], below: Sequence[float], confidence: float = 0.95
 ) -> Interval:
-    """Interval of mean(above) / mean(below) of paired replicates, by Fieller's theorem.
+    """Computes the interval of mean(above) / mean(below) of paired replicates (Fieller 1954).
 
     It holds the ratios r for which a t test does not reject "the mean of above - r below is
-    0" (Fieller 1954). The delta method and the jackknife pretend that the denominator is
-    known to be away from 0; where it is not, this interval is without ends, as it must be.
+    0". The delta method and the jackknife assume that the denominator differs from 0; where
+    the data do not show that, this interval is infinite, as it must be.
     """
     above, below = _checked(above), _checked(below)
     n, top, bottom = len(above), _mean(above), _mean(below)
     estimate = top / bottom if bottom else math.nan
-    endless = Interval(estimate, -math.inf, math.inf, n, "Fieller", confidence)
+    unbounded = Interval(estimate, -math.inf, math.inf, n, "Fieller", confidence)
     if n == 1:
-        return dataclasses.replace(endless, method="one value")
+        return dataclasses.replace(unbounded, method="one value")
     t = student_quantile((1 + confidence) / 2, n - 1)
-    # a r^2 - 2 b r + c <= 0
+    # the ratios r of the interval: a r^2 - 2 b r + c <= 0
     joint = np.cov(above, below) * t * t / n
     a, b, c = bottom**2 - joint[1, 1], top * bottom - joint[0, 1], top**2 - joint[0, 0]
     if a <= 0:
-        return endless
+        return unbounded
     half = math.sqrt(max(0.0, b * b - a * c))
     return Interval(estimate, (b - half) / a, (b + half) / a, n, "Fieller", confidence)
 
 
 def smallest_sign_flip_p(n: int) -> float:
-    """Smallest two-sided p of a sign-flip test of n replicates: 2 of the 2^n sign patterns."""
+    """Returns the smallest two-sided p of a sign-flip test: 2 of the 2^n sign patterns."""
     return min(1.0, 2.0 ** (1 - n))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being a family (Holm 1979), in the order given."""
+    """Adjusts the p-values of one family (Holm 1979); keeps their order."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, so_far = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -226,23 +221,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """q-values: the share of false discoveries if this and all smaller p are called real.
+    """Computes q-values (Benjamini & Hochberg 1995); keeps the order of the p-values.
 
-    Benjamini & Hochberg 1995; in the order given.
+    q is the expected share of false discoveries if this and all smaller p are called real.
     """
     order = sorted(range(len(p_values)), key=lambda i: -p_values[i])
     adjusted, so_far = [0.0] * len(p_values), 1.0
-    for behind, i in enumerate(order):
-        rank = len(p_values) - behind
+    for larger, i in enumerate(order):  # how many p-values are larger
+        rank = len(p_values) - larger
         so_far = min(so_far, p_values[i] * len(p_values) / rank)
         adjusted[i] = so_far
     return adjusted
 
 
 def needed_n(sd: float, half_width: float, confidence: float = 0.95) -> int | None:
-    """Fewest replicates whose t interval is at most `half_width` to each side of the mean.
+    """Returns the fewest replicates whose t interval is the mean ± at most `half_width`.
 
-    None if over 1,000 would be needed (`half_width` of 0 included).
+    None if more than MOST_NEEDED would be needed, a `half_width` of 0 included.
     """
     if sd == 0:
         return 2
@@ -254,7 +249,11 @@ def needed_n(sd: float, half_width: float, confidence: float = 0.95) -> int | No
 
 
 def _checked(values: Sequence[float]) -> np.ndarray:
-    """The values as an array [n] of float64."""
+    """Returns the values as an array [n] of float64.
+
+    Raises:
+        ValueError: there is none, or one is not finite.
+    """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"An interval takes finite numbers [n], n > 0; got {values}.")
@@ -262,21 +261,34 @@ def _checked(values: Sequence[float]) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(values[0] + (values - values[0]).mean())  # exact where all are equal
+    # exact where all values are equal, unlike values.mean()
+    return float(values[0] + (values - values[0]).mean())
 
 
 def _standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean; exactly 0 where the values are equal but for rounding."""
-    if len(values) < 2 or np.ptp(values) <= 1e-12 * np.abs(values).max():
+    """Returns the standard error of the mean: exactly 0 where values differ by rounding only."""
+    if len(values) < 2 or np.ptp(values) <= EQUAL * np.abs(values).max():
         return 0.0
     return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
-    """(mean* - mean) / standard error* of the resamples of each cell of n values.
+def _ratios_by_cell(
+    cells: Sequence[np.ndarray], seed: int
+) -> Iterable[tuple[int, np.ndarray | None]]:
+    """Yields the index and the `_ratios` of each cell whose values differ."""
+    by_n: dict[int, list[int]] = {}
+    for i, values in enumerate(cells):
+        if _standard_error(values) > 0:
+            by_n.setdefault(len(values), []).append(i)
+    for indices in by_n.values():
+        yield from zip(indices, _ratios([cells[i] for i in indices], seed), strict=True)
 
-    None where n is under SMALLEST_BOOTSTRAP, or over a thousandth of the resamples has no
-    spread of its own (many equal values).
+
+def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
+    """Yields the t ratios of each cell's resamples, (mean* - mean) / standard error*.
+
+    None where n is under SMALLEST_BOOTSTRAP, or where more than a thousandth of the resamples
+    consist of equal values, whose standard error is 0.
     """
     n = len(cells[0])
     if n < SMALLEST_BOOTSTRAP:
@@ -288,28 +300,30 @@ def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
         centred /= np.abs(centred).max(axis=1, keepdims=True)
         means = centred @ weights  # [cells, RESAMPLES]
         squares = (centred**2 @ weights - means**2) / (n - 1)
-        useful = squares > 1e-14  # of a difference of rounded numbers about 1
-        ratios = means / np.sqrt(np.where(useful, squares, 1.0))
-        for row, kept in zip(ratios, useful, strict=True):
-            share = np.count_nonzero(kept) / RESAMPLES
-            yield row if share == 1 else row[kept] if share >= 1 - 1e-3 else None
+        varied = squares > 1e-14  # rounding error of a difference of numbers about 1
+        ratios = means / np.sqrt(np.where(varied, squares, 1.0))
+        for row, valid in zip(ratios, varied, strict=True):
+            share = np.count_nonzero(valid) / RESAMPLES
+            yield row if share == 1 else row[valid] if share >= 1 - 1e-3 else None
 
 
 def _quantiles(values: np.ndarray, levels: tuple[float, float]) -> list[float]:
-    """`np.quantile`, at a third of its time."""
-    places = [(len(values) - 1) * level for level in levels]
-    wanted = [int(place) + more for place in places for more in (0, 1)]
-    wanted = [min(place, len(values) - 1) for place in wanted]
-    parted = np.partition(values, sorted(set(wanted)))
+    """Computes `np.quantile` in a third of its time: it partitions once for both levels."""
+    positions = [(len(values) - 1) * level for level in levels]
+    indices = [int(position) + step for position in positions for step in (0, 1)]
+    indices = [min(index, len(values) - 1) for index in indices]
+    parted = np.partition(values, sorted(set(indices)))
     return [
-        float(parted[low] + (place - int(place)) * (parted[high] - parted[low]))
-        for place, low, high in zip(places, wanted[::2], wanted[1::2], strict=True)
+        float(parted[low] + (position - int(position)) * (parted[high] - parted[low]))
+        for position, low, high in zip(
+            positions, indices[::2], indices[1::2], strict=True
+        )
     ]
 
 
 @functools.lru_cache(maxsize=8)
 def _weights(n: int, seed: int) -> np.ndarray:
-    """How often each of n values is drawn in each resample, over n: [n, RESAMPLES]."""
+    """Draws the resamples of n values: the share of each value in each, [n, RESAMPLES]."""
     draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
     weights = np.zeros((RESAMPLES, n))
     np.add.at(weights, (np.arange(RESAMPLES)[:, None], draws), 1 / n)
@@ -317,8 +331,8 @@ def _weights(n: int, seed: int) -> np.ndarray:
 
 
 def student_quantile(probability: float, freedom: int) -> float:
-    """The value that Student's t is below with that probability."""
-    from scipy import special  # here, so that `--help` need not wait for it
+    """Returns the value that Student's t is below with that probability."""
+    from scipy import special  # imported late: `--help` must not wait for SciPy
 
     return float(special.stdtrit(freedom, probability))
 

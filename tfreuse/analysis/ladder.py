@@ -1,13 +1,14 @@
-"""What a repair wins back tells what the loss was made of: the repair ladder."""
+"""Divides a loss into parts by what each repair restores: the repair ladder."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis import Row, intervals
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
-    Row,
     Values,
     cell_columns,
     floored_retentions,
@@ -21,20 +22,19 @@ CONTROLS = ("transfer", "reinitialised")  # a stitch of fresh values is a stitch
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Levels of the repair ladder and the shares of the loss, wherever none and another ran.
+    """Returns the levels of the ladder and the shares of the loss.
 
-    With L the retention (below 0 counting as 0) after each repair (none, recalibration,
-    permutation, permutation+recalibration):
+    For every cell that was measured after "none" and another repair. With L the retention
+    (below 0 counting as 0) after each repair:
 
         statistics   (L_recalibration - L_none) / (1 - L_none)
         permutation  (L_permutation+recalibration - L_recalibration) / (1 - L_none)
         features     (1 - L_permutation+recalibration) / (1 - L_none)
 
-    They sum to 1. Without the permutation repairs the last two come as one, "permutation and
+    They sum to 1. Without the permutation repairs the last two are one share, "permutation and
     features" = (1 - L_recalibration) / (1 - L_none). A share is a ratio of means over the same
-    seeds, its interval Fieller's (`intervals.ratio_interval`): a mean of ratios would be ruled
-    by the seed that lost least, and a bootstrap or jackknife of the ratio pretends that the
-    loss is known to be away from 0.
+    seeds with Fieller's interval (`intervals.ratio_interval`): a mean of ratios would be
+    dominated by the seed that lost least.
 
     Returns:
         rows of site_kind, site, depth, group, repair (always "none": the cell), quantity,
@@ -52,53 +52,48 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         levels = {control: _levels(arms, arm, control) for control in CONTROLS}
         if len(levels["transfer"]) < 2:
             continue
-        row = cell_columns(arm, seeds)
         outcome = _outcome(levels["transfer"]["none"], spec)
-        for control, held in levels.items():
-            for step, values in held.items():
-                named = _named("level", step, control, outcome)
-                pending.append((row | named, list(values.values())))
-        pending += [
-            (row | _named("difference", step, "transfer", outcome), values)
-            for step, values in _differences(levels)
-        ]
+        cell = cell_columns(arm, seeds)
+        for control, values_of in levels.items():
+            for step, values in values_of.items():
+                row = cell | _columns("level", step, control, outcome)
+                pending.append((row, list(values.values())))
+        for step, values in _differences(levels):
+            row = cell | _columns("difference", step, "transfer", outcome)
+            pending.append((row, values))
         if outcome != "nothing lost":
-            for step, found in _shares(levels["transfer"], spec.confidence):
-                named = _named("share", step, "transfer", outcome)
-                shares.append(row | named | found.to_row())
+            for step, ratio in _shares(levels["transfer"], spec.confidence):
+                row = cell | _columns("share", step, "transfer", outcome)
+                shares.append(row | ratio.to_row())
     return in_study_order(with_intervals(pending, spec.confidence) + shares, spec)
 
 
-def _named(quantity: str, step: str, control: str, outcome: str) -> Row:
-    return {
-        "quantity": quantity,
-        "step": step,
-        "control": control,
-        "outcome": outcome,
-    }
+def _columns(quantity: str, step: str, control: str, outcome: str) -> Row:
+    return {"quantity": quantity, "step": step, "control": control, "outcome": outcome}
 
 
 def _levels(arms: Arms, arm: Arm, control: str) -> dict[str, Values]:
-    """Retention by seed after each repair that was measured."""
-    found = {}
-    for step in STEPS:
-        values = floored_retentions(
+    """Returns retention by seed after each repair that was measured."""
+    levels = {
+        step: floored_retentions(
             arms.get(arm._replace(control=control, repair=step), {})
         )
-        if values:
-            found[step] = values
-    return found
+        for step in STEPS
+    }
+    return {step: values for step, values in levels.items() if values}
 
 
-def _outcome(levels: Values, spec: specs.StudySpec) -> str:
-    lost = intervals.mean_interval([1 - v for v in levels.values()], spec.confidence)
-    if lost.estimate < spec.margin:
+def _outcome(values: Values, spec: specs.StudySpec) -> str:
+    loss = intervals.mean_interval([1 - v for v in values.values()], spec.confidence)
+    if loss.estimate < spec.margin:
         return "nothing lost"
-    return "lost" if lost.low > 0 else "loss not shown"
+    return "lost" if loss.low > 0 else "loss not shown"
 
 
-def _differences(levels: dict[str, dict[str, Values]]):
-    """What the donor has over fresh values where a repair alone might do it all."""
+def _differences(
+    levels: dict[str, dict[str, Values]],
+) -> Iterator[tuple[str, list[float]]]:
+    """Yields donor less fresh values after repairs that might restore everything alone."""
     for step in ("stitch", "fine_tuning"):
         sides = [levels[control].get(step, {}) for control in CONTROLS]
         donor, fresh = on_common_seeds(*sides)
@@ -106,23 +101,23 @@ def _differences(levels: dict[str, dict[str, Values]]):
             yield step, [a - b for a, b in zip(donor, fresh)]
 
 
-def _shares(levels: dict[str, Values], confidence: float):
-    """Each part of the loss, as a share of it; none where no seed has all the levels."""
-    both = "permutation+recalibration"
-    chosen = [step for step in ("none", "recalibration", both) if step in levels]
-    if chosen[:2] != ["none", "recalibration"]:
+def _shares(
+    levels: dict[str, Values], confidence: float
+) -> Iterator[tuple[str, intervals.Interval]]:
+    """Yields each part as a share of the loss; nothing where no seed has all the levels."""
+    aligned = "permutation+recalibration"
+    steps = [step for step in ("none", "recalibration", aligned) if step in levels]
+    if steps[:2] != ["none", "recalibration"]:
         return
-    found = np.array(
-        on_common_seeds(*(levels[step] for step in chosen))
-    )  # [steps, seeds]
-    if not found.size:
+    retained = np.array(on_common_seeds(*(levels[step] for step in steps)))
+    if not retained.size:  # [steps, seeds]
         return
-    lost = 1 - found[0]
-    parts = {"statistics": found[1] - found[0]}
-    if both in chosen:
-        parts["permutation"] = found[2] - found[1]
-        parts["features"] = 1 - found[2]
+    loss = 1 - retained[0]
+    parts = {"statistics": retained[1] - retained[0]}
+    if aligned in steps:
+        parts["permutation"] = retained[2] - retained[1]
+        parts["features"] = 1 - retained[2]
     else:
-        parts["permutation and features"] = 1 - found[1]
+        parts["permutation and features"] = 1 - retained[1]
     for step, part in parts.items():
-        yield step, intervals.ratio_interval(part, lost, confidence)
+        yield step, intervals.ratio_interval(part, loss, confidence)

@@ -1,9 +1,9 @@
-"""Is it the kind of parameter that matters, or just how far it was moved?
+"""Compares losses at equal size of the move: does the kind of parameter matter by itself?
 
-    beyond_magnitude(arms, spec)
+    magnitude.rows(arms, spec)
 
-H1 as such is about unequal moves: a donor's statistics lie orders of magnitude away, its gamma
-and beta close to 1 and 0. Here losses are compared at equal size of the move.
+H1 as such compares unequal moves: a donor's statistics lie orders of magnitude away from the
+recipient's, its gamma and beta close to 1 and 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,20 +12,24 @@ from typing import Any
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis.arms import Arms, with_intervals
+from tfreuse.analysis import Row
+from tfreuse.analysis.arms import Arms, floored_retentions, with_intervals
 from tfreuse.records import Record
 
-# What measures the size of a move: two numbers of the inference map y = a x + c, which kernels
-# do not change; or what happens to the site's output, which every group changes.
+# Measures of the size of a move, as fields of a record: the two coefficients of the inference
+# map y = a x + c, which kernels do not change; or the error of the site's output, which every
+# group changes.
 MAGNITUDES = {
     "shifts": ("scale_shift", "offset_shift"),
     "output_error": ("output_error",),
 }
-AGAINST = "affine"  # the group that others are compared with, where it was measured
+REFERENCE = "affine"  # the group that the others are compared with, if it was measured
+
+Cell = tuple[str, str, float, tuple[float, ...]]  # site, group, loss, log sizes
 
 
-def rows(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
-    """The loss that a group causes beyond what the size of its move explains.
+def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
+    """Estimates the loss that a group causes beyond what the size of its move explains.
 
     For each seed on its own, over the treatment's cells (sites x groups, no repair):
 
@@ -37,8 +41,8 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     is as above, for groups without kernels; "output_error" has the log of 1 + the relative
     change of the site's output instead, for every group but all, conv and bn.
 
-    A fitted line cannot compare moves of quite different size: `overlap` tells what share of
-    the group's moves is within the sizes of the other group's.
+    A fitted line cannot compare moves of quite different size: `overlap` is the share of the
+    group's moves that lie within the sizes of the other group's.
 
     Returns:
         rows of site_kind ("layer" or "stage"), site "", depth -1, group, against (the group
@@ -50,87 +54,91 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[dict[str, Any]]:
     pending = []
     for kind in ("layer", "stage"):
         for magnitude, fields in MAGNITUDES.items():
-            cells = _cells(arms, kind, fields, spec.groups)
-            groups = sorted({c[1] for seed in cells.values() for c in seed})
+            cells_by_seed = _cells(arms, kind, fields, spec.groups)
+            cells = [cell for seed in cells_by_seed.values() for cell in seed]
+            groups = sorted({group for _, group, *_ in cells})
             if len(groups) < 2:
                 continue
-            against = AGAINST if AGAINST in groups else groups[0]
-            groups.remove(against)
-            fits = [_fit(seed, groups) for seed in cells.values()]
-            fits = [fit for fit in fits if fit is not None]
-            every = [cell for seed in cells.values() for cell in seed]
+            reference = REFERENCE if REFERENCE in groups else groups[0]
+            groups.remove(reference)
+            fits = [_fit(seed, groups) for seed in cells_by_seed.values()]
+            fits = [terms for terms in fits if terms is not None]
             for i, group in enumerate(groups):
                 row = {"site_kind": kind, "site": "", "depth": -1, "group": group}
-                row |= {"against": against, "repair": "none", "magnitude": magnitude}
-                row |= {"overlap": _overlap(every, group, against)}
-                row |= {"raw": _raw(every, group, against)}
-                pending.append((row, [fit[i] for fit in fits]))
-    rows = with_intervals(pending, spec.confidence)
-    return [row | {"effect": _effect(row, spec.margin)} for row in rows]
-
-
-Cell = tuple[str, str, float, tuple[float, ...]]  # site, group, loss, sizes
+                row |= {"against": reference, "repair": "none", "magnitude": magnitude}
+                row |= {"overlap": _overlap(cells, group, reference)}
+                row |= {"raw": _mean_difference(cells, group, reference)}
+                pending.append((row, [terms[i] for terms in fits]))
+    return [
+        row | {"effect": _effect(row, spec.margin)}
+        for row in with_intervals(pending, spec.confidence)
+    ]
 
 
 def _cells(
     arms: Arms, kind: str, fields: Sequence[str], groups: Sequence[str]
 ) -> dict[int, list[Cell]]:
-    """The cells by seed whose size of move is known, of groups that do not hold one another."""
-    chosen = {g for g in groups if g not in ("all", "conv", "bn")}
+    """Returns by seed the cells whose size of move was recorded, of disjoint groups."""
+    disjoint = {g for g in groups if g not in ("all", "conv", "bn")}
     if "scale_shift" in fields:
-        chosen.discard("kernel")
-    found: dict[int, list[Cell]] = {}
+        disjoint.discard("kernel")
+    cells: dict[int, list[Cell]] = {}
     for arm, seeds in arms.items():
         if arm[:2] != ("transfer", kind) or arm[4:] != ("none", 1.0, 0):
             continue
-        if arm.group in chosen:
-            for seed, cell in _measured(seeds, fields):
-                found.setdefault(seed, []).append((arm.site, arm.group, *cell))
-    return dict(sorted(found.items()))
+        if arm.group in disjoint:
+            for seed, loss, sizes in _losses(seeds, fields):
+                cells.setdefault(seed, []).append((arm.site, arm.group, loss, sizes))
+    return dict(sorted(cells.items()))
 
 
-def _measured(
+def _losses(
     seeds: Mapping[int, Record], fields: Sequence[str]
-) -> Iterator[tuple[int, tuple[float, tuple[float, ...]]]]:
-    for seed, record in seeds.items():
-        sizes = [getattr(record, field) for field in fields]
-        if None not in sizes and not np.isnan(record.retention):
-            loss = 1 - max(0.0, record.retention)
-            yield seed, (loss, tuple(np.log1p(np.abs(sizes))))
+) -> Iterator[tuple[int, float, tuple[float, ...]]]:
+    """Yields seed, loss and log sizes where all of them are known."""
+    for seed, retention in floored_retentions(seeds).items():
+        sizes = [getattr(seeds[seed], field) for field in fields]
+        if None not in sizes:
+            yield seed, 1 - retention, tuple(np.log1p(np.abs(sizes)))
 
 
 def _fit(cells: Sequence[Cell], groups: Sequence[str]) -> np.ndarray | None:
-    """The terms of the groups in one seed; None where they cannot be told from the rest."""
-    sites = sorted({cell[0] for cell in cells})
+    """Fits one seed by least squares; returns the terms of `groups`, [groups].
+
+    None where the cells do not determine them: too few, collinear, or a group is missing.
+    """
+    sites = sorted({site for site, *_ in cells})
     columns = [[float(cell[0] == site) for cell in cells] for site in sites]
     columns += [[float(cell[1] == group) for cell in cells] for group in groups]
-    columns += zip(*(cell[3] for cell in cells), strict=True)
+    columns += zip(*(sizes for *_, sizes in cells), strict=True)
     design = np.array(columns).T  # [cells, sites + groups + sizes]
+    # a size that is 0 in all cells would make the rank deficient
     design = design[:, np.abs(design).max(axis=0) > 0]
-    loss = np.array([cell[2] for cell in cells])
+    losses = np.array([loss for _, _, loss, _ in cells])
     if len(design) <= design.shape[1]:
         return None
-    terms, _, rank, _ = np.linalg.lstsq(design, loss, rcond=None)
-    if rank < design.shape[1] or not {c[1] for c in cells} > set(groups):
+    terms, _, rank, _ = np.linalg.lstsq(design, losses, rcond=None)
+    if rank < design.shape[1] or not {cell[1] for cell in cells} > set(groups):
         return None
     return terms[len(sites) : len(sites) + len(groups)]
 
 
-def _raw(cells: Sequence[Cell], group: str, against: str) -> float:
-    own, other = (
-        np.mean([cell[2] for cell in cells if cell[1] == name])
-        for name in (group, against)
+def _mean_difference(cells: Sequence[Cell], group: str, reference: str) -> float:
+    """Returns the mean loss of the group less that of the reference."""
+    group_mean, reference_mean = (
+        np.mean([loss for _, name, loss, _ in cells if name == chosen])
+        for chosen in (group, reference)
     )
-    return float(own - other)
+    return float(group_mean - reference_mean)
 
 
-def _overlap(cells: Sequence[Cell], group: str, against: str) -> float:
-    """Share of the group's moves that lie, in every size, within the other's."""
-    own, other = (
-        np.array([cell[3] for cell in cells if cell[1] == name])
-        for name in (group, against)
+def _overlap(cells: Sequence[Cell], group: str, reference: str) -> float:
+    """Returns the share of the group's moves whose every size the reference's moves span."""
+    sizes, spanned = (
+        np.array([sizes for _, name, _, sizes in cells if name == chosen])
+        for chosen in (group, reference)
     )
-    inside = (own >= other.min(axis=0)) & (own <= other.max(axis=0))
+    inside = (sizes >= spanned.min(axis=0)) & (sizes <= spanned.max(axis=0))
     return float(inside.all(axis=1).mean())
 
 

@@ -1,7 +1,7 @@
-"""Metrics that are summed from counts, never means of means.
+"""Computes metrics from summed counts, never as means of means.
 
-Segmentation: a confusion matrix [C, C], rows the truth, columns the prediction, adds up over
-images and batches. Auto-encoding: sums of squared errors add up likewise (`Reconstruction`).
+Segmentation: a confusion matrix [C, C], rows the truth, columns the prediction, is summed over
+images and batches. Auto-encoding: squared errors are summed likewise (`Reconstruction`).
 
     confusion = per_image.sum(axis=0)
     mean_iou(confusion), floor_mean_iou(confusion)
@@ -14,9 +14,9 @@ import numpy as np
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, [C]; not a number for a class that is absent.
+    """Computes the intersection over union of each class, [C].
 
-    A class is absent if it is neither in the truth nor in the prediction.
+    NaN for a class that is neither in the truth nor in the prediction.
     """
     hit = np.diag(confusion).astype(float)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
@@ -25,14 +25,14 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Mean of `per_class_iou` over the classes that are present."""
-    present = per_class_iou(confusion)
-    present = present[~np.isnan(present)]
-    return float(present.mean()) if present.size else 0.0
+    """Computes the mean of `per_class_iou` over the classes that are present."""
+    ious = per_class_iou(confusion)
+    ious = ious[~np.isnan(ious)]
+    return float(ious.mean()) if ious.size else 0.0
 
 
 def mean_ious(confusions: np.ndarray) -> np.ndarray:
-    """`mean_iou` of each of many confusion matrices, [..., C, C] to [...]."""
+    """Computes `mean_iou` of many confusion matrices, [..., C, C] to [...]."""
     hit = np.einsum("...ii->...i", confusions).astype(float)
     union = confusions.sum(axis=-1) + confusions.sum(axis=-2) - hit
     ious = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
@@ -40,21 +40,31 @@ def mean_ious(confusions: np.ndarray) -> np.ndarray:
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
-    """Share of the counted pixels that have the right class."""
+    """Computes the share of the counted pixels that have the right class."""
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else 0.0
 
 
 def floor_mean_iou(confusion: np.ndarray) -> float:
-    """Mean IoU of who always answers the most frequent class: its share over the classes."""
+    """Computes the mean IoU of predicting the most frequent class everywhere.
+
+    Its IoU is its share of the pixels, that of the other classes of the truth is 0.
+    """
     truth = confusion.sum(axis=1)
     present = np.count_nonzero(truth)
     return float(truth.max() / truth.sum() / present) if present else 0.0
 
 
+def floor_mean_ious(confusions: np.ndarray) -> np.ndarray:
+    """Computes `floor_mean_iou` of many confusion matrices, [..., C, C] to [...]."""
+    truth = confusions.sum(axis=-1)
+    classes = np.maximum(1, (truth > 0).sum(axis=-1))
+    return truth.max(axis=-1) / np.maximum(1, truth.sum(axis=-1)) / classes
+
+
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """Sums over images in [0, 1] that an auto-encoder's metrics are computed from."""
+    """Sums over images in [0, 1], from which the metrics of an auto-encoder are computed."""
 
     squared_error: float  # sum over all numbers of (output - image)²
     total_variation: float  # sum of (image - mean image)²: the error of the mean image
@@ -63,22 +73,22 @@ class Reconstruction:
     images: int
 
     def r2(self) -> float:
-        """1 - squared error / that of the mean image: 1 is perfect, 0 is the mean image."""
+        """Returns 1 - squared error / that of the mean image: 1 is perfect, 0 the mean image."""
         return 1.0 - self.squared_error / max(self.total_variation, 1e-12)
 
     def psnr(self) -> float:
-        """Peak signal-to-noise ratio in dB for a peak of 1, of the error over all images."""
+        """Returns the peak signal-to-noise ratio over all images in dB, for a peak of 1."""
         return float(-10.0 * np.log10(max(self.squared_error / self.numbers, 1e-12)))
 
     def ssim(self) -> float:
-        """Mean structural similarity (Wang et al. 2004)."""
+        """Returns the mean structural similarity (Wang et al. 2004)."""
         return self.similarity / self.images
 
 
 def segmentation_summary(
     confusion: np.ndarray, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What `metrics.json` holds of a segmentation: every figure with its counts."""
+    """Returns the content of `metrics.json` for segmentation: every metric with its counts."""
     return {
         "metric": "mean_iou",
         "mean_iou": mean_iou(confusion),
@@ -94,7 +104,7 @@ def segmentation_summary(
 
 
 def reconstruction_summary(sums: Reconstruction) -> dict[str, Any]:
-    """What `metrics.json` holds of an auto-encoder."""
+    """Returns the content of `metrics.json` for an auto-encoder."""
     return {
         "metric": "r2",
         "r2": sums.r2(),

@@ -1,10 +1,10 @@
-"""How much of a verdict hangs on which images happened to be in the test split.
+"""Bootstraps test images: how much of an effect depends on which images the test split has.
 
-    image_interval([donor], 0.95)  # donor: what was counted, one a seed
-    both_interval([donor, control], 0.95)  # seeds and images
+    image_interval([donor], 0.95)                    # donor: the counts of each seed
+    seed_and_image_interval([donor, control], 0.95)  # of the difference
 
-Counts of every image are kept, so a resample of images adds its counts up and computes the
-metric from the sums, exactly as the evaluation does; never a mean of per-image metrics.
+The counts of every image are recorded. A resample of images sums its counts and computes the
+metric from the sums, exactly as the evaluation does; it never averages per-image metrics.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tfreuse.analysis import intervals
+from tfreuse.analysis import intervals, metrics
 from tfreuse.analysis.arms import Arms
 from tfreuse.records import Record
 
@@ -24,11 +24,11 @@ ReadCounts = Callable[[Record], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class SeedCounts:
-    """Per-image counts of one seed before and after a transplant, of the same images.
+    """Per-image counts of one seed before and after a transplant, of the same N images.
 
     Segmentation: confusion matrices [N, C, C], rows the truth. Auto-encoder: [N, k], squared
-    error first, with `variation` the squared error of the mean image over all N (held fixed
-    when images are resampled).
+    error first, with `variation` the squared error of the mean image over all N. It stays the
+    same when images are resampled.
     """
 
     before: np.ndarray
@@ -36,54 +36,60 @@ class SeedCounts:
     variation: float = 0.0
 
 
+Sides = Sequence[Sequence[SeedCounts]]  # one or two arms, each with its seeds
+
+
 def image_interval(
-    sides: Sequence[Sequence[SeedCounts]], confidence: float, seed: int = 0
+    sides: Sides, confidence: float, seed: int = 0
 ) -> intervals.Interval | None:
-    """Interval of the effect over test images, seeds as they are: a percentile bootstrap.
+    """Computes the interval of an effect over test images, for these seeds.
+
+    A percentile bootstrap (Efron & Tibshirani 1993, section 13.3).
 
     Args:
-        sides: one side: mean retention (below 0 counting as 0) over the seeds; two: that of
-            the first less that of the second. Every seed has the same images, in one order,
-            and they are resampled together.
+        sides: of one side the effect is the mean retention (below 0 counting as 0) over the
+            seeds, of two it is that of the first less that of the second. Every seed has the
+            same images, in one order, and they are resampled together.
 
     Returns:
-        `n` is the number of images; None with under FEWEST_IMAGES, or unequal numbers.
+        an interval whose `n` is the number of images; None with fewer than FEWEST_IMAGES, or
+        unequal numbers.
     """
-    found = _effects(sides, seed)
-    if found is None:
+    bootstrap = _bootstrap(sides, seed)
+    if bootstrap is None:
         return None
-    estimate, resampled, images = found
+    effects, resampled, images = bootstrap
     low, high = np.quantile(
         resampled.mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2]
     )
     method = "percentile bootstrap over images"
     return intervals.Interval(
-        float(estimate.mean()), float(low), float(high), images, method, confidence
+        float(effects.mean()), float(low), float(high), images, method, confidence
     )
 
 
 def seed_and_image_interval(
-    sides: Sequence[Sequence[SeedCounts]], confidence: float, seed: int = 0
+    sides: Sides, confidence: float, seed: int = 0
 ) -> intervals.Interval | None:
-    """Interval of the effect over seeds and images: a hierarchical bootstrap.
+    """Computes the interval of an effect over seeds and images: a hierarchical bootstrap.
 
-    Seeds are drawn with replacement, then images, the same for all seeds. The spread that
-    drawing n of n seeds shows is too small by (n - 1) / n in the variance and is widened by
-    that; the standard error of the resamples is used with Student's t of n - 1, since
-    percentiles are too narrow for few seeds.
+    Seeds are drawn with replacement, then images, the same for all seeds (Davison & Hinkley
+    1997, section 3.8). The variance between n seeds drawn of n is too small by the factor
+    (n - 1) / n and is scaled up. The standard deviation of the resamples is used with
+    Student's t of n - 1, since percentiles are too narrow for few seeds.
     """
-    found = _effects(sides, seed)
-    if found is None or len(found[0]) < 2:
+    bootstrap = _bootstrap(sides, seed)
+    if bootstrap is None or len(bootstrap[0]) < 2:
         return None
-    estimate, resampled, _ = found
-    n = len(estimate)
+    effects, resampled, _ = bootstrap
+    n = len(effects)
     generator = np.random.default_rng(seed + 1)
     drawn = generator.integers(0, n, resampled.shape)
     means = resampled.mean(axis=1)
-    away = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
-    error = (means + math.sqrt(n / (n - 1)) * away).std(ddof=1)
+    deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
+    error = (means + math.sqrt(n / (n - 1)) * deviations).std(ddof=1)
     reach = float(intervals.student_quantile((1 + confidence) / 2, n - 1) * error)
-    mean = float(estimate.mean())
+    mean = float(effects.mean())
     method = "hierarchical bootstrap, Student t"
     return intervals.Interval(mean, mean - reach, mean + reach, n, method, confidence)
 
@@ -91,25 +97,25 @@ def seed_and_image_interval(
 def counts_of_sides(
     arms: Arms, sides: Sequence[Mapping[int, Record]], counts: ReadCounts
 ) -> list[list[SeedCounts]] | None:
-    """The counts of each side's seeds; None unless all have them and a retention.
+    """Reads the counts of each side's seeds; None unless all have them and a retention.
 
-    The recipient's own counts are those of its self-transplant at all layers, which leaves it
-    as it is.
+    The recipient's own counts are those of its self-transplant at all layers, which changes
+    nothing.
     """
-    own: dict[int, Record] = {}
+    recipients: dict[int, Record] = {}
     for arm, seeds in arms.items():
         if arm[:3] == ("self", "all", "all") and arm[4:] == ("none", 1.0, 0):
-            own = {**seeds, **own}
+            recipients = {**seeds, **recipients}
     seeds = sorted(set.intersection(*(set(side) for side in sides)))
-    needed = [side[seed] for side in sides for seed in seeds]
-    needed += [own[seed] for seed in seeds if seed in own]
-    if not seeds or not own.keys() >= set(seeds):
+    records = [side[seed] for side in sides for seed in seeds]
+    records += [recipients[seed] for seed in seeds if seed in recipients]
+    if not seeds or not recipients.keys() >= set(seeds):
         return None
-    if any(record.per_image is None for record in needed):
+    if any(record.per_image is None for record in records):
         return None
-    if any(record.before <= record.floor for record in needed):  # has no retention
+    if any(record.before <= record.floor for record in records):  # has no retention
         return None
-    before = {seed: counts(own[seed]) for seed in seeds}
+    before = {seed: counts(recipients[seed]) for seed in seeds}
     return [
         [
             SeedCounts(
@@ -123,33 +129,44 @@ def counts_of_sides(
     ]
 
 
-def _effects(
-    sides: Sequence[Sequence[SeedCounts]], seed: int
-) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """The effect by seed [n], the same of resamples [RESAMPLES, n], and how many images."""
+def _bootstrap(sides: Sides, seed: int) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Resamples the images; None with too few of them, or unequal numbers.
+
+    Returns:
+        the effect of each seed [n], those of the resamples [RESAMPLES, n], and the number of
+        images.
+    """
     sizes = {len(a) for side in sides for c in side for a in (c.before, c.after)}
     if len(sizes) != 1 or (images := sizes.pop()) < FEWEST_IMAGES:
         return None
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(images, [1 / images] * images, RESAMPLES)
-    weights = np.concatenate([np.ones((1, images)), weights])  # first as they are
-    found = [
-        np.stack([resampled_retentions(one, weights) for one in side], axis=1)
+    weights = np.concatenate([np.ones((1, images)), weights])  # first: the test split
+    retained = [
+        np.stack([resampled_retentions(counts, weights) for counts in side], axis=1)
         for side in sides
     ]
-    effects = found[0] if len(found) == 1 else found[0] - found[1]
+    effects = retained[0] if len(retained) == 1 else retained[0] - retained[1]
     return effects[0], effects[1:], images
 
 
-def resampled_retentions(one: SeedCounts, weights: np.ndarray) -> np.ndarray:
-    """Retention, at least 0, with each image counted as often as `weights` [R, N] tell: [R]."""
-    if one.before.ndim == 3:
-        before, floor = _mean_iou(one.before, weights)
-        after, _ = _mean_iou(one.after, weights)
-    else:
-        scale = max(one.variation, 1e-12)
+def resampled_retentions(counts: SeedCounts, weights: np.ndarray) -> np.ndarray:
+    """Computes max(0, retention) of each resample, [R].
+
+    Args:
+        weights: how often each resample has each image, [R, N].
+    """
+    if counts.before.ndim == 3:
         before, after = (
-            1 - weights @ errors[:, 0] / scale for errors in (one.before, one.after)
+            _summed(matrices, weights) for matrices in (counts.before, counts.after)
+        )
+        floor = metrics.floor_mean_ious(before)
+        before, after = metrics.mean_ious(before), metrics.mean_ious(after)
+    else:
+        variation = max(counts.variation, 1e-12)
+        before, after = (
+            1 - weights @ errors[:, 0] / variation
+            for errors in (counts.before, counts.after)
         )
         floor = np.zeros(len(weights))
     span = before - floor
@@ -158,19 +175,8 @@ def resampled_retentions(one: SeedCounts, weights: np.ndarray) -> np.ndarray:
         return np.where(span > 0, np.maximum(0, (after - floor) / span), 0.0)
 
 
-def _mean_iou(
-    per_image: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """`metrics.mean_iou` and `metrics.floor_mean_iou` of each weighted sum, [R] each."""
-    n, classes, _ = per_image.shape
-    sums = weights @ per_image.reshape(n, -1).astype(np.float64)
-    sums = sums.reshape(-1, classes, classes)
-    hit = np.diagonal(sums, axis1=1, axis2=2)
-    truth, said = sums.sum(axis=2), sums.sum(axis=1)
-    union = truth + said - hit
-    present = union > 0
-    iou = np.where(present, hit / np.where(present, union, 1), 0)
-    mean = iou.sum(axis=1) / np.maximum(1, present.sum(axis=1))
-    in_truth = np.maximum(1, (truth > 0).sum(axis=1))
-    floor = truth.max(axis=1) / np.maximum(1, truth.sum(axis=1)) / in_truth
-    return mean, floor
+def _summed(per_image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums the confusion matrices [N, C, C] of each resample, [R, C, C]."""
+    images, classes, _ = per_image.shape
+    sums = weights @ per_image.reshape(images, -1).astype(np.float64)
+    return sums.reshape(-1, classes, classes)

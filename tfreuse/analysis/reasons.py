@@ -1,8 +1,8 @@
-"""Why a transplant did no harm: general features, or just a small difference; and whose task.
+"""Tells apart why a transplant did no harm, and how much of a loss is due to the donor's task.
 
 The paper gives two reasons for reuse: the features are general, and the parameters lie close to
-each other. A donor's values are therefore held against random ones at the same distance from
-the recipient's (control "matched"): theta + |donor - theta| u, u of random direction.
+each other. So a donor's values are compared with random ones at the same distance from the
+recipient's (control "matched"): theta + |donor - theta| u, u of random direction.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis import Row, intervals
 from tfreuse.analysis.arms import (
-    Arm,
     Arms,
-    Row,
     cell_columns,
+    draws_of,
     floored_retentions,
     in_study_order,
     mean_over_draws,
@@ -35,11 +34,11 @@ REASONS = {  # what a row's `reason` means, for captions and glossaries
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """The paper's two reasons, told apart wherever the control "matched" was measured.
+    """Assigns one of REASONS to every cell where the control "matched" was measured.
 
-    Retentions below 0 count as 0, as in the verdicts; a random control's is the mean over its
-    draws. With the donor's retention D and the random R of the same seeds, interval ends as in
-    `intervals.mean_interval`, and the declared margin m:
+    With the donor's retention D and the random R of the same seeds (below 0 counting as 0, R
+    the mean over the draws), low and high the ends of `intervals.mean_interval`, and the
+    declared margin m:
 
         small difference   low(D) >= 1 - m and low(R) >= 1 - m
         neither            high(D) < 1 - m and high(D - R) < m
@@ -54,47 +53,44 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         donor_mean, donor_low, donor_high; random_mean, random_low, random_high; draws;
         relative_distance (median over the seeds; None if not recorded); reason, one of REASONS;
         needed_n: of an open row, about how many seeds would settle it if means and spreads
-        stayed as they are, None if that cannot be told or is over 1,000.
+        stayed as they are, None if none up to 1,000 would.
     """
-    places, sides = [], []
+    cells, values = [], []  # values: of D, R and D - R, a number a seed each
     for arm, seeds in arms.items():
-        random = arm._replace(control="matched", draw=0)
-        if arm.control != "transfer" or arm.strength != 1.0 or random not in arms:
+        matched = arm._replace(control="matched", draw=0)
+        if arm.control != "transfer" or arm.strength != 1.0 or matched not in arms:
             continue
-        donor, other = on_common_seeds(
-            floored_retentions(seeds), mean_over_draws(arms, random)
+        donor, random = on_common_seeds(
+            floored_retentions(seeds), mean_over_draws(arms, matched)
         )
         if donor:
             distances = [record.relative_distance for record in seeds.values()]
-            known = [value for value in distances if value is not None]
-            more = {
-                "draws": _draws(arms, random),
-                "relative_distance": float(np.median(known)) if known else None,
+            distances = [value for value in distances if value is not None]
+            columns = {
+                "draws": len(draws_of(arms, matched)),
+                "relative_distance": float(np.median(distances)) if distances else None,
             }
-            places.append(cell_columns(arm, seeds) | more)
-            sides.append((donor, other, [a - b for a, b in zip(donor, other)]))
-    found = [
-        intervals.mean_intervals([side[i] for side in sides], spec.confidence)
+            cells.append(cell_columns(arm, seeds) | columns)
+            values.append((donor, random, [a - b for a, b in zip(donor, random)]))
+    ends = [
+        intervals.mean_intervals([sides[i] for sides in values], spec.confidence)
         for i in range(3)
     ]
-    rows = []
-    for row, values, *told_apart in zip(places, sides, *found, strict=True):
-        donor, random, gain = told_apart
+    judged = []
+    for cell, sides, donor, random, gain in zip(cells, values, *ends, strict=True):
         reason = _reason(donor, random, gain, spec.margin)
-        needed = _needed(values, spec) if reason == "open" else None
-        ends = _ends("donor", donor) | _ends("random", random)
-        rows.append(
-            row | gain.to_row() | ends | {"reason": reason, "needed_n": needed},
-        )
-    return in_study_order(rows, spec)
+        needed_n = _needed_n(sides, spec) if reason == "open" else None
+        row = cell | gain.to_row() | _ends("donor", donor) | _ends("random", random)
+        judged.append(row | {"reason": reason, "needed_n": needed_n})
+    return in_study_order(judged, spec)
 
 
 def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Task-specific excess: retention with a donor of the same task, less that with the donor.
+    """Returns the task-specific excess loss of every cell with the control "other_seed".
 
-    Ret(other_seed) - Ret(transfer), paired by seed, retentions below 0 counting as 0. Both
+    r(other_seed) - r(transfer), paired by seed, retentions r below 0 counting as 0. Both
     donors are other networks than the recipient, so what comes of that alone (channels in
-    another order, other statistics) cancels; what is left is due to the donor's task.
+    another order, other statistics) cancels; the rest is due to the donor's task.
 
     Returns:
         rows of site_kind, site, depth, group, repair; mean, low, high, n, method of the
@@ -102,18 +98,18 @@ def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """
     pending = []
     for arm, seeds in arms.items():
-        same_task = arms.get(arm._replace(control="other_seed"))
-        if arm.control != "transfer" or arm.strength != 1.0 or not same_task:
+        other_seed = arms.get(arm._replace(control="other_seed"))
+        if arm.control != "transfer" or arm.strength != 1.0 or not other_seed:
             continue
-        same, other = on_common_seeds(
-            floored_retentions(same_task), floored_retentions(seeds)
+        same_task, transfer = on_common_seeds(
+            floored_retentions(other_seed), floored_retentions(seeds)
         )
-        if same:
+        if same_task:
             means = {
-                "same_task_mean": float(np.mean(same)),
-                "transfer_mean": float(np.mean(other)),
+                "same_task_mean": float(np.mean(same_task)),
+                "transfer_mean": float(np.mean(transfer)),
             }
-            values = [a - b for a, b in zip(same, other)]
+            values = [a - b for a, b in zip(same_task, transfer)]
             pending.append((cell_columns(arm, seeds) | means, values))
     return in_study_order(with_intervals(pending, spec.confidence), spec)
 
@@ -133,41 +129,39 @@ def _reason(
     return "open"
 
 
-def _needed(values: Sequence[Sequence[float]], spec: specs.StudySpec) -> int | None:
-    """Fewest seeds that settle an open row one way or another; None if none would."""
-    if len(values[0]) < 2:
+def _needed_n(sides: Sequence[Sequence[float]], spec: specs.StudySpec) -> int | None:
+    """Returns the fewest seeds that would settle an open row; None if none would.
+
+    Args:
+        sides: of the donor, of random values and of their difference, a number a seed each.
+    """
+    if len(sides[0]) < 2:
         return None
-    donor, random, gain = (float(np.mean(side)) for side in values)
-    spreads = [float(np.std(side, ddof=1)) for side in values]
-    harmless = 1 - spec.margin
-    ways = []  # of the condition: how far each mean is on the right side
-    if min(donor, random) > harmless:
-        ways.append({0: donor - harmless, 1: random - harmless})
-    if donor < harmless and gain < spec.margin:
-        ways.append({0: harmless - donor, 2: spec.margin - gain})
+    donor, random, gain = (float(np.mean(side)) for side in sides)
+    spreads = [float(np.std(side, ddof=1)) for side in sides]
+    enough = 1 - spec.margin
+    # Of each reason that the means point to: by side, how far its mean is beyond the threshold.
+    reasons = []
+    if min(donor, random) > enough:
+        reasons.append({0: donor - enough, 1: random - enough})
+    if donor < enough and gain < spec.margin:
+        reasons.append({0: enough - donor, 2: spec.margin - gain})
     if gain > 0:
-        ways.append({2: gain})
-    found = []
-    for way in ways:
-        each = [
+        reasons.append({2: gain})
+    needed = []
+    for distances in reasons:
+        seeds = [
             intervals.needed_n(spreads[side], distance, spec.confidence)
-            for side, distance in way.items()
+            for side, distance in distances.items()
         ]
-        if None not in each:
-            found.append(max(each))
-    return min(found, default=None)
+        if None not in seeds:
+            needed.append(max(seeds))
+    return min(needed, default=None)
 
 
-def _draws(arms: Arms, arm: Arm) -> int:
-    number = 0
-    while arm._replace(draw=number) in arms:
-        number += 1
-    return number
-
-
-def _ends(name: str, found: intervals.Interval) -> Row:
+def _ends(name: str, interval: intervals.Interval) -> Row:
     return {
-        f"{name}_mean": found.estimate,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
+        f"{name}_mean": interval.estimate,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
     }

@@ -1,23 +1,37 @@
-"""What a study says about each hypothesis: supported, refuted, inconclusive or not testable.
+"""Judges each hypothesis from records: supported, refuted, inconclusive or not testable.
 
     for verdict in judge(records.read(path), spec):
         print(verdict.hypothesis, verdict.verdict, verdict.reason)
 
-The hypotheses H1 to H4 are the four claims of Wang (arXiv:2008.03414), held against the arms of
-all layers, without repair; H5 is that of its sister (arXiv:2008.03411), held against kernels of
-single layers (`verdicts.closeness`). Effects are made of the retentions of single seeds, where a retention
-below 0 counts as 0: a network worse than the one that knows nothing retains nothing. Without
-that rule an auto-encoder whose R2 falls to -50 would be judged by how absurd its images are
-(retention has no lower end) instead of by whether it still works. It is one rule for every
-hypothesis and direction, told in every report; `unclipped` holds the interval without it.
+H1 to H4 are the four claims of Wang (arXiv:2008.03414), judged by the arms of all layers without
+repair; H5 is that of its sister paper (arXiv:2008.03411), judged by kernels of single layers
+(`closeness`). `tfreuse.analysis` has the table of quantities, thresholds and intervals.
 
-A verdict never says more than its interval: supported and refuted need the whole interval on one
-side of the threshold, whatever the estimate is.
+Four settings decide, declared before the study runs and printed in every report:
+
+- `--margin` (0.05): the retention that may be lost. A group can be reused (H2, H4) if the whole
+  interval of its retention is at least 1 - margin, and cannot if the whole interval is below.
+  H5 counts a kernel as reusable from 1 - margin on.
+- `--large` (0.5): the retention up to which the network counts as sensitive to a group (H3).
+- `--minimum` (0.1): how far a recipient must be above its floor, in its metric. Below that it
+  has too little to lose, and the hypothesis is not testable.
+- `--confidence` (0.95): of every interval, hence of the verdicts. A higher confidence widens the
+  intervals: fewer verdicts are wrong, more are inconclusive until more seeds have run. It never
+  reverses a verdict, as another margin can. Holm's correction and the q-values of heat maps
+  use the level 1 - confidence.
+
+A study is judged by the settings it was started with: changing them after seeing its records
+makes its verdicts exploratory. `Verdict.smallest_margin` is the smallest margin that the
+interval could have supported.
+
+Retentions below 0 count as 0: a network worse than its floor retains nothing. Without that rule
+an auto-encoder whose R2 falls to -50 would be judged by how absurd its images are (retention has
+no lower end) instead of by whether it still works. It is one rule for every hypothesis and
+direction, stated in every report; `Verdict.unclipped` is the interval without it.
 """
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,14 +48,16 @@ from tfreuse.analysis.arms import (
     paired,
     unclipped_retentions,
 )
+from tfreuse.analysis.hypotheses import HYPOTHESES, Hypothesis
 from tfreuse.records import UNMOVED, Record
 
 VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
+Side = Mapping[int, Record]  # one arm's records by seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the records of one architecture and direction say about one hypothesis."""
+    """The verdict on one hypothesis for one part of a study."""
 
     hypothesis: str  # "H1" to "H5"
     statement: str
@@ -55,12 +71,12 @@ class Verdict:
     n: int  # seeds
     reason: str
     notes: tuple[str, ...] = ()
-    quantity: str = ""  # what `effect` estimates
+    quantity: str = ""  # the quantity that `effect` estimates
     threshold: float = 0.0  # of `effect`, between supported and refuted
-    unclipped: intervals.Interval | None = None  # retentions below 0 left as they are
+    unclipped: intervals.Interval | None = None  # with retentions below 0 as they are
     p: float | None = None  # two-sided, of "the effect is the threshold"
     p_holm: float | None = None  # adjusted for all verdicts of the study that have a p
-    # of the same effect, where every image's counts were kept (see `verdicts.images`)
+    # intervals of the same effect, where every image's counts were recorded (`over_images`)
     images: intervals.Interval | None = None  # over test images, these seeds given
     both: intervals.Interval | None = None  # over seeds and images together
 
@@ -69,68 +85,12 @@ class Verdict:
         return Part(self.architecture, self.direction, self.link)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; an infinite end of an interval becomes None."""
+        """Returns plain JSON; an infinite end of an interval becomes None."""
         values = dataclasses.asdict(self) | {"notes": list(self.notes)}
         for name in ("effect", "unclipped", "images", "both"):
-            found = getattr(self, name)
-            values[name] = found.to_json() if found else None
+            interval = getattr(self, name)
+            values[name] = interval.to_json() if interval else None
         return values
-
-
-@dataclasses.dataclass(frozen=True)
-class Hypothesis:
-    """A claim about retention, and the side of the threshold that supports it.
-
-    Of two groups the effect is the difference, first minus second, and the threshold is 0.
-    """
-
-    name: str
-    statement: str
-    groups: tuple[str, ...]
-    above: (
-        bool  # supported above the threshold and refuted below, or the other way round
-    )
-
-    @property
-    def difference(self) -> bool:
-        return len(self.groups) == 2
-
-    @property
-    def quantity(self) -> str:
-        return " − ".join(f"retention({group})" for group in self.groups)
-
-    def margin(self, spec: specs.StudySpec) -> float:
-        if self.difference:
-            return 0.0
-        return spec.margin if self.above else spec.large
-
-    def threshold(self, spec: specs.StudySpec) -> float:
-        return (
-            1 - spec.margin if self.above and not self.difference else self.margin(spec)
-        )
-
-    def smallest_margin(self, effect: intervals.Interval) -> float | None:
-        if self.difference or math.isinf(effect.low):
-            return None
-        return max(0.0, 1 - effect.low if self.above else effect.high)
-
-
-HYPOTHESES = (
-    Hypothesis(
-        "H1",
-        "Replacing moving mean and variance costs more than replacing gamma and beta.",
-        ("affine", "stats"),
-        above=True,
-    ),
-    Hypothesis("H2", "Gamma and beta can be reused.", ("affine",), above=True),
-    Hypothesis(
-        "H3",
-        "The network is very sensitive to its convolution kernels.",
-        ("kernel",),
-        above=False,
-    ),
-    Hypothesis("H4", "Convolution biases can be reused.", ("bias",), above=True),
-)
 
 
 def judge(
@@ -138,29 +98,29 @@ def judge(
     spec: specs.StudySpec,
     counts: over_images.ReadCounts | None = None,
 ) -> list[Verdict]:
-    """A verdict for every part of the study and hypothesis, in that order.
+    """Judges every hypothesis for every part of the study, in that order.
 
     Args:
         records: of one study; arms that belong to no hypothesis are left aside.
         spec: the margins and the confidence, declared before anything ran.
-        counts: reads what was counted on every image of a record, int [N, C, C] or float
-            [N, 2] (`records`); without it no interval over images is told.
+        counts: reads the per-image counts of a record, int [N, C, C] or float [N, 2]
+            (`tfreuse.records`); without it there are no intervals over images.
 
     Raises:
         InputError: two records are of the same arm and seed.
     """
     parts = by_part(records)
-    found = []
+    verdicts = []
     for part in declared_parts(parts, spec):
-        found += [
+        verdicts += [
             _judge(hypothesis, part, parts, spec, counts) for hypothesis in HYPOTHESES
         ]
-        found.append(_judge_closeness(part, parts, spec))
-    return _with_holm(_with_elsewhere(found), spec)
+        verdicts.append(_judge_closeness(part, parts, spec))
+    return _with_holm(_with_testable_parts(verdicts), spec)
 
 
 def declared_parts(parts: Iterable[Part], spec: specs.StudySpec) -> list[Part]:
-    """The parts that the study declares for the architectures that there are, in order."""
+    """Returns the parts that the study declares for the architectures of `parts`, in order."""
     return [
         Part(architecture, direction, link)
         for architecture in sorted({part.architecture for part in parts})
@@ -178,9 +138,9 @@ def _judge(
 ) -> Verdict:
     arms = parts.get(part, {})
     sides = [at_all_layers(arms, group) for group in hypothesis.groups]
-    retained = [floored_retentions(side) for side in sides]
-    values = paired(retained)
-    effect = effect_interval(retained, spec.confidence)
+    retentions = [floored_retentions(side) for side in sides]
+    values = paired(retentions)
+    effect = effect_interval(retentions, spec.confidence)
     threshold = hypothesis.threshold(spec)
     obstacle = _obstacle(hypothesis, sides, spec)
     if obstacle:
@@ -194,7 +154,6 @@ def _judge(
         notes += caveats.cautions(verdict, effect, values, threshold, records)
         if hypothesis.above and not hypothesis.difference and verdict == "inconclusive":
             notes += caveats.precision(values, spec)
-    of_images = _over_images(arms, sides, spec, counts) if effect else {}
     return Verdict(
         hypothesis=hypothesis.name,
         statement=hypothesis.statement,
@@ -212,44 +171,40 @@ def _judge(
             [unclipped_retentions(side) for side in sides], spec.confidence
         ),
         p=None if obstacle else intervals.p_value(values, threshold),
-        **of_images,
+        **(_over_images(arms, sides, spec, counts) if effect else {}),
     )
 
 
 def _judge_closeness(
-    part: Part,
-    parts: Mapping[Part, Arms],
-    spec: specs.StudySpec,
+    part: Part, parts: Mapping[Part, Arms], spec: specs.StudySpec
 ) -> Verdict:
-    found = closeness.judge(parts.get(part, {}), spec)
-    if found["verdict"] != "not testable":
+    fields = closeness.judge(parts.get(part, {}), spec)
+    if fields["verdict"] != "not testable":
         note = closeness.threshold_note(part, parts, spec)
-        found["notes"] = (*found["notes"], note)
-    return Verdict("H5", closeness.STATEMENT, **part._asdict(), **found)
+        fields["notes"] = (*fields["notes"], note)
+    return Verdict("H5", closeness.STATEMENT, **part._asdict(), **fields)
 
 
 def _over_images(
     arms: Arms,
-    sides: list[Mapping[int, Record]],
+    sides: Sequence[Side],
     spec: specs.StudySpec,
     counts: over_images.ReadCounts | None,
 ) -> dict[str, intervals.Interval | None]:
-    """The intervals over images, and over seeds and images; {} if counts are missing."""
-    found = over_images.counts_of_sides(arms, sides, counts) if counts else None
-    if not found:
+    """Returns the fields `images` and `both` of a Verdict; {} if counts are missing."""
+    counted = over_images.counts_of_sides(arms, sides, counts) if counts else None
+    if not counted:
         return {}
     return {
-        "images": over_images.image_interval(found, spec.confidence),
-        "both": over_images.seed_and_image_interval(found, spec.confidence),
+        "images": over_images.image_interval(counted, spec.confidence),
+        "both": over_images.seed_and_image_interval(counted, spec.confidence),
     }
 
 
 def _obstacle(
-    hypothesis: Hypothesis,
-    sides: list[Mapping[int, Record]],
-    spec: specs.StudySpec,
+    hypothesis: Hypothesis, sides: Sequence[Side], spec: specs.StudySpec
 ) -> str:
-    """Why the hypothesis cannot be tested, as a sentence; "" if it can."""
+    """Returns a sentence on why the hypothesis cannot be tested; "" if it can."""
     for group, side in zip(hypothesis.groups, sides, strict=True):
         if group not in spec.groups:
             return f"Arms are missing: --groups leaves {group} out."
@@ -270,32 +225,38 @@ def _obstacle(
     records = [record for side in sides for record in side.values()]
     if weak := caveats.too_little_to_lose(records, spec):
         return weak
-    if hypothesis.groups == ("bias",):
-        shifts = [record.bias_shift for record in records]
-        if None in shifts:
-            return "The networks have no biases."
-        if np.median(shifts) < UNMOVED:
-            return (
-                "The biases hardly moved: donor and recipient differ by a median of "
-                f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}"
-                f"{_movers(records)}."
-            )
+    if hypothesis.groups == ("bias",) and (reason := _unmoved(records)):
+        return reason
     for group, side in zip(hypothesis.groups, sides, strict=True):
         if not any(record.changed for record in side.values()):
             return f"Donor and recipient have the same values in the group {group}."
     return ""
 
 
-def _movers(records: Iterable[Record]) -> str:
-    """Where most biases stand still, the few that do not make what effect there is."""
+def _unmoved(records: Sequence[Record]) -> str:
+    """Returns a sentence if biases are missing or hardly differ; "" otherwise.
+
+    Batch normalization subtracts the bias of the convolution before it, so such biases get no
+    gradient: reusing them proves nothing.
+    """
+    shifts = [record.bias_shift for record in records]
+    if None in shifts:
+        return "The networks have no biases."
+    if np.median(shifts) >= UNMOVED:
+        return ""
     share = np.mean([record.bias_moved or 0.0 for record in records])
-    return f"; only {share:.1%} differ by that or more" if share > 0 else ""
+    # where most biases stand still, the few that moved make whatever effect there is
+    moved = f"; only {share:.1%} differ by that or more" if share > 0 else ""
+    return (
+        "The biases hardly moved: donor and recipient differ by a median of "
+        f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}{moved}."
+    )
 
 
 def _compare(
     hypothesis: Hypothesis, effect: intervals.Interval, threshold: float
 ) -> tuple[str, str]:
-    """The verdict and its reason: on which side of the threshold the whole interval lies."""
+    """Returns the verdict and its reason: on which side the whole interval lies."""
     # The threshold itself supports, except where it means "no difference".
     above = effect.low > threshold or (
         effect.low == threshold and hypothesis.above and not hypothesis.difference
@@ -303,43 +264,43 @@ def _compare(
     below = effect.high < threshold or (
         effect.high == threshold and not hypothesis.above
     )
-    told = f"interval of {hypothesis.quantity} lies"
     if effect.low == effect.high == threshold and hypothesis.difference:
-        told = f"{hypothesis.quantity} is {threshold:g} for every seed."
-        return "inconclusive", told[0].upper() + told[1:]
+        reason = f"{hypothesis.quantity} is {threshold:g} for every seed."
+        return "inconclusive", reason[0].upper() + reason[1:]
+    subject = f"interval of {hypothesis.quantity} lies"
     if not above and not below:
-        return "inconclusive", f"The {told} on both sides of {threshold:g}."
+        return "inconclusive", f"The {subject} on both sides of {threshold:g}."
     side = "above" if above else "below"
     return (
         "supported" if above == hypothesis.above else "refuted",
-        f"The whole {told} {side} {threshold:g}.",
+        f"The whole {subject} {side} {threshold:g}.",
     )
 
 
-def _with_elsewhere(found: list[Verdict]) -> list[Verdict]:
-    """The verdicts; where H4 cannot be tested, with a note that says for which networks it can."""
-    told = []
-    for verdict in found:
-        others = [
-            f"{one.part}: {one.verdict}"
-            for one in found
-            if one.hypothesis == verdict.hypothesis == "H4"
-            and one.verdict != "not testable"
-            and one.direction == verdict.direction
+def _with_testable_parts(verdicts: list[Verdict]) -> list[Verdict]:
+    """Adds a note to each untestable verdict on H4: for which networks it can be tested."""
+    noted = []
+    for verdict in verdicts:
+        testable = [
+            f"{other.part}: {other.verdict}"
+            for other in verdicts
+            if other.hypothesis == verdict.hypothesis == "H4"
+            and other.verdict != "not testable"
+            and other.direction == verdict.direction
         ]
-        if verdict.verdict == "not testable" and others:
-            note = f"Tested where biases matter: {'; '.join(others)}."
+        if verdict.verdict == "not testable" and testable:
+            note = f"Tested where biases matter: {'; '.join(testable)}."
             verdict = dataclasses.replace(verdict, notes=(*verdict.notes, note))
-        told.append(verdict)
-    return told
+        noted.append(verdict)
+    return noted
 
 
-def _with_holm(found: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:
-    """The verdicts with Holm's p, and a note that says what the correction takes away."""
-    family = [verdict.p for verdict in found if verdict.p is not None]
+def _with_holm(verdicts: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:
+    """Adds Holm's p and a note on it; the family is all verdicts that have a p."""
+    family = [verdict.p for verdict in verdicts if verdict.p is not None]
     adjusted, level = iter(intervals.holm(family)), 1 - spec.confidence
-    told = []
-    for verdict in found:
+    corrected = []
+    for verdict in verdicts:
         if verdict.p is not None:
             p = next(adjusted)
             note = f"p = {verdict.p:.2g}; {p:.2g} after Holm's correction for {len(family)} tests"
@@ -348,5 +309,5 @@ def _with_holm(found: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:
             verdict = dataclasses.replace(
                 verdict, p_holm=p, notes=(*verdict.notes, f"{note}.")
             )
-        told.append(verdict)
-    return told
+        corrected.append(verdict)
+    return corrected

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from tfreuse import roles, specs
-from tfreuse.analysis import caveats, intervals
+from tfreuse.analysis import caveats, intervals, tables
 from tfreuse.analysis.arms import (
-    Arm,
     at_all_layers,
     effect_interval,
     floored_retentions,
 )
-from tfreuse.analysis.tables import CRITICAL
 from tfreuse.records import UNMOVED, Record
 from tfreuse.report.drawings import Subject
 
@@ -72,14 +70,16 @@ def _answer(
     obstacle = _obstacle(subject, group, records)
     if obstacle:
         return "not testable", obstacle
-    cost = cost_of_fresh(subject, Arm("reinitialised", "all", "all", group))
-    if cost is not None and cost.estimate <= CRITICAL:
+    cost = tables.reinitialisation_cost(
+        subject.arms, "all", "all", group, confidence=spec.confidence
+    )
+    if cost is not None and cost.estimate <= tables.CRITICAL:
         return "not testable", (
             "Re-initialising them costs nothing either: reuse would prove nothing."
         )
     enough = 1 - spec.margin
     for repair, one in effects.items():
-        if one.low >= enough and cost is not None and cost.low <= CRITICAL:
+        if one.low >= enough and cost is not None and cost.low <= tables.CRITICAL:
             return "open", (
                 f"Retains {one}, but n = {cost.n} seeds do not show that re-initialising "
                 "would cost anything."
@@ -125,18 +125,6 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
             "again: reusing them would prove nothing."
         )
     return ""
-
-
-def cost_of_fresh(subject: Subject, arm: Arm) -> intervals.Interval | None:
-    """What re-initialising the arm's parameters takes off the metric; below floor is no loss."""
-    lost: dict[int, list[float]] = {}
-    while seeds := subject.arms.get(arm):
-        for seed, record in seeds.items():
-            cost = record.before - max(record.after, record.floor)
-            lost.setdefault(seed, []).append(cost)
-        arm = arm._replace(draw=arm.draw + 1)
-    values = {seed: sum(found) / len(found) for seed, found in lost.items()}
-    return effect_interval([values], subject.spec.confidence)
 
 
 def margins(spec: specs.StudySpec) -> dict[str, float]:
