@@ -31,9 +31,9 @@ from tfreuse.report import (
 )
 from tfreuse.report.plugin import (
     Reusability,
-    finding,
-    following,
-    held,
+    discovery,
+    follower,
+    live,
 )
 from tfreuse.report.views import maps, pictures
 from tfreuse.report.views.snapshot import Snapshot, to_text
@@ -84,7 +84,7 @@ class Asked:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(held, "PAUSE", 0.0)
+    monkeypatch.setattr(live, "PAUSE", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +122,14 @@ def test_a_study_is_found_from_above_and_from_inside(tmp_path, logdir, name):
     study = planted.write(tmp_path / "runs/quickstart", planted.study())
     (study / "tensorboard").mkdir()
     (study / "models/unet-0/tensorboard").mkdir(parents=True)
-    assert finding.find(tmp_path / logdir) == {name: study}
+    assert discovery.find(tmp_path / logdir) == {name: study}
     assert Asked(tmp_path / logdir).plugin.is_active()
 
 
 def test_folders_that_are_no_part_of_a_study_do_not_find_it(tmp_path):
     study = planted.write(tmp_path / "study", planted.study())
     (study / "elsewhere").mkdir()
-    assert finding.find(study / "elsewhere") == {}
+    assert discovery.find(study / "elsewhere") == {}
     assert not Asked(study / "elsewhere").plugin.is_active()
     assert not Asked(tmp_path / "missing").plugin.is_active()
 
@@ -139,9 +139,9 @@ def test_links_to_other_places_are_not_followed(tmp_path):
     logs = tmp_path / "logs"
     (logs / "false").mkdir(parents=True)
     (logs / "folder").symlink_to(study)
-    for name in finding.FILES:
+    for name in discovery.FILES:
         (logs / "false" / name).symlink_to(study / name)
-    assert finding.find(logs) == {}
+    assert discovery.find(logs) == {}
 
 
 def test_a_file_that_became_a_link_is_not_read(tmp_path):
@@ -487,27 +487,27 @@ def test_a_growing_study_is_followed_and_its_half_line_awaited(tmp_path):
 def test_what_was_read_is_not_read_again(tmp_path, monkeypatch):
     records = planted.study()
     planted.write(tmp_path / "study", records[:14])
-    follower = following.Follower(tmp_path / "study/records.jsonl")
-    follower.read_on()
+    growing = follower.Follower(tmp_path / "study/records.jsonl")
+    growing.update()
     read = []
-    monkeypatch.setattr(follower, "_add", read.append)
-    with open(follower.path, "a") as file:
+    monkeypatch.setattr(growing, "_add", read.append)
+    with open(growing.path, "a") as file:
         file.write(records[14].to_line())
-    follower.read_on()
+    growing.update()
     assert read == [records[14].to_line().encode()]
 
 
 def test_a_replaced_file_is_read_anew(tmp_path):
     study = planted.write(tmp_path / "study", planted.study())
-    follower = following.Follower(study / "records.jsonl")
-    follower.read_on()
+    growing = follower.Follower(study / "records.jsonl")
+    growing.update()
     other = planted.arm((0.5,) * 30, group="kernel")
     planted.write(study, other)
-    follower.read_on()
-    assert follower.records == other
+    growing.update()
+    assert growing.records == other
     planted.write(study, other[:1])  # cut off, as a power cut's loss is
-    follower.read_on()
-    assert follower.records == other[:1]
+    growing.update()
+    assert growing.records == other[:1]
 
 
 def test_broken_lines_are_told_and_the_rest_is_shown(tmp_path):
@@ -525,7 +525,7 @@ def test_broken_lines_are_told_and_the_rest_is_shown(tmp_path):
     told = " ".join(found["warnings"])
     assert "Line 16 of records.jsonl is no record: it lacks 'per_image'" in told
     assert "prayer" in told and "1 more lines" in told
-    assert "1 records are of arms that have one already" in told
+    assert "1 records are of arms that have a record already" in told
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def with_report(tmp_path_factory):
 def reported(with_report, tmp_path, monkeypatch):
     """A study with its report, and a server that never gets to read its records."""
     shutil.copytree(with_report, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(held.Study, "_read", lambda self, version: None)
+    monkeypatch.setattr(live.LiveStudy, "_read", lambda self, version: None)
     return tmp_path
 
 
@@ -616,7 +616,7 @@ def test_the_version_stays_when_the_server_has_read_the_study(reported, monkeypa
     later = Asked(reported)
     assert later.get("/study", study="study")["version"] == told
     one = later.plugin._named({"study": "study"})[1]
-    while one.look() is None:
+    while one.latest() is None:
         time.sleep(0.02)
     assert later.get("/study", study="study")["version"] == told
 

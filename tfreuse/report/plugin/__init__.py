@@ -1,13 +1,13 @@
-"""The tab "Reusability" of TensorBoard: what the studies in a log directory say, live.
+"""The tab "Reusability" of TensorBoard: live views of the studies in a log directory.
 
     tensorboard --logdir=runs/quickstart
 
-TensorBoard finds the tab by the entry point `tensorboard_plugins`. The server side finds the
-studies (`finding`), follows their records while they are written (`following`, `held`), and
-answers small questions in JSON (`routes`). What the answers are and the browser's side, plain
-JavaScript modules, are the report's (`tfreuse.report.views`, `tfreuse/report/static`), which
-shows the same without a server. Everything is read-only, and what a browser names is looked up
-among what was found: nothing else can be read. Imports no TensorFlow.
+TensorBoard loads the tab through the entry point `tensorboard_plugins`. The server discovers the
+studies (`discovery`), follows their records while they are written (`follower`, `live`), and
+answers requests in JSON (`routes`). The content of the answers (`tfreuse.report.views`) and the
+browser's JavaScript (`tfreuse/report/static`) are shared with the report, which shows the same
+views without a server. Everything is read-only, and names from the browser are looked up among
+the discovered studies, never turned into paths. Imports no TensorFlow.
 """
 
 from tfreuse.report.plugin.routes import Reusability

@@ -1,4 +1,4 @@
-"""The plugin as TensorBoard takes it: its page's files, and read-only answers in JSON."""
+"""Serves the plugin's page to TensorBoard, and read-only answers in JSON."""
 
 import base64
 import functools
@@ -16,8 +16,8 @@ from tfreuse import specs
 from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.report import bundle, embedded
-from tfreuse.report.plugin import finding
-from tfreuse.report.plugin.held import Study
+from tfreuse.report.plugin import discovery
+from tfreuse.report.plugin.live import LiveStudy
 from tfreuse.report.views import (
     advice,
     distributions,
@@ -31,15 +31,15 @@ from tfreuse.report.views.snapshot import Snapshot, to_text
 
 LONGEST = 500  # characters of a parameter
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
-_LOOK_AGAIN = 5.0  # seconds until the log directory is searched for studies again
+_SEARCH_EVERY = 5.0  # seconds until the log directory is searched for studies again
 _ALLOWED = ("GET", "HEAD")
 
 
 class Refused(InputError):
-    """A request that gets no answer.
+    """A request that is refused.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status code.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -55,12 +55,12 @@ class Reusability(base_plugin.TBPlugin):
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._logdirs = _logdirs(context)
         self._paths: dict[str, pathlib.Path] = {}
-        self._studies: dict[pathlib.Path, Study] = {}
-        self._searched = -_LOOK_AGAIN
+        self._studies: dict[pathlib.Path, LiveStudy] = {}
+        self._searched = -_SEARCH_EVERY
         self._lock = threading.Lock()
 
     def is_active(self) -> bool:
-        return bool(self._found() or advice.cards(self._roots()))
+        return bool(self._discovered() or advice.cards(self._roots()))
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         return base_plugin.FrontendMetadata(
@@ -68,13 +68,13 @@ class Reusability(base_plugin.TBPlugin):
         )
 
     def get_plugin_apps(self) -> dict[str, Callable]:
-        """A route a file of the page, and a route a question; no wildcard among them."""
+        """Returns one route per file of the page and one per kind of request, no wildcards."""
         files = {
             f"/{path.name}": _file(path)
             for path in sorted(bundle.FOLDER.iterdir())
             if path.suffix in _TYPES
         }
-        asked: dict[str, Callable[[Mapping[str, str]], Any]] = {
+        answers: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "/studies": self._list,
             "/study": self._study,
             "/heat": self._heat,
@@ -85,142 +85,143 @@ class Reusability(base_plugin.TBPlugin):
             "/advice": self._advice,
         }
         for name in panels.NAMES:
-            asked[f"/{name}"] = functools.partial(self._panel, name)
-        asked |= {path: self._early(path, answer) for path, answer in asked.items()}
-        routes = {path: _route(answer) for path, answer in asked.items()}
+            answers[f"/{name}"] = functools.partial(self._panel, name)
+        answers |= {path: self._early(path, answer) for path, answer in answers.items()}
+        routes = {path: _route(answer) for path, answer in answers.items()}
         picture = self._early("/picture", self._picture)
         return files | routes | {"/picture": _route(picture, "image/png")}
 
     def _early(self, path: str, answer: Callable) -> Callable:
-        """Answers from the study's report, as long as the study itself is not read."""
+        """Answers from the study's report until the study itself has been read."""
 
-        def early(asked: Mapping[str, str]) -> Any:
-            if asked.get("study") in self._found():
-                name, one = self._named(asked)
-                if one.look() is None:
-                    own = {**asked, "study": one.path.resolve().name}
-                    told = one.reported(embedded.key(path.removeprefix("/"), own))
-                    if told is not None:
-                        return _as_answered(path, told, name)
-            return answer(asked)
+        def early(query: Mapping[str, str]) -> Any:
+            if query.get("study") in self._discovered():
+                name, study = self._named(query)
+                if study.latest() is None:
+                    keyed = {**query, "study": study.path.resolve().name}
+                    content = study.reported(
+                        embedded.key(path.removeprefix("/"), keyed)
+                    )
+                    if content is not None:
+                        return _as_answered(path, content, name)
+            return answer(query)
 
         return early
 
-    def _found(self) -> dict[str, pathlib.Path]:
+    def _discovered(self) -> dict[str, pathlib.Path]:
         with self._lock:
-            if time.monotonic() - self._searched >= _LOOK_AGAIN:
+            if time.monotonic() - self._searched >= _SEARCH_EVERY:
                 paths: dict[str, pathlib.Path] = {}
                 for logdir in self._logdirs:
-                    for name, path in finding.find(logdir).items():
+                    for name, path in discovery.find(logdir).items():
                         if path not in paths.values():
-                            paths[_free(name, paths)] = path
+                            paths[_unused(name, paths)] = path
                 self._paths, self._searched = paths, time.monotonic()
             return self._paths
 
-    def _list(self, asked: Mapping[str, str]) -> Any:
-        found = self._found()
-        return {"studies": [{"name": name} for name in found]}
+    def _list(self, query: Mapping[str, str]) -> Any:
+        return {"studies": [{"name": name} for name in self._discovered()]}
 
-    def _study(self, asked: Mapping[str, str]) -> Any:
-        name, one = self._named(asked)
-        snapshot = one.look()
+    def _study(self, query: Mapping[str, str]) -> Any:
+        name, study = self._named(query)
+        snapshot = study.latest()
         if snapshot is None:
-            state = "failed" if one.failure else "reading"
-            told = {"state": state, "name": name, "failure": one.failure}
-            return told | {"share": one.share}
+            state = "failed" if study.failure else "reading"
+            status = {"state": state, "name": name, "failure": study.failure}
+            return status | {"share": study.share}
         return overview.study(
-            name, snapshot, one.failure, one.rate(), one.last_record()
+            name, snapshot, study.failure, study.rate(), study.last_record()
         )
 
-    def _heat(self, asked: Mapping[str, str]) -> Any:
-        snapshot, part = self._part(asked)
-        kind = _chosen(asked, "kind", specs.SITES)
-        return maps.heat(snapshot, part, kind, *_view(asked))
+    def _heat(self, query: Mapping[str, str]) -> Any:
+        snapshot, part = self._part(query)
+        kind = _chosen(query, "kind", specs.SITES)
+        return maps.heat(snapshot, part, kind, *_view(query))
 
-    def _cell(self, asked: Mapping[str, str]) -> Any:
-        snapshot, part = self._part(asked)
-        kind = _chosen(asked, "kind", specs.SITES)
-        site, group = asked.get("site", ""), asked.get("group", "")
+    def _cell(self, query: Mapping[str, str]) -> Any:
+        snapshot, part = self._part(query)
+        kind = _chosen(query, "kind", specs.SITES)
+        site, group = query.get("site", ""), query.get("group", "")
         try:
-            found = maps.cell(snapshot, part, kind, site, group)
+            details = maps.cell(snapshot, part, kind, site, group)
         except InputError as error:
             raise Refused(404, str(error)) from error
-        shown = kind == "all" and pictures.has(snapshot, part, group)
-        return found | {"pictures": shown}
+        has_pictures = kind == "all" and pictures.has(snapshot, part, group)
+        return details | {"pictures": has_pictures}
 
-    def _picture(self, asked: Mapping[str, str]) -> bytes:
-        snapshot, part = self._part(asked)
+    def _picture(self, query: Mapping[str, str]) -> bytes:
+        snapshot, part = self._part(query)
         try:
-            return pictures.strip(snapshot, part, asked.get("group", ""))
+            return pictures.strip(snapshot, part, query.get("group", ""))
         except InputError as error:
             raise Refused(404, str(error)) from error
 
-    def _network(self, asked: Mapping[str, str]) -> Any:
-        return maps.network(*self._part(asked))
+    def _network(self, query: Mapping[str, str]) -> Any:
+        return maps.network(*self._part(query))
 
-    def _spread(self, asked: Mapping[str, str]) -> Any:
-        snapshot, part = self._part(asked)
-        place = tuple(asked.get(name, "") for name in ("kind", "site", "group"))
+    def _spread(self, query: Mapping[str, str]) -> Any:
+        snapshot, part = self._part(query)
+        cell = tuple(query.get(name, "") for name in ("kind", "site", "group"))
 
-        def made() -> dict[str, Any]:
+        def compute() -> dict[str, Any]:
             with distributions.Networks(snapshot.source.path) as networks:
-                return distributions.distributions(snapshot, part, *place, networks)
+                return distributions.distributions(snapshot, part, *cell, networks)
 
         try:
-            return snapshot.keep(("spread", part, *place), made)
+            return snapshot.keep(("spread", part, *cell), compute)
         except InputError as error:
             raise Refused(404, str(error)) from error
 
-    def _curves(self, asked: Mapping[str, str]) -> Any:
-        return labels.curves(self._snapshot(asked))
+    def _curves(self, query: Mapping[str, str]) -> Any:
+        return labels.curves(self._snapshot(query))
 
-    def _advice(self, asked: Mapping[str, str]) -> Any:
-        beside = [self._named(asked)[1].path] if "study" in asked else []
+    def _advice(self, query: Mapping[str, str]) -> Any:
+        beside = [self._named(query)[1].path] if "study" in query else []
         return {"cards": advice.cards([*beside, *self._roots()])}
 
     def _roots(self) -> list[pathlib.Path]:
         return [pathlib.Path(path).expanduser().resolve() for path in self._logdirs]
 
-    def _panel(self, which: str, asked: Mapping[str, str]) -> Any:
-        snapshot, part = self._part(asked)
-        return panels.panel(snapshot, part, which)
+    def _panel(self, name: str, query: Mapping[str, str]) -> Any:
+        snapshot, part = self._part(query)
+        return panels.panel(snapshot, part, name)
 
-    def _named(self, asked: Mapping[str, str]) -> tuple[str, Study]:
-        """The study that is asked for; names are looked up, never made into a path."""
-        paths, name = self._found(), asked.get("study", "")
+    def _named(self, query: Mapping[str, str]) -> tuple[str, LiveStudy]:
+        """Returns the requested study; its name is looked up, never turned into a path."""
+        paths, name = self._discovered(), query.get("study", "")
         if name not in paths:
             near = ", ".join(nearest(name, paths)) or "none"
             raise Refused(404, f"no study {printable(name)!r} here; there are: {near}.")
         with self._lock:
             path = paths[name]
             if path not in self._studies:
-                self._studies[path] = Study(path, warm)
+                self._studies[path] = LiveStudy(path, warm)
             return name, self._studies[path]
 
-    def _snapshot(self, asked: Mapping[str, str]) -> Snapshot:
-        _, one = self._named(asked)
-        snapshot = one.look()
+    def _snapshot(self, query: Mapping[str, str]) -> Snapshot:
+        _, study = self._named(query)
+        snapshot = study.latest()
         if snapshot is None:
             raise Refused(503, "the study is being read; ask again.")
         return snapshot
 
-    def _part(self, asked: Mapping[str, str]) -> tuple[Snapshot, Part]:
-        snapshot = self._snapshot(asked)
-        part = Part(*(asked.get(field, "") for field in Part._fields))
+    def _part(self, query: Mapping[str, str]) -> tuple[Snapshot, Part]:
+        snapshot = self._snapshot(query)
+        part = Part(*(query.get(field, "") for field in Part._fields))
         if part not in snapshot.source.parts:
             raise Refused(404, f"the study has no part {printable(part)!r}.")
         return snapshot, part
 
 
-def _as_answered(path: str, told: Any, name: str) -> Any:
-    """What a report holds, as the route gives it."""
+def _as_answered(path: str, content: Any, name: str) -> Any:
+    """Converts an answer embedded in a report to that of the route."""
     if path == "/picture":
-        return base64.b64decode(str(told).partition(",")[2])
-    return {**told, "name": name} if path == "/study" else told
+        return base64.b64decode(str(content).partition(",")[2])
+    return {**content, "name": name} if path == "/study" else content
 
 
 def warm(snapshot: Snapshot, part: Part) -> None:
-    """Makes what a browser asks first of a part, before it asks."""
+    """Computes the answers that a browser requests first of a part."""
     overview.lasting(snapshot)
     for kind in ("all", "stage", "layer"):
         maps.heat(snapshot, part, kind, "retention", "none", -1)
@@ -228,28 +229,28 @@ def warm(snapshot: Snapshot, part: Part) -> None:
         panels.panel(snapshot, part, name)
 
 
-def _view(asked: Mapping[str, str]) -> tuple[str, str, int]:
-    """Quantity, repair and seed (-1: the mean over all)."""
-    quantity = _chosen(asked, "quantity", maps.QUANTITIES)
-    repair = _chosen(asked, "repair", specs.REPAIRS)
-    seed = asked.get("seed", "-1")
+def _view(query: Mapping[str, str]) -> tuple[str, str, int]:
+    """Returns quantity, repair and seed (-1: the mean over all)."""
+    quantity = _chosen(query, "quantity", maps.QUANTITIES)
+    repair = _chosen(query, "repair", specs.REPAIRS)
+    seed = query.get("seed", "-1")
     if not seed.removeprefix("-").isdecimal() or len(seed) > 9:
         raise Refused(400, f"seed takes a whole number; got {printable(seed)!r}.")
     return quantity, repair, max(-1, int(seed))
 
 
-def _chosen(asked: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    value = asked.get(name, choices[0])
+def _chosen(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    value = query.get(name, choices[0])
     if value not in choices:
-        told = ", ".join(map(printable, choices))
-        raise Refused(400, f"{name} takes one of {told}; got {printable(value)!r}.")
+        options = ", ".join(map(printable, choices))
+        raise Refused(400, f"{name} takes one of {options}; got {printable(value)!r}.")
     return value
 
 
 def _route(
     answer: Callable[[Mapping[str, str]], Any], kind: str = "application/json"
 ) -> Callable:
-    """A route that answers in JSON or bytes, and in one line of text where it cannot."""
+    """Builds a route that answers in JSON or bytes, or with an error in one line of text."""
 
     @wrappers.Request.application
     def respond(request: wrappers.Request) -> wrappers.Response:
@@ -258,21 +259,21 @@ def _route(
                 raise Refused(405, "this route can only be read.")
             if any(len(value) > LONGEST for value in request.args.values()):
                 raise Refused(400, f"a parameter is over {LONGEST} characters long.")
-            told = answer(request.args)
-            if not isinstance(told, bytes):
-                told = to_text(told)
+            body = answer(request.args)
+            if not isinstance(body, bytes):
+                body = to_text(body)
         except Refused as error:
             return Respond(request, str(error), "text/plain", code=error.status)
-        except ValueError as error:  # records that a table can make nothing of
-            told = f"the records do not allow this table: {printable(error, 300)}"
-            return Respond(request, told, "text/plain", code=422)
-        return Respond(request, told, kind)
+        except ValueError as error:  # records that a table cannot be computed from
+            message = f"the records do not allow this table: {printable(error, 300)}"
+            return Respond(request, message, "text/plain", code=422)
+        return Respond(request, body, kind)
 
     return respond
 
 
 def _file(path: pathlib.Path) -> Callable:
-    """A route that serves one file of the page."""
+    """Builds a route that serves one file of the page."""
 
     @wrappers.Request.application
     def respond(request: wrappers.Request) -> wrappers.Response:
@@ -282,19 +283,19 @@ def _file(path: pathlib.Path) -> Callable:
 
 
 def _logdirs(context: base_plugin.TBContext) -> list[str]:
-    """The local directories that TensorBoard was started on."""
-    told = [context.logdir] if context.logdir else []
-    listed = getattr(context.flags, "logdir_spec", "") or ""
-    for one in listed.split(",") if not told else ():
-        name, colon, path = one.partition(":")
-        told.append(path if colon and "/" not in name else one)
-    return [path for path in told if path and "://" not in path]
+    """Returns the local directories that TensorBoard was started on."""
+    directories = [context.logdir] if context.logdir else []
+    logdir_spec = getattr(context.flags, "logdir_spec", "") or ""
+    for entry in logdir_spec.split(",") if not directories else ():
+        name, colon, path = entry.partition(":")
+        directories.append(path if colon and "/" not in name else entry)
+    return [path for path in directories if path and "://" not in path]
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, with a number where another log directory has a study of that name."""
-    number, free = 1, name
-    while free in taken:
+def _unused(name: str, studies: Mapping[str, Any]) -> str:
+    """Appends a number if another log directory has a study of that name."""
+    number, candidate = 1, name
+    while candidate in studies:
         number += 1
-        free = f"{name} ({number})"
-    return free
+        candidate = f"{name} ({number})"
+    return candidate

@@ -1,8 +1,8 @@
-"""Reads a file of records on from where it was, while a study is adding to it.
+"""Follows a file of records that a study is appending to.
 
-Unlike `records.read`, which refuses a damaged file, a viewer shows what there is: lines that
-are no records are counted and told, the rest is kept; a half-written last line is left for
-the next time. Nothing is locked and nothing written.
+Unlike `records.read`, which refuses a damaged file, a viewer shows all valid records: invalid
+lines are counted and reported, and an incomplete last line is left for the next read. Nothing is
+locked and nothing written.
 """
 
 import math
@@ -17,17 +17,19 @@ from tfreuse.records.record import Pool
 
 LONGEST = 4_000_000  # bytes of a line
 MOST = 1_000_000  # records
-_TAIL = 64  # bytes before the end, to tell a file that grew from one that was replaced
-_EVERY = 2_000  # lines between two words of progress
+_TAIL = (
+    64  # bytes before the end; they differ if the file was replaced, not appended to
+)
+_EVERY = 2_000  # lines between two reports of progress
 
 
 class Follower:
-    """The records of one file, as far as they were read.
+    """The valid records of one file so far.
 
     Attributes:
-        records: those that were read, in order.
-        complaints: a sentence on each of the first lines that are no records.
-        broken: how many lines are none.
+        records: in the order of the file.
+        complaints: a sentence on each of the first invalid lines.
+        broken: number of invalid lines.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -41,14 +43,14 @@ class Follower:
         self._end, self._lines, self._tail = 0, 0, b""
         self._pool = Pool()
 
-    def read_on(self, tell: Callable[[float], None] = lambda share: None) -> None:
-        """Reads what is new; all of it again if the file is no longer what was read.
+    def update(self, report: Callable[[float], None] = lambda share: None) -> None:
+        """Reads appended lines, or the whole file again if it was replaced.
 
         Args:
-            tell: hears now and then which share of the file has been read.
+            report: called now and then with the share of the file read so far.
         """
         with open(self.path, "rb", opener=files.without_links) as file:
-            if not self._goes_on(file):
+            if not self._was_appended(file):
                 self._begin()
             size = max(1, os.fstat(file.fileno()).st_size)
             file.seek(self._end)
@@ -62,7 +64,7 @@ class Follower:
                     break
                 self._add(line)
                 if self._lines % _EVERY == 0:
-                    tell(self._end / size)
+                    report(self._end / size)
 
     def _add(self, line: bytes) -> None:
         self._lines += 1
@@ -78,18 +80,18 @@ class Follower:
         else:
             self.records.append(record)
 
-    def _complain(self, what: str) -> None:
+    def _complain(self, fault: str) -> None:
         self.broken += 1
         if len(self.complaints) < 3:
-            self.complaints.append(f"Line {self._lines} of records.jsonl {what}.")
+            self.complaints.append(f"Line {self._lines} of records.jsonl {fault}.")
 
-    def _goes_on(self, file) -> bool:
+    def _was_appended(self, file) -> bool:
         file.seek(self._end - len(self._tail))
         return file.read(len(self._tail)) == self._tail
 
 
 def _check(record: Record) -> None:
-    """What every table relies on, and a line of a foreign version may lack."""
+    """Checks the values that every table relies on; another version may write others."""
     for name, choices in (("site_kind", specs.SITES), ("repair", specs.REPAIRS)):
         if getattr(record, name) not in choices:
             raise ValueError(f"unknown {name} {getattr(record, name)!r}")
