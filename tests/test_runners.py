@@ -247,29 +247,30 @@ def test_who_waits_gets_the_lease_when_it_is_given_back(tmp_path):
 
 
 def foreign(path, beat=0):
-    """The mark of a holder on another machine, whose lock is not to be seen from here."""
-    told = {"host": "elsewhere", "process": 1, "holder": "theirs", "beat": beat}
-    path.write_text(json.dumps(told))
+    """Writes the heartbeat of a holder on another machine, whose lock is not visible here."""
+    heartbeat = {"host": "elsewhere", "process": 1, "holder": "theirs", "beat": beat}
+    path.write_text(json.dumps(heartbeat))
 
 
-def test_another_machines_mark_that_stands_still_is_taken_over(tmp_path):
+def test_another_machines_lease_without_heartbeats_is_taken_over(tmp_path):
     path = tmp_path / "lease"
     foreign(path)
     start = time.monotonic()
-    with lease.hold(lease.LocalLeaseFile(path), "it", patience=0.5):
+    with lease.hold(lease.LocalLeaseFile(path), "it", expiry=0.5):
         assert time.monotonic() - start >= 0.5
         assert "theirs" not in path.read_text()
     assert path.read_text() == ""  # given back
 
 
-def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
+def test_another_machines_lease_with_heartbeats_excludes_others(tmp_path):
     path = tmp_path / "lease"
     foreign(path)
     code = (
         "import sys, time, pathlib\n"
         "for beat in range(10**6):\n"
         "    text = pathlib.Path(sys.argv[1]).read_text()\n"
-        "    pathlib.Path(sys.argv[1]).write_text(text[:-1] + ' }')\n"
+        "    with open(sys.argv[1], 'r+') as file:\n"  # is never empty, as in `LeaseFile`
+        "        file.write(text[:-1] + ' }')\n"
         "    print(flush=True)\n"
         "    time.sleep(0.1)\n"
     )
@@ -278,7 +279,7 @@ def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
         process.stdout.readline()
         with (
             pytest.raises(lease.AlreadyHeld, match="process 1 on elsewhere"),
-            lease.hold(lease.LocalLeaseFile(path), "it", patience=2.0),
+            lease.hold(lease.LocalLeaseFile(path), "it", expiry=2.0),
         ):
             pass
         process.kill()
@@ -286,7 +287,7 @@ def test_another_machines_mark_that_moves_keeps_others_out(tmp_path):
 
 def test_a_holder_that_was_taken_over_ends_before_it_writes_more(tmp_path):
     path = tmp_path / "lease"
-    code = HOLD.replace('"it"', '"it", beat=0.1')
+    code = HOLD.replace('"it"', '"it", heartbeat=0.1')
     command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

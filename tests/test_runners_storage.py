@@ -20,7 +20,7 @@ from tfreuse.study import work
 
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
-    """Units that take no time, and leases that need no patience."""
+    """Units that take no time, and leases that settle at once."""
     monkeypatch.setattr(work, "train", units.fake_train)
     monkeypatch.setattr(work, "measure", units.fake_measure)
     monkeypatch.setattr(work, "finish", units.fake_finish)
@@ -157,17 +157,17 @@ def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone
             storage.RemoteLeaseFile(one, "lease"), "it", settle=0.01, **more
         )
 
-    with hold(beat=0.05):
+    with hold(heartbeat=0.05):
         with (
             pytest.raises(lease.AlreadyHeld, match="it is held by process"),
-            hold(patience=1.0),
+            hold(expiry=1.0),
         ):
             pass
         assert json.loads((there / "lease").read_text())["process"] == os.getpid()
     assert not (there / "lease").exists()  # given back
     write(there / "lease", json.dumps({"host": "elsewhere", "holder": "theirs"}))
     start = time.monotonic()
-    with hold(patience=0.5):
+    with hold(expiry=0.5):
         assert time.monotonic() - start > 0.4
 
 
@@ -175,7 +175,7 @@ def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
     one = mirror(there, tmp_path / "here")
 
     class Late(storage.RemoteLeaseFile):
-        """Another's mark is written right after ours."""
+        """Another process's heartbeat is written right after this one's."""
 
         late = True
 
@@ -187,7 +187,7 @@ def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
 
     with (
         pytest.raises(lease.AlreadyHeld),
-        lease.hold(Late(one, "lease"), "it", settle=0.01, patience=0.1),
+        lease.hold(Late(one, "lease"), "it", settle=0.01, expiry=0.1),
     ):
         pass
 

@@ -1,14 +1,15 @@
-"""Units of work, and what runs them: processes here, a Ray cluster, or a job array's tasks.
+"""Runs units of work: in local processes, on a Ray cluster, or as tasks of a job array.
 
     units = [Unit("train a", train, (spec,), {"train": spec.to_json()}), ...]
     with contextlib.closing(make(RunnerSpec(runner="ray"), out_dir)) as runner:
         for event in run(units, runner, out_dir, retries=1):
             ...
 
-A unit is a function of its spec, with a directory of its own (`unit`); a runner only has it
-carried out somewhere (`local`, `cluster`); `scheduling` knows what needs what and what is tried
-again; `gathering` brings together what units recorded. So a run can be stopped anywhere and go
-on on another runner. Nothing here knows what a unit does, or imports TensorFlow.
+A unit is a function of its spec with its own directory, which holds all its state (`unit`). A
+runner executes units in workers (`local`, `cluster`); the scheduler handles dependencies and
+retries (`scheduling`); `gathering` merges the records of all units. So a run can be stopped at
+any moment and continue on another runner. Nothing here depends on the content of a unit, or
+imports TensorFlow.
 """
 
 import glob
@@ -30,13 +31,13 @@ __all__ = [
 def make(
     spec: RunnerSpec, out_dir: pathlib.Path, units: int = 1, url: str = ""
 ) -> Runner:
-    """What the spec asks for; `close` it at the end.
+    """Returns the runner of the spec; the caller closes it.
 
     Args:
-        spec: on what and how many.
+        spec: kind of runner, and number of jobs.
         out_dir: the study's directory.
-        units: how many there are to run.
-        url: what `out_dir` stands for; see `storage`.
+        units: number of units to run.
+        url: URL that `out_dir` mirrors, if any; see `storage`.
     """
     if spec.runner == "ray":
         return Cluster(out_dir, spec, url)
@@ -45,12 +46,15 @@ def make(
 
 
 def threads(spec: RunnerSpec, jobs: int) -> int:
-    """CPU threads of a unit of work where `jobs` run on this machine at a time."""
+    """Returns the CPU threads of each unit if this machine runs `jobs` units at a time."""
     return spec.unit_cpus or max(1, _cores() // jobs)
 
 
 def default_jobs(units: int) -> int:
-    """Processes at a time: one a CPU core, since small networks do not fill two; or one a GPU."""
+    """Returns the number of parallel processes: one per GPU, or per CPU core without GPUs.
+
+    One core is enough for a unit: small networks hardly use a second one.
+    """
     gpus = len(glob.glob("/dev/nvidia[0-9]*"))
     return max(1, min(gpus or _cores(), units))
 

@@ -1,13 +1,14 @@
-"""Keeps a second holder out of a directory, on this machine or on another that shares it.
+"""A lease on a directory: excludes a second holder, on this machine and on others that share it.
 
     with lease.hold(lease.LocalLeaseFile(out_dir / "driver.lease"), "the study"):
         ...
 
-On one machine the operating system's lock on the file is given back the moment its holder is gone, by kill -9
-too. Between machines such a lock may not work, or outlive a machine that was lost. So the holder
-also writes a new mark every `BEAT` seconds, and a lease of another machine whose mark has stood
-still for `PATIENCE` seconds is taken over. No two clocks are compared: who waits looks whether
-the mark changes. A holder that finds another's mark in its place ends its process at once.
+On one machine, the operating system's lock on the lease file is released the moment its holder
+is gone, by kill -9 too. Between machines such a lock may not work, or may outlive a lost machine.
+So the holder also writes a heartbeat to the file every `HEARTBEAT` seconds, and a lease of another
+machine expires when its heartbeat has not changed for `EXPIRY` seconds. No clocks of two machines
+are compared: the waiting process only watches for a change. A holder that finds another's
+heartbeat in the file (it was suspended, and its lease expired) ends its process at once.
 """
 
 import contextlib
@@ -26,18 +27,19 @@ from tfreuse.errors import InputError, printable
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: the marks alone keep others out
+except ImportError:  # not a POSIX system: heartbeats alone exclude others
     fcntl = None
 
-NAME = "lease"  # of the file in a unit's folder
-BEAT = 5.0  # seconds between two marks
-PATIENCE = 20.0  # seconds that a mark must stand still
+NAME = "lease"  # of the lease file in a unit's folder
+HEARTBEAT = 5.0  # seconds between two heartbeats
+EXPIRY = 20.0  # seconds without a new heartbeat, after which a lease expires
 SETTLE = (
-    2.0  # seconds after which one of two who wrote a mark together sees the other's
+    2.0  # seconds after which, of two simultaneous writers, both see the last one's
 )
-_SILENT = 5.0  # seconds to wait without a word
-_LARGEST = 1_000  # bytes of a mark
-_TAKEN_OVER = 75  # exit status: a temporary failure
+_POLL = 0.2  # seconds between two looks at a lease file
+_SILENT = 5.0  # seconds to wait before telling the user
+_MAX_BYTES = 1_000  # of a heartbeat
+_TAKEN_OVER = 75  # exit status; EX_TEMPFAIL of sysexits.h
 
 
 class AlreadyHeld(InputError):
@@ -45,18 +47,18 @@ class AlreadyHeld(InputError):
 
 
 class LeaseFile(Protocol):
-    """Where a holder leaves its mark."""
+    """File in which the holder of a lease writes its heartbeat."""
 
     path: str | pathlib.Path
 
     def lock(self) -> bool | None:
-        """True: locked. False: another process has. None: there are no locks."""
+        """Returns True if locked now, False if another process has the lock, None without locks."""
 
     def unlock(self) -> None: ...
 
     def read(self) -> bytes: ...
 
-    def write(self, mark: bytes) -> None: ...
+    def write(self, heartbeat: bytes) -> None: ...
 
     def clear(self) -> None: ...
 
@@ -64,7 +66,7 @@ class LeaseFile(Protocol):
 
 
 class LocalLeaseFile:
-    """A mark in a file, which the operating system locks where it can."""
+    """A lease file in a mounted file system, locked by the operating system if possible."""
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
@@ -80,7 +82,7 @@ class LocalLeaseFile:
             return True
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError:  # a file system without locks
             return None
 
     def unlock(self) -> None:
@@ -89,11 +91,11 @@ class LocalLeaseFile:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def read(self) -> bytes:
-        return os.pread(self._descriptor, _LARGEST, 0)
+        return os.pread(self._descriptor, _MAX_BYTES, 0)
 
-    def write(self, mark: bytes) -> None:
-        os.pwrite(self._descriptor, mark, 0)
-        os.ftruncate(self._descriptor, len(mark))
+    def write(self, heartbeat: bytes) -> None:
+        os.pwrite(self._descriptor, heartbeat, 0)
+        os.ftruncate(self._descriptor, len(heartbeat))
         os.fsync(self._descriptor)  # or other machines would not see it
 
     def clear(self) -> None:
@@ -105,39 +107,39 @@ class LocalLeaseFile:
 
 @contextlib.contextmanager
 def hold(
-    mark: LeaseFile,
-    what: str,
+    file: LeaseFile,
+    name: str,
     *,
     wait: bool = False,
-    beat: float = BEAT,
-    patience: float = PATIENCE,
+    heartbeat: float = HEARTBEAT,
+    expiry: float = EXPIRY,
     settle: float | None = None,
 ) -> Iterator[None]:
-    """Holds the lease for the length of the block.
+    """Holds a lease while the block runs.
 
     Args:
-        mark: where it is.
-        what: is held, for messages.
-        wait: until another holder has given it back or is gone; False: refuse.
-        beat: seconds between two marks.
-        patience: seconds that another machine's mark must stand still to be taken over.
-        settle: seconds to wait, where there are no locks, for others who took it together;
-            None: `SETTLE`.
+        file: the lease file; closed at the end.
+        name: of the protected resource, for messages.
+        wait: whether to wait until the holder releases the lease or is gone; else refuse.
+        heartbeat: seconds between two heartbeats.
+        expiry: seconds without a new heartbeat after which another machine's lease expires.
+        settle: seconds to wait, where there are no locks, for processes that acquire the
+            lease at the same moment; None for `SETTLE`.
 
     Raises:
-        AlreadyHeld: another process holds it.
-        OSError: the mark cannot be written.
+        AlreadyHeld: another process holds the lease.
+        OSError: the file cannot be written.
     """
     settle = SETTLE if settle is None else settle
-    mine, stop, tell = secrets.token_hex(8), threading.Event(), True
+    holder, stop, announce = secrets.token_hex(8), threading.Event(), True
     try:
-        while not _taken(mark, mine, patience, settle, tell):
+        while not _acquire(file, holder, expiry, settle, announce):
             if not wait:
-                raise AlreadyHeld(_told(mark, what))
-            tell = False
-            time.sleep(0.2)
+                raise AlreadyHeld(_refusal(file, name))
+            announce = False
+            time.sleep(_POLL)
         beating = threading.Thread(
-            target=_beat, args=(mark, mine, beat, stop), daemon=True
+            target=_beat, args=(file, holder, heartbeat, stop), daemon=True
         )
         beating.start()
         try:
@@ -145,98 +147,101 @@ def hold(
         finally:
             stop.set()
             beating.join()
-            if _holder(mark.read()) == mine:
-                mark.clear()  # given back: nobody need wait for a mark
+            if _parse(file.read()).get("holder") == holder:
+                file.clear()  # released: the next holder need not wait for the expiry
     finally:
-        mark.close()
+        file.close()
 
 
 def is_held_locally(path: str | os.PathLike) -> bool:
-    """Whether a process of this machine holds the lease of that file."""
+    """Returns whether a process of this machine holds the lease with the file at `path`."""
     if not os.path.exists(path):
         return False
-    with contextlib.closing(LocalLeaseFile(path)) as mark:
-        return mark.lock() is False
+    with contextlib.closing(LocalLeaseFile(path)) as file:
+        return file.lock() is False
 
 
-def _taken(
-    mark: LeaseFile, mine: str, patience: float, settle: float, tell: bool
+def _acquire(
+    file: LeaseFile, holder: str, expiry: float, settle: float, announce: bool
 ) -> bool:
-    """Takes the lease if nobody holds it, the operating system's lock too."""
-    locked = mark.lock()
+    """Takes the lease, and the operating system's lock, if it is free; returns whether it did."""
+    locked = file.lock()
     if locked is False:
         return False
-    if not _abandoned(mark, bool(locked), patience, tell):
-        mark.unlock()
+    if not _is_free(file, bool(locked), expiry, announce):
+        file.unlock()
         return False
-    mark.write(_text(mine, 0))
+    file.write(_heartbeat(holder, 0))
     if not locked:
+        # Without locks two processes may both have found the lease free. The last to write
+        # wins, and after this pause both see it.
         time.sleep(settle)
-    return _holder(mark.read()) == mine
+    return _parse(file.read()).get("holder") == holder
 
 
-def _abandoned(mark: LeaseFile, locked: bool, patience: float, tell: bool) -> bool:
-    text = mark.read()
-    if not text or (locked and _parsed(text).get("host") == platform.node()):
-        return True  # given back, or the process that held it here is gone
-    if tell and patience > _SILENT:
-        sys.stderr.write(
-            f"{printable(mark.path)}: looking for up to {patience:.0f} s whether process "
-            f"{printable(_parsed(text).get('process', '?'))} on "
-            f"{printable(_parsed(text).get('host', '?'))} still works on it.\n"
+def _is_free(file: LeaseFile, locked: bool, expiry: float, announce: bool) -> bool:
+    """Returns whether the lease was released, or its holder is gone; may wait `expiry` seconds."""
+    heartbeat = file.read()
+    holder = _parse(heartbeat)
+    if not heartbeat or (locked and holder.get("host") == platform.node()):
+        return (
+            True  # released; or its holder was on this machine, and has lost its lock
         )
-    end = time.monotonic() + patience
+    if announce and expiry > _SILENT:
+        sys.stderr.write(
+            f"{printable(file.path)}: waiting up to {expiry:.0f} s for a sign of process "
+            f"{printable(holder.get('process', '?'))} on "
+            f"{printable(holder.get('host', '?'))}, which may still work on it.\n"
+        )
+    end = time.monotonic() + expiry
     while time.monotonic() < end:
-        time.sleep(min(0.2, patience))
-        if mark.read() != text:
+        time.sleep(min(_POLL, expiry))
+        if file.read() != heartbeat:
             return False
     return True
 
 
-def _beat(mark: LeaseFile, mine: str, beat: float, stop: threading.Event) -> None:
+def _beat(
+    file: LeaseFile, holder: str, heartbeat: float, stop: threading.Event
+) -> None:
+    """Writes heartbeats until `stop`; ends the process if another has taken the lease over."""
     count = 0
-    while not stop.wait(beat):
-        with contextlib.suppress(OSError):  # a full disk must not end what is held
-            if _holder(mark.read()) != mine:
+    while not stop.wait(heartbeat):
+        with contextlib.suppress(OSError):  # a full disk must not end the work
+            if _parse(file.read()).get("holder") != holder:
                 sys.stderr.write(
-                    f"{printable(mark.path)} was taken over by another process while this "
+                    f"{printable(file.path)} was taken over by another process while this "
                     "one stood still; this one ends.\n"
                 )
                 sys.stderr.flush()
-                os._exit(_TAKEN_OVER)  # before it writes anything more
+                os._exit(_TAKEN_OVER)  # without clean-up, which could write something
             count += 1
-            mark.write(_text(mine, count))
+            file.write(_heartbeat(holder, count))
 
 
-def _text(holder: str, count: int) -> bytes:
-    told = {
+def _heartbeat(holder: str, count: int) -> bytes:
+    content = {
         "host": platform.node(),
         "process": os.getpid(),
         "holder": holder,
         "beat": count,
     }
-    return json.dumps(told).encode()[:_LARGEST]
+    return json.dumps(content).encode()[:_MAX_BYTES]
 
 
-def _parsed(mark: bytes) -> dict:
+def _parse(heartbeat: bytes) -> dict:
     try:
-        told = json.loads(mark)
+        content = json.loads(heartbeat)
     except ValueError:
-        return {}  # half written
-    return told if isinstance(told, dict) else {}
+        return {}  # read while it was written
+    return content if isinstance(content, dict) else {}
 
 
-def _holder(mark: bytes) -> object:
-    return _parsed(mark).get("holder")
-
-
-def _told(mark: LeaseFile, what: str) -> str:
-    told = _parsed(mark.read())
-    host, process = (
-        printable(told.get("host", "?")),
-        printable(told.get("process", "?")),
-    )
+def _refusal(file: LeaseFile, name: str) -> str:
+    holder = _parse(file.read())
+    process = printable(holder.get("process", "?"))
+    host = printable(holder.get("host", "?"))
     return (
-        f"{what} is held by process {process} on {host} ({printable(mark.path)}). Wait until it "
+        f"{name} is held by process {process} on {host} ({printable(file.path)}). Wait until it "
         "has ended, or choose another --out_dir."
     )

@@ -1,7 +1,7 @@
-"""Runs units in processes of this machine, a new one for each.
+"""Runs units in local worker processes, a new one for each unit.
 
-So memory (a GPU's too) is given back at a unit's end, and its threads do not fight with its
-neighbour's. When the caller dies, even by kill -9, its workers die too.
+So memory, a GPU's too, is freed at a unit's end, and each unit has its own number of threads. When
+the driver dies, even by kill -9, its workers end too.
 """
 
 import contextlib
@@ -17,38 +17,37 @@ from typing import Any
 
 from tfreuse.runners.unit import Failure, Unit, carry_out
 
-_BLAS = "OMP_NUM_THREADS"  # read when NumPy is imported
+_BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
 
 
 class Processes:
-    """`slots` processes at a time, each with `threads` CPU threads."""
+    """Runner with `slots` processes at a time, each with `threads` CPU threads."""
 
     def __init__(
         self, out_dir: pathlib.Path, slots: int, threads: int, url: str = ""
     ) -> None:
         self.slots = slots
-        self._place = out_dir, threads, platform.node(), url
+        self._threads = threads
+        self._arguments = out_dir, threads, platform.node(), url  # of `carry_out`
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
 
     def start(self, unit: Unit) -> None:
-        ours, theirs = self._context.Pipe(duplex=False)
+        receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_work,
-            args=(theirs, unit, *self._place),
-            daemon=True,
+            target=_work, args=(sender, unit, *self._arguments), daemon=True
         )
-        with _beginning(self._place[1]):
+        with _worker_environment(self._threads):
             process.start()
-        theirs.close()
-        self._running[ours] = unit, process
+        sender.close()  # so that the receiver sees the end of a killed worker
+        self._running[receiver] = unit, process
 
     def wait(self, seconds: float) -> list[tuple[Unit, Failure | None]]:
         ended = []
-        for ours in connection.wait(list(self._running), seconds):
-            unit, process = self._running.pop(ours)
+        for receiver in connection.wait(list(self._running), seconds):
+            unit, process = self._running.pop(receiver)
             try:
-                failure = ours.recv()
+                failure = receiver.recv()
                 process.join()
             except EOFError:
                 process.join()
@@ -58,7 +57,7 @@ class Processes:
                     node=platform.node(),
                     lost=True,
                 )
-            ours.close()
+            receiver.close()
             ended.append((unit, failure))
         return ended
 
@@ -70,29 +69,30 @@ class Processes:
 
 
 @contextlib.contextmanager
-def _beginning(threads: int) -> Iterator[None]:
-    """What a process that is started in the block begins with."""
-    # Ctrl-C reaches every process of a terminal: it is for the caller, who ends the workers.
+def _worker_environment(threads: int) -> Iterator[None]:
+    """Sets what a process inherits that is started in the block."""
+    # Ctrl-C reaches every process of a terminal. Only the driver handles it; it ends the workers.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # NumPy's linear algebra, which rounds otherwise on other threads; Ray does likewise.
-    before = os.environ.get(_BLAS)
-    os.environ[_BLAS] = str(threads)
+    # The number of threads of NumPy's linear algebra changes its rounding. Ray sets it too.
+    before = os.environ.get(_BLAS_THREADS)
+    os.environ[_BLAS_THREADS] = str(threads)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
         if before is None:
-            del os.environ[_BLAS]
+            del os.environ[_BLAS_THREADS]
         else:
-            os.environ[_BLAS] = before
+            os.environ[_BLAS_THREADS] = before
 
 
-def _work(theirs: connection.Connection, unit: Unit, *place: Any) -> None:
+def _work(sender: connection.Connection, unit: Unit, *arguments: Any) -> None:
     _die_with_parent()
-    theirs.send(carry_out(unit, *place))
+    sender.send(carry_out(unit, *arguments))
 
 
 def _die_with_parent() -> None:
+    """Starts a thread that ends this process when its parent ends."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

@@ -1,12 +1,12 @@
-"""Runs units in the order of their needs, on whatever runs them; what fails is tried again.
+"""Schedules units on a runner: dependencies first, with retries after failures.
 
     for event in run(units, runner, out_dir, retries=1):
         if event.unit is None: ...      # nothing new: time to look at progress
         elif event.failure: ...
 
-A unit that fails leaves the rest to go on, less what needs it. It is tried again `retries`
-times if it raised, unless the user must mend something first, and `LOSSES` times if whoever
-worked on it was ended from outside: a machine that is taken away is no fault of the unit's.
+Other units go on when one fails, except those that depend on it. A unit that raised is retried
+`retries` times, unless the user must fix something first. A unit whose worker was lost is
+retried `LOSSES` times whatever `retries` is: a preempted machine is not the unit's fault.
 """
 
 import collections
@@ -18,35 +18,36 @@ from typing import Protocol
 from tfreuse.errors import InputError, printable
 from tfreuse.runners.unit import Failure, Folder, Unit
 
-LOSSES = 3
-_TICK = 0.3  # seconds
+LOSSES = 3  # retries after lost workers
+_TICK = 0.3  # seconds between two events at most
 
 
 class Runner(Protocol):
-    """What units can be run on."""
+    """Executes units in workers."""
 
     @property
     def slots(self) -> int:
-        """Units that may be given to it at a time."""
+        """Number of units that may be started and not ended."""
 
     def start(self, unit: Unit) -> None:
-        """Has `unit.carry_out` done with the unit, somewhere, soon."""
+        """Starts `unit.carry_out` in a worker, now or as soon as one is free."""
 
     def wait(self, seconds: float) -> list[tuple[Unit, Failure | None]]:
-        """Units that have ended since, and why they failed if they did; waits for the first."""
+        """Waits for a unit to end; returns all that have, each with its failure or None."""
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends all workers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What has become of a unit; of None if nothing has for a while.
+    """A change of a unit's state.
 
     Attributes:
-        failure: why it failed; None if it is done.
-        will_retry: it will be tried again.
-        started: it was given to the runner just now.
+        unit: the unit; None if nothing has changed for `_TICK` seconds.
+        failure: why it failed; None if it is done or was started.
+        will_retry: the failed unit is scheduled again.
+        started: the unit was given to the runner just now.
     """
 
     unit: Unit | None
@@ -56,39 +57,39 @@ class Event:
 
 
 class Schedule:
-    """Which units can be started, as others end."""
+    """The graph of dependencies; `ready` is the queue of units that can be started."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self.by_name = {unit.name: unit for unit in units}
-        self._open: dict[str, int] = {}
-        self._wanted_by = collections.defaultdict(list)
+        self._by_name = {unit.name: unit for unit in units}
+        self._open_needs: dict[str, int] = {}
+        self._dependents = collections.defaultdict(list)
         for unit in units:
-            needs = [name for name in unit.needs if name in self.by_name]
-            self._open[unit.name] = len(needs)
+            needs = [name for name in unit.needs if name in self._by_name]
+            self._open_needs[unit.name] = len(needs)
             for name in needs:
-                self._wanted_by[name].append(unit.name)
-        self.ready = collections.deque(u for u in units if not self._open[u.name])
+                self._dependents[name].append(unit.name)
+        self.ready = collections.deque(u for u in units if not self._open_needs[u.name])
 
-    def ended(self, unit: Unit) -> None:
-        """Makes ready what needed nothing but this."""
-        for name in self._wanted_by.pop(unit.name, ()):
-            self._open[name] -= 1
-            if not self._open[name]:
-                self.ready.append(self.by_name[name])
+    def complete(self, unit: Unit) -> None:
+        """Queues the dependents of a unit that have no other open needs."""
+        for name in self._dependents.pop(unit.name, ()):
+            self._open_needs[name] -= 1
+            if not self._open_needs[name]:
+                self.ready.append(self._by_name[name])
 
 
 def run(
     units: Sequence[Unit], runner: Runner, out_dir: pathlib.Path, retries: int
 ) -> Iterator[Event]:
-    """Runs all units that can be run; see the module.
+    """Runs all units whose needs can be met, and yields events; see the module.
 
     Raises:
         InputError: the first two units to end failed for the same reason, which the user must
-            mend; all others would fail likewise.
+            fix; all others would fail likewise.
     """
     schedule, running = Schedule(units), set()
     tries: collections.Counter[tuple[str, bool]] = collections.Counter()
-    mended: Failure | None = None  # the first failure, while nothing has been done
+    first_final: Failure | None = None  # the first failure that a retry cannot cure
     any_done = False
     while schedule.ready or running:
         while schedule.ready and len(running) < runner.slots:
@@ -101,28 +102,28 @@ def run(
             running.discard(unit.name)
             if failure is None:
                 any_done = True
-                schedule.ended(unit)
+                schedule.complete(unit)
                 yield Event(unit)
                 continue
-            failure = _placed(failure, Folder(out_dir, unit))
+            failure = _with_node(failure, Folder(out_dir, unit))
             tries[unit.name, failure.lost] += 1
             allowed = 0 if failure.final else LOSSES if failure.lost else retries
-            again = tries[unit.name, failure.lost] <= allowed
+            will_retry = tries[unit.name, failure.lost] <= allowed
             Folder(out_dir, unit).record_failure(failure)
-            if again:
+            if will_retry:
                 schedule.ready.append(unit)
             elif not any_done and failure.final:
-                if mended is not None and mended.message == failure.message:
+                if first_final is not None and first_final.message == failure.message:
                     raise InputError(failure.message)
-                mended = failure
-            yield Event(unit, failure, again)
+                first_final = failure
+            yield Event(unit, failure, will_retry)
         if not ended:
             yield Event(None)
 
 
-def _placed(failure: Failure, folder: Folder) -> Failure:
-    """The failure with the node that it was on: of a worker that is gone, what it told last."""
-    told = folder.progress() or {}
+def _with_node(failure: Failure, folder: Folder) -> Failure:
+    """Adds the node to a failure; that of a lost worker is in its last progress report."""
+    progress = folder.progress() or {}
     return dataclasses.replace(
-        failure, node=failure.node or printable(told.get("node", ""), 80)
+        failure, node=failure.node or printable(progress.get("node", ""), 80)
     )

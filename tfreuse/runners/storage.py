@@ -1,14 +1,14 @@
-"""A directory here that stands for one at a URL: brings what is there, gives what is made here.
+"""Mirrors a study's directory at a URL (gs://, s3://, ...) in a local directory.
 
     mirror = Mirror("gs://bucket/study", local)
-    mirror.pull("models/unet-0")            # what is new or other there
-    with mirror.synchronized("models/unet-1"):      # what is made here goes there, every half minute
-        ...
+    mirror.pull("models/unet-0")                  # downloads new and changed files
+    with mirror.synchronized("models/unet-1"):    # uploads new and changed files
+        ...                                       # every half minute, and at the end
 
-Any file system that fsspec knows (gs://, s3://, abfs://, ssh://, file://). Every file has one
-writer at a time, whoever holds the lease of its unit of work; so the newer one is always that of
-who writes. A file comes and goes whole, never in parts. A unit's counts go before the records
-that point to them, and its marker goes last.
+Any file system of fsspec can be used (gs://, s3://, abfs://, ssh://, file://). There is no merging:
+each file has one writer at a time, the holder of the lease of its unit of work. Files are copied
+whole. Uploads end with what others rely on: counts before the records that point to them, the
+completion marker of a unit last.
 """
 
 import contextlib
@@ -28,10 +28,11 @@ from tfreuse import files
 from tfreuse.errors import InputError, printable
 from tfreuse.runners import lease
 
-BEAT, PATIENCE = 15.0, 60.0  # seconds of a lease there; see `lease`
-EVERY = 30.0  # seconds between two looks at what is new here
-_TABLE = ".mirror.json"  # in each folder: its files as they were when they came or went
-MARKER = "done.json"  # of a unit that is done
+HEARTBEAT, EXPIRY = 15.0, 60.0  # seconds, of a lease at a URL; see `lease`
+SYNC_INTERVAL = 30.0  # seconds between two uploads
+MARKER = "done.json"  # the completion marker of a unit
+_STATE = ".mirror.json"  # in each local folder: versions of its files when last copied
+_BLOCK = 4 * 2**20  # bytes per write of an upload
 
 
 def is_url(path: str | os.PathLike) -> bool:
@@ -39,34 +40,34 @@ def is_url(path: str | os.PathLike) -> bool:
 
 
 def scratch(url: str) -> pathlib.Path:
-    """The directory that stands for the URL: the same on every machine."""
+    """Returns the local directory that mirrors the URL, by a name that is equal everywhere."""
     name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
     return pathlib.Path(tempfile.gettempdir()) / f"tfreuse-{os.getuid()}-{name}"
 
 
-def _plainly(method: Callable) -> Callable:
-    """Has every error of a file system, each of which has its own, as an OSError."""
+def _raises_os_error(method: Callable) -> Callable:
+    """Decorates a method: errors of a remote file system, each with its own types, as OSError."""
 
     @functools.wraps(method)
-    def call(self, *args, **more):
+    def call(self, *args, **options):
         try:
-            return method(self, *args, **more)
+            return method(self, *args, **options)
         except (OSError, InputError):
             raise
         except Exception as error:
-            what = printable(f"{type(error).__name__}: {error}", 200)
+            cause = printable(f"{type(error).__name__}: {error}", 200)
             raise OSError(
-                f"{printable(self.url)} does not do what it should ({what})"
+                f"{printable(self.url)} does not do what it should ({cause})"
             ) from error
 
     return call
 
 
 class Mirror:
-    """Keeps `local` and the directory at `url` in step, as far as it is told.
+    """Copies files between the directory at `url` and the directory `local`.
 
     Raises:
-        InputError: there is no such kind of URL, or what it needs is not installed.
+        InputError: the kind of URL is unknown, or its Python package is not installed.
     """
 
     def __init__(self, url: str, local: pathlib.Path) -> None:
@@ -81,83 +82,84 @@ class Mirror:
             ) from None
         local.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    @_plainly
+    @_raises_os_error
     def pull(
         self, *names: str, only: Collection[str] = (), but: Collection[str] = ()
     ) -> None:
-        """Brings files that are missing here, or have changed there since they came or went.
+        """Downloads files that are missing here, or changed at the URL since the last copy.
 
         Args:
-            names: files or folders in the directory; what is not there is left out.
-            only: names of files to bring of the folders; all if empty.
-            but: folders to leave alone, which somebody here writes to.
+            names: files or folders in the directory; missing ones are ignored.
+            only: file names to download from the folders; all if empty.
+            but: folders to skip, since a process of this machine writes to them.
 
         Raises:
-            OSError: it does not answer, or there is no room here.
+            OSError: the file system does not answer, or the local disk is full.
         """
         self._fs.invalidate_cache()
         for name in names:
-            found = self._there(name)
-            for path in sorted(found, key=_rank):
+            remote = self._remote_files(name)
+            for path in sorted(remote, key=_rank):
                 folder, _, file = path.rpartition("/")
                 if (only and file not in only) or folder in but:
                     continue
-                here = self.local / path
-                seen = self._table(path).get(file, [None])[0]
-                if seen != _token(found[path]) or not here.exists():
-                    with files.replacing(here, durable=False) as temporary:
+                local = self.local / path
+                version = _remote_version(remote[path])
+                if self._state(path)[0] != version or not local.exists():
+                    with files.replacing(local, durable=False) as temporary:
                         self._fs.get_file(f"{self._root}/{path}", str(temporary))
-                    self._note(path, found[path])
+                    self._save_state(path, version, _local_version(local))
 
-    @_plainly
+    @_raises_os_error
     def push(self, *names: str) -> None:
-        """Gives files that are new or other here; see the module for the order.
+        """Uploads files that are new or changed here; see the module for the order.
 
         Raises:
-            OSError: it does not answer, or there is no room there.
+            OSError: the file system does not answer, or is full.
         """
-        paths = [path for name in names for path in self._here(name)]
-        new = [
+        changed = [
             path
-            for path in paths
-            if self._table(path).get((self.local / path).name, [None, None])[1]
-            != _mark(self.local / path)
+            for name in names
+            for path in self._local_files(name)
+            if self._state(path)[1] != _local_version(self.local / path)
         ]
-        # as they are before their counts are read
-        held = {
+        # Records are read before counts are uploaded: otherwise a record that is appended in
+        # between would be uploaded without its counts.
+        snapshots = {
             path: (
-                _mark(self.local / path),
+                _local_version(self.local / path),
                 io.BytesIO((self.local / path).read_bytes()),
             )
-            for path in new
+            for path in changed
             if path.endswith(".jsonl")
         }
-        for path in sorted(new, key=_rank, reverse=True):
-            here = self.local / path
+        for path in sorted(changed, key=_rank, reverse=True):
+            local = self.local / path
             with contextlib.ExitStack() as stack:
-                mark, source = held.get(path) or (
-                    _mark(here),
-                    stack.enter_context(open(here, "rb")),
+                # the version is taken first: a later change is then uploaded next time
+                version, source = snapshots.get(path) or (
+                    _local_version(local),
+                    stack.enter_context(open(local, "rb")),
                 )
                 self._put(path, source)
-            self._note(path, self._fs.info(f"{self._root}/{path}"), mark)
+            info = self._fs.info(f"{self._root}/{path}")
+            self._save_state(path, _remote_version(info), version)
 
-    @_plainly
+    @_raises_os_error
     def remove(self, name: str) -> None:
-        """Takes a file away there; the one here is the caller's."""
+        """Removes a file at the URL, not the local one."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/{name}")
 
     @contextlib.contextmanager
-    def synchronized(self, *names: str, every: float = EVERY) -> Iterator[None]:
-        """Gives what is new here now and then while the block runs, and at its end."""
+    def synchronized(self, *names: str, every: float = SYNC_INTERVAL) -> Iterator[None]:
+        """Uploads changes every `every` seconds while the block runs, and at its end."""
         stop = threading.Event()
 
         def work() -> None:
             while not stop.wait(every):
-                with contextlib.suppress(
-                    OSError
-                ):  # it may answer again; the end counts
+                # the next attempt may succeed; only the last one must
+                with contextlib.suppress(OSError):
                     self.push(*names)
 
         worker = threading.Thread(target=work, daemon=True)
@@ -169,48 +171,53 @@ class Mirror:
             worker.join()
             self.push(*names)
 
-    def _there(self, name: str) -> dict[str, dict[str, Any]]:
-        """What the file system says of each file there."""
-        found = self._fs.find(f"{self._root}/{name}", detail=True)
+    def _remote_files(self, name: str) -> dict[str, dict[str, Any]]:
+        """Lists the files under a name at the URL, with fsspec's information about each."""
+        details = self._fs.find(f"{self._root}/{name}", detail=True)
         start = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
         return {
             path[start:]: info
-            for path, info in found.items()
+            for path, info in details.items()
             if not path.rpartition("/")[2].startswith(".") and info["type"] == "file"
         }
 
-    def _here(self, name: str) -> list[str]:
+    def _local_files(self, name: str) -> list[str]:
         root = self.local / name
-        found = [root] if root.is_file() else root.rglob("*")
+        paths = [root] if root.is_file() else root.rglob("*")
         return [
             path.relative_to(self.local).as_posix()
-            for path in found
+            for path in paths
             if path.is_file()
             and not path.name.startswith(".")
             and path.name != lease.NAME
         ]
 
     def _put(self, path: str, source: BinaryIO) -> None:
-        """Writes a file there, whole or not at all."""
-        there = f"{self._root}/{path}"
-        self._fs.makedirs(there.rpartition("/")[0], exist_ok=True)
-        with self._fs.transaction, self._fs.open(there, "wb") as file:
-            shutil.copyfileobj(source, file, 1 << 22)
+        """Uploads a file, whole or not at all."""
+        target = f"{self._root}/{path}"
+        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        with self._fs.transaction, self._fs.open(target, "wb") as file:
+            shutil.copyfileobj(source, file, _BLOCK)
 
-    def _table(self, path: str) -> dict[str, list]:
+    def _state(self, path: str) -> list:
+        """Returns [remote version, local version] of a file when it was last copied."""
+        return self._states(path).get(path.rpartition("/")[2], [None, None])
+
+    def _states(self, path: str) -> dict[str, list]:
+        """Returns the states of all files in the folder of `path`, by name."""
         try:
-            return files.read_json((self.local / path).with_name(_TABLE))
+            return files.read_json((self.local / path).with_name(_STATE))
         except (OSError, ValueError):
             return {}
 
-    def _note(self, path: str, info: dict[str, Any], mark: list | None = None) -> None:
-        here = self.local / path
-        told = self._table(path) | {here.name: [_token(info), mark or _mark(here)]}
-        files.write_json(here.with_name(_TABLE), told, durable=False)
+    def _save_state(self, path: str, remote: str, local: list | None) -> None:
+        file = self.local / path
+        states = self._states(path) | {file.name: [remote, local]}
+        files.write_json(file.with_name(_STATE), states, durable=False)
 
 
 class NoMirror:
-    """What a directory that stands for no other needs."""
+    """Stands for a `Mirror` where the study's directory is local; does nothing."""
 
     url = ""
 
@@ -231,36 +238,36 @@ class NoMirror:
 
 
 def mirror_of(url: str, local: pathlib.Path) -> Mirror | NoMirror:
-    """The mirror of the URL; of "" one that does nothing."""
+    """Returns the mirror of the URL in `local`; of "" one that does nothing."""
     return Mirror(url, local) if url else NoMirror()
 
 
 class RemoteLeaseFile:
-    """A lease's mark at a URL; see `lease`."""
+    """A lease file at a URL; see `lease`."""
 
     def __init__(self, mirror: Mirror, name: str) -> None:
         self.url = mirror.url
         self._fs, self.path = mirror._fs, f"{mirror._root}/{name}"
 
     def lock(self) -> None:
-        """Such file systems have no locks."""
+        """Returns None: such file systems have no locks."""
 
     def unlock(self) -> None:
         pass
 
-    @_plainly
+    @_raises_os_error
     def read(self) -> bytes:
         try:
             return self._fs.cat_file(self.path)
         except FileNotFoundError:
             return b""
 
-    @_plainly
-    def write(self, mark: bytes) -> None:
+    @_raises_os_error
+    def write(self, heartbeat: bytes) -> None:
         self._fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(self.path, mark)
+        self._fs.pipe_file(self.path, heartbeat)
 
-    @_plainly
+    @_raises_os_error
     def clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self.path)
@@ -271,35 +278,39 @@ class RemoteLeaseFile:
 
 @contextlib.contextmanager
 def hold_lease(
-    path: pathlib.Path, what: str, mirror: Mirror | NoMirror, *, wait: bool = False
+    path: pathlib.Path, name: str, mirror: Mirror | NoMirror, *, wait: bool = False
 ) -> Iterator[None]:
-    """Holds the lease at `path` of a study's directory, and where that is really.
+    """Holds the lease at `path` in a study's directory, here and at the mirror's URL.
 
     Raises:
         lease.AlreadyHeld: another process holds it.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(lease.hold(lease.LocalLeaseFile(path), what, wait=wait))
+        stack.enter_context(lease.hold(lease.LocalLeaseFile(path), name, wait=wait))
         if isinstance(mirror, Mirror):
-            mark = RemoteLeaseFile(mirror, path.relative_to(mirror.local).as_posix())
+            file = RemoteLeaseFile(mirror, path.relative_to(mirror.local).as_posix())
             stack.enter_context(
-                lease.hold(mark, what, wait=wait, beat=BEAT, patience=PATIENCE)
+                lease.hold(file, name, wait=wait, heartbeat=HEARTBEAT, expiry=EXPIRY)
             )
         yield
 
 
 def _rank(path: str) -> int:
-    """Lower comes first on the way here, and last on the way there."""
+    """Orders downloads; uploads go in reverse order.
+
+    A marker is downloaded first and uploaded last: where there is one, the records that follow
+    are complete.
+    """
     return 0 if path.endswith(f"/{MARKER}") else 1 if path.endswith(".jsonl") else 2
 
 
-def _token(info: dict[str, Any]) -> str:
-    """What tells two states of a file there apart."""
+def _remote_version(info: dict[str, Any]) -> str:
+    """Returns the fields by which any fsspec file system distinguishes versions of a file."""
     names = ("size", "etag", "ETag", "md5Hash", "generation", "mtime", "LastModified")
     return json.dumps([str(info.get(name, "")) for name in names])
 
 
-def _mark(path: pathlib.Path) -> list[int] | None:
+def _local_version(path: pathlib.Path) -> list[int] | None:
     try:
         status = path.stat()
     except OSError:

@@ -1,18 +1,18 @@
-"""A unit of work: a function of a spec, with a directory of its own, done once its marker is.
+"""A unit of work: a function of a spec with its own directory and a completion marker.
 
     unit = Unit("train unet-0", train, (spec,), {"train": spec.to_json()})
-    failure = carry_out(unit, out_dir, threads=1)   # in the worker, whatever started it
-    Folder(out_dir, unit).done()                    # what it left, None if it is not done
+    failure = carry_out(unit, out_dir, threads=1)   # in a worker of any runner
+    Folder(out_dir, unit).done()                    # the marker's content; None if not done
 
-The directory, `units/NAME-HASH` by the hash of the unit's spec, holds:
+The directory is `units/NAME-HASH`, by the hash of the unit's spec, and contains:
 
-    lease          who works on it now; see `lease`
-    records.jsonl, counts.bin, labels.jsonl    what it recorded so far; see `records`
-    progress.json  how far it is, for people
-    failed.json    how it failed, until it is done
-    done.json      the marker, written last: how many records there are, and what it told
+    lease          the worker that holds the unit; see `lease`
+    records.jsonl, counts.bin, labels.jsonl    records so far; see `records`
+    progress.json  progress, for display
+    failed.json    the last failure, until the unit is done
+    done.json      the completion marker, written last: number of records, annotations
 
-Whoever works on a unit goes on with what is there: after a kill no record is lost and none is
+A worker continues from the records that are there: after a kill, no record is lost and none is
 made twice.
 """
 
@@ -33,24 +33,23 @@ from tfreuse.runners import lease, storage
 
 UNITS = "units"
 _FAILED, _PROGRESS = "failed.json", "progress.json"
-_PAUSE = 0.5  # seconds between two notes of progress
+_PAUSE = 0.5  # seconds between two writes of progress.json
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """One piece of work: `function(output, threads, *arguments)`.
+    """One piece of work: the call `function(output, threads, *arguments)`.
 
     Attributes:
-        name: tells it from the others of a run; its first word is its kind.
-        function: of a module that every worker can import.
-        arguments: can be pickled.
-        spec: plain JSON: all that the result depends on.
-        needs: names of units that must be done first; one that is not in the same run is
-            taken as done.
-        weight: its expected cost, for the time left.
+        name: unique in a run; its first word is its kind.
+        function: importable by every worker.
+        arguments: picklable.
+        spec: plain JSON; everything that the records depend on.
+        needs: names of units that must be done first; names outside the run count as done.
+        weight: expected cost, for estimates of the time left.
         product: a file in the study's directory without which the unit is not done.
-        reads: files and folders in the study's directory that it looks at.
-        writes: those that it makes there.
+        reads: files and folders in the study's directory that the function reads.
+        writes: files and folders in the study's directory that the function writes.
     """
 
     name: str
@@ -69,20 +68,20 @@ class Unit:
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of the spec."""
+        """SHA-256, in hex, of the spec."""
         return files.digest(dict(self.spec))
 
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """Why a unit was not done.
+    """The reason why a unit is not done.
 
     Attributes:
         message: one sentence.
-        details: a traceback; "" if none is needed.
-        node: where it was.
-        final: it would fail again: the user must mend something.
-        lost: whoever worked on it was ended from outside.
+        details: traceback, or "".
+        node: name of the node that the worker ran on.
+        final: a retry would fail likewise: the user must fix something.
+        lost: the worker was ended from outside.
     """
 
     message: str
@@ -96,9 +95,9 @@ class Folder:
     """A unit's directory.
 
     Attributes:
-        name: in the study's directory.
-        path: of it.
-        marker: name of the marker, in the study's directory.
+        name: path of the directory, relative to the study's.
+        path: path of the directory.
+        marker: path of the completion marker, relative to the study's directory.
     """
 
     def __init__(self, out_dir: pathlib.Path, unit: Unit) -> None:
@@ -109,45 +108,45 @@ class Folder:
         self.marker = f"{self.name}/{storage.MARKER}"
 
     def done(self) -> dict[str, Any] | None:
-        """What the marker says; None if the unit is not done."""
+        """Returns the content of the completion marker; None if the unit is not done."""
         product = self._unit.product
         if product and not (self._out_dir / product).exists():
             return None
         return _json(self.path / storage.MARKER)
 
-    def finish(self, told: Mapping[str, Any]) -> None:
-        """Writes the marker."""
+    def finish(self, content: Mapping[str, Any]) -> None:
+        """Writes the completion marker."""
         unit = self._unit
-        held = {"name": unit.name, "spec": dict(unit.spec), **told}
-        files.write_json(self.path / storage.MARKER, held)
+        marker = {"name": unit.name, "spec": dict(unit.spec), **content}
+        files.write_json(self.path / storage.MARKER, marker)
         for name in (_FAILED, _PROGRESS):
             (self.path / name).unlink(missing_ok=True)
 
     def remove_marker(self) -> None:
-        """Takes the marker away: the unit is done again, from the records that are there."""
+        """Removes the completion marker: the next run continues from the existing records."""
         (self.path / storage.MARKER).unlink(missing_ok=True)
 
     def record_failure(self, failure: Failure) -> None:
-        told = {"name": self._unit.name, "at": time.time()}
-        files.write_json(self.path / _FAILED, told | dataclasses.asdict(failure))
+        context = {"name": self._unit.name, "at": time.time()}
+        files.write_json(self.path / _FAILED, context | dataclasses.asdict(failure))
 
     def progress(self) -> dict[str, Any] | None:
-        """{"share", "text", "node"} of who works on it; None if nobody has begun."""
+        """Returns the worker's last {"share", "text", "node"}; None if none has started."""
         return _json(self.path / _PROGRESS)
 
 
 class Output:
-    """What a unit gives back: records, words about itself, and how far it is.
+    """Output of a unit's function: records, annotations of the marker, and progress.
 
     Attributes:
-        keys: of the records that an earlier attempt left.
+        keys: keys of the records of earlier attempts, which need not be made again.
     """
 
     def __init__(self, path: pathlib.Path, node: str) -> None:
         self._path, self._node = path, node
         self._logs: dict[type, records.Log | records.LabelLog] = {}
-        self._told: dict[str, Any] = {}
-        self._next = 0.0
+        self._annotations: dict[str, Any] = {}
+        self._next_progress = 0.0
 
     def __enter__(self) -> Self:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -166,33 +165,33 @@ class Output:
             log.__exit__()
 
     def progress(self, share: float, text: str) -> None:
-        """Tells which share of the work is done, and what is done now."""
+        """Reports the share of the work that is done, and the current step."""
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _PAUSE
-            told = {"share": share, "text": text, "node": self._node}
-            files.write_json(self._path / _PROGRESS, told, durable=False)
+        if now >= self._next_progress:
+            self._next_progress = now + _PAUSE
+            progress = {"share": share, "text": text, "node": self._node}
+            files.write_json(self._path / _PROGRESS, progress, durable=False)
 
     def record(
         self, record: records.Record, per_image: np.ndarray | None = None
     ) -> None:
-        """Keeps one arm's record; a kill does not take it any more."""
+        """Writes one arm's record; it then survives a kill."""
         self._open(records.Log).append(record, per_image)
 
     def label(self, record: records.LabelRecord) -> None:
-        """Keeps one record of a label curve."""
+        """Writes one record of a label curve; it then survives a kill."""
         self._open(records.LabelLog).append(record)
 
     def annotate(self, name: str, value: Any) -> None:
-        """Adds plain JSON to the marker."""
-        self._told[name] = value
+        """Adds plain JSON to the completion marker."""
+        self._annotations[name] = value
 
-    def told(self) -> dict[str, Any]:
-        """For the marker."""
+    def summary(self) -> dict[str, Any]:
+        """Returns the content of the completion marker."""
         return {
             "records": sum(len(log.records) for log in self._logs.values()),
             "node": self._node,
-            "told": self._told,
+            "told": self._annotations,
         }
 
     def _open(self, log: type) -> Any:
@@ -207,34 +206,34 @@ _LOGS = {records.Log: "records.jsonl", records.LabelLog: "labels.jsonl"}
 def carry_out(
     unit: Unit, out_dir: pathlib.Path, threads: int, node: str = "", url: str = ""
 ) -> Failure | None:
-    """Does the unit, unless it is done; waits for whoever works on it already.
+    """Runs a unit in this process, unless it is done; waits for another worker's lease on it.
 
     Args:
-        unit: what to do.
+        unit: the unit.
         out_dir: the study's directory.
         threads: CPU threads to use.
-        node: where this is, for people.
-        url: what `out_dir` stands for; see `storage`.
+        node: name of this node, for display.
+        url: URL that `out_dir` mirrors, if any; see `storage`.
 
     Returns:
-        why it failed, None if it is done.
+        why the unit failed, None if it is done.
     """
     folder = Folder(out_dir, unit)
     try:
         mirror = storage.mirror_of(url, out_dir)
         with storage.hold_lease(folder.path / lease.NAME, unit.name, mirror, wait=True):
             mirror.pull(folder.name, *unit.reads, *unit.writes)
-            if folder.done() is not None:
+            if folder.done() is not None:  # by the worker that held the lease before
                 return None
             with mirror.synchronized(folder.name, *unit.writes):
                 _do(unit, folder, threads, node)
     except InputError as error:
         return Failure(str(error), traceback.format_exc(), node, final=True)
-    except OSError as error:  # a full disk, a lost network: another attempt may do
+    except OSError as error:  # a full disk, a lost network: a retry may succeed
         return Failure(printable(error, 300), traceback.format_exc(), node)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
-        what = f"{type(error).__name__}: {error}"
-        return Failure(printable(what, 300), traceback.format_exc(), node)
+    except Exception as error:  # noqa: BLE001 - the scheduler handles and reports them all
+        message = f"{type(error).__name__}: {error}"
+        return Failure(printable(message, 300), traceback.format_exc(), node)
     return None
 
 
@@ -244,13 +243,13 @@ def _do(unit: Unit, folder: Folder, threads: int, node: str) -> None:
         output.progress(0.0, "starting")
         unit.function(output, threads, *unit.arguments)
     seconds = round(time.monotonic() - started, 3)
-    folder.finish(output.told() | {"seconds": seconds, "threads": threads})
+    folder.finish(output.summary() | {"seconds": seconds, "threads": threads})
 
 
 def _json(path: pathlib.Path) -> dict[str, Any] | None:
-    """The object in the file; None if there is none, or it is damaged."""
+    """Reads a JSON object; returns None if the file is missing or damaged."""
     try:
-        found = files.read_json(path)
+        content = files.read_json(path)
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
