@@ -1,4 +1,4 @@
-"""What one arm gave: a record; and where a study keeps its records and what they counted.
+"""Records of a study, one per arm, with the counts of every test image.
 
     with records.Log("runs/study/records.jsonl") as log:  # one writer at a time
         done = {record.key for record in log.records}
@@ -8,22 +8,21 @@
     with records.CountsReader("runs/study/records.jsonl") as counts:
         per_image = counts.read(record)  # int64 [N, C, C] or float64 [N, 2]
 
-    with records.LabelLog("runs/study/labels.jsonl") as log: ...  # of label curves, likewise
+    with records.LabelLog("runs/study/labels.jsonl") as log: ...  # label curves, likewise
 
-`records.jsonl` holds one JSON object a line. `counts.bin`, beside it, holds each arm's counts of
-every image, in blocks that `Record.per_image` points to; it is there if a record does so.
+`records.jsonl` holds one JSON object per line. `counts.bin`, beside it, holds the counts of every
+image in blocks; `Record.per_image` is the extent of the arm's block.
 
-**What survives what.** `append` first hands the block to the operating system, then the line.
-What the operating system has, a kill of the process (-9, out of memory) does not take. A kill
-in between leaves half a line, or a block that no line points to: opening the log cuts both off,
-and the arm, which was not finished, is measured again.
-A power cut also takes what was not yet on the disk. Waiting for the disk twice for every record
-takes from 0.4 ms (quiet) to 5 ms (shared) on the disk that it was measured on, and more on one
-that spins or is a network's. So the log waits, for the blocks first, at the first record after a
-second, at the latest every 256 records, and when it is closed; a power cut takes the arms since.
-The disk may have kept a line without its block: among the last 256 records, the first whose
-block is not whole and all after it count as not finished. Damage anywhere else is an error,
-never dropped.
+**Durability.** `append` writes the block, then the line. Once the operating system has both, a
+kill of the process (-9, out of memory) does not lose them. A kill in between leaves half a line,
+or a block without a line: opening the log truncates both, and the arm is measured again.
+A power cut also loses data that was not yet on the disk. An fsync of both files per record would
+take 0.4 ms (idle disk) to 5 ms (shared disk), measured on an SSD, and more on a spinning disk or
+over a network. So the log syncs, counts first, at the first record after one second, at the
+latest every 256 records, and on closing; a power cut loses the arms since then.
+After a power cut the disk may have a line without its block: among the last 256 records, the
+first whose block is damaged and all after it count as unfinished. Damage elsewhere is an error;
+records are never dropped silently.
 """
 
 from tfreuse.records.counts import CountsReader, counts_path, read_counts

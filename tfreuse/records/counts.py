@@ -1,14 +1,15 @@
-"""What each image counted, arm by arm: blocks in `counts.bin`, which records point to.
+"""Counts of every image, per arm: blocks in `counts.bin`, to which records point.
 
-A block is a header and a body, little-endian. The header: b"tfrc", version, kind, bytes a
-number, a zero byte, N, C, bytes of the body, CRC-32 of all other bytes of the block.
+A block is a header and a body, little-endian. Header: b"tfrc", version, kind, bytes per number,
+a zero byte, N, C, size of the body in bytes, CRC-32 of all other bytes of the block.
 
-Kind 1, confusion matrices, int64 [N, C, C] in memory: the smallest unsigned type that holds all
-counts, split into planes (all lowest bytes, all next ones, ...), zlib level 4. Of 128 matrices
-of 5, 12 and 21 classes that makes 2.2, 8.8 and 36 kB from 25, 147 and 452 kB in 0.05, 0.4 and
-2 ms; level 6 takes 2.3 times as long for 3 % less, and without planes it is 4 to 26 % more.
-Kind 2, errors, float64 [N, 2] in memory: as they are, and without the second column if nothing
-in it is a number; level 6 would take off 7 %.
+Kind 1, confusion matrices, int64 [N, C, C] in memory: stored in the smallest unsigned type that
+fits all counts, as byte planes (all lowest bytes, then all next ones, ...), with zlib level 4.
+128 matrices of 5, 12 and 21 classes take 2.2, 8.8 and 36 kB instead of 25, 147 and 452 kB, in
+0.05, 0.4 and 2 ms. Level 6 takes 2.3 times as long and saves 3 %; without planes a block is 4 to
+26 % larger.
+Kind 2, errors, float64 [N, 2] in memory: stored uncompressed (zlib level 6 would save 7 %),
+without the second column if it is NaN throughout.
 """
 
 import math
@@ -28,16 +29,18 @@ _CONFUSION, _ERRORS = 1, 2
 _HEADER = struct.Struct("<4sBBBBIIII")
 _CRC_BYTES = 4
 _LEVEL = 4
-_DEFLATE_LIMIT = 1032  # no byte of a zlib stream stands for more bytes than this
+_DEFLATE_LIMIT = (
+    1032  # the largest compression ratio of deflate (zlib, technical details)
+)
 
 
 def counts_path(path: str | os.PathLike) -> pathlib.Path:
-    """The file of counts that belongs to the file of records at `path`."""
+    """Returns the path of the counts that belong to the records at `path`."""
     return pathlib.Path(path).with_name("counts.bin")
 
 
 def read_counts(path: str | os.PathLike, record: Record) -> np.ndarray:
-    """One record's counts; see `CountsReader`, which serves many."""
+    """Reads one record's counts; for several records use `CountsReader`."""
     with CountsReader(path) as reader:
         return reader.read(record)
 
@@ -46,7 +49,7 @@ class CountsReader:
     """Reads the counts that records point to; threads may share it.
 
     Args:
-        path: the file of records; its counts are beside it.
+        path: the file of records; the counts are in the same folder.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -64,11 +67,15 @@ class CountsReader:
             self._descriptor = None
 
     def read(self, record: Record) -> np.ndarray:
-        """Segmentation: int64 [N, C, C]; auto-encoder: float64 [N, 2], squared error and SSIM.
+        """Reads a record's counts of every image.
+
+        Returns:
+            segmentation: confusion matrices, int64 [N, C, C]; auto-encoder: squared error and
+            SSIM, float64 [N, 2].
 
         Raises:
-            InputError: the record points to nothing, or the counts are missing or damaged, or
-                not the record's.
+            InputError: the record has no counts, or they are missing, damaged or of another
+                record.
         """
         arm = printable(" ".join(word for word in record.key if word), 200)
         if record.per_image is None:
@@ -93,7 +100,7 @@ class CountsReader:
             ) from error
 
     def holds(self, record: Record) -> bool:
-        """Whether the counts that the record points to are there and undamaged."""
+        """Returns whether the record's counts are in the file and undamaged."""
         try:
             self._block(record)
             return True
@@ -102,18 +109,18 @@ class CountsReader:
 
     @property
     def size(self) -> int:
-        """Bytes of the file now; 0 if there is none."""
+        """Current size of the file in bytes; 0 if there is none."""
         return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
     def _block(self, record: Record) -> bytes:
-        """The block that the record points to; nothing is read before its sizes agree."""
+        """Reads the record's block; the header is checked before the body is read."""
         first, count = record.per_image
         if first + count > self.size:
             raise ValueError(
                 f"they end at byte {first + count:,} and the file at {self.size:,}"
             )
         if count < _HEADER.size:
-            raise ValueError(f"{count} bytes are no block")
+            raise ValueError(f"{count} bytes are too few for a block")
         _parse(os.pread(self._descriptor, _HEADER.size, first), count)
         block = os.pread(self._descriptor, count, first)
         if len(block) < count or _crc(block) != _HEADER.unpack_from(block)[-1]:
@@ -122,13 +129,13 @@ class CountsReader:
 
 
 def check(record: Record, per_image: np.ndarray) -> None:
-    """Raises ValueError unless these can be the counts that the record was made from."""
+    """Raises ValueError unless the counts agree with the record's sums and number of images."""
     if len(per_image) != record.images:
         raise ValueError(
             f"they are of {len(per_image)} images and the record of {record.images}"
         )
     sums = record.counts
-    agree = not sums  # a record without sums can only be compared in size
+    agree = not sums  # without sums only the number of images can be compared
     if per_image.ndim == 3 and "confusion_matrix" in sums:
         agree = per_image.sum(axis=0).tolist() == sums["confusion_matrix"]
     elif per_image.ndim == 2 and "squared_error" in sums:
@@ -138,7 +145,7 @@ def check(record: Record, per_image: np.ndarray) -> None:
 
 
 def pack(per_image: np.ndarray) -> bytes:
-    """The block of int64 [N, C, C] or float64 [N, 2] counts.
+    """Packs int64 [N, C, C] or float64 [N, 2] counts into a block.
 
     Raises:
         ValueError: the array is neither.
@@ -156,10 +163,10 @@ def pack(per_image: np.ndarray) -> bytes:
 
 
 def unpack(block: bytes) -> np.ndarray:
-    """What was packed; no more memory is taken than the block can have been made from.
+    """Unpacks a block; memory is bounded by the block's size times the largest ratio of zlib.
 
     Raises:
-        ValueError: the block is not one, or is damaged.
+        ValueError: not a block, or damaged.
     """
     kind, width, images, columns = _parse(block, len(block))
     if _crc(block) != _HEADER.unpack_from(block)[-1]:
@@ -173,8 +180,8 @@ def unpack(block: bytes) -> np.ndarray:
 
 
 def _pack_confusion(per_image: np.ndarray) -> tuple[int, int, int, bytes]:
-    images, classes, other = per_image.shape
-    if classes != other or per_image.min(initial=0) < 0:
+    images, rows, classes = per_image.shape
+    if rows != classes or per_image.min(initial=0) < 0:
         raise ValueError(
             f"expected counts [N, C, C] of at least 0, got {list(per_image.shape)} from "
             f"{per_image.min(initial=0)}"
@@ -191,12 +198,12 @@ def _unpack_confusion(
     size = images * classes * classes * width
     stream = zlib.decompressobj()
     try:
-        # one byte more than expected: a stream that goes on is found without unpacking it
+        # one byte more than expected detects a longer stream without unpacking it
         planes = stream.decompress(body, size + 1)
     except zlib.error as error:
         raise ValueError(f"the block cannot be unpacked ({error})") from error
     if len(planes) != size or not stream.eof or stream.unused_data:
-        raise ValueError("the block does not hold as many numbers as it says")
+        raise ValueError("the block does not hold as many numbers as it declares")
     numbers = np.frombuffer(planes, np.uint8).reshape(width, -1).T
     numbers = np.ascontiguousarray(numbers).view(f"<u{width}")
     return numbers.astype(np.int64).reshape(images, classes, classes)
@@ -209,19 +216,19 @@ def _block(kind: int, width: int, images: int, columns: int, body: bytes) -> byt
 
 
 def _crc(block: bytes) -> int:
-    """CRC-32 of the block without the four bytes that hold it."""
+    """Returns the CRC-32 of a block, without the four bytes that store it."""
     crc = zlib.crc32(memoryview(block)[: _HEADER.size - _CRC_BYTES])
     return zlib.crc32(memoryview(block)[_HEADER.size :], crc)
 
 
 def _parse(header: bytes, count: int) -> tuple[int, int, int, int]:
-    """Kind, bytes a number, N and C of a block of `count` bytes.
+    """Returns (kind, bytes per number, N, C) of a block of `count` bytes.
 
     Raises:
-        ValueError: it is no block, or its sizes do not agree.
+        ValueError: not a block, or its sizes do not agree.
     """
     if len(header) < _HEADER.size or header[:4] != _MAGIC:
-        raise ValueError("there is no block")
+        raise ValueError("the block's signature is missing")
     version, kind, width, zero, images, columns, size, _ = _HEADER.unpack_from(header)[
         1:
     ]
@@ -230,11 +237,11 @@ def _parse(header: bytes, count: int) -> tuple[int, int, int, int]:
             f"the block is of version {version}, and this tfreuse reads {_VERSION}"
         )
     if kind == _CONFUSION:
-        right = width in (1, 2, 4, 8)
-        right &= images * columns**2 * width <= _DEFLATE_LIMIT * size
+        consistent = width in (1, 2, 4, 8)
+        consistent &= images * columns**2 * width <= _DEFLATE_LIMIT * size
     else:
-        right = (kind, width) == (_ERRORS, 8) and columns in (1, 2)
-        right &= images * columns * width == size
-    if not right or zero or _HEADER.size + size != count:
+        consistent = (kind, width) == (_ERRORS, 8) and columns in (1, 2)
+        consistent &= images * columns * width == size
+    if not consistent or zero or _HEADER.size + size != count:
         raise ValueError("the block's sizes do not agree")
     return kind, width, images, columns

@@ -1,4 +1,4 @@
-"""What one fit on few labels gave, and the file of such records, `labels.jsonl`.
+"""Records of label curves, one per fit on few labels, and their file `labels.jsonl`.
 
 with LabelLog("runs/study/labels.jsonl") as log:  # one writer at a time
     done = {record.key for record in log.records}
@@ -14,13 +14,12 @@ import pathlib
 from typing import Any, Self
 
 from tfreuse import files
-from tfreuse.errors import InputError, printable
 from tfreuse.records import log as log_module
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """One arm at one number of labels: a network fitted by a recipe, measured on test images."""
+    """One arm at one number of labels: a network fitted with a recipe, measured on test images."""
 
     study: str  # digest of the study's specs
     architecture: str
@@ -28,28 +27,29 @@ class LabelRecord:
     donor_digest: str  # SHA-256 of its file; "" for scratch
     recipe: str
     seed: int  # replicate: which donor, which subset, which initial values
-    asked: int  # labels as the study asks for them; 0: all
-    labels: int  # labels learned from
-    subset: str  # digest of which: equal for all arms of a seed
+    asked: int  # number of labels in the study's settings; 0: all
+    labels: int  # number of labels that were trained on
+    subset: str  # digest of the labelled images: equal for all arms of a seed
     steps: int
     learning_rate: float  # peak
-    tried: dict[str, float]  # peak rate -> metric on the inner split; {} if not chosen
+    # learning rate -> metric on the inner validation split; {} if the rate was not searched
+    tried: dict[str, float]
     metric: str
     value: float  # on the test images, at the end
-    floor: float  # what needs no look at the image reaches
-    course: tuple[tuple[int, float], ...]  # (step, value) in the course of the training
+    floor: float  # metric of the best prediction that ignores the image
+    course: tuple[tuple[int, float], ...]  # (step, value) during the training
     counts: dict[str, Any]  # sums that `value` was computed from
     images: int  # test images
-    cost: float  # of a step, as a share of one that trains everything
+    cost: float  # of a training step, relative to one that trains all parameters
     seconds: float
     versions: dict[str, str]
-    # with --group_by: test images' group -> (metric of its images, whether any training image
-    # is of that group)
+    # with --group_by: group of test images -> (metric of its images, whether the group has
+    # training images too)
     groups: dict[str, tuple[float, bool]] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What makes two records the same arm of the same study."""
+        """Identifies the arm: records with equal keys measure the same arm of a study."""
         return (
             self.architecture,
             self.donor,
@@ -70,7 +70,7 @@ class LabelRecord:
 
     @classmethod
     def from_line(cls, line: str | bytes) -> Self:
-        """The record of a line.
+        """Parses a line of the file.
 
         Raises:
             ValueError, TypeError, KeyError: the line is not a record.
@@ -80,8 +80,8 @@ class LabelRecord:
             (int(step), float(value)) for step, value in values["course"]
         )
         values["groups"] = {
-            name: (float(value), bool(seen))
-            for name, (value, seen) in values.get("groups", {}).items()
+            name: (float(value), bool(trained))
+            for name, (value, trained) in values.get("groups", {}).items()
         }
         for name, value in values.items():
             if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
@@ -104,7 +104,7 @@ class LabelLog:
     """The file of label records, open for appending; one writer at a time.
 
     Attributes:
-        records: every finished record, those appended included.
+        records: all finished records, including appended ones.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -129,10 +129,10 @@ class LabelLog:
         self._file.close()
 
     def append(self, record: LabelRecord) -> None:
-        """Adds one record and waits until it is on the disk: a fit takes a thousand times as long.
+        """Adds one record and waits for the disk: a fit takes a thousand times as long.
 
         Raises:
-            OSError: there is no room; no record was added.
+            OSError: the disk is full; no record was added.
         """
         line = record.to_line().encode()
         log_module.append(self._file, line)
@@ -141,7 +141,7 @@ class LabelLog:
 
 
 def read_labels(path: str | os.PathLike) -> list[LabelRecord]:
-    """Every finished record of the file, in order; none where there is no file.
+    """Reads all finished records, in order; none if there is no file.
 
     Raises:
         InputError: a complete line is not a record.
@@ -151,20 +151,11 @@ def read_labels(path: str | os.PathLike) -> list[LabelRecord]:
 
 
 def _load(path: pathlib.Path) -> tuple[list[LabelRecord], int]:
-    """The finished records, and where the line of the last one ends."""
-    found, end = [], 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                break  # a kill came while it was written
-            try:
-                found.append(LabelRecord.from_line(line))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                shown = printable(line.decode(errors="replace").rstrip(), 60)
-                raise InputError(
-                    f"{printable(path)}, line {number}: expected a record of a label curve, "
-                    f"got {shown!r} ({printable(error, 80)}). Delete that line to measure its "
-                    "arm again."
-                ) from error
-            end += len(line)
-    return found, end
+    """Returns the finished records, and the offset where the line of the last one ends."""
+    loaded, end = [], 0
+    lines = log_module.read_lines(
+        path, LabelRecord.from_line, "a record of a label curve"
+    )
+    for record, end in lines:
+        loaded.append(record)
+    return loaded, end

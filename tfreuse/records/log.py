@@ -1,4 +1,4 @@
-"""The file of records: read whole, or open for appending."""
+"""Reads the file of records, and appends to it."""
 
 import collections
 import dataclasses
@@ -6,7 +6,8 @@ import io
 import os
 import pathlib
 import time
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -17,18 +18,19 @@ from tfreuse.records.record import Pool, Record
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: nothing keeps a second writer out
+except ImportError:  # not a POSIX system: a second writer is not detected
     fcntl = None
 
+_R = TypeVar("_R")  # kind of record
 SYNC_SECONDS = 1.0
-SYNC_RECORDS = 256  # a power cut can damage no more of the last records than this
+SYNC_RECORDS = 256  # records at most that a power cut can damage
 
 
 def read(path: str | os.PathLike) -> list[Record]:
-    """Every finished record of the file, in order; what a kill left at its end is left out.
+    """Reads all finished records, in order; ignores the remains of a killed writer at the end.
 
     Raises:
-        InputError: a complete line is not a record, or `counts.bin` has lost what it held.
+        InputError: a complete line is not a record, or `counts.bin` has lost blocks.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -37,17 +39,17 @@ def read(path: str | os.PathLike) -> list[Record]:
 
 
 class Log:
-    """The file of records and its counts, open for appending; one writer at a time.
+    """The files of records and counts, open for appending; one writer at a time.
 
     Attributes:
-        records: every finished record, those appended included.
+        records: all finished records, including appended ones.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         self.records: list[Record] = []
         self._pool = Pool()
-        self._store: io.FileIO | None = None  # opened when the first counts come
+        self._store: io.FileIO | None = None  # counts.bin, opened by the first counts
 
     def __enter__(self) -> Self:
         new = not self.path.exists()
@@ -72,25 +74,25 @@ class Log:
             self._close()
 
     def append(self, record: Record, per_image: np.ndarray | None = None) -> None:
-        """Adds one record; a kill of the process does not take it any more.
+        """Adds one record; it then survives a kill of the process.
 
         Args:
-            record: its `per_image` is replaced by where the counts go.
-            per_image: counts of every image, int64 [N, C, C] or float64 [N, 2], that
-                `record.counts` are the sums of.
+            record: its `per_image` is replaced by the extent of the counts.
+            per_image: counts of every image, int64 [N, C, C] or float64 [N, 2], whose sums
+                are `record.counts`.
 
         Raises:
             ValueError: the counts are not the record's.
-            OSError: there is no room; no record was added.
+            OSError: the disk is full; no record was added.
         """
-        where = None
+        extent = None
         if per_image is not None:
             counts.check(record, per_image)
             block = counts.pack(per_image)
-            where = append(self._open_store(), block), len(block)
-        line = dataclasses.replace(record, per_image=where).to_line().encode()
+            extent = append(self._open_store(), block), len(block)
+        line = dataclasses.replace(record, per_image=extent).to_line().encode()
         append(self._file, line)
-        # what is kept is what a reader gets, and shares its values
+        # parsed again, so that it equals the record of a reader, and shares values with others
         self.records.append(Record.from_line(line, self._pool))
         self._unsynced += 1
         late = time.monotonic() - self._synced_at >= SYNC_SECONDS
@@ -98,7 +100,7 @@ class Log:
             self.sync()
 
     def sync(self) -> None:
-        """Waits until every record is on the disk, its counts before it."""
+        """Waits until all records are on the disk; counts first, since lines point to them."""
         for file in (self._store, self._file):
             if file is not None:
                 os.fsync(file.fileno())
@@ -114,7 +116,7 @@ class Log:
         return self._store
 
     def _cut_store(self) -> None:
-        """Cuts off the counts of an arm that was not finished."""
+        """Truncates the counts of an arm that was not finished."""
         path = counts.counts_path(self.path)
         end = _end_of_counts(self.records)
         if path.exists():
@@ -130,63 +132,83 @@ class Log:
 
 
 def _load(path: pathlib.Path, pool: Pool) -> tuple[list[Record], int]:
-    """The finished records, and where the line of the last one ends."""
-    found: list[Record] = []
-    end, ends = 0, collections.deque([0], SYNC_RECORDS + 1)
+    """Returns the finished records, and the offset where the line of the last one ends."""
+    loaded: list[Record] = []
+    ends = collections.deque([0], SYNC_RECORDS + 1)  # of the last lines
+    for record, end in read_lines(path, lambda line: Record.from_line(line, pool)):
+        loaded.append(record)
+        ends.append(end)
+    finished = len(loaded) - _lost(path, loaded)
+    end = ends[finished - len(loaded) - 1]
+    del loaded[finished:]
+    return loaded, end
+
+
+def read_lines(
+    path: pathlib.Path, parse: Callable[[bytes], _R], kind: str = "a record"
+) -> Iterator[tuple[_R, int]]:
+    """Yields the record of each complete line, and the offset where the line ends.
+
+    Raises:
+        InputError: a complete line is not a record.
+    """
+    name, end = printable(path), 0
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
-                break
-            try:
-                found.append(Record.from_line(line, pool))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                shown = printable(line.decode(errors="replace").rstrip(), 60)
-                raise InputError(
-                    f"{printable(path)}, line {number}: expected a record, got {shown!r} "
-                    f"({printable(error, 80)}). Delete that line to measure its arm again."
-                ) from error
+                break  # the writer was killed here
             end += len(line)
-            ends.append(end)
-    kept = len(found) - _lost(path, found)
-    end = ends[kept - len(found) - 1]
-    del found[kept:]
-    return found, end
+            yield parse_line(parse, line, f"{name}, line {number}", kind), end
 
 
-def _lost(path: pathlib.Path, found: list[Record]) -> int:
-    """How many of the last records a power cut has taken the counts of."""
+def parse_line(
+    parse: Callable[[bytes], _R], line: bytes, position: str, kind: str = "a record"
+) -> _R:
+    """Returns `parse(line)`; an InputError names the position and the remedy."""
+    try:
+        return parse(line)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        excerpt = printable(line.decode(errors="replace").rstrip(), 60)
+        raise InputError(
+            f"{position}: expected {kind}, got {excerpt!r} ({printable(error, 80)}). Delete that "
+            "line to measure its arm again."
+        ) from error
+
+
+def _lost(path: pathlib.Path, loaded: list[Record]) -> int:
+    """Returns the number of records at the end that lost their counts in a power cut."""
     with counts.CountsReader(path) as reader:
         if not reader.path.exists():
-            return 0  # taken away by a person: the records themselves can be read
-        late = found[-SYNC_RECORDS:]
-        end = _end_of_counts(found[: -len(late)] if late else [])
+            return 0  # removed by the user: the records themselves can be read
+        unsynced = loaded[-SYNC_RECORDS:]
+        end = _end_of_counts(loaded[: -len(unsynced)] if unsynced else [])
         if end > reader.size:
             raise _shortened(reader.path, end, reader.size)
-        for place, record in enumerate(late):
+        for index, record in enumerate(unsynced):
             if record.per_image is not None and not reader.holds(record):
-                return len(late) - place
+                return len(unsynced) - index
     return 0
 
 
 def _shortened(path: pathlib.Path, end: int, size: int) -> InputError:
     return InputError(
-        f"{printable(path)} ends at byte {size:,}, and records point to what was before byte "
+        f"{printable(path)} ends at byte {size:,}, and records point to counts up to byte "
         f"{end:,}. Put the file back, or move both files away to measure all arms again."
     )
 
 
-def _end_of_counts(found: list[Record]) -> int:
-    """Where in `counts.bin` the last block ends that a record points to."""
-    return max((sum(r.per_image) for r in found if r.per_image is not None), default=0)
+def _end_of_counts(loaded: list[Record]) -> int:
+    """Returns the offset in `counts.bin` where the last block of these records ends."""
+    return max((sum(r.per_image) for r in loaded if r.per_image is not None), default=0)
 
 
 def append(file: io.FileIO, data: bytes) -> int:
-    """Adds all of `data`, or nothing; returns where it begins."""
+    """Appends all of `data`, or nothing; returns the offset of its first byte."""
     start = os.fstat(file.fileno()).st_size
-    rest = memoryview(data)
+    remaining = memoryview(data)
     try:
-        while rest:
-            rest = rest[file.write(rest) :]
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
     except BaseException:
         file.truncate(start)
         raise
@@ -194,7 +216,7 @@ def append(file: io.FileIO, data: bytes) -> int:
 
 
 def lock(file: io.FileIO, path: pathlib.Path) -> None:
-    """Keeps other writers out until the file is closed or its process is gone."""
+    """Excludes other writers until the file is closed or this process is gone."""
     if fcntl is None:
         return
     try:

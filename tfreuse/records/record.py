@@ -1,59 +1,58 @@
-"""One arm's record, as a line of JSON and slim in memory: a study has up to 10^5 of them."""
+"""One arm's record: a line of JSON, small in memory, since a study has up to 10^5 of them."""
 
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-UNMOVED = 0.01  # of a bias's channel's standard deviation: a smaller shift is none
+# Shift of a bias, in standard deviations of its output channel, under which it counts as unmoved
+UNMOVED = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One arm: recipient with one group of roles at one site taken from one donor.
+    """One arm: a recipient with one group of roles at one site replaced by a donor's.
 
-    `before`, `after` and `floor` are in units of `metric`: "mean_iou" in [0, 1] for
-    segmentation, "r2" (at most 1) for an auto-encoder. `floor` is what a predictor without
-    any knowledge of the image reaches: the majority class; the mean image.
+    `before`, `after` and `floor` are values of `metric`: "mean_iou" in [0, 1] for
+    segmentation, "r2" (at most 1) for an auto-encoder. `floor` is the metric of the best
+    prediction that ignores the image: the majority class; the mean image.
     """
 
     study: str  # digest of the study's specs
     architecture: str  # "unet", or with options: "unet:block_order=conv_relu_bn"
     direction: str  # "autoencoder-to-segmentation", ...
-    link: str  # how donor and recipient were initialised: one of specs.LINKS
-    seed: int  # replicate: which recipient
-    donor: str  # e.g. "autoencoder-0"; name of the network, or of the control
-    donor_digest: (
-        str  # SHA-256 of its file; of the recipient's for controls made from it
-    )
+    link: str  # relation of donor's and recipient's initial values: one of specs.LINKS
+    seed: int  # replicate: number of the recipient
+    donor: str  # name of the network, e.g. "autoencoder-0", or of the control
+    # SHA-256 of the donor's file; of the recipient's for controls that are made from it
+    donor_digest: str
     recipient: str
     recipient_digest: str
     control: str  # "transfer" for the treatment itself, or one of specs.CONTROLS
-    draw: int  # which draw of a random control, from 0
+    draw: int  # number of the draw of a random control, from 0
     site_kind: str  # one of specs.SITES
-    site: str  # "all", or name of the layer or stage: its own, the prefix's last, ...
-    depth: int  # position of that layer or stage from input (0) to output; -1 for "all"
+    site: str  # "all", or a layer or stage: the site itself, or a prefix's last, ...
+    depth: int  # index of that layer or stage from input (0) to output; -1 for "all"
     group: str  # role, group, or several joined by "+"
-    strength: (
-        float  # alpha of (1 - alpha) recipient + alpha donor; 1 is a full transplant
-    )
+    strength: float  # alpha of (1 - alpha) recipient + alpha donor; 1: full transplant
     repair: str  # one of specs.REPAIRS
-    variables: int  # arrays moved
-    parameters: int  # numbers moved
-    changed: int  # numbers that differ from the recipient's
-    # between donor's and recipient's moved numbers, before any repair
+    variables: int  # number of arrays that moved
+    parameters: int  # number of scalars that moved
+    changed: int  # number of scalars that differ from the recipient's
+    # between donor's and recipient's moved scalars, before any repair:
     rmse: float
     relative_distance: float | None  # norm of the difference / norm of the recipient's
     cosine: float | None
-    # change of the inference map y = a x + c of each channel of the site's batch norms, biases
-    # before them included: medians of |change of a / a| and of |change of c| / sd of y
+    # change of the map y = a x + c that each channel of the site's batch norms computes at
+    # inference, preceding biases included: medians of |change of a / a| and |change of c| / sd(y)
     scale_shift: float | None
     offset_shift: float | None
-    # of the output of the site's last layer on calibration images, before any repair
+    # output of the site's last layer on calibration images, before any repair, compared with
+    # the recipient's:
     output_error: float | None  # norm of the change / norm
-    cka: float | None  # debiased linear CKA with the recipient's own
-    # |donor - recipient| of biases, in standard deviations of their output channel: the
-    # median, and the share of at least 0.01; None: no bias moved
+    cka: float | None  # debiased linear CKA
+    # |donor - recipient| of biases, in standard deviations of their output channel: the median,
+    # and the share that is at least UNMOVED; None if no bias moved
     bias_shift: float | None
     bias_moved: float | None
     metric: str
@@ -61,14 +60,14 @@ class Record:
     after: float
     floor: float
     counts: Mapping[str, Any]  # sums that `after` was computed from
-    per_image: tuple[int, int] | None  # where in counts.bin: first byte, bytes
-    images: int
+    per_image: tuple[int, int] | None  # extent in counts.bin: (offset, size in bytes)
+    images: int  # number of test images
     seconds: float
     versions: dict[str, str]
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What makes two records the same arm of the same study."""
+        """Identifies the arm: records with equal keys measure the same arm of a study."""
         return (
             self.architecture, self.direction, self.link, str(self.seed), self.control,
             str(self.draw), self.site_kind, self.site, self.group, f"{self.strength:g}",
@@ -77,7 +76,7 @@ class Record:
 
     @property
     def retention(self) -> float:
-        """(after - floor) / (before - floor); not a number where the recipient is at its floor."""
+        """(after - floor) / (before - floor); NaN if the recipient is at its floor."""
         span = self.before - self.floor
         return (self.after - self.floor) / span if span > 0 else float("nan")
 
@@ -92,21 +91,21 @@ class Record:
 
     @classmethod
     def from_line(cls, line: str | bytes, pool: "Pool | None" = None) -> Self:
-        """The record of a line.
+        """Parses a line of the file.
 
         Args:
-            line: what `to_line` gave.
-            pool: shares equal values with the records that were read with it before.
+            line: JSON as `to_line` returns it.
+            pool: shares equal values with other records that were read with the same pool.
 
         Raises:
             ValueError, TypeError, KeyError: the line is not a record.
         """
         values = json.loads(line)
-        where = values["per_image"]
-        if where is not None:
-            if [type(one) for one in where] != [int, int] or min(where) < 0:
-                raise ValueError(f"per_image is [first byte, bytes], not {where}")
-            values["per_image"] = tuple(where)
+        extent = values["per_image"]
+        if extent is not None:
+            if [type(number) for number in extent] != [int, int] or min(extent) < 0:
+                raise ValueError(f"per_image is [offset, size], not {extent}")
+            values["per_image"] = tuple(extent)
         for name, value in values.items():
             if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
                 raise TypeError(f"{name} is {type(value).__name__}")
@@ -128,9 +127,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 class Sums(Mapping):
-    """A record's counts, kept as JSON text and read when asked for.
+    """A record's counts, stored as JSON text and parsed on access.
 
-    A confusion matrix of 12 classes takes 6 kB as lists of numbers, and 0.5 kB as text.
+    A confusion matrix of 12 classes takes 6 kB as lists of integers, and 0.5 kB as text.
     """
 
     __slots__ = ("_text",)
@@ -152,18 +151,19 @@ class Sums(Mapping):
 
 
 class Pool:
-    """Values that many records have in common, kept once for all of them."""
+    """Stores values that many records have in common once."""
 
     def __init__(self) -> None:
         self._values: dict[Any, Any] = {}
 
     def share(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The fields with what is known already in place of what is equal to it."""
-        known = self._values
+        """Replaces values by equal ones of earlier records, in place; returns `fields`."""
+        shared = self._values
         for name, value in fields.items():
-            # of the numbers only those that are one recipient's: the others all differ
+            # Only these numbers repeat, once per arm of a recipient. The type is part of the
+            # key, since 1 == 1.0 and a record must stay as it was written.
             if type(value) is str or name in ("before", "floor", "strength"):
-                fields[name] = known.setdefault((type(value), value), value)
+                fields[name] = shared.setdefault((type(value), value), value)
         versions = tuple(sorted(fields["versions"].items()))
-        fields["versions"] = known.setdefault(versions, fields["versions"])
+        fields["versions"] = shared.setdefault(versions, fields["versions"])
         return fields

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tfreuse import records
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import printable
+from tfreuse.records.log import parse_line
 
 
 class Gathering:
@@ -42,7 +43,7 @@ class Gathering:
         path = folder / self.log.path.name
         with records.CountsReader(path) as counts:
             for line, position in self._lines(path):
-                record = _parse(records.Record, line, position)
+                record = parse_line(records.Record.from_line, line, position)
                 if record.per_image is None:
                     self._add(self.log, record)
                     continue
@@ -54,7 +55,8 @@ class Gathering:
                 self._add(self.log, record, counts.read(record))
         path = folder / self._label_log.path.name
         for line, position in self._lines(path):
-            self._add(self._label_log, _parse(records.LabelRecord, line, position))
+            record = parse_line(records.LabelRecord.from_line, line, position)
+            self._add(self._label_log, record)
 
     def _add(self, log, record, *per_image) -> None:
         if record.key not in self._keys:
@@ -80,14 +82,3 @@ def owner(record: records.Record | records.LabelRecord) -> tuple[str, ...]:
     if isinstance(record, records.Record):
         return record.key[:4]
     return record.architecture, str(record.seed)
-
-
-def _parse(kind, line: bytes, position: str):
-    try:
-        return kind.from_line(line)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        excerpt = printable(line.decode(errors="replace").rstrip(), 60)
-        raise InputError(
-            f"{position}: expected a record, got {excerpt!r} ({printable(error, 80)}). Delete that "
-            "line to measure its arm again."
-        ) from error
