@@ -1,19 +1,17 @@
-"""What stands below each figure: what its marks mean, n, the interval's method, the floor."""
+"""Captions of the figures: the meaning of marks, n, the method of intervals, the floor."""
 
 from collections.abc import Iterable
 
 from tfreuse.analysis import intervals
 from tfreuse.analysis.tables import Row
 
-ONE_PART = {"stage": "stage", "layer": "layer", "leave_one_out": "stage or layer"}
-
 
 def forest(rows: list[Row], subject) -> str:
     return (
-        "Retention of every arm of all layers, unclipped: a small dot a seed, a large mark the "
-        "mean, a line its interval; an arrow points to what lies beyond the axis. Draws of a "
-        "random control are averaged first. Dashed: 1 − margin; dotted: what counts as "
-        f"sensitive. {_tail(rows, subject)}"
+        "Retention of every arm of all layers, unclipped: small dots are seeds, large marks "
+        "means, lines intervals; an arrow points to values beyond the axis. Draws of a random "
+        "control are averaged first. Dashed: 1 − margin; dotted: the threshold of sensitivity. "
+        f"{_tail(rows, subject)}"
     )
 
 
@@ -21,18 +19,18 @@ def heat(rows: list[Row], subject) -> str:
     kind = rows[0]["site_kind"]
     moved = "all but one" if kind == "leave_one_out" else f"one {kind}"
     verb = "are" if kind == "leave_one_out" else "is"
-    what = "stage" if kind == "stage" else "layer"
+    unit = "stage" if kind == "stage" else "layer"
     return (
         f"Mean retention where {moved} {verb} taken from the donor, input at the top. "
-        f"1 is white; the colour ends at 0 and 2, the number does not. {_dots(rows, what)}"
+        f"1 is white; colours saturate at 0 and 2, numbers do not. {_dots(rows, unit)}"
         f"{_hatching(rows, subject)}{_tail(rows, subject)}"
     )
 
 
 def network(rows: list[Row], subject) -> str:
     return (
-        "The network as it is built, image in at the top left; each stage in the colour of its "
-        "mean retention where it alone is taken from the donor: white as before, red lost. "
+        "The network, with the image entering at the top left; each stage is coloured by mean "
+        "retention where it alone is taken from the donor: white is fully retained, red lost. "
         f"{_dots(rows, 'stage')}{_tail(rows, subject)}"
     )
 
@@ -74,40 +72,40 @@ def reasons(rows: list[Row], subject) -> str:
 
 def ladder(rows: list[Row], subject) -> str:
     return (
-        "Shares of the lost retention: won back by recalibration (statistics), won back "
-        "besides by putting channels in the recipient's order (permutation), and the rest "
-        "(features). Left of 0: a repair that made it worse. Pale: the interval of the loss "
-        "holds 0. Nothing lost: less than the margin. Shares are ratios of means over seeds, "
-        f"their intervals Fieller's, in the CSV. {_tail(rows, subject)}"
+        "Shares of the lost retention: recovered by recalibration (statistics), recovered in "
+        "addition by putting channels in the recipient's order (permutation), and not recovered "
+        "(features). Left of 0: the repair increased the loss. Pale: the interval of the loss "
+        "contains 0. Nothing lost: less than the margin. Shares are ratios of means over seeds, "
+        f"with Fieller's intervals in the CSV. {_tail(rows, subject)}"
     )
 
 
 def steps(rows: list[Row], subject) -> str:
     return (
-        "Retention of all layers after each repair, below 0 counting as 0; a line is the "
-        "interval. What fresh initial values reach by a stitch or by fine-tuning is that "
-        f"repair's own work, not the donor's. {_tail(rows, subject)}"
+        "Retention of all layers after each repair, below 0 counting as 0; lines are intervals. "
+        "Retention that fresh initial values reach by a stitch or by fine-tuning is due to the "
+        f"repair, not to the donor. {_tail(rows, subject)}"
     )
 
 
 def shapley(rows: list[Row], subject) -> str:
     return (
-        "Above: what taking a whole stage from the donor costs (diamond: mean, with its "
-        "interval), shared out among the roles by exact Shapley values of the 32 unions. "
-        "Below: interactions of two roles; bold where the interval leaves 0 out. Intervals of "
+        "Above: the loss from taking a whole stage from the donor (diamond: mean, with its "
+        "interval), divided among the roles by exact Shapley values of the 32 unions. "
+        "Below: interactions of two roles; bold where the interval excludes 0. Intervals of "
         f"the values are in the CSV. {_tail(rows, subject)}"
     )
 
 
 def scatter(rows: list[Row], subject) -> str:
-    told = [row for row in rows if row["quantity"] != "point"]
+    measures = [row for row in rows if row["quantity"] != "point"]
     kind = rows[-1]["site_kind"]
     return (
         f"Retention where the kernels of one {kind} are taken from the donor (below 0 counting "
-        "as 0) against what can be told beforehand; a dot a "
+        "as 0) against predictors that are known before a transplant; a dot per "
         f"{kind} and seed, dashed: 1 − margin. ρ: Spearman's rank correlation of closeness "
         "and retention within each seed, its mean and interval over seeds. "
-        f"{_tail(told, subject)}"
+        f"{_tail(measures, subject)}"
     )
 
 
@@ -123,10 +121,10 @@ def strip(rows: list[Row], subject) -> str:
 
 def norms(rows: list[Row], subject) -> str:
     return (
-        "First seed. Above: a dot a channel, the donor's vectors against the recipient's; "
+        "First seed. Above: the donor's vectors against the recipient's, a dot per channel; "
         "input dark, output bright. Below: scale a and offset c of each channel's map "
-        "y = a x + c at inference, as transplanted and after recalibration, against the "
-        "recipient's own. The outer 1 % are drawn at the edge. "
+        "y = a x + c at inference, as transplanted and after recalibration, against those of "
+        "the recipient. The outer 1 % are drawn at the edge. "
         f"n = {len(rows):,} channels of one pair of networks, no interval."
     )
 
@@ -140,12 +138,12 @@ def kernels(rows: list[Row], subject) -> str:
     )
 
 
-def _dots(rows: list[Row], what: str) -> str:
+def _dots(rows: list[Row], unit: str) -> str:
     dots = [row["identifiable"] for row in rows]
     if set(dots) == {None}:
         return ""
     return (
-        f"A dot: re-initialising the same parameters{' of its stage' * (what == 'layer')} is "
+        f"A dot: re-initialising the same parameters{' of its stage' * (unit == 'layer')} is "
         "not shown to cost more than 0.02 of the metric, so reuse proves nothing there "
         f"({dots.count(False)} of {len(dots)} cells"
         + (f"; {dots.count(None)} were not tried" if None in dots else "")
@@ -154,25 +152,25 @@ def _dots(rows: list[Row], what: str) -> str:
 
 
 def _hatching(rows: list[Row], subject) -> str:
-    told = [row.get("significant") for row in rows]
-    if set(told) == {None}:
+    significant = [row.get("significant") for row in rows]
+    if set(significant) == {None}:
         return ""
     return (
         "Hatched: not shown to differ from 1 at "
         f"q < {1 - subject.spec.confidence:.2g} (Benjamini-Hochberg over the panel, "
-        f"{told.count(False)} of {len(told)} cells). "
+        f"{significant.count(False)} of {len(significant)} cells). "
     )
 
 
 def _tail(rows: list[Row], subject) -> str:
-    """n, the method of the intervals, the floor."""
+    """Gives n, the method of the intervals, the floor."""
     counts = sorted({row["n"] for row in rows})
     n = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-    made = ", ".join(sorted({row["method"] for row in rows}))
-    own = [record for seeds in subject.arms.values() for record in seeds.values()]
+    methods = ", ".join(sorted({row["method"] for row in rows}))
+    records = [record for seeds in subject.arms.values() for record in seeds.values()]
     return (
-        f"n = {n} seeds; {subject.spec.confidence:.0%} intervals: {made}. "
-        f"{_floor(own[0].metric, (record.floor for record in own))}"
+        f"n = {n} seeds; {subject.spec.confidence:.0%} intervals: {methods}. "
+        f"{_floor(records[0].metric, (record.floor for record in records))}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The words that a report uses, each with what it means here."""
+"""Defines the words that a report uses."""
 
 from tfreuse import specs
 from tfreuse.analysis import reasons
@@ -27,9 +27,9 @@ LINKS = {
 CONTROLS = {
     "self": "control: the recipient's own values; nothing may change",
     "other_seed": "control: a donor of the recipient's own task, another network: the ceiling "
-    "of what any donor can do",
-    "reinitialised": "control: fresh initial values; what they cost was learned",
-    "initial": "control: the very values that the recipient's training started from",
+    "for any donor",
+    "reinitialised": "control: fresh initial values; the loss is the value of training",
+    "initial": "control: the values that the recipient's training started from",
     "defaults": "control: gamma 1, beta 0, bias 0, moving mean 0, moving variance 1",
     "matched": "random control: the recipient's values plus a step in a random direction, as "
     "long as the donor's distance; if the donor does better, its direction matters",
@@ -37,20 +37,20 @@ CONTROLS = {
     "the donor's arrays: scale without features",
     "shuffled": "random control: each of the donor's arrays with its numbers in random order",
     "reordered": "control: the recipient itself with the channels of every layer in another "
-    "order: breaks as it is, and must be exact after permutation",
+    "order: breaks as transplanted, and must be exact after permutation",
     "scrambled": "control: a donor trained on images with shuffled pixels: colours, no shapes",
     "zeroed": "control: zeros; whether the network uses the site at all",
 }
 REPAIRS = {
-    "none": "repair: nothing is done after the transplant",
+    "none": "repair: none after the transplant",
     "recalibration": "repair: moving statistics are re-estimated on the recipient's training "
     "images, without labels",
     "permutation": "repair: the donor's channels are first put in the order that fits the "
     "recipient's weights best",
     "permutation+recalibration": "repair: both",
-    "stitch": "repair: recalibration, and a 1×1 convolution behind the stage that maps, by "
-    "least squares, what it puts out to what it put out before; what fresh values reach "
-    "with it is its floor",
+    "stitch": "repair: recalibration, and a 1×1 convolution behind the stage that maps its "
+    "output, by least squares, to the recipient's own output; the result with fresh values "
+    "is its floor",
     "fine_tuning": "repair: recalibration, and a few updates of all parameters with the "
     "recipient's own labels",
 }
@@ -59,26 +59,26 @@ _FIRST = {
     "recipient": "the network that receives them",
     "role": "kernel, bias, gamma, beta, moving_mean or moving_variance",
     "group": "a set of roles: stats is moving_mean and moving_variance, affine is gamma and "
-    "beta, bn is stats and affine, conv is kernel and bias, all is all; a+b is both",
+    "beta, bn is stats and affine, conv is kernel and bias, all is every role; a+b is the union",
     "site": "where parameters are replaced: a layer, a stage, several, or all layers",
     "arm": "one treatment of one recipient: a group, a site, a donor, a strength, a repair",
     "control": "an arm whose outcome is known, or bounds the others'",
-    "draw": "one of several tries of a random control; a seed counts their mean",
+    "draw": "a repetition of a random control; a seed counts the mean of its draws",
     "strength": "α of (1 − α) recipient + α donor: 1 is a full transplant",
     "transfer": "the treatment itself: the donor of the named direction",
 }
 _LAST = {
-    "floor": "what is reached without looking at the image: by the majority class, by the "
-    "mean image",
+    "floor": "metric of an answer that ignores the image: the majority class, the mean image",
     "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all",
-    "margin": "retention that may be lost by what is called reusable",
+    "margin": "loss of retention up to which a group is called reusable",
     "supported, refuted": "the whole interval lies on that side of the declared threshold",
-    "inconclusive": "the interval lies on both sides: only more seeds can tell",
+    "inconclusive": "the interval contains the threshold: more seeds are needed",
     "not testable": "the study cannot answer: arms are missing, or nothing can be lost",
-    "Holm's p": "p, made larger for the number of verdicts that were looked at together",
-    "q": "p, made larger for the number of cells of a heat map (Benjamini and Hochberg 1995)",
-    "Shapley value": "a role's part of the loss: what moving it adds, averaged over all orders",
-    "interaction": "what moving two roles together costs beyond moving them one by one",
+    "Holm's p": "p value, corrected for the number of verdicts of the study (Holm 1979)",
+    "q": "p value, corrected for the number of cells of a heat map (Benjamini and Hochberg 1995)",
+    "Shapley value": "a role's share of the loss: its added loss, averaged over all orders of "
+    "moving the roles",
+    "interaction": "loss from moving two roles together beyond the sum of moving each alone",
     "task-specific excess": "retention with a same-task donor less retention with the donor",
     "label curve": "the metric against the number of labelled images that a network learns from",
     "scratch": "training from fresh values, without a donor",
@@ -92,13 +92,13 @@ _LAST = {
 
 
 def _once(*tables: dict[str, str]) -> dict[str, str]:
-    """The tables one after the other; a word in several has all its meanings."""
-    found: dict[str, str] = {}
+    """Joins the tables; a word in several of them gets all its meanings."""
+    meanings: dict[str, str] = {}
     for table in tables:
         for word, meaning in table.items():
-            known = f"{found[word]}; {meaning}" if word in found else meaning
-            found[word] = known
-    return found
+            earlier = f"{meanings[word]}; " if word in meanings else ""
+            meanings[word] = f"{earlier}{meaning}"
+    return meanings
 
 
 _REASONS = {
@@ -111,8 +111,8 @@ WORDS = tuple(
 
 
 def missing() -> set[str]:
-    """Names that the study's settings take and that are not explained here."""
-    named = (
+    """Returns names of the study's settings that lack a definition here."""
+    names = (
         *specs.SITES, *specs.KINDS, *specs.LINKS, *specs.CONTROLS, *specs.REPAIRS,
     )  # fmt: skip
-    return set(named) - {word for word, _ in WORDS}
+    return set(names) - {word for word, _ in WORDS}
