@@ -7,12 +7,14 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 
 import numpy as np
+import pictured
 import planted
 import planted_study
 import pytest
@@ -29,6 +31,7 @@ from tfreuse.report import (
     embedded,
     source,
 )
+from tfreuse.report.figures import heat
 from tfreuse.report.plugin import (
     Reusability,
     discovery,
@@ -243,8 +246,14 @@ def test_a_group_that_a_repair_mends_is_told_so(tmp_path):
     assert part["headline"].startswith(told)
 
 
+def cells(answer):
+    """The marks of the drawing in an answer."""
+    (drawing,) = answer["drawings"]
+    return pictured.cells(drawing)
+
+
 def test_the_heat_map_has_the_rows_of_the_report(asked):
-    found = asked.get("/heat", study="study", **PART, kind="stage")
+    found = cells(asked.get("/heat", study="study", **PART, kind="stage"))
     own = {
         arm: seeds
         for arm, seeds in index(planted_study.records()).items()
@@ -252,19 +261,22 @@ def test_the_heat_map_has_the_rows_of_the_report(asked):
     }
     rows = tables.heat_rows(own, "stage", planted_study.SPEC)
     rows = {(r["site"], r["group"]): r for r in rows if r["repair"] == "none"}
-    assert len(found["cells"]) == len(rows) == 7 * 6
-    for cell in found["cells"]:
-        row = rows[cell["site"], cell["group"]]
-        for name in ("mean", "low", "high", "n", "identifiable"):
-            assert cell[name] == row[name]
-        assert isinstance(cell["significant"], bool) and 0 <= cell["q"] <= 1
-        assert {"self", "reinitialised", "matched"} <= set(cell["controls"]) | {"self"}
-    assert [one["site"] for one in found["sites"]] == list(planted_study.STAGES["unet"])
+    assert set(found) == set(rows) and len(rows) == 7 * 6
+    for place, mark in found.items():
+        assert mark.texts == [heat.cell_text(rows[place]["mean"])]
+        assert mark.tip[1] == f"retention {heat.interval(rows[place])}, n = 3"
+        assert re.search(r"differs?( from 1)? .*\(q = \S+\)", mark.tip[2])
+        assert mark.has("circle") == (rows[place]["identifiable"] is False)
+    assert list(dict.fromkeys(site for site, _ in found)) == list(
+        planted_study.STAGES["unet"]
+    )
 
 
-def test_layers_tell_their_stage(asked):
-    found = asked.get("/heat", study="study", **PART, kind="layer")
-    assert found["sites"][0] == {"site": "encoder_1_a_conv", "stage": "encoder_1"}
+def test_layers_stand_beside_their_stage(asked):
+    (drawing,) = asked.get("/heat", study="study", **PART, kind="layer")["drawings"]
+    assert next(iter(pictured.cells(drawing))) == ("encoder_1_a_conv", "kernel")
+    short = [text for text in pictured.texts(drawing) if text.endswith("…")]
+    assert short[0].startswith("enco") and short[3].startswith("bott")
 
 
 def test_drop_index_and_single_seeds_are_worked_by_hand(tmp_path):
@@ -275,22 +287,17 @@ def test_drop_index_and_single_seeds_are_worked_by_hand(tmp_path):
     asked = Asked(tmp_path)
     asked.study("study")
 
-    def cell(**more):
-        (found,) = asked.get("/heat", study="study", **PART, kind="stage", **more)[
-            "cells"
-        ]
-        return found
+    def told(**more):
+        found = asked.get("/heat", study="study", **PART, kind="stage", **more)
+        return cells(found)["encoder_1", "kernel"].tip[1:]
 
-    assert cell()["mean"] == pytest.approx(0.9)
-    assert cell(quantity="drop")["mean"] == pytest.approx(0.6 * 0.1)
+    assert told()[0].startswith("retention 0.90 [0.65, 1.15], n = 3")
+    assert told(quantity="drop")[0].startswith("drop 0.06 [")  # 0.6 times 0.1
     # (0.5 + 0.3 + 0.4) / (0.6 + 0.5 + 0.4), all times 0.6
-    assert cell(quantity="index")["mean"] == pytest.approx(1.2 / 1.5)
-    assert cell(quantity="index", seed=1)["mean"] == pytest.approx(0.3 / 0.5)
-    one = cell(seed=1)
-    assert (one["n"], one["low"], one["significant"]) == (1, None, None)
-    assert one["mean"] == pytest.approx(0.8)
-    assert cell()["controls"] == {"reinitialised": pytest.approx(0.5)}
-    assert cell(seed=9)["mean"] is None
+    assert told(quantity="index")[0].startswith("reusability index 0.80 [")
+    assert told(quantity="index", seed=1)[0] == "reusability index 0.60, n = 1"
+    assert told(seed=1) == ["retention 0.80, n = 1"]
+    assert told(seed=9)[0] == "retention –, n = 0"
 
 
 def test_an_index_without_a_shown_cost_is_none(tmp_path):
@@ -301,8 +308,17 @@ def test_an_index_without_a_shown_cost_is_none(tmp_path):
     asked = Asked(tmp_path)
     asked.study("study")
     found = asked.get("/heat", study="study", **PART, kind="stage", quantity="index")
-    (cell,) = found["cells"]
-    assert cell["mean"] is None and cell["identifiable"] is False
+    (mark,) = cells(found).values()
+    assert mark.texts == ["–"] and mark.tip[-1].startswith("not identifiable")
+    told = "The index needs the control reinitialised at single stages."
+    assert found["hint"] == told
+
+
+def test_cells_that_were_not_measured_are_said(asked):
+    found = asked.get("/heat", study="study", **PART, kind="stage", repair="stitch")
+    assert found["drawings"] or "No such cells" in found["hint"]
+    found = asked.get("/heat", study="study", **PART, kind="prefix", seed=0)
+    assert found["drawings"] or "No such cells" in found["hint"]
 
 
 def test_a_cell_tells_seeds_arms_and_what_repeats_it(asked):
@@ -326,7 +342,7 @@ def test_hostile_names_are_data_and_quoted_for_a_shell(tmp_path):
     answer = asked.raw("/heat", study="study", **PART, kind="layer")
     assert answer.content_type == "application/json"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert json.loads(answer.text)["sites"][0]["site"] == HOSTILE
+    assert {site for site, _ in cells(json.loads(answer.text))} == {HOSTILE}
     found = asked.get(
         "/cell", study="study", **PART, kind="layer", site=HOSTILE, group="kernel"
     )
@@ -339,20 +355,15 @@ def test_hostile_names_are_data_and_quoted_for_a_shell(tmp_path):
     assert f"--layers={HOSTILE}" in made.stdout.splitlines()
 
 
-def test_the_network_is_told_from_input_to_output(asked):
-    found = asked.get("/network", study="study", **PART)
-    assert (found["shape"], found["skips"], found["pyramid"]) == ("u", True, False)
-    assert [one["name"] for one in found["stages"]] == list(
-        planted_study.STAGES["unet"]
-    )
-    first = found["stages"][0]
-    assert (first["side"], first["level"]) == ("encoder", 1)
-    assert first["layers"] == ["encoder_1_a_conv", "encoder_1_a_bn"]
-
-
-def test_other_networks_are_a_column():
-    assert maps._shape(list(planted_study.STAGES["pspnet"])) == "column"
-    assert maps._shape(["encoder_1", "encoder_2"]) == "column"
+def test_the_network_is_drawn_from_input_to_output(asked):
+    found = asked.get("/network", study="study", **PART, quantity="drop", seed=1)
+    (drawing,) = found["drawings"]
+    stages = pictured.cells(drawing, "stage")
+    sites = dict.fromkeys(site for site, _ in stages)
+    assert list(sites) == list(planted_study.STAGES["unet"])
+    assert stages["encoder_1", "kernel"].tip[1].startswith("drop ")
+    layers = [site for site, _ in pictured.cells(drawing, "layer")]
+    assert {"encoder_1_a_conv", "encoder_1_a_bn"} <= set(layers)
 
 
 @pytest.mark.parametrize("name", ["reasons", "ladder", "shapley"])
@@ -607,7 +618,8 @@ def test_a_new_server_answers_from_the_report_at_once(reported, everything):
     assert found == json.loads(
         to_text(maps.heat(whole, part, "stage", "retention", "none", -1))
     )
-    assert first.get("/network", study="study", **PART)["stages"]
+    del asked["kind"]
+    assert first.get("/network", **asked, repair="none", seed="-1")["drawings"]
 
 
 def test_the_version_stays_when_the_server_has_read_the_study(reported, monkeypatch):
@@ -666,6 +678,8 @@ def test_stages_of_foreign_layers_come_from_the_study(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"stages": told}))
         asked = Asked(tmp_path)
         asked.study("study")
-        drawn = asked.get("/network", study="study", **PART)["stages"]
-        where = [one["name"] for one in drawn if "encoder_1_a_conv" in one["layers"]]
-        assert where == [expected]
+        (drawing,) = asked.get("/network", study="study", **PART)["drawings"]
+        nodes = [mark.data["site"] for mark in pictured.marks(drawing)]
+        before = nodes[: nodes.index("encoder_1_a_conv")]
+        stages = [site for site in before if site in planted_study.STAGES["unet"]]
+        assert stages[-1] == expected

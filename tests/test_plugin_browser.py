@@ -16,6 +16,8 @@ import pytest
 
 from tfreuse.analysis import intervals
 
+sync_api = browsing.sync_api
+
 pytestmark = browsing.MARKS
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 SITE = {"site_kind": "layer", "depth": 0, "group": "kernel"}
@@ -95,13 +97,13 @@ def pick(page, study):
 
 def shown(page):
     """Text of the heat map's cells."""
-    return page.locator(".heat .cell").all_inner_texts()
+    return page.locator(".heat .mark text").all_text_contents()
 
 
 def settled(page, before):
     page.wait_for_function(
-        "before => JSON.stringify([...document.querySelectorAll('.heat .cell')]"
-        ".map(one => one.innerText)) !== before",
+        "before => JSON.stringify([...document.querySelectorAll('.heat .mark text')]"
+        ".map(one => one.textContent)) !== before",
         arg=json.dumps(before, separators=(",", ":")),
     )
 
@@ -113,7 +115,7 @@ def test_tensorboard_opens_on_the_tab(opened):
     frame = page.frame_locator("iframe")
     frame.get_by_role("heading", name="What can I reuse?").wait_for()
     frame.get_by_role("radio", name="everything").check()
-    frame.locator(".heat .cell").first.wait_for()
+    frame.locator(".heat .mark").first.wait_for()
 
 
 def test_the_first_look_answers_and_every_panel_is_there(opened):
@@ -126,7 +128,7 @@ def test_the_first_look_answers_and_every_panel_is_there(opened):
     assert page.locator(".card .chip").all_inner_texts()[0].startswith("✓")
     assert page.locator(".letters .letter").count() == 8 * 6
     assert page.locator(".ladder .stack").count() >= 6
-    assert page.locator(".network .stage").count() == 7
+    assert page.locator(".drawing .mark[data-kind=stage]").count() == 7 * 6
     assert not page.locator(".warning").count()
 
 
@@ -159,33 +161,36 @@ def test_a_late_answer_of_another_study_is_not_shown(opened):
 
 def test_every_toggle_changes_the_heat_map(opened):
     page = opened()
-    page.locator(".heat .cell").first.wait_for()
-    assert page.locator(".heat th.stage span").first.inner_text() == "encoder_1"
+    page.locator(".heat .mark").first.wait_for()
     before = shown(page)
     page.get_by_role("radio", name="reusability index", exact=True).check()
     settled(page, before)
-    assert "reinitialised at layers" in page.locator("div.heat .hint").inner_text()
+    assert (
+        "reinitialised at single layers" in page.locator("div.heat .hint").inner_text()
+    )
     before = shown(page)
     for name in ("stages", "drop", "reusability index", "seed 1"):
         page.get_by_role("radio", name=name, exact=True).check()
         settled(page, before)
         before = shown(page)
-    page.wait_for_function(  # the key's alone: there is no test of one seed
-        "() => document.querySelectorAll('.heat .hatched').length === 1"
+    page.wait_for_function(  # there is no test of one seed
+        "() => document.querySelectorAll('.heat .hatch').length === 0"
     )
     page.get_by_role("radio", name="mean", exact=True).check()
     settled(page, before)
     before = shown(page)
     page.get_by_label("repair").select_option("recalibrated")
     settled(page, before)
-    assert (
-        page.locator("button.hatched").count() and page.locator("button.dotted").count()
-    )
+    before = shown(page)
+    page.get_by_role("radio", name="retention", exact=True).check()
+    settled(page, before)
+    assert page.locator(".heat .mark .hatch").count()
+    assert page.locator(".heat .mark circle").count()
 
 
 def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
     page = opened()
-    first = page.locator(".heat .cell").first
+    first = page.locator(".heat .mark").first
     first.focus()
     assert page.locator("#tip").inner_text().startswith("encoder_1_a_conv · kernel")
     page.keyboard.press("ArrowRight")
@@ -203,7 +208,7 @@ def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
 
 def test_a_click_on_the_network_opens_its_stage(opened):
     page = opened()
-    page.locator(".network .stage").nth(3).click()
+    page.locator(".drawing .mark[data-site=bottleneck]").first.click()
     page.locator("dialog[open] .arm").first.wait_for()
     assert page.locator("dialog h2").inner_text() == "kernel · bottleneck"
     assert page.locator("dialog .arm").count() > 6
@@ -211,22 +216,22 @@ def test_a_click_on_the_network_opens_its_stage(opened):
 
 def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):
     page = opened()
-    page.locator(".network .stage").first.wait_for()
+    page.locator(".drawing .mark").first.wait_for()
     for kind in ("SVG", "PNG"):
         with page.expect_download() as coming:
-            page.get_by_role("button", name=f"Save {kind}").click()
+            page.locator(".drawing").get_by_role("button", name=f"Save {kind}").click()
         name = coming.value.suggested_filename
         assert re.fullmatch(rf"[\w.-]+\.{kind.lower()}", name)
         coming.value.save_as(tmp_path / kind)
     drawn = xml.etree.ElementTree.parse(tmp_path / "SVG").getroot()
     texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert "bottleneck" in texts and "image" in texts
+    assert "bottleneck" in texts and "as transplanted" in texts
     assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
 
 
 def test_hostile_names_are_shown_and_do_nothing(opened):
     page = opened(HOSTILE)
-    cell = page.locator(".heat .cell").first
+    cell = page.locator(".heat .mark").first
     cell.click()
     page.locator("dialog[open] .arm").first.wait_for()
     assert HOSTILE in page.locator("dialog h2").inner_text()
@@ -243,7 +248,7 @@ def test_a_growing_study_comes_to_the_reader(opened, logdir):
     with open(logdir / "growing/records.jsonl", "a") as file:
         file.writelines(one.to_line() for one in more[20:])
     page.locator(f".status:has-text('{len(more)} arms measured')").wait_for()
-    page.locator(".heat .cell").first.wait_for()
+    page.locator(".heat .mark").first.wait_for()
     assert page.locator(".card details").first.get_attribute("open") is not None
 
 
@@ -256,7 +261,7 @@ def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     place = pathlib.Path(os.environ.get("TFREUSE_SCREENSHOTS", tmp_path))
     page.screenshot(path=place / f"tab_{width}_{scheme}.png", full_page=True)
-    page.locator(".heat .cell").nth(3).click()
+    page.locator(".heat .mark").nth(3).click()
     page.locator("dialog[open] .arm").first.wait_for()
     page.screenshot(path=place / f"cell_{width}_{scheme}.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -273,14 +278,17 @@ def test_numbers_are_written_as_in_the_report(opened):
     assert told == [intervals.number(value) for value in values]
 
 
-def test_the_scale_is_anchored_at_one(opened):
+def test_a_figure_of_anything_but_shapes_and_text_is_refused(opened):
     page = opened("little")
-    found = page.evaluate(
-        "async () => { const m = await import('./colours.js');"
-        " const place = (v, q, r) => m.position(v, q, r);"
-        " return [place(1, 'retention'), place(-3, 'retention'), place(9, 'index'),"
-        " place(0, 'drop', 0.5), place(0.5, 'drop', 0.5)]"
-        " .concat([-1, 0, 1].map((at) => m.colour(at, 'light').fill)); }"
-    )
-    assert found[:5] == [0, -1, 1, 0, -1]
-    assert found[5:] == ["rgb(178, 24, 43)", "rgb(250, 250, 250)", "rgb(33, 102, 172)"]
+    for inside in (
+        "<script>window.hacked=1</script>",
+        '<g onclick="window.hacked=1"/>',
+        '<a href="#x"/>',
+        "<foreignObject/>",
+    ):
+        with pytest.raises(sync_api.Error, match="no drawing of shapes and text"):
+            page.evaluate(
+                "async text => (await import('./figure.js')).figure([text])",
+                f'<svg xmlns="http://www.w3.org/2000/svg">{inside}</svg>',
+            )
+    assert page.evaluate("window.hacked") is None

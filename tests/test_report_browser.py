@@ -78,7 +78,7 @@ def test_the_file_answers_as_the_tab_does(opened):
     assert page.locator("#app .card").count() == 5
     assert page.locator("#app .letters .letter").count() == 8 * 6
     assert page.locator("#app .ladder .stack").count() >= 6
-    assert page.locator("#app .network .stage").count() == 7
+    assert page.locator("#app .drawing .mark[data-kind=stage]").count() == 7 * 6
     assert not page.locator(".warning:visible").count()
 
 
@@ -93,39 +93,38 @@ def test_what_the_views_show_is_not_shown_twice(opened):
 
 def test_toggles_change_the_heat_map(opened):
     page = opened()
-    cells = page.locator("#app .heat .cell")
+    cells = page.locator("#app .heat .mark text")
     cells.first.wait_for()
-    before = cells.all_inner_texts()
+    before = cells.all_text_contents()
     for name in ("stages", "drop", "reusability index", "seed 1", "mean"):
         page.get_by_role("radio", name=name, exact=True).check()
         page.wait_for_function(
-            "before => [...document.querySelectorAll('#app .heat .cell')]"
-            ".map(one => one.innerText).join() !== before",
+            "before => [...document.querySelectorAll('#app .heat .mark text')]"
+            ".map(one => one.textContent).join() !== before",
             arg=",".join(before),
         )
-        before = cells.all_inner_texts()
+        before = cells.all_text_contents()
     page.get_by_role("radio", name="retention", exact=True).check()
     page.get_by_label("repair").select_option("recalibrated")
-    page.get_by_role("radio", name="bias", exact=True).check()
-    page.locator(".network:has-text('bias of one stage')").wait_for()
+    page.locator(".drawing svg:has-text('after recalibration')").wait_for()
     assert page.locator("div.heat .hint").all_inner_texts() == []
 
 
 def test_a_cell_opens_with_its_pictures(opened):
     page = opened()
     page.get_by_role("radio", name="all layers", exact=True).check()
-    page.locator("#app .cell[data-site=all][data-group=kernel]").click()
+    page.locator("#app [data-site=all] .mark[data-group=kernel]").click()
     page.locator("dialog[open] .arm").first.wait_for()
     assert page.locator("dialog h2").inner_text() == "kernel · all layers"
     page.wait_for_function("document.querySelector('dialog img').naturalWidth > 500")
     page.keyboard.press("Escape")
-    page.locator("#app .network .stage").nth(3).click()
+    page.locator("#app .drawing .mark[data-site=bottleneck]").first.click()
     page.locator("dialog h2:has-text('bottleneck')").wait_for()
 
 
 def test_a_cell_shows_the_numbers_of_donor_and_recipient(opened):
     page = opened()
-    page.locator("#app .network .stage").first.click()
+    page.locator("#app .drawing .mark[data-site=encoder_1]").first.click()
     shown = page.locator("dialog .spread")
     shown.wait_for()
     donor, recipient = (
@@ -136,7 +135,7 @@ def test_a_cell_shows_the_numbers_of_donor_and_recipient(opened):
     assert donor.endswith("V2.0H400.0V69") and recipient.startswith("M0 69V2.0")
     page.keyboard.press("Escape")
     page = opened("seed")
-    page.locator("#app .network .stage").first.click()
+    page.locator("#app .drawing .mark[data-site=encoder_1]").first.click()
     page.locator("dialog .hint:has-text('models/NETWORK')").wait_for()
 
 
@@ -144,7 +143,7 @@ def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):
     page = opened()
     for kind in ("SVG", "PNG"):
         with page.expect_download() as download:
-            page.get_by_role("button", name=f"Save {kind}").click()
+            page.locator(".drawing").get_by_role("button", name=f"Save {kind}").click()
         download.value.save_as(tmp_path / kind)
     drawn = xml.etree.ElementTree.parse(tmp_path / "SVG").getroot()
     texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
@@ -164,7 +163,7 @@ def test_a_study_of_one_seed_and_one_that_goes_on_are_shown(opened, study):
 
 def test_hostile_names_are_shown_and_do_nothing(opened):
     page = opened("hostile")
-    page.locator("#app .heat .cell").first.click()
+    page.locator("#app .heat .mark").first.click()
     page.locator("dialog[open] .arm").first.wait_for()
     assert HOSTILE in page.locator("dialog h2").inner_text()
     assert page.evaluate("window.hacked") is None
@@ -197,7 +196,7 @@ def test_a_study_without_label_curves_says_how_to_have_them(opened):
 def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
     page = opened(width=width, scheme=scheme)
     page.locator("#app .shapley .stack").first.wait_for()
-    page.locator("#app .network").wait_for()
+    page.locator("#app .drawing svg").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     dark = "rgb(16, 21, 28)"
@@ -209,11 +208,11 @@ def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_paper_stands_what_needs_no_script(opened, tmp_path, scheme):
     page = opened(scheme=scheme)
-    shown = page.locator("main > section figure img").count()
+    shown = page.locator("main > section figure :is(img, svg)").count()
     page.emulate_media(media="print")
     assert not page.locator("#app").is_visible()
     assert page.locator(".fallback .card:visible").count() == 5
-    assert page.locator("main > section figure:visible img").count() == shown
+    assert page.locator("main > section figure :is(img, svg):visible").count() == shown
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert colour == "rgb(255, 255, 255)"
     place = pathlib.Path(os.environ.get("TFREUSE_SCREENSHOTS", tmp_path))
@@ -224,7 +223,7 @@ def test_without_scripts_the_page_tells_the_same(opened):
     page = opened(java_script_enabled=False, scheme="dark")
     assert page.locator("article.card:visible").count() == 5
     assert page.locator("#network").count() == 0
-    assert page.get_by_role("img", name="single stages").first.is_visible()
+    assert page.get_by_role("group", name="single stages").first.is_visible()
     colour = page.locator("body").evaluate("one => getComputedStyle(one).color")
     assert colour == "rgb(230, 234, 240)"
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 
+import pictured
 import planted
 import planted_study
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tfreuse import report, specs
 from tfreuse.analysis.arms import Part
 from tfreuse.report import arrays, bundle, embedded, source
+from tfreuse.report.figures import svg
 from tfreuse.report.views import maps, overview, pictures
 from tfreuse.report.views.snapshot import Snapshot
 
@@ -58,12 +60,26 @@ def test_every_view_that_can_be_chosen_is_answered_as_the_server_would(whole, he
                     key = embedded.key("heat", NAMED | asked | {"seed": seed})
                     found = maps.heat(whole, PART, kind, quantity, repair, seed)
                     assert held[key] == json.loads(json.dumps(found))
-                    for cell in found["cells"]:
-                        place = {"kind": kind} | {n: cell[n] for n in ("site", "group")}
-                        assert embedded.key("cell", NAMED | place) in held
+                    for drawing in found["drawings"]:
+                        for mark in pictured.marks(drawing):
+                            assert embedded.key("cell", NAMED | mark.data) in held
     for panel in ("reasons", "ladder", "shapley"):
         assert held[embedded.key(panel, NAMED)]["rows"]
-    assert held[embedded.key("network", NAMED)]["stages"]
+    asked = {"quantity": "drop", "repair": "recalibration", "seed": 1}
+    (drawing,) = held[embedded.key("network", NAMED | asked)]["drawings"]
+    assert drawing == maps.network(whole, PART, *asked.values())["drawings"][0]
+
+
+def test_a_figure_is_once_in_the_page(whole, held):
+    key = embedded.key("heat", NAMED | {"kind": "stage", "quantity": "retention"}
+                       | {"repair": "none", "seed": -1})  # fmt: skip
+    (markup,) = held[key]["drawings"]
+    other = svg.Drawing(9, 9, "forest", "another")
+    other.line(0, 0, 9, 9)
+    page = f"<h1>Å</h1>{other}{markup}"
+    script = embedded.script("study", whole, page=page)
+    assert unpacked(script)[key]["drawings"] == [1]
+    assert embedded.unpack(f"{page}{script}".encode()) == held
 
 
 def test_pictures_are_in_as_they_are(whole, held):
@@ -131,12 +147,12 @@ def test_hostile_names_are_not_in_the_page_but_as_text(tmp_path):
     text = (path / "report.html").read_text()
     assert "<img src=x" not in text
     assert text.count("</script>") == text.count("<script ") == 3
-    script = re.search(r'<script type="application/octet-stream".*?</script>', text)[0]
     sites = {
-        one["site"]
-        for key, answer in unpacked(script).items()
+        mark.data["site"]
+        for key, answer in embedded.unpack(text.encode()).items()
         if key.startswith("heat\n")
-        for one in answer["sites"]
+        for drawing in answer["drawings"]
+        for mark in pictured.marks(drawing)
     }
     assert HOSTILE in sites
 

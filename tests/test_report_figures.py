@@ -6,8 +6,10 @@ import html
 import io
 import itertools
 import math
+import re
 
 import numpy as np
+import pictured
 import planted
 import planted_study
 import pytest
@@ -28,8 +30,7 @@ from tfreuse.report import (
     source,
     words,
 )
-from tfreuse.report.figures import canvas
-from tfreuse.report.figures.network import arrange
+from tfreuse.report.figures import canvas, colours, heat, network, plots, svg
 
 SPEC = planted_study.SPEC
 PART = Part("unet", planted.TO_MASKS, "independent")
@@ -46,7 +47,7 @@ def subject():
 def drawn(kind, subject):
     """The rows of a kind of figure, and the figure."""
     rows = BY_KIND[kind].rows(subject)
-    return rows, figures.DRAW[kind](rows, subject)
+    return rows, figures.draw(kind, rows, subject)
 
 
 def texts(axes):
@@ -69,6 +70,7 @@ def test_every_figure_has_rows_a_caption_with_n_and_a_csv_twin_equal_to_its_rows
 ):
     rows, figure = drawn(kind, subject)
     figures.save(figure, rows, tmp_path, kind, exact=BY_KIND[kind].exact)
+    suffix = "svg" if kind in figures.DRAWINGS else "png"
     with open(tmp_path / f"{kind}.csv", newline="", encoding="utf-8") as file:
         held = list(csv.DictReader(file))
     assert len(held) == len(rows)
@@ -78,12 +80,13 @@ def test_every_figure_has_rows_a_caption_with_n_and_a_csv_twin_equal_to_its_rows
     caption = BY_KIND[kind].caption(rows, subject)
     measured = "n = 3 seeds; 95% intervals: " in caption and "Student t" in caption
     assert measured or "no interval" in caption
-    assert (tmp_path / f"{kind}.png").stat().st_size < 300_000
+    assert (tmp_path / f"{kind}.{suffix}").stat().st_size < 300_000
 
 
 def test_every_kind_of_figure_can_be_drawn_and_has_a_section():
-    assert set(figures.DRAW) == set(BY_KIND)
-    assert set(figures.ROWS) <= set(BY_KIND)
+    assert {*figures.DRAWINGS, *plots.DRAW} == set(BY_KIND)
+    assert not {*figures.DRAWINGS} & {*plots.DRAW}
+    assert set(plots.ROWS) <= set(BY_KIND)
 
 
 def test_the_forest_has_every_control_and_counts_a_seed_once(subject):
@@ -100,34 +103,43 @@ def test_the_forest_has_every_control_and_counts_a_seed_once(subject):
 
 
 def test_controls_can_be_told_apart_by_colour_and_mark():
-    assert set(canvas.CONTROLS) == {"transfer", *specs.CONTROLS}
-    assert len(set(canvas.CONTROLS.values())) == len(canvas.CONTROLS)
+    assert set(colours.CONTROLS) == {"transfer", *specs.CONTROLS}
+    assert len(set(colours.CONTROLS.values())) == len(colours.CONTROLS)
 
 
-def test_a_heat_map_has_a_panel_a_repair_and_columns_for_declared_groups_alone(subject):
-    _, figure = drawn("stage", subject)
-    panels = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title() for axes in panels] == list(canvas.REPAIRS.values())
-    for axes in panels:
-        names = [label.get_text() for label in axes.get_xticklabels()]
-        assert names == list(SPEC.groups)  # "kernel+bias" was measured, and is no group
-        assert axes.images[0].get_array().shape == (7, len(SPEC.groups))
-    across = {round(axes.get_position().x0, 3) for axes in panels}
-    assert len(across) <= 3
+def test_a_heat_map_has_a_drawing_a_repair_and_columns_for_declared_groups_alone(
+    subject,
+):
+    _, drawn_ = drawn("stage", subject)
+    titles = [pictured.texts(one)[0] for one in drawn_]
+    assert titles == list(colours.REPAIRS.values())
+    for one in drawn_:
+        # "kernel+bias" was measured, and is no group
+        assert pictured.texts(one)[2 : 2 + len(SPEC.groups)] == list(SPEC.groups)
+        assert len(pictured.cells(one)) == 7 * len(SPEC.groups)
+    whole = svg.beside(drawn_, "all repairs")
+    assert whole.width < 950
 
 
 def test_cells_that_are_not_significant_are_hatched(subject):
-    rows, figure = drawn("stage", subject)
-    axes = titled(figure, "as transplanted")
-    places = {(round(p.get_x() + 0.5), round(p.get_y() + 0.5)) for p in axes.patches}
-    stages = planted_study.STAGES["unet"]
+    rows, (first, *_) = drawn("stage", subject)
+    hatched = {
+        key for key, m in pictured.cells(first).items() if m.has("path", "hatch")
+    }
     unproven = {
-        (SPEC.groups.index(row["group"]), stages.index(row["site"]))
+        (row["site"], row["group"])
         for row in rows
         if row["repair"] == "none" and not row["significant"]
     }
-    assert places == unproven
-    assert 0 < len(unproven) < len(stages) * len(SPEC.groups)
+    assert hatched == unproven
+    assert 0 < len(unproven) < 7 * len(SPEC.groups)
+
+
+def test_hatching_stays_inside_its_box():
+    found = re.findall(r"[ML](\S+?) (\S+?)(?=[ML]|$)", heat.hatching(10, 20, 50, 18))
+    points = {(float(x), float(y)) for x, y in found}
+    assert len(points) > 10
+    assert all(10 <= x <= 60 and 20 <= y <= 38 for x, y in points)
 
 
 def test_eleven_groups_still_fit_and_long_names_are_slanted():
@@ -141,11 +153,11 @@ def test_eleven_groups_still_fit_and_long_names_are_slanted():
         r for g in spec.groups for r in planted.arm((0.5, 0.6, 0.7), group=g, **site)
     ]
     rows = tables.heat_rows(by_part(records)[PART], "stage", spec)
-    figure = figures.heat_map(rows, spec)
-    labels = figure.axes[0].get_xticklabels()
-    assert [label.get_text() for label in labels] == list(spec.groups)
-    assert {label.get_rotation() for label in labels} == {40}
-    assert figure.get_size_inches()[0] < 9
+    (one,) = heat.heat_map(rows, spec)
+    heads = [n for n in pictured.root(one).iter("text") if n.text in spec.groups]
+    assert [node.text for node in heads] == list(spec.groups)
+    assert all(node.get("transform").startswith("rotate(-40 ") for node in heads)
+    assert one.width < 850
 
 
 @pytest.mark.parametrize("architecture", ["unet", "pspnet", "plainnet"])
@@ -153,34 +165,78 @@ def test_the_network_has_a_box_a_stage_in_the_colour_of_its_retention(architectu
     part = PART._replace(architecture=architecture)
     found = by_part(planted_study.records(architecture))[part]
     subject = drawings.Subject(part, found, SPEC)
-    rows, figure = drawn("network", subject)
+    rows, panels = drawn("network", subject)
     stages = planted_study.STAGES[architecture]
-    panels = [axes for axes in figure.axes if axes.get_title() == "kernel"]
     assert len(panels) == 2  # as transplanted, after recalibration
-    for axes, repair in zip(panels, ("none", "recalibration"), strict=True):
-        boxes = {p.get_gid(): p for p in axes.patches if p.get_gid()}
-        assert set(boxes) == set(stages)
+    for panel, repair in zip(panels, ("none", "recalibration"), strict=True):
+        boxes = pictured.cells(panel, "stage")
+        assert {site for site, _ in boxes} == set(stages)
         for row in rows:
-            if (row["group"], row["repair"]) == ("kernel", repair):
-                colour = canvas.RETENTION(row["mean"] / 2)
-                assert boxes[row["site"]].get_facecolor() == pytest.approx(colour)
+            if row["repair"] == repair:
+                mark = boxes[row["site"], row["group"]]
+                pair = colours.scale(colours.position(row["mean"]))
+                assert mark.fills == [f"light-dark({pair[0]}, {pair[1]})"]
+                assert mark.texts[1] == heat.cell_text(row["mean"])
+                assert mark.has("circle") == (row["identifiable"] is False)
+
+
+def test_layers_are_a_strip_below_their_stage(subject):
+    _, (first, *_) = drawn("network", subject)
+    layers = {row["site"]: row["stage"] for row in subject.heat("layer")}
+    strips = pictured.cells(first, "layer")
+    assert {site for site, _ in strips} == set(layers)
+    boxes = pictured.cells(first, "stage")
+    for (site, group), mark in strips.items():
+        (box,) = boxes[layers[site], group].node.iter("rect")
+        left, width = float(box.get("x")), float(box.get("width"))
+        assert left < float(mark.node.get("x")) < left + width
+        assert float(mark.node.get("y")) > float(box.get("y")) + float(
+            box.get("height")
+        )
 
 
 def test_a_u_goes_down_and_up_again_with_its_skips_and_a_pyramid_is_passed_by():
-    u = arrange(planted_study.STAGES["unet"], skips=True)
+    u = network.arrange(planted_study.STAGES["unet"], skips=True)
     y = [u.boxes[name].y for name in planted_study.STAGES["unet"]]
     assert y == sorted(y[:4]) + sorted(y[:3], reverse=True)
     assert u.boxes["encoder_1"].x < u.boxes["bottleneck"].x < u.boxes["decoder_1"].x
     assert len(u.skips) == 3
-    assert not arrange(planted_study.STAGES["unet"], skips=False).skips
-    column = arrange(planted_study.STAGES["pspnet"], skips=True)
+    assert not network.arrange(planted_study.STAGES["unet"], skips=False).skips
+    column = network.arrange(planted_study.STAGES["pspnet"], skips=True)
     assert len({box.x for box in column.boxes.values()}) == 1
     assert len(column.skips) == 1
-    assert not arrange(("one", "two"), skips=True).skips
-    for layout in (u, column):
-        for one, two in itertools.combinations(layout.boxes.values(), 2):
+    assert not network.arrange(("one", "two"), skips=True).skips
+    assert not network.arrange(("encoder_1", "encoder_2"), skips=True).skips
+    deep = [f"encoder_{n}" for n in range(1, 7)] + ["bottleneck"]
+    deep += [f"decoder_{n}" for n in range(6, 0, -1)]
+    for layout in (u, column, network.arrange(deep, skips=True)):
+        boxes = layout.boxes.values()
+        assert all(0 <= box.left and box.right <= layout.width for box in boxes)
+        for one, two in itertools.combinations(boxes, 2):
             apart = abs(one.x - two.x) >= (one.width + two.width) / 2
             assert apart or abs(one.y - two.y) >= (one.height + two.height) / 2
+
+
+def test_the_scale_is_anchored_at_one_and_its_text_can_be_read():
+    assert [colours.position(v) for v in (1, -3, 9)] == [0, -1, 1]
+    assert [colours.position(v, "drop", 0.5) for v in (0, 0.5)] == [0, -1]
+    light = [colours.scale(place)[0] for place in (-1, 0, 1)]
+    assert light == ["#b2182b", "#fafafa", "#2166ac"]
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [
+            p / 12.92 if p <= 0.04 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for step in range(41):
+        pairs = zip(
+            colours.scale(step / 20 - 1), colours.ink(step / 20 - 1), strict=True
+        )
+        for fill, ink in pairs:
+            low, high = sorted(map(luminance, (fill, ink)))
+            assert (high + 0.05) / (low + 0.05) > 3.1, (step, fill, ink)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +452,7 @@ def report_of_everything(tmp_path_factory):
 def test_a_full_report_has_every_figure_and_is_small(report_of_everything):
     kinds = {
         path.stem.split("_unet_")[0]
-        for path in (report_of_everything / "figures").glob("*.png")
+        for path in (report_of_everything / "figures").glob("*.[sp][vn]g")
     }
     assert kinds == set(BY_KIND)
     assert (report_of_everything / "report.html").stat().st_size < 2_000_000
@@ -501,7 +557,7 @@ def test_an_interval_without_an_end_is_drawn_to_the_axis():
 
 
 def test_paper_stays_white_in_256_colours(subject):
-    _, figure = drawn("stage", subject)
+    _, figure = drawn("profiles", subject)
     with Image.open(io.BytesIO(canvas.picture(figure))) as image:
         assert image.mode == "P"
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import pictured
 import planted
 import pytest
 
@@ -10,6 +11,7 @@ from tfreuse import specs
 from tfreuse.analysis import tables
 from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import checks, figures, source
+from tfreuse.report.figures import forest, heat
 
 PART = Part("unet", planted.TO_MASKS, "independent")
 
@@ -22,7 +24,8 @@ def arms():
 def saved(figure, rows, directory):
     """What the CSV twin of a figure holds once it is saved."""
     figures.save(figure, rows, directory, "figure")
-    assert (directory / "figure.png").stat().st_size > 1000
+    (drawn,) = (path for path in directory.iterdir() if path.suffix != ".csv")
+    assert drawn.stat().st_size > 1000
     with open(directory / "figure.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -33,7 +36,7 @@ def texts(figure):
 
 def test_the_csv_of_all_layers_has_what_the_figure_draws_and_each_seed(arms, tmp_path):
     rows = tables.forest_rows(arms, planted.SPEC)
-    figure = figures.forest(rows, planted.SPEC)
+    figure = forest.forest(rows, planted.SPEC)
     cells = saved(figure, rows, tmp_path)
     assert [row["group"] for row in cells] == [
         "kernel", "kernel", "bias", "affine", "stats", "all",
@@ -50,14 +53,14 @@ def test_the_csv_of_all_layers_has_what_the_figure_draws_and_each_seed(arms, tmp
 
 def test_margins_are_drawn_where_they_were_declared(arms):
     spec = specs.StudySpec(directions=(planted.TO_MASKS,), margin=0.2, large=0.4)
-    figure = figures.forest(tables.forest_rows(arms, spec), spec)
+    figure = forest.forest(tables.forest_rows(arms, spec), spec)
     lines = {line.get_linestyle(): line.get_xdata()[0] for line in figure.axes[0].lines}
     assert (lines["--"], lines[":"]) == (0.8, 0.4)
 
 
 def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
     wreck = by_part(planted.arm((-50, -52, -48), group="stats"))[PART]
-    figure = figures.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
+    figure = forest.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
     arrows = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
     assert sum(len(line.get_xdata()) for line in arrows) == 4  # three seeds, their mean
     assert "−50.00 [−54.97, −45.03]" in texts(figure)
@@ -72,27 +75,29 @@ def test_the_csv_holds_retention_unclipped_and_floored():
 
 def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
     rows = tables.heat_rows(arms, "stage", planted.SPEC)
-    figure = figures.heat_map(rows, planted.SPEC)
-    cells = {
-        (row["repair"], row["site"]): float(row["mean"])
-        for row in saved(figure, rows, tmp_path)
-    }
-    for axes, repair in zip(figure.axes, ("none", "recalibration"), strict=False):
-        grid = axes.images[0].get_array()
-        for y, site in enumerate(("encoder_1", "bottleneck")):  # input at the top
-            assert float(grid[y, 0]) == pytest.approx(cells[repair, site])
-    assert texts(figure) == ["0.40", "0.90", "0.997", "0.997"]
-    assert cells["none", "encoder_1"] == pytest.approx(0.4)
+    drawn = heat.heat_map(rows, planted.SPEC)
+    held = saved(drawn, rows, tmp_path)
+    for drawing, repair in zip(drawn, ("none", "recalibration"), strict=True):
+        told = {
+            (row["site"], row["group"]): [heat.cell_text(float(row["mean"]))]
+            for row in held
+            if row["repair"] == repair
+        }
+        cells = pictured.cells(drawing)
+        assert {key: mark.texts for key, mark in cells.items()} == told
+        assert [site for site, _ in cells] == ["encoder_1", "bottleneck"]
+    first = pictured.cells(drawn[0])["encoder_1", "kernel"]
+    assert first.tip[:2] == ["encoder_1 · kernel", "retention 0.40 [0.35, 0.45], n = 3"]
 
 
 def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
     site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
     wreck = by_part(planted.arm((-50, -52, -48), **site))[PART]
     rows = tables.heat_rows(wreck, "stage", planted.SPEC)
-    figure = figures.heat_map(rows, planted.SPEC)
-    colours = figure.axes[0].images[0].norm
-    assert (colours.vmin, colours.vmax) == (0, 2)
-    assert texts(figure) == ["−50"]
+    (drawing,) = heat.heat_map(rows, planted.SPEC)
+    ((mark),) = pictured.marks(drawing)
+    assert mark.texts == ["−50"]
+    assert mark.fills == ["light-dark(#b2182b, #e0544c)"]
     assert rows[0]["mean"] == pytest.approx(-50)
 
 
@@ -103,9 +108,10 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
         rows = tables.heat_rows(arms, kind, planted.SPEC)
         found = {(row["stage"], row["identifiable"]) for row in rows}
         assert found == {("encoder_1", True), ("bottleneck", False)}
-    figure = figures.heat_map(rows, planted.SPEC)
-    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert [round(float(dot.get_ydata()[0])) for dot in dots] == [2, 3]  # from the top
+    drawing = heat.heat_map(rows, planted.SPEC)[0]
+    dots = [site for (site, _), m in pictured.cells(drawing).items() if m.has("circle")]
+    stages = {row["site"]: row["stage"] for row in rows}
+    assert len(dots) == 2 and {stages[site] for site in dots} == {"bottleneck"}
 
 
 def test_without_the_control_a_cell_is_neither_marked_nor_cleared():

@@ -39,7 +39,7 @@ def test_a_mark_has_its_data_and_its_tip():
 
 def test_a_file_has_its_own_style_and_one_theme():
     whole = svg.beside([drawn(), drawn(), drawn()], "three", widest=450)
-    assert (whole.width, whole.height) == (418, 118)
+    assert (whole.width, whole.height) == (448, 148)
     text = svg.standalone(whole)
     ElementTree.fromstring(text.encode())
     assert "light-dark" not in text and "var(" not in text and "@media" not in text

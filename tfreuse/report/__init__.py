@@ -21,6 +21,7 @@ from tfreuse.report import (
     content,
     drawings,
     embedded,
+    figures,
     labels,
     markdown,
     page,
@@ -73,9 +74,9 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
 
     measured = study.records or study.labels
 
-    def answers(taken: int) -> str:
+    def answers(taken: int, body: str) -> str:
         room = max(LEAST, min(embedded.BUDGET, LARGEST - taken))
-        return embedded.script(study.name, snapshot, room) if measured else ""
+        return embedded.script(study.name, snapshot, room, body) if measured else ""
 
     text = page.render(made, study_dir / "figures", answers)
     files.write_text(study_dir / "report.html", text)
@@ -118,8 +119,6 @@ def _label_lines(study_dir: str | os.PathLike) -> list[str]:
 
 def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
     """Draws and saves the figures of every part of the study that has rows for them."""
-    from tfreuse.report import figures  # imports Matplotlib
-
     drawn, names = [], set()
     for part, subject in snapshot.subjects.items():
         for drawing in drawings.DRAWINGS:
@@ -130,8 +129,10 @@ def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
             while name in names:  # two hostile names may be made safe alike
                 name += "-2"
             names.add(name)
-            figure = figures.DRAW[drawing.kind](rows, subject)
-            figures.save(figure, rows, directory, name, exact=drawing.exact)
+            figure = figures.draw(drawing.kind, rows, subject)
+            title = f"{part}: {drawing.title}"
+            figures.save(figure, rows, directory, name, title, drawing.exact)
             caption = drawing.caption(rows, subject)
-            drawn.append(content.Drawn(name, drawing, part, rows, caption))
+            markup = tuple(map(str, figure)) if isinstance(figure, list) else ()
+            drawn.append(content.Drawn(name, drawing, part, rows, caption, markup))
     return drawn

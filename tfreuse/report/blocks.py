@@ -33,11 +33,16 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A figure: `figures/<name>.png` with its twin `figures/<name>.csv`."""
+    """A figure: `figures/<name>.svg` or `.png`, with its rows in `figures/<name>.csv`."""
 
     name: str
     title: str
     caption: str
+    markup: tuple[str, ...] = ()  # SVG, a panel each; of a PNG none
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.{'svg' if self.markup else 'png'}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,11 +31,12 @@ MOST_OPEN = 2  # parts whose verdicts are shown in full at once
 class Drawn:
     """A figure that was saved: what of, which part of the study, the rows it was drawn from."""
 
-    name: str  # of the PNG and the CSV
+    name: str  # of its files
     drawing: Drawing
     part: Part
     rows: list[Row]
     caption: str
+    markup: tuple[str, ...] = ()  # SVG, a panel each; none of a Matplotlib figure
 
 
 def compose(
@@ -112,7 +113,8 @@ def _picture(one: Drawn) -> Block:
 
 
 def _plain_picture(one: Drawn) -> Picture:
-    return Picture(one.name, f"{one.part}: {one.drawing.title}", one.caption)
+    title = f"{one.part}: {one.drawing.title}"
+    return Picture(one.name, title, one.caption, one.markup)
 
 
 def _subtitle(source: Source) -> str:

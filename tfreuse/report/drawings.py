@@ -62,7 +62,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """One kind of figure; `tfreuse.report.figures.DRAW` has the function that draws it."""
+    """One kind of figure; `tfreuse.report.figures.draw` draws it."""
 
     kind: str  # begins the names of its files
     section: str
@@ -151,10 +151,10 @@ def _scatter(subject: Subject) -> list[Row]:
 
 def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Row]]:
     def rows(subject: Subject) -> list[Row]:
-        from tfreuse.report import figures  # imports Matplotlib
+        from tfreuse.report.figures import plots  # imports Matplotlib
 
         held = arrays.has(subject.arrays, names)
-        return figures.ROWS[maker](subject.arrays) if held else []
+        return plots.ROWS[maker](subject.arrays) if held else []
 
     return rows
 

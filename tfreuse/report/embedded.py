@@ -6,8 +6,9 @@ They are what the tab's server would say, in the order of their worth, as long a
 import base64
 import itertools
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tfreuse.analysis.arms import Part
@@ -20,17 +21,26 @@ _BATCH = 1 << 16  # characters of JSON that are packed, and measured, at once
 _LONGEST = 400_000_000  # bytes of answers, unpacked
 _HEAD = '<script type="application/octet-stream" id="answers">'
 _TAIL = "</script>"
+_FIGURE = re.compile(r'<svg [^>]*class="figure .*?</svg>', re.DOTALL)
 _FRAME = 64  # bytes that end a packed file, and a margin
 
 
-def script(name: str, snapshot: Snapshot, budget: int = BUDGET) -> str:
-    """The answers on the study `name` as an element of a page, of at most `budget` characters."""
+def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") -> str:
+    """The answers on the study `name` as an element of a page, of at most `budget` characters.
+
+    A figure that `page` shows is not repeated: an answer has its number in the page instead.
+    """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
         f"tensorboard --logdir={name or 'STUDY_DIR'}"
     )
     room = budget - len(_HEAD) - len(_TAIL)
-    made = pack({"left out": left_out}, answers(name, snapshot), room)
+    numbers = {markup: number for number, markup in enumerate(_FIGURE.findall(page))}
+    found = (
+        (key, _with_figures(answer, lambda markup: numbers.get(markup, markup)))
+        for key, answer in answers(name, snapshot)
+    )
+    made = pack({"left out": left_out}, found, room)
     return f"{_HEAD}{made}{_TAIL}"
 
 
@@ -50,6 +60,13 @@ def pack(
         packer, packed = trial, packed + more
     packed += packer.compress(b"}") + packer.flush()
     return base64.b64encode(packed).decode()
+
+
+def _with_figures(answer: Any, replaced: Callable[[Any], Any]) -> Any:
+    """Returns an answer with each of its drawings replaced."""
+    if not isinstance(answer, dict) or not answer.get("drawings"):
+        return answer
+    return answer | {"drawings": list(map(replaced, answer["drawings"]))}
 
 
 def _batches(found: Iterable[tuple[str, Any]]) -> Iterator[str]:
@@ -76,9 +93,17 @@ def unpack(page: bytes) -> dict[str, Any]:
         packed = base64.b64decode(page[start + len(_HEAD) : end])
         text = unpacker.decompress(packed, _LONGEST)
         found = {} if unpacker.unconsumed_tail else json.loads(text)
-    except (ValueError, zlib.error, RecursionError):
+        figures = _FIGURE.findall(page[:start].decode())
+
+        def markup(drawing: Any) -> Any:
+            return figures[drawing] if isinstance(drawing, int) else drawing
+
+        found = {key: _with_figures(answer, markup) for key, answer in found.items()}
+    except (
+        AttributeError, IndexError, TypeError, ValueError, zlib.error, RecursionError,
+    ):  # fmt: skip
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def key(route: str, asked: Mapping[str, Any]) -> str:
@@ -104,7 +129,6 @@ def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
     yield key("advice", {"study": name}), {"cards": found}
     for part in snapshot.parts:
         asked = {"study": name, **part._asdict()}
-        yield key("network", asked), maps.network(snapshot, part)
         for panel in panels.NAMES:
             yield key(panel, asked), panels.panel(snapshot, part, panel)
     means = [(quantity, -1) for quantity in maps.QUANTITIES]
@@ -131,12 +155,15 @@ def _maps(
 ) -> Iterator[tuple[str, Any]]:
     """Heat maps of these quantities and seeds, for all that can be chosen beside them."""
     for (quantity, seed), (part, view) in itertools.product(shown, views.items()):
-        # the network's drawing asks for stages and layers, whether measured or not
-        kinds = dict.fromkeys([*view["kinds"], "stage", "layer"])
-        for repair, kind in itertools.product(view["repairs"] or ["none"], kinds):
+        repairs, kinds = view["repairs"] or ["none"], view["kinds"] or ["all"]
+        for repair, kind in itertools.product(repairs, kinds):
             chosen = {"quantity": quantity, "repair": repair, "seed": seed}
             found = maps.heat(snapshot, part, kind, quantity, repair, seed)
             yield key("heat", named[part] | chosen | {"kind": kind}), found
+        for repair in repairs:
+            chosen = {"quantity": quantity, "repair": repair, "seed": seed}
+            found = maps.network(snapshot, part, quantity, repair, seed)
+            yield key("network", named[part] | chosen), found
 
 
 def _cells(

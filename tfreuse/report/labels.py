@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from tfreuse.analysis import intervals, label_curves
 from tfreuse.analysis.tables import Row
+from tfreuse.report import figures
 from tfreuse.report.blocks import (
     Block,
     Details,
@@ -34,7 +35,7 @@ def draw(source: Source, directory: pathlib.Path) -> list[Picture]:
     """Draws and saves the figures of each architecture."""
     if not source.labels:
         return []
-    from tfreuse.report import figures  # imports Matplotlib
+    from tfreuse.report.figures import plots  # imports Matplotlib
 
     found = label_curves.by_arm(source.labels)
     confidence = source.spec.confidence
@@ -56,7 +57,7 @@ def draw(source: Source, directory: pathlib.Path) -> list[Picture]:
         for architecture in dict.fromkeys(row["architecture"] for row in rows):
             own = [row for row in rows if row["architecture"] == architecture]
             name = f"{kind}_{re.sub(r'[^A-Za-z0-9]+', '-', architecture)}"
-            figures.save(figures.LABELS[kind](own), own, directory, name)
+            figures.save(plots.LABELS[kind](own), own, directory, name)
             pictures.append(
                 Picture(name, f"{architecture}: {title}", caption(own, source))
             )

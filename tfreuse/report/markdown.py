@@ -48,7 +48,7 @@ def _block(block: Block) -> list[str]:
             return ["```", text, "```"]
         case Picture(name, title, caption):
             return [
-                f"![{escape(title)}](figures/{name}.png)",
+                f"![{escape(title)}](figures/{block.file})",
                 "",
                 f"**{escape(title)}.** {escape(caption)} [CSV](figures/{name}.csv)",
             ]

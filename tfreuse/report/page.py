@@ -40,18 +40,18 @@ _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 def render(
     report: Report,
     figures: pathlib.Path,
-    answers: Callable[[int], str] = lambda taken: "",
+    answers: Callable[[int, str], str] = lambda taken, body: "",
 ) -> str:
     """The whole page.
 
     Args:
         report: what to show without a script.
         figures: directory of the pictures that the report names.
-        answers: given how many bytes all else takes, the element that holds what the tab's
-            views ask for; "" for no such views.
+        answers: given the number of bytes of all else, and the sections as HTML, returns the
+            element that holds the answers to the tab's views; "" for no such views.
     """
     body = "\n".join(_section(one, figures) for one in report.sections)
-    held = answers(len(body.encode()) + bundle.size())
+    held = answers(len(body.encode()) + bundle.size(), body)
     links = "".join(
         f'<a href="#{_anchor(section.title)}"{_class(section)}>{_text(section.title)}</a>'
         for section in report.sections
@@ -145,13 +145,16 @@ def _block(block: Block, figures: pathlib.Path) -> str:
 
 
 def _picture(block: Picture, figures: pathlib.Path) -> str:
-    data = base64.b64encode((figures / f"{block.name}.png").read_bytes()).decode()
     title, caption = _text(block.title), _text(block.caption)
-    return (
-        f'<figure><div class="scroll"><img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
-        f'</div><figcaption><strong>{title}.</strong> {caption} <a href="figures/{block.name}.csv">CSV</a></figcaption>'
-        "</figure>"
-    )
+    if block.markup:
+        shown = f'<div class="drawings scroll">{"".join(block.markup)}</div>'
+    else:
+        data = base64.b64encode((figures / block.file).read_bytes()).decode()
+        image = f'<img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
+        shown = f'<div class="scroll raster">{image}</div>'
+    link = f'<a href="figures/{block.name}.csv">CSV</a>'
+    below = f"<figcaption><strong>{title}.</strong> {caption} {link}</figcaption>"
+    return f"<figure>{shown}{below}</figure>"
 
 
 def _chip(verdict: str) -> str:

@@ -1,44 +1,69 @@
-"""The figures of a report, drawn from plain rows and saved with a CSV twin of them.
+"""The figures of a report, drawn from plain rows and saved with their rows as CSV.
 
-rows = drawing.rows(subject)
-figure = figures.DRAW[drawing.kind](rows, subject)
-figures.save(figure, rows, directory, name)
+    rows = drawing.rows(subject)
+    drawn = figures.draw(drawing.kind, rows, subject)
+    figures.save(drawn, rows, directory, name, title)
+
+Figures of DRAWINGS are SVG: a list of drawings, one a panel, that page, tab and files show alike.
+All others are drawn by Matplotlib (`plots`), which is imported when the first of them is asked for.
 """
 
-from tfreuse.report.figures.blame import shapley
-from tfreuse.report.figures.canvas import save
-from tfreuse.report.figures.curves import cumulative, profiles, strengths
-from tfreuse.report.figures.forest import forest
-from tfreuse.report.figures.heat import heat_map
-from tfreuse.report.figures.kernels import cka_rows, kernels
-from tfreuse.report.figures.labels import label_curves, label_savings
-from tfreuse.report.figures.ladder import shares, steps
-from tfreuse.report.figures.network import network
-from tfreuse.report.figures.norms import norm_rows, norms
-from tfreuse.report.figures.reasons import two_reasons
-from tfreuse.report.figures.scatter import scatter
-from tfreuse.report.figures.strip import strip, strip_rows
+import csv
+import io
+import pathlib
+from typing import TYPE_CHECKING
 
-__all__ = ["DRAW", "LABELS", "ROWS", "forest", "heat_map", "network", "save"]
+from tfreuse import files
+from tfreuse.analysis.tables import Row
+from tfreuse.report.figures import heat, network, svg
 
-# Kind of figure -> what draws it from rows and their subject, as `report.drawings` has them.
-DRAW = {
-    "reasons": lambda rows, s: two_reasons(rows, s.spec),
-    "forest": lambda rows, s: forest(rows, s.spec),
-    "network": lambda rows, s: network(rows, s.spec, skips=s.skips),
-    "stage": lambda rows, s: heat_map(rows, s.spec),
-    "layer": lambda rows, s: heat_map(rows, s.spec),
-    "leave_one_out": lambda rows, s: heat_map(rows, s.spec),
-    "cumulative": lambda rows, s: cumulative(rows, s.spec),
-    "strengths": lambda rows, s: strengths(rows, s.spec),
-    "profiles": lambda rows, s: profiles(rows, s.spec),
-    "ladder": lambda rows, s: shares(rows, s.spec),
-    "steps": lambda rows, s: steps(rows, s.spec),
-    "shapley": lambda rows, s: shapley(rows, s.spec),
-    "scatter": lambda rows, s: scatter(rows, s.spec),
-    "strip": lambda rows, s: strip(s.arrays, rows),
-    "norms": lambda rows, s: norms(s.arrays, rows),
-    "kernels": lambda rows, s: kernels(s.arrays, rows),
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DRAWINGS", "draw", "save"]
+
+# Kind of figure -> the function that draws it as SVG from its rows and their subject.
+DRAWINGS = {
+    "network": lambda rows, s: network.network(
+        rows, s.spec, s.heat("layer"), skips=s.skips
+    ),
+    "stage": lambda rows, s: heat.heat_map(rows, s.spec),
+    "layer": lambda rows, s: heat.heat_map(rows, s.spec),
+    "leave_one_out": lambda rows, s: heat.heat_map(rows, s.spec),
 }
-LABELS = {"label_curves": label_curves, "label_savings": label_savings}
-ROWS = {"strip": strip_rows, "norms": norm_rows, "kernels": cka_rows}
+
+
+def draw(kind: str, rows: list[Row], subject) -> "list[svg.Drawing] | Figure":
+    """Draws a kind of figure that `report.drawings` lists."""
+    if kind in DRAWINGS:
+        return DRAWINGS[kind](rows, subject)
+    from tfreuse.report.figures import plots  # imports Matplotlib
+
+    return plots.DRAW[kind](rows, subject)
+
+
+def save(
+    drawn: "list[svg.Drawing] | Figure",
+    rows: list[Row],
+    directory: pathlib.Path,
+    name: str,
+    title: str = "",
+    exact: bool = False,
+) -> None:
+    """Writes `<name>.svg`, or `<name>.png` of a Matplotlib figure, and the rows as `<name>.csv`."""
+    if isinstance(drawn, list):
+        suffix = "svg"
+        data = svg.standalone(svg.beside(drawn, title)).encode()
+    else:
+        from tfreuse.report.figures import canvas
+
+        suffix, data = "png", canvas.picture(drawn, exact)
+    with files.replacing(directory / f"{name}.{suffix}", durable=False) as path:
+        path.write_bytes(data)
+    text = io.StringIO(newline="")
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with files.replacing(directory / f"{name}.csv", durable=False) as path:
+        path.write_text(text.getvalue(), encoding="utf-8")

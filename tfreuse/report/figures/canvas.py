@@ -3,9 +3,7 @@
 Drawn with Matplotlib's objects, not with pyplot: no global state, no display needed.
 """
 
-import csv
 import io
-import pathlib
 import warnings
 from collections.abc import Sequence
 
@@ -19,9 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from tfreuse import files
-from tfreuse.analysis.tables import Row
 from tfreuse.errors import printable
+from tfreuse.report.figures.colours import CONTROLS, GROUPS, REPAIRS  # noqa: F401
 
 INK, SOFT, FAINT, GRID = "#1d2733", "#3d4a59", "#9aa5b1", "#e3e8ed"
 EMPTY = "#f1f3f5"  # where nothing was measured
@@ -38,43 +35,6 @@ STYLE = {
     "hatch.linewidth": 0.6,
 }
 DPI = 144
-REPAIRS = {
-    "none": "as transplanted",
-    "recalibration": "after recalibration",
-    "permutation": "after permutation",
-    "permutation+recalibration": "permutation + recalibration",
-    "stitch": "after a 1×1 stitch",
-    "fine_tuning": "after fine-tuning",
-}
-# Okabe and Ito's colours, told apart by colour-blind readers too; where two controls of one
-# family share a colour, their markers differ.
-CONTROLS = {
-    "transfer": ("#0072b2", "o"),
-    "other_seed": ("#009e73", "o"),
-    "defaults": ("#e69f00", "o"),
-    "reinitialised": ("#d55e00", "o"),
-    "initial": ("#d55e00", "D"),
-    "matched": ("#cc79a7", "o"),
-    "moments": ("#cc79a7", "s"),
-    "shuffled": ("#cc79a7", "D"),
-    "scrambled": ("#56b4e9", "o"),
-    "zeroed": ("#111111", "X"),
-    "reordered": ("#8a94a0", "D"),
-    "self": ("#8a94a0", "o"),
-}
-GROUPS = {  # one colour a group wherever groups share an axis
-    "kernel": "#d55e00",
-    "bias": "#e69f00",
-    "gamma": "#56b4e9",
-    "beta": "#009e73",
-    "moving_mean": "#aa4499",
-    "moving_variance": "#882255",
-    "affine": "#0072b2",
-    "stats": "#cc79a7",
-    "bn": "#44aa99",
-    "conv": "#999933",
-    "all": "#332288",
-}
 # Retention: 0 is red, 1 white, above 1 blue.
 RETENTION = matplotlib.colormaps["RdBu"]
 DEPTHS = LinearSegmentedColormap.from_list(  # input is dark, output bright
@@ -187,22 +147,3 @@ def _in_256_colours(pixels: Image.Image) -> Image.Image:
     exact = Image.fromarray(numbers)
     exact.putpalette(values)
     return exact
-
-
-def save(
-    figure: Figure,
-    rows: list[Row],
-    directory: pathlib.Path,
-    name: str,
-    exact: bool = False,
-) -> None:
-    """Writes `<name>.png` and, with the same rows, `<name>.csv`."""
-    with files.replacing(directory / f"{name}.png", durable=False) as path:
-        path.write_bytes(picture(figure, exact))
-    text = io.StringIO(newline="")
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with files.replacing(directory / f"{name}.csv", durable=False) as path:
-        path.write_text(text.getvalue(), encoding="utf-8")

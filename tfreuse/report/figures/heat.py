@@ -1,134 +1,245 @@
-"""Heat maps: sites, input at the top, by groups; one panel a repair."""
+"""Heat maps: sites, input at the top, by groups; one drawing a repair."""
 
 import math
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from collections.abc import Sequence
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis.intervals import number
 from tfreuse.analysis.tables import Row, groups_of, sites_of
-from tfreuse.errors import printable
-from tfreuse.report.figures import canvas
+from tfreuse.report.figures import colours, svg
 
-CELL, COLUMN, GAP = 0.235, 0.56, 0.25  # inches: a row's height, a column's width
-ACROSS, WIDEST = 3, 9.0  # panels side by side; inches they may take
+HEIGHT, COLUMN, GAP = 22, 52, 2  # px: a cell and the space around it
+NAME = 210  # px: the widest site's name
+BAR, STEPS = 180, 21  # px: the colour scale; its steps
+KINDS = {
+    "all": "all layers",
+    "stage": "single stages",
+    "layer": "single layers",
+    "leave_one_out": "all but one",
+    "prefix": "from the input to one stage",
+    "suffix": "from one stage to the output",
+}
+QUANTITIES = {"retention": "retention", "drop": "drop", "index": "reusability index"}
 
 
-def heat_map(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Mean retention of each cell; colour is anchored at 1.
+def heat_map(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
+    """Draws mean retention of each cell, a drawing a repair.
 
-    A dot marks a cell in which reuse proves nothing; hatching, one whose difference from 1 is
-    not significant after correction (where rows say so).
+    Args:
+        rows: of one kind of site, from `tables.heat_rows`.
+        spec: the study's settings.
     """
-    groups, sites = groups_of(rows, spec), sites_of(rows)
-    repairs = [
-        name for name in canvas.REPAIRS if any(r["repair"] == name for r in rows)
+    return [
+        panel([row for row in rows if row["repair"] == repair], spec, repair)
+        for repair in colours.REPAIRS
+        if any(row["repair"] == repair for row in rows)
     ]
-    left = 0.35 + 0.068 * max(len(printable(site, 40)) for site, _ in sites)
-    right = 1.15 if any(stage != site for site, stage in sites) else 0.2
-    wide, high = max(COLUMN * len(groups), 1.7), CELL * len(sites)
-    most = min(ACROSS, int(WIDEST / (wide + GAP)))
-    across, down = canvas.columns(len(repairs), most)
-    slanted = max(len(printable(name, 40)) for name in groups) > 7
-    head = 0.42 + (0.62 if slanted else 0.2)
-    width = max(left + right + across * wide + (across - 1) * GAP, 4.6)
-    height = down * (head + high) + 0.72
-    with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(width, height)
-        for number, repair in enumerate(repairs):
-            row, column = divmod(number, across)
-            axes = canvas.panel(
-                figure, left + column * (wide + GAP), head + row * (head + high),
-                wide, high,
-            )  # fmt: skip
-            cells = [r for r in rows if r["repair"] == repair]
-            _panel(axes, cells, groups, sites, slanted)
-            canvas.title(axes, canvas.REPAIRS[repair], pad=72 * (head - 0.26))
-            if column == 0:
-                names = [printable(site, 40) for site, _ in sites]
-                axes.set_yticks(range(len(sites)), names)
-            last = column == across - 1 or number == len(repairs) - 1
-            if right > 1 and last:
-                _brackets(axes, sites, len(groups) / wide)
-        bar = canvas.panel(figure, left, height - 0.51, min(wide, 2.4), 0.09)
-        canvas.retention_bar(figure, bar)
-    return figure
 
 
-def _panel(
-    axes: Axes,
-    rows: list[Row],
-    groups: list[str],
-    sites: list[tuple[str, str]],
-    slanted: bool,
-) -> None:
-    """Draws the cells of one repair."""
-    names = {site: y for y, (site, _) in enumerate(sites)}
-    columns = {group: x for x, group in enumerate(groups)}
-    grid = [[math.nan] * len(groups) for _ in sites]
-    axes.set_facecolor(canvas.EMPTY)
-    for row in rows:
-        grid[names[row["site"]]][columns[row["group"]]] = row["mean"]
-    axes.imshow(grid, cmap=canvas.RETENTION, vmin=0, vmax=2, aspect="auto")
-    axes.autoscale(False)
-    for row in rows:
-        _cell(axes, columns[row["group"]], names[row["site"]], row)
-    axes.set_xticks(range(len(groups)), [printable(name, 40) for name in groups])
-    axes.set_yticks([])
-    axes.tick_params(
-        length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=2
+def panel(
+    rows: Sequence[Row],
+    spec: specs.StudySpec,
+    repair: str,
+    quantity: str = "retention",
+    seed: int = -1,
+) -> svg.Drawing:
+    """Draws the cells of one repair.
+
+    A dot marks a cell that is not identifiable (fresh values cost nothing there). Hatching marks
+    a cell whose difference from 1 is not significant, where the rows say so.
+
+    Args:
+        rows: a cell each, with site, stage, group, mean, low, high and n.
+        spec: the study's settings, which order the groups.
+        repair: what followed the transplant.
+        quantity: of which `mean` is: "retention", "drop" or "index".
+        seed: the one that the values are of; -1 for means over all seeds.
+    """
+    groups, sites = groups_of(list(rows), spec), sites_of(list(rows))
+    kind = rows[0]["site_kind"]
+    names = [_site(site) for site, _ in sites]
+    bracket = 20 if kind == "layer" and any(stage for _, stage in sites) else 0
+    left = bracket + round(min(max(map(svg.text_width, names)), NAME)) + 8
+    slanted = any(svg.text_width(name) > COLUMN - 4 for name in groups)
+    slope = round(0.64 * max(map(svg.text_width, groups)))
+    top = 38 + (slope + 4 if slanted else 18)
+    bottom = top + HEIGHT * len(sites)
+    overhang = 0.77 * svg.text_width(groups[-1]) - COLUMN / 2 if slanted else 0
+    width = max(left + COLUMN * len(groups) + max(0, overhang) + 2, 310)
+    head, detail = colours.REPAIRS[repair], describe(quantity, kind, seed)
+    drawing = svg.Drawing(width, bottom + 50, "heat", f"{head}: {detail}")
+    drawing.text(0, 12, head, class_="title")
+    drawing.text(0, 27, detail)
+    for number_, group in enumerate(groups):
+        x = left + COLUMN * (number_ + 0.5)
+        turn = f"rotate(-40 {x:.2f} {top - 6:.2f})" if slanted else None
+        anchor = "start" if slanted else "middle"
+        drawing.text(x, top - 6, group, anchor, transform=turn)
+    if bracket:
+        _brackets(drawing, [stage for _, stage in sites], top)
+    drawing.rect(
+        left,
+        top,
+        COLUMN * len(groups) - GAP,
+        HEIGHT * len(sites) - GAP,
+        class_="ground",
     )
-    if slanted:
-        for label in axes.get_xticklabels():
-            label.set(rotation=40, ha="left", va="bottom", rotation_mode="anchor")
-    axes.spines[:].set_visible(False)
-    axes.set_xticks([i - 0.5 for i in range(1, len(groups))], minor=True)
-    axes.set_yticks([i - 0.5 for i in range(1, len(sites))], minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
-    axes.tick_params(which="minor", length=0, top=False)
+    limit = reach(rows, quantity)
+    for line, (site, _) in enumerate(sites):
+        y = top + HEIGHT * line
+        name = svg.fitted(_site(site), NAME)
+        drawing.text(left - 8, y + HEIGHT / 2 + 4, name, anchor="end")
+        with drawing.group(data={"kind": kind, "site": site}):
+            for row in rows:
+                if row["site"] == site:
+                    x = left + COLUMN * groups.index(row["group"])
+                    _cell(drawing, x, y, row, quantity, limit)
+    scale_bar(drawing, 0, bottom + 12, quantity, limit)
+    marks_key(drawing, bottom + 12, rows)
+    return drawing
 
 
-def _cell(axes: Axes, x: int, y: int, row: Row) -> None:
-    """The number of a cell, its hatching and its dot."""
-    mean = row["mean"]
-    ink = "white" if not 0.42 < mean < 1.58 else canvas.INK
-    unproven = row.get("significant") is False
-    if unproven:
-        box = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, linewidth=0)
-        box.set(hatch="/////", edgecolor="#00000026")
-        axes.add_patch(box)
-    text = cell_text(mean)
-    if len(text) <= 6:
-        axes.text(
-            x, y, text, ha="center", va="center_baseline", fontsize=6.5, color=ink
-        )
+def describe(quantity: str, kind: str, seed: int) -> str:
+    """Returns a figure's second line: which values it shows."""
+    over = "mean over seeds" if seed < 0 else f"seed {seed}"
+    return f"{QUANTITIES[quantity]} of {KINDS[kind]}, {over}"
+
+
+def reach(rows: Sequence[Row], quantity: str) -> float:
+    """Returns the largest drop that the colour scale distinguishes; 1 for other quantities."""
+    if quantity != "drop":
+        return 1.0
+    return max(0.05, *(abs(row["mean"]) for row in rows if known(row)), 0.0)
+
+
+def tip(row: Row, quantity: str = "retention") -> list[str]:
+    """Returns a cell's value in words: interval, n, and the meaning of its marks."""
+    lines = [
+        f"{_site(row['site'])} · {row['group']}",
+        f"{QUANTITIES[quantity]} {interval(row)}, n = {row['n']}",
+    ]
+    if row.get("significant") is not None:
+        q = "" if row.get("q") is None else f" (q = {row['q']:.2g})"
+        differs = "differs" if row["significant"] else "not shown to differ"
+        lines.append(f"{differs} from 1{q}")
     if row["identifiable"] is False:
-        axes.plot(x + 0.4, y - 0.3, "o", markersize=2.6, markeredgewidth=0, color=ink)
+        lines.append("not identifiable: fresh values are not shown to cost anything")
+    return lines
+
+
+def interval(row: Row) -> str:
+    """Returns a mean with its interval, whose missing ends are infinite."""
+    if not known(row):
+        return "–"
+    low, high = row["low"], row["high"]
+    if row["n"] == 1 and (low is None or math.isinf(low)):
+        return number(row["mean"])  # one seed has no interval
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    return f"{number(row['mean'])} [{number(low)}, {number(high)}]"
 
 
 def cell_text(mean: float) -> str:
-    """A retention in as few characters as a cell has room for."""
-    if abs(mean) >= 10:
-        return f"{mean:.0f}".replace("-", "−")
-    return intervals.number(mean)
+    """Returns a retention in as few characters as a cell has room for."""
+    return f"{mean:.0f}".replace("-", "−") if abs(mean) >= 10 else number(mean)
 
 
-def _brackets(axes: Axes, sites: list[tuple[str, str]], inch: float) -> None:
-    """Names each stage at the right of its layers; an inch is so many columns."""
-    stages = [stage for _, stage in sites]
-    x = axes.get_xlim()[1] + 0.06 * inch
-    for stage in filter(None, dict.fromkeys(stages)):
-        places = [i for i, name in enumerate(stages) if name == stage]
-        first, last = places[0] - 0.35, places[-1] + 0.35
-        end = x + 0.07 * inch
-        axes.plot(
-            [x, end, end, x], [first, first, last, last],
-            color=canvas.FAINT, linewidth=0.9, clip_on=False,
-        )  # fmt: skip
-        axes.text(
-            end + 0.06 * inch, (first + last) / 2, printable(stage, 16), va="center",
-            fontsize=7,
-        )  # fmt: skip
+def scale_bar(
+    drawing: svg.Drawing, x: float, y: float, quantity: str, limit: float
+) -> None:
+    """Draws the colour scale with its ends and its anchor, 24 pixels high."""
+    width = BAR / STEPS
+    for step in range(STEPS):
+        colour = colours.scale(2 * step / (STEPS - 1) - 1)
+        drawing.rect(x + step * width, y, width + 0.3, 9, fill=colour)
+    left, middle, right = {
+        "retention": ("≤ 0: floor", "1: as before", "≥ 2"),
+        "index": ("≤ 0: as fresh", "1: as before", "≥ 2"),
+        "drop": (number(limit), "0: as before", number(-limit)),
+    }[quantity]
+    drawing.text(x, y + 21, left, size=10)
+    drawing.text(x + BAR / 2, y + 21, middle, "middle", size=10)
+    drawing.text(x + BAR, y + 21, right, "end", size=10)
+
+
+def marks_key(drawing: svg.Drawing, y: float, rows: Sequence[Row]) -> None:
+    """Explains hatching and dots beside the colour scale, where there are any."""
+    x = BAR + 22
+    if any(row.get("significant") is False for row in rows):
+        drawing.rect(x, y, 16, 10, class_="empty")
+        drawing.path(hatching(x, y, 16, 10, 5), class_="hatch ink")
+        drawing.text(x + 21, y + 9, "not significant", size=10)
+        y += 14
+    if any(row["identifiable"] is False for row in rows):
+        drawing.rect(x, y, 16, 10, class_="empty")
+        drawing.circle(x + 12, y + 4, 1.8, class_="ink")
+        drawing.text(x + 21, y + 9, "not identifiable", size=10)
+
+
+def fill(row: Row, quantity: str, limit: float) -> svg.Colour | None:
+    """Returns the colour of a row's mean."""
+    if not known(row):
+        return None
+    return colours.scale(colours.position(row["mean"], quantity, limit))
+
+
+def ink(row: Row, quantity: str, limit: float) -> svg.Colour:
+    """Returns the colour of text on `fill`."""
+    return colours.ink(colours.position(row["mean"], quantity, limit))
+
+
+def known(row: Row) -> bool:
+    """Returns whether the row has a value: an index needs a cost of fresh values."""
+    return row["mean"] is not None and not math.isnan(row["mean"])
+
+
+def _site(site: str) -> str:
+    return "all layers" if site == "all" else site
+
+
+def _cell(
+    drawing: svg.Drawing, x: float, y: float, row: Row, quantity: str, limit: float
+) -> None:
+    """Draws a cell: its colour, its number, its hatching and its dot."""
+    width, height = COLUMN - GAP, HEIGHT - GAP
+    with drawing.group(data={"group": row["group"]}, tip=tip(row, quantity)):
+        if not known(row):
+            drawing.rect(x, y, width, height, class_="empty")
+            drawing.text(x + width / 2, y + 14, "–", "middle")
+            return
+        colour, text_colour = fill(row, quantity, limit), ink(row, quantity, limit)
+        drawing.rect(x, y, width, height, class_="cell", rx=2, fill=colour)
+        if row.get("significant") is False:
+            lines = hatching(x, y, width, height)
+            drawing.path(lines, class_="hatch", stroke=text_colour)
+        text = cell_text(row["mean"])
+        drawing.text(x + width / 2, y + 14, text, "middle", fill=text_colour)
+        if row["identifiable"] is False:
+            drawing.circle(x + width - 4, y + 4, 1.8, fill=text_colour)
+
+
+def hatching(x: float, y: float, width: float, height: float, apart: int = 7) -> str:
+    """Returns the path of slanted lines over a box."""
+    lines = []
+    for shift in range(apart // 2, int(width + height), apart):
+        # from the left or lower edge up to the upper or right one
+        left, right = max(0, shift - height), min(shift, width)
+        lines.append(
+            f"M{x + left:g} {y + shift - left:g}L{x + right:g} {y + shift - right:g}"
+        )
+    return "".join(lines)
+
+
+def _brackets(drawing: svg.Drawing, stages: list[str], top: float) -> None:
+    """Draws a bracket beside the layers of each stage, with the stage's name in it."""
+    begin = 0
+    for end in range(1, len(stages) + 1):
+        if end < len(stages) and stages[end] == stages[begin]:
+            continue
+        y, high = top + HEIGHT * begin, HEIGHT * (end - begin) - GAP
+        if stages[begin] and end > begin + 1:  # one line has no room for a name
+            drawing.path(f"M18 {y:g}h-3v{high:g}h3", class_="bracket")
+            middle = y + high / 2
+            name = svg.fitted(stages[begin], high, 9.5)
+            turn = f"rotate(-90 10 {middle:g})"
+            drawing.text(10, middle, name, "middle", size=9.5, transform=turn)
+        begin = end

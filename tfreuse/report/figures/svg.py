@@ -9,9 +9,10 @@
     str(drawing)  # markup for a page whose style sheet is `static/figures.css`
     svg.standalone(drawing)  # a file of its own: light, its style inside
 
-Lengths are in pixels of the page, y grows downwards. A shape or group with `data` is a mark: the
-page's script makes it reachable by pointer and arrow keys, shows `tip` beside it, and gives the
-data to whatever opens details. Without a script the browser shows the same text (`<title>`).
+Lengths are in pixels of the page, y grows downwards. A shape or group with a `tip` is a mark: the
+page's script makes it reachable by pointer and arrow keys, and shows the tip beside it. Its data,
+together with the data of the groups around it, say which details a click opens. Without a script
+the browser shows the tip by itself (`<title>`).
 
 Text and attribute values pass `printable`, and ElementTree escapes them. A drawing holds no
 identifiers, links, scripts or inline styles, so that many fit into one page.
@@ -123,7 +124,7 @@ class Drawing:
         """Appends an element; None leaves an attribute out, a pair of colours is a theme's."""
         look = dict(look)
         data, tip = look.pop("data", None), look.pop("tip", ())
-        classes = [look.pop("class_", None), "mark" if data else None]
+        classes = [look.pop("class_", None), "mark" if tip else None]
         look["class"] = " ".join(filter(None, classes)) or None
         look |= {f"data-{name}": value for name, value in (data or {}).items()}
         attributes = {
@@ -139,7 +140,11 @@ class Drawing:
 
 
 def beside(
-    drawings: Sequence[Drawing], title: str, widest: float = 900, gap: float = 18
+    drawings: Sequence[Drawing],
+    title: str,
+    widest: float = 900,
+    gap: float = 24,
+    margin: float = 12,
 ) -> Drawing:
     """Puts drawings into one, in lines of at most `widest` pixels: for a file."""
     lines: list[list[Drawing]] = [[]]
@@ -151,10 +156,10 @@ def beside(
     heights = [max(drawing.height for drawing in line) for line in lines]
     width = max(sum(d.width + gap for d in line) - gap for line in lines)
     height = sum(heights) + gap * (len(lines) - 1)
-    whole = Drawing(width, height, drawings[0].kind, title)
-    y = 0.0
+    whole = Drawing(width + 2 * margin, height + 2 * margin, drawings[0].kind, title)
+    y = margin
     for line, high in zip(lines, heights, strict=True):
-        x = 0.0
+        x = margin
         for drawing in line:
             whole.put(drawing, x, y)
             x += drawing.width + gap
@@ -199,7 +204,7 @@ def fitted(text: str, width: float, size: float = FONT) -> str:
 def _value(value: Any) -> str:
     match value:
         case (light, dark):
-            return f"light-dark({light}, {dark})"
+            return light if light == dark else f"light-dark({light}, {dark})"
         case bool() | str():
             return printable(value, _LONGEST)
         case _:

@@ -157,7 +157,7 @@ class Reusability(base_plugin.TBPlugin):
             raise Refused(404, str(error)) from error
 
     def _network(self, query: Mapping[str, str]) -> Any:
-        return maps.network(*self._part(query))
+        return maps.network(*self._part(query), *_view(query))
 
     def _spread(self, query: Mapping[str, str]) -> Any:
         snapshot, part = self._part(query)

@@ -5,12 +5,10 @@ import {LIVE, ask, picture} from "./api.js";
 import * as cell from "./cell.js";
 import {choice} from "./controls.js";
 import {el, show} from "./dom.js";
-import {savePng, saveSvg} from "./export.js";
+import {figure} from "./figure.js";
 import {duration, name, whole} from "./format.js";
-import {heat, legend} from "./heat.js";
 import {replace} from "./keep.js";
 import {labels} from "./labels.js";
-import {network, valued} from "./network.js";
 import * as panels from "./panels.js";
 import {follow} from "./theme.js";
 import {cards, glance} from "./verdicts.js";
@@ -26,7 +24,7 @@ class Page {
   constructor(root) {
     this.places = {};
     this.view = {
-      study: "", part: 0, kind: "", quantity: "retention", repair: "none", seed: -1, group: "",
+      study: "", part: 0, kind: "", quantity: "retention", repair: "none", seed: -1,
     };
     this.study = null;
     this.turns = {}; // by place, so that a late answer never replaces a later one
@@ -155,7 +153,6 @@ class Page {
     view.kind = valid(view.kind, part.kinds, best ?? part.kinds[0] ?? "all");
     view.repair = valid(view.repair, part.repairs, "none");
     view.seed = valid(view.seed, part.seeds, -1);
-    view.group = valid(view.group, study.settings.groups, study.settings.groups[0]);
     this.places.body.hidden = false;
     this.chooseParts();
     replace(this.places.answers, answers(part, study.settings));
@@ -192,7 +189,7 @@ class Page {
   }
 
   controls() {
-    const {view, part, study} = this;
+    const {view, part} = this;
     const options = (values) => values.map((value) => ({value, label: name(value)}));
     const set = (field) => (value) => {
       view[field] = value;
@@ -201,14 +198,12 @@ class Page {
     const seeds = [{value: -1, label: "mean"}].concat(
       part.seeds.map((seed) => ({value: seed, label: `seed ${seed}`}))
     );
-    const groups = study.settings.groups.map((value) => ({value, label: value}));
     replace(
       this.places.controls,
       choice("where", options(part.kinds), view.kind, set("kind")),
       choice("quantity", options(["retention", "drop", "index"]), view.quantity, set("quantity")),
       choice("repair", options(part.repairs), view.repair, set("repair")),
-      choice("seeds", seeds, view.seed, set("seed")),
-      choice("group drawn", groups, view.group, set("group"))
+      choice("seeds", seeds, view.seed, set("seed"))
     );
   }
 
@@ -223,36 +218,18 @@ class Page {
         () => picture({...named, group}),
         () => ask("spread", {...named, kind, site, group})
       );
-    const mapped = this.fill("heat", ask("heat", {...this.chosen(), kind: this.view.kind}), (data) => {
-      if (!data.cells.length) return hint("No such cells have been measured in this part.");
-      const unknown = data.quantity === "index" && data.cells.every((one) => one.mean === null);
-      return [
-        legend(data),
-        heat(data, (site, group) => open(data.kind, site, group)),
-        unknown ? hint(`The index needs the control reinitialised at ${name(data.kind)}.`) : null,
-      ];
-    });
-    // the map takes the room that it needs; the drawing has the rest
-    this.fill("drawing", mapped.then(() => this.coloured()), (data) => {
-      if (!data.stages.length) {
-        return hint("The network is drawn once single stages were measured: stage in --sites.");
-      }
-      const {title} = this.part;
-      const width = this.places.drawing.clientWidth || 340;
-      const view = {...this.view, title, opened: open, width};
-      return drawing(network(data, view), `${title}_${data.group}`);
-    });
-  }
-
-  /** The network's stages and layers, each with its cell of the group drawn. */
-  async coloured() {
-    const {group} = this.view;
-    const [shape, stage, layer] = await Promise.all([
-      ask("network", this.named()),
-      ask("heat", {...this.chosen(), kind: "stage"}),
-      ask("heat", {...this.chosen(), kind: "layer"}),
-    ]);
-    return valued(shape, {stage, layer}, group);
+    const drawn = (kind) => ({drawings, hint: text}) => [
+      drawings.length
+        ? figure(drawings, {
+            name: `${this.part.title}_${kind}`,
+            opened: ({kind: of, site, group}) => open(of, site, group),
+          })
+        : null,
+      text ? hint(text) : null,
+    ];
+    const {kind} = this.view;
+    this.fill("heat", ask("heat", {...this.chosen(), kind}), drawn(kind));
+    this.fill("drawing", ask("network", this.chosen()), drawn("network"));
   }
 
   /** Shows in a place what comes, unless something later has been asked for it since. */
@@ -299,18 +276,6 @@ function richest(parts) {
 
 function hint(text) {
   return el("p", {class: "hint"}, text);
-}
-
-function drawing(made, title) {
-  return [
-    el("div", {class: "scroll"}, made),
-    el(
-      "p",
-      {class: "buttons"},
-      el("button", {onclick: () => saveSvg(made, title)}, "Save SVG"),
-      el("button", {onclick: () => savePng(made, title)}, "Save PNG")
-    ),
-  ];
 }
 
 /** How far the study is, in words and as a bar. */

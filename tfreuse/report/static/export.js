@@ -1,9 +1,30 @@
-// A drawing as a file: SVG as it is, PNG at twice its size.
+// A figure as a file: SVG with the colours and fonts that it is shown in, PNG at twice its size.
 
+const LOOK = [
+  "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity",
+  "font-family", "font-size", "font-weight",
+];
+
+/** The markup, with what the page's style sheet says written into its elements. */
 function source(drawing) {
   const copy = drawing.cloneNode(true);
-  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  for (const node of copy.querySelectorAll("[tabindex]")) node.removeAttribute("tabindex");
+  const originals = [drawing, ...drawing.querySelectorAll("*")];
+  [copy, ...copy.querySelectorAll("*")].forEach((node, i) => {
+    const style = getComputedStyle(originals[i]);
+    const above = i ? getComputedStyle(originals[i].parentNode) : null;
+    for (const name of LOOK) {
+      const value = style.getPropertyValue(name);
+      if (value === above?.getPropertyValue(name)) node.removeAttribute(name);
+      else node.setAttribute(name, value);
+    }
+    node.removeAttribute("tabindex");
+  });
+  const {width, height} = drawing.viewBox.baseVal;
+  const paper = document.createElementNS(drawing.namespaceURI, "rect");
+  const fill = getComputedStyle(drawing.closest("section, dialog, body")).backgroundColor;
+  for (const [name, value] of Object.entries({width, height, fill})) paper.setAttribute(name, value);
+  copy.prepend(paper);
+  copy.setAttribute("xmlns", drawing.namespaceURI);
   return new XMLSerializer().serializeToString(copy);
 }
 
@@ -16,8 +37,8 @@ export async function savePng(drawing, name) {
   picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source(drawing))}`;
   await picture.decode();
   const canvas = document.createElement("canvas");
-  canvas.width = 2 * drawing.width.baseVal.value;
-  canvas.height = 2 * drawing.height.baseVal.value;
+  const {width, height} = drawing.viewBox.baseVal;
+  [canvas.width, canvas.height] = [2 * width, 2 * height];
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   save(blob, `${name}.png`);

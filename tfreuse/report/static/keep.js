@@ -1,6 +1,7 @@
 // Replaces what is shown without taking anything from a reader: the keyboard stays where it was,
 // what was opened stays open, what was scrolled stays scrolled.
 import {show} from "./dom.js";
+import {reach} from "./figure.js";
 import {close} from "./tooltip.js";
 
 const REACHED = "button, input, select, summary, [tabindex]";
@@ -20,11 +21,8 @@ function focus(place) {
   return () => {
     const next = title ? checked(place, title) : place.querySelectorAll(REACHED)[index];
     if (!next) return;
-    if (next.classList.contains("cell")) {
-      for (const one of place.querySelectorAll(".cell")) one.tabIndex = -1;
-      next.tabIndex = 0;
-    }
-    next.focus({preventScroll: true});
+    if (next.matches(".mark")) reach(next);
+    else next.focus({preventScroll: true});
   };
 }
 

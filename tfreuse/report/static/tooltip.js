@@ -1,19 +1,13 @@
-// One box beside the cell that the pointer or the keyboard is at.
+// One box beside the mark that the pointer or the keyboard is at.
 import {el, show} from "./dom.js";
 
 let box = null;
 
-export function tip(target, lines) {
-  const open = () => {
-    box ??= document.body.appendChild(el("div", {id: "tip", role: "tooltip"}));
-    show(box, lines().map((line, i) => el(i ? "div" : "strong", {}, line)));
-    box.hidden = false;
-    place(target);
-  };
-  target.addEventListener("pointerenter", open);
-  target.addEventListener("focus", open);
-  target.addEventListener("pointerleave", close);
-  target.addEventListener("blur", close);
+export function open(target, lines) {
+  box ??= document.body.appendChild(el("div", {id: "tip", role: "tooltip"}));
+  show(box, lines.map((line, i) => el(i ? "div" : "strong", {}, line)));
+  box.hidden = false;
+  place(target);
 }
 
 export function close() {
@@ -27,4 +21,11 @@ function place(target) {
   const above = from.top - own.height - 6;
   box.style.left = `${Math.max(8, left)}px`;
   box.style.top = `${above > 4 ? above : from.bottom + 6}px`;
+}
+
+export function tip(target, lines) {
+  for (const event of ["pointerenter", "focus"]) {
+    target.addEventListener(event, () => open(target, lines()));
+  }
+  for (const event of ["pointerleave", "blur"]) target.addEventListener(event, close);
 }

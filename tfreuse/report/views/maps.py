@@ -1,7 +1,6 @@
 """Where in the network: the heat map of sites by groups, one cell of it, the network's shape."""
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -20,14 +19,13 @@ from tfreuse.analysis.arms import (
 from tfreuse.analysis.tables import Row
 from tfreuse.errors import InputError
 from tfreuse.records import Record
+from tfreuse.report import figures
 from tfreuse.report.drawings import Subject
 from tfreuse.report.views.snapshot import Snapshot
 
 Place = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
-MOST_STAGES = 200
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
-_LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
 _FACTS = (
     "variables", "parameters", "changed", "rmse", "relative_distance", "cosine",
     "scale_shift", "offset_shift", "output_error", "cka", "bias_shift",
@@ -37,64 +35,86 @@ _FACTS = (
 def heat(
     snapshot: Snapshot, part: Part, kind: str, quantity: str, repair: str, seed: int
 ) -> dict[str, Any]:
-    """The cells of one heat map.
+    """Draws one heat map.
 
     Args:
         snapshot: of the study.
         part: of the study.
         kind: of site: "stage", "layer", ...
         quantity: "retention"; "drop", before - after in units of the metric; or "index", the
-            reusability index: what the donor saves of what fresh values would cost,
+            reusability index: the share of the cost of fresh values that the donor saves,
             (transfer - reinitialised) / (before - reinitialised), where that cost is shown
             (a ratio of means over seeds, its interval Fieller's).
-        repair: what was done after the transplant.
+        repair: applied after the transplant.
         seed: one seed's values; -1 for the mean over all.
+
+    Returns:
+        `drawings`, the map as SVG or nothing; and `hint`, a sentence about values that are missing.
+    """
+    rows = _values(snapshot, part, kind, quantity, repair, seed)
+    hint, spec = "", snapshot.subjects[part].spec
+    if not rows:
+        hint = "No such cells have been measured in this part."
+    elif not any(map(figures.heat.known, rows)):
+        hint = (
+            f"The index needs the control reinitialised at {figures.heat.KINDS[kind]}."
+        )
+    elif len(rows) > MOST_CELLS:
+        hint = (
+            f"{len(rows) - MOST_CELLS:,} more cells are in the CSV file of the report."
+        )
+        rows = rows[:MOST_CELLS]
+    drawn = [figures.heat.panel(rows, spec, repair, quantity, seed)] if rows else []
+    return {"drawings": list(map(str, drawn)), "hint": hint}
+
+
+def network(
+    snapshot: Snapshot, part: Part, quantity: str, repair: str, seed: int
+) -> dict[str, Any]:
+    """Draws the network, its stages and layers in the colours of the heat maps' values.
+
+    Args and returns are those of `heat`. Where no stage was measured, each layer is drawn as one.
     """
     subject = snapshot.subjects[part]
-    rows = [row for row in _kept_rows(snapshot, part, kind) if row["repair"] == repair]
-
-    beside = snapshot.keep(
-        ("controls", part, kind),
-        lambda: _controls(subject, cells_of(snapshot, part), kind),
+    kind = "stage" if _measured(snapshot, part, "stage") else "layer"
+    rows, layers = (
+        _values(snapshot, part, of, quantity, repair, seed) for of in (kind, "layer")
     )
-
-    def made() -> list[dict[str, Any]]:
-        if seed >= 0:
-            values = [_of_seed(subject, _arm(row), quantity, seed) for row in rows]
-            told = [_alone(value) for value in values]
-        else:
-            told = _means(subject, rows, quantity)
-        return [
-            _cell(row) | {"controls": beside[row["site"], row["group"]]} | more
-            for row, more in zip(rows, told, strict=True)
-        ]
-
-    key = ("cells", part, kind, quantity, repair)
-    cells = made() if seed >= 0 else snapshot.keep(key, made)
-    sites = tables.sites_of(rows)
-    return {
-        "kind": kind,
-        "quantity": quantity,
-        "repair": repair,
-        "seed": seed,
-        "groups": tables.groups_of(rows, subject.spec),
-        "sites": [{"site": site, "stage": stage} for site, stage in sites],
-        "cells": cells[:MOST_CELLS],
-        "left_out": max(0, len(cells) - MOST_CELLS),
-    }
+    if not rows:
+        told = (
+            "The network is drawn once single stages were measured: stage in --sites."
+        )
+        return {"drawings": [], "hint": told}
+    layers = layers if kind == "stage" else []
+    stages = figures.network.stages_of(
+        _measured(snapshot, part, kind), _measured(snapshot, part, "layer")
+    )
+    drawing = figures.network.panel(
+        rows, layers, stages, subject.spec, repair, quantity, seed, skips=subject.skips
+    )
+    return {"drawings": [str(drawing)], "hint": ""}
 
 
-def _kept_rows(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
+def _measured(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
+    """Returns the retention of every cell of a kind of site, after each repair."""
     return snapshot.keep(
         ("heat", part, kind), lambda: snapshot.subjects[part].heat(kind)
     )
 
 
-def _cell(row: Row) -> dict[str, Any]:
-    kept = (
-        "site", "group", "mean", "low", "high", "n", "identifiable", "q", "significant",
-    )  # fmt: skip
-    return {name: row[name] for name in kept}
+def _values(
+    snapshot: Snapshot, part: Part, kind: str, quantity: str, repair: str, seed: int
+) -> list[Row]:
+    """Returns the rows of one repair, with the values of a quantity."""
+    subject = snapshot.subjects[part]
+    rows = [row for row in _measured(snapshot, part, kind) if row["repair"] == repair]
+    if seed >= 0:
+        values = [_of_seed(subject, _arm(row), quantity, seed) for row in rows]
+        return [row | _alone(value) for row, value in zip(rows, values, strict=True)]
+    means = snapshot.keep(
+        ("means", part, kind, quantity, repair), lambda: _means(subject, rows, quantity)
+    )
+    return [row | mean for row, mean in zip(rows, means, strict=True)]
 
 
 def _arm(row: Row) -> Arm:
@@ -165,23 +185,6 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     fresh = _after_fresh(subject, arm).get(seed)
     cost = None if fresh is None else record.before - fresh
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
-
-
-def _controls(
-    subject: Subject, cells: Mapping[Place, Arms], kind: str
-) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean retention of each control of each cell, without repair, by site and group."""
-    found = {}
-    for (of_kind, site, group), arms in cells.items():
-        if of_kind != kind:
-            continue
-        own = found[site, group] = {}
-        for control in ("self", *subject.spec.controls):
-            arm = Arm(control, kind, site, group)
-            values = mean_over_draws(arms, arm, unclipped_retentions)
-            if values:
-                own[control] = sum(values.values()) / len(values)
-    return found
 
 
 def cells_of(snapshot: Snapshot, part: Part) -> dict[Place, Arms]:
@@ -313,38 +316,3 @@ def commands(
         title = f"Make this model (seed {record.seed})"
         found.append({"title": title, "text": shlex.join(words)})
     return found
-
-
-def network(snapshot: Snapshot, part: Part) -> dict[str, Any]:
-    """The stages from input to output with their layers; their values are the heat maps'."""
-    stages, layers = (
-        tables.sites_of(_kept_rows(snapshot, part, kind)) for kind in ("stage", "layer")
-    )
-    names = [site for site, _ in stages or layers]  # layers alone: each on its own
-    shape = _shape(names)
-    return {
-        "kind": "stage" if stages else "layer",
-        "shape": shape,
-        "skips": shape == "u" and snapshot.subjects[part].skips,
-        "pyramid": "pyramid" in names,
-        "stages": [_stage(name, layers) for name in names[:MOST_STAGES]],
-    }
-
-
-def _stage(name: str, layers: list[tuple[str, str]]) -> dict[str, Any]:
-    match = _LEVEL.fullmatch(name)
-    return {
-        "name": name,
-        "side": match[1] if match else "",
-        "level": int(match[2]) if match else None,
-        "layers": [site for site, stage in layers if stage == name],
-    }
-
-
-def _shape(stages: list[str]) -> str:
-    """Whether the names are those of a U: encoder, bottleneck, decoder."""
-    sides = {m[1] if (m := _LEVEL.fullmatch(name)) else name for name in stages}
-    return "u" if {"encoder", "decoder"} <= sides <= _U else "column"
-
-
-_U = {"encoder", "decoder", "bottleneck"}

@@ -1,0 +1,96 @@
+"""Names and colours that all figures share; imports no Matplotlib."""
+
+from collections.abc import Sequence
+
+REPAIRS = {
+    "none": "as transplanted",
+    "recalibration": "after recalibration",
+    "permutation": "after permutation",
+    "permutation+recalibration": "permutation + recalibration",
+    "stitch": "after a 1×1 stitch",
+    "fine_tuning": "after fine-tuning",
+}
+# Okabe and Ito's colours, which colour-blind readers can distinguish; where two controls of one
+# family share a colour, their markers differ.
+CONTROLS = {
+    "transfer": ("#0072b2", "o"),
+    "other_seed": ("#009e73", "o"),
+    "defaults": ("#e69f00", "o"),
+    "reinitialised": ("#d55e00", "o"),
+    "initial": ("#d55e00", "D"),
+    "matched": ("#cc79a7", "o"),
+    "moments": ("#cc79a7", "s"),
+    "shuffled": ("#cc79a7", "D"),
+    "scrambled": ("#56b4e9", "o"),
+    "zeroed": ("#111111", "X"),
+    "reordered": ("#8a94a0", "D"),
+    "self": ("#8a94a0", "o"),
+}
+GROUPS = {  # one colour a group wherever groups share an axis
+    "kernel": "#d55e00",
+    "bias": "#e69f00",
+    "gamma": "#56b4e9",
+    "beta": "#009e73",
+    "moving_mean": "#aa4499",
+    "moving_variance": "#882255",
+    "affine": "#0072b2",
+    "stats": "#cc79a7",
+    "bn": "#44aa99",
+    "conv": "#999933",
+    "all": "#332288",
+}
+
+Channels = tuple[int, int, int]  # red, green, blue
+
+# The diverging scale of retention, from -1 over its anchor 0 to 1: red, paper, blue. Both ends
+# are distinguishable for colour-blind readers; the anchor is the colour of the page's paper.
+_LIGHT: tuple[Channels, ...] = (
+    (178, 24, 43), (239, 152, 122), (250, 250, 250), (142, 193, 222), (33, 102, 172),
+)  # fmt: skip
+_DARK: tuple[Channels, ...] = (
+    (224, 84, 76), (128, 62, 64), (41, 49, 61), (52, 92, 134), (92, 168, 240),
+)  # fmt: skip
+_INK, _WHITE = "#10161e", "#ffffff"
+
+
+def position(value: float, quantity: str = "retention", reach: float = 1.0) -> float:
+    """Places a value on the scale, from -1 (red) over 0 (anchor) to 1 (blue).
+
+    Args:
+        value: of the quantity.
+        quantity: "retention" or "index", anchored at 1; or "drop", anchored at 0.
+        reach: the drop at the red end.
+    """
+    offset = -value / reach if quantity == "drop" else value - 1
+    return max(-1.0, min(1.0, offset))
+
+
+def scale(place: float) -> tuple[str, str]:
+    """Returns the colours of a position on the scale, in the light and the dark theme."""
+    return _hex(_mixed(_LIGHT, place)), _hex(_mixed(_DARK, place))
+
+
+def ink(place: float) -> tuple[str, str]:
+    """Returns the colours of text on `scale(place)`, in the light and the dark theme."""
+    light, dark = (_readable(_mixed(stops, place)) for stops in (_LIGHT, _DARK))
+    return light, dark
+
+
+def _mixed(stops: Sequence[Channels], place: float) -> Channels:
+    """Interpolates linearly between the two stops around a position in [-1, 1]."""
+    distance = (place + 1) / 2 * (len(stops) - 1)
+    left = min(int(distance), len(stops) - 2)
+    weight = distance - left
+    pairs = zip(stops[left], stops[left + 1], strict=True)
+    red, green, blue = (round(low + weight * (high - low)) for low, high in pairs)
+    return red, green, blue
+
+
+def _hex(channels: Channels) -> str:
+    return "#" + "".join(f"{channel:02x}" for channel in channels)
+
+
+def _readable(channels: Channels) -> str:
+    """Returns black or white, by the relative luminance of the background (WCAG 2)."""
+    red, green, blue = ((channel / 255) ** 2.2 for channel in channels)
+    return _INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.3 else _WHITE
