@@ -32,7 +32,7 @@ from tfreuse.few_labels import fitting, recipes
 from tfreuse.specs.labels import SCRATCH, LabelSpec
 from tfreuse.study import distances
 from tfreuse.study.design import Curve, Specs
-from tfreuse.study.labels import Bench
+from tfreuse.study.labels import Replicate, load
 from tfreuse.training import evaluation, recalibration
 
 PIXELS = 2_000  # that features are judged by, as many of each class as there are
@@ -156,11 +156,11 @@ class _Estimates:
     """All estimates of a plan of one replicate."""
 
     def __init__(self, curve: Curve, models_dir: pathlib.Path, asked: int) -> None:
-        self._bench = bench = Bench(curve, models_dir)
-        self._few = data.take(bench.train, bench.subsets[asked])
+        self._replicate = replicate = load(curve, models_dir)
+        self._few = data.take(replicate.train, replicate.subsets[asked])
         self._images = fitting.unit_images(self._few)
         self._masks = self._few.tensors["mask"].numpy().astype(np.int64)
-        model = bench.fitter.model
+        model = replicate.fitter.model
         ends = models.stage_ends(model)
         body = [stage for stage in ends if stage not in ("head", "auxiliary")]
         outputs = [model.get_layer(ends[stage]).output for stage in body]
@@ -172,18 +172,18 @@ class _Estimates:
         deepest = max(i for i, side in enumerate(sides) if side == min(sides))
         self._stages = {body[deepest]: deepest, body[-1]: len(body) - 1}
         self._seed = curve.seed
-        self._trained = _Trained(bench, self._few)
+        self._trained = _Trained(replicate, self._few)
 
     def __call__(self, donor: str, recipe: str) -> dict[str, float]:
         """Estimates by name, larger for what is thought better."""
         found: dict[str, float] = {}
-        self._bench.fitter.donor = self._bench.donors[donor]
+        self._replicate.fitter.donor = self._replicate.donors[donor]
 
         def look(step: int, loss: float, model: keras.Model) -> None:
             found.update(self._estimate(model))
 
         chosen = recipes.CATALOGUE[recipe]
-        self._bench.fitter(chosen, self._few, 1, watch=look, watched={0})
+        self._replicate.fitter(chosen, self._few, 1, watch=look, watched={0})
         return found | self._trained(chosen)
 
     def _estimate(self, model: keras.Model) -> dict[str, float]:
@@ -237,9 +237,9 @@ class _Trained:
     of its metric on the labelled images is left, and how far its kernels lie from the donor's.
     """
 
-    def __init__(self, bench: Bench, few: data.Split) -> None:
-        labels, self._fitter = bench.curve.specs.labels, bench.fitter
-        self._seed, scratch = bench.curve.train.seed, recipes.CATALOGUE[SCRATCH]
+    def __init__(self, replicate: Replicate, few: data.Split) -> None:
+        labels, self._fitter = replicate.curve.specs.labels, replicate.fitter
+        self._seed, scratch = replicate.curve.train.seed, recipes.CATALOGUE[SCRATCH]
         self._evaluate = evaluation.Evaluator(self._fitter.model, few, "segmentation")
         images = fitting.unit_images(few)
         self._recalibrate = recalibration.Recalibrator(self._fitter.model, images)

@@ -99,7 +99,7 @@ def test_the_plan_is_told_in_a_line():
 
 
 @pytest.fixture(scope="module")
-def bench(scenes, tmp_path_factory):
+def replicate(scenes, tmp_path_factory):
     specs = specs_of(scenes)
     curve = specs.curves()[0]
     models_dir = tmp_path_factory.mktemp("models")
@@ -109,24 +109,24 @@ def bench(scenes, tmp_path_factory):
     folder = models_dir / network.name
     folder.mkdir()
     training.train(network.model, specs.data, network.train, folder)
-    return labels.Bench(curve, models_dir)
+    return labels.load(curve, models_dir)
 
 
 @pytest.fixture(scope="module")
-def found(bench):
+def found(replicate):
     return {
-        (recipe, asked): bench.record(donor, recipe, asked)
+        (recipe, asked): labels.measure_arm(replicate, donor, recipe, asked)
         for donor, recipe in LABELS.arms()
         for asked in (4, 12, 0)
     }
 
 
-def test_all_arms_learn_from_the_same_images(bench, found):
+def test_all_arms_learn_from_the_same_images(replicate, found):
     for asked, count in ((4, 4), (12, 12), (0, 32)):
         own = [found[recipe, asked] for recipe in LABELS.recipes]
         assert len({one.subset for one in own}) == 1
         assert {one.labels for one in own} == {count}
-    assert list(bench.subsets[4]) == list(bench.subsets[12][:4])
+    assert list(replicate.subsets[4]) == list(replicate.subsets[12][:4])
 
 
 def test_a_record_tells_what_was_measured_and_how(found):
@@ -143,7 +143,7 @@ def test_a_record_tells_what_was_measured_and_how(found):
     assert found["scratch", 12].donor_digest == "" != one.donor_digest
 
 
-def test_the_rate_is_chosen_by_the_labels_alone(bench, found, monkeypatch):
+def test_the_rate_is_chosen_by_the_labels_alone(replicate, found, monkeypatch):
     assert found["encoder", 4].tried == {}  # too few to hold any out
     assert found["encoder", 4].learning_rate == LABELS.learning_rates[0]
     one = found["encoder", 12]
@@ -153,60 +153,62 @@ def test_the_rate_is_chosen_by_the_labels_alone(bench, found, monkeypatch):
     def peek():
         raise AssertionError("the test images were looked at")
 
-    monkeypatch.setattr(bench, "_evaluate", peek)
-    monkeypatch.setattr(bench.fitter, "donor", bench.donors["masked"])
-    rate, tried = bench._rate(CATALOGUE["encoder"], 12)
+    monkeypatch.setattr(replicate, "evaluate", peek)
+    monkeypatch.setattr(replicate.fitter, "donor", replicate.donors["masked"])
+    rate, tried = labels.choose_rate(replicate, CATALOGUE["encoder"], 12)
     assert (rate, tried) == (one.learning_rate, one.tried)
     with pytest.raises(AssertionError, match="looked at"):
-        bench.record("", "scratch", 4)
+        labels.measure_arm(replicate, "", "scratch", 4)
 
 
-def test_the_inner_split_is_of_the_labelled_images(bench):
-    rest, evaluate = bench._inner_split(12)
+def test_the_inner_split_is_of_the_labelled_images(replicate):
+    rest, evaluate = replicate.inner_split(12)
     assert rest.size == 9 and len(evaluate.batches[0][0]) == 3
-    own = {bench.train.tensors["id"].numpy()[i] for i in bench.subsets[12]}
+    own = {replicate.train.tensors["id"].numpy()[i] for i in replicate.subsets[12]}
     assert set(rest.tensors["id"].numpy()) < own
 
 
-def test_pixels_are_counted_by_class_and_what_is_ignored_is_not(bench):
-    counts = data.histogram(bench.train)
-    masks = bench.train.tensors["mask"].numpy()
+def test_pixels_are_counted_by_class_and_what_is_ignored_is_not(replicate):
+    counts = data.histogram(replicate.train)
+    masks = replicate.train.tensors["mask"].numpy()
     assert counts.shape == (32, 3)
     assert counts[5].tolist() == [(masks[5] == label).sum() for label in range(3)]
-    ignoring = dataclasses.replace(bench.train, ignore_label=2)
-    ignoring.__dict__["tensors"] = bench.train.tensors
+    ignoring = dataclasses.replace(replicate.train, ignore_label=2)
+    ignoring.__dict__["tensors"] = replicate.train.tensors
     assert data.histogram(ignoring)[5].tolist() == [*counts[5][:2], 0]
 
 
-def test_groups_come_from_the_start_of_the_names(bench):
-    assert data.group_names(bench.train, "") is None
-    assert data.group_names(bench.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
+def test_groups_come_from_the_start_of_the_names(replicate):
+    assert data.group_names(replicate.train, "") is None
+    assert data.group_names(replicate.train, r"\d\d")[:11] == ["00"] * 10 + ["01"]
     with pytest.raises(InputError, match="does not match the start of '000'"):
-        data.group_names(bench.train, "[A-Z]+")
+        data.group_names(replicate.train, "[A-Z]+")
 
 
-def test_the_metric_of_groups_adds_up_to_that_of_all(bench, monkeypatch):
-    assert bench.record("", "scratch", 4).groups == {}
-    monkeypatch.setattr(bench, "groups", ["00"] * 32)
-    monkeypatch.setattr(bench, "_test_groups", ["00"] * 6 + ["new"] * 2)
-    one = bench.record("", "scratch", 4)
-    counts = bench._evaluate().per_image
+def test_the_metric_of_groups_adds_up_to_that_of_all(replicate, monkeypatch):
+    assert labels.measure_arm(replicate, "", "scratch", 4).groups == {}
+    monkeypatch.setattr(replicate, "groups", ["00"] * 32)
+    monkeypatch.setattr(replicate, "test_groups", ["00"] * 6 + ["new"] * 2)
+    one = labels.measure_arm(replicate, "", "scratch", 4)
+    counts = replicate.evaluate().per_image
     assert {name: seen for name, (_, seen) in one.groups.items()} == {
         "00": True, "new": False,
     }  # fmt: skip
     assert one.groups["new"][0] == metrics.mean_iou(counts[6:].sum(axis=0))
-    monkeypatch.setattr(bench, "_test_groups", ["00"] * 8)
-    assert bench._by_group(counts)["00"][0] == one.value
+    monkeypatch.setattr(replicate, "test_groups", ["00"] * 8)
+    assert labels.metric_by_group(replicate, counts)["00"][0] == one.value
 
 
 @pytest.mark.parametrize(
     "counts, told",
     [((4, 33), "1 to 32 images"), ((32, 0), "names all 32 images twice")],
 )
-def test_numbers_of_labels_that_the_data_does_not_have_are_refused(bench, counts, told):
+def test_numbers_of_labels_that_the_data_does_not_have_are_refused(
+    replicate, counts, told
+):
     specs = specs_of(label_counts=counts)
     with pytest.raises(InputError, match=f"--label_counts.*{told}"):
-        labels._subsets(bench.train, None, specs.curves()[0])
+        labels._subsets(replicate.train, None, specs.curves()[0])
 
 
 # --- the command
@@ -317,7 +319,7 @@ def test_estimates_are_of_the_network_as_each_plan_begins(whole):
 def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(whole):
     curve = challenge._specs(whole).curves()[0]
     work = challenge._Estimates(curve, whole / "models", 12)
-    trained, fitter = work._trained, work._bench.fitter
+    trained, fitter = work._trained, work._replicate.fitter
     recipe = CATALOGUE["encoder"]
     found = {}
     for name, values in (("own", trained._own), ("peer", trained._peers[0])):

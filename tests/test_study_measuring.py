@@ -126,8 +126,9 @@ def test_the_recipient_is_restored_bit_for_bit(opened, records):
     assert np.array_equal(opened.evaluate().per_image, opened.before.per_image)
 
 
-def test_no_repair_depends_on_those_that_were_measured_before_it(space, records):
-    """A study that was interrupted within an arm measures the rest of its repairs later."""
+@pytest.fixture(scope="module")
+def arm(space):
+    """Kernels of the first stage, with every repair."""
     arm = next(
         arm
         for arm in space.arms
@@ -135,11 +136,39 @@ def test_no_repair_depends_on_those_that_were_measured_before_it(space, records)
         and arm.strength == 1
     )
     assert arm.repairs == REPAIRS
+    return arm
+
+
+def measure_alone(arm, space, repair):
+    key = measuring._key(space.recipient.block, arm)
+    recorded = {(*key, other) for other in REPAIRS if other != repair}
+    ((record, _),) = measuring.measure_arm(arm, space, recorded)
+    return record
+
+
+def test_layers_behind_a_stitch_keep_their_original_statistics(space, arm, monkeypatch):
+    snapshots, close = [], space.stitches.close
+
+    def spy(*arguments):
+        snapshots.append(transplant.values(space.recipient.model))
+        close(*arguments)
+
+    monkeypatch.setattr(space.stitches, "close", spy)
+    measure_alone(arm, space, "stitch")
+    (present,) = snapshots
+    for variable in space.recipient.variables:
+        if variable.role in roles.GROUPS["stats"]:
+            original = space.recipient.values[variable.path]
+            same = np.array_equal(present[variable.path], original)
+            assert same == (variable.layer not in arm.site.layers), variable.path
+
+
+def test_no_repair_depends_on_those_that_were_measured_before_it(space, arm, records):
+    """A study that was interrupted within an arm measures the rest of its repairs later."""
     key = measuring._key(space.recipient.block, arm)
     by_key = {record.key: record for record in records}
     for repair in reversed(REPAIRS):
-        others = {(*key, other) for other in REPAIRS if other != repair}
-        ((alone, _),) = measuring.measure_arm(arm, space, others)
+        alone = measure_alone(arm, space, repair)
         assert dataclasses.replace(
             alone, seconds=0.0, per_image=None
         ) == dataclasses.replace(by_key[*key, repair], seconds=0.0, per_image=None)

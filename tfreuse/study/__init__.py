@@ -1,11 +1,22 @@
-"""The study: which parameters can be reused, measured arm by arm over seeds.
+"""A study: measures which parameters can be reused, arm by arm over seeds.
 
     failed = study.run(study.Specs(...), out_dir)
 
-The study is a list of units of work (`work.plan`): a network to train, a recipient's block of arms
-or a replicate's label curves to measure. A runner has them carried out, here or on many machines
-(`tfreuse.runners`); the driver gathers their records. What is there from an earlier run is not
-done again, whatever ran it. Nothing here imports TensorFlow before a unit runs.
+A study is a list of units of work (`work.plan`): train a network, measure a recipient's block of
+arms, measure a replicate's label curves. A runner carries them out, on this machine or on many
+(`tfreuse.runners`); the driver gathers their records. Units done in an earlier run are not done
+again, whichever runner it had. TensorFlow is not imported before a unit runs.
+
+The way of an arm:
+
+    design      the networks of a study, their seeds, and the blocks of arms
+    treatments  the arms of a recipient: sites, groups, controls, repairs
+    recipient   a recipient in memory; donors, controls: the values it can receive
+    workspace   all that is kept between arms
+    measuring   plan -> transplant -> repair -> measure -> record; repairs, distances: its parts
+
+`driver`, `work`, `board` run the units, `labels` measures label curves, `gallery` and `finish`
+serve the report and the export, `outcome` lists the reusable groups, `cost` forecasts.
 """
 
 from tfreuse import runners, runtime
@@ -18,10 +29,10 @@ __all__ = ["Block", "Curve", "Specs", "collect", "forecast", "plan", "run", "run
 
 
 def forecast(specs: Specs, runner_spec: RunnerSpec = LOCAL) -> str:
-    """What the study will cost in time and disk; builds and times the networks, no more."""
+    """Forecasts the study's time and disk space; builds and times the networks, no more."""
     units = len(specs.blocks()) + len(specs.curves())
     jobs = runner_spec.jobs or runners.default_jobs(units)
     runtime.start(runners.threads(runner_spec, jobs), specs.train.deterministic)
     from tfreuse.study import cost  # imports TensorFlow
 
-    return cost.tell(specs, jobs)
+    return cost.describe(specs, jobs)

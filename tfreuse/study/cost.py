@@ -1,9 +1,9 @@
-"""What a study will cost, told before anything of it runs.
+"""Forecasts the time and disk space of a study before it runs.
 
-    print(cost.tell(specs, jobs=2))
+    print(cost.describe(specs, jobs=2))
 
-Each architecture is built and timed for a moment on noise; nothing is trained and nothing
-written. The time is a rough one: it knows nothing of other work on the machine.
+Each architecture is built and timed for a moment on noise; nothing is trained or written. The
+forecast is rough: other work on the machine is not in it.
 """
 
 import collections
@@ -27,62 +27,59 @@ from tfreuse.study import treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
 from tfreuse.training import evaluation
 
-_START = (
-    8.0  # seconds until a process has TensorFlow, its data and its traced functions
-)
-# bytes of a record and of what it counted image by image; its unit and the study keep both
+_START = 8.0  # seconds to start a process: TensorFlow, data, tracing
+# bytes of a record, and of its counts by image; both its unit and the study keep them
 _LINE, _COUNTS = 2 * 1_300, 2 * 1_700
-_FIT = 2.0  # seconds of a fit beside its updates: statistics, and the test images four times
+_FIT = 2.0  # seconds of a fit besides its updates: statistics and four evaluations
 _COPIES = 4  # of a network's parameters: the best, the last, and the optimizer's two
-_LOGS = 1_000_000  # bytes that a training logs
+_LOGS = 1_000_000  # bytes of a training's logs
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one architecture takes, in seconds and numbers."""
+    """Size and speed of one architecture."""
 
     parameters: int
-    step: float  # of training
-    image: float  # of evaluation
+    step: float  # seconds of an update of a training
+    image: float  # seconds of the evaluation of an image
 
 
-def tell(specs: Specs, jobs: int) -> str:
-    """Networks, arms, time and disk in a few lines.
+def describe(specs: Specs, jobs: int) -> str:
+    """Returns numbers of networks and arms, time and disk space, in a few lines.
 
     Raises:
         InputError: the data cannot be read, or a network cannot be built.
     """
     images = data.load(specs.data, "test", masks=False).size
-    blocks: dict[str, Block | Curve] = {
-        one.architecture: one for one in (*specs.blocks(), *specs.curves())
+    examples: dict[str, Block | Curve] = {
+        part.architecture: part for part in (*specs.blocks(), *specs.curves())
     }
-    built = {name: _build(block) for name, block in blocks.items()}
-    costs = {name: _cost(block, built[name]) for name, block in blocks.items()}
-    lines, seconds, disk, arms = [], 0.0, 0.0, 0
+    built = {name: _build(part) for name, part in examples.items()}
+    costs = {name: _cost(part, built[name]) for name, part in examples.items()}
+    seconds, disk, arms, fits = 0.0, 0.0, 0, 0
     networks = specs.networks().values()
     for network in networks:
         cost = costs[_architecture(specs, network)]
         seconds += _START + cost.step * network.train.steps
         disk += _COPIES * 4 * cost.parameters + _LOGS
-    counted: collections.Counter = collections.Counter()
+    arms_of_block: dict[str, int] = {}
     for block in specs.blocks():
         repairs = _repairs(block, built[block.architecture])
         seconds += _START + _seconds(repairs, costs[block.architecture], specs, images)
+        arms_of_block[block.architecture] = repairs.total()
         arms += repairs.total()
-        counted[block.architecture] = repairs.total()
     disk += arms * (_LINE + _COUNTS)
-    fits = 0
     for curve in specs.curves():
-        step = costs[curve.architecture].step
-        count = len(curve.arms())
-        each = specs.labels.fits * (specs.labels.label_steps * step + _FIT)
-        seconds += _START + count * each
+        step, count = costs[curve.architecture].step, len(curve.arms())
+        arm_seconds = specs.labels.fits * (specs.labels.label_steps * step + _FIT)
+        seconds += _START + count * arm_seconds
         fits += count
         disk += count * _LINE
+    lines = []
     for name, cost in costs.items():
-        told = f"{counted[name]:,} arms a block, " if counted[name] else ""
+        arms_text = f"{arms_of_block[name]:,} arms a block, " * (name in arms_of_block)
         lines.append(
-            f"{name}: {cost.parameters:,} parameters, {told}"
+            f"{name}: {cost.parameters:,} parameters, {arms_text}"
             f"{cost.step * 1e3:.0f} ms a training step, {cost.image * 1e3:.2f} ms a test image"
         )
     lines.append(
@@ -103,18 +100,22 @@ def _architecture(specs: Specs, network: Network) -> str:
 
 
 def _repairs(block: Block, model: keras.Model) -> collections.Counter:
-    """How many arms of the block are measured with each repair."""
+    """Counts the arms of the block that are measured with each repair."""
     study = block.specs.study
-    found = treatments.arms(
+    arms = treatments.arms(
         treatments.sites(model, study.sites), transplant.index(model), study, block.link
     )
-    return collections.Counter(repair for arm in found for repair in arm.repairs)
+    return collections.Counter(repair for arm in arms for repair in arm.repairs)
 
 
 def _seconds(
     repairs: collections.Counter, cost: Cost, specs: Specs, images: int
 ) -> float:
-    """Of measuring: an evaluation each; a probe, a re-estimation, or a training with some."""
+    """Estimates the seconds of measuring a block.
+
+    Each arm is an evaluation of the test images; most pass calibration images through the
+    network too (all of them, twice, or the 32 of a probe); some are a training.
+    """
     study = specs.study
     calibration = study.calibration_examples
     extra = collections.defaultdict(lambda: 2 * calibration, none=32, permutation=32)
@@ -134,7 +135,7 @@ def _build(block: Block | Curve) -> keras.Model:
 
 
 def _cost(block: Block | Curve, model: keras.Model) -> Cost:
-    """Times the architecture."""
+    """Times a training step and an evaluation of the architecture, on noise."""
     specs = block.specs
     models.check_image_size(block.model, specs.data.image_size, specs.data.channels)
     size = specs.train.batch_size
@@ -149,9 +150,9 @@ def _cost(block: Block | Curve, model: keras.Model) -> Cost:
 
 
 def _time(function: Callable[[], object]) -> float:
-    """The least of five: what it takes when nothing disturbs it; the first traces."""
+    """Returns the least of five times in seconds: the one with the least disturbance."""
     least = math.inf
-    function()
+    function()  # traces
     for _ in range(5):
         started = time.monotonic()
         function()

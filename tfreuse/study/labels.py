@@ -1,13 +1,21 @@
 """Measures one replicate's label curves: every arm at every number of labels.
 
-The test images are looked at once a fit is chosen and never to choose it: its peak rate comes
-from a quarter of its own labels, with the same rates and as many updates for every arm. All
-arms of a replicate learn from the same images, the fewer labels being the beginning of the
-more, with the same fresh values behind what they take.
+    replicate = load(curve, models_dir)
+    measure_arm(replicate, "masked", "encoder", labels=32)   # a LabelRecord
+
+A fit never chooses anything by the test images. It chooses its peak learning rate on a quarter
+of its own labels, and every arm has the same rates and the same number of updates. All arms of
+a replicate learn from the same images (fewer labels are the first of more labels), and their
+parameters that no donor gives start from the same initial values.
 """
 
+import dataclasses
+import functools
+import pathlib
 import time
+from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 
 from tfreuse import data, files, models, rundir
@@ -18,156 +26,226 @@ from tfreuse.models import saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Output
 from tfreuse.specs.labels import FEW
-from tfreuse.study import donors
 from tfreuse.study.design import Curve
+from tfreuse.study.donors import as_input, first_images
 from tfreuse.training import evaluation, recalibration
 
-COURSE = (0.1, 0.25, 0.5)  # shares of the updates after which the test metric is noted
+COURSE = (
+    0.1,
+    0.25,
+    0.5,
+)  # shares of the updates after which the test metric is recorded
 INNER = 4  # one of so many parts of the labels is held out to choose a rate
 
 
-def measure(output: Output, curve: Curve, models_dir) -> None:
-    """Fits and measures what `output` has no record of.
-
-    Args:
-        output: takes the records.
-        curve: the replicate.
-        models_dir: where the donors are.
-    """
-    todo = [key for key in curve.arms() if key not in output.keys]
-    bench = Bench(curve, models_dir)
-    for number, key in enumerate(todo):
-        _, donor, recipe, _, asked = key
-        what = f"{recipe} {donor}, {asked} labels".replace(" ,", ",")
-        output.progress(number / len(todo), what)
-        output.label(bench.record(donor, recipe, int(asked)))
-
-
-class Bench:
-    """The data, the donors and the traced fits of one replicate.
+@dataclasses.dataclass(eq=False)
+class Replicate:
+    """The data, donors and traced functions that all arms of one replicate share.
 
     Attributes:
-        donors: by kind, re-estimated on what they were trained on; None for "", scratch.
-        fitter: of the replicate's network.
-        subsets: the places of the labelled images in `train`, by the number asked for.
+        curve: the label curves to measure.
+        train, test: the splits of the data set.
+        groups, test_groups: each image's subject or sequence (--group_by), or None.
+        subsets: indices of the labelled images in `train`, by --label_counts.
+        donors: models by kind, statistics re-estimated on their own training's inputs; None
+            for "", the kind of scratch. `digests`: SHA-256 of their files.
+        fitter: fits the replicate's network; traced once.
+        evaluate: measures the fitted network on the test split.
     """
 
-    def __init__(self, curve: Curve, models_dir) -> None:
-        self.curve, specs = curve, curve.specs
-        self.train = data.load(specs.data, "train")
-        self.test = data.load(specs.data, "test")
-        images = donors.first_images(self.train, specs.study.calibration_examples)
-        self.groups = data.group_names(self.train, specs.data.group_by)
-        self._test_groups = data.group_names(self.test, specs.data.group_by) or ()
-        self.subsets = _subsets(self.train, self.groups, curve)
-        self.donors, self._digests = {"": None}, {"": ""}
-        for kind, network in curve.donors.items():
-            path = models_dir / network.name / "model.keras"
-            self.donors[kind] = saving.load(path)
-            self._digests[kind] = files.file_digest(path)
-            seen = donors.as_input(images, network.train.corruption)
-            recalibration.Recalibrator(self.donors[kind], seen)()
-        self.fitter = fitting.Fitter(None, self._build, images, curve.train)
-        self._evaluate = evaluation.Evaluator(
-            self.fitter.model, self.test, "segmentation"
-        )
-        self._inner: dict[int, tuple] = {}
+    curve: Curve
+    train: data.Split
+    test: data.Split
+    groups: Sequence[str] | None
+    test_groups: Sequence[str] | None
+    subsets: Mapping[int, np.ndarray]
+    donors: Mapping[str, keras.Model | None]
+    digests: Mapping[str, str]
+    fitter: fitting.Fitter
+    evaluate: evaluation.Evaluator
+    _inner_splits: dict[int, tuple[data.Split, evaluation.Evaluator]] = (
+        dataclasses.field(default_factory=dict)
+    )
 
-    def record(self, donor: str, recipe: str, asked: int) -> LabelRecord:
-        """Chooses a rate, fits and measures one arm."""
-        started = time.monotonic()
-        chosen = recipes.CATALOGUE[recipe]
-        self.fitter.donor = self.donors[donor]
-        rate, tried = self._rate(chosen, asked)
-        steps, course = self.curve.specs.labels.label_steps, []
-
-        def watch(step: int, loss: float, model) -> None:
-            course.append((step, self._evaluate().value))
-
-        self.fitter(
-            chosen,
-            data.take(self.train, self.subsets[asked]),
-            steps,
-            learning_rate=rate,
-            watch=watch,
-            watched={max(1, round(share * steps)) for share in COURSE},
-        )
-        counts = self._evaluate()
-        return LabelRecord(
-            study=self.curve.specs.digest,
-            architecture=self.curve.architecture,
-            donor=donor,
-            donor_digest=self._digests[donor],
-            recipe=recipe,
-            seed=self.curve.seed,
-            asked=asked,
-            labels=len(self.subsets[asked]),
-            subset=files.digest(sorted(map(int, self.subsets[asked]))),
-            steps=steps,
-            learning_rate=rate,
-            tried=tried,
-            metric=evaluation.METRIC["segmentation"],
-            value=counts.value,
-            floor=counts.floor,
-            course=(*course, (steps, counts.value)),
-            counts=counts.sums(),
-            images=len(counts.per_image),
-            cost=round(fitting.cost(chosen, self.fitter.model), 4),
-            seconds=round(time.monotonic() - started, 2),
-            versions=rundir.versions(),
-            groups=self._by_group(counts.per_image),
-        )
-
-    def _by_group(self, per_image: np.ndarray) -> dict[str, tuple[float, bool]]:
-        """The metric of each group of test images, and whether training has the group too."""
-        names = np.array(self._test_groups)
-        return {
-            str(name): (
-                metrics.mean_iou(per_image[names == name].sum(axis=0)),
-                str(name) in self.groups,
-            )
-            for name in np.unique(names)
-        }
-
-    def _rate(self, recipe, asked: int) -> tuple[float, dict[str, float]]:
-        """The peak rate and, where it was chosen, what each gave on the inner split."""
-        rates = self.curve.specs.labels.learning_rates
-        if len(self.subsets[asked]) <= FEW or len(rates) == 1:
-            return rates[0], {}
-        rest, evaluate = self._inner_split(asked)
-        tried = {}
-        for rate in rates:
-            steps = self.curve.specs.labels.label_steps
-            self.fitter(recipe, rest, steps, learning_rate=rate)
-            tried[f"{rate:g}"] = evaluate().value
-        return max(rates, key=lambda rate: tried[f"{rate:g}"]), tried
-
-    def _inner_split(self, asked: int):
-        """What to fit on and how to measure on the labels held out; of the n labels alone."""
-        if asked not in self._inner:
-            own = self.subsets[asked]
-            groups = None if self.groups is None else [self.groups[i] for i in own]
-            if groups is not None and len(set(groups)) < INNER:
-                groups = None  # too few sequences to hold one out
-            rest, held = subsets.folds(len(own), INNER, self.curve.seed, groups)[0]
+    def inner_split(self, count: int) -> tuple[data.Split, evaluation.Evaluator]:
+        """Divides the labelled images: a split to fit on, an evaluation of those held out."""
+        if count not in self._inner_splits:
+            indices = self.subsets[count]
+            groups = None
+            if self.groups is not None:
+                groups = [self.groups[i] for i in indices]
+                if len(set(groups)) < INNER:
+                    groups = None  # too few sequences to hold one out
+            seed = self.curve.seed
+            fit_on, held_out = subsets.folds(len(indices), INNER, seed, groups)[0]
             evaluate = evaluation.Evaluator(
-                self.fitter.model, data.take(self.train, own[held]), "segmentation"
+                self.fitter.model,
+                data.take(self.train, indices[held_out]),
+                "segmentation",
             )
-            self._inner[asked] = data.take(self.train, own[rest]), evaluate
-        return self._inner[asked]
+            fit_split = data.take(self.train, indices[fit_on])
+            self._inner_splits[count] = fit_split, evaluate
+        return self._inner_splits[count]
 
-    def _build(self, seed: int):
-        return models.build(
-            self.curve.model,
-            task="segmentation",
-            num_classes=self.train.num_classes,
-            channels=self.curve.specs.data.channels,
-            seed=seed,
+
+def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
+    """Fits and measures the arms that `output` has no record of, and records them there.
+
+    Args:
+        output: the unit of work's records.
+        curve: the replicate.
+        models_dir: the study's trained networks, a folder each.
+    """
+    pending = [key for key in curve.arms() if key not in output.keys]
+    replicate = load(curve, models_dir)
+    for number, (_, donor, recipe, _, count) in enumerate(pending):
+        title = f"{recipe} {donor}, {count} labels".replace(" ,", ",")
+        output.progress(number / len(pending), title)
+        output.label(measure_arm(replicate, donor, recipe, int(count)))
+
+
+def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
+    """Reads the replicate's data and donors, and builds its network.
+
+    Raises:
+        InputError: the data set has fewer images than --label_counts asks for.
+    """
+    specs = curve.specs
+    train, test = (data.load(specs.data, split) for split in ("train", "test"))
+    images = first_images(train, specs.study.calibration_examples)
+    groups, test_groups = (
+        data.group_names(split, specs.data.group_by) for split in (train, test)
+    )
+    labelled = _subsets(train, groups, curve)
+    donors, digests = {"": None}, {"": ""}
+    for kind, network in curve.donors.items():
+        path = models_dir / network.name / "model.keras"
+        donors[kind] = saving.load(path)
+        digests[kind] = files.file_digest(path)
+        inputs = as_input(images, network.train.corruption)
+        recalibration.Recalibrator(donors[kind], inputs)()
+    build = functools.partial(
+        models.build,
+        curve.model,
+        task="segmentation",
+        num_classes=train.num_classes,
+        channels=specs.data.channels,
+    )
+    fitter = fitting.Fitter(None, lambda seed: build(seed=seed), images, curve.train)
+    evaluate = evaluation.Evaluator(fitter.model, test, "segmentation")
+    return Replicate(
+        curve=curve,
+        train=train,
+        test=test,
+        groups=groups,
+        test_groups=test_groups,
+        subsets=labelled,
+        donors=donors,
+        digests=digests,
+        fitter=fitter,
+        evaluate=evaluate,
+    )
+
+
+def measure_arm(
+    replicate: Replicate, donor: str, recipe_name: str, count: int
+) -> LabelRecord:
+    """Chooses a learning rate, fits, and measures on the test split.
+
+    Args:
+        replicate: the data, the donors and the network.
+        donor: a kind of `replicate.donors`; "" for scratch.
+        recipe_name: a name of `few_labels.recipes.CATALOGUE`.
+        count: number of labels, one of --label_counts; 0 for all.
+    """
+    started = time.monotonic()
+    curve, fitter = replicate.curve, replicate.fitter
+    recipe = recipes.CATALOGUE[recipe_name]
+    fitter.donor = replicate.donors[donor]
+    rate, trials = choose_rate(replicate, recipe, count)
+    steps, course = curve.specs.labels.label_steps, []
+
+    def watch(step: int, loss: float, model: keras.Model) -> None:
+        course.append((step, replicate.evaluate().value))
+
+    indices = replicate.subsets[count]
+    fitter(
+        recipe,
+        data.take(replicate.train, indices),
+        steps,
+        learning_rate=rate,
+        watch=watch,
+        watched={max(1, round(share * steps)) for share in COURSE},
+    )
+    counts = replicate.evaluate()
+    return LabelRecord(
+        study=curve.specs.digest,
+        architecture=curve.architecture,
+        donor=donor,
+        donor_digest=replicate.digests[donor],
+        recipe=recipe_name,
+        seed=curve.seed,
+        asked=count,
+        labels=len(indices),
+        subset=files.digest(sorted(map(int, indices))),
+        steps=steps,
+        learning_rate=rate,
+        tried=trials,
+        metric=evaluation.METRIC["segmentation"],
+        value=counts.value,
+        floor=counts.floor,
+        course=(*course, (steps, counts.value)),
+        counts=counts.sums(),
+        images=len(counts.per_image),
+        cost=round(fitting.cost(recipe, fitter.model), 4),
+        seconds=round(time.monotonic() - started, 2),
+        versions=rundir.versions(),
+        groups=metric_by_group(replicate, counts.per_image),
+    )
+
+
+def choose_rate(
+    replicate: Replicate, recipe: recipes.Recipe, count: int
+) -> tuple[float, dict[str, float]]:
+    """Returns the peak learning rate, and the metric of each rate on the inner split.
+
+    With few labels, or a single rate, there is nothing to choose and no trial.
+    """
+    labels = replicate.curve.specs.labels
+    rates = labels.learning_rates
+    if len(replicate.subsets[count]) <= FEW or len(rates) == 1:
+        return rates[0], {}
+    fit_on, evaluate = replicate.inner_split(count)
+    trials = {}
+    for rate in rates:
+        replicate.fitter(recipe, fit_on, labels.label_steps, learning_rate=rate)
+        trials[f"{rate:g}"] = evaluate().value
+    return max(rates, key=lambda rate: trials[f"{rate:g}"]), trials
+
+
+def metric_by_group(
+    replicate: Replicate, per_image: np.ndarray
+) -> dict[str, tuple[float, bool]]:
+    """Returns each test group's mean IoU, and whether training images have the group too.
+
+    Args:
+        replicate: has the groups; {} without --group_by.
+        per_image: confusion matrices [N, C, C] of the test images.
+    """
+    names = np.array(replicate.test_groups or ())
+    return {
+        str(name): (
+            metrics.mean_iou(per_image[names == name].sum(axis=0)),
+            str(name) in replicate.groups,
         )
+        for name in np.unique(names)
+    }
 
 
-def _subsets(split: data.Split, groups, curve: Curve) -> dict[int, np.ndarray]:
-    """The images with labels for each number that is asked for; 0 is all."""
+def _subsets(
+    split: data.Split, groups: Sequence[str] | None, curve: Curve
+) -> dict[int, np.ndarray]:
+    """Returns indices of the labelled images for each of --label_counts; 0 is all."""
     counts = curve.specs.labels.label_counts
     if 0 in counts and split.size in counts:
         raise InputError(
@@ -175,9 +253,9 @@ def _subsets(split: data.Split, groups, curve: Curve) -> dict[int, np.ndarray]:
         )
     sizes = {count: count or split.size for count in counts}
     try:
-        found = subsets.nested(
+        nested = subsets.nested(
             data.histogram(split), list(sizes.values()), curve.train.seed, groups
         )
     except InputError as error:
         raise InputError(f"--label_counts: {error}") from None
-    return {count: found[size] for count, size in sizes.items()}
+    return {count: nested[size] for count, size in sizes.items()}

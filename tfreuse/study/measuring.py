@@ -64,7 +64,9 @@ def measure_arm(
             for repair in repairs:
                 with repaired(arm, repair, workspace) as evaluate:
                     counts = evaluate()
-                ended = time.monotonic()
+                ended = (
+                    time.monotonic()
+                )  # the time to write the record is the next one's
                 yield (
                     Record(
                         **facts,
@@ -78,6 +80,8 @@ def measure_arm(
                 )
                 started = ended
         finally:
+            # Without a repair only the transplanted arrays changed, and writing a few of them
+            # is faster; recalibration and fine-tuning can have changed any array.
             if set(repairs) <= set(_WITHOUT_CHANGE):
                 transplant.undo(displaced, recipient.model)
             else:
