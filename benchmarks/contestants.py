@@ -65,20 +65,19 @@ def _roles(task: str) -> str:
 
 
 def _move(task: str, case: Case, suffix: str):
-    from tfreuse import moving
+    from tfreuse import transplant
 
     donor, recipient = case.file("donor", suffix), case.file("recipient", suffix)
 
     def work():
-        with moving.opened(
-            donor, recipient
-        ) as pair:  # as tools/transplant.py apply does
+        # as tools/transplant.py apply does
+        with transplant.opened(donor, recipient) as pair:
             pair.apply(pair.plan(roles=_roles(task)), case.out(suffix))
 
     return work
 
 
-@contestant(STATS, ALL, name="tfreuse", imports=("tfreuse.moving",), out=KERAS)
+@contestant(STATS, ALL, name="tfreuse", imports=("tfreuse.transplant",), out=KERAS)
 def tfreuse_keras(task, case):
     return _move(task, case, KERAS)
 
@@ -87,7 +86,7 @@ def tfreuse_keras(task, case):
     STATS,
     ALL,
     name="tfreuse, .weights.h5",
-    imports=("tfreuse.moving", "h5py"),  # it writes provenance there
+    imports=("tfreuse.transplant", "h5py"),  # it writes provenance there
     out=WEIGHTS,
 )
 def tfreuse_weights(task, case):
@@ -199,18 +198,22 @@ def copy(task, case):
     return work
 
 
-@contestant(LOAD, name="tfreuse, .keras", imports=("keras", "tfreuse.loading"))
+@contestant(
+    LOAD, name="tfreuse, .keras", imports=("keras", "tfreuse.transplant.loading")
+)
 def tfreuse_load(task, case):
     return _load(case, KERAS)
 
 
-@contestant(LOAD, name="tfreuse, .weights.h5", imports=("keras", "tfreuse.loading"))
+@contestant(
+    LOAD, name="tfreuse, .weights.h5", imports=("keras", "tfreuse.transplant.loading")
+)
 def tfreuse_load_weights(task, case):
     return _load(case, WEIGHTS)
 
 
 def _load(case: Case, suffix: str):
-    from tfreuse import loading
+    from tfreuse.transplant import loading
 
     recipient = _live("recipient", case)
 
@@ -259,7 +262,11 @@ def read_and_copy(task, case):
     return work
 
 
-@contestant(LIVE, name="tfreuse, plan and apply", imports=("keras", "tfreuse.loading"))
+@contestant(
+    LIVE,
+    name="tfreuse, plan and apply",
+    imports=("keras", "tfreuse.transplant.loading"),
+)
 def tfreuse_live(task, case):
     from tfreuse import transplant
 
@@ -272,7 +279,9 @@ def tfreuse_live(task, case):
     return work
 
 
-@contestant(LIVE, name="tfreuse, apply", imports=("keras", "tfreuse.loading"))
+@contestant(
+    LIVE, name="tfreuse, apply", imports=("keras", "tfreuse.transplant.loading")
+)
 def tfreuse_apply(task, case):
     from tfreuse import transplant
 
@@ -286,7 +295,9 @@ def tfreuse_apply(task, case):
     return work
 
 
-@contestant(LIVE, name="tfreuse, apply again", imports=("keras", "tfreuse.loading"))
+@contestant(
+    LIVE, name="tfreuse, apply again", imports=("keras", "tfreuse.transplant.loading")
+)
 def tfreuse_apply_again(task, case):
     from tfreuse import transplant
 

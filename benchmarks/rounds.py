@@ -10,7 +10,7 @@ from benchmarks import case as case_module
 from benchmarks import fresh
 from benchmarks.case import TINY, Case
 from benchmarks.contestants import ENTRIES, STATS, Contestant
-from tfreuse import moving, progress
+from tfreuse import progress, transplant
 from tfreuse.errors import InputError
 
 START = "start"
@@ -114,7 +114,7 @@ def _starts(case: Case, settings: Settings, round_: int) -> list[dict]:
     """Wall time of whole commands on small files: what it takes before work begins."""
     donor, recipient = case.file("donor"), case.file("recipient")
     out = case.folder / f"started_{round_}.keras"
-    moving.apply(moving.plan(donor, recipient), donor, recipient, out)
+    transplant.apply(transplant.plan(donor, recipient), donor, recipient, out)
     found = []
     for verb in COMMANDS:
         words = [sys.executable, "-m", "tfreuse.cli.transplant", verb]

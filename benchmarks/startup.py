@@ -24,7 +24,7 @@ from benchmarks import (
 )
 from benchmarks.case import TINY, Case
 from benchmarks.table import Target
-from tfreuse import moving, progress
+from tfreuse import progress, transplant
 from tfreuse.records import Log
 
 ANSWER, STEP = 0.5, 10.0  # seconds that were promised
@@ -55,7 +55,7 @@ def commands(folder: pathlib.Path) -> dict[str, list[str]]:
     fresh.last_line(rounds.WORKER, ["make", case.model, folder])
     donor, recipient = case.file("donor"), case.file("recipient")
     out, study = folder / "out.keras", folder / "study"
-    moving.apply(moving.plan(donor, recipient), donor, recipient, out)
+    transplant.apply(transplant.plan(donor, recipient), donor, recipient, out)
     study.mkdir()
     records_made.write_held(study)
     with Log(study / "records.jsonl") as log:

@@ -14,11 +14,11 @@ from keras import layers
 from test_alignment import NETS, every_net, opaque, random_model, random_order
 from test_transplant_tool import listing, no, no_process_stays, ok, run, values
 
-from tfreuse import alignment, checkpoints, loading, moving, transplant
+from tfreuse import checkpoints, transplant
+from tfreuse.checkpoints import graph
 from tfreuse.errors import InputError
-from tfreuse.moving import graph
 from tfreuse.plan.variables import by_layer
-from tfreuse.transplant import live
+from tfreuse.transplant import alignment, live, loading
 
 assert no_process_stays  # a fixture: this module's commands end with it
 ALIGN = "--adapters=*=align"
@@ -78,7 +78,7 @@ def test_a_file_tells_the_graph_of_its_model(kind, tmp_path):
     model.save(tmp_path / "a.keras")
     with checkpoints.open(tmp_path / "a.keras") as file:
         found = graph.calls(file)
-        assert told(found) == told(live.calls(model))
+        assert told(found) == told(live.LiveModel(model).calls())
         ties = alignment.tie(*found, by_layer(file.variables))
     assert ties == transplant.ties(model)
 
@@ -103,10 +103,10 @@ def test_a_donor_that_is_the_recipient_in_another_order_gives_its_bytes_back(
     model.save(tmp_path / "b.keras")
     permuted(model, kind).save(tmp_path / "a.keras")
     files = [tmp_path / f"{name}.keras" for name in "abc"]
-    assert "COPY" in statuses(moving.plan(*files[:2]))
-    plan = moving.plan(*files[:2], adapters=["*=align"])
+    assert "COPY" in statuses(transplant.plan(*files[:2]))
+    plan = transplant.plan(*files[:2], adapters=["*=align"])
     assert statuses(plan) == {"SAME"}
-    moving.apply(plan, *files)
+    transplant.apply(plan, *files)
     assert {p: v.tobytes() for p, v in values(files[2]).items()} == {
         p: v.tobytes() for p, v in values(files[1]).items()
     }
@@ -120,8 +120,8 @@ def test_files_are_aligned_as_live_models_are(here):
         "layers": ["encoder_*"],
         "adapters": ["*=align", "encoder_1_*=blend:0.5"],
     }
-    plan = moving.plan("a.keras", "b.keras", **options)
-    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    plan = transplant.plan("a.keras", "b.keras", **options)
+    transplant.apply(plan, "a.keras", "b.keras", "c.keras")
     live_plan = transplant.plan(donor, recipient, **options)
     transplant.apply(live_plan, donor, recipient)
     made = values("c.keras")
@@ -163,11 +163,11 @@ def test_the_tool_aligns_proves_it_and_takes_it_back(here):
 
 
 def test_what_moves_is_put_in_the_order_of_kernels_that_stay(here):
-    same = moving.plan("a.keras", "b.keras", roles="stats", adapters=["*=align"])
+    same = transplant.plan("a.keras", "b.keras", roles="stats", adapters=["*=align"])
     assert {e.status for e in same.copies} == {"SAME"}
     models = [keras.models.load_model(f"{name}.keras") for name in "ab"]
     plan = transplant.plan(*models, roles="stats", adapters=["*=align"])
-    assert {e.status for e in transplant.compare(plan, *models).copies} == {"SAME"}
+    assert {e.status for e in plan.copies} == {"SAME"}
 
 
 def test_a_plan_is_bound_to_all_that_chose_its_order(here):
@@ -183,10 +183,10 @@ def test_a_plan_is_bound_to_all_that_chose_its_order(here):
 def test_a_recipient_of_arrays_alone_is_enough(here):
     keras.models.load_model("b.keras").save_weights("b.weights.h5")
     files = ["a.keras", "b.weights.h5", "c.weights.h5"]
-    plan = moving.plan(*files[:2], adapters=["*=align"])
+    plan = transplant.plan(*files[:2], adapters=["*=align"])
     assert statuses(plan) == {"SAME"}
-    moving.apply(plan, *files)
-    moving.verify(plan, *files).check()
+    transplant.apply(plan, *files)
+    transplant.verify(plan, *files).check()
 
 
 def test_a_donor_that_is_held_in_memory_is_checked_whole(here):
@@ -265,7 +265,7 @@ def test_models_that_call_models_twice_and_so_on_cost_no_more_than_a_bound(
     for level in range(40):  # 2 ** 40 calls in a short text
         twice = entry("Functional", f"m{level}", [X], [(f"m{level}", 0, 0)], **inner)
         inner = functional(entry("InputLayer", "x"), twice, ends=[[f"m{level}", 1, 0]])
-    monkeypatch.setattr("tfreuse.moving.graph.MAX_OBJECTS", 1_000)
+    monkeypatch.setattr("tfreuse.checkpoints.graph.MAX_OBJECTS", 1_000)
     with pytest.raises(InputError, match="over 1,000 calls"):
         stated({"class_name": "Functional", "config": inner}, [], tmp_path)
 
@@ -319,7 +319,9 @@ def test_alignment_that_changes_nothing_is_refused(tmp_path):
     model = keras.Model(inputs, layers.Conv2D(2, 1, name="only")(inputs))
     model.save(tmp_path / "a.keras")
     with pytest.raises(InputError, match="changes nothing"):
-        moving.plan(tmp_path / "a.keras", tmp_path / "a.keras", adapters=["*=align"])
+        transplant.plan(
+            tmp_path / "a.keras", tmp_path / "a.keras", adapters=["*=align"]
+        )
 
 
 def test_numbers_that_are_not_finite_are_refused(here):
@@ -332,8 +334,8 @@ def test_numbers_that_are_not_finite_are_refused(here):
 def test_aligning_files_never_loads_tensorflow(here):
     code = (
         "import sys\n"
-        "from tfreuse import moving\n"
-        "moving.plan('a.keras', 'b.keras', adapters=['*=align'])\n"
+        "from tfreuse import transplant\n"
+        "transplant.plan('a.keras', 'b.keras', adapters=['*=align'])\n"
         "heavy = {'tensorflow', 'keras'} & {*sys.modules}\n"
         "assert not heavy and 'scipy' in sys.modules, heavy\n"
     )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tfreuse import alignment, transplant
+from tfreuse import transplant
 from tfreuse.errors import InputError
 from tfreuse.plan.variables import by_layer
+from tfreuse.transplant import alignment, live
 
 
 def separable():
@@ -248,7 +249,7 @@ def test_numbers_of_a_channel_s_own_and_parts_cut_off_keep_their_order():
 
 def test_what_reads_a_number_of_channels_that_is_not_known_is_left_whole():
     model = separable()
-    calls, outputs = transplant.live.calls(model)
+    calls, outputs = live.LiveModel(model).calls()
     unknown = [dataclasses.replace(c, class_name="", channels=None) for c in calls]
     for known in range(1, len(calls)):  # from input to output: any of them may be so
         some = [*calls[:known], unknown[known], *calls[known + 1 :]]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from test_plan import bn, conv, layer
 
-from tfreuse import diff
 from tfreuse.errors import InputError
+from tfreuse.transplant import comparison
 
 
 def compare(theirs, ours, a, b, **options):
     """Rows of two nets whose values are given by variable path."""
-    plan = diff.pairs(theirs, ours, **options)
-    return diff.rows(
+    plan = comparison.pairs(theirs, ours, **options)
+    return comparison.rows(
         plan, lambda v: np.float32(a[v.path]), lambda v: np.float32(b[v.path])
     )
 
@@ -122,7 +122,7 @@ def test_each_variable_is_read_once_and_one_layer_at_a_time():
 
         return value
 
-    diff.rows(diff.pairs(both, both), read("a"), read("b"))
+    comparison.rows(comparison.pairs(both, both), read("a"), read("b"))
     assert len(reads) == len(set(reads)) == 2 * len(both)
     assert [path.split("/")[0] for _, path in reads] == (
         ["a_1"] * 4 + ["b_1"] * 8 + ["c_1"] * 4
@@ -130,7 +130,7 @@ def test_each_variable_is_read_once_and_one_layer_at_a_time():
 
 
 def test_large_arrays_are_compared_in_pieces(monkeypatch):
-    monkeypatch.setattr(diff, "_CHUNK", 7)
+    monkeypatch.setattr(comparison, "_CHUNK", 7)
     draw = np.random.default_rng(0)
     a, b = draw.random((2, 3, 3, 4, 4), dtype=np.float32)
     net = layer("x", "Conv2D", (3, 3, 4, 4), use_bias=False)
@@ -154,18 +154,18 @@ def test_the_table_puts_what_differs_most_first_and_ends_with_a_total():
     a = {"encoder_1_a/0": [[1, 2]], "encoder_2_a/0": [[5, 6]]}
     b = {"encoder_1_a/0": [[1, 2]], "encoder_2_a/0": [[0, 1]]}
     rows = compare(theirs, theirs, a, b)
-    by_distance = diff.table(rows).splitlines()
+    by_distance = comparison.table(rows).splitlines()
     assert [line.split()[0] for line in by_distance[1:]] == [
         "encoder_2",
         "encoder_1",
         "total",
     ]
-    by_place = diff.table(rows, by="place").splitlines()
+    by_place = comparison.table(rows, by="place").splitlines()
     assert by_place[1].startswith("encoder_1") and max(map(len, by_place)) <= 100
 
 
 def test_comparing_imports_neither_tensorflow_nor_keras():
-    code = "import sys, tfreuse.diff; print(sorted({'keras', 'tensorflow'} & {*sys.modules}))"
+    code = "import sys, tfreuse.transplant.comparison; print(sorted({'keras', 'tensorflow'} & {*sys.modules}))"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )

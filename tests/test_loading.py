@@ -4,9 +4,10 @@ import nets
 import numpy as np
 import pytest
 
-from tfreuse import checkpoints, loading, models, transplant
+from tfreuse import checkpoints, models, transplant
 from tfreuse import plan as plan_module
 from tfreuse.errors import InputError
+from tfreuse.transplant import loading
 
 
 def unet(seed):
@@ -41,7 +42,7 @@ def test_what_changes_after_a_load_is_the_recipient_alone(donor):
     before = nets.snapshot(recipient)
     with checkpoints.open(folder / "donor.keras") as file:
         plan = plan_module.make(file.variables, transplant.index(recipient))
-        values = loading.values(file, plan)
+        values = loading.values(file, [entry.donor for entry in plan.copies])
     displaced = transplant.apply(plan, values, recipient)
     read = {path: np.array(value) for path, value in values.items()}
     for variable in recipient.weights:  # as an optimizer does: in place
@@ -78,7 +79,7 @@ def test_memory_is_aligned_disjoint_and_taken_in_blocks(
 ):
     monkeypatch.setattr(loading, "_BLOCK", 1000)
     sizes = [1, 64, 65, 900, 3000, 7]
-    places = loading._places(sizes)
+    places = loading._buffers(sizes)
     assert [place.size for place in places] == sizes
     starts = [place.ctypes.data for place in places]
     assert not any(start % 64 for start in starts)  # or TensorFlow copies

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from tfreuse import checkpoints, diff, models, roles, transplant
+from tfreuse import checkpoints, models, roles, transplant
 from tfreuse import plan as plans
 from tfreuse.errors import InputError
-from tfreuse.transplant import live
+from tfreuse.transplant import comparison, live
 
 every_net = pytest.mark.parametrize("kind", nets.ZOO)
 
@@ -43,11 +43,11 @@ def test_a_whole_transplant_makes_the_recipient_the_donor(kind):
     before = nets.snapshot(recipient)
     plan = whole(kind, donor, recipient)
     readers = transplant.reader(donor), transplant.reader(recipient)
-    assert not any(row.identical for row in diff.rows(plan, *readers))
+    assert not any(row.identical for row in comparison.rows(plan, *readers))
     displaced = transplant.apply(plan, donor, recipient)
     assert nets.snapshot(recipient) == nets.snapshot(donor)
     assert nets.outputs(recipient) == nets.outputs(donor)
-    for row in diff.rows(plan, *readers):
+    for row in comparison.rows(plan, *readers):
         assert row.identical == row.variables and row.max_abs == 0
     transplant.undo(displaced, recipient)
     assert nets.snapshot(recipient) == before
@@ -58,7 +58,7 @@ def test_a_transplant_from_itself_changes_no_bit(kind):
     donor, _ = pair(kind)
     before, output = nets.snapshot(donor), nets.outputs(donor)
     plan = whole(kind, donor, donor)
-    assert {e.status for e in transplant.compare(plan, donor, donor).copies} == {"SAME"}
+    assert {entry.status for entry in plan.copies} == {"SAME"}
     transplant.apply(plan, donor, donor)
     assert nets.snapshot(donor) == before and nets.outputs(donor) == output
 
@@ -271,10 +271,10 @@ def test_a_donor_that_changed_since_the_plan_is_refused():
     values = transplant.values(donor)
     path = plan.copies[-1].donor.path
     for other in (values[path][:1], values[path].astype(np.float64)):
-        with pytest.raises(InputError, match="donor changed since the plan was made"):
+        with pytest.raises(InputError, match="should be .*, is .* Make the plan again"):
             transplant.apply(plan, {**values, path: other}, recipient)
     del values[path]
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="has no variable 'a_bn/3'"):
         transplant.apply(plan, values, recipient)
 
 
@@ -400,6 +400,7 @@ def test_a_plan_of_files_is_the_plan_of_the_live_models(kind, tmp_path):
 
 def test_resnet50_goes_into_the_encoder_of_pspnet_by_name():
     donor = keras.applications.ResNet50(weights=None, include_top=False)
+    nets.scrambled(donor, 1)  # fresh biases and batch norms would be equal
     recipient = models.pspnet(num_classes=5, width=64, encoder="resnet50")
     plan = transplant.plan(donor, recipient, layers=["conv?_*"]).check()
     # 53 convolutions with biases, 53 batch norms

@@ -16,9 +16,9 @@ import pytest
 import tensorflow as tf
 from test_cli import refused, tool
 
-from tfreuse import checkpoints, moving, transplant
+from tfreuse import checkpoints, transplant
 from tfreuse.errors import InputError
-from tfreuse.moving.proof import prove
+from tfreuse.transplant.proof import prove
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
@@ -220,9 +220,9 @@ def test_what_apply_writes_loads_in_keras_and_predicts(tmp_path):
     assert np.abs(recipient(images).numpy() - wanted).max() > 1e-3
     for ending in ("keras", "weights.h5"):
         files = [tmp_path / f"{name}.{ending}" for name in "abc"]
-        plan = moving.plan(*files[:2], roles="stats,bias")
-        moving.apply(plan, *files)
-        moving.verify(plan, *files).check()
+        plan = transplant.plan(*files[:2], roles="stats,bias")
+        transplant.apply(plan, *files)
+        transplant.verify(plan, *files).check()
         loaded = recipient
         if ending == "keras":
             loaded = keras.models.load_model(files[2])
@@ -249,10 +249,10 @@ def test_the_same_inputs_give_the_same_plan_and_the_same_bytes(here):
     written = []
     for seed in ("1", "2"):
         code = (
-            "from tfreuse import moving\n"
-            "p = moving.plan('a.keras', 'b.keras', roles='bn')\n"
-            "moving.save(p, 'p.json', 'a.keras', 'b.keras')\n"
-            "moving.apply(p, 'a.keras', 'b.keras', 'c.keras', overwrite=True)\n"
+            "from tfreuse import transplant\n"
+            "p = transplant.plan('a.keras', 'b.keras', roles='bn')\n"
+            "transplant.save(p, 'p.json', 'a.keras', 'b.keras')\n"
+            "transplant.apply(p, 'a.keras', 'b.keras', 'c.keras', overwrite=True)\n"
         )
         env = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", code], check=True, env=env)
@@ -261,17 +261,17 @@ def test_the_same_inputs_give_the_same_plan_and_the_same_bytes(here):
 
 
 def test_provenance_in_the_output_names_the_plan_and_both_files(here):
-    plan = moving.plan("a.keras", "b.keras", roles="stats")
-    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    plan = transplant.plan("a.keras", "b.keras", roles="stats")
+    transplant.apply(plan, "a.keras", "b.keras", "c.keras")
     with checkpoints.open("c.keras") as out:
         found = out.provenance
     assert found["plan"] == plan.hash and found["variables"] == 4
     assert found["donor"]["file"] == "a.keras"
     assert found["recipient"]["file"] == "b.keras"
-    again = moving.plan(
+    again = transplant.plan(
         "c.keras", "a.keras", roles="stats"
     )  # what moved goes nowhere new
-    moving.apply(again, "c.keras", "a.keras", "d.keras")
+    transplant.apply(again, "c.keras", "a.keras", "d.keras")
     with checkpoints.open("d.keras") as out:
         assert out.provenance["donor"]["values"] == found["donor"]["values"]
         assert out.provenance["recipient"]["values"] == found["donor"]["values"]
@@ -281,7 +281,7 @@ def test_provenance_in_the_output_names_the_plan_and_both_files(here):
 
 
 def test_values_that_are_equal_already_are_told(here):
-    plan = moving.plan("a.keras", "b.keras", layers=["head", "b2"])
+    plan = transplant.plan("a.keras", "b.keras", layers=["head", "b2"])
     same = {str(e.recipient) for e in plan.entries if e.status == "SAME"}
     assert same == {"head:kernel", "head:bias"}  # handmade.model makes one head
 
@@ -291,10 +291,10 @@ def test_values_that_differ_in_one_number_anywhere_are_told_apart(here, place):
     layers = [handmade.conv("c", (3, 3, 256, 256), use_bias=False)]
     handmade.write_keras(here / "a.keras", layers)
     handmade.write_keras(here / "b.keras", layers)
-    assert [e.status for e in moving.plan("a.keras", "b.keras").entries] == ["SAME"]
+    assert [e.status for e in transplant.plan("a.keras", "b.keras").entries] == ["SAME"]
     layers[0][3][0].reshape(-1)[place] += 1
     handmade.write_keras(here / "b.keras", layers)
-    assert [e.status for e in moving.plan("a.keras", "b.keras").entries] == ["COPY"]
+    assert [e.status for e in transplant.plan("a.keras", "b.keras").entries] == ["COPY"]
 
 
 def test_a_blend_is_between_donor_and_recipient(here):
@@ -323,19 +323,19 @@ def test_a_file_of_names_alone_takes_settings_from_the_other_and_never_roles(her
     with checkpoints.open("a.keras") as donor:
         arrays = {f"{v.layer_path}/{v.role}": donor.read(v) for v in donor.variables}
     np.savez(here / "a.npz", **arrays)
-    plan = moving.plan("a.npz", "b.keras").check()
+    plan = transplant.plan("a.npz", "b.keras").check()
     assert len(plan.copies) == 12 and "does not say the settings" in plan.table()
-    moving.apply(plan, "a.npz", "b.keras", "c.keras")
-    moving.verify(plan, "a.npz", "b.keras", "c.keras").check()
+    transplant.apply(plan, "a.npz", "b.keras", "c.keras")
+    transplant.verify(plan, "a.npz", "b.keras", "c.keras").check()
     for path, value in values("c.keras").items():
         np.testing.assert_array_equal(value, values("a.keras")[path])
     renamed = {name.replace("b2/", "other/"): array for name, array in arrays.items()}
     np.savez(here / "a.npz", **renamed)
     options = {"layers": ["b2"], "mapping": {"other": "b2"}}
-    assert len(moving.plan("a.npz", "b.keras", **options).check().copies) == 3
+    assert len(transplant.plan("a.npz", "b.keras", **options).check().copies) == 3
     # three arrays of one shape: a bare weights file does not tell beta from gamma
     handmade.write_weights(here / "a.weights.h5", handmade.model(1))
-    plan = moving.plan("a.weights.h5", "b.keras")
+    plan = transplant.plan("a.weights.h5", "b.keras")
     assert [str(e.recipient) for e in plan.problems] == ["b2:beta"]
 
 
@@ -359,25 +359,25 @@ def test_verify_fails_when_one_byte_of_a_variable_was_changed(here, variable, sa
 
 
 def test_verify_fails_on_a_byte_that_no_checksum_was_mended_for(here):
-    plan = moving.plan("a.keras", "b.keras", roles="stats")
-    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    plan = transplant.plan("a.keras", "b.keras", roles="stats")
+    transplant.apply(plan, "a.keras", "b.keras", "c.keras")
     with checkpoints.open("c.keras") as out:
         start, _ = out.extent("backbone/c2/0")
     data = bytearray((here / "c.keras").read_bytes())
     data[start + 2] ^= 1
     (here / "c.keras").write_bytes(data)
-    proof = moving.verify(plan, "a.keras", "b.keras", "c.keras")
+    proof = transplant.verify(plan, "a.keras", "b.keras", "c.keras")
     assert proof.differences[0] == "backbone/c2:kernel is not the recipient's"
     assert "CRC" in proof.differences[1] and proof.checked == "damaged"
 
 
 def test_verify_sees_optimizer_state_and_configuration_too(here):
-    plan = moving.plan("a.keras", "b.keras", roles="stats")
-    moving.apply(plan, "a.keras", "b.keras", "c.keras")
+    plan = transplant.plan("a.keras", "b.keras", roles="stats")
+    transplant.apply(plan, "a.keras", "b.keras", "c.keras")
 
     def differences(layers, **options):
         handmade.write_keras(here / "other.keras", layers, **options)
-        return moving.verify(plan, "a.keras", "other.keras", "c.keras").differences
+        return transplant.verify(plan, "a.keras", "other.keras", "c.keras").differences
 
     def optimizer(file):
         file["optimizer/vars/0"][()] = 4
@@ -436,20 +436,20 @@ def test_arrays_in_chunks_stay_and_are_proven_to(here, ending, options):
         return here / f"{name}.{ending}"
 
     recipient, out = write("r", layers, **options), here / f"c.{ending}"
-    plan = moving.plan("a.keras", recipient, roles="stats")
-    moving.apply(plan, "a.keras", recipient, out)
-    proof = moving.verify(plan, "a.keras", recipient, out).check()
+    plan = transplant.plan("a.keras", recipient, roles="stats")
+    transplant.apply(plan, "a.keras", recipient, out)
+    proof = transplant.verify(plan, "a.keras", recipient, out).check()
     assert proof.moved == 4
     for other, says in (
         (write("other", changed, **options), f"/{CHUNKED} is not the recipient's"),
         (write("plain", layers), "head:kernel is stored in another way than"),
     ):
-        with moving.opened("a.keras", other) as pair, checkpoints.open(out) as made:
+        with transplant.opened("a.keras", other) as pair, checkpoints.open(out) as made:
             (found,) = prove(plan, pair.donor, pair.recipient, made).differences
         assert found.startswith(says)
-    head = moving.plan(other, other, layers=["head"])  # `other` is in no chunks
+    head = transplant.plan(other, other, layers=["head"])  # `other` is in no chunks
     refusal = pytest.raises(InputError, match="no transplant writes such an array")
-    with moving.opened(other, recipient) as pair, refusal:
+    with transplant.opened(other, recipient) as pair, refusal:
         prove(head, pair.donor, pair.recipient, pair.recipient)
 
 
@@ -495,8 +495,8 @@ def test_a_plan_file_is_obeyed_and_bound_to_what_both_files_held(here):
 
 
 def test_a_plan_that_was_edited_or_is_of_other_files_is_refused(here):
-    plan = moving.plan("a.keras", "b.keras", roles="stats")
-    moving.save(plan, "p.json", "a.keras", "b.keras")
+    plan = transplant.plan("a.keras", "b.keras", roles="stats")
+    transplant.save(plan, "p.json", "a.keras", "b.keras")
     content = json.loads((here / "p.json").read_text())
     for text in ("{}", "[1]", "{", json.dumps({"plan": 3})):
         (here / "p.json").write_text(text)
@@ -509,8 +509,8 @@ def test_a_plan_that_was_edited_or_is_of_other_files_is_refused(here):
     head[2] = handmade.conv("head", (1, 1, 5, 3))  # which the plan leaves alone
     for layers in (epsilon, head):
         handmade.write_keras(here / "b.keras", layers)
-        with pytest.raises(InputError, match="not of these files"):
-            moving.apply(plan, "a.keras", "b.keras", "c.keras")
+        with pytest.raises(InputError, match="not of these models"):
+            transplant.apply(plan, "a.keras", "b.keras", "c.keras")
     assert not (here / "c.keras").exists()
 
 
@@ -570,7 +570,9 @@ def test_what_is_selected_and_has_no_place_is_a_failure_until_it_is_allowed(here
     assert not (here / "p.json").exists()
     no(run("apply", "--out=c.keras"), "MISSING")
     with pytest.raises(InputError, match="MISSING"):
-        moving.apply(moving.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras")
+        transplant.apply(
+            transplant.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras"
+        )
     no(run("diff"), "MISSING")
     assert sorted(listing(here)) == ["a.keras", "b.keras"]
     ok(run("apply", "--allow_missing=head", "--out=c.keras"))
@@ -652,7 +654,9 @@ def test_info_lists_what_a_transplant_cannot_address(here):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_answers_at_once_and_never_loads_tensorflow(here, verb):
-    moving.apply(moving.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras")
+    transplant.apply(
+        transplant.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras"
+    )
     out = "d.keras" if verb == "apply" else "" if verb == "plan" else "c.keras"
     code = (
         "import sys\n"

@@ -41,18 +41,22 @@ _PACKAGES = (
 
 # Names of version 0.1 and their successors; importable until version 0.3.
 _RENAMED = {
+    "alignment": "transplant.alignment",
     "attribution": "analysis",
     "checkpoint": "models.saving",
     "contact_sheet": "data.contact_sheet",
     "dashboards": "report.tensorboard",
     "devices": "training.devices",
+    "diff": "transplant.comparison",
     "downloads": "data.downloads",
     "evaluation": "training.evaluation",
     "folding": "training.folding",
     "fusion": "training.fusion",
     "hparams": "report.tensorboard",
     "labels": "analysis",
+    "loading": "transplant.loading",
     "metrics": "analysis.metrics",
+    "moving": "transplant",
     "networks": "models",
     "plugin": "report.plugin",
     "recalibration": "training.recalibration",

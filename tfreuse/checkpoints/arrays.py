@@ -14,6 +14,7 @@ from tfreuse.errors import InputError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _MAX_SIDE = 2**48
+_FIRST_PIECE, _NEXT_PIECES = 2**12, 2**20  # bytes of an array to compare at a time
 # HDF5 has no such types: h5py stores them as opaque bytes, Keras names them in an attribute.
 _STORED_AS_BYTES = {
     name: np.dtype(getattr(ml_dtypes, name))
@@ -72,7 +73,7 @@ class StoredArray:
         Raises:
             InputError: the bytes are not contiguous, or not in the file.
         """
-        self._check()
+        self.check()
         array = np.empty(self.shape, self.dtype)
         if self.nbytes:
             flat = array.reshape(-1).view(np.uint8)
@@ -81,7 +82,7 @@ class StoredArray:
 
     def pieces(self) -> Iterator[memoryview]:
         """Yields the array's bytes in the file's byte order, whole elements at a time."""
-        self._check()
+        self.check()
         piece = PIECE // self.dtype.itemsize * self.dtype.itemsize
         return self.source.pieces(self.offset or 0, self.nbytes, piece)
 
@@ -114,7 +115,8 @@ class StoredArray:
                 sha.update(piece)
         return sha.hexdigest()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises InputError unless the bytes are contiguous and in the file."""
         if self.offset is None and self.nbytes:
             raise InputError(
                 f"an array of {self.source.path} cannot be read by offset: {self.why}. "
@@ -161,3 +163,27 @@ def check_disjoint(arrays: Iterable[StoredArray]) -> None:
                 "it is damaged or made up. Save the model again."
             )
         ends[array.source.descriptor] = start + size
+
+
+def growing_ranges(size: int) -> Iterator[tuple[int, int]]:
+    """Yields (first byte, count) of pieces of `size` bytes, the first piece small.
+
+    All arrays are cut alike, so that two can be compared piece by piece.
+    """
+    start, count = 0, _FIRST_PIECE
+    while start < size:
+        yield start, min(count, size - start)
+        start, count = start + count, _NEXT_PIECES
+
+
+def growing(data: memoryview) -> Iterator[memoryview]:
+    """Yields the pieces of `growing_ranges` of bytes in memory."""
+    for start, count in growing_ranges(len(data)):
+        yield data[start : start + count]
+
+
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """Returns the bytes of an array in little-endian order, flat."""
+    # newbyteorder of a type of ml_dtypes is the type itself: no copy here either
+    ordered = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return np.ascontiguousarray(ordered).reshape(-1).view(np.uint8)

@@ -10,10 +10,17 @@ from typing import Any, Self
 import numpy as np
 
 from tfreuse.checkpoints.archive import Member
-from tfreuse.checkpoints.arrays import StoredArray, check_disjoint
+from tfreuse.checkpoints.arrays import (
+    StoredArray,
+    check_disjoint,
+    growing,
+    growing_ranges,
+    little_endian,
+)
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan import Variable
+from tfreuse.plan.calls import Graph
 
 CRC32, SHA256, UNVERIFIED = "crc32", "sha256", "unverified"
 
@@ -108,9 +115,48 @@ class Checkpoint:
         """
         return self.stored(variable).read()
 
+    @property
+    def name(self) -> str:
+        """Path of the file, for messages."""
+        return str(self.path)
+
+    def calls(self) -> Graph:
+        """Returns the calls of layers from input to output, and those that make outputs.
+
+        Raises:
+            InputError: the file has no graph, or the graph cannot be followed.
+        """
+        from tfreuse.checkpoints import graph  # imports the formats, which import this
+
+        return graph.calls(self)
+
+    def growing_pieces(self, variable: Variable | str) -> Iterator[memoryview]:
+        """Yields the bytes in little-endian order, the first piece small.
+
+        For comparisons that stop at the first difference: most arrays differ at once.
+        """
+        stored = self.stored(variable)
+        if stored.extent is None:  # only its own reader can read it, as a whole
+            yield from growing(memoryview(little_endian(stored.read())))
+            return
+        stored.check()
+        swap = stored.dtype.newbyteorder("<") != stored.dtype
+        for start, size in growing_ranges(stored.nbytes):
+            for piece in stored.source.pieces(stored.offset + start, size):
+                if swap:
+                    swapped = np.frombuffer(piece, stored.dtype).byteswap()
+                    piece = memoryview(swapped.view(np.uint8))
+                yield piece
+
     def pieces(self, variable: Variable | str) -> Iterator[memoryview]:
         """Yields the variable's bytes in the file's byte order, at most 4 MiB at a time."""
         return self.stored(variable).pieces()
+
+    def numbers(self, variable: Variable | str) -> Iterator[np.ndarray]:
+        """Yields the variable's numbers, flat, a few MB at a time."""
+        dtype = self.stored(variable).dtype
+        for piece in self.pieces(variable):
+            yield np.frombuffer(piece, dtype)
 
     def extent(self, variable: Variable | str) -> tuple[int, int] | None:
         """(offset in the file, size in bytes); None if the bytes are not contiguous."""

@@ -11,7 +11,7 @@ from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import PIECE
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import Variable
+from tfreuse.plan import Variable, soundness
 
 Value = np.ndarray | tuple[Checkpoint, Variable]
 _LARGE = 2**19  # bytes; from here on a write is worth a system call to start write-back
@@ -45,7 +45,8 @@ class Edit:
         """
         dtype = self._dtype
         numbers = np.frombuffer(data, dtype)
-        self._check(numbers)
+        # no sum of squares: it is no faster, and BLAS's threads compete with the workers
+        soundness.refuse(self.variable, soundness.fault(numbers, self.variable.role))
         if dtype != self.target.dtype:  # the other byte order
             data = memoryview(numbers.astype(self.target.dtype).view(np.uint8))
             checksum = zlib.crc32(data)
@@ -66,19 +67,6 @@ class Edit:
         if isinstance(self.value, tuple):
             return self.value[0].stored(self.value[1]).dtype
         return self.value.dtype
-
-    def _check(self, numbers: np.ndarray) -> None:
-        # no sum of squares: it is no faster, and BLAS's threads compete with the workers
-        if numbers.dtype.kind in "fV" and not np.isfinite(numbers).all():
-            raise InputError(
-                f"the value for {self.variable} has numbers that are not finite. Nothing "
-                "was written."
-            )
-        if self.variable.role == "moving_variance" and (numbers < 0).any():
-            raise InputError(
-                f"the value for {self.variable} has a variance below zero. Nothing was "
-                "written."
-            )
 
 
 def make(recipient: Checkpoint, path: str, value: Value) -> Edit:

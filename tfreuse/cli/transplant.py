@@ -24,12 +24,13 @@ from functools import partial
 
 from absl import flags
 
-from tfreuse import diff, moving, roles, runtime
 from tfreuse import plan as plan_module
+from tfreuse import roles, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
 from tfreuse.plan.table import bytes_of
+from tfreuse.transplant import comparison
 
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
 
@@ -91,7 +92,7 @@ def main(verb: str) -> int | None:
 def _plan() -> None:
     donor, recipient = _given("donor"), _given("recipient")
     path = _plan_file()
-    plan = moving.plan(donor, recipient, **_options())
+    plan = transplant.plan(donor, recipient, **_options())
     if app.FLAGS.json:
         problems = len(plan.problems)
         _print({"plan": plan.to_json(), "problems": problems})
@@ -99,7 +100,7 @@ def _plan() -> None:
         print(plan.table())
     plan.check()
     if path and not app.FLAGS.dry_run:
-        moving.save(plan, path, donor, recipient)
+        transplant.save(plan, path, donor, recipient)
     if path and not app.FLAGS.json:
         tail = " (dry run: not written)" if app.FLAGS.dry_run else ""
         print(f"plan: {printable(path)}{tail}")
@@ -110,7 +111,7 @@ def _apply() -> None:
     options = {
         name: getattr(app.FLAGS, name) for name in ("overwrite", "crc", "dry_run")
     }
-    with moving.opened(donor, recipient) as pair:
+    with transplant.opened(donor, recipient) as pair:
         plan = _read_plan(donor, recipient, pair.plan)
         if not app.FLAGS.json:
             print(plan.table())
@@ -124,7 +125,7 @@ def _apply() -> None:
     print("\n".join(_applied(done, donor, recipient)))
 
 
-def _applied(done: moving.Applied, donor: str, recipient: str) -> list[str]:
+def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
     if done.written is None:
         return ["dry run: all checks passed, nothing was written"]
     written = done.written
@@ -148,8 +149,8 @@ def _applied(done: moving.Applied, donor: str, recipient: str) -> list[str]:
 
 def _verify() -> None:
     donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
-    plan = _read_plan(donor, recipient, partial(moving.plan, donor, recipient))
-    proof = moving.verify(plan, donor, recipient, out)
+    plan = _read_plan(donor, recipient, partial(transplant.plan, donor, recipient))
+    proof = transplant.verify(plan, donor, recipient, out)
     if app.FLAGS.json:
         _print(proof.to_json())
     proof.check()
@@ -165,7 +166,7 @@ def _verify() -> None:
 
 
 def _diff() -> None:
-    plan, rows = moving.compare(_given("donor"), _given("recipient"), **_options())
+    plan, rows = transplant.diff(_given("donor"), _given("recipient"), **_options())
     if app.FLAGS.json:
         problems = [
             {"variable": str(e.variable), "status": e.status, "reason": e.reason}
@@ -173,12 +174,12 @@ def _diff() -> None:
         ]
         _print({"rows": [row.to_json() for row in rows], "problems": problems})
     else:
-        print(diff.table(rows))
+        print(comparison.table(rows))
     plan.check()
 
 
 def _info() -> None:
-    found = moving.about(_given("model"))
+    found = transplant.info(_given("model"))
     text = found.pop("text")
     if app.FLAGS.json:
         _print(found)
@@ -188,7 +189,7 @@ def _info() -> None:
 
 def _undo() -> None:
     out, dry_run = _given("out"), app.FLAGS.dry_run
-    checked = moving.undo(out, dry_run=dry_run)
+    checked = transplant.undo(out, dry_run=dry_run)
     if app.FLAGS.json:
         _print({"out": out, "checked": checked, "dry_run": dry_run})
         return
@@ -231,7 +232,7 @@ def _read_plan(donor: str, recipient: str, make: Callable) -> plan_module.Plan:
         raise InputError(
             f"--plan says what moves; leave --{given[0]} out, or make the plan again with it."
         )
-    return moving.load(app.FLAGS.plan, donor, recipient)
+    return transplant.load(app.FLAGS.plan, donor, recipient)
 
 
 def _set(name: str) -> bool:

@@ -7,7 +7,7 @@ channels:mean    the mean over the donor's channels for each, scaled so that an 
 cast             convert to the recipient's dtype
 blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
 align            the donor's channels in the order in which its trained arrays agree best with
-                 the recipient's, moved here or not (`tfreuse.alignment`). Needs the donor's
+                 the recipient's, moved here or not (`tfreuse.transplant.alignment`). Needs the donor's
                  graph: a live model or a `.keras` file. All those arrays of both models are
                  in memory, in double precision: about six times what the donor weighs
 

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from tfreuse import (
-    alignment,
     data,
     files,
     models,
@@ -27,6 +26,7 @@ from tfreuse.models import saving
 from tfreuse.study import controls, treatments
 from tfreuse.study.design import Block
 from tfreuse.training import recalibration
+from tfreuse.transplant import alignment
 
 # Added to a replicate's seed for the control "reinitialised". Seeds of a study's networks stay
 # far below it, so that no network started from these values (`design.Block` lists the offsets).

@@ -1,85 +1,72 @@
-"""Moves parameters between live Keras models: plan, apply, undo.
+"""Moves parameters between models, live or in files: plan, apply, verify, undo, diff, info.
 
-    plan = transplant.plan(donor, recipient, roles="affine", layers=["encoder_*"])
-    print(plan.table())
-    displaced = transplant.apply(plan, donor, recipient)
-    transplant.undo(displaced, recipient)  # bit for bit as before
+    plan = transplant.plan("donor.keras", model, roles="stats", layers=["encoder_*"])
+    print(plan.table())                                     # nothing has been written
+    displaced = transplant.apply(plan, "donor.keras", model)
+    transplant.undo(displaced, model)                       # bit for bit as before
 
-`plan` decides and writes nothing; `apply` decides nothing and is all or nothing. A donor is a
-model or the values of one (`values`), so that controls need no model of their own.
+    files = "donor.keras", "recipient.keras"
+    plan = transplant.plan(*files, roles="stats")
+    transplant.apply(plan, *files, "out.keras")             # writes out.keras.undo beside it
+    transplant.verify(plan, *files, "out.keras").check()
+    transplant.undo("out.keras")                            # is recipient.keras again
+
+Either side is a keras.Model or a path, in any format of `tfreuse.checkpoints`; a live
+recipient is changed in place, a file is never changed. `plan` decides and writes nothing;
+`apply` decides nothing and is all or nothing. TensorFlow is imported only for a live model, or
+for a file that is a TensorFlow checkpoint.
 """
 
-import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import keras
-import numpy as np
-import tensorflow as tf
+from tfreuse import checkpoints
+from tfreuse.errors import InputError
+from tfreuse.plan import Plan, Variable
+from tfreuse.transplant import alignment, comparison, inspection, proof
+from tfreuse.transplant.applied import Applied, Displaced
+from tfreuse.transplant.inspection import Finding
+from tfreuse.transplant.opening import Model, open_model
+from tfreuse.transplant.pair import Pair, opened
+from tfreuse.transplant.planfile import load, save
+from tfreuse.transplant.proof import Proof
 
-from tfreuse import alignment
-from tfreuse import plan as plan_module
-from tfreuse.errors import InputError, printable
-from tfreuse.plan import Plan
-from tfreuse.plan.variables import by_layer
-from tfreuse.transplant import live, state
-from tfreuse.transplant.doctor import examine
-from tfreuse.transplant.live import edges, index
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
 
 __all__ = [
+    "Applied",
     "Displaced",
-    "aligned",
+    "Finding",
+    "Pair",
+    "Proof",
     "apply",
-    "compare",
+    "diff",
     "edges",
     "examine",
     "index",
+    "info",
+    "load",
+    "opened",
     "plan",
     "reader",
+    "save",
     "ties",
     "undo",
     "values",
     "variables",
+    "verify",
 ]
 
-_LOGGER = logging.getLogger(__name__)
-
-Array = np.ndarray | tf.Tensor
-Values = Mapping[str, Array]  # by variable path
-
-
-class Displaced(dict[str, Array]):
-    """What `apply` displaced, by variable path; `report` says what else had to follow.
-
-    The values are tensors that cost no copy until the recipient changes again;
-    numpy.asarray makes an array of each.
-    """
-
-    report: tuple[str, ...] = ()
-
-
-def reader(model: keras.Model) -> Callable[[plan_module.Variable], np.ndarray]:
-    """Reads one variable of the model at a time, for `tfreuse.diff.rows`."""
-    held = variables(model)
-    return lambda variable: live.read(held[variable.path])
-
-
-def variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The model's arrays themselves, by variable path."""
-    return {
-        f"{path}/{position}": variable
-        for path, layer in live.layers(model)
-        for position, variable in enumerate(live.own_weights(layer))
-    }
-
-
-def values(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of the model's arrays by variable path."""
-    return {path: live.read(held) for path, held in variables(model).items()}
+Path = str | os.PathLike
+Values = Mapping[str, Any]  # arrays or tensors by variable path
 
 
 def plan(
-    donor: keras.Model,
-    recipient: keras.Model,
+    donor: Model,
+    recipient: Model,
     *,
     roles: str | Iterable[str] = "all",
     layers: Iterable[str] = ("*",),
@@ -90,232 +77,215 @@ def plan(
     allow_unused: Iterable[str] = (),
     adapters: Iterable[str] = (),
 ) -> Plan:
-    """What would move from donor to recipient; see `tfreuse.plan.make`."""
-    return plan_module.make(
-        index(donor),
-        index(recipient),
-        roles=roles,
-        layers=layers,
-        stages=stages,
-        depth=depth,
-        mapping=mapping,
-        donor_edges=edges(donor),
-        recipient_edges=edges(recipient),
-        allow_missing=allow_missing,
-        allow_unused=allow_unused,
-        adapters=adapters,
-    )
+    """Plans a transplant; reads arrays up to their first difference, to mark equal ones SAME.
 
+    Args:
+        donor, recipient: a live model or a path each; nothing is written.
+        roles, layers, stages, depth, mapping, allow_missing, allow_unused, adapters: see
+            `tfreuse.plan.make`.
 
-def compare(plan: Plan, donor: keras.Model | Values, recipient: keras.Model) -> Plan:
-    """The plan with SAME for values that are equal, bit for bit, already."""
-    new = _adapted(plan, donor, recipient)
-    old = _variables(recipient, new)
-    return plan.compared(
-        lambda e: (
-            live.view(new[e.recipient.path]).tobytes()
-            == live.read(old[e.recipient.path]).tobytes()
+    Raises:
+        InputError: a file cannot be read, a pattern matches nothing, or nothing is selected.
+            Selected variables that cannot move are in `Plan.problems`; `Plan.check` raises.
+    """
+    with opened(donor, recipient) as pair:
+        return pair.plan(
+            roles=roles,
+            layers=layers,
+            stages=stages,
+            depth=depth,
+            mapping=mapping,
+            allow_missing=allow_missing,
+            allow_unused=allow_unused,
+            adapters=adapters,
         )
-    )
 
 
 def apply(
     plan: Plan,
-    donor: keras.Model | Values,
-    recipient: keras.Model,
+    donor: Model | Values,
+    recipient: Model,
+    out: Path | None = None,
     *,
     optimizer: str = "zero",
-) -> Displaced:
-    """Carries out the plan, all or nothing; returns what it displaced, for `undo`.
+    overwrite: bool = False,
+    crc: bool = True,
+    dry_run: bool = False,
+) -> Applied | Displaced:
+    """Carries out a plan, all or nothing.
 
     Args:
-        plan: what `plan` made, for these two.
-        donor: a model, or arrays by variable path.
-        recipient: changed in place; compiled functions see the new values.
-        optimizer: what becomes of a compiled recipient's optimizer state: "zero": momentum and
+        plan: made by `plan` of these two models.
+        donor: a live model or a path; for a live recipient also arrays by variable path.
+        recipient: a live model, changed in place (compiled functions see the new values), or
+            the path of a file, which stays as it is.
+        out: file to write, with the recipient's ending, for a recipient that is a file.
+            `out`.undo is written beside it.
+        optimizer: policy for the optimizer state of a live recipient. "zero": momentum and
             moments of moved variables start again, since they belong to the old values;
             "keep": they stay; "drop": all state starts again. Moving averages of weights
             (`use_ema`) are overwritten in any case, or they would undo the transplant.
+        overwrite: replace `out` if it exists.
+        crc: read files whole, to check them against their own checksums.
+        dry_run: check everything and write nothing.
+
+    Returns:
+        For a live recipient the displaced values, for `undo`; for a file a report.
 
     Raises:
-        InputError: the plan has problems, or a value of the donor is of another shape or dtype
-            than planned, not finite, or a variance below zero. Nothing has changed then.
+        InputError: the plan has problems or is of other models, a value is not finite or is
+            a variance below zero, or `out` cannot be written. Nothing has changed then.
     """
-    plan.check()
-    state.check_policy(optimizer)
-    new = _adapted(plan, donor, recipient)
-    variables = _variables(recipient, new)
-    moved = {id(variables[path]): value for path, value in new.items()}
-    writes = [(path, variables[path], value) for path, value in new.items()]
-    report = state.follow(
-        recipient, moved, optimizer, lambda *write: writes.append(write)
-    )
-    return _write(recipient, writes, report)
-
-
-def undo(displaced: Values, recipient: keras.Model) -> None:
-    """Puts back what `apply` displaced, bit for bit, all or nothing."""
-    variables = _variables(recipient, displaced)
-    _write(recipient, [(path, variables[path], v) for path, v in displaced.items()])
-
-
-def ties(model: keras.Model) -> alignment.Ties:
-    """Which axes of the model's variables share an order; see `tfreuse.alignment`.
-
-    Raises:
-        InputError: the model is no graph of layers, or computes with channels first.
-    """
-    graph = live.calls(model)
-    if graph is None:
-        raise InputError(
-            f"model {printable(model.name)!r} is no graph of layers (it is subclassed); its "
-            "channels cannot be aligned."
+    with opened(donor, recipient) as pair:
+        return pair.apply(
+            plan,
+            out,
+            optimizer=optimizer,
+            overwrite=overwrite,
+            crc=crc,
+            dry_run=dry_run,
         )
-    return alignment.tie(*graph, by_layer(index(model)))
 
 
-def aligned(
-    plan: Plan, donor: keras.Model, recipient: keras.Model
-) -> dict[str, np.ndarray]:
-    """The donor's values with channels in the order that fits the recipient's best.
+def verify(
+    plan: Plan, donor: Model | Values, recipient: Model | Values, out: Model
+) -> Proof:
+    """Proves that `out` is the recipient with exactly the plan's variables from the donor.
 
-    All that belongs together is compared, whatever the plan moves; the donor would compute
-    the same with them.
+    Of two files, compares the digest of every array and everything else in the files. For a
+    live model, keep its values before the transplant, by which all others are compared:
 
-    Raises:
-        InputError: the donor is no graph of layers.
-    """
-    if isinstance(donor, Mapping):
-        raise InputError(
-            "the adapter align needs the donor's graph; give the model, not its values."
-        )
-    pairs = plan_module.make(
-        index(donor),
-        index(recipient),
-        mapping=plan.mapping,
-        donor_edges=edges(donor),
-        recipient_edges=edges(recipient),
-    ).copies
-    ours = _variables(recipient, [entry.recipient.path for entry in pairs])
-    reference = {e.donor.path: live.read(ours[e.recipient.path]) for e in pairs}
-    groups, theirs = ties(donor), values(donor)
-    return alignment.permute(groups, theirs, alignment.match(groups, reference, theirs))
+        before = transplant.values(model)
+        transplant.apply(plan, donor, model)
+        transplant.verify(plan, donor, before, model).check()
 
+    Args:
+        plan: the plan that was applied.
+        donor: as given to `apply`, unchanged since.
+        recipient: the recipient before the transplant: its path, its values, or a model.
+        out: the recipient after the transplant: a path or a live model.
 
-def _aligns(plan: Plan) -> bool:
-    return any("align" in entry.adapters for entry in plan.copies)
-
-
-def _adapted(
-    plan: Plan, donor: keras.Model | Values, recipient: keras.Model
-) -> dict[str, Array]:
-    """Checked values to write, by the recipient's variable path.
-
-    A live donor's values are shared, not copied: 124 MB move in the time of a memcpy.
-    """
-    sources = [entry.donor.path for entry in plan.copies]
-    given = donor if isinstance(donor, Mapping) else _variables(donor, sources)
-    in_order = aligned(plan, donor, recipient) if _aligns(plan) else {}
-    old = _variables(recipient, [e.recipient.path for e in plan.copies if e.adapters])
-    new = {}
-    for entry in plan.copies:
-        value, want = given.get(entry.donor.path), entry.recipient
-        if isinstance(value, keras.Variable):
-            value = live.snapshot(value)
-        _check(entry.donor, value)
-        if entry.adapters:
-            present = live.read(old[want.path])
-            value = live.view(value)
-            names = [name for name in entry.adapters if name != "align"]
-            if len(names) < len(entry.adapters):
-                value = in_order[entry.donor.path]
-            value = plan_module.adapt(names, value, present, want)
-        new[want.path] = value
-    return new
-
-
-def _check(planned: plan_module.Variable, value: Array | None) -> None:
-    came = None if value is None else live.spec(value)
-    if came != (planned.shape, planned.dtype):
-        raise InputError(
-            f"the donor changed since the plan was made: {planned} should be "
-            f"{planned.dtype} {planned.shape}, is {came or 'not there'}. Make the plan again."
-        )
-    fault = live.unsound(value, planned.role)
-    if fault:
-        raise InputError(f"donor's {planned} has {fault}.")
-
-
-def _variables(model: keras.Model, paths: Iterable[str]) -> dict[str, keras.Variable]:
-    """The model's variables at the paths, looking at no other layer's arrays.
+    Returns:
+        A proof; `Proof.check` raises InputError unless there is no difference.
 
     Raises:
-        InputError: the model has no such layer or variable.
+        InputError: a file cannot be read, the plan is not of these models, or values before
+            the transplant are missing.
     """
-    found: dict[str, keras.Variable] = {}
-    optimizer = None
-    weights: dict[str, list[keras.Variable]] = {}
-    for path in paths:
-        place, _, position = path.rpartition("/")
-        if place == "optimizer":
-            optimizer = optimizer or state.optimizer_variables(model)
-            arrays = list(optimizer.values())
-        else:
-            if place not in weights:
-                weights[place] = live.own_weights(live.find_layer(model, place))
-            arrays = weights[place]
-        if int(position) >= len(arrays):
-            raise InputError(f"the model has no variable {printable(path)!r}.")
-        found[path] = arrays[int(position)]
-    return found
+    with (
+        open_model(donor) as opened_donor,
+        open_model(recipient) as opened_recipient,
+        open_model(out) as opened_out,
+    ):
+        return proof.verify(plan, opened_donor, opened_recipient, opened_out)
 
 
-def _write(
-    model: keras.Model,
-    writes: Iterable[tuple[str, keras.Variable, Array]],
-    report: tuple[str, ...] = (),
-) -> Displaced:
-    """Writes values and returns the old ones; rolls back on any failure."""
-    writes = list(writes)
-    for path, variable, value in writes:  # before the first write
-        if live.spec(variable) != live.spec(value):
+def undo(
+    out: Path | Values, model: "keras.Model | None" = None, *, dry_run: bool = False
+) -> str | None:
+    """Restores a recipient, bit for bit, all or nothing.
+
+    Args:
+        out: a file that `apply` wrote, or the values that it displaced from a live model.
+        model: the live model that they were displaced from.
+        dry_run: for a file: check everything and write nothing.
+
+    Returns:
+        For a file "crc32" if it was proven to be the recipient, or "unverified" if its
+        checksum is unknown, because `apply` ran with crc=False. None for a live model.
+
+    Raises:
+        InputError: the undo file is missing or of another output, or the model has changed.
+    """
+    if model is None:
+        if isinstance(out, Mapping):
             raise InputError(
-                f"the recipient changed since the plan was made: {printable(path)} is "
-                f"{variable.dtype} {tuple(variable.shape)}. Make the plan again."
+                "undo(displaced, model) needs the model that values were displaced from."
             )
-    displaced = Displaced(
-        {path: live.snapshot(variable) for path, variable, _ in writes}
-    )
-    layers = [
-        live.find_layer(model, path)
-        for path in dict.fromkeys(path.rpartition("/")[0] for path, _, _ in writes)
-        if path != "optimizer"
-    ]
-    try:
-        for _, variable, value in writes:
-            live.assign(variable, value)
-        finalized = state.finalize(layers)
-        if finalized:
-            report = (*report, f"{finalized} Normalization layers recomputed")
-        displaced.report = report
-        for line in report:
-            _LOGGER.info("transplant: %s", line)
-        return displaced
-    except BaseException:  # Ctrl-C too must not leave half a transplant
-        _restore([(variable, displaced[path]) for path, variable, _ in writes])
-        state.finalize(layers)
-        raise
+        return checkpoints.undo(out, dry_run=dry_run)
+    from tfreuse.transplant import assigning  # imports TensorFlow
+
+    return assigning.undo(out, model)
 
 
-def _restore(old: list[tuple[keras.Variable, Array]]) -> None:
-    """Puts values back; a second Ctrl-C waits until all are."""
-    interrupted = None
-    for variable, value in old:
-        while True:
-            try:
-                live.assign(variable, value)
-                break
-            except KeyboardInterrupt as error:
-                interrupted = error
-    if interrupted is not None:
-        raise interrupted
+def diff(
+    donor: Model, recipient: Model, **options: Any
+) -> tuple[Plan, list[comparison.Row]]:
+    """Compares the variables that two models have in common, by stage and role.
+
+    Args:
+        donor, recipient: a live model or a path each.
+        options: as `plan` takes them.
+
+    Returns:
+        The plan of the pairs, whose problems are variables without a counterpart, and rows
+        for `comparison.table`.
+    """
+    with opened(donor, recipient) as pair:
+        return pair.diff(**options)
+
+
+def info(model: Model) -> dict[str, Any]:
+    """Describes a model as plain values; "text" is the same for reading.
+
+    Reads every value once: "checked" is the check against the file's own checksums, "doctor"
+    the findings of `examine`.
+
+    Raises:
+        InputError: a file cannot be read, or is damaged.
+    """
+    with open_model(model) as opened_model:
+        return inspection.info(opened_model)
+
+
+def examine(model: Model) -> tuple[Finding, ...]:
+    """Lists what a transplant cannot address or should not trust; empty: nothing unusual."""
+    with open_model(model) as opened_model:
+        return inspection.examine(opened_model)
+
+
+def index(model: Model) -> tuple[Variable, ...]:
+    """Returns descriptions of a model's variables, as `tfreuse.plan.make` takes them."""
+    with open_model(model) as opened_model:
+        return opened_model.variables
+
+
+def edges(model: Model) -> dict[str, tuple[str, ...]] | None:
+    """Returns the paths that each layer reads from, by its path; None if unknown.
+
+    Nested models are looked through. A layer that is called several times reads from all
+    that its calls read from.
+    """
+    with open_model(model) as opened_model:
+        return opened_model.edges
+
+
+def ties(model: Model) -> alignment.Ties:
+    """Finds the axes of a model's variables that share an order; see `alignment`.
+
+    Raises:
+        InputError: the model is no graph of layers, or has channels first.
+    """
+    with open_model(model) as opened_model:
+        return alignment.ties(opened_model)
+
+
+def values(model: "keras.Model") -> "dict[str, np.ndarray]":
+    """Copies the arrays of a live model, by variable path."""
+    from tfreuse.transplant import live
+
+    return {path: live.read(array) for path, array in live.variables(model).items()}
+
+
+def variables(model: "keras.Model") -> "dict[str, keras.Variable]":
+    """Returns the variables of a live model, by path."""
+    from tfreuse.transplant import live
+
+    return live.variables(model)
+
+
+def reader(model: "keras.Model") -> "Callable[[Variable], np.ndarray]":
+    """Returns a function that reads one variable of a live model, for `comparison.rows`."""
+    from tfreuse.transplant import live
+
+    return live.LiveModel(model).read

@@ -1,24 +1,107 @@
-"""A live Keras model as layers, variables and a graph.
+"""A live Keras model as an open model: layers, variables, values and a graph.
 
-for path, layer in layers(model): ...   # nested models entered: "backbone/conv1_bn"
-index(model)                            # descriptions, as tfreuse.plan takes them
-edges(model)                            # what each layer reads from
-variable(model, "backbone/conv1_bn/2")  # the keras.Variable itself
+for path, layer in layers(model): ...    # nested models entered: "backbone/conv1_bn"
+index(model)                             # descriptions, as tfreuse.plan takes them
+LiveModel(model).read(index(model)[0])   # the value of one variable
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import alignment
 from tfreuse import roles as roles_module
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
+from tfreuse.plan.calls import Graph
+from tfreuse.plan.calls import edges as edges_of
+from tfreuse.transplant import live_graph, optimizer_state
+from tfreuse.transplant.opening import InMemory, check_spec
 
-_PLAIN = "ResourceVariable"  # one device's; others belong to a strategy or to a graph
-_PIECE = 2**18  # numbers
+_PLAIN = "ResourceVariable"  # of one device; others belong to a strategy or to a graph
+
+
+class LiveModel(InMemory):
+    """A live model, seen as an open file; see `opening.OpenModel`.
+
+    Structure and descriptions are computed when they are first asked for, so that a transplant
+    of few variables looks at few layers.
+
+    Raises:
+        InputError: `model` is no keras.Model.
+    """
+
+    kind = "live"
+
+    def __init__(self, model: keras.Model) -> None:
+        if not isinstance(model, keras.Model):
+            raise InputError(
+                f"a model is a keras.Model or the path of a model file; got a "
+                f"{type(model).__name__}."
+            )
+        self.model = model
+        self.notes: Mapping[str, str] = {}
+        self._weights: dict[str, list[keras.Variable]] = {}  # by path of the layer
+
+    @property
+    def name(self) -> str:
+        return f"model {printable(self.model.name)!r}"
+
+    @functools.cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        return index(self.model)
+
+    @functools.cached_property
+    def graph(self) -> Graph | None:
+        """Calls of the layers, None for a subclassed model."""
+        paths = {id(layer): path for path, layer in every_layer(self.model)}
+        return live_graph.calls(self.model, paths)
+
+    @functools.cached_property
+    def edges(self) -> dict[str, tuple[str, ...]] | None:
+        return None if self.graph is None else edges_of(self.graph[0])
+
+    def calls(self) -> Graph:
+        if self.graph is None:
+            raise InputError(
+                f"the adapter align needs the donor's graph, and {self.name} is no graph of "
+                "layers (it is subclassed); give a Functional or Sequential model."
+            )
+        return self.graph
+
+    def array(self, path: str) -> keras.Variable:
+        """Returns the variable at a path, looking at the arrays of no other layer.
+
+        Raises:
+            InputError: there is none.
+        """
+        layer, _, position = path.rpartition("/")
+        if layer not in self._weights:
+            if layer == optimizer_state.LAYER:
+                weights = list(optimizer_state.variables(self.model).values())
+            else:
+                weights = own_weights(find_layer(self.model, layer))
+            self._weights[layer] = weights
+        weights = self._weights[layer]
+        if int(position) >= len(weights):
+            raise InputError(f"the model has no variable {printable(path)!r}.")
+        return weights[int(position)]
+
+    def value(self, variable: Variable) -> tf.Tensor:
+        """Returns the present value without a copy; InputError if its shape has changed."""
+        value = snapshot(self.array(variable.path))
+        check_spec(self.name, variable, spec(value))
+        return value
+
+    def view(self, variable: Variable) -> np.ndarray:
+        return view(self.value(variable))
+
+    def read(self, variable: Variable) -> np.ndarray:
+        array = self.array(variable.path)
+        check_spec(self.name, variable, spec(array))
+        return read(array)
 
 
 def layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
@@ -100,18 +183,6 @@ def _of_one_device(variable: keras.Variable, held: tf.Variable) -> bool:
     return type(variable) is keras.Variable and type(held).__name__ == _PLAIN
 
 
-def unsound(value: np.ndarray | tf.Tensor, role: str | None) -> str:
-    """What is wrong with the numbers; "" if nothing is."""
-    numbers = view(value).reshape(-1)
-    for at in range(0, numbers.size, _PIECE):  # its noughts and ones stay in the cache
-        piece = numbers[at : at + _PIECE]
-        if not np.isfinite(piece).all():
-            return "values that are not finite"
-        if role == "moving_variance" and (piece < 0).any():
-            return "a variance below zero"
-    return ""
-
-
 def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
     """The numbers of an array or a snapshot, to read only; a copy only where it must be."""
     if isinstance(value, np.ndarray):
@@ -179,108 +250,6 @@ def _find_by_walking(model: keras.Model, path: str) -> keras.layers.Layer:
     raise InputError(f"the model has no layer {printable(path)!r}.")
 
 
-def edges(model: keras.Model) -> dict[str, tuple[str, ...]] | None:
-    """What each layer reads from, by path; nested models are looked through.
-
-    None where the model is no graph of layers (subclassed models). A layer that is called
-    several times reads from all that its calls read from.
-    """
-    graph = calls(model)
-    if graph is None:
-        return None
-    paths = {call.name: call.path for call in graph[0]}
-    found: dict[str, dict[str, None]] = {}
-    for call in graph[0]:
-        sources = found.setdefault(call.path, {})
-        sources.update(dict.fromkeys(paths[name] for name in call.reads))
-    return {path: tuple(sources) for path, sources in found.items()}
-
-
-def calls(model: keras.Model) -> alignment.Graph | None:
-    """Calls of layers and operations from input to output, and the names of the outputs.
-
-    Nested models are looked through. None where the model is no graph of layers.
-    """
-    paths = {id(layer): path for path, layer in every_layer(model)}
-    found: list[alignment.Call] = []
-    outputs = _enter(model, paths, None, found)
-    if outputs is None:
-        return None
-    return found, [name for names in outputs for name in names]
-
-
-def _enter(
-    model, paths: dict[int, str], outer: list[list[str]] | None, found: list
-) -> list[list[str]] | None:
-    """Adds the calls of one graph; those that make each of its outputs, or None if no graph.
-
-    `outer` is what makes each input of a nested graph, None for the model itself.
-    """
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    if not isinstance(graph, keras.Model) or not hasattr(graph, "_nodes_by_depth"):
-        return None
-    prefix = "" if outer is None else f"{paths[id(model)]}/"
-    makers: dict[int, list[str]] = {}
-    for number, tensor in enumerate(graph._inputs):
-        if outer is None:
-            layer = tensor._keras_history.operation
-            path = paths.get(id(layer), layer.name)
-            makers[id(tensor)] = _add(found, path, layer, (), [tensor])[0]
-        else:
-            makers[id(tensor)] = outer[number]
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            if node.is_input or not node.outputs:
-                continue
-            reads = [makers.get(id(t), []) for t in node.input_tensors]
-            made = None
-            if len(reads) == 1 or not isinstance(node.arguments.args[0], dict):
-                made = _enter(node.operation, paths, reads, found)
-            if made is None:
-                operation = None if _by_place(node) else node.operation
-                sources = tuple(name for names in reads for name in names)
-                path = paths.get(id(node.operation), f"{prefix}{node.operation.name}")
-                made = _add(found, path, operation, sources, node.outputs)
-            for tensor, names in zip(node.outputs, made, strict=True):
-                makers[id(tensor)] = names
-    return [makers.get(id(tensor), []) for tensor in graph._outputs]
-
-
-def _by_place(node) -> bool:
-    """Whether a call treats channels by their place, not by its layer's variables alone."""
-    values = (*node.arguments.args, *node.arguments.kwargs.values())
-    return len(node.outputs) > 1 or any(map(_numbers, values))
-
-
-def _numbers(value) -> bool:
-    """Whether an argument of a call is an array, or a list with numbers in it."""
-    if isinstance(value, list | tuple):
-        return any(isinstance(v, int | float) or _numbers(v) for v in value)
-    return not isinstance(value, keras.KerasTensor) and len(np.shape(value)) > 0
-
-
-def _add(found: list, path: str, operation, reads, outputs) -> list[list[str]]:
-    """Adds a call, once for each of its outputs; the names, by output."""
-    names = []
-    for tensor in outputs:
-        names.append([f"{len(found)}:{path}"])
-        shape = tuple(tensor.shape)
-        class_name = type(operation).__name__ if operation is not None else ""
-        joins = class_name == "Concatenate"
-        found.append(
-            alignment.Call(
-                name=names[-1][0],
-                path=path,
-                class_name=class_name,
-                reads=reads,
-                channels=shape[-1] if shape else None,
-                rank=len(shape),
-                axis=operation.axis if joins else None,
-            )
-        )
-    return names
-
-
 def _config(layer: keras.layers.Layer) -> dict:
     """The layer's configuration; empty where its class does not give one.
 
@@ -290,3 +259,12 @@ def _config(layer: keras.layers.Layer) -> dict:
         return layer.get_config()
     except NotImplementedError:
         return {}
+
+
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the model's variables by path."""
+    return {
+        f"{path}/{position}": variable
+        for path, layer in layers(model)
+        for position, variable in enumerate(own_weights(layer))
+    }

@@ -1,8 +1,8 @@
-"""Brings a network's channels into the order of another's, without changing what it computes.
+"""Permutes a network's channels into the order of another's; the function stays the same.
 
-The channels of a layer have no order of their own: permute the outputs of a convolution, the
-batch normalization after it and the inputs of whatever reads it, and the network computes the
-same function. Two trained networks may hold like features in different places. `match` finds
+The order of a layer's channels is arbitrary: permute the outputs of a convolution, the batch
+normalization after it and the inputs of each layer that reads it, and the network computes the
+same function. Two trained networks may hold like features at different indices. `match` finds
 the order in which the donor's kernels agree most with the recipient's: weight matching of
 Ainsworth et al. 2023, "Git Re-Basin" (arXiv:2209.04836), algorithm 1, by assignment problems.
 
@@ -10,19 +10,26 @@ Ainsworth et al. 2023, "Git Re-Basin" (arXiv:2209.04836), algorithm 1, by assign
     order = match(ties, reference, values)        # {group: permutation}
     same_function = permute(ties, values, order)  # variable path -> array
 
-A group is a set of axes that must be permuted alike: residual sums tie what they add,
-concatenations lay groups side by side. Groups that reach an input, an output, or a layer whose
-meaning is not known are fixed. No TensorFlow here; `tfreuse.transplant.ties` reads a model.
+A group is a set of axes that must be permuted alike: residual sums tie their terms,
+concatenations lay groups side by side. Groups that reach an input, an output, or a layer of
+unknown meaning are fixed.
+
+The adapter `align` of a plan matches by all trained arrays that two models have in common,
+whatever the plan moves. Of both models those arrays are in memory then, in double precision:
+about six times the size of the donor. No TensorFlow here.
 """
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tfreuse.alignment.tying import Call, Graph, Segments, Ties, tie
 from tfreuse.errors import InputError, printable
+from tfreuse.plan import Entry, Plan
+from tfreuse.plan.variables import by_layer
+from tfreuse.transplant.opening import OpenModel
+from tfreuse.transplant.tying import Segments, Ties, tie
 
-__all__ = ["Call", "Graph", "Order", "Segments", "Ties", "match", "permute", "tie"]
+__all__ = ["Order", "Segments", "Ties", "match", "permute", "tie", "ties"]
 
 Order = dict[int, np.ndarray]  # group -> permutation; new channel i is old order[i]
 _Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]  # (reference, values) by path
@@ -163,3 +170,78 @@ def _settled(ties: Ties, path: str, order: Order, group: int) -> bool:
     """Whether all other groups of the variable have an order; else products mean nothing."""
     groups = {g for segments in ties.axes[path] for g, _ in segments or ()}
     return all(g == group or g in order or g not in ties.sizes for g in groups)
+
+
+# The adapter `align` of a plan
+
+
+def ties(model: OpenModel) -> Ties:
+    """Finds the axes of a model's variables that share an order.
+
+    Raises:
+        InputError: the model is no graph of layers, or has channels first.
+    """
+    return tie(*model.calls(), by_layer(model.variables))
+
+
+def aligns(plan: Plan) -> bool:
+    """Returns whether the plan moves an array that must be aligned."""
+    return any("align" in entry.adapters for entry in plan.copies)
+
+
+def note(plan: Plan, pairs: Iterable[Entry], donor: OpenModel) -> str:
+    """Returns the plan's note on the channels that alignment can permute.
+
+    Args:
+        plan: has the adapter `align`.
+        pairs: all pairs of variables of donor and recipient.
+        donor: the model whose channels are permuted.
+
+    Raises:
+        InputError: the donor is no graph of layers, or no channel can be permuted.
+    """
+    donor_ties = ties(donor)
+    pairs = [entry for entry in pairs if entry.donor.path in donor_ties.trained]
+    free = {
+        path: {group for segments in axes for group, _ in segments or ()}
+        & {*donor_ties.sizes}
+        for path, axes in donor_ties.axes.items()
+    }
+    groups = set().union(*(free.get(entry.donor.path, ()) for entry in pairs))
+    if not groups:
+        raise InputError(
+            "the adapter align changes nothing: the donor has no channels that may change "
+            "places and are compared with the recipient's. Leave it out."
+        )
+    fixed = sum(
+        not free.get(entry.donor.path, set()) & groups
+        for entry in plan.copies
+        if "align" in entry.adapters
+    )
+    channels = sum(donor_ties.sizes[group] for group in groups)
+    return (
+        f"align: {channels:,} channels in {len(groups)} groups "
+        f"may change places, as {len(pairs)} trained arrays that both models have agree best "
+        f"(a local optimum); {fixed} of the moved arrays have none of these channels"
+    )
+
+
+def aligned(
+    donor_ties: Ties, pairs: Iterable[Entry], donor: OpenModel, recipient: OpenModel
+) -> dict[str, np.ndarray]:
+    """Returns the donor's arrays, by path, with channels in the order of the recipient's.
+
+    Arrays without channels, such as those of an unknown layer, are left out.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    variables = {variable.path: variable for variable in donor.variables}
+    values = {path: donor.read(variables[path]) for path in donor_ties.axes}
+    reference = {
+        entry.donor.path: recipient.read(entry.recipient)
+        for entry in pairs
+        if entry.donor.path in donor_ties.axes
+        and entry.donor.path in donor_ties.trained
+    }
+    return permute(donor_ties, values, match(donor_ties, reference, values))

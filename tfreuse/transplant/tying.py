@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.calls import Call
 from tfreuse.plan.variables import Layer, Variable
 
 Segments = tuple[tuple[int, int], ...]  # (group, channels), side by side on one axis
@@ -26,34 +27,6 @@ _IN_OUT = {  # axes of a kernel: what it reads, what it makes
     ),
 }
 _TRAINED = ("kernel", "bias", "gamma", "beta")  # statistics follow from them
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One call of a layer or an operation.
-
-    Attributes:
-        name: unique among the calls of a model.
-        path: the layer's path; several calls share it where a layer is used twice.
-        class_name: the layer's class.
-        reads: names of the calls whose outputs it takes, in order.
-        channels: length of its output's last axis; None if unknown.
-        rank: number of its output's axes, the batch's included.
-        axis: of a concatenation.
-    """
-
-    name: str
-    path: str
-    class_name: str
-    reads: tuple[str, ...]
-    channels: int | None
-    rank: int
-    axis: int | None = None
-
-
-Graph = tuple[
-    list[Call], list[str]
-]  # from input to output; names of what makes outputs
 
 
 @dataclasses.dataclass(frozen=True)

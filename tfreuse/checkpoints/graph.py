@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse import roles
-from tfreuse.alignment import Call, Graph
 from tfreuse.checkpoints import Checkpoint, configs, hdf5, keras_file, legacy_h5
 from tfreuse.checkpoints.source import MAX_OBJECTS
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.calls import Call, Graph
 from tfreuse.plan.variables import by_layer
 
 _Tensor = tuple[str, int, int]  # layer, which of its calls, which output of it

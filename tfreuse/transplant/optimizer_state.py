@@ -15,7 +15,9 @@ from tfreuse.errors import InputError
 
 POLICIES = ("zero", "keep", "drop")
 Write = Callable[[str, keras.Variable, np.ndarray], None]
-_PREFIX = "optimizer/"  # of the keys of displaced optimizer state; never a layer's path
+LAYER = (
+    "optimizer"  # stands for a layer's path in the keys of displaced optimizer state
+)
 
 
 def check_policy(policy: str) -> None:
@@ -63,12 +65,12 @@ def follow(
     return tuple(report)
 
 
-def optimizer_variables(model: keras.Model) -> dict[str, keras.Variable]:
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
     """The optimizer's variables by the keys that `follow` writes with."""
     optimizer = _optimizer(model)
     if optimizer is None:
         return {}
-    return {f"{_PREFIX}{i}": v for i, v in enumerate(optimizer.variables)}
+    return {f"{LAYER}/{i}": v for i, v in enumerate(optimizer.variables)}
 
 
 def finalize(layers: list[keras.layers.Layer]) -> int:
@@ -94,7 +96,7 @@ def _inner(optimizer):
 
 
 def _keys(optimizer) -> dict[int, str]:
-    return {id(v): f"{_PREFIX}{i}" for i, v in enumerate(optimizer.variables)}
+    return {id(v): f"{LAYER}/{i}" for i, v in enumerate(optimizer.variables)}
 
 
 def _averages(optimizer) -> Iterator[tuple[str, keras.Variable, keras.Variable]]:

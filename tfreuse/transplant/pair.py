@@ -1,0 +1,87 @@
+"""An open donor and an open recipient: plans, transplants and comparisons between them."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from tfreuse.checkpoints import Checkpoint
+from tfreuse.errors import InputError
+from tfreuse.plan import Plan
+from tfreuse.transplant import comparison, files, pairing
+from tfreuse.transplant.applied import Applied, Displaced
+from tfreuse.transplant.moves import Moves
+from tfreuse.transplant.opening import Model, OpenModel, open_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two open models: their structure is read once for planning and moving."""
+
+    donor: OpenModel
+    recipient: OpenModel
+
+    def plan(self, **options: Any) -> Plan:
+        """Plans a transplant; see `tfreuse.transplant.plan`."""
+        plan = pairing.make(self.donor, self.recipient, **options)
+        return plan.compared(Moves(plan, self.donor, self.recipient).equal)
+
+    def diff(self, **options: Any) -> tuple[Plan, list[comparison.Row]]:
+        """Compares the two models; see `tfreuse.transplant.diff`."""
+        plan = pairing.make(self.donor, self.recipient, **options)
+        return plan, comparison.rows(plan, self.donor.read, self.recipient.read)
+
+    def apply(
+        self,
+        plan: Plan,
+        out: str | os.PathLike | None = None,
+        *,
+        optimizer: str = "zero",
+        overwrite: bool = False,
+        crc: bool = True,
+        dry_run: bool = False,
+    ) -> Applied | Displaced:
+        """Carries out a plan, all or nothing; see `tfreuse.transplant.apply`."""
+        if isinstance(self.recipient, Checkpoint):
+            if out is None:
+                raise InputError(
+                    f"the recipient {self.recipient.name} is a file, which is never changed; "
+                    "give out=, the file to write."
+                )
+            if optimizer != "zero":
+                raise InputError(
+                    f"optimizer={optimizer!r} is for a live recipient; optimizer state in a "
+                    "file stays as it is."
+                )
+            return files.write(
+                plan,
+                self.donor,
+                self.recipient,
+                pathlib.Path(out),
+                overwrite=overwrite,
+                crc=crc,
+                dry_run=dry_run,
+            )
+        if out is not None:
+            raise InputError(
+                f"the recipient is a live model, which is changed in place; leave out={out} "
+                "away and save the model afterwards."
+            )
+        from tfreuse.transplant import assigning  # imports TensorFlow
+
+        return assigning.apply(
+            plan, self.donor, self.recipient, optimizer=optimizer, dry_run=dry_run
+        )
+
+
+@contextlib.contextmanager
+def opened(donor: Model, recipient: Model) -> Iterator[Pair]:
+    """Opens a donor and a recipient, each a path or a live model.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    with open_model(donor) as opened_donor, open_model(recipient) as opened_recipient:
+        yield Pair(opened_donor, opened_recipient)

@@ -1,0 +1,142 @@
+"""Plans a transplant between two open models, each completed by what the other describes.
+
+A bare weights file or an array of `.npz` knows no epsilon and no axis, and often no class. They
+are taken from the layer of the same path or name in the other model, and the plan has a note on
+it. Roles are never taken from there: that is how gamma becomes beta.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tfreuse import plan as plan_module
+from tfreuse.errors import InputError
+from tfreuse.plan import Entry, Plan, Variable, selection
+from tfreuse.plan.variables import Layer, by_layer
+from tfreuse.transplant import alignment
+from tfreuse.transplant.opening import OpenModel
+
+_OPTIONS = (
+    "roles",
+    "layers",
+    "stages",
+    "depth",
+    "mapping",
+    "allow_missing",
+    "allow_unused",
+    "adapters",
+)
+
+
+def make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
+    """Plans a transplant without reading values; see `tfreuse.plan.make` for the options."""
+    plan = _make(donor, recipient, **options)
+    if not alignment.aligns(plan):
+        return plan
+    note = alignment.note(plan, all_pairs(plan, donor, recipient), donor)
+    return dataclasses.replace(plan, notes=(*plan.notes, note))
+
+
+def all_pairs(plan: Plan, donor: OpenModel, recipient: OpenModel) -> tuple[Entry, ...]:
+    """Returns all pairs of variables, whatever the plan moves.
+
+    Alignment compares all of them to choose the order of channels.
+    """
+    return _make(donor, recipient, mapping=plan.mapping).copies
+
+
+def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
+    pairs = selection.mapping_pairs(options.get("mapping", ()))
+    donor_layers = by_layer(donor.variables)
+    recipient_layers = by_layer(recipient.variables)
+    mapping = {}
+    if pairs:
+        mapping = selection.expand_mapping(pairs, donor_layers, recipient_layers)
+    donor_variables, donor_count = _completed(
+        donor_layers,
+        recipient_layers,
+        {source: recipient_layers[target] for target, source in mapping.items()},
+    )
+    recipient_variables, recipient_count = _completed(
+        recipient_layers,
+        donor_layers,
+        {target: donor_layers[source] for target, source in mapping.items()},
+    )
+    plan = plan_module.make(
+        donor_variables,
+        recipient_variables,
+        donor_edges=donor.edges,
+        recipient_edges=recipient.edges,
+        **options,
+    )
+    notes = [
+        f"the {side}'s file does not say the settings (epsilon, axis ...) of {count} layers; "
+        f"taken to be those of the {other}'s layers of the same name"
+        for side, other, count in (
+            ("donor", "recipient", donor_count),
+            ("recipient", "donor", recipient_count),
+        )
+        if count
+    ]
+    return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+
+
+def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
+    """Makes the plan again; raises InputError unless these two models give the same."""
+    options = {name: getattr(plan, name) for name in _OPTIONS}
+    options["adapters"] = ["=".join(pair) for pair in plan.adapters]
+    again = make(donor, recipient, **options)
+    for old, new in zip(plan.entries, again.entries, strict=False):
+        if _essence(old) != _essence(new):
+            raise _changed(
+                f"{new.variable} is {new.status}, was {old.variable} {old.status}"
+            )
+    if (len(plan.entries), plan.notes) != (len(again.entries), again.notes):
+        raise _changed("they hold other variables, or other settings")
+
+
+def _essence(entry: Entry) -> tuple:
+    """Returns what two plans must share; values may have become equal meanwhile."""
+    status = plan_module.COPY if entry.status == plan_module.SAME else entry.status
+    return status, entry.donor, entry.recipient, entry.adapters, entry.allowed
+
+
+def _changed(difference: str) -> InputError:
+    return InputError(
+        f"the plan is not of these models: {difference}. Make the plan again with "
+        "tools/transplant.py plan."
+    )
+
+
+def _completed(
+    layers: Mapping[str, Layer],
+    counterparts: Mapping[str, Layer],
+    mapping: Mapping[str, Layer],
+) -> tuple[list[Variable], int]:
+    """Completes the classes and settings of layers that lack them.
+
+    Args:
+        layers: by path, of the model to complete.
+        counterparts: layers of the other model, by path.
+        mapping: counterparts that a map names, by the path of the layer to complete.
+
+    Returns:
+        The variables of all layers, and how many layers were completed.
+    """
+    by_name: dict[str, Layer] = {layer.name: layer for layer in counterparts.values()}
+    variables, count = [], 0
+    for path, layer in layers.items():
+        members = layer.variables
+        if not layer.settings:
+            twin = (
+                mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
+            )
+            if twin and layer.class_name in ("", twin.class_name):
+                fields = {
+                    "class_name": twin.class_name,
+                    "settings": twin.variables[0].settings,
+                }
+                members = tuple(dataclasses.replace(v, **fields) for v in members)
+                count += members != layer.variables
+        variables += members
+    return variables, count
