@@ -14,7 +14,7 @@ page's script makes it reachable by pointer and arrow keys, and shows the tip be
 together with the data of the groups around it, say which details a click opens. Without a script
 the browser shows the tip by itself (`<title>`).
 
-Text and attribute values pass `printable`, and ElementTree escapes them. A drawing holds no
+Text and attribute values pass `errors.printable`, and ElementTree escapes them. A drawing holds no
 identifiers, links, scripts or inline styles, so that many fit into one page.
 """
 
@@ -62,13 +62,14 @@ class Drawing:
                 "viewBox": f"0 0 {_number(width)} {_number(height)}",
                 "width": _number(width),
                 "height": _number(height),
+                "preserveAspectRatio": "xMinYMin",
                 "role": "group",  # role img would hide the marks from screen readers
-                "aria-label": printable(title, _LONGEST),
+                "aria-label": _safe(title),
             },
         )
         self._open = [self._root]  # the group that shapes are added to is the last
         if description:
-            self._add("desc", {}).text = printable(description, _LONGEST)
+            self._add("desc", {}).text = _safe(description)
 
     def __str__(self) -> str:
         return ElementTree.tostring(self._root, encoding="unicode")
@@ -106,7 +107,7 @@ class Drawing:
         place = {"x": x, "y": y, "text-anchor": None if anchor == "start" else anchor}
         size = look.pop("size", None)
         element = self._add("text", {**place, "font-size": size, **look})
-        element.text = printable(text, _LONGEST)
+        element.text = _safe(text)
 
     @contextlib.contextmanager
     def group(self, **look: Any) -> Iterator[None]:
@@ -134,7 +135,7 @@ class Drawing:
         }
         element = ElementTree.SubElement(self._open[-1], tag, attributes)
         if tip:
-            lines = (printable(line, _LONGEST) for line in tip)
+            lines = map(_safe, tip)
             ElementTree.SubElement(element, "title").text = "\n".join(lines)
         return element
 
@@ -206,9 +207,16 @@ def _value(value: Any) -> str:
         case (light, dark):
             return light if light == dark else f"light-dark({light}, {dark})"
         case bool() | str():
-            return printable(value, _LONGEST)
+            return _safe(str(value))
         case _:
             return _number(value)
+
+
+def _safe(text: str) -> str:
+    """Returns text that XML can hold: control characters as escapes."""
+    if text.isprintable() and len(text) <= _LONGEST:  # the fast way of nearly all
+        return text
+    return printable(text, _LONGEST)
 
 
 def _number(value: float) -> str:
