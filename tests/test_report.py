@@ -106,7 +106,7 @@ def test_the_page_says_what_a_reader_must_know(written):
         "counts as 0",
         "were not available to us",
         "passed: 3 of 3 exact",
-        "Heads, the auxiliary one included, are never transplanted",
+        "Heads, including the auxiliary one, are never transplanted",
         "python tools/study.py --flagfile=study/config.flags",
         "keras 3.15",
     ):

@@ -1,10 +1,10 @@
-"""A study's records as verdicts, figures and pages that can be read, shared and checked.
+"""Turns a study's records into verdicts, figures and pages.
 
-    found = report.write("runs/study")  # verdicts.json, report.html, report.md, figures/
-    print(report.summary(found))
+    verdicts = report.write("runs/study")  # verdicts.json, report.html, report.md, figures/
+    print(report.summary(verdicts))
 
-Works on a study that is not complete, and says what is missing. Imports no TensorFlow; figures
-are drawn, and Matplotlib imported, only by `write`.
+Works on an incomplete study, and reports the missing parts. Imports no TensorFlow; figures are
+drawn, and Matplotlib imported, only by `write`.
 """
 
 import functools
@@ -33,15 +33,15 @@ __all__ = ["FILES", "summary", "write"]
 
 FILES = ("verdicts.json", "report.md", "figures", "report.html")  # that `write` writes
 
-LARGEST = 4_800_000  # bytes of the page, answers included
-LEAST = 800_000  # ... that answers may take, however large the rest is
+LARGEST = 4_800_000  # bytes of the page, embedded answers included
+LEAST = 800_000  # bytes granted to embedded answers, however large the page is
 WIDTH = 100  # columns of a terminal that `summary` may fill
 
 
 def write(study_dir: str | os.PathLike) -> list[Verdict]:
     """Writes `verdicts.json`, `figures/`, `report.md` and `report.html` into a study's directory.
 
-    Every file is replaced at once or not at all; the pages come last.
+    Every file is replaced atomically; the pages come last.
 
     Returns:
         the verdicts, in the order of architectures, directions and hypotheses.
@@ -50,59 +50,67 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
         InputError: the directory holds no study, or a file of it cannot be read.
     """
     study_dir = pathlib.Path(study_dir)
-    version = source.version(study_dir)  # before reading: of a study that grows, older
+    # Taken before the records are read: a study that grows meanwhile then has a newer version,
+    # so that the tab does not take this report for up to date.
+    version = source.version(study_dir)
     study = source.load(study_dir)
-    found = study.verdicts()
+    judged = study.verdicts()
     snapshot = Snapshot(
         study,
         version,
-        judged=found,
+        judged=judged,
         arrays_of=functools.partial(arrays.load, study.path),
     )
-    told = {
+    document = {
         "study": study.digest or None,
         "settings": study.spec.to_json(),
-        "verdicts": [one.to_json() for one in found],
+        "verdicts": [verdict.to_json() for verdict in judged],
     }
     if study.labels:
-        told["labels"] = labels.to_json(study)
-    files.write_json(study_dir / "verdicts.json", told)
+        document["labels"] = labels.to_json(study)
+    files.write_json(study_dir / "verdicts.json", document)
     drawn = _draw(snapshot, study_dir / "figures")
     curves = labels.draw(study, study_dir / "figures")
-    made = content.compose(study, found, drawn, labels.section(study, curves))
-    files.write_text(study_dir / "report.md", markdown.render(made))
+    composed = content.compose(study, judged, drawn, labels.section(study, curves))
+    files.write_text(study_dir / "report.md", markdown.render(composed))
 
     measured = study.records or study.labels
 
-    def answers(taken: int, body: str) -> str:
-        room = max(LEAST, min(embedded.BUDGET, LARGEST - taken))
+    def answers(size: int, body: str) -> str:
+        room = max(LEAST, min(embedded.BUDGET, LARGEST - size))
         return embedded.script(study.name, snapshot, room, body) if measured else ""
 
-    text = page.render(made, study_dir / "figures", answers)
+    text = page.render(composed, study_dir / "figures", answers)
     files.write_text(study_dir / "report.html", text)
-    return found
+    return judged
 
 
 def summary(
     verdicts: Sequence[Verdict], study_dir: str | os.PathLike | None = None
 ) -> str:
-    """The verdicts as text for a terminal, at most 100 columns wide.
+    """Formats the verdicts for a terminal, at most 100 columns wide.
 
-    A line a verdict with effect, interval and n; its reason below it. Given the study's
-    directory, what its label curves say too.
+    A line per verdict with effect, interval, n and reason. Given the study's directory, the
+    results of its label curves follow.
     """
     curves = _label_lines(study_dir) if study_dir else []
     if not verdicts:
         return "\n".join(curves) or "No verdict: no arm has been measured yet."
-    lines, before = [], None
-    for one in verdicts:
-        if one.part != before:
-            lines += [*([""] if lines else []), printable(str(one.part), WIDTH)]
-            before = one.part
-        effect = f"{one.effect}" if one.effect else "–"
-        line = f"  {one.hypothesis}  {one.verdict:<12}  {effect:<22}  n = {one.n:<2}  "
+    lines, part = [], None
+    for verdict in verdicts:
+        if verdict.part != part:
+            lines += [*([""] if lines else []), printable(str(verdict.part), WIDTH)]
+            part = verdict.part
+        effect = f"{verdict.effect}" if verdict.effect else "–"
+        head = (
+            f"  {verdict.hypothesis}  {verdict.verdict:<12}  {effect:<22}  "
+            f"n = {verdict.n:<2}  "
+        )
         lines += textwrap.wrap(
-            one.reason, WIDTH, initial_indent=line, subsequent_indent=" " * len(line)
+            verdict.reason,
+            WIDTH,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
         )
     return "\n".join([*lines, *([""] if curves else []), *curves])
 

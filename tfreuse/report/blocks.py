@@ -1,4 +1,4 @@
-"""What a report is made of, before it is HTML or Markdown: sections of blocks of plain text.
+"""The content of a report before it is HTML or Markdown: sections of blocks of plain text.
 
 No block holds markup: each renderer escapes every string for its own format, once.
 """
@@ -17,14 +17,14 @@ class Paragraph:
 
 @dataclasses.dataclass(frozen=True)
 class Warnings:
-    """What the reader must know before believing anything below."""
+    """Reservations that a reader must know before the results."""
 
     lines: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells are text; those of VERDICT_COLUMNS are verdicts, and are shown as such."""
+    """A table of text; cells in VERDICT_COLUMNS are verdicts, and are marked as such."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -52,7 +52,7 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Cards:
-    """The verdicts of one architecture and direction, to be seen first."""
+    """The verdicts of one architecture and direction."""
 
     title: str
     verdicts: tuple[verdicts.Verdict, ...]
@@ -60,7 +60,7 @@ class Cards:
 
 @dataclasses.dataclass(frozen=True)
 class Details:
-    """Blocks of less importance, shown when asked for."""
+    """Blocks of less importance, folded away until opened."""
 
     title: str
     blocks: tuple["Block", ...]
@@ -68,7 +68,7 @@ class Details:
 
 @dataclasses.dataclass(frozen=True)
 class Fallback:
-    """What a page that runs shows better by itself: kept for paper and for where none runs."""
+    """Static blocks, shown only without JavaScript and in print."""
 
     blocks: tuple["Block", ...]
 
@@ -83,7 +83,7 @@ class Section:
 
     @property
     def fallback(self) -> bool:
-        return all(isinstance(one, Fallback) for one in self.blocks)
+        return all(isinstance(block, Fallback) for block in self.blocks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a report says, in which order: verdicts, figures, checks, methods, words, the command."""
+"""Composes a report: verdicts, figures, checks, methods, glossary and commands, in order."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ MOST_OPEN = 2  # parts whose verdicts are shown in full at once
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure that was saved: what of, which part of the study, the rows it was drawn from."""
+    """A saved figure with the rows that it was drawn from."""
 
     name: str  # of its files
     drawing: Drawing
@@ -41,21 +41,21 @@ class Drawn:
 
 def compose(
     source: Source,
-    found: list[verdicts.Verdict],
+    judged: list[verdicts.Verdict],
     figures: list[Drawn],
     labels: Section | None = None,
 ) -> Report:
-    """The report on a study, complete or not; `labels` is what its label curves say."""
+    """Composes the report on a study, complete or not; `labels` reports its label curves."""
     sections = [
-        Section("Verdicts", _verdicts(source, found)),
+        Section("Verdicts", _verdicts(source, judged)),
         *([labels] if labels else []),
-        _shown("Two reasons", source, figures, results.two_reasons(figures)),
-        _shown("All layers at once", source, figures),
-        _shown("Where in the network", source, figures),
-        _shown("What repairs win back", source, figures, results.repairs(figures)),
-        _shown("Which role is to blame", source, figures, results.blame(source)),
-        _shown("What predicts reuse", source, figures, results.predictors(figures)),
-        _shown("Pictures", source, figures),
+        _figures("Two reasons", source, figures, results.two_reasons(figures)),
+        _figures("All layers at once", source, figures),
+        _figures("Where in the network", source, figures),
+        _figures("What repairs win back", source, figures, results.repairs(figures)),
+        _figures("Which role is to blame", source, figures, results.blame(source)),
+        _figures("What predicts reuse", source, figures, results.predictors(figures)),
+        _figures("Pictures", source, figures),
         Section("Did the biases move?", _biases(source)),
         Section("Can this be believed?", _checks(source)),
         Section("Networks", _networks(source)),
@@ -72,49 +72,58 @@ def compose(
     )
 
 
-def _shown(
-    title: str, source: Source, figures: list[Drawn], told: tuple[Block, ...] = ()
+def _figures(
+    title: str, source: Source, figures: list[Drawn], results: tuple[Block, ...] = ()
 ) -> Section:
-    """A section of figures, part by part; the less important to be opened; what is not there."""
-    blocks: list[Block] = list(told)
+    """Builds a section: results in words, figures by part, hints on absent figures.
+
+    Less important figures are folded away. Figures that the interactive views show too are
+    fallbacks, for paper and for pages without scripts.
+    """
+    blocks: list[Block] = list(results)
     for part in source.parts:
-        own = [
-            one for one in figures if (one.part, one.drawing.section) == (part, title)
+        drawn = [
+            figure
+            for figure in figures
+            if (figure.part, figure.drawing.section) == (part, title)
         ]
-        blocks += [_picture(one) for one in own if not one.drawing.detail]
+        blocks += [_block(figure) for figure in drawn if not figure.drawing.detail]
         for live in (True, False):
-            more = [
-                one for one in own if one.drawing.detail and one.drawing.live == live
+            details = [
+                figure
+                for figure in drawn
+                if figure.drawing.detail and figure.drawing.live == live
             ]
-            if more:
-                names = ", ".join(one.drawing.title for one in more)
-                inside = Details(f"{part}: {names}", tuple(map(_plain_picture, more)))
-                blocks.append(Fallback((inside,)) if live else inside)
+            if details:
+                names = ", ".join(figure.drawing.title for figure in details)
+                folded = Details(f"{part}: {names}", tuple(map(_picture, details)))
+                blocks.append(Fallback((folded,)) if live else folded)
     return Section(title, (*blocks, *_missing(title, source, figures)))
 
 
 def _missing(title: str, source: Source, figures: list[Drawn]) -> Iterator[Block]:
-    """Which figures are not there, and what would give them; the page itself says its own."""
-    drawn = {one.drawing.kind for one in figures}
+    """Names the flags that would add absent figures; the views have hints of their own."""
+    drawn = {figure.drawing.kind for figure in figures}
     for live in (True, False):
         hints = [
-            one.hint(source.spec)
-            for one in DRAWINGS
-            if (one.section, one.live) == (title, live) and one.kind not in drawn
+            drawing.hint(source.spec)
+            for drawing in DRAWINGS
+            if (drawing.section, drawing.live) == (title, live)
+            and drawing.kind not in drawn
         ]
         if hints and source.records:
-            told = Paragraph(" ".join(hints))
-            yield Fallback((told,)) if live else told
+            text = Paragraph(" ".join(hints))
+            yield Fallback((text,)) if live else text
 
 
-def _picture(one: Drawn) -> Block:
-    made = _plain_picture(one)
-    return Fallback((made,)) if one.drawing.live else made
+def _block(figure: Drawn) -> Block:
+    picture = _picture(figure)
+    return Fallback((picture,)) if figure.drawing.live else picture
 
 
-def _plain_picture(one: Drawn) -> Picture:
-    title = f"{one.part}: {one.drawing.title}"
-    return Picture(one.name, title, one.caption, one.markup)
+def _picture(figure: Drawn) -> Picture:
+    title = f"{figure.part}: {figure.drawing.title}"
+    return Picture(figure.name, title, figure.caption, figure.markup)
 
 
 def _subtitle(source: Source) -> str:
@@ -138,50 +147,50 @@ def _lead(source: Source) -> tuple[Block, ...]:
     return (Warnings(missing),) if missing else ()
 
 
-def _verdicts(source: Source, found: list[verdicts.Verdict]) -> tuple[Block, ...]:
+def _verdicts(source: Source, judged: list[verdicts.Verdict]) -> tuple[Block, ...]:
     cards = [
-        Cards(str(part), own)
+        Cards(str(part), of_part)
         for part in source.parts
-        if (own := tuple(one for one in found if one.part == part))
+        if (of_part := tuple(verdict for verdict in judged if verdict.part == part))
     ]
     if not cards:
         return ()
-    table = _verdict_table(source, found)
+    table = _verdict_table(source, judged)
     if len(cards) <= MOST_OPEN:
         return (Fallback(tuple(cards)), table)
-    closed = Fallback(tuple(Details(one.title, (one,)) for one in cards))
-    return (_glance(cards), closed, table)
+    closed = Fallback(tuple(Details(card.title, (card,)) for card in cards))
+    return (_overview(cards), closed, table)
 
 
-def _glance(cards: list[Cards]) -> Table:
-    """Verdicts of every part, a line a part."""
-    names = [one.hypothesis for one in cards[0].verdicts]
+def _overview(cards: list[Cards]) -> Table:
+    """Tabulates the verdicts of every part, a line per part."""
+    names = [verdict.hypothesis for verdict in cards[0].verdicts]
     rows = tuple(
-        (card.title, *(one.verdict for one in card.verdicts)) for card in cards
+        (card.title, *(verdict.verdict for verdict in card.verdicts)) for card in cards
     )
     return Table(("network, direction", *names), rows)
 
 
-def _verdict_table(source: Source, found: list[verdicts.Verdict]) -> Table:
+def _verdict_table(source: Source, judged: list[verdicts.Verdict]) -> Table:
     head = (
         "hypothesis", "network, direction", "verdict", "effect", "n", "p (Holm)",
         "margin", "smallest margin", "reason",
     )  # fmt: skip
     rows = tuple(
         (
-            one.hypothesis,
-            str(one.part),
-            one.verdict,
-            str(one.effect) if one.effect else "–",
-            str(one.n),
-            "–" if one.p_holm is None else f"{one.p_holm:.2g}",
-            f"{one.margin:g}" if one.threshold else "–",
+            verdict.hypothesis,
+            str(verdict.part),
+            verdict.verdict,
+            str(verdict.effect) if verdict.effect else "–",
+            str(verdict.n),
+            "–" if verdict.p_holm is None else f"{verdict.p_holm:.2g}",
+            f"{verdict.margin:g}" if verdict.threshold else "–",
             "–"
-            if one.smallest_margin is None
-            else intervals.number(one.smallest_margin),
-            one.reason,
+            if verdict.smallest_margin is None
+            else intervals.number(verdict.smallest_margin),
+            verdict.reason,
         )
-        for one in found
+        for verdict in judged
     )
     note = (
         "Effect: retention, in H1 retention(affine) − retention(stats), in H5 a rank "
@@ -203,10 +212,9 @@ def _biases(source: Source) -> tuple[Block, ...]:
         Paragraph(
             "A bias can only matter where donor and recipient differ in it. In a convolution "
             "followed directly by batch normalization the training gradient of the bias is "
-            "zero but for rounding, because the mean is taken off again: biases stay at their "
-            "initial 0, and that they can be replaced is true by construction. H4 is judged only where "
-            f"the median difference is at least {verdicts.UNMOVED:g} standard deviations of "
-            "the channel."
+            "zero up to rounding, because the mean is subtracted again: biases stay at their "
+            "initial 0, and can be replaced by construction. H4 is judged only where the median "
+            f"difference is at least {verdicts.UNMOVED:g} standard deviations of the channel."
         ),
         Table(("network, direction", "median bias difference a seed [sd]"), rows),
     )
@@ -223,7 +231,7 @@ def _networks(source: Source) -> tuple[Block, ...]:
         return ()
     return (
         Table(
-            ("network", "metric", "value", "floor", "also", "parameters", "seconds"),
+            ("network", "metric", "value", "floor", "further", "parameters", "seconds"),
             rows,
             "On test images, as trained: before moving statistics are re-estimated. "
             + checks.network_means(source),
@@ -245,8 +253,8 @@ def _coverage(source: Source) -> tuple[Block, ...]:
     )
     return (
         Paragraph(
-            "Heads, the auxiliary one included, are never transplanted: they belong to their "
-            "task. A retention of 1 therefore speaks of everything but the head."
+            "Heads, including the auxiliary one, are never transplanted: they belong to their "
+            "task. A retention of 1 therefore concerns all layers but the heads."
         ),
         Table(head, rows, "All layers, plain transfer; the fewest over seeds."),
     )
@@ -254,15 +262,15 @@ def _coverage(source: Source) -> tuple[Block, ...]:
 
 def _repeat(source: Source) -> tuple[Block, ...]:
     name = source.name or "STUDY_DIR"
-    told = ", ".join(f"{k} {v}" for k, v in sorted(source.versions.items()))
+    versions = ", ".join(f"{k} {v}" for k, v in sorted(source.versions.items()))
     blocks: list[Block] = [
         Code(
             f"python tools/study.py --flagfile={name}/config.flags --out_dir=ANOTHER_DIR\n"
             f"python tools/report.py --study_dir={name}"
         )
     ]
-    if told:
-        blocks.append(Paragraph(f"Measured with {told}."))
+    if versions:
+        blocks.append(Paragraph(f"Measured with {versions}."))
     if "study" in source.specs:
         digest = source.digest
         settings = specs.StudySpec.from_json(source.specs["study"]).digest
