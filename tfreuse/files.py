@@ -1,8 +1,8 @@
-"""Files that are either the old ones or the new ones, never something in between.
+"""Atomic file writes: a reader or a crash sees the old file or the new one, whole.
 
-Every write goes to a temporary name in the same folder, is synced, and is renamed over the
-old file; then the folder is synced. A kill at any moment leaves the old file or the new one,
-and perhaps the temporary one, which the next write of that file removes.
+Every write goes to a temporary file in the same folder, which is synced and renamed over the old
+file; then the folder is synced. A kill may leave the temporary file behind; the next write of
+the same file removes it.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from typing import Any
 def replacing(
     path: str | os.PathLike, suffix: str = "", *, durable: bool = True
 ) -> Iterator[pathlib.Path]:
-    """Yields a temporary path; what is written there replaces `path` if the block succeeds.
+    """Yields a temporary path, which replaces `path` if the block succeeds.
 
     Args:
-        path: file to write; its folder is made if it is missing.
-        suffix: ending that the temporary name must have (Keras chooses a format by it).
-        durable: wait until the file is on the disk; False for the thousand small files that
-            can be made again, where the waiting is most of the time.
+        path: file to write; its folder is created if missing.
+        suffix: suffix of the temporary name (Keras chooses a file format by it).
+        durable: whether to wait until the file is on the disk; False for many small files that
+            can be made again, for which waiting would take most of the time.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{_host()}-"
-    if durable:  # the small files' folders are large, and their writes short
-        _sweep(path.parent, prefix)
+    if durable:  # scanning a folder of many small files would cost more than a write
+        _remove_leftovers(path.parent, prefix)
     handle, name = tempfile.mkstemp(
         dir=path.parent, prefix=f"{prefix}{os.getpid()}-", suffix=suffix
     )
@@ -41,9 +41,7 @@ def replacing(
     temporary = pathlib.Path(name)
     try:
         yield temporary
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # mkstemp makes files that only the owner reads
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private
         if durable:
             sync(temporary)
         os.replace(temporary, path)
@@ -54,13 +52,13 @@ def replacing(
 
 
 def write_text(path: str | os.PathLike, text: str, *, durable: bool = True) -> None:
-    """Writes `text` to `path` at once or not at all; see `replacing`."""
+    """Writes `text` to `path` atomically; see `replacing`."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: Any, *, durable: bool = True) -> None:
-    """Writes `value` as indented JSON to `path` at once or not at all; see `replacing`."""
+    """Writes `value` as indented JSON to `path` atomically; see `replacing`."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     write_text(path, text, durable=durable)
 
@@ -79,40 +77,40 @@ def sync(path: pathlib.Path) -> None:
 
 
 def digest(value: Any) -> str:
-    """SHA-256, in hex, of the canonical JSON of `value`: the same for equal values anywhere."""
+    """Returns the SHA-256, in hex, of the canonical JSON of `value`: equal for equal values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256, in hex, of the bytes of the file at `path`."""
+    """Returns the SHA-256, in hex, of the file at `path`."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sweep(folder: pathlib.Path, prefix: str) -> None:
-    """Removes what killed processes of this machine left; others may be writing still."""
+def _remove_leftovers(folder: pathlib.Path, prefix: str) -> None:
+    """Removes temporary files of killed processes of this machine; others may still write."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     for name in names:
-        owner = name.removeprefix(prefix).partition("-")[0]
-        if owner.isdecimal() and not _runs(int(owner)):
+        process = name.removeprefix(prefix).partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
             (folder / name).unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # of another user, or no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a process ID
         return True
     return True
 
 
 @functools.cache
 def _host() -> str:
-    """A mark of this machine: a process number tells nothing on another."""
+    """Returns an identifier of this machine: process IDs are meaningless on another."""
     name = os.uname().nodename if hasattr(os, "uname") else ""
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
@@ -124,12 +122,12 @@ def _umask() -> int:
 
 
 def without_links(path: str, flags: int) -> int:
-    """An `opener` for `open`: refuses a link, which may lead elsewhere."""
+    """Opens a file, for `open(opener=...)`; refuses symbolic links."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 def is_own_file(path: pathlib.Path) -> bool:
-    """Whether there is a plain file, not a link to one elsewhere."""
+    """Returns whether `path` is a regular file and not a symbolic link."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):

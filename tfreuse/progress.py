@@ -1,4 +1,4 @@
-"""A line that shows what runs, how far it is, and the time left; and lines below it."""
+"""Progress display: share done, time elapsed, time left and a text, with further lines below."""
 
 import shutil
 import sys
@@ -11,8 +11,10 @@ class Display:
     """Rewrites its lines on a terminal; elsewhere prints them every `interval` seconds.
 
     Args:
-        total: units of work in all; `done` of `update` counts in the same units. Work that an
-            earlier run did counts as done from the start and does not enter the rate.
+        total: amount of work; `done` counts in the same unit.
+        done: amount that an earlier run has done, which does not enter the rate.
+        stream: output; by default stderr.
+        interval: seconds between two prints if `stream` is not a terminal.
     """
 
     def __init__(
@@ -23,58 +25,64 @@ class Display:
         stream: TextIO | None = None,
         interval: float = 10.0,
     ) -> None:
-        self.total, self._first = total, done
+        self.total, self._done_before = total, done
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._interval = 0.1 if self._live else interval
         self._start = time.monotonic()
-        self._shown = 0.0
+        self._last_update = 0.0
         self._below = 0  # lines below the first
 
     def update(
-        self, done: float, text: str, more: Sequence[str] = (), *, force: bool = False
+        self, done: float, text: str, below: Sequence[str] = (), *, force: bool = False
     ) -> None:
-        """Shows `text` with the share done and the time left, unless shown just now.
+        """Shows the share done, the time left and `text`, unless updated just now.
 
-        `more` comes below it, a line each.
+        Args:
+            done: amount of work that is done.
+            text: description of the current step.
+            below: lines to show below the first.
+            force: whether to show it even if updated just now.
         """
         now = time.monotonic()
-        if not force and now - self._shown < self._interval:
+        if not force and now - self._last_update < self._interval:
             return
-        self._shown = now
+        self._last_update = now
         elapsed = now - self._start
         share = min(1.0, done / self.total) if self.total else 1.0
-        line = f"{share:4.0%} {clock(elapsed)} {self._left(done, elapsed)} | {text}"
+        line = (
+            f"{share:4.0%} {clock(elapsed)} {self._time_left(done, elapsed)} | {text}"
+        )
         if self._live:
-            self._rewrite([line, *more])
+            self._rewrite([line, *below])
         else:
-            self._stream.write("".join(f"{one}\n" for one in (line, *more)))
+            self._stream.write("".join(f"{line}\n" for line in (line, *below)))
         self._stream.flush()
 
     def close(self) -> None:
-        """Ends the line, so that what is printed next starts on its own."""
+        """Ends the last line, so that later output begins on a new one."""
         if self._live:
             self._stream.write("\n")
             self._stream.flush()
 
     def _rewrite(self, lines: list[str]) -> None:
         width = shutil.get_terminal_size().columns - 1
-        up = f"\x1b[{self._below}A" if self._below else ""
-        lines += [""] * (self._below + 1 - len(lines))  # over what stood there
+        up = f"\x1b[{self._below}A" if self._below else ""  # ANSI: cursor up
+        lines += [""] * (self._below + 1 - len(lines))  # overwrite lines that are gone
         self._below = len(lines) - 1
-        shown = "\n".join(one[:width].ljust(width) for one in lines)
-        self._stream.write(f"\r{up}{shown}")
+        block = "\n".join(line[:width].ljust(width) for line in lines)
+        self._stream.write(f"\r{up}{block}")
 
-    def _left(self, done: float, elapsed: float) -> str:
-        gained = done - self._first
-        # start-up would be taken for the pace
-        if gained <= 0 or gained < 0.02 * self.total:
+    def _time_left(self, done: float, elapsed: float) -> str:
+        progress = done - self._done_before
+        # no estimate from the first 2 %, of which start-up is a large part
+        if progress <= 0 or progress < 0.02 * self.total:
             return "time left: ?"
-        return f"left ~{clock(elapsed / gained * max(0.0, self.total - done))}"
+        return f"left ~{clock(elapsed / progress * max(0.0, self.total - done))}"
 
 
 def clock(seconds: float) -> str:
-    """`seconds` as m:ss, or h:mm:ss from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
+    """Formats seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,7 +1,7 @@
-"""What a parameter does in its layer: its role; and named sets of roles: groups.
+"""Roles of a layer's parameters (kernel, bias, gamma, ...), and groups: named sets of roles.
 
-Roles are read from the layer's class and configuration, never from the position alone:
-a BatchNormalization with `scale=False` has no gamma, so its first array is beta.
+Roles follow from the layer's class and configuration, never from the position alone: a
+BatchNormalization with `scale=False` has no gamma, so its first array is beta.
 
     layer_roles("BatchNormalization", {"scale": False})
     # ("beta", "moving_mean", "moving_variance")
@@ -45,16 +45,16 @@ _SETTINGS = (
 
 
 def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a layer's configuration says that matters when its arrays move, sorted by name.
+    """Returns the settings that donor and recipient layers should share, sorted by name.
 
     Args:
-        config: what `layer.get_config()` returns, or the same read from a file.
+        config: configuration as of `layer.get_config()`, live or read from a file.
 
     Returns:
-        (name, value) pairs; lists have become tuples, and an axis in a list of one a number,
-        so that a live layer and its saved form give the same.
+        (name, value) pairs. Lists become tuples, and an axis in a list of one becomes a number:
+        a live layer and its saved configuration then give equal pairs.
     """
-    found = []
+    settings = []
     for name in _SETTINGS:
         value = config.get(name)
         if isinstance(value, list | tuple):
@@ -62,20 +62,22 @@ def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
             if name == "axis" and len(value) == 1:
                 value = value[0]
         if value is not None:
-            found.append((name, value))
-    return tuple(found)
+            settings.append((name, value))
+    return tuple(settings)
 
 
 def layer_roles(
     class_name: str, config: Mapping[str, Any]
 ) -> tuple[str | None, ...] | None:
-    """Roles of a layer's arrays in the order of `get_weights`; None if the class is unknown.
-
-    One array of a known class may have no role: the count that Normalization keeps.
+    """Returns the roles of a layer's arrays, in the order of `get_weights`.
 
     Args:
         class_name: the layer's class, e.g. "Conv2D".
-        config: what `layer.get_config()` returns; a missing key counts as Keras's default.
+        config: configuration as of `layer.get_config()`; missing keys have Keras's defaults.
+
+    Returns:
+        a role per array, None for the sample count of Normalization; or None for the whole if
+        the class is unknown.
     """
     bias = ("bias",) if config.get("use_bias", True) else ()
     gamma = ("gamma",) if config.get("scale", True) else ()
@@ -88,33 +90,33 @@ def layer_roles(
         return (*gamma, *beta, "moving_mean", "moving_variance")
     if class_name in _AFFINE_LAYERS:
         return (*gamma, *beta)
-    if class_name == "Normalization":  # of inputs, by the training set's statistics
+    if class_name == "Normalization":  # of a model's inputs, by fixed statistics
         return ("moving_mean", "moving_variance", None)
     return None
 
 
 def expand(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Roles named by roles and groups, in the order of ROLES, each once.
+    """Expands names of roles and groups to roles, in the order of ROLES, each once.
 
     Args:
-        names: "stats,kernel" or ["stats", "kernel"]; "stats+kernel" counts as one name.
+        names: "stats,kernel" or ["stats", "kernel"]; a name may be a union: "stats+kernel".
 
     Raises:
-        InputError: a name is neither a role nor a group, or there is none.
+        InputError: a name is neither a role nor a group, or there are no names.
     """
     names = names.split(",") if isinstance(names, str) else list(names)
     names = [name.strip() for union in names for name in union.split("+")]
     names = [name for name in names if name]
-    known = (*ROLES, *GROUPS)
+    valid = (*ROLES, *GROUPS)
     for name in names:
-        if name not in known:
+        if name not in valid:
             raise InputError(
-                f"role or group {name!r} is unknown; nearest: {nearest(name, known)}. "
+                f"role or group {name!r} is unknown; nearest: {nearest(name, valid)}. "
                 f"Roles: {', '.join(ROLES)}. Groups: {', '.join(GROUPS)}."
             )
     if not names:
         raise InputError(
             f"no role was named. Roles: {', '.join(ROLES)}. Groups: {', '.join(GROUPS)}."
         )
-    wanted = {role for name in names for role in GROUPS.get(name, (name,))}
-    return tuple(role for role in ROLES if role in wanted)
+    selected = {role for name in names for role in GROUPS.get(name, (name,))}
+    return tuple(role for role in ROLES if role in selected)

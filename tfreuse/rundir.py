@@ -1,4 +1,4 @@
-"""A run's directory belongs to one spec: going on with another would mix results."""
+"""Binds a run's directory to its specs: continuing with others would mix results."""
 
 import functools
 import importlib.metadata
@@ -14,49 +14,49 @@ _PACKAGES = ("tfreuse", "tensorflow", "keras", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Returns the versions of Python and of the packages that results depend on."""
     return dict(_versions())
 
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions_by_name = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions_by_name[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions_by_name[package] = "not installed"
+    return versions_by_name
 
 
 def claim(path: pathlib.Path, specs: dict[str, Spec]) -> dict[str, Any]:
-    """Makes `path` (a JSON file in the run's directory) say which specs the directory is of.
+    """Writes the specs to `path`, a JSON file in the run's directory, or compares them with it.
 
     Returns:
-        what the file holds: {"specs": ..., "versions": ...} and what was added since.
+        the file's content: {"specs": ..., "versions": ...} and later additions.
 
     Raises:
-        InputError: the directory is of other specs; the message names the fields that differ.
+        InputError: the directory has other specs; the message names the fields that differ.
     """
-    wanted = {name: spec.to_json() for name, spec in specs.items()}
+    settings = {name: spec.to_json() for name, spec in specs.items()}
     if not path.exists():
-        held = {"specs": wanted, "versions": versions()}
-        files.write_json(path, held)
-        return held
-    held = files.read_json(path)
-    if held["specs"] != wanted:
+        content = {"specs": settings, "versions": versions()}
+        files.write_json(path, content)
+        return content
+    content = files.read_json(path)
+    if content["specs"] != settings:
         raise InputError(
             f"{path.parent} holds a run with other settings: "
-            f"{_difference(held['specs'], wanted)}. Choose another --out_dir, or repeat the "
+            f"{_difference(content['specs'], settings)}. Choose another --out_dir, or repeat the "
             f"run there with --flagfile={path.parent / 'config.flags'}."
         )
-    return held
+    return content
 
 
-def _difference(held: dict, wanted: dict) -> str:
+def _difference(old: dict, new: dict) -> str:
     return "; ".join(
-        f"--{field} was {held.get(name, {}).get(field)!r}, now {value!r}"
-        for name, fields in wanted.items()
+        f"--{field} was {old.get(name, {}).get(field)!r}, now {value!r}"
+        for name, fields in new.items()
         for field, value in fields.items()
-        if held.get(name, {}).get(field) != value
+        if old.get(name, {}).get(field) != value
     )

@@ -1,4 +1,4 @@
-"""Starts TensorFlow in this process: quietly, with memory growth, on so many threads."""
+"""Starts TensorFlow: without messages, with memory growth, with a number of threads."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 
 def start(threads: int = 0, deterministic: bool = False) -> None:
-    """Imports TensorFlow and sets it up; call it before anything else uses TensorFlow.
+    """Imports and configures TensorFlow; must be called before any other use of it.
 
     Args:
-        threads: CPU threads to use; 0 leaves it to TensorFlow.
-        deterministic: use deterministic kernels on a GPU too.
+        threads: number of CPU threads; 0 for TensorFlow's default.
+        deterministic: whether to use deterministic kernels on a GPU too.
     """
-    # oneDNN's kernels train 10-45 % faster on CPUs without AVX512, where they are off.
+    # On CPUs without AVX512 oneDNN is off by default, and its kernels train 10-45 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -22,7 +22,7 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
         import keras  # noqa: F401
         import tensorflow as tf
 
-        # Loads the driver, or says why not.
+        # Loads the GPU driver, which writes messages too.
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -35,19 +35,19 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
 
 @contextlib.contextmanager
 def _without_start_up_messages() -> Iterator[None]:
-    """Holds back what C++ writes to stderr; shows it if the block fails.
+    """Captures stderr, that of C++ too; prints it only if the block fails.
 
-    TensorFlow announces its build options there before any log level is in force.
+    TensorFlow writes its build options there before it reads any log level.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as captured:
         stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
+            captured.seek(0)
+            os.write(stderr, captured.read())
             raise
         finally:
             os.dup2(stderr, 2)

@@ -1,12 +1,13 @@
-"""Few labels and a donor: says what to reuse, with evidence, or that nothing is shown to help.
+"""Advises what to reuse of a donor with few labels, with evidence, or that nothing helps.
 
   python tools/advise.py --donor=runs/donor/model.keras --dataset=folder --data_dir=DATA \\
       --labels=32 --out_dir=runs/advice
 
-Writes OUT_DIR/advice.html and advice.md, model.keras and savedmodel/ (trained by it on all
-labelled images), plan.json, advice.json and config.flags. The recipient is the donor's
-architecture unless flags say otherwise. Stopped at any moment, the same command goes on.
---unseal opens the test split, once. --plan=OUT_DIR/plan.json repeats the final training alone.
+Writes OUT_DIR/advice.html and advice.md, model.keras and savedmodel/ (trained as advised on all
+labelled images), plan.json, advice.json and config.flags. The recipient has the donor's
+architecture unless flags say otherwise. After an interruption, the same command goes on.
+--unseal measures the advised model on the test split, once. --plan=OUT_DIR/plan.json repeats
+only the final training.
 """
 
 import pathlib
@@ -20,8 +21,8 @@ from tfreuse.cli import app
 from tfreuse.specs import ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
-# What is the donor's own unless it is given.
-_DONORS = {
+# Flags by spec that default to the values of the donor's training.
+_FROM_DONOR = {
     "model": tuple(ModelSpec.__dataclass_fields__),
     "data": ("image_size", "channels"),
 }
@@ -32,28 +33,28 @@ def define_flags() -> None:
     app.define(ModelSpec)
     app.define_data()
     flags.DEFINE_string("out_dir", "", "directory of the advice")
-    flags.DEFINE_string("plan", "", "plan.json to carry out again, without a search")
+    flags.DEFINE_string("plan", "", "plan.json to repeat, without a search")
     flags.DEFINE_boolean(
-        "unseal", False, "measure the advised model on the test split; this works once"
+        "unseal", False, "measure the advised model on the test split; works only once"
     )
 
 
 def main() -> None:
     if app.FLAGS.plan:
         return _repeat(pathlib.Path(app.FLAGS.plan))
-    _take_over_from_donor()
+    _set_flags_from_donor()
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
     out_dir = app.out_dir(holds="run.json")
     runtime.start()
-    told = _shown(
+    advice = _with_progress(
         lambda report: advisor.run(*specs, out_dir, report=report),
-        before=store.done(out_dir / "folds"),
+        done_before=store.done(out_dir / "folds"),
     )
-    print(page.summary(told))
+    print(page.summary(advice))
     if app.FLAGS.unseal:
-        found = advisor.unseal(out_dir)
+        metrics = advisor.unseal(out_dir)
         print(
-            f"Test split: mean IoU {found['mean_iou']:.3f}, n = {found['images']} images."
+            f"Test split: mean IoU {metrics['mean_iou']:.3f}, n = {metrics['images']} images."
         )
     print(f"Advice: {out_dir / 'advice.html'}  model: {out_dir / 'model.keras'}")
 
@@ -62,25 +63,26 @@ def _repeat(path: pathlib.Path) -> None:
     plan = planfile.read(path)
     out_dir = app.out_dir()
     runtime.start()
-    _shown(lambda report: advisor.repeat(plan, out_dir, report=report))
+    _with_progress(lambda report: advisor.repeat(plan, out_dir, report=report))
     print(f"{plan.name}: {out_dir / 'model.keras'}")
 
 
-def _shown(work, before: int = 0):
-    """Runs `work(report)` with a line that shows how far it is.
+def _with_progress(work, done_before: int = 0):
+    """Runs `work(report)` and shows its progress.
 
-    `before` trainings were done by an earlier run: they do not enter the pace.
+    Args:
+        done_before: trainings of an earlier run, which must not enter the time left.
     """
     display = None
 
-    def report(done: float, most: float, text: str) -> None:
+    def report(done: float, total: float, text: str) -> None:
         nonlocal display
-        if most > 1 and display is None:
-            display = progress.Display(most, before)
+        if total > 1 and display is None:
+            display = progress.Display(total, done_before)
         if display is None:
             print(text, file=sys.stderr, flush=True)
-        elif done >= before:
-            display.total = most  # the search may turn out shorter
+        elif done >= done_before:
+            display.total = total  # the search may end early
             display.update(done, text)
 
     try:
@@ -90,22 +92,22 @@ def _shown(work, before: int = 0):
             display.close()
 
 
-def _take_over_from_donor() -> None:
-    """Gives the flags of network and image size that are not given the first donor's values."""
+def _set_flags_from_donor() -> None:
+    """Sets network and image size flags that are not given to the first donor's values."""
     donors = app.FLAGS.donor
     path = pathlib.Path(donors[0]).parent / "run.json" if donors else None
     if path is None or not path.is_file() or app.FLAGS.recipient:
         return
     try:
-        told = files.read_json(path)["specs"]
+        specs = files.read_json(path)["specs"]
     except (ValueError, KeyError, TypeError):
-        return  # no run of ours; provenance says so
-    for part, names in _DONORS.items():
+        return  # not a run of tfreuse; the advice's provenance says so
+    for part, names in _FROM_DONOR.items():
         for name in names:
-            if not app.FLAGS[name].present and name in told.get(part, {}):
-                value = told[part][name]
+            if not app.FLAGS[name].present and name in specs.get(part, {}):
+                value = specs[part][name]
                 if isinstance(value, list):
-                    value = [str(one) for one in value]
+                    value = [str(word) for word in value]
                 app.FLAGS[name].value = value
 
 

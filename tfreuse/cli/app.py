@@ -1,12 +1,12 @@
-"""What every command shares: flags made from specs, one-line errors, help for console scripts.
+"""Shared code of all commands: flags from specs, one-line errors, help for console scripts.
 
-A command module has a docstring that opens with an example, and three functions::
+A command module has a docstring that begins with an example, and three functions::
 
     def define_flags() -> None: ...   # called before the command line is parsed
     def main() -> None: ...           # reads flags, calls the library, prints
     def run() -> None: app.run(sys.modules[__name__])
 
-A command of several verbs names them in VERBS; `main` then takes the verb, the first word.
+A command with several verbs lists them in VERBS; `main` then takes the verb, the first word.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from absl import flags, logging
 from tfreuse import files
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.runners import storage
-from tfreuse.specs import DataSpec, Spec
+from tfreuse.specs import TASKS, DataSpec, Spec
 
 FLAGS = flags.FLAGS
 
@@ -33,12 +33,12 @@ FLAGS = flags.FLAGS
 def define(
     spec: type[Spec], *, leave_out: Sequence[str] = (), caller: str = ""
 ) -> None:
-    """Makes a flag of every field of the spec: its default, help, choices and bounds.
+    """Defines a flag for every field of a spec, with its default, help, choices and bounds.
 
     Args:
         spec: the dataclass.
         leave_out: fields that the command sets itself.
-        caller: module of the command; the one that calls, if left out.
+        caller: module of the command; by default the calling module.
     """
     caller = caller or _caller()
     for field in dataclasses.fields(spec):
@@ -47,64 +47,72 @@ def define(
 
 
 def spec(kind: type[Spec], **values: Any) -> Any:
-    """The spec that the flags describe; `values` are the fields that have no flag.
+    """Builds a spec from the flags; `values` are the fields without a flag.
 
     Raises:
-        InputError: a value does not fit the field.
+        InputError: a value does not fit its field.
     """
-    found = {}
     for field in dataclasses.fields(kind):
-        if field.name in values:
-            found[field.name] = values[field.name]
-        else:
+        if field.name not in values:
             value = FLAGS[field.name].value
-            found[field.name] = (
+            values[field.name] = (
                 _tuple(field, value) if isinstance(value, list) else value
             )
-    return kind(**found)
+    return kind(**values)
 
 
 def define_data() -> None:
-    """The flags of `DataSpec`, and --download."""
+    """Defines the flags of `DataSpec`, and --download."""
     caller = _caller()
     define(DataSpec, caller=caller)
     flags.DEFINE_boolean(
         "download",
         False,
-        "tfds: get the data set first where it is not on this disk",
+        "tfds: download the data set first if it is not on this disk",
         module_name=caller,
     )
 
 
 def data_spec() -> DataSpec:
-    """The data that the flags describe, on this disk if they ask for it."""
-    found = spec(DataSpec)
+    """Builds the `DataSpec` of the flags; downloads the data set first with --download."""
+    dataset = spec(DataSpec)
     if FLAGS.download:
         from tfreuse.data import downloads  # imports TensorFlow
 
-        downloads.fetch(found)
-    return found
+        downloads.fetch(dataset)
+    return dataset
+
+
+def define_task() -> None:
+    """Defines --task for a command that takes a trained model."""
+    flags.DEFINE_enum(
+        "task",
+        None,
+        list(TASKS),
+        "the model's task; by default inferred from its layer names",
+        module_name=_caller(),
+    )
 
 
 def out_dir(
     *, holds: str = "", leave_out: Sequence[str] = (), remote: bool = False
 ) -> pathlib.Path:
-    """`--out_dir`, with the effective flags written to its `config.flags`.
+    """Creates `--out_dir` and writes the effective flags to its `config.flags`.
 
     Args:
-        holds: file that shows that the directory is a run already; its `config.flags` is
-            then left as the run that made it wrote it.
-        leave_out: flags that are of this call and not of the run.
-        remote: a URL will do; see `runners.storage`.
+        holds: file that marks the directory of an existing run, whose `config.flags` is not
+            overwritten.
+        leave_out: flags that concern this call only, not the run.
+        remote: whether a URL is allowed; see `runners.storage`.
 
     Returns:
-        the directory; of a URL that which stands for it here.
+        the directory; for a URL the local directory that mirrors it.
 
     Raises:
-        InputError: it is not given, or is no directory.
+        InputError: --out_dir is not given, or is not a directory.
     """
     if not FLAGS.out_dir:
-        raise InputError("--out_dir is not given: where should the results go?")
+        raise InputError("--out_dir is not given: expected a directory for results.")
     path = pathlib.Path(FLAGS.out_dir)
     if storage.is_url(FLAGS.out_dir):
         if not remote:
@@ -124,14 +132,14 @@ def out_dir(
 
 
 def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
-    """The specs of the run that a model file is of, by name, each plain; {} if none is known."""
+    """Returns the specs of the run that made a model file, by name, as JSON; {} if unknown."""
     path = pathlib.Path(model).parent / "run.json"
     run = files.read_json(path) if path.is_file() else {}
     return run.get("specs", {})
 
 
 def run(module: types.ModuleType) -> None:
-    """Runs `module.main()`; bad input and trouble with files end in one line, not a traceback."""
+    """Runs `module.main()`; prints bad input and file errors as one line without a traceback."""
     module.define_flags()
     for flag in FLAGS.get_flags_for_module(module.__name__):
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -141,7 +149,7 @@ def run(module: types.ModuleType) -> None:
         logging.set_verbosity(logging.WARNING)
         words, verbs = argv[1:], getattr(module, "VERBS", ())
         if verbs and (not words or words[0] not in verbs):
-            return _fail(_no_verb(words, verbs))
+            return _fail(_verb_error(words, verbs))
         unexpected = words[1:] if verbs else words
         if unexpected:
             return _fail(
@@ -152,7 +160,7 @@ def run(module: types.ModuleType) -> None:
         except InputError as error:
             return _fail(str(error))
         except OSError as error:
-            return _fail(_file_trouble(error))
+            return _fail(_file_error(error))
         except KeyboardInterrupt:
             print(
                 "\nInterrupted. Run the same command again to go on.", file=sys.stderr
@@ -163,13 +171,14 @@ def run(module: types.ModuleType) -> None:
 
 
 def _caller() -> str:
-    """Name of the module whose function called ours: the command that has the flags."""
+    """Returns the module that called this module's function: the command that has the flags."""
     name = sys._getframe(2).f_globals["__name__"]
     # absl knows the main module by the name of its file
     return sys.argv[0] if name == "__main__" else name
 
 
 def _define(field: dataclasses.Field, module: str) -> None:
+    """Defines one flag, of the kind of the field's default."""
     help, choices = field.metadata["help"], field.metadata["choices"]
     name, default = field.name, field.default
     options = {"module_name": module}
@@ -179,7 +188,7 @@ def _define(field: dataclasses.Field, module: str) -> None:
         text = f"{help}; comma-separated" + (
             f": {', '.join(choices)}" if choices else ""
         )
-        flags.DEFINE_list(name, [str(one) for one in default], text, **options)
+        flags.DEFINE_list(name, [str(value) for value in default], text, **options)
     elif isinstance(default, int):
         low = field.metadata["low"]
         flags.DEFINE_integer(name, default, help, lower_bound=low, **options)
@@ -193,34 +202,36 @@ def _define(field: dataclasses.Field, module: str) -> None:
 
 
 def _tuple(field: dataclasses.Field, words: list[str]) -> tuple:
-    """A list flag's words as the field's tuple, of the type that the field declares."""
+    """Converts the words of a list flag to the field's type."""
     kind = typing.get_args(field.type)[0]
     try:
         return tuple(kind(word) for word in words)
     except ValueError:
-        example = ",".join(str(one) for one in field.default or (kind(8), kind(64)))
-        what = "whole numbers" if kind is int else "numbers"
+        values = field.default or (kind(8), kind(64))
+        example = ",".join(str(value) for value in values)
+        numbers = "whole numbers" if kind is int else "numbers"
         raise InputError(
-            f"--{field.name} takes {what} such as {example}; got {','.join(words)!r}."
+            f"--{field.name} takes {numbers} such as {example}; got {','.join(words)!r}."
         ) from None
 
 
-def _no_verb(words: Sequence[str], verbs: Sequence[str]) -> str:
-    what = f"no verb {words[0]!r}" if words else "no verb is given"
-    near = f"; nearest: {nearest(words[0], verbs, 1)[0]}" if words else ""
-    return f"{what}{near}. The first word is one of {', '.join(verbs)}."
+def _verb_error(words: Sequence[str], verbs: Sequence[str]) -> str:
+    problem = "no verb is given"
+    if words:
+        problem = f"no verb {words[0]!r}; nearest: {nearest(words[0], verbs, 1)[0]}"
+    return f"{problem}. The first word is one of {', '.join(verbs)}."
 
 
 def _effective_flags(leave_out: Sequence[str]) -> str:
-    """The command's flags with their values, as a flagfile that repeats the run."""
+    """Returns the command's flags with their values, as a flagfile that repeats the run."""
     key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])  # without absl's own
-    told = [flag for flag in key_flags if flag.name not in leave_out]
-    lines = sorted(flag.serialize() for flag in told if flag.value is not None)
+    of_run = [flag for flag in key_flags if flag.name not in leave_out]
+    lines = sorted(flag.serialize() for flag in of_run if flag.value is not None)
     return "\n".join(line for line in lines if line) + "\n"
 
 
 def _packaged(word: str) -> str:
-    """A --flagfile that does not exist here is looked for among those that were installed."""
+    """Replaces a --flagfile that does not exist by the installed one of that name, if any."""
     prefix = "--flagfile="
     path = pathlib.Path(word.removeprefix(prefix))
     if word.startswith(prefix) and not path.exists():
@@ -230,7 +241,7 @@ def _packaged(word: str) -> str:
     return word
 
 
-def _file_trouble(error: OSError) -> str:
+def _file_error(error: OSError) -> str:
     name = f" ({error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"no space is left on the disk{name}; free some and run the same command again."

@@ -4,8 +4,8 @@
       --image_size=64,64 --out_dir=runs/evaluation
 
 Writes OUT_DIR/metrics.json: mean IoU, per-class IoU, pixel accuracy and the confusion matrix
-for a segmentation; PSNR, SSIM and R2 for an auto-encoder. --labels and --corruption are as in
-training unless given.
+for segmentation; PSNR, SSIM and R2 for an auto-encoder. --labels and --corruption default to
+those of the training.
 """
 
 import sys
@@ -15,33 +15,28 @@ from absl import flags
 from tfreuse import files, runtime
 from tfreuse.cli import app
 from tfreuse.cli.train import describe
-from tfreuse.specs import CORRUPTIONS, LABELS, TASKS, TrainSpec
+from tfreuse.specs import CORRUPTIONS, LABELS, TrainSpec
 
-_LEFT_OUT = "left out: as run.json beside the model says"
+_DEFAULT = "default: as in run.json beside the model"
 
 
 def define_flags() -> None:
     app.define_data()
     flags.DEFINE_string("out_dir", "", "directory for metrics.json")
     flags.DEFINE_string("model", "", "model file (.keras)")
-    flags.DEFINE_enum("split", "test", ["train", "val", "test"], "what to measure on")
-    flags.DEFINE_enum(
-        "task",
-        None,
-        list(TASKS),
-        "the model's task; told from its layer names if left out",
-    )
+    flags.DEFINE_enum("split", "test", ["train", "val", "test"], "split to measure on")
+    app.define_task()
     flags.DEFINE_enum(
         "labels",
         None,
         list(LABELS),
-        f"segmentation: classes to tell apart; {_LEFT_OUT}, else all",
+        f"segmentation: classes to distinguish; {_DEFAULT}, else all",
     )
     flags.DEFINE_enum(
         "corruption",
         None,
         list(CORRUPTIONS),
-        f"autoencoder: what is done to its input; {_LEFT_OUT}, else none",
+        f"autoencoder: corruption of its input; {_DEFAULT}, else none",
     )
 
 
@@ -55,7 +50,9 @@ def main() -> None:
 
     model = saving.load(app.FLAGS.model)
     task = app.FLAGS.task or evaluation.task_of(model)
-    spec = TrainSpec(task=task, **_as_trained(app.FLAGS.model))  # checks that they fit
+    spec = TrainSpec(
+        task=task, **_as_trained(app.FLAGS.model)
+    )  # checks the combination
     split = data.load(data_spec, app.FLAGS.split, masks=task == "segmentation")
     split = data.relabel(split, spec.labels)
     metrics = training.evaluate(model, split, task, spec.corruption)
@@ -65,14 +62,13 @@ def main() -> None:
 
 
 def _as_trained(model: str) -> dict[str, str]:
-    """--labels and --corruption: what was given, else what the model's training had."""
-    held = app.trained(model).get("train", {})
-    given = {name: app.FLAGS[name].value for name in ("labels", "corruption")}
-    return {
-        name: value or held[name]
-        for name, value in given.items()
-        if value or name in held
+    """Returns --labels and --corruption; by default those of the model's training."""
+    trained = app.trained(model).get("train", {})
+    values = {
+        name: app.FLAGS[name].value or trained.get(name)
+        for name in ("labels", "corruption")
     }
+    return {name: value for name, value in values.items() if value}
 
 
 def run() -> None:

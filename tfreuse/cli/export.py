@@ -2,11 +2,11 @@
 
   python tools/export.py --model=runs/segmentation/model.keras --out_dir=served
 
-Writes OUT_DIR/1/, which takes uint8 images of any size, and what is known of the model to
-OUT_DIR/1/assets.extra/tfreuse.json. What was written is loaded again and compared with the
-model first; if they differ, nothing is written. --formats=onnx,litert,litert_int8 writes
-OUT_DIR/model.onnx and so on beside it: LiteRT at the image size of the training, 8 bits with
-what they cost in mean IoU on the test split.
+Writes OUT_DIR/1/, which takes uint8 images of any size, and a description of the model to
+OUT_DIR/1/assets.extra/tfreuse.json. Before that, the export is loaded again and compared with
+the model; if they differ, nothing is written. --formats=onnx,litert,litert_int8 also writes
+OUT_DIR/model.onnx and so on: LiteRT for the image size of the training, 8 bits with the loss of
+mean IoU on the test split.
 """
 
 import os
@@ -18,33 +18,28 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import FORMATS, TASKS, DataSpec
+from tfreuse.specs import FORMATS, DataSpec
 
 
 def define_flags() -> None:
     flags.DEFINE_string("model", "", "model file (.keras)")
     flags.DEFINE_string("out_dir", "", "directory for the SavedModel, as OUT_DIR/1/")
-    flags.DEFINE_boolean("overwrite", False, "replace the SavedModel that is there")
+    flags.DEFINE_boolean("overwrite", False, "replace an existing SavedModel")
     flags.DEFINE_list(
         "class_names", [], "names of the labels 0, 1, ..., comma-separated"
     )
-    flags.DEFINE_enum(
-        "task",
-        None,
-        list(TASKS),
-        "the model's task; told from its layer names if left out",
-    )
+    app.define_task()
     flags.DEFINE_list(
         "formats",
         [],
-        f"other formats to write beside it, comma-separated: {', '.join(FORMATS)}",
+        f"further formats to write, comma-separated: {', '.join(FORMATS)}",
     )
     app.define_data()
 
 
 def main() -> None:
     if not app.FLAGS.out_dir:
-        raise InputError("--out_dir is not given: where should the SavedModel go?")
+        raise InputError("--out_dir is not given: expected a directory to write to.")
     runtime.start()
     from tfreuse import export
     from tfreuse.models import saving
@@ -63,14 +58,15 @@ def main() -> None:
         notes={"model": str(source)},
         task=app.FLAGS.task,
     )
-    app.out_dir()  # only now: a refused export leaves the flags of the one that is there
+    app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.about(path), export.OUTPUTS))
     print(f"SavedModel: {path}{os.sep}")
     for kind in kinds:
-        print(_converted(export.convert, model, kind, data_spec))
+        print(_convert(export.convert, model, kind, data_spec))
 
 
 def _formats() -> tuple[str, ...]:
+    """Returns the values of --formats, each once; InputError for an unknown one."""
     for kind in app.FLAGS.formats:
         if kind not in FORMATS:
             raise InputError(
@@ -80,23 +76,23 @@ def _formats() -> tuple[str, ...]:
 
 
 def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
-    """The data that flags name; without any, those that the model was trained on."""
+    """Returns the data of the flags; without any such flag, those of the model's training."""
     names = DataSpec.__dataclass_fields__
-    given = any(app.FLAGS[name].present for name in names)
-    held = app.trained(model)
-    if not given and "data" in held:
-        return DataSpec.from_json(held["data"])
-    if not given and any(kind.startswith("litert") for kind in kinds):
+    if any(app.FLAGS[name].present for name in names):
+        return app.data_spec()
+    trained = app.trained(model)
+    if "data" in trained:
+        return DataSpec.from_json(trained["data"])
+    if any(kind.startswith("litert") for kind in kinds):
         raise InputError(
             "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "
-            f"{model} to tell which it was trained on. Give --image_size, --dataset and "
-            "--data_dir."
+            f"{model} with those of its training. Give --image_size, --dataset and --data_dir."
         )
     return app.data_spec()
 
 
-def _converted(convert, model, kind: str, data_spec: DataSpec) -> str:
-    """Writes one more file and tells of it."""
+def _convert(convert, model, kind: str, data_spec: DataSpec) -> str:
+    """Writes the model in one more format; returns a line about the file."""
     from tfreuse import data
     from tfreuse.training import evaluation
 
@@ -115,35 +111,35 @@ def _converted(convert, model, kind: str, data_spec: DataSpec) -> str:
         task=task,
         **splits,
     )
-    told = f"{kind}: {facts['file']}, {facts['bytes'] / 1e6:.2f} MB"
+    line = f"{kind}: {facts['file']}, {facts['bytes'] / 1e6:.2f} MB"
     if "check" in facts:
         check = facts["check"]
-        told += (
+        line += (
             f"; on {check['images']} it differs from the model by "
             f"{check['largest_difference']:.2g} at most (allowed {check['tolerance']:.2g})"
         )
     if "loss" in facts:
         loss = facts["loss"]
-        told += (
+        line += (
             f"; mean IoU {loss['mean_iou_of_file']:.3f} against {loss['mean_iou']:.3f}, "
             f"{_signed(loss['difference'])} [{_signed(loss['low'])}, "
             f"{_signed(loss['high'])}] (95 % "
             f"interval over {loss['images']} test images; calibrated on "
             f"{facts['calibrated_on']} training images)"
         )
-    return told
+    return line
 
 
 def _signed(value: float) -> str:
-    """Three decimals with a sign; zero is never minus zero."""
+    """Formats with a sign and three decimals; never as "-0.000"."""
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
-def _describe(about: dict, outputs: dict) -> str:
-    """What the SavedModel takes, gives, and how it was checked."""
-    channels, (derived, direct) = about["channels"], outputs[about["task"]]
-    check = about["check"]
-    if about["task"] == "segmentation":
+def _describe(facts: dict, outputs: dict) -> str:
+    """Describes a SavedModel's inputs, outputs and check, a line each."""
+    channels, (derived, direct) = facts["channels"], outputs[facts["task"]]
+    check = facts["check"]
+    if facts["task"] == "segmentation":
         gives = f"{derived} int32 [B, H, W], {direct} float32 [B, H, W, classes]"
     else:
         gives = f"{derived} uint8 and {direct} float32, both [B, H, W, {channels}]"
@@ -152,7 +148,7 @@ def _describe(about: dict, outputs: dict) -> str:
         "from_bytes": "image_bytes, a PNG or JPEG file",
         "logits": "images, gives logits float32 [B, H, W, classes]",
     }
-    lines = [f"signature {name}: {inputs[name]}" for name in about["signatures"]]
+    lines = [f"signature {name}: {inputs[name]}" for name in facts["signatures"]]
     lines.append(f"outputs: {gives}")
     lines.append(
         f"checked on {check['images']}, loaded from the disk: differs from the model by "

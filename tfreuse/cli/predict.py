@@ -4,9 +4,9 @@
 
 Writes, for each image, OUT_DIR/<stem>_mask.png (labels as grey values) and
 <stem>_overlay.png (the labels' colours over the image) for a segmentation, or
-<stem>_reconstruction.png for an auto-encoder; and OUT_DIR/shares.csv, how much of each image
-every class takes. Images may have any size: large ones are looked at tile by tile. Stopped at
-any moment, the same command goes on.
+<stem>_reconstruction.png for an auto-encoder; and OUT_DIR/shares.csv, the share of each class
+in each image. Images may have any size: large ones are processed in tiles. After an
+interruption, the same command goes on.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ from tfreuse.specs import PredictSpec
 def define_flags() -> None:
     flags.DEFINE_string("model", "", "directory that tools/export.py wrote to")
     flags.DEFINE_string(
-        "images", "", "glob of image files, in quotes; ** for any folder"
+        "images", "", "glob pattern of image files, in quotes; ** matches any folder"
     )
     flags.DEFINE_string("out_dir", "", "directory for the predictions")
     app.define(PredictSpec)
@@ -46,17 +46,17 @@ def main() -> None:
         for i, path in enumerate(todo):
             name = printable(path.name)
 
-            def tell(share: float, i=i, name=name) -> None:
+            def report(share: float, i=i, name=name) -> None:
                 display.update(i + share, f"image {i + 1}/{len(todo)} {name}")
 
-            tell(0.0)
-            prediction.write(predictor, path, out_dir, tell)
+            report(0.0)
+            prediction.write(predictor, path, out_dir, report)
     finally:
         display.close()
     prediction.tabulate(predictor, paths, out_dir)
     before = len(paths) - len(todo)
-    kept = f", {before} of them before" if before else ""
-    print(f"{len(paths)} images predicted ({predictor.task}){kept}: {out_dir}")
+    earlier = f", {before} of them by an earlier run" if before else ""
+    print(f"{len(paths)} images predicted ({predictor.task}){earlier}: {out_dir}")
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""Makes the report of a study again from its records, finished or not.
+"""Writes the report of a study from its records, finished or not.
 
   python tools/report.py --study_dir=runs/quickstart
 
@@ -29,7 +29,7 @@ def main() -> None:
         raise InputError(
             f"--study_dir={name} holds no study: expected {name or '.'}/study.json."
         )
-    from tfreuse import report, study  # import NumPy: --help does without
+    from tfreuse import report, study  # here, since they import NumPy: --help is faster
 
     study.collect(study_dir, url)
     verdicts = report.write(study_dir)

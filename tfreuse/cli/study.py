@@ -1,8 +1,8 @@
-"""Tells which parameters can be reused: trains, transplants, measures, judges, reports.
+"""Finds which parameters can be reused: trains, transplants, measures, judges, reports.
 
   python tools/study.py --flagfile=flags/quickstart.flags --out_dir=runs/quickstart
 
-How many labels a donor saves, on the built-in data and on your own:
+To find how many labels a donor saves, on the built-in data and on your own:
 
   python tools/study.py --flagfile=flags/labels.flags --out_dir=runs/labels
   python tools/study.py --flagfile=flags/labels.flags --dataset=folder --data_dir=DIR
@@ -13,7 +13,8 @@ On a Ray cluster, or as one task of a job array; see docs/cluster.md:
   python tools/study.py --flagfile=flags/paper.flags --runner=index --unit_index=3
 
 Writes OUT_DIR/report.html, report.md, verdicts.json, records.jsonl and labels.jsonl (one arm a
-line), figures/, tensorboard/, models/ and savedmodel/. Stopped at any moment, the same command goes on.
+line), figures/, tensorboard/, models/ and savedmodel/. After an interruption, the same command
+goes on.
 """
 
 import pathlib
@@ -28,10 +29,10 @@ from tfreuse.runners import RunnerSpec, storage
 from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
 from tfreuse.specs.labels import LabelSpec
 
-# What a study sets itself, network by network.
+# Fields of TrainSpec that a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
-_PLACE = ("runner", "unit_index", "ray_address")  # where it runs, and not what it is
-_SHOWN = 10  # failures
+_RUNNER_FLAGS = ("runner", "unit_index", "ray_address")  # may differ from run to run
+_MAX_FAILURES = 10  # printed
 
 
 def define_flags() -> None:
@@ -45,7 +46,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "dry_run",
         False,
-        "print what would be done, what it costs in time and disk, and stop",
+        "print the work to be done and its cost in time and disk, and stop",
     )
 
 
@@ -64,14 +65,14 @@ def main() -> None:
         print(f"{count} units of work: --runner=index --unit_index=0 to {count - 1}")
         print(study.forecast(specs, runner_spec))
         return
-    out_dir = app.out_dir(holds="study.json", leave_out=_PLACE, remote=True)
+    out_dir = app.out_dir(holds="study.json", leave_out=_RUNNER_FLAGS, remote=True)
     url = app.FLAGS.out_dir if storage.is_url(app.FLAGS.out_dir) else ""
     if runner_spec.runner == "index":
-        _one(specs, out_dir, runner_spec, url)
+        _run_unit(specs, out_dir, runner_spec, url)
         return
     print(specs.describe())
     if url:
-        print(f"{url} is {out_dir} here")
+        print(f"{url} is mirrored in {out_dir}")
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
     failed = study.run(specs, out_dir, runner_spec, url)
     verdicts = report.write(out_dir)
@@ -83,24 +84,24 @@ def main() -> None:
     )
     print(f"Report: {out_dir / 'report.html'}")
     if failed:
-        for name, why in sorted(failed.items())[:_SHOWN]:
-            print(f"failed: {name}: {printable(why.message, 400)}", file=sys.stderr)
+        for name, failure in sorted(failed.items())[:_MAX_FAILURES]:
+            print(f"failed: {name}: {printable(failure.message, 400)}", file=sys.stderr)
         raise InputError(
-            f"{len(failed)} units of work failed, and what needs them was not done; all else is "
-            "in the report. Run the same command again to try them again."
+            f"{len(failed)} units of work failed, and units that need them were not done; all "
+            "others are in the report. Run the same command again to retry them."
         )
 
 
-def _one(
+def _run_unit(
     specs: study.Specs, out_dir: pathlib.Path, runner_spec: RunnerSpec, url: str
 ) -> None:
-    """A task of a job array."""
+    """Runs one unit, as a task of a job array."""
     unit, failure = study.run_one(specs, out_dir, runner_spec, url)
     if failure is not None:
         raise InputError(f"{unit.name}: {failure.message}")
     print(
-        f"{unit.name} is done. Once all are: the same command without --runner and "
-        f"--unit_index; a report of what there is: tools/report.py --study_dir={url or out_dir}"
+        f"{unit.name} is done. When all units are, run the same command without --runner and "
+        f"--unit_index; until then, for a report: tools/report.py --study_dir={url or out_dir}"
     )
 
 

@@ -4,9 +4,9 @@
       --image_size=64,64 --width=16 --depth=3 --steps=1000 --out_dir=runs/segmentation
 
 Writes OUT_DIR/model.keras (best on the validation split), metrics.json (test split),
-config.flags and tensorboard/. Stopped at any moment, the same command goes on.
---check_data looks at the data set and stops; with --out_dir it also draws images with their
-masks over them, as --augment may change them, to OUT_DIR/data.png.
+config.flags and tensorboard/. After an interruption, the same command goes on.
+--check_data checks the data set and stops; with --out_dir it also draws images with their masks
+over them, as --augment may change them, to OUT_DIR/data.png.
 """
 
 import pathlib
@@ -25,7 +25,7 @@ def define_flags() -> None:
     app.define_data()
     app.define(DeviceSpec)
     flags.DEFINE_string("out_dir", "", "directory of the run")
-    flags.DEFINE_boolean("check_data", False, "tell what the data set holds, and stop")
+    flags.DEFINE_boolean("check_data", False, "describe the data set, and stop")
 
 
 def main() -> None:
@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def _check_data(data_spec: DataSpec) -> None:
-    from tfreuse import data  # TensorFlow: only where it is needed
-    from tfreuse.data import contact_sheet  # TensorFlow: only where it is needed
+    from tfreuse import data  # here, since it imports TensorFlow
+    from tfreuse.data import contact_sheet
 
     print(data.check(data_spec))
     if app.FLAGS.out_dir:
@@ -60,7 +60,7 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
     display = None
 
     def report(step: int, text: str) -> None:
-        nonlocal display  # made at the first step: what an earlier run did is not our pace
+        nonlocal display  # made at the first step, so that start-up is not in the time left
         display = display or progress.Display(train_spec.steps, step - 1)
         display.update(step, f"{train_spec.task} step {step}/{train_spec.steps} {text}")
 
@@ -79,7 +79,7 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
 
 
 def describe(metrics: dict) -> str:
-    """Test metrics in a few lines, with the number of images."""
+    """Formats test metrics in a few lines, with the number of images."""
     images = f"on {metrics['images']} {metrics['split']} images"
     if metrics.get("corruption", "none") != "none":
         images += f", input corrupted: {metrics['corruption']}"
