@@ -111,9 +111,9 @@ def test_a_keras_file_knows_what_each_layer_reads_from(saved):
         assert checkpoint.edges["add"] == ("wrapped", "half")
         assert checkpoint.edges["backbone/separable"] == ("backbone/stem/relu",)
         layers = {variable.layer_path for variable in checkpoint.variables}
-        ours = topology.contract(checkpoint.edges, layers)
-        assert ours == topology.contract(transplant.edges(model), layers)
-        assert ours["half"] == (
+        inputs = topology.contract(checkpoint.edges, layers)
+        assert inputs == topology.contract(transplant.edges(model), layers)
+        assert inputs["half"] == (
             "tail/gn",
         )  # the wrapper's own arrays are its dense layer's
 
@@ -135,7 +135,7 @@ def test_every_format_gives_the_same_values_and_never_a_wrong_role(saved, file):
             assert same(checkpoint.read(variable), live[path])
             assert variable.role in (roles[path], None)
             assert (variable.role is None) == (variable.path in checkpoint.notes)
-        kinds = {other.kind for other in checkpoint.unaddressed}
+        kinds = {array.kind for array in checkpoint.unaddressed}
         assert kinds <= {"optimizer", "seed", "other"}
         assert ("optimizer" in kinds) == (file != "exported")
 
@@ -213,13 +213,13 @@ def test_a_file_in_the_other_byte_order_is_read_and_written(tmp_path):
 
 def test_a_variable_that_changed_since_the_plan_is_not_read(tmp_path):
     path = handmade.write_keras(tmp_path / "a.keras")
-    other = handmade.write_keras(tmp_path / "b.keras", [handmade.bn("b2", 6)])
-    with checkpoints.open(path) as a, checkpoints.open(other) as b:
-        wanted = next(v for v in a.variables if v.path == "b2/0")
+    second = handmade.write_keras(tmp_path / "b.keras", [handmade.bn("b2", 6)])
+    with checkpoints.open(path) as a, checkpoints.open(second) as b:
+        variable = next(v for v in a.variables if v.path == "b2/0")
         with pytest.raises(
             InputError, match=r"should be float32 \(5,\), is float32 \(6,\)"
         ):
-            b.read(wanted)
+            b.read(variable)
         with pytest.raises(InputError, match="no variable 'nowhere/0'; nearest"):
             b.read("nowhere/0")
 
@@ -256,21 +256,21 @@ def test_two_layers_of_one_path_are_neither_of_them_addressed(tmp_path):
     )
     with checkpoints.open(path) as checkpoint:
         assert checkpoint.variables == ()
-        kinds = [other.kind for other in checkpoint.unaddressed]
+        kinds = [array.kind for array in checkpoint.unaddressed]
         assert kinds.count("duplicate") == 8
 
 
 def test_weights_of_another_configuration_are_refused(tmp_path):
-    other = [*handmade.model()[:-1], handmade.conv("head", (1, 1, 5, 3))]
-    for layers, what in (
-        (other, "2 outputs"),
+    wider = [*handmade.model()[:-1], handmade.conv("head", (1, 1, 5, 3))]
+    for layers, reason in (
+        (wider, "2 outputs"),
         (handmade.model()[:-1], "weights of head are missing"),
         ([*handmade.model()[:1], handmade.conv("b2", (1, 1, 5, 2))], "calls b2 a"),
     ):
         path = handmade.write_keras(
             tmp_path / "a.keras", weights=handmade.weights_h5(layers)
         )
-        with pytest.raises(InputError, match=what):
+        with pytest.raises(InputError, match=reason):
             checkpoints.open(path)
 
 
@@ -302,10 +302,10 @@ def test_frozen_layers_rotate_weights_in_keras_and_not_here(tmp_path):
     recipient.load_weights(tmp_path / "frozen.h5")
     wrong = transplant.values(recipient)
     assert not same(wrong["inner/k0/0"], live["inner/k0/0"])  # Keras: silently
-    found = values(tmp_path / "frozen.h5")
-    assert found.keys() == live.keys()
+    loaded = values(tmp_path / "frozen.h5")
+    assert loaded.keys() == live.keys()
     for path, value in live.items():
-        assert same(found[path], value)
+        assert same(loaded[path], value)
 
 
 def test_beta_becomes_gamma_in_keras_and_not_here(tmp_path):
@@ -327,9 +327,9 @@ def test_beta_becomes_gamma_in_keras_and_not_here(tmp_path):
     ):
         assert a.variables[0].role == "beta"
         assert b.variables[0].role == "gamma"
-        made = plan.make(a.variables, b.variables, roles="bn")
-        assert {e.variable.role for e in made.problems} == {"gamma", "beta"}
-        assert {e.recipient.role for e in made.copies} == {
+        moves = plan.make(a.variables, b.variables, roles="bn")
+        assert {e.variable.role for e in moves.problems} == {"gamma", "beta"}
+        assert {e.recipient.role for e in moves.copies} == {
             "moving_mean",
             "moving_variance",
         }
@@ -365,8 +365,8 @@ def test_extra_layers_of_a_donor_are_dropped_by_keras_and_not_here(tmp_path):
         checkpoints.open(tmp_path / "donor.weights.h5") as a,
         checkpoints.open(tmp_path / "recipient.keras") as b,
     ):
-        made = plan.make(a.variables, b.variables, roles="conv")
-        assert {e.variable.layer for e in made.problems} == {"d2"}
+        moves = plan.make(a.variables, b.variables, roles="conv")
+        assert {e.variable.layer for e in moves.problems} == {"d2"}
 
 
 # ----------------------------------------------------------------------------- writing
@@ -526,10 +526,10 @@ def test_an_input_is_never_the_output(tmp_path):
 def test_a_damaged_donor_or_recipient_is_found_before_anything_is_written(tmp_path):
     recipient = handmade.write_keras(tmp_path / "a.keras")
     with checkpoints.open(recipient) as opened:
-        at = opened.extent("backbone/stem/c1/0")[0]
+        offset = opened.extent("backbone/stem/c1/0")[0]
     damaged = tmp_path / "damaged.keras"
     data = bytearray(recipient.read_bytes())
-    data[at] ^= 1
+    data[offset] ^= 1
     damaged.write_bytes(data)
     out = tmp_path / "out.keras"
     with checkpoints.open(damaged) as donor:
@@ -573,7 +573,7 @@ def test_writing_takes_little_memory_whatever_the_file_holds(tmp_path):
 @st.composite
 def models(draw, depth=0):
     """Layers of a random model: batch norms with any flags, convolutions, nested models."""
-    found = []
+    layers = []
     for number in range(draw(st.integers(1, 3))):
         kind = draw(
             st.sampled_from(["bn", "conv", "model"] if depth < 2 else ["bn", "conv"])
@@ -582,15 +582,17 @@ def models(draw, depth=0):
         seed = draw(st.integers(0, 99))
         if kind == "bn":
             flags = {"scale": draw(st.booleans()), "center": draw(st.booleans())}
-            found.append(handmade.bn(name, draw(st.integers(1, 5)), seed=seed, **flags))
+            layers.append(
+                handmade.bn(name, draw(st.integers(1, 5)), seed=seed, **flags)
+            )
         elif kind == "conv":
             shape = (*(draw(st.integers(1, 3)) for _ in range(4)),)
-            found.append(
+            layers.append(
                 handmade.conv(name, shape, use_bias=draw(st.booleans()), seed=seed)
             )
         else:
-            found.append(("Functional", name, {}, draw(models(depth=depth + 1))))
-    return found
+            layers.append(("Functional", name, {}, draw(models(depth=depth + 1))))
+    return layers
 
 
 @hypothesis.settings(max_examples=60, deadline=None)
@@ -608,9 +610,9 @@ def test_nothing_but_the_plan_changes_and_undo_is_its_inverse(
     moved = {path: np.abs(value) for path, value in moved.items()}
     out = root / f"out{''.join(recipient.suffixes)}"
     write(recipient, out, moved)
-    found = values(out)
-    assert found.keys() == oracle.keys()
-    for path, value in found.items():
+    written = values(out)
+    assert written.keys() == oracle.keys()
+    for path, value in written.items():
         assert same(value, moved.get(path, oracle[path]))
     if keras_format:
         with zipfile.ZipFile(out) as archive:
@@ -634,13 +636,13 @@ def test_any_writes_and_cuts_are_taken_back(tmp_path_factory, before, changes):
     path.write_bytes(before)
     undo_path = path.with_name("file.undo")
     with open(path, "r+b") as file, open(undo_path, "wb") as undo:
-        made = journal.Journal(file.fileno(), undo)
-        for at, data in changes:
+        changed = journal.Journal(file.fileno(), undo)
+        for offset, data in changes:
             if data is None:
-                made.truncate(at)
+                changed.truncate(offset)
             else:
-                made.write(at, data)
-        made.close({"crc": zlib.crc32(before)})
+                changed.write(offset, data)
+        changed.close({"crc": zlib.crc32(before)})
     after = path.read_bytes()
     assert checkpoints.undo(path, dry_run=True) == "crc32"
     assert path.read_bytes() == after and undo_path.exists()
@@ -659,5 +661,5 @@ def test_a_checksum_is_mended_from_the_bytes_that_changed(before, old, after):
         before + new + after
     )
     parts = [(zlib.crc32(part), len(part)) for part in (before, old, after)]
-    both = zlib.crc32(before + old)
-    assert crc_module.joined([parts[:2], [], parts[:1]]) == [both, 0, parts[0][0]]
+    joined = zlib.crc32(before + old)
+    assert crc_module.joined([parts[:2], [], parts[:1]]) == [joined, 0, parts[0][0]]

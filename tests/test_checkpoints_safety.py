@@ -195,7 +195,7 @@ def chunks(file):
 
 
 @pytest.mark.parametrize(
-    "at, value, says",
+    "offset, value, says",
     [
         (24, 10**6, "declares bytes"),  # longer than the file
         (24 + 8 + 16, 10**6, "declares bytes"),  # outside it
@@ -203,26 +203,26 @@ def chunks(file):
         (6, 60_000, "structure than the file is long"),
     ],
 )
-def test_an_index_of_chunks_that_lies_is_refused(at, value, says, tmp_path):
+def test_an_index_of_chunks_that_lies_is_refused(offset, value, says, tmp_path):
     path = handmade.write_weights(tmp_path / "a.weights.h5", change=chunks)
     data = bytearray(path.read_bytes())
     node = data.index(b"TREE\1")
     with checkpoints.open(path):
         pass  # a sound index is no reason to refuse a file
-    size = 1 if at == 5 else 2 if at == 6 else 4
-    data[node + at : node + at + size] = value.to_bytes(size, "little")
-    if at == 5:
+    size = 1 if offset == 5 else 2 if offset == 6 else 4
+    data[node + offset : node + offset + size] = value.to_bytes(size, "little")
+    if offset == 5:
         struct.pack_into("<Q", data, node + 24 + 8 + 16, node)  # that leads to itself
     path.write_bytes(data)
     assert says in refusal(path)
 
 
 def test_chunks_that_share_bytes_without_end_are_refused(tmp_path):
-    def many(file):
+    def write_chunks(file):
         del file[VARS]["0"]
         file[VARS].create_dataset("0", data=np.zeros(40_000, "f4"), chunks=(2_000,))
 
-    path = handmade.write_weights(tmp_path / "a.weights.h5", change=many)
+    path = handmade.write_weights(tmp_path / "a.weights.h5", change=write_chunks)
     data = bytearray(path.read_bytes())
     node = data.index(b"TREE\1")
     (first,) = struct.unpack_from("<Q", data, node + 48)
@@ -277,15 +277,15 @@ def test_blocks_that_are_read_again_and_again_are_refused(tmp_path):
     """A group whose table has itself among its children would never end."""
     path = handmade.write_weights(tmp_path / "a.weights.h5")
     data = bytearray(path.read_bytes())
-    at = data.index(b"TREE")
-    data[at + 5] = 1  # a level above itself ...
-    struct.pack_into("<Q", data, at + 32, at)  # ... that leads to itself
+    node = data.index(b"TREE")
+    data[node + 5] = 1  # a level above itself ...
+    struct.pack_into("<Q", data, node + 32, node)  # ... that leads to itself
     path.write_bytes(data)
     assert "another kind of table" in refusal(path)
     data = bytearray(handmade.weights_h5(handmade.model()))
-    tables = [at for at in range(len(data)) if data[at : at + 4] == b"TREE"]
-    for at in tables[1:]:  # all groups' tables are one: each names the same objects
-        data[at + 24 : at + 48] = data[tables[0] + 24 : tables[0] + 48]
+    tables = [node for node in range(len(data)) if data[node : node + 4] == b"TREE"]
+    for node in tables[1:]:  # all groups' tables are one: each names the same objects
+        data[node + 24 : node + 48] = data[tables[0] + 24 : tables[0] + 48]
     path.write_bytes(data)
     assert "can be reached by two paths" in refusal(path)
 
@@ -376,10 +376,10 @@ def test_a_bomb_costs_no_memory(tmp_path):
 def test_arrays_that_share_bytes_are_refused(tmp_path):
     path = handmade.write_weights(tmp_path / "a.weights.h5")
     with checkpoints.open(path) as checkpoint:
-        one, two = (checkpoint.extent(f"b2/{i}")[0] for i in (0, 1))
+        first, second = (checkpoint.extent(f"b2/{i}")[0] for i in (0, 1))
     data = path.read_bytes()
-    assert data.count(struct.pack("<Q", two)) == 1
-    path.write_bytes(data.replace(struct.pack("<Q", two), struct.pack("<Q", one)))
+    assert data.count(struct.pack("<Q", second)) == 1
+    path.write_bytes(data.replace(struct.pack("<Q", second), struct.pack("<Q", first)))
     assert "two arrays in the same bytes" in refusal(path)
 
 
@@ -413,34 +413,34 @@ def edited_zip(path, change):
 
 
 def larger(data, start):
-    at = data.index(b"model.weights.h5", start) - 46
-    for place in (at + 20, at + 24):
-        struct.pack_into("<L", data, place, 2**31)
+    header = data.index(b"model.weights.h5", start) - 46
+    for field in (header + 20, header + 24):
+        struct.pack_into("<L", data, field, 2**31)
 
 
 def headers_differ(data, start):
-    at = data.index(b"model.weights.h5") - 30
-    struct.pack_into("<L", data, at + 14, 12345)
+    header = data.index(b"model.weights.h5") - 30
+    struct.pack_into("<L", data, header + 14, 12345)
 
 
 def sizes_differ(data, start):
-    at = data.index(b"model.weights.h5") - 30
-    struct.pack_into("<L", data, at + 22, 100)
+    header = data.index(b"model.weights.h5") - 30
+    struct.pack_into("<L", data, header + 22, 100)
 
 
 def another_member(data, start):
-    at = data.index(b"config.json", start) - 46
-    struct.pack_into("<L", data, at + 42, 0)
+    header = data.index(b"config.json", start) - 46
+    struct.pack_into("<L", data, header + 42, 0)
 
 
 def zip64_lie(data, start):
-    at = data.index(b"model.weights.h5", start) - 46
-    struct.pack_into("<2L", data, at + 20, 0xFFFFFFFF, 0xFFFFFFFF)
+    header = data.index(b"model.weights.h5", start) - 46
+    struct.pack_into("<2L", data, header + 20, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 def encrypted(data, start):
-    at = data.index(b"config.json", start) - 46
-    data[at + 8] |= 1
+    header = data.index(b"config.json", start) - 46
+    data[header + 8] |= 1
 
 
 def comment(data, start):
@@ -474,8 +474,8 @@ def test_a_member_inside_another_is_refused(tmp_path):
     handmade.write_keras(path, weights=handmade.weights_h5(handmade.model()) + hidden)
 
     def point_inside(data, start):
-        at = data.index(b"config.json", start) - 46
-        struct.pack_into("<L", data, at + 42, data.rindex(hidden))
+        header = data.index(b"config.json", start) - 46
+        struct.pack_into("<L", data, header + 42, data.rindex(hidden))
 
     assert "members that overlap" in refusal(edited_zip(path, point_inside))
 
@@ -546,7 +546,7 @@ def spoilt(value):
     """The JSON value with each of its parts replaced, one at a time, by each of JUNK."""
     text = json.dumps(value)
 
-    def places(part, path=()):
+    def key_paths(part, path=()):
         yield path
         is_list = isinstance(part, list)
         parts = (
@@ -555,9 +555,9 @@ def spoilt(value):
             else enumerate(part if is_list else [])
         )
         for key, below in parts:
-            yield from places(below, (*path, key))
+            yield from key_paths(below, (*path, key))
 
-    for *path, last in filter(None, places(value)):
+    for *path, last in filter(None, key_paths(value)):
         for junk in JUNK:
             part = copy = json.loads(text)
             for key in path:
@@ -618,8 +618,8 @@ def test_names_of_a_file_are_printed_as_escapes(name, tmp_path_factory):
         file["layers"][name + "x"] = h5py.SoftLink("/optimizer")
 
     handmade.write_weights(path, change=change)
-    shown = refusal(path)
-    assert not any(unicodedata.category(c).startswith("C") for c in shown)
+    message = refusal(path)
+    assert not any(unicodedata.category(c).startswith("C") for c in message)
     with pytest.raises(InputError) as caught:
         checkpoints.open(handmade.write_weights(path)).read(f"{name}/0")
     assert not any(unicodedata.category(c).startswith("C") for c in str(caught.value))
@@ -671,8 +671,8 @@ print(kept)
 def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path):
     layers = [handmade.conv(f"c{i}", (3, 3, 128, 256)) for i in range(4)]
     path = handmade.write_keras(tmp_path / "a.keras", layers)
-    kept = int(script(KILLED, path, tmp_path / "out.keras"))
-    assert 1 <= kept <= 49  # kills came before the rename and after it
+    unchanged = int(script(KILLED, path, tmp_path / "out.keras"))
+    assert 1 <= unchanged <= 49  # kills came before the rename and after it
 
 
 FULL_DISK = """
@@ -696,8 +696,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path):
     out.write_bytes(b"old")
     size = recipient.stat().st_size
     for limit in (0, 100, size // 2, size - 1, size + 50):
-        shown = script(FULL_DISK, recipient, out, limit)
-        assert "cannot be written" in shown
+        message = script(FULL_DISK, recipient, out, limit)
+        assert "cannot be written" in message
         assert out.read_bytes() == b"old"
         assert sorted(os.listdir(tmp_path)) == ["a.keras", "out.keras"]
 
@@ -718,8 +718,12 @@ def test_writes_that_come_up_short_are_completed(crc, tmp_path, monkeypatch):
     checkpoints.write(recipient, tmp_path / "whole.keras", moved, {}, crc=crc)
     pwrite, preadv = os.pwrite, os.preadv
     monkeypatch.delattr(os, "copy_file_range")
-    monkeypatch.setattr(os, "pwrite", lambda f, data, at: pwrite(f, data[:61], at))
-    monkeypatch.setattr(os, "preadv", lambda f, into, at: preadv(f, [into[0][:53]], at))
+    monkeypatch.setattr(
+        os, "pwrite", lambda f, data, offset: pwrite(f, data[:61], offset)
+    )
+    monkeypatch.setattr(
+        os, "preadv", lambda f, into, offset: preadv(f, [into[0][:53]], offset)
+    )
     checkpoints.write(recipient, tmp_path / "short.keras", moved, {}, crc=crc)
     monkeypatch.undo()
     for suffix in ("", ".undo"):
@@ -749,8 +753,8 @@ def test_several_threads_write_what_one_writes(large, crc, tmp_path, monkeypatch
         monkeypatch.setattr(workers, "_helpers", lambda jobs, n=helpers: n)
         move_all(*large, tmp_path / f"{helpers}.keras", crc=crc)
     for suffix in ("", ".undo"):
-        one = (tmp_path / f"0.keras{suffix}").read_bytes()
-        assert (tmp_path / f"3.keras{suffix}").read_bytes() == one
+        expected = (tmp_path / f"0.keras{suffix}").read_bytes()
+        assert (tmp_path / f"3.keras{suffix}").read_bytes() == expected
     checkpoints.undo(tmp_path / "3.keras")
     assert (tmp_path / "3.keras").read_bytes() == large[1].read_bytes()
 
@@ -759,7 +763,7 @@ def test_one_array_of_a_donor_goes_to_several_places(large, tmp_path):
     donor, recipient = large
     with checkpoints.open(donor) as opened:
         value = opened.read("c1/0")
-        moved = {f"c{place}/0": (opened, "c1/0") for place in (0, 1, 3)}
+        moved = {f"c{index}/0": (opened, "c1/0") for index in (0, 1, 3)}
         checkpoints.write(recipient, tmp_path / "out.keras", moved, {})
     with checkpoints.open(tmp_path / "out.keras") as out:
         assert out.verify() == "crc32"
@@ -776,18 +780,18 @@ def test_a_fault_in_any_thread_stops_all_and_leaves_the_old_file(
     lock, failed = threading.Lock(), threading.Event()
     out.write_bytes(b"old")
 
-    def failing(descriptor, data, at):
+    def failing(descriptor, data, offset):
         nonlocal count
-        here = threading.current_thread() is threading.main_thread()
+        in_main = threading.current_thread() is threading.main_thread()
         with lock:
             count += 1
             late = count >= 5
-        if late and here == main:
+        if late and in_main == main:
             failed.set()
             raise fault("here")
         if late:
             failed.wait(10)  # so that the thread that is to fail comes to it
-        return pwrite(descriptor, data, at)
+        return pwrite(descriptor, data, offset)
 
     monkeypatch.setattr(workers, "_helpers", lambda jobs: 3)
     monkeypatch.setattr(os, "pwrite", failing)
@@ -852,24 +856,24 @@ def damage(path, kind):
 
 def test_every_flipped_byte_of_a_keras_file_is_found_or_changes_nothing(tmp_path):
     path = handmade.write_keras(tmp_path / "a.keras", SMALL)
-    found, harmless, told = damage(path, "flips")
-    assert told == 0
-    assert found > 900  # the rest are dates and the like in the zip's headers
-    assert found + harmless == 1000
+    refused, harmless, unverified = damage(path, "flips")
+    assert unverified == 0
+    assert refused > 900  # the rest are dates and the like in the zip's headers
+    assert refused + harmless == 1000
 
 
 def test_a_flipped_byte_of_a_weights_file_is_found_or_told_to_be_unverified(tmp_path):
     path = handmade.write_weights(tmp_path / "a.weights.h5", SMALL)
-    found, harmless, told = damage(path, "flips")
-    assert found > 0 and told > 100  # the format has no checksum
-    assert found + harmless + told == 1000
+    refused, harmless, unverified = damage(path, "flips")
+    assert refused > 0 and unverified > 100  # the format has no checksum
+    assert refused + harmless + unverified == 1000
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_a_file_cut_off_anywhere_is_found(suffix, tmp_path):
     make = handmade.write_keras if suffix == ".keras" else handmade.write_weights
-    found, _, told = damage(make(tmp_path / f"a{suffix}", SMALL), "cuts")
-    assert (found, told) == (100, 0)
+    refused, _, unverified = damage(make(tmp_path / f"a{suffix}", SMALL), "cuts")
+    assert (refused, unverified) == (100, 0)
 
 
 def test_a_digest_that_is_known_proves_any_format(tmp_path):

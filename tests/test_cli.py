@@ -52,9 +52,9 @@ def test_help_opens_with_an_example_and_comes_at_once(name):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "flags").glob("*.flags")), ids=str)
 def test_a_flagfile_parses_and_its_first_line_says_what_it_does(path):
-    first, *rest = path.read_text().splitlines()
+    first, *lines = path.read_text().splitlines()
     assert first.startswith("# ") and "minute" in first
-    assert not any("#" in line for line in rest)  # it would become part of a value
+    assert not any("#" in line for line in lines)  # it would become part of a value
     done = tool("study", f"--flagfile={path}", "--only_check_args")
     assert done.returncode == 0, done.stderr
 
@@ -171,8 +171,8 @@ def test_evaluate_measures_a_model_as_it_was_trained_unless_told_otherwise(
     done = tool("evaluate", f"--model={path}", *flags)
     assert done.returncode == 0, done.stderr
     assert "input corrupted: mask" in done.stdout
-    found = files.read_json(tmp_path / "found" / "metrics.json")
-    assert found["r2"] == pytest.approx(metrics["r2"], rel=1e-5)
+    measured = files.read_json(tmp_path / "found" / "metrics.json")
+    assert measured["r2"] == pytest.approx(metrics["r2"], rel=1e-5)
 
     two = TrainSpec(labels="foreground", steps=2, batch_size=4)
     training.train(model, data, two, tmp_path / "two")

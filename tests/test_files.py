@@ -74,8 +74,8 @@ def test_the_next_write_removes_what_a_kill_left_and_nothing_of_the_living(tmp_p
         writers[0].kill()
         writers[0].wait()
         files.write_text(path, "new")
-        kept = {".a.txt.mine", ".a.txt.0123abcd-1-x", "a.txt"}
-        (living,) = set(os.listdir(tmp_path)) - kept
+        expected = {".a.txt.mine", ".a.txt.0123abcd-1-x", "a.txt"}
+        (living,) = set(os.listdir(tmp_path)) - expected
         assert f"-{writers[1].pid}-" in living
     finally:
         for writer in writers:

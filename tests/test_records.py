@@ -32,17 +32,19 @@ def confusion(number, classes=CLASSES):
 
 
 def errors(number, similarity=True):
-    found = np.random.default_rng(number).random((IMAGES, 2))
-    return found if similarity else np.stack([found[:, 0], np.full(IMAGES, np.nan)], 1)
+    values = np.random.default_rng(number).random((IMAGES, 2))
+    return (
+        values if similarity else np.stack([values[:, 0], np.full(IMAGES, np.nan)], 1)
+    )
 
 
 def made(number, per_image=None, **changes):
     """A record that belongs to the counts, by default to `confusion(number)`."""
     per_image = confusion(number) if per_image is None else per_image
     sums = per_image.sum(axis=0).tolist()
-    told = {"confusion_matrix": sums} if per_image.ndim == 3 else None
-    told = told or {"squared_error": sums[0]}
-    return planted.record(0.5, seed=number, images=IMAGES, counts=told, **changes)
+    counts = {"confusion_matrix": sums} if per_image.ndim == 3 else None
+    counts = counts or {"squared_error": sums[0]}
+    return planted.record(0.5, seed=number, images=IMAGES, counts=counts, **changes)
 
 
 def written(path, count):
@@ -55,10 +57,11 @@ def written(path, count):
 
 def whole(path, count):
     """Whether the file holds the first `count` records, each once and with its counts."""
-    found = records.read(path)
+    loaded = records.read(path)
     with records.CountsReader(path) as reader:
-        return [one.seed for one in found] == list(range(count)) and all(
-            np.array_equal(reader.read(one), confusion(one.seed)) for one in found
+        return [record.seed for record in loaded] == list(range(count)) and all(
+            np.array_equal(reader.read(record), confusion(record.seed))
+            for record in loaded
         )
 
 
@@ -81,12 +84,12 @@ def test_a_record_reads_back_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("cut", [1, 10, 200])
 def test_half_a_line_at_the_end_is_cut_off_and_its_arm_measured_again(tmp_path, cut):
     path = tmp_path / "records.jsonl"
-    other = dataclasses.replace(RECORD, group="bias")
-    path.write_text(RECORD.to_line() + other.to_line()[:-cut])
+    unfinished = dataclasses.replace(RECORD, group="bias")
+    path.write_text(RECORD.to_line() + unfinished.to_line()[:-cut])
     with records.Log(path) as log:
         assert log.records == [RECORD]
-        log.append(other)
-    assert records.read(path) == [RECORD, other]
+        log.append(unfinished)
+    assert records.read(path) == [RECORD, unfinished]
 
 
 def test_half_a_line_alone_in_the_file_is_cut_off(tmp_path):
@@ -126,8 +129,8 @@ def test_two_arms_that_differ_in_one_factor_have_different_keys():
 
 def test_what_is_shared_and_packed_is_still_the_record(path):
     assert written(path, 3) == records.read(path) == [
-        dataclasses.replace(made(number), per_image=one.per_image)
-        for number, one in enumerate(records.read(path))
+        dataclasses.replace(made(number), per_image=record.per_image)
+        for number, record in enumerate(records.read(path))
     ]  # fmt: skip
     first, second, _ = pickle.loads(pickle.dumps(records.read(path)))
     assert first == records.read(path)[0] != second
@@ -177,8 +180,8 @@ def test_counts_read_back_as_they_were_whatever_their_size(path, per_image):
     with records.Log(path) as log:
         log.append(RECORD)
         log.append(record, per_image)
-    plain, found = records.read(path)
-    again = records.read_counts(path, found)
+    plain, packed = records.read(path)
+    again = records.read_counts(path, packed)
     np.testing.assert_array_equal(again, per_image)
     assert again.dtype == (np.int64 if per_image.ndim == 3 else np.float64)
     with pytest.raises(InputError, match="has none"):
@@ -222,7 +225,7 @@ def test_a_kill_at_any_byte_leaves_what_was_finished_and_the_rest_is_measured_ag
         store.write_bytes(blocks[:block_end])
         assert whole(path, 2), (line_end, block_end)
         with records.Log(path) as again:
-            assert [one.seed for one in again.records] == [0, 1]
+            assert [record.seed for record in again.records] == [0, 1]
             again.append(made(2), confusion(2))
         assert (path.read_bytes(), store.read_bytes()) == (log, blocks)
 
@@ -294,11 +297,11 @@ def test_after_a_power_cut_the_last_records_without_their_counts_are_measured_ag
     written(path, 5)
     store = counts.counts_path(path)
     blocks = store.read_bytes()
-    ends = [sum(one.per_image) for one in records.read(path)]
+    ends = [sum(record.per_image) for record in records.read(path)]
     store.write_bytes(blocks[:-lost] + bytes(lost if how == "zeros" else 0))
-    kept = sum(end <= len(blocks) - lost for end in ends)
-    assert kept < 5
-    assert whole(path, kept)
+    intact = sum(end <= len(blocks) - lost for end in ends)
+    assert intact < 5
+    assert whole(path, intact)
     with records.Log(path) as log:
         for number in range(len(log.records), 5):
             log.append(made(number), confusion(number))
@@ -322,14 +325,14 @@ def test_counts_that_no_power_cut_can_have_taken_are_an_error(path, monkeypatch)
 
 
 def test_records_can_be_read_without_the_file_of_counts_but_not_gone_on_with(path):
-    found = written(path, 2)
+    loaded = written(path, 2)
     counts.counts_path(path).unlink()
-    assert records.read(path) == found
+    assert records.read(path) == loaded
     with pytest.raises(InputError, match="missing"):
-        records.read_counts(path, found[0])
+        records.read_counts(path, loaded[0])
     with pytest.raises(InputError, match="Put the file back"), records.Log(path):
         pass
-    assert records.read(path) == found
+    assert records.read(path) == loaded
 
 
 @pytest.mark.parametrize("per_image", [confusion(0), errors(0), errors(0, False)])
@@ -403,10 +406,10 @@ def test_ten_thousand_records_take_a_kilobyte_each(path):
         )
     tracemalloc.start()
     try:
-        found = records.read(path)
-        held, peak = tracemalloc.get_traced_memory()
+        loaded = records.read(path)
+        memory, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(found) == 10_000
-    assert held < 10e6  # so 10^5 take a tenth of the promised 1 GB
-    assert peak < held + 1e6  # the file is never held whole
+    assert len(loaded) == 10_000
+    assert memory < 10e6  # so 10^5 take a tenth of the promised 1 GB
+    assert peak < memory + 1e6  # the file is never held whole

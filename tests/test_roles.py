@@ -82,8 +82,8 @@ class Conv2D(layers.Conv2D):
 
 @pytest.mark.parametrize("layer", [Scaled(), Conv2D(2, 1)], ids=["unknown", "more"])
 def test_an_unknown_layer_is_listed_without_roles(layer):
-    found = index(keras.Sequential([keras.Input((4, 4, 2)), layer]))
-    assert found and {variable.role for variable in found} == {None}
+    variables = index(keras.Sequential([keras.Input((4, 4, 2)), layer]))
+    assert variables and {variable.role for variable in variables} == {None}
 
 
 def test_groups_and_roles_expand_in_one_order_without_repeats():

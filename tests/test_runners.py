@@ -34,13 +34,13 @@ class Instant:
         self.out_dir, self.slots = out_dir, slots
         self.most, self._given = 0, []
 
-    def start(self, one):
-        self._given.append(one)
+    def start(self, work):
+        self._given.append(work)
         self.most = max(self.most, len(self._given))
 
     def wait(self, seconds):
-        one = self._given.pop(0)
-        return [(one, unit.carry_out(one, self.out_dir, 1))]
+        work = self._given.pop(0)
+        return [(work, unit.carry_out(work, self.out_dir, 1))]
 
     def close(self):
         pass
@@ -48,13 +48,13 @@ class Instant:
 
 def outcomes(units, out_dir, retries=0):
     runner = Instant(out_dir)
-    found = [
+    events = [
         (event.unit.name, event.failure and event.failure.message, event.will_retry)
         for event in runners.run(units, runner, out_dir, retries)
         if event.unit is not None and not event.started
     ]
     assert runner.most <= runner.slots
-    return found
+    return events
 
 
 # --- what is run when
@@ -80,16 +80,16 @@ def test_a_unit_that_fails_leaves_the_rest_and_keeps_what_needs_it_back(tmp_path
         unit_of("waits", needs=("bad",)),
         unit_of("more", needs=("good",)),
     ]
-    found = outcomes(units, tmp_path, retries=1)
-    assert found == [
+    events = outcomes(units, tmp_path, retries=1)
+    assert events == [
         ("good", None, False),
         ("bad", "ZeroDivisionError: oh", True),
         ("more", None, False),
         ("bad", "ZeroDivisionError: oh", False),
     ]
     assert Folder(tmp_path, units[2]).done() is None
-    held = files.read_json(Folder(tmp_path, units[1]).path / "failed.json")
-    assert held["name"] == "bad" and "Traceback" in held["details"]
+    failure = files.read_json(Folder(tmp_path, units[1]).path / "failed.json")
+    assert failure["name"] == "bad" and "Traceback" in failure["details"]
 
 
 def test_what_the_user_must_mend_is_not_tried_again(tmp_path):
@@ -107,8 +107,10 @@ def test_two_first_failures_alike_stop_all(tmp_path):
 
 
 def test_trouble_that_may_pass_is_tried_again(tmp_path):
-    found = outcomes([unit_of("a", fail_first, tmp_path / "flag")], tmp_path, retries=1)
-    assert found == [("a", "no space is left", True), ("a", None, False)]
+    events = outcomes(
+        [unit_of("a", fail_first, tmp_path / "flag")], tmp_path, retries=1
+    )
+    assert events == [("a", "no space is left", True), ("a", None, False)]
     folder = Folder(tmp_path, unit_of("a", fail_first))
     assert folder.done() and not (folder.path / "failed.json").exists()
 
@@ -126,80 +128,80 @@ def test_a_unit_that_is_lost_again_and_again_is_given_up(tmp_path):
         def wait(self, seconds):
             return [(self._given.pop(0), Failure("gone", lost=True))]
 
-    found = [
+    retries = [
         event.will_retry
         for event in runners.run([unit_of("a")], Losing(tmp_path), tmp_path, 0)
         if event.failure
     ]
-    assert found == [True] * scheduling.LOSSES + [False]
+    assert retries == [True] * scheduling.LOSSES + [False]
 
 
 # --- a unit's folder
 
 
 def test_records_survive_a_kill_and_none_is_made_twice(tmp_path):
-    one = unit_of("a", arms, 5, 3, tmp_path / "flag")
-    run([one], tmp_path)
-    path = Folder(tmp_path, one).path
-    found = [record.seed for record in records.read(path / "records.jsonl")]
-    assert found == [0, 1, 2, 3, 4]
-    marker = Folder(tmp_path, one).done()
+    work = unit_of("a", arms, 5, 3, tmp_path / "flag")
+    run([work], tmp_path)
+    path = Folder(tmp_path, work).path
+    seeds = [record.seed for record in records.read(path / "records.jsonl")]
+    assert seeds == [0, 1, 2, 3, 4]
+    marker = Folder(tmp_path, work).done()
     assert marker["records"] == 5 and marker["told"] == {"words": ["told"]}
 
 
 def test_a_folder_is_of_the_spec_and_not_of_the_name_alone(tmp_path):
-    other = Unit("a", nothing, (), {"unit": "other"})
-    assert Folder(tmp_path, unit_of("a")).path != Folder(tmp_path, other).path
+    changed = Unit("a", nothing, (), {"unit": "other"})
+    assert Folder(tmp_path, unit_of("a")).path != Folder(tmp_path, changed).path
 
 
 def test_what_is_done_is_not_done_again_unless_its_product_is_gone(tmp_path):
     path = tmp_path / "words"
-    one = unit_of("a", note, path, "a", product="words")
+    work = unit_of("a", note, path, "a", product="words")
     for _ in range(2):
-        unit.carry_out(one, tmp_path, 1)
+        unit.carry_out(work, tmp_path, 1)
     assert path.read_text() == "a"
     path.unlink()
-    assert Folder(tmp_path, one).done() is None
-    unit.carry_out(one, tmp_path, 1)
+    assert Folder(tmp_path, work).done() is None
+    unit.carry_out(work, tmp_path, 1)
     assert path.read_text() == "a"
 
 
 def test_a_damaged_marker_is_none(tmp_path):
-    one = unit_of("a")
-    unit.carry_out(one, tmp_path, 1)
-    marker = Folder(tmp_path, one).path / "done.json"
-    assert Folder(tmp_path, one).done()
+    work = unit_of("a")
+    unit.carry_out(work, tmp_path, 1)
+    marker = Folder(tmp_path, work).path / "done.json"
+    assert Folder(tmp_path, work).done()
     marker.write_text(marker.read_text()[:20])
-    assert Folder(tmp_path, one).done() is None
+    assert Folder(tmp_path, work).done() is None
 
 
 def test_a_poisoned_record_is_named_and_nothing_is_lost(tmp_path):
-    one = unit_of("a", arms, 3)
-    unit.carry_out(one, tmp_path, 1)
-    folder = Folder(tmp_path, one)
+    work = unit_of("a", arms, 3)
+    unit.carry_out(work, tmp_path, 1)
+    folder = Folder(tmp_path, work)
     folder.remove_marker()
     path = folder.path / "records.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"poison\n" + lines[2])
-    failure = unit.carry_out(one, tmp_path, 1)
+    failure = unit.carry_out(work, tmp_path, 1)
     assert (
         failure.final and "line 2: expected a record, got 'poison'" in failure.message
     )
     path.write_bytes(lines[0] + lines[2])  # as the message says
-    assert unit.carry_out(one, tmp_path, 1) is None
+    assert unit.carry_out(work, tmp_path, 1) is None
     assert sorted(r.seed for r in records.read(path)) == [0, 1, 2]
 
 
 def test_progress_is_told_and_leaves_with_the_end(tmp_path):
-    seen = []
+    reports = []
 
     def look(output, threads):
-        seen.append(Folder(tmp_path, one).progress())
+        reports.append(Folder(tmp_path, work).progress())
 
-    one = unit_of("a", look)
-    unit.carry_out(one, tmp_path, 1, "node-7")
-    assert seen == [{"share": 0.0, "text": "starting", "node": "node-7"}]
-    assert Folder(tmp_path, one).progress() is None
+    work = unit_of("a", look)
+    unit.carry_out(work, tmp_path, 1, "node-7")
+    assert reports == [{"share": 0.0, "text": "starting", "node": "node-7"}]
+    assert Folder(tmp_path, work).progress() is None
 
 
 # --- leases
@@ -316,10 +318,10 @@ def test_linear_algebra_has_the_units_threads_and_the_caller_keeps_its_own(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    one = unit_of("a", tell_blas)
+    work = unit_of("a", tell_blas)
     with contextlib.closing(runners.Processes(tmp_path, 1, 3)) as runner:
-        list(runners.run([one], runner, tmp_path, 0))
-    assert Folder(tmp_path, one).done()["told"]["blas"] == ["3", 3]
+        list(runners.run([work], runner, tmp_path, 0))
+    assert Folder(tmp_path, work).done()["told"]["blas"] == ["3", 3]
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
@@ -336,7 +338,7 @@ def test_ten_thousand_units_in_a_chain_and_a_fan_are_scheduled_in_time(tmp_path)
         for event in runners.run([*fan, *chain], Free(tmp_path), tmp_path, 0)
         if event.unit and not event.started
     ]
-    assert names == [one.name for one in (*chain, *fan)]
+    assert names == [link.name for link in (*chain, *fan)]
     assert time.monotonic() - start < 5
 
 

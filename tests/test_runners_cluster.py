@@ -44,15 +44,15 @@ def cluster():
     """Three nodes of one CPU each, the last with a pretended GPU."""
     from ray import cluster_utils
 
-    told = {"PYTHONPATH": str(TESTS), "RAY_USAGE_STATS_ENABLED": "0"}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    found = cluster_utils.Cluster(
+    variables = {"PYTHONPATH": str(TESTS), "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    nodes = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0}
     )
-    found.others = [found.add_node(num_cpus=1, num_gpus=n) for n in (0, 1)]
-    yield found
-    found.shutdown()
+    nodes.others = [nodes.add_node(num_cpus=1, num_gpus=n) for n in (0, 1)]
+    yield nodes
+    nodes.shutdown()
     for name, value in before.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -62,14 +62,14 @@ def run(cluster, units, out_dir, retries=0, during=None, **spec):
     spec = RunnerSpec(
         runner="ray", ray_address=cluster.address, **{"unit_gpus": 0.0, **spec}
     )
-    found = []
+    events = []
     with contextlib.closing(runners.make(spec, out_dir)) as runner:
         for event in runners.run(units, runner, out_dir, retries):
             if during:
                 during(event)
             if event.unit is not None and not event.started:
-                found.append(event)
-    return found
+                events.append(event)
+    return events
 
 
 def seeds(out_dir, unit):
@@ -77,37 +77,37 @@ def seeds(out_dir, unit):
     return [record.seed for record in records.read(path)]
 
 
-def told(out_dir, unit):
+def annotations(out_dir, unit):
     return Folder(out_dir, unit).done()["told"]
 
 
 def test_units_run_on_all_nodes_in_the_order_of_their_needs(cluster, tmp_path):
     path = tmp_path / "words"
-    places = [unit_of(f"place {i}", tell_place, 0.5) for i in range(6)]
+    placed = [unit_of(f"place {i}", tell_place, 0.5) for i in range(6)]
     units = [
         unit_of("last", note, path, "b", needs=("first",)),
         unit_of("first", note, path, "a"),
-        *places,
+        *placed,
     ]
     run(cluster, units, tmp_path)
     assert path.read_text() == "ab"
-    found = [told(tmp_path, unit)["place"] for unit in places]
-    assert len({node for node, *_ in found}) == 3
-    assert len({process for _, process, *_ in found}) == 6  # a new one for each
-    assert {threads for *_, threads in found} == {1}
+    calls = [annotations(tmp_path, unit)["place"] for unit in placed]
+    assert len({node for node, *_ in calls}) == 3
+    assert len({process for _, process, *_ in calls}) == 6  # a new one for each
+    assert {threads for *_, threads in calls} == {1}
 
 
 def test_linear_algebra_has_the_units_threads(cluster, tmp_path):
-    one = unit_of("a", tell_blas)
-    run(cluster, [one], tmp_path)
-    assert told(tmp_path, one)["blas"] == ["1", 1]
+    work = unit_of("a", tell_blas)
+    run(cluster, [work], tmp_path)
+    assert annotations(tmp_path, work)["blas"] == ["1", 1]
 
 
 def test_two_units_share_a_gpu_by_halves(cluster, tmp_path):
     units = [unit_of(f"{i}", tell_place, 2.0) for i in range(2)]
     run(cluster, units, tmp_path, unit_gpus=0.5, unit_cpus=0)
-    found = [told(tmp_path, unit)["place"] for unit in units]
-    assert {gpus for _, _, gpus, *_ in found} == {"0"}
+    calls = [annotations(tmp_path, unit)["place"] for unit in units]
+    assert {gpus for _, _, gpus, *_ in calls} == {"0"}
     with pytest.raises(InputError, match="no node of the cluster has room.*2 GPU"):
         run(cluster, units, tmp_path, unit_gpus=2.0)
 
@@ -145,7 +145,7 @@ def test_a_full_disk_on_one_node_is_no_end(cluster, tmp_path):
     units = [unit_of(f"{i}", full, node) for i in range(4)]
     events = run(cluster, units, tmp_path, retries=9)
     assert all("No space left" in e.failure.message for e in events if e.failure)
-    assert all(told(tmp_path, unit)["node"] != node for unit in units)
+    assert all(annotations(tmp_path, unit)["node"] != node for unit in units)
 
 
 def test_a_poisoned_file_of_records_is_named_and_the_rest_goes_on(cluster, tmp_path):
@@ -208,9 +208,9 @@ def test_a_lost_node_loses_no_record(cluster, tmp_path):
 
     events = run(cluster, units, tmp_path, during=during)
     assert lost not in cluster.others
-    gone = [event for event in events if event.failure]
-    assert gone and all(e.failure.lost and e.will_retry for e in gone)
-    assert any(e.failure.node.endswith(lost.node_id[:6]) for e in gone)
+    failures = [event for event in events if event.failure]
+    assert failures and all(e.failure.lost and e.will_retry for e in failures)
+    assert any(e.failure.node.endswith(lost.node_id[:6]) for e in failures)
     for unit in units:
         assert seeds(tmp_path, unit) == list(range(8))
 
@@ -235,14 +235,14 @@ def test_a_study_gives_the_same_verdicts_as_here_with_a_node_lost_on_the_way(
         StudySpec(seeds=3, controls=("self",), margin=0.1),
         DataSpec(), ModelSpec(), TrainSpec(),
     )  # fmt: skip
-    here, there = tmp_path / "here", tmp_path / "there"
-    assert study.run(specs, here) == {}
+    local, on_ray = tmp_path / "here", tmp_path / "there"
+    assert study.run(specs, local) == {}
     node, lost = cluster.add_node(num_cpus=1, num_gpus=0), []
 
     def lose():
         """Takes the node away in the middle of a block."""
         while not lost:
-            paths = there.glob("units/measure*/progress.json")
+            paths = on_ray.glob("units/measure*/progress.json")
             with contextlib.suppress(OSError):
                 if any(node.node_id[:6] in path.read_text() for path in paths):
                     lost.append(node)
@@ -254,19 +254,20 @@ def test_a_study_gives_the_same_verdicts_as_here_with_a_node_lost_on_the_way(
     spec = RunnerSpec(
         runner="ray", ray_address=cluster.address, unit_gpus=0.0, retries=0
     )
-    assert study.run(specs, there, spec) == {}
+    assert study.run(specs, on_ray, spec) == {}
     thread.join(timeout=10)
     assert lost
-    for path in (here, there):
+    for path in (local, on_ray):
         report.write(path)
-    assert (there / "verdicts.json").read_bytes() == (
-        here / "verdicts.json"
+    assert (on_ray / "verdicts.json").read_bytes() == (
+        local / "verdicts.json"
     ).read_bytes()
-    assert b'"supported"' in (here / "verdicts.json").read_bytes()
-    told_of = files.read_json(there / "study.json")["units"]
-    assert told_of["failed"] == [] and told_of["again"]
-    assert all("node was lost" in one["why"] for one in told_of["again"])
-    found = [
-        sorted(r.key for r in records.read(p / "records.jsonl")) for p in (here, there)
+    assert b'"supported"' in (local / "verdicts.json").read_bytes()
+    progress = files.read_json(on_ray / "study.json")["units"]
+    assert progress["failed"] == [] and progress["again"]
+    assert all("node was lost" in unit["why"] for unit in progress["again"])
+    keys = [
+        sorted(r.key for r in records.read(p / "records.jsonl"))
+        for p in (local, on_ray)
     ]
-    assert found[0] == found[1] and len(set(found[1])) == 30
+    assert keys[0] == keys[1] and len(set(keys[1])) == 30

@@ -28,14 +28,14 @@ def fakes(monkeypatch):
 
 
 @pytest.fixture
-def there(tmp_path):
+def remote(tmp_path):
     """Where the URL leads."""
     (tmp_path / "there").mkdir()
     return tmp_path / "there"
 
 
-def mirror(there, here):
-    return storage.Mirror(f"file://{there}", here)
+def mirror(remote, local):
+    return storage.Mirror(f"file://{remote}", local)
 
 
 def write(path, text):
@@ -43,80 +43,82 @@ def write(path, text):
     path.write_text(text)
 
 
-def test_what_is_there_comes_and_what_is_made_goes(there, tmp_path):
-    write(there / "models" / "a" / "model.keras", "theirs")
-    write(there / "models" / "b" / "model.keras", "other")
-    one = mirror(there, tmp_path / "here")
-    one.pull("models/a", "models/none", "study.json")
+def test_what_is_there_comes_and_what_is_made_goes(remote, tmp_path):
+    write(remote / "models" / "a" / "model.keras", "theirs")
+    write(remote / "models" / "b" / "model.keras", "other")
+    study_mirror = mirror(remote, tmp_path / "here")
+    study_mirror.pull("models/a", "models/none", "study.json")
     assert (tmp_path / "here/models/a/model.keras").read_text() == "theirs"
     assert not (tmp_path / "here/models/b").exists()
     write(tmp_path / "here/models/c/model.keras", "ours")
     write(tmp_path / "here/models/c/.model.keras.12", "half of it")
-    one.push("models/c")
-    assert os.listdir(there / "models" / "c") == ["model.keras"]
-    assert (there / "models/c/model.keras").read_text() == "ours"
+    study_mirror.push("models/c")
+    assert os.listdir(remote / "models" / "c") == ["model.keras"]
+    assert (remote / "models/c/model.keras").read_text() == "ours"
 
 
-def test_only_what_is_other_is_moved(there, tmp_path):
-    write(there / "a" / "one", "1")
-    here = tmp_path / "here"
-    mirror(there, here).pull("a")
-    first = (here / "a" / "one").stat()
-    mirror(there, here).pull("a")  # of another process
-    assert (here / "a" / "one").stat() == first
-    stamp = (there / "a" / "one").stat()
-    mirror(there, here).push("a")
-    assert (there / "a" / "one").stat().st_mtime_ns == stamp.st_mtime_ns
-    write(there / "a" / "one", "22")
-    mirror(there, here).pull("a")
-    assert (here / "a" / "one").read_text() == "22"
-    write(here / "a" / "one", "333")
-    mirror(there, here).push("a")
-    assert (there / "a" / "one").read_text() == "333"
+def test_only_what_is_other_is_moved(remote, tmp_path):
+    write(remote / "a" / "one", "1")
+    local = tmp_path / "here"
+    mirror(remote, local).pull("a")
+    first = (local / "a" / "one").stat()
+    mirror(remote, local).pull("a")  # of another process
+    assert (local / "a" / "one").stat() == first
+    stamp = (remote / "a" / "one").stat()
+    mirror(remote, local).push("a")
+    assert (remote / "a" / "one").stat().st_mtime_ns == stamp.st_mtime_ns
+    write(remote / "a" / "one", "22")
+    mirror(remote, local).pull("a")
+    assert (local / "a" / "one").read_text() == "22"
+    write(local / "a" / "one", "333")
+    mirror(remote, local).push("a")
+    assert (remote / "a" / "one").read_text() == "333"
 
 
-def test_what_is_newer_here_is_not_replaced(there, tmp_path):
-    write(there / "a" / "one", "1")
-    write(there / "b" / "two", "2")
-    here = tmp_path / "here"
-    mirror(there, here).pull("a")
-    write(here / "a" / "one", "1 and more")  # what a killed worker had not sent yet
-    mirror(there, here).pull("a")
-    assert (here / "a" / "one").read_text() == "1 and more"
-    mirror(there, here).pull("a", "b", but=["b"])
-    assert not (here / "b").exists()
-    assert not lease.is_held_locally(here / "lease")
-    with lease.hold(lease.LocalLeaseFile(here / "lease"), "it"):
-        assert lease.is_held_locally(here / "lease")
-    assert not lease.is_held_locally(here / "lease")
+def test_what_is_newer_here_is_not_replaced(remote, tmp_path):
+    write(remote / "a" / "one", "1")
+    write(remote / "b" / "two", "2")
+    local = tmp_path / "here"
+    mirror(remote, local).pull("a")
+    write(local / "a" / "one", "1 and more")  # what a killed worker had not sent yet
+    mirror(remote, local).pull("a")
+    assert (local / "a" / "one").read_text() == "1 and more"
+    mirror(remote, local).pull("a", "b", but=["b"])
+    assert not (local / "b").exists()
+    assert not lease.is_held_locally(local / "lease")
+    with lease.hold(lease.LocalLeaseFile(local / "lease"), "it"):
+        assert lease.is_held_locally(local / "lease")
+    assert not lease.is_held_locally(local / "lease")
 
 
 def test_counts_go_before_the_records_that_point_to_them_and_the_marker_goes_last(
-    there, tmp_path, monkeypatch
+    remote, tmp_path, monkeypatch
 ):
     for name in ("done.json", "records.jsonl", "counts.bin", "progress.json"):
         write(tmp_path / "here" / "units" / "a" / name, name)
-    one, order = mirror(there, tmp_path / "here"), []
-    put = one._put
+    study_mirror, order = mirror(remote, tmp_path / "here"), []
+    put = study_mirror._put
     monkeypatch.setattr(
-        one, "_put", lambda path, source: (order.append(path), put(path, source))
+        study_mirror,
+        "_put",
+        lambda path, source: (order.append(path), put(path, source)),
     )
-    one.push("units")
+    study_mirror.push("units")
     names = [path.rpartition("/")[2] for path in order]
     assert set(names[:2]) == {"counts.bin", "progress.json"}
     assert names[2:] == ["records.jsonl", "done.json"]
 
 
-def test_what_is_made_goes_while_it_is_made(there, tmp_path):
-    one = mirror(there, tmp_path / "here")
-    with one.synchronized("a", every=0.05):
+def test_what_is_made_goes_while_it_is_made(remote, tmp_path):
+    study_mirror = mirror(remote, tmp_path / "here")
+    with study_mirror.synchronized("a", every=0.05):
         write(tmp_path / "here" / "a" / "x", "half")
         deadline = time.monotonic() + 10
-        while not (there / "a" / "x").exists() and time.monotonic() < deadline:
+        while not (remote / "a" / "x").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert (there / "a" / "x").read_text() == "half"
+        assert (remote / "a" / "x").read_text() == "half"
         write(tmp_path / "here" / "a" / "x", "whole")
-    assert (there / "a" / "x").read_text() == "whole"
+    assert (remote / "a" / "x").read_text() == "whole"
 
 
 def test_an_unknown_kind_of_url_is_told(tmp_path):
@@ -125,16 +127,19 @@ def test_an_unknown_kind_of_url_is_told(tmp_path):
 
 
 def test_whatever_a_file_system_raises_is_told_as_trouble_with_files(
-    there, tmp_path, monkeypatch
+    remote, tmp_path, monkeypatch
 ):
-    one = mirror(there, tmp_path / "here")
+    study_mirror = mirror(remote, tmp_path / "here")
 
-    def broken(*args, **more):
+    def broken(*args, **options):
         raise KeyError("<its own error>")
 
-    monkeypatch.setattr(one._fs, "find", broken)
-    monkeypatch.setattr(one._fs, "cat_file", broken)
-    for call in (lambda: one.pull("a"), storage.RemoteLeaseFile(one, "lease").read):
+    monkeypatch.setattr(study_mirror._fs, "find", broken)
+    monkeypatch.setattr(study_mirror._fs, "cat_file", broken)
+    for call in (
+        lambda: study_mirror.pull("a"),
+        storage.RemoteLeaseFile(study_mirror, "lease").read,
+    ):
         with pytest.raises(
             OSError, match="file://.* does not do what it should.*KeyErr"
         ):
@@ -142,19 +147,19 @@ def test_whatever_a_file_system_raises_is_told_as_trouble_with_files(
 
 
 def test_the_directory_that_stands_for_a_url_is_the_same_everywhere():
-    one = storage.scratch("gs://a/b")
-    assert one == storage.scratch("gs://a/b/") != storage.scratch("gs://a/c")
+    path = storage.scratch("gs://a/b")
+    assert path == storage.scratch("gs://a/b/") != storage.scratch("gs://a/c")
     assert storage.is_url("gs://a") and not storage.is_url("/mnt/a")
 
 
 def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone(
-    there, tmp_path
+    remote, tmp_path
 ):
-    one = mirror(there, tmp_path / "here")
+    study_mirror = mirror(remote, tmp_path / "here")
 
-    def hold(**more):
+    def hold(**options):
         return lease.hold(
-            storage.RemoteLeaseFile(one, "lease"), "it", settle=0.01, **more
+            storage.RemoteLeaseFile(study_mirror, "lease"), "it", settle=0.01, **options
         )
 
     with hold(heartbeat=0.05):
@@ -163,16 +168,16 @@ def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone
             hold(expiry=1.0),
         ):
             pass
-        assert json.loads((there / "lease").read_text())["process"] == os.getpid()
-    assert not (there / "lease").exists()  # given back
-    write(there / "lease", json.dumps({"host": "elsewhere", "holder": "theirs"}))
+        assert json.loads((remote / "lease").read_text())["process"] == os.getpid()
+    assert not (remote / "lease").exists()  # given back
+    write(remote / "lease", json.dumps({"host": "elsewhere", "holder": "theirs"}))
     start = time.monotonic()
     with hold(expiry=0.5):
         assert time.monotonic() - start > 0.4
 
 
-def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
-    one = mirror(there, tmp_path / "here")
+def test_of_two_who_take_a_lease_together_one_has_it(remote, tmp_path):
+    study_mirror = mirror(remote, tmp_path / "here")
 
     class Late(storage.RemoteLeaseFile):
         """Another process's heartbeat is written right after this one's."""
@@ -187,7 +192,7 @@ def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
 
     with (
         pytest.raises(lease.AlreadyHeld),
-        lease.hold(Late(one, "lease"), "it", settle=0.01, expiry=0.1),
+        lease.hold(Late(study_mirror, "lease"), "it", settle=0.01, expiry=0.1),
     ):
         pass
 
@@ -195,33 +200,33 @@ def test_of_two_who_take_a_lease_together_one_has_it(there, tmp_path):
 # --- units and studies
 
 
-def test_a_unit_goes_on_on_another_machine(there, tmp_path):
+def test_a_unit_goes_on_on_another_machine(remote, tmp_path):
     flag = tmp_path / "flag"
     flag.touch()
-    url = f"file://{there}"
+    url = f"file://{remote}"
     half = units.unit_of("a", units.arms, 3)
     whole = units.unit_of("a", units.arms, 5, 4, flag)  # the same spec, and more arms
     assert unit.carry_out(half, tmp_path / "one", 1, "", url) is None
     for name in ("done.json",):
-        (Folder(there, half).path / name).unlink()
+        (Folder(remote, half).path / name).unlink()
     assert unit.carry_out(whole, tmp_path / "two", 1, "", url) is None
-    found = records.read(Folder(there, whole).path / "records.jsonl")
-    assert [record.seed for record in found] == [0, 1, 2, 3, 4]
+    loaded = records.read(Folder(remote, whole).path / "records.jsonl")
+    assert [record.seed for record in loaded] == [0, 1, 2, 3, 4]
     first = records.read(Folder(tmp_path / "one", half).path / "records.jsonl")
-    assert found[:3] == first
-    assert Folder(there, whole).done()["records"] == 5
+    assert loaded[:3] == first
+    assert Folder(remote, whole).done()["records"] == 5
 
 
-def test_what_a_unit_needs_comes_and_what_it_makes_goes(there, tmp_path):
-    write(there / "models" / "a" / "model", "donor")
-    made = tmp_path / "here" / "models" / "b" / "words"
-    one = units.unit_of(
-        "a", units.note, made, "made", reads=("models/a",), writes=("models/b",)
+def test_what_a_unit_needs_comes_and_what_it_makes_goes(remote, tmp_path):
+    write(remote / "models" / "a" / "model", "donor")
+    product = tmp_path / "here" / "models" / "b" / "words"
+    work = units.unit_of(
+        "a", units.note, product, "made", reads=("models/a",), writes=("models/b",)
     )
-    made.parent.mkdir(parents=True)
-    assert unit.carry_out(one, tmp_path / "here", 1, "", f"file://{there}") is None
+    product.parent.mkdir(parents=True)
+    assert unit.carry_out(work, tmp_path / "here", 1, "", f"file://{remote}") is None
     assert (tmp_path / "here/models/a/model").read_text() == "donor"
-    assert (there / "models/b/words").read_text() == "made"
+    assert (remote / "models/b/words").read_text() == "made"
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +246,10 @@ def begun(tmp_path_factory):
 
 
 @pytest.fixture
-def finished(begun, there):
+def finished(begun, remote):
     """A copy of its directory."""
-    shutil.copytree(begun / "there", there, dirs_exist_ok=True)
-    return there
+    shutil.copytree(begun / "there", remote, dirs_exist_ok=True)
+    return remote
 
 
 def test_a_study_at_a_url_goes_on_on_another_machine(begun, finished, tmp_path):
