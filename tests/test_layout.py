@@ -74,6 +74,11 @@ def test_imports_point_down_only(path):
         )
 
 
+def test_a_reader_sees_at_most_24_entries_at_the_top():
+    entries = {owner(path) for path in modules()}
+    assert len(entries) <= 24, sorted(entries)
+
+
 def test_every_floor_and_exception_names_a_module():
     owners = {owner(path) for path in modules()}
     assert set(FLOOR_OF) == owners

@@ -1,4 +1,4 @@
-"""The transplant tool on files, as a person uses it; the README's examples are run."""
+"""The transplant tool on files, as a person uses it."""
 
 import functools
 import json
@@ -120,50 +120,6 @@ def change(path, variable, out, byte=0):
 
 def listing(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-# --------------------------------------------------------------- the README's examples
-
-
-def examples(language):
-    text = (ROOT / "README.md").read_text()
-    section = text.split("\n## Move weights between models\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-
-
-@pytest.mark.slow
-def test_the_readme_s_examples_run_as_they_stand(tmp_path):
-    """ResNet50 into PSPNet's encoder, statistics into an auto-encoder, undo, from Python."""
-    (tmp_path / "tools").symlink_to(ROOT / "tools")
-    programs = pathlib.Path(sys.executable).parent
-    path = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-    make, *later = examples("python")
-    code = "import warnings; warnings.simplefilter('ignore')\n" + make
-    commands = "set -e\n" + "\n".join(examples("sh"))
-    for line in ([sys.executable, "-c", code], ["bash", "-c", commands]):
-        done = subprocess.run(
-            line, cwd=tmp_path, env=path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert "318 variables" in done.stdout
-    assert done.stdout.count("is its recipient again") == 1
-    for code in later:
-        ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
-        assert ran.returncode == 0
-    donor, out = values(tmp_path / "resnet50.keras"), values(tmp_path / "encoder.keras")
-    assert len(donor) == 318
-    for name, value in donor.items():
-        np.testing.assert_array_equal(out[name], value)
-    donor, recipient, out = (
-        values(tmp_path / f"{name}.keras")
-        for name in ("segmentation", "autoencoder", "statistics")
-    )
-    moved = [name for name in out if name.split("/")[0].endswith("_bn")]
-    for name in out:
-        stats = name in moved and name[-1] in "23"
-        wanted = donor if stats else recipient
-        np.testing.assert_array_equal(out[name], wanted[name])
-        assert not stats or (donor[name] != recipient[name]).any()
 
 
 # ------------------------------------------------------------------- plan, apply, undo

@@ -1,6 +1,6 @@
-"""The calls of a saved model out of its configuration, as `tfreuse.alignment` takes them.
+"""The calls of a saved model out of its configuration, as `tfreuse.plan.calls` holds them.
 
-    calls(donor)  # what tfreuse.transplant.live.calls says of the model itself
+    calls(donor)  # what tfreuse.transplant.live_graph.calls says of the model itself
 
 Functional and Sequential models are looked through at any depth. Classes are names here:
 nothing is built. What a configuration does not tell is taken for unknown, and what follows

@@ -131,7 +131,7 @@ def holding(model: keras.Model, layers: Collection[str]) -> keras.Model:
 
     In training too, and without moving them; their gamma and beta can still be trained. The
     layers and variables are the model's own. `training.trainable` fuses the other batch norms
-    of the view, and `recalibration.Recalibrator` re-estimates those alone.
+    of the view, and `training.recalibration.Recalibrator` re-estimates those alone.
     """
     if not layers:
         return model

@@ -54,7 +54,7 @@ def make(
             of other names are paired by their place in the graph.
         allow_missing: patterns on recipient layers that may be without a donor.
         allow_unused: patterns on donor layers that may be without a recipient.
-        adapters: "LAYERS=ADAPTER", see `tfreuse.adapters`.
+        adapters: "LAYERS=ADAPTER", see `tfreuse.plan.adapters`.
 
     Raises:
         InputError: a pattern matches no layer, the map does not fit, or nothing is selected.

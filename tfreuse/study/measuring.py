@@ -1,7 +1,7 @@
 """Measures the arms of one recipient: plan -> transplant -> repair -> measure -> record.
 
-    workspace = open_workspace(recipient.load(block, models_dir))
-    measure(output, workspace)
+    opened = workspace.open_workspace(recipient.load(block, models_dir))
+    measure(output, opened)
 
 `measure_arm` is that line, for one arm; the functions below it are its steps, in order.
 """
