@@ -361,18 +361,18 @@ class _Forward:
         behind = models.multiplications(self.model, (self._case.side,) * 2)
         variable = self._transplant.variables(self.model)
         kernels = {v.layer: v.path for v in self.variables if v.role == "kernel"}
-        place = self._evaluate.sweep.place
+        position = self._evaluate.sweep.position
         taken = []
         for _ in range(4):  # the first traces
             clock = _Clock()
             self._whole()
             taken.append(clock())
         paths = {(v.layer, v.role): v.path for v in self.variables}
-        at = {layer: place([variable[path]]) for layer, path in kernels.items()}
+        at = {layer: position([variable[path]]) for layer, path in kernels.items()}
         shares = []
         for layer, group in arms:
             start = min(
-                place([variable[paths[layer, role]]])
+                position([variable[paths[layer, role]]])
                 for role in roles.expand(group)
                 if (layer, role) in paths
             )

@@ -68,7 +68,7 @@ def test_dilated_features_are_the_encoders_own_where_it_has_any():
     keras.utils.set_random_seed(1)
     plain = keras.Model(x, encoders.features("keras_cv.ResNet50", x)[32])
     y = keras.Input((64, 64, 3))
-    kept = keras.Model(y, encoders.features("keras_cv.ResNet50", y, keep=8)[32])
+    kept = keras.Model(y, encoders.features("keras_cv.ResNet50", y, max_stride=8)[32])
     for layer in kept.layers:
         layer.set_weights(
             plain.get_layer(layer.name).get_weights() if layer.weights else []

@@ -88,8 +88,8 @@ def test_every_change_gives_what_a_plain_evaluation_gives_bit_for_bit(build, siz
     base = count()
     free = tf.TensorSpec([None if size == 4 else size, 16, 16, 3])
     plain = tf.function(outputs(model), input_signature=[free])
-    assert not count.whole
-    # there and back: places in front of the frontier that is kept come too
+    assert not count.uncacheable
+    # There and back, so that changes in front of the cached frontier occur too.
     some = [*changes(model)][:: 7 if build is pspnet else 1]
     for variable, value in [*some, *reversed(some[::3])]:
         before = variable.numpy()
@@ -105,17 +105,17 @@ def test_every_change_gives_what_a_plain_evaluation_gives_bit_for_bit(build, siz
         np.testing.assert_array_equal(found, first)
 
 
-def convolutions(piece):
-    return sum("Conv2D" in op.type for op in piece.graph.get_operations())
+def convolutions(segment):
+    return sum("Conv2D" in op.type for op in segment.graph.get_operations())
 
 
-def last_piece(count):
-    """The one with results, from the last stop that was used."""
-    return count._pieces[max(key for key in count._pieces if key[1])]
+def last_segment(count):
+    """The compiled segment from the last cut that was used to the results."""
+    return count._segments[max(key for key in count._segments if key[1])]
 
 
 def test_what_is_in_front_of_a_change_is_not_computed_again():
-    """UNet of depth 2: 13 convolutions; a piece holds those from the changed layer on."""
+    """UNet of depth 2: 13 convolutions; a segment holds those from the changed layer on."""
     model = unet()
     convolutional = [layer for layer in model.layers if "conv" in layer.name]
     assert len(convolutional) == 13
@@ -127,15 +127,15 @@ def test_what_is_in_front_of_a_change_is_not_computed_again():
             before = variable.numpy()
             variable.assign(before + 0.5)
             count()
-            assert convolutions(last_piece(count)) == left, variable.path
+            assert convolutions(last_segment(count)) == left, variable.path
             variable.assign(before)
 
 
 def test_skips_are_part_of_the_frontier():
     model = unet()
     count = sweep.Sweep(outputs(model), in_batches(6))
-    place = count.place([model.get_layer("bottleneck_a_conv").kernel])
-    frontier = count._trace.frontier(place)
+    position = count.position([model.get_layer("bottleneck_a_conv").kernel])
+    frontier = count._trace.frontier(position)
     names = {re.sub(r"(_\d+)?/.*", "", t.op.name.partition("/")[2]) for t in frontier}
     assert names == {"encoder_1_b_relu", "encoder_2_b_relu", "encoder_2_pool"}
 
@@ -151,7 +151,10 @@ def test_memory_changes_the_cost_alone(memory):
     for own, wanted in zip(found, results(model, batches), strict=True):
         np.testing.assert_array_equal(own, wanted)
     held = sum(
-        tensor.numpy().nbytes for at, kept in count._held if at >= 0 for tensor in kept
+        tensor.numpy().nbytes
+        for at, kept in count._caches
+        if at >= 0
+        for tensor in kept
     )
     assert held <= memory
     assert (held > 0) == (memory > 0)
@@ -174,19 +177,19 @@ def test_results_do_not_depend_on_the_calls_made_before():
         np.testing.assert_array_equal(own, other)
 
 
-def test_where_frontiers_are_kept_can_be_told():
+def test_positions_of_cached_frontiers_can_be_chosen():
     model, batches = unet(), in_batches(3)
     count = sweep.Sweep(outputs(model), batches)
     early, late = (
         model.get_layer(name).kernel
         for name in ("encoder_2_a_conv", "decoder_1_a_conv")
     )
-    count.stop_at({count.place([early])})
+    count.cache_at({count.position([early])})
     count()
     late.assign(late * 2)
     found = count()
-    # all for the base; to the stop, and from it to the end
-    assert sorted(count._pieces) == [(-1, ()), (-1, (0,)), (0, (0,))]
+    # All for the base; to the cut, and from it to the end.
+    assert sorted(count._segments) == [(-1, ()), (-1, (0,)), (0, (0,))]
     for own, wanted in zip(found, results(model, batches), strict=True):
         np.testing.assert_array_equal(own, wanted)
 
@@ -201,7 +204,7 @@ def test_a_new_base_is_what_changes_are_compared_with():
     kernel = model.get_layer("head_segmentation_conv").kernel
     kernel.assign(kernel * 2)
     found = count()
-    assert convolutions(last_piece(count)) == 1
+    assert convolutions(last_segment(count)) == 1
     for own, wanted in zip(found, results(model, batches), strict=True):
         np.testing.assert_array_equal(own, wanted)
 
@@ -230,7 +233,7 @@ def test_random_operations_are_computed_each_time():
         [keras.layers.Input((16, 16, 3)), keras.layers.Dropout(0.5)]
     )
     count = sweep.Sweep(lambda x: model(x, training=True), in_batches(6))
-    assert "AssignVariableOp" in count.whole
+    assert "AssignVariableOp" in count.uncacheable
     first, second = count()[0].numpy(), count()[0].numpy()
     assert not np.array_equal(first, second)
 
@@ -282,7 +285,7 @@ def test_one_value_of_several_is_computed_alone():
     kernel = model.get_layer("encoder_2_a_conv").kernel
     kernel.assign(kernel * 2)
     (early,) = count("encoder_2_a_conv")
-    assert convolutions(last_piece(count)) == 1
+    assert convolutions(last_segment(count)) == 1
     (late,) = count("decoder_1_b_conv")
     both = tf.function(function)(tf.constant(IMAGES))
     assert early == both["encoder_2_a_conv"] != base["encoder_2_a_conv"]

@@ -96,7 +96,7 @@ def check_image_size(
 ) -> None:
     """Checks that the network takes images of (H, W) pixels and returns as many.
 
-    A custom model is built for it: nothing else tells the size of its output.
+    A custom model is built for that, since only its graph determines the size of its output.
 
     Raises:
         InputError: another size is needed; the message names sizes that work.

@@ -1,4 +1,4 @@
-"""What all networks are made of: a block of convolution, and the head of a task."""
+"""Building blocks of all networks: convolution with normalization and ReLU, and the head."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from tfreuse.specs import TASKS
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Lays convolution, batch normalization and ReLU in one order throughout a network.
+    """Applies convolution, batch normalization and ReLU in the same order in a whole network.
 
     Attributes:
         order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
@@ -33,10 +33,11 @@ class Block:
         padding: str = "same",
         **conv,
     ) -> keras.KerasTensor:
-        """[B, H, W, C] -> [B, H / strides, W / strides, filters].
+        """Applies one block: [B, H, W, C] -> [B, H / strides, W / strides, filters].
 
-        Layers are called `name`_conv, `name`_bn and `name`_relu. `relu=False` leaves the ReLU
-        out, where a sum follows; `conv` goes to keras.layers.Conv2D.
+        Layers are called `name`_conv, `name`_bn and `name`_relu. `relu=False` omits the ReLU,
+        for a block whose output is added to a shortcut first; `conv` goes to
+        keras.layers.Conv2D.
         """
         for op in self.order.split("_"):
             if op == "conv":
@@ -59,10 +60,10 @@ class Block:
 
 
 def outputs(task: str, num_classes: int, channels: int) -> int:
-    """How many numbers a pixel the task asks for: logits of classes, or channels of an image.
+    """Returns the output channels of a task: one logit per class, or an image's channels.
 
     Raises:
-        InputError: no such task, or fewer than two classes to tell apart.
+        InputError: no such task, or fewer than two classes.
     """
     if task not in TASKS:
         raise InputError(f"--task takes one of {', '.join(TASKS)}; got {task!r}.")
@@ -78,9 +79,9 @@ def outputs(task: str, num_classes: int, channels: int) -> int:
 def head(
     x: keras.KerasTensor, filters: int, name: str, use_bias: bool
 ) -> keras.KerasTensor:
-    """The 1x1 convolution that ends a network: [B, H, W, C] -> float32 [B, H, W, filters].
+    """Applies the final 1x1 convolution: [B, H, W, C] -> float32 [B, H, W, filters].
 
-    float32 whatever the precision policy: losses and metrics need more than bfloat16's 8 bits.
+    float32 under every precision policy: losses and metrics need more than bfloat16's 8 bits.
     """
     return keras.layers.Conv2D(
         filters, 1, use_bias=use_bias, dtype="float32", name=f"{name}_conv"

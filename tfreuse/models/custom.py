@@ -68,7 +68,7 @@ def network(
 def _call(
     source: str, image_size: tuple[int | None, int | None], channels: int
 ) -> object:
-    """Calls the function package.module:function and returns what should be a model."""
+    """Calls the function package.module:function and returns its result, not yet checked."""
     module_name, colon, function_name = source.partition(":")
     if not (module_name and colon and function_name):
         raise InputError(

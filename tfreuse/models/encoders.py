@@ -1,16 +1,17 @@
-"""Encoders from elsewhere, without their weights: keras.applications by name, keras-cv's ResNets.
+"""Foreign encoders with fresh parameters: models of keras.applications, ResNets of keras-cv.
 
     features = encoders.features("keras.MobileNetV2", images)          # images in [0, 1]
     # {2: [B, H/2, W/2, 96], 4: [B, H/4, W/4, 144], ..., 32: [B, H/32, W/32, 1280]}
-    features = encoders.features("keras.ResNet50", images, keep=8)     # none smaller than H/8
+    features = encoders.features("keras.ResNet50", images, max_stride=8)  # none below H/8
 
-Layers keep their names, so that pre-trained weights reach them by transplant. What the weights
-expect of an image (-1 to 1, or BGR less ImageNet's mean) is done by layers in front of them.
+Layers keep their names, so that pre-trained weights can be transplanted into them. The
+preprocessing that such weights expect (-1 to 1, or BGR minus ImageNet's mean) is built in as
+layers in front.
 """
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 import keras
@@ -22,7 +23,7 @@ from tfreuse.models import graph
 from tfreuse.models.layers import ReverseChannels
 from tfreuse.specs import KERAS, KERAS_CV
 
-_CHANNELS = 3  # of the images that pre-trained weights are for
+_CHANNELS = 3  # of the images that pre-trained weights take
 _CONVOLUTIONS = (
     keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D,
 )  # fmt: skip
@@ -32,46 +33,47 @@ _Prepare = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 def features(
-    name: str, images: keras.KerasTensor, keep: int = 0
+    name: str, images: keras.KerasTensor, max_stride: int = 0
 ) -> dict[int, keras.KerasTensor]:
-    """The last features of each size, with fresh parameters.
+    """Applies an encoder with fresh parameters and returns the last features of each size.
 
     Args:
         name: "keras.NAME", a model of keras.applications, or "keras_cv.ResNet18" and so on.
-        images: [B, H, W, C] in [0, 1], C 1 or 3; grey-scale images are given to it as RGB.
-        keep: stride beyond which features keep their size, convolutions being dilated instead,
-            as in PSPNet (arXiv:1612.01105, section 3.2): at places that the encoder itself
-            would have kept, they are what it would have found. Pooling is not dilated. 0: none.
+        images: [B, H, W, C] in [0, 1], C 1 or 3; grey-scale images are repeated to RGB.
+        max_stride: stride beyond which layers keep the size of their input, convolutions being
+            dilated instead of strided, as in PSPNet (arXiv:1612.01105, section 3.2). At the
+            positions that striding would have kept, the features are unchanged where no
+            pooling is involved; pooling is not dilated. 0: no limit.
 
     Returns:
-        By stride, pixels of the image per pixel of the encoder's own features: [B, H / stride,
-        W / stride, C], with `keep` no smaller than H / keep.
+        Features by the stride of the original encoder: [B, H / stride, W / stride, C], or
+        [B, H / max_stride, W / max_stride, C] beyond the limit.
 
     Raises:
         InputError: there is no such encoder, or it cannot be built for these images.
     """
-    plain, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
+    original, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
     if images.shape[-1] not in (1, _CHANNELS):
         raise InputError(
             f"--encoder={printable(name)} takes images of 1 or {_CHANNELS} channels; "
             f"got {images.shape[-1]}."
         )
     try:
-        strides = graph.strides(plain)
-        change = _keeping(strides, keep) if keep else _copy
-        laid = graph.copied(plain, images, prepare(images), change)
+        strides = graph.strides(original)
+        copy_layer = _dilating(strides, max_stride) if max_stride else _copy
+        encoder = graph.copied(original, images, prepare(images), copy_layer)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built for images of {images.shape[1:]}: "
             f"{printable(' '.join(str(error).split()), 200)}"
         ) from error
-    ends = {
-        strides[layer.name].given: layer.name
-        for layer in plain.layers
+    ends = {  # later layers of the same stride replace earlier ones
+        strides[layer.name].output: layer.name
+        for layer in original.layers
         if layer.name in strides and not isinstance(layer, keras.layers.ZeroPadding2D)
     }
     return {
-        stride: laid.get_layer(end).output
+        stride: encoder.get_layer(end).output
         for stride, end in sorted(ends.items())
         if stride > 1
     }
@@ -81,39 +83,49 @@ def _copy(layer: keras.Layer) -> keras.Layer:
     return layer.__class__.from_config(layer.get_config())
 
 
-def _keeping(
-    strides: dict[str, graph.Strides], keep: int
+def _dilating(
+    strides: dict[str, graph.Strides], max_stride: int
 ) -> Callable[[keras.Layer], keras.Layer]:
-    """Copies layers; those that take features `keep` times smaller, with their size kept."""
+    """Returns a function that copies layers, with dilation for stride beyond `max_stride`.
 
-    def change(layer: keras.Layer) -> keras.Layer:
-        beyond = strides[layer.name].taken // keep if layer.name in strides else 0
-        if not beyond:
+    A layer whose original input has stride s now sees features that are s / max_stride times
+    as dense: that ratio is its dilation.
+    """
+
+    def copy(layer: keras.Layer) -> keras.Layer:
+        dilation = 0
+        if layer.name in strides:
+            dilation = strides[layer.name].input // max_stride
+        if not dilation:
             return _copy(layer)
-        if isinstance(layer, keras.layers.ZeroPadding2D):  # "same" pads instead
+        if isinstance(layer, keras.layers.ZeroPadding2D):  # padding="same" replaces it
             return keras.layers.Identity(name=layer.name)
         config = layer.get_config()
         if isinstance(layer, _CONVOLUTIONS + _POOLS):
             config |= {"strides": (1, 1), "padding": "same"}
         if isinstance(layer, _CONVOLUTIONS):
-            config["dilation_rate"] = (beyond, beyond)
+            config["dilation_rate"] = (dilation, dilation)
         return layer.__class__.from_config(config)
 
-    return change
+    return copy
 
 
 def _keras(name: str) -> tuple[keras.Model, _Prepare]:
-    """A model of keras.applications without its head, and what it expects of an image."""
-    known = {
-        made: getattr(keras.applications, make.__module__.rpartition(".")[2])
-        for made, make in inspect.getmembers(keras.applications, inspect.isfunction)
+    """Builds a model of keras.applications without its head, with its preprocessing."""
+    module_of = {
+        function_name: getattr(
+            keras.applications, function.__module__.rpartition(".")[2]
+        )
+        for function_name, function in inspect.getmembers(
+            keras.applications, inspect.isfunction
+        )
     }
-    asked = name.removeprefix(KERAS)
-    if asked not in known:
-        raise _unknown(name, KERAS, known)
-    make = getattr(keras.applications, asked)
+    architecture = name.removeprefix(KERAS)
+    if architecture not in module_of:
+        raise _unknown(name, KERAS, module_of)
+    make = getattr(keras.applications, architecture)
     try:
-        plain = make(
+        original = make(
             include_top=False, weights=None, input_shape=(None, None, _CHANNELS)
         )
     except (ValueError, TypeError) as error:
@@ -121,24 +133,24 @@ def _keras(name: str) -> tuple[keras.Model, _Prepare]:
             f"--encoder={printable(name)} cannot be built without its head for images of any "
             f"size: {printable(error, 200)}"
         ) from error
-    return plain, functools.partial(_prepared, known[asked])
+    return original, functools.partial(_prepared, module_of[architecture])
 
 
 def _keras_cv(name: str) -> tuple[keras.Model, _Prepare]:
-    """A ResNet of keras-cv; its presets' weights take images in [0, 1]."""
-    asked = name.removeprefix(KERAS_CV)
-    if asked not in kerascv.RESNETS:
+    """Builds a ResNet of keras-cv; its presets' weights take images in [0, 1]."""
+    architecture = name.removeprefix(KERAS_CV)
+    if architecture not in kerascv.RESNETS:
         raise _unknown(name, KERAS_CV, kerascv.RESNETS)
-    return kerascv.resnet(asked), _rgb
+    return kerascv.resnet(architecture), _rgb
 
 
-def _unknown(name: str, origin: str, known) -> InputError:
-    near = ", ".join(origin + one for one in nearest(name.removeprefix(origin), known))
+def _unknown(name: str, prefix: str, names: Iterable[str]) -> InputError:
+    near = ", ".join(prefix + n for n in nearest(name.removeprefix(prefix), names))
     return InputError(f"there is no --encoder={printable(name)}; nearest: {near}.")
 
 
 def _rgb(images: keras.KerasTensor) -> keras.KerasTensor:
-    """Grey-scale images three times beside each other."""
+    """Repeats the channel of grey-scale images three times."""
     if images.shape[-1] == _CHANNELS:
         return images
     join = keras.layers.Concatenate(name="preprocessing_rgb", dtype="float32")
@@ -146,14 +158,16 @@ def _rgb(images: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _prepared(module: ModuleType, images: keras.KerasTensor) -> keras.KerasTensor:
-    """What the module's `preprocess_input` does to pixels from 0 to 255, for [0, 1].
+    """Applies the module's `preprocess_input`, which takes 0 to 255, to images in [0, 1].
 
-    Keras tells nowhere what that is, so it is measured: of each channel alone, and of none.
+    It is an affine map of each channel, perhaps with reversed channels. Keras exposes neither
+    scale nor offset, so both are measured: on a black pixel, and on one pixel of each pure
+    primary colour.
     """
     x = _rgb(images)
     offset = module.preprocess_input(np.zeros((1, 1, 1, _CHANNELS)))[0, 0, 0]
-    each = module.preprocess_input(255.0 * np.eye(_CHANNELS).reshape(3, 1, 1, 3))
-    scale = each[:, 0, 0] - offset  # [channel in, channel out]
+    primaries = module.preprocess_input(255.0 * np.eye(_CHANNELS).reshape(3, 1, 1, 3))
+    scale = primaries[:, 0, 0] - offset  # [channel in, channel out]
     if np.count_nonzero(np.diag(scale)) < _CHANNELS:
         x = ReverseChannels(name="preprocessing_bgr", dtype="float32")(x)
         scale = scale[::-1]

@@ -16,7 +16,8 @@ class ResizeLike(keras.layers.Layer):
     """
 
     def call(self, features, like):
-        # It gives float32 whatever it takes; XLA has no gradient of it from bfloat16.
+        # tf.image.resize returns float32 for every input type, and XLA has no gradient for
+        # it from bfloat16; so the cast is done here.
         features = tf.cast(features, tf.float32)
         resized = tf.image.resize(features, tf.shape(like)[1:3])
         return tf.cast(resized, self.compute_dtype)
@@ -41,10 +42,12 @@ class AdaptiveAveragePool(keras.layers.Layer):
     def call(self, features):
         batch, height, width, channels = tf.unstack(tf.shape(features))
         rows, columns = _averages(height, self.bins), _averages(width, self.bins)
-        # One product for both sides: one after the other, features are transposed twice.
-        places = tf.reshape(tf.einsum("ih,jw->ijhw", rows, columns), (self.bins**2, -1))
+        # One matrix product for both sides: two products would transpose the features twice.
+        weights = tf.reshape(
+            tf.einsum("ih,jw->ijhw", rows, columns), (self.bins**2, -1)
+        )
         x = tf.cast(features, tf.float32)  # in bfloat16, 1/3 would be off by 0.2 %
-        x = places @ tf.reshape(x, (batch, height * width, channels))
+        x = weights @ tf.reshape(x, (batch, height * width, channels))
         x = tf.reshape(x, (batch, self.bins, self.bins, features.shape[-1]))
         return tf.cast(x, self.compute_dtype)
 
@@ -57,7 +60,7 @@ class AdaptiveAveragePool(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfreuse")
 class ReverseChannels(keras.layers.Layer):
-    """RGB to BGR, or back: [B, H, W, C] -> [B, H, W, C]."""
+    """Reverses the order of channels, RGB to BGR or back: [B, H, W, C] -> [B, H, W, C]."""
 
     def call(self, images):
         return images[..., ::-1]
@@ -67,7 +70,7 @@ class ReverseChannels(keras.layers.Layer):
 
 
 def _averages(side: tf.Tensor, bins: int) -> tf.Tensor:
-    """The matrix [bins, side] that averages `side` pixels into `bins` bins."""
+    """Returns the matrix [bins, side] that averages `side` pixels into `bins` bins."""
     index = tf.range(bins)[:, None]
     first = index * side // bins
     # Rounds up without a negative number, which ONNX's division would round the other way.

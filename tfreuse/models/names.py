@@ -2,13 +2,13 @@
 
 Names are an interface: transplants select by them and records hold them. Every number ends at
 a delimiter, so `encoder_1_*` never selects `encoder_10_a_conv`. No name depends on an option,
-except that those of the heads hold the task: heads of two tasks never match.
+except that heads' names contain the task, so that the heads of two tasks never match.
 
     unet     encoder_1 .. encoder_N, bottleneck, decoder_N .. decoder_1, head
     pspnet   conv1, conv2 .. conv5, pyramid, fusion, head, auxiliary
 
-Networks with other names, and encoders from elsewhere, are divided by the size of their
-features: encoder_<n> and decoder_<n> where the image was halved n - 1 times.
+Custom networks and foreign encoders have other names. Their stages follow the size of the
+features: encoder_<n> and decoder_<n> where the image was halved n - 1 times (see `graph`).
 """
 
 import re
@@ -24,7 +24,7 @@ _STAGE = re.compile(
 
 
 def stage_of(layer_name: str) -> str:
-    """The stage that a layer belongs to: "encoder_1" of "encoder_1_a_conv".
+    """Returns the stage that a layer belongs to: "encoder_1" of "encoder_1_a_conv".
 
     Raises:
         InputError: the name does not follow the grammar.
@@ -39,51 +39,55 @@ def stage_of(layer_name: str) -> str:
 
 
 def stage_ends(model: keras.Model) -> dict[str, str]:
-    """Name of the layer whose output leaves each stage, by stage; pooling is not counted in."""
-    of_layer, weighted = _stages_of_layers(model), stages(model)
-    found = {}
+    """Returns the last layer of each stage by name, not counting pooling and padding."""
+    stage_of_layer, weighted = _stages_of_layers(model), stages(model)
+    ends = {}
     for layer in model.layers:
-        stage = of_layer.get(layer.name)
-        if stage in weighted and not _is_passage(layer):
-            found[stage] = layer.name
-    return {stage: found[stage] for stage in weighted}
+        stage = stage_of_layer.get(layer.name)
+        if stage in weighted and not _is_transition(layer):
+            ends[stage] = layer.name
+    return {stage: ends[stage] for stage in weighted}
 
 
 def stages(model: keras.Model) -> dict[str, list[str]]:
-    """Stages from input to output, each with the names of its layers that have weights.
+    """Returns the stages from input to output with the names of their layers with weights.
 
-    By their names where all follow the grammar, else by the size of their features (`graph`).
+    By layer names if all follow the grammar, otherwise by the size of features (`graph`).
     The auxiliary head, a branch, comes last.
 
     Raises:
         InputError: a layer with weights does not follow the grammar of names, and the model
-            is no graph of layers.
+            is not a graph of layers.
     """
-    of_layer = _stages_of_layers(model)
-    found: dict[str, list[str]] = {}
+    stage_of_layer = _stages_of_layers(model)
+    layers: dict[str, list[str]] = {}
     for layer in model.layers:
         if layer.weights:
-            found.setdefault(of_layer[layer.name], []).append(layer.name)
-    if "auxiliary" in found:
-        found["auxiliary"] = found.pop("auxiliary")
-    return found
+            layers.setdefault(stage_of_layer[layer.name], []).append(layer.name)
+    if "auxiliary" in layers:
+        layers["auxiliary"] = layers.pop("auxiliary")
+    return layers
 
 
 def _stages_of_layers(model: keras.Model) -> dict[str, str]:
-    """The stage of every layer; of those without weights only where it is known."""
-    if graph.is_known(model):
+    """Returns the stage of every layer; layers without weights may be missing."""
+    if graph.has_stages(model):
         return graph.stages(model)
-    named = {layer.name: _STAGE.match(layer.name) for layer in model.layers}
-    foreign = [one.name for one in model.layers if one.weights and not named[one.name]]
+    matches = {layer.name: _STAGE.match(layer.name) for layer in model.layers}
+    foreign = [
+        layer.name
+        for layer in model.layers
+        if layer.weights and not matches[layer.name]
+    ]
     if not foreign:
-        return {name: match[1] for name, match in named.items() if match}
+        return {name: match[1] for name, match in matches.items() if match}
     if not getattr(model, "inputs", None):
-        stage_of(foreign[0])  # says what names are expected
+        stage_of(foreign[0])  # raises the error that lists the expected names
     return graph.stages(model)
 
 
-def _is_passage(layer: keras.Layer) -> bool:
-    """Whether it only prepares features for the next stage."""
+def _is_transition(layer: keras.Layer) -> bool:
+    """Returns whether the layer only prepares features for the next stage."""
     return layer.name.endswith("_pool") or isinstance(
         layer, keras.layers.ZeroPadding2D | keras.layers.MaxPooling2D
     )

@@ -1,4 +1,4 @@
-"""PSPNet: a dilated ResNet, then averages of its features over the whole image and its parts."""
+"""PSPNet: a dilated ResNet, then averages of its features over the image and parts of it."""
 
 import keras
 
@@ -7,18 +7,14 @@ from tfreuse.models import blocks, encoders, sizes
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.specs import ModelSpec
 
-AUXILIARY_LOSS_WEIGHT = (
-    0.4  # of the auxiliary output's loss; arXiv:1612.01105, section 5.2
-)
+# Weight of the auxiliary output's loss: arXiv:1612.01105, section 5.2.
+AUXILIARY_LOSS_WEIGHT = 0.4
 
 _RESIDUAL_BLOCKS = {"small": (1, 1, 1, 1), "resnet50": (3, 4, 6, 3)}  # conv2 .. conv5
-_STRIDES = (
-    1,
-    2,
-    1,
-    1,
-)  # ResNet's are (1, 2, 2, 2): conv4 and conv5 keep conv3's size ...
-_DILATIONS = (1, 1, 2, 4)  # ... and look as far as they would have
+# ResNet's strides are (1, 2, 2, 2). Here conv4 and conv5 keep conv3's size, and dilation
+# preserves their receptive fields.
+_STRIDES = (1, 2, 1, 1)
+_DILATIONS = (1, 1, 2, 4)
 _BINS = (1, 2, 3, 6)
 _DROPOUT = 0.1
 _EPSILON = 1.001e-5  # of batch normalization, as in keras.applications
@@ -36,7 +32,7 @@ def pspnet(
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
-    """PSPNet of Zhao et al. 2017 (arXiv:1612.01105, figure 3) on a dilated ResNet.
+    """Builds the PSPNet of Zhao et al. 2017 (arXiv:1612.01105, figure 3) on a dilated ResNet.
 
     Images [B, H, W, channels], float32 in [0, 1] -> float32 [B, H, W, K]: logits of
     `num_classes` classes (segmentation), or an image (autoencoder, linear output). With
@@ -48,9 +44,9 @@ def pspnet(
     Where we differ from the paper: ResNet-50 begins with one 7x7 convolution, not three of
     3x3, and convolutions have biases, both as in keras.applications. The encoder "resnet50"
     has the layer names, shapes and epsilons of keras.applications.ResNet50, so that its
-    weights can be moved by name. Those want images from
+    weights can be moved by name. Those weights expect images preprocessed by
     keras.applications.resnet.preprocess_input (BGR, 0 to 255, ImageNet's mean subtracted),
-    not [0, 1] RGB.
+    not RGB in [0, 1].
 
     Args:
         image_size: (H, W) in pixels; None leaves a side free.
@@ -58,15 +54,15 @@ def pspnet(
         task: "segmentation" or "autoencoder".
         num_classes: classes of the segmentation; an auto-encoder ignores it.
         width: filters of conv1; all others scale with it. The paper's is 64.
-        encoder: "small" (one residual block a stage); "resnet50", which is ResNet-50 as
-            it is: width 64, block order "conv_bn_relu", with biases; or another's, dilated so
-            that its features are an eighth of the image: see `encoders.features`.
+        encoder: "small" (one residual block a stage); "resnet50", an unchanged ResNet-50:
+            width 64, block order "conv_bn_relu", with biases; or a foreign encoder, dilated so
+            that its features have an eighth of the image's side: see `encoders.features`.
         auxiliary: a second head on conv4, for training only.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
     Raises:
-        InputError: an option or the size is impossible; the message says what to use.
+        InputError: an option or the size is impossible; the message names options that work.
     """
     spec = ModelSpec(
         architecture="pspnet",
@@ -83,8 +79,8 @@ def pspnet(
 
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
-        found = encoders.features(encoder, images, keep=sizes.OUTPUT_STRIDE)
-        conv4, conv5 = list(found.values())[-2:]
+        features = encoders.features(encoder, images, max_stride=sizes.OUTPUT_STRIDE)
+        conv4, conv5 = list(features.values())[-2:]
     else:
         conv4, conv5 = _resnet(images, block, width, _RESIDUAL_BLOCKS[encoder])
     x = _pyramid(conv5, block, 8 * width)  # [B, H / 8, W / 8, 64 width]
@@ -104,18 +100,18 @@ def pspnet(
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
-    """The same layers and parameters with the main output alone; `model` if it has no other."""
+    """Returns a view of the model with the main output only; `model` if it has no other."""
     if not isinstance(model.output, dict):
         return model
     return keras.Model(model.input, model.output["head"], name=model.name)
 
 
 def _check_resnet50(spec: ModelSpec) -> None:
-    """Raises InputError if a ResNet-50 is asked for that is none."""
-    wanted = {"width": 64, "block_order": "conv_bn_relu", "use_bias": True}
+    """Raises InputError if options would change the encoder "resnet50"."""
+    required = {"width": 64, "block_order": "conv_bn_relu", "use_bias": True}
     if spec.encoder != "resnet50":
         return
-    for option, value in wanted.items():
+    for option, value in required.items():
         if getattr(spec, option) != value:
             raise InputError(
                 f"--encoder=resnet50 is ResNet-50 as it is, with --{option}={value}; got "
@@ -126,12 +122,12 @@ def _check_resnet50(spec: ModelSpec) -> None:
 def _resnet(
     x: keras.KerasTensor, block: blocks.Block, width: int, counts: tuple[int, ...]
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """ResNet of He et al. 2016 (arXiv:1512.03385, table 1), conv4 and conv5 dilated.
+    """Applies the ResNet of He et al. 2016 (arXiv:1512.03385, table 1), conv4 and 5 dilated.
 
     [B, H, W, C] -> conv4 [B, H / 8, W / 8, 16 width], conv5 [B, H / 8, W / 8, 32 width].
     """
-    # Padded by layers of their own, as the original does: "same" at stride 2 would pad by the
-    # image's size, and put the features elsewhere than the weights of ImageNet expect.
+    # Explicit padding layers, as in keras.applications: padding="same" at stride 2 depends on
+    # the image's size and would shift the features against those of ImageNet's weights.
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = block(x, width, "conv1", kernel_size=7, strides=2, padding="valid")
     x = keras.layers.ZeroPadding2D(1, name="pool1_pad")(x)
@@ -162,9 +158,9 @@ def _residual(
     dilation: int,
     project: bool,
 ) -> keras.KerasTensor:
-    """Bottleneck block: 1x1 down, 3x3, 1x1 up to 4 `filters`, plus the shortcut.
+    """Applies a bottleneck block: 1x1 down, 3x3, 1x1 up to 4 `filters`, plus the shortcut.
 
-    `project` puts a convolution into the shortcut, where filters or size change.
+    `project` adds a convolution to the shortcut; needed where filters or size change.
     """
     wide = {"kernel_size": 1, "relu": False}
     shortcut = x
@@ -180,7 +176,7 @@ def _residual(
 def _pyramid(
     features: keras.KerasTensor, block: blocks.Block, filters: int
 ) -> keras.KerasTensor:
-    """Averages over 1, 4, 9 and 36 parts of the image, beside the features: figure 3(c)."""
+    """Concatenates features with their averages over 1, 4, 9 and 36 regions: figure 3(c)."""
     levels = [features]
     for bins in _BINS:
         x = AdaptiveAveragePool(bins, name=f"pyramid_{bins}_pool")(features)

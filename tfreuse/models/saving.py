@@ -1,4 +1,4 @@
-"""Model files: written at once or not at all, read with an error that says what to do."""
+"""Saves model files atomically, and loads them with errors that name a remedy."""
 
 import os
 import pathlib
@@ -10,20 +10,20 @@ from tfreuse.errors import InputError, printable
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a `.keras` file; a kill at any moment leaves the old file or the new one."""
+    """Writes a `.keras` file; a kill at any moment leaves the old file or the new file."""
     with files.replacing(path, suffix=".keras") as temporary:
         model.save(temporary)
 
 
 def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
-    """The model of a `.keras` file.
+    """Loads the model of a `.keras` file.
 
     Args:
         path: the file.
-        optimizer: give the model its optimizer with its state, to train on.
+        optimizer: also load the optimizer with its state, to resume training.
 
     Raises:
-        InputError: there is no such file, or it holds no model that can be read.
+        InputError: there is no such file, or it contains no model that can be read.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -35,7 +35,7 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
         raise InputError(f"expected a .keras file, got {path}.")
     try:
         return keras.models.load_model(path, compile=optimizer)
-    except Exception as error:  # Keras raises many kinds; each means the same to a user
+    except Exception as error:  # Keras raises many types for a broken file
         if "Could not locate class" in str(error):
             name = str(error).partition("class ")[2].partition(".")[0]
             raise InputError(

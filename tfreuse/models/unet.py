@@ -1,4 +1,4 @@
-"""U-Net, and the U-shaped auto-encoder that it is without its skip connections."""
+"""U-Net, and without its skip connections a U-shaped auto-encoder."""
 
 import keras
 
@@ -21,16 +21,15 @@ def unet(
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
-    """U-Net of Ronneberger et al. 2015 (arXiv:1505.04597, figure 1).
+    """Builds the U-Net of Ronneberger et al. 2015 (arXiv:1505.04597, figure 1).
 
     Images [B, H, W, channels], float32 in [0, 1] -> float32 [B, H, W, K]: logits of
     `num_classes` classes (segmentation), or an image (autoencoder, linear output). H and W
     are multiples of 2**depth. All layers are core Keras's: a saved model loads without tfreuse.
 
-    With another's `encoder` its last features of each size take the place of the encoder's
-    stages and of the bottleneck; the way back is by bilinear resizing, so that images can be of
-    any size, and its last stage, at the image's size, has no skip. The encoder's layers keep
-    their names.
+    A foreign `encoder` replaces the encoder's stages and the bottleneck by its last features of
+    each size. Its layers keep their names. The decoder then enlarges by bilinear resizing, so
+    that images can have any size, and the last decoder stage, at the image's size, has no skip.
 
     The paper's network has width 64, depth 4, block order "conv_relu" and one channel. Where
     we differ: convolutions pad their input, so that the output is as large as the image and
@@ -45,12 +44,12 @@ def unet(
         depth: how many times the image is halved.
         skips: join encoder and decoder stages of equal size. With them an auto-encoder can
             copy its input past the bottleneck.
-        encoder: "small", the paper's, or another's: see `encoders.features`.
+        encoder: "small", the paper's, or a foreign encoder: see `encoders.features`.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
     Raises:
-        InputError: an option or the size is impossible; the message says what to use.
+        InputError: an option or the size is impossible; the message names options that work.
     """
     spec = ModelSpec(
         architecture="unet",
@@ -75,7 +74,7 @@ def unet(
     else:
         encoded = _stages(spec, images, block)
     x = encoded.pop(depth + 1)  # [B, H / 2**depth, W / 2**depth, ...]
-    for stage, skip in sorted(encoded.items(), reverse=True):  # twice the side each
+    for stage, skip in sorted(encoded.items(), reverse=True):  # each doubles the side
         filters = width * 2 ** (stage - 1)
         if spec.has_foreign_encoder:
             x = ResizeLike(name=f"decoder_{stage}_resize")(x, skip)
@@ -100,7 +99,10 @@ def unet(
 def _stages(
     spec: ModelSpec, images: keras.KerasTensor, block: blocks.Block
 ) -> dict[int, keras.KerasTensor]:
-    """What the encoder's stages, from 1, and the bottleneck give; half the side each."""
+    """Returns the outputs of encoder stages 1 .. depth and of the bottleneck (depth + 1).
+
+    Stage s has the side H / 2**(s - 1).
+    """
     encoded, x = {}, images
     for stage in range(1, spec.depth + 1):
         filters = spec.width * 2 ** (stage - 1)
@@ -117,13 +119,13 @@ def _stages(
 def _foreign_stages(
     spec: ModelSpec, images: keras.KerasTensor
 ) -> dict[int, keras.KerasTensor]:
-    """Another encoder's features by the stage they stand for, the image itself at 1."""
-    found = encoders.features(spec.encoder, images)
-    depths = [stride.bit_length() - 1 for stride in found]
+    """Returns a foreign encoder's features by stage, as `_stages`; stage 1 is the image."""
+    features = encoders.features(spec.encoder, images)  # by stride
+    depths = [stride.bit_length() - 1 for stride in features]
     if spec.depth not in depths:
         raise InputError(
             f"--encoder={spec.encoder} has features of an image halved "
             f"{', '.join(map(str, depths))} times; got --depth={spec.depth}."
         )
-    stages = {depth + 1: found[2**depth] for depth in depths if depth <= spec.depth}
+    stages = {depth + 1: features[2**depth] for depth in depths if depth <= spec.depth}
     return {1: images} | stages

@@ -1,4 +1,4 @@
-"""How much a network computes."""
+"""Counts the multiplications of a network."""
 
 import math
 
@@ -8,21 +8,24 @@ from tfreuse.models import graph
 
 
 def multiplications(model: keras.Model, image_size: tuple[int, int]) -> dict[str, int]:
-    """Multiplications by each layer's kernel for one image [H, W, C], by the layer's name.
+    """Counts the multiplications by each layer's kernel for one image, by layer name.
 
-    A layer that is called several times counts each time.
+    Args:
+        model: a functional model.
+        image_size: (H, W) of the image. A layer that is called several times counts each time.
     """
-    found: dict[str, int] = {}
-    called = graph.calls(model, image_size)
+    counts: dict[str, int] = {}
+    shapes = graph.calls(model, image_size)
     for layer in model.layers:
         kernel = next((v for v in layer.weights if len(v.shape) > 1), None)
         if kernel is None:
             continue
-        # a transposed kernel is laid on every place of the input
+        # A convolution applies its kernel once per output pixel, a transposed one once per
+        # input pixel.
         transposed = isinstance(layer, keras.layers.Conv2DTranspose)
-        places = sum(
-            math.prod((taken if transposed else given)[1:-1])
-            for taken, given in called[layer.name]
+        positions = sum(
+            math.prod((input_shape if transposed else output_shape)[1:-1])
+            for input_shape, output_shape in shapes[layer.name]
         )
-        found[layer.name] = places * math.prod(kernel.shape)
-    return found
+        counts[layer.name] = positions * math.prod(kernel.shape)
+    return counts

@@ -146,7 +146,7 @@ def first_positions(
 ) -> list[int]:
     """Returns the position of the first operation of the sweep that each arm changes."""
     weights = transplant.variables(recipient.model)
-    position = {v.path: swept.place([weights[v.path]]) for v in recipient.variables}
+    position = {v.path: swept.position([weights[v.path]]) for v in recipient.variables}
     roles_of = {arm.group: roles.expand(arm.group) for arm in arms}
     return [
         min(
@@ -171,7 +171,7 @@ def keep_frontiers(
     begins: with `--sites=stage`, for example, at the stages' first layers alone.
     """
     measured = [arm for arm in arms if set(repairs).intersection(arm.repairs)]
-    swept.stop_at(first_positions(swept, recipient, measured))
+    swept.cache_at(first_positions(swept, recipient, measured))
 
 
 def _of_original_values(recipient: Recipient, probe: Probe) -> dict[str, np.ndarray]:

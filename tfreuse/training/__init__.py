@@ -2,9 +2,9 @@
 
     metrics = training.train(model_spec, data_spec, train_spec, out_dir)
 
-An out_dir holds `model.keras` (best on the validation split), `last.keras` (with the
-optimizer's state, to go on from), `history.json`, `metrics.json` (test split; written last:
-its presence says that the run is complete) and `tensorboard/`.
+`out_dir` gets `model.keras` (best on the validation split), `last.keras` (with the
+optimizer's state, to resume from), `history.json`, `metrics.json` (test split; written last,
+so its presence marks a complete run) and `tensorboard/`.
 """
 
 import contextlib
@@ -12,11 +12,10 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfreuse import (
@@ -26,19 +25,11 @@ from tfreuse import (
     rundir,
     transplant,
 )
-from tfreuse.data import drawing
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
-from tfreuse.training import (
-    devices,
-    evaluation,
-    fusion,
-    summaries,
-)
-
-Report = Callable[[int, str], None]  # (steps done, what happened)
-SAMPLES = 4  # pictures shown in TensorBoard, the first of the validation split
+from tfreuse.training import callbacks, devices, evaluation, fusion
+from tfreuse.training.callbacks import Report
 
 
 def train(
@@ -50,14 +41,14 @@ def train(
     device_spec: DeviceSpec = devices.DEFAULT,
     report: Report = lambda step, text: None,
 ) -> dict[str, Any]:
-    """Trains, or goes on where an earlier run was stopped; gives the test metrics.
+    """Trains a network, or resumes an interrupted training; returns the test metrics.
 
     The same specs give the same parameters, bit for bit, on the same CPU and number of
-    threads, whether the run was interrupted or not. `device_spec` is no part of the run's
-    identity: another one goes on with it, and rounds otherwise.
+    threads, whether the run was interrupted or not. `device_spec` is not part of the run's
+    identity: a run can be resumed with other devices, which round differently.
 
     Raises:
-        InputError: out_dir is of another spec, or the data cannot be used.
+        InputError: out_dir belongs to another spec, or the data cannot be used.
     """
     out_dir = pathlib.Path(out_dir)
     models.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
@@ -75,7 +66,7 @@ def train(
     with devices.strategy(device_spec, train_spec.batch_size).scope():
         with precision(train_spec.mixed_precision):
             model = _start(model_spec, train_spec, train_split, out_dir)
-        claim()  # only now: whoever mends a mistake may use the directory again
+        claim()  # as late as this, so that a corrected spec can use the same directory
         fit(
             model,
             train_split,
@@ -87,18 +78,18 @@ def train(
         )
     test_split = split(data_spec, "test", train_spec)
     best = saving.load(out_dir / "model.keras")
-    found = evaluate(best, test_split, train_spec.task, train_spec.corruption)
-    found |= {
+    metrics = evaluate(best, test_split, train_spec.task, train_spec.corruption)
+    metrics |= {
         "steps": train_spec.steps,
         "parameters": best.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    files.write_json(out_dir / "metrics.json", found)
-    return found
+    files.write_json(out_dir / "metrics.json", metrics)
+    return metrics
 
 
 def split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
-    """The split with the labels that the training is for; without masks if it needs none."""
+    """Loads a split with the labels of the training; without masks for an auto-encoder."""
     masks = train_spec.task == "segmentation"
     return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
 
@@ -106,15 +97,15 @@ def split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
 def evaluate(
     model: keras.Model, split: data.Split, task: str, corruption: str = "none"
 ) -> dict[str, Any]:
-    """All metrics of the model on the split, as `metrics.json` holds them."""
+    """Computes all metrics of the model on the split, for `metrics.json`."""
     counts = evaluation.Evaluator(
         model, split, task, similarity=True, corruption=corruption
     )()
     summary = counts.summary(split.class_names if task == "segmentation" else ())
-    about = {"task": task, "split": split.name, "images": split.size}
+    setting = {"task": task, "split": split.name, "images": split.size}
     if task == "autoencoder":
-        about["corruption"] = corruption
-    return about | summary
+        setting["corruption"] = corruption
+    return setting | summary
 
 
 def fit(
@@ -127,7 +118,7 @@ def fit(
     device_spec: DeviceSpec = devices.DEFAULT,
     report: Report = lambda step, text: None,
 ) -> None:
-    """Runs `spec.steps` updates less those the model's optimizer has behind it."""
+    """Runs the updates up to `spec.steps` that the model's optimizer has not done yet."""
     done = int(model.optimizer.iterations.numpy())
     period = math.ceil(spec.steps / spec.validations)
     rounds = math.ceil(spec.steps / period)
@@ -149,9 +140,9 @@ def fit(
         shuffle=False,
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
-            _Checkpoints(model, validation_split, spec, out_dir),
+            callbacks.Checkpoints(model, validation_split, spec, out_dir),
             *devices.callbacks(device_spec, out_dir / "tensorboard", spec.steps - done),
-            _Report(report, done, spec.steps),
+            callbacks.Progress(report, done, spec.steps),
         ],
     )
 
@@ -164,13 +155,13 @@ def trainable(
     *,
     jit_compile: bool | str = "auto",
 ) -> keras.Model:
-    """A view of the model, fused and compiled: training it trains the model.
+    """Returns a fused, compiled view of the model; training the view trains the model.
 
-    `jit_compile` is Keras's: "auto" takes XLA on a GPU, and not on a CPU, where it is slower.
+    `jit_compile` is Keras's: "auto" uses XLA on a GPU but not on a CPU, where it is slower.
     """
     graph = fusion.fused(model)
     losses, weights = loss(task, ignore_label), None
-    if heads := _heads(graph):  # the auxiliary one counts less (Zhao et al. 2017, 3.3)
+    if heads := _heads(graph):
         losses = dict.fromkeys(heads, losses)
         weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
     graph.compile(
@@ -185,8 +176,8 @@ def trainable(
 def batches(
     graph: keras.Model, split: data.Split, spec: TrainSpec, start_step: int = 0
 ) -> tf.data.Dataset:
-    """`data.training_batches` with a target, and the pixels' weights, for every head."""
-    found = data.training_batches(
+    """Returns `data.training_batches` with targets, and weights of pixels, for every head."""
+    dataset = data.training_batches(
         split,
         spec.task,
         spec.batch_size,
@@ -197,112 +188,26 @@ def batches(
     )
     if spec.class_weights == "balanced":
         weights = tf.constant(data.balancing_weights(split), tf.float32)
-        found = found.map(lambda x, mask: (x, mask, _weights(weights, mask)))
+        dataset = dataset.map(lambda x, mask: (x, mask, _weights(weights, mask)))
     heads = _heads(graph)
     if not heads:
-        return found
-    return found.map(lambda x, *rest: (x, *(dict.fromkeys(heads, y) for y in rest)))
+        return dataset
+    return dataset.map(
+        lambda x, *targets: (x, *(dict.fromkeys(heads, y) for y in targets))
+    )
 
 
-def _weights(of_classes: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Weight of each pixel [B, H, W]; 0 where its label is none of the classes."""
-    known = (mask >= 0) & (mask < tf.size(of_classes))
-    return tf.where(known, tf.gather(of_classes, tf.where(known, mask, 0)), 0.0)
-
-
-class _Report(keras.callbacks.Callback):
-    """Tells how many steps are done, and stops the training when they are all."""
-
-    def __init__(self, report: Report, done: int, steps: int) -> None:
-        super().__init__()
-        self._report, self._done, self._steps = report, done, steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._done += 1
-        self._report(self._done, "")
-        if self._done >= self._steps:
-            self.model.stop_training = True
-
-
-class _Checkpoints(keras.callbacks.Callback):
-    """Validates, logs and writes checkpoints at the end of each period.
-
-    Order: history, best model, last model. A kill between two of them repeats the period
-    from the last model, with the same data, and writes the same files again.
-    """
-
-    def __init__(self, model, split, spec: TrainSpec, out_dir) -> None:
-        super().__init__()
-        self._plain, self._out_dir = model, out_dir
-        self._spec, self._split = spec, split
-        self._evaluate = evaluation.Evaluator(
-            model, split, spec.task, corruption=spec.corruption
-        )
-        self._history_path = out_dir / "history.json"
-        history = (
-            files.read_json(self._history_path) if self._history_path.exists() else []
-        )
-        done = int(model.optimizer.iterations.numpy())
-        self._history = [row for row in history if row["step"] <= done]
-        self._train_log = summaries.Writer(out_dir / "tensorboard" / "train")
-        self._validation_log = summaries.Writer(out_dir / "tensorboard" / "validation")
-        self._images, self._truth = (
-            part[:SAMPLES].numpy() for part in self._evaluate.batches[0]
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        step = int(self._plain.optimizer.iterations.numpy())
-        logs = {name: float(value) for name, value in (logs or {}).items()}
-        if not math.isfinite(logs["loss"]):
-            raise InputError(
-                f"the loss is {logs['loss']} at step {step}; try a lower --learning_rate "
-                f"than {self._spec.learning_rate:g}."
-            )
-        counts = self._evaluate()
-        self._log(step, logs, counts)
-        best = max((row["value"] for row in self._history), default=-math.inf)
-        self._history.append(
-            {"step": step, "loss": logs["loss"], "value": counts.value}
-        )
-        files.write_json(self._history_path, self._history)
-        if counts.value > best:
-            saving.save(self._plain, self._out_dir / "model.keras")
-        saving.save(self._plain, self._out_dir / "last.keras")
-
-    def _log(self, step: int, logs: dict[str, float], counts) -> None:
-        rate = self._plain.optimizer.learning_rate
-        self._train_log.scalars(logs | {"learning_rate": float(rate)}, step)
-        self._train_log.batch_norms(self._plain, step)
-        self._train_log.roles(self._plain, step)
-        values = {evaluation.METRIC[self._spec.task]: counts.value}
-        summary = counts.summary(self._split.class_names if self._segments else ())
-        if self._segments:
-            values["pixel_accuracy"] = summary["pixel_accuracy"]
-            for name, value in summary["per_class_iou"].items():
-                values[f"iou/{name}"] = value
-        else:
-            values["psnr"] = summary["psnr"]
-        self._validation_log.scalars(values, step)
-        output = evaluation.main_output(self._plain(self._images, training=False))
-        pictures = drawing.triptych(
-            self._images,
-            self._truth,
-            np.asarray(output, np.float32),
-            self._split.ignore_label,
-        )
-        self._validation_log.pictures("input_truth_prediction", pictures, step)
-        self._train_log.flush()
-        self._validation_log.flush()
-
-    @property
-    def _segments(self) -> bool:
-        return self._spec.task == "segmentation"
+def _weights(class_weights: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Returns the weight of each pixel [B, H, W]; 0 where the label is not a class."""
+    is_class = (mask >= 0) & (mask < tf.size(class_weights))
+    weights = tf.gather(class_weights, tf.where(is_class, mask, 0))
+    return tf.where(is_class, weights, 0.0)
 
 
 def _start(
     model_spec: ModelSpec, spec: TrainSpec, split: data.Split, out_dir: pathlib.Path
 ) -> keras.Model:
-    """The model to go on from, or a new one; compiled with its optimizer."""
+    """Loads the model to resume from or builds a new model, compiled with its optimizer."""
     last = out_dir / "last.keras"
     if last.exists():
         model = saving.load(last, optimizer=True)
@@ -325,7 +230,7 @@ def _start(
 
 
 def _seed_dropout(model: keras.Model, seed: int) -> None:
-    """Dropout follows the seed of the training, not that of the initial values."""
+    """Makes dropout follow the seed of the training, not that of the initial values."""
     keras.utils.set_random_seed(seed)
     for layer in model.layers:
         if generator := getattr(layer, "seed_generator", None):
@@ -333,7 +238,10 @@ def _seed_dropout(model: keras.Model, seed: int) -> None:
 
 
 def _initial_model(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:
-    """Where `spec.initial_model` is; beside the run first, so that a study can be moved."""
+    """Returns the path of `spec.initial_model`.
+
+    Looks relative to the run first, so that a study's directory can be moved.
+    """
     for path in (out_dir / spec.initial_model, pathlib.Path(spec.initial_model)):
         if path.is_file():
             return path
@@ -344,7 +252,7 @@ def _initial_model(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _take_values(path: pathlib.Path, model: keras.Model) -> None:
-    """Gives the model the file's values in all layers but the heads, all or nothing."""
+    """Copies the file's values into all layers of the model but the heads, all or nothing."""
     donor = saving.load(path)
     names = {*models.stages(donor), *models.stages(model)}
     heads = [f"!{stage}" for stage in ("head", "auxiliary") if stage in names]
@@ -360,7 +268,10 @@ def _take_values(path: pathlib.Path, model: keras.Model) -> None:
 
 
 def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
-    """AdamW, a linear rise, then a cosine fall to zero; only kernels decay."""
+    """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero.
+
+    Weight decay applies to kernels only.
+    """
     warmup = max(1, round(spec.warmup * spec.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -374,10 +285,12 @@ def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer
 
 
 def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
+    """Excludes all variables but kernels from weight decay."""
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
 def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
+    """Returns the loss per pixel: cross-entropy of logits, or mean squared error."""
     if task == "segmentation":
         return keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, ignore_class=None if ignore_label < 0 else ignore_label
@@ -386,7 +299,7 @@ def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
 
 
 def _heads(model: keras.Model) -> list[str]:
-    """Names of the outputs of a model with an auxiliary head; else none."""
+    """Returns the names of the outputs of a model with an auxiliary head; else []."""
     return list(model.output) if isinstance(model.output, dict) else []
 
 
@@ -401,7 +314,7 @@ def check_batch_size(spec: TrainSpec, split: data.Split) -> None:
 
 @contextlib.contextmanager
 def precision(mixed: bool) -> Iterator[None]:
-    """Layers made inside compute in bfloat16 if `mixed`; parameters stay float32."""
+    """Makes layers built inside compute in bfloat16 if `mixed`; parameters stay float32."""
     before = keras.config.dtype_policy()
     if mixed:
         keras.config.set_dtype_policy("mixed_bfloat16")

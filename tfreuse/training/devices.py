@@ -1,4 +1,4 @@
-"""How a training is computed: on which devices, compiled or not, and with a trace or without.
+"""Devices, compilation and profiling of a training.
 
 with devices.strategy(spec).scope():
     ...  # make the model, its optimizer and the training view; fit
@@ -14,32 +14,35 @@ from tfreuse.errors import InputError
 from tfreuse.specs import DeviceSpec
 
 DEFAULT = DeviceSpec()
-FIRST, TRACED = 10, 5  # steps: before these, kernels are chosen and memory is taken
+# The profile covers TRACED steps, after FIRST steps in which TensorFlow chooses kernels and
+# allocates memory.
+FIRST, TRACED = 10, 5
 
 
 def strategy(spec: DeviceSpec, batch_size: int) -> tf.distribute.Strategy:
-    """All GPUs of this machine, each with its share of every batch; or TensorFlow's default.
+    """Returns a mirrored strategy over all GPUs of this machine, or TensorFlow's default.
 
-    Without a GPU, "mirrored" takes the logical devices of the CPU: one, unless a test made
-    more. One strategy a process: a second one can hang where batch norms are synchronized.
+    Each GPU gets an equal share of every batch. Without a GPU, "mirrored" takes the logical
+    devices of the CPU: one, unless a test configured more. Use one strategy per process: a
+    second can hang where batch normalizations are synchronized.
 
     Raises:
-        InputError: the batch cannot be shared evenly.
+        InputError: the batch cannot be divided evenly.
     """
     if spec.strategy == "none":
         return tf.distribute.get_strategy()
-    devices = [tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU")]
-    found = [device.name for device in devices[0] or devices[1]]
-    if batch_size % len(found):
+    gpus, cpus = (tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU"))
+    names = [device.name for device in gpus or cpus]
+    if batch_size % len(names):
         raise InputError(
-            f"--batch_size={batch_size} cannot be shared evenly among {len(found)} devices; "
-            f"use a multiple of {len(found)}, or --strategy=none."
+            f"--batch_size={batch_size} cannot be shared evenly among {len(names)} devices; "
+            f"use a multiple of {len(names)}, or --strategy=none."
         )
-    return tf.distribute.MirroredStrategy(found)
+    return tf.distribute.MirroredStrategy(names)
 
 
 def jit_compile(spec: DeviceSpec) -> bool | str:
-    """What `compile` takes; "auto" leaves XLA out where devices exchange statistics."""
+    """Returns `jit_compile` for Keras; "auto" disables XLA where devices exchange statistics."""
     if spec.jit_compile == "auto" and spec.strategy == "mirrored":
         return False
     return {"auto": "auto", "on": True, "off": False}[spec.jit_compile]
@@ -48,12 +51,12 @@ def jit_compile(spec: DeviceSpec) -> bool | str:
 def callbacks(
     spec: DeviceSpec, log_dir: str | os.PathLike, steps: int
 ) -> list[keras.callbacks.Callback]:
-    """What `fit` needs beside: the trace of some of its `steps`, if it is asked for."""
-    return [_Trace(os.fspath(log_dir), steps)] if spec.profile else []
+    """Returns the callbacks for `fit`: a profiler of some of its `steps` if the spec asks."""
+    return [_Profiler(os.fspath(log_dir), steps)] if spec.profile else []
 
 
-class _Trace(keras.callbacks.Callback):
-    """Traces `TRACED` steps, each marked, so that TensorBoard's plugin tells them apart."""
+class _Profiler(keras.callbacks.Callback):
+    """Profiles `TRACED` steps, each marked as a step for TensorBoard's profile plugin."""
 
     def __init__(self, log_dir: str, steps: int) -> None:
         super().__init__()
@@ -78,5 +81,6 @@ class _Trace(keras.callbacks.Callback):
                 tf.profiler.experimental.stop()
 
     def on_train_end(self, logs=None):
-        if self._first < self._step < self._first + TRACED:  # it was stopped meanwhile
+        # The training ended before the last profiled step.
+        if self._first < self._step < self._first + TRACED:
             tf.profiler.experimental.stop()

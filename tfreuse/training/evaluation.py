@@ -1,6 +1,6 @@
 """Measures a model on a split: per-image counts on the device, metrics from their sums.
 
-evaluate = Evaluator(model, split, "segmentation")  # traced once, images kept
+evaluate = Evaluator(model, split, "segmentation")  # traced once, images in memory
 counts = evaluate()  # as often as the model's parameters change
 counts.value, counts.floor
 """
@@ -23,13 +23,13 @@ METRIC = {"segmentation": "mean_iou", "autoencoder": "r2"}
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What one evaluation counted.
+    """Counts of one evaluation, from which all metrics are computed.
 
     Attributes:
-        per_image: segmentation: int64 [N, C, C], a confusion matrix an image; auto-encoder:
-            float64 [N, 2], squared error and SSIM (not a number if it was not asked for).
+        per_image: segmentation: int64 [N, C, C], a confusion matrix per image; auto-encoder:
+            float64 [N, 2], squared error and SSIM (NaN if it was not computed).
         total_variation: auto-encoder: squared error of the mean image.
-        numbers: auto-encoder: how many numbers the images hold in all.
+        numbers: auto-encoder: number of values (pixels times channels) of all images.
     """
 
     task: str
@@ -62,13 +62,13 @@ class Counts:
 
     @property
     def floor(self) -> float:
-        """What the primary metric is without looking at the image."""
+        """The primary metric of the best prediction that ignores the image."""
         if self.task == "segmentation":
             return metrics.floor_mean_iou(self.confusion)
         return 0.0
 
     def sums(self) -> dict[str, Any]:
-        """The sums as plain JSON; `value` can be computed from them again."""
+        """Returns the sums as plain JSON; `value` can be recomputed from them."""
         if self.task == "segmentation":
             return {"confusion_matrix": self.confusion.tolist()}
         return {
@@ -78,28 +78,28 @@ class Counts:
         }
 
     def summary(self, class_names: tuple[str, ...]) -> dict[str, Any]:
-        """All metrics, for `metrics.json`."""
+        """Returns all metrics, for `metrics.json`."""
         if self.task == "segmentation":
             return metrics.segmentation_summary(self.confusion, class_names)
         return metrics.reconstruction_summary(self.reconstruction)
 
 
 class Evaluator:
-    """Evaluates one model on one split, again and again, without tracing or reading again.
+    """Evaluates one model on one split repeatedly; traces and reads only once.
 
     Args:
         model: images [B, H, W, C] to logits [B, H, W, num_classes] or images.
-        split: what to evaluate on; it is kept in memory as float32.
+        split: images, and masks for a segmentation; kept in memory as float32.
         task: "segmentation" or "autoencoder".
         similarity: compute SSIM too, at about the cost of a small model.
-        corruption: auto-encoder: what its input loses, a fixed draw for each place in the
-            split. Metrics hold the output against the target: the image as it was, or the
-            scrambled one.
-        sweeping: between two evaluations few parameters change: compute only what they reach.
+        corruption: auto-encoder: corruption of its input, a fixed draw for each position in
+            the split. Metrics compare the output with the target: the original image, or the
+            scrambled image for "scramble".
+        sweeping: between two evaluations few parameters change; compute only what they affect.
 
     Attributes:
-        batches: what goes in, float32 [B, H, W, C], and what is held against the output,
-            masks int32 [B, H, W] or images [B, H, W, C].
+        batches: inputs float32 [B, H, W, C], and targets: masks int32 [B, H, W] or images
+            float32 [B, H, W, C].
         sweep: the `tfreuse.training.sweep.Sweep` that evaluates, if it is sweeping.
 
     Raises:
@@ -153,33 +153,33 @@ class Evaluator:
 
 
 def task_of(model: keras.Model) -> str:
-    """The task that the model's head is for, by the head's layer name."""
+    """Returns the task of the model by the layer name of its head."""
     for task in TASKS:
         if any(layer.name == f"head_{task}_conv" for layer in model.layers):
             return task
     raise InputError(
-        "the model's task cannot be told from its layer names; give --task=segmentation or "
+        "the model's layer names do not reveal its task; give --task=segmentation or "
         "--task=autoencoder."
     )
 
 
 def main_output(outputs):
-    """The output of the main head, whether the model has an auxiliary one or not."""
+    """Returns the output of the main head, for models with and without an auxiliary head."""
     return outputs["head"] if isinstance(outputs, dict) else outputs
 
 
 def _check_classes(model: keras.Model, split: data.Split) -> None:
-    """Raises InputError unless the model tells apart as many classes as the split has."""
+    """Raises InputError unless the model has as many classes as the split."""
     classes = main_output(model.output).shape[-1]
     if classes != split.num_classes:
         raise InputError(
-            f"the model tells {classes} classes apart, the data set has "
-            f"{split.num_classes}. Give --labels and --num_classes as in training."
+            f"the model has {classes} classes, the data set has {split.num_classes}. "
+            "Give --labels and --num_classes as in training."
         )
 
 
 def _reconstructions(split: data.Split, batch_size: int, corruption: str):
-    """Gives (inputs, targets), float32 [B, H, W, C] each, in the order of the split."""
+    """Yields (inputs, targets), float32 [B, H, W, C] each, in the order of the split."""
     start = 0
     for batch in data.evaluation_batches(split, batch_size):
         images = batch["image"]
@@ -189,15 +189,13 @@ def _reconstructions(split: data.Split, batch_size: int, corruption: str):
 
 
 def _confusion_counter(model, num_classes: int, ignore_label: int):
-    """Gives int64 [B, C, C] for images [B, H, W, C'] and masks [B, H, W]."""
+    """Returns a function of images [B, H, W, C'] and masks [B, H, W]: int64 [B, C, C]."""
 
     def count(images, masks):
         logits = main_output(model(images, training=False))
         predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
         cells = masks * num_classes + predicted
-        ignored = (
-            num_classes * num_classes
-        )  # one more cell takes what counts for nothing
+        ignored = num_classes * num_classes  # an extra cell, dropped below
         cells = tf.where(masks == ignore_label, ignored, cells)
         batch = tf.shape(images)[0]
         cells += tf.range(batch)[:, None, None] * (ignored + 1)
@@ -211,7 +209,7 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
 
 
 def _error_counter(model, similarity: bool):
-    """Gives float64 [B, 2] for inputs and targets [B, H, W, C]: squared error and SSIM."""
+    """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 2], error and SSIM."""
 
     def count(inputs, targets):
         output = main_output(model(inputs, training=False))

@@ -1,7 +1,7 @@
 """A faster view of a model for evaluation: batch normalization folded into the convolution.
 
-graph = folding.folded(model)  # the same layers and variables
-graph(images, training=False)  # as model(images, training=False), up to float32's rounding
+    graph = folding.folded(model)  # the same layers and variables
+    graph(images, training=False)  # as model(images, training=False), up to float32's rounding
 
 `tfreuse.training.fusion` has the view for training.
 """
@@ -13,34 +13,36 @@ BatchNormalization = keras.layers.BatchNormalization
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """The same layers and variables, each convolution and its batch normalization as one.
+    """Returns a view in which each convolution and its batch normalization are one layer.
 
-    The convolution runs without its bias, which is taken off the moving mean instead. TensorFlow
-    merges convolution, normalization and ReLU into one kernel that passes over the memory once
-    instead of five times. In the graph the convolution reads nothing but the kernel, and the
-    normalization all the rest: an arm that changes no kernel can start from the convolution's
-    output (`tfreuse.training.sweep`). Dilated convolutions run as such; Keras rearranges their images.
+    The convolution runs without its bias b, which is subtracted from the moving mean m instead:
+    (x + b) - m = x - (m - b). TensorFlow then merges convolution, normalization and ReLU into
+    one kernel that passes over the memory once instead of five times. The convolution reads
+    only the kernel, the normalization all other variables: an arm of a study that changes no
+    kernel can start from the convolution's output (`tfreuse.training.sweep`). Dilated
+    convolutions run as one operation; Keras would rearrange the image into batches.
 
-    Folded is what is read by a batch normalization alone, in nested models too. A model that is
-    no graph of layers is returned as it is.
+    A convolution is folded if only one batch normalization reads it, in nested models too. A
+    model that is not a graph of layers is returned unchanged.
     """
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs[0], model.outputs[0])
     if not hasattr(model, "_nodes_by_depth"):
         return model
     foldable = _foldable(model)
-    inputs = {}  # of convolutions, by the output that a normalization will read
+    # (convolution, its input, its output), by the id of the output.
+    convolutions = {}
 
     def call(layer, *args, **kwargs):
         if isinstance(layer, keras.Model):
             return folded(layer)(*args, **kwargs)
-        if isinstance(layer, BatchNormalization) and id(args[0]) in inputs:
-            conv, images, _ = inputs[id(args[0])]
-            return _ConvolveAndNormalize(conv, layer)(images)
+        if isinstance(layer, BatchNormalization) and id(args[0]) in convolutions:
+            conv, inputs, _ = convolutions[id(args[0])]
+            return _ConvolveAndNormalize(conv, layer)(inputs)
         output = layer(*args, **kwargs)
         if layer.name in foldable:
-            # the output itself is kept: another could take its id
-            inputs[id(output)] = (layer, args[0], output)
+            # Holding the output keeps its id from being reused by another tensor.
+            convolutions[id(output)] = (layer, args[0], output)
         return output
 
     return keras.models.clone_model(
@@ -49,13 +51,13 @@ def folded(model: keras.Model) -> keras.Model:
 
 
 def _foldable(model: keras.Model) -> set[str]:
-    """Names of convolutions that are called once, for a batch normalization alone."""
-    nodes = [node for own in model._nodes_by_depth.values() for node in own]
+    """Returns the convolutions that are called once and read by one batch normalization only."""
+    nodes = [node for level in model._nodes_by_depth.values() for node in level]
     readers: dict[str, list] = {}
     for node in nodes:
         for tensor in node.input_tensors:
-            maker = tensor._keras_history.operation
-            readers.setdefault(maker.name, []).append(node.operation)
+            producer = tensor._keras_history.operation
+            readers.setdefault(producer.name, []).append(node.operation)
     outputs = {t._keras_history.operation.name for t in model.outputs}
     calls = [node.operation.name for node in nodes]
     return {
@@ -74,7 +76,7 @@ def _foldable(model: keras.Model) -> set[str]:
 
 
 class _ConvolveAndNormalize(keras.layers.Layer):
-    """[B, H, W, C] -> [B, H', W', filters] by the variables of two layers, in inference."""
+    """Computes two layers at inference with their variables: [B, H, W, C] -> [B, H', W', K]."""
 
     def __init__(self, conv: keras.layers.Conv2D, norm: BatchNormalization) -> None:
         super().__init__(dtype=conv.dtype_policy)

@@ -1,4 +1,4 @@
-"""Training with fewer operations: batch normalizations and Adam's updates as one each.
+"""Training with fewer operations: one for each batch normalization and each Adam update.
 
 graph = fusion.fused(model)  # the same layers and variables
 graph.compile(fusion.with_fused_updates(optimizer), ...); graph.fit(...)
@@ -12,16 +12,16 @@ import tensorflow as tf
 
 
 def fused(model: keras.Model) -> keras.Model:
-    """The same layers and variables, batch normalization computed by one fused operation.
+    """Returns a view of the model that computes batch normalization by one fused operation.
 
-    Keras computes moments and the affine map one by one; TensorFlow's fused kernel does the
-    same in one pass (about 1.4 times the training speed of a small UNet on a CPU). It is a
-    second view of the same model, for training only: what is saved and evaluated is the
-    plain model. Made where devices share each batch (tf.distribute), it synchronizes the
-    moments among them instead.
+    Keras computes moments and the affine map separately; TensorFlow's fused kernel does the
+    same in one pass (about 1.4 times the training speed of a small UNet on a CPU). The view
+    is for training only; the plain model is saved and evaluated. Created in the scope of a
+    strategy with several devices (tf.distribute), the view synchronizes the moments among
+    the devices instead.
     """
-    shared = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    normalization = _SynchronizedNormalization if shared else _FusedNormalization
+    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    normalization = _SynchronizedNormalization if distributed else _FusedNormalization
 
     def call(layer, *args, **kwargs):
         if type(layer) is keras.layers.BatchNormalization and _fusible(layer):
@@ -36,21 +36,24 @@ def fused(model: keras.Model) -> keras.Model:
 def with_fused_updates(
     optimizer: keras.optimizers.Optimizer,
 ) -> keras.optimizers.Optimizer:
-    """The same optimizer, which from now on updates a variable by one operation.
+    """Makes the optimizer update each variable by one operation; returns the optimizer.
 
-    Keras's Adam and AdamW take some thirty for each: more than half of a step's graph, which
-    delays the first step by a second or two; later steps are hardly faster. Other optimizers,
-    and updates shared among devices, stay as they are.
+    Keras's Adam and AdamW use about thirty operations per variable, more than half of a step's
+    graph. Tracing them delays the first step by a second or two; later steps are hardly
+    faster. Other optimizers, and updates shared among devices, are left unchanged.
     """
     fusible = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-    shared = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    if fusible and not optimizer.amsgrad and not shared:
+    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    if fusible and not optimizer.amsgrad and not distributed:
         optimizer._backend_update_step = functools.partial(_update_all, optimizer)
     return optimizer
 
 
 def _update_all(optimizer, grads, trainable_variables, learning_rate) -> None:
-    """Keras's `Adam.update_step` of all variables: the same formula, and the same state."""
+    """Applies Keras's `Adam.update_step` to all variables: same formula, same state.
+
+    AdamW's weight decay is not part of it: Keras applies it before this function is called.
+    """
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     shared = {
         "lr": tf.cast(learning_rate, tf.float32),
@@ -82,7 +85,7 @@ def _fusible(layer: keras.layers.BatchNormalization) -> bool:
 
 
 class _FusedNormalization(keras.layers.Layer):
-    """A batch normalization's training step by `FusedBatchNormV3`, on its own variables."""
+    """Computes a batch normalization in training by `FusedBatchNormV3`, with its variables."""
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(dtype=layer.dtype_policy)
@@ -101,7 +104,7 @@ class _FusedNormalization(keras.layers.Layer):
             epsilon=layer.epsilon,
             is_training=True,
         )
-        # The kernel gives the unbiased variance (n - 1); Keras keeps the biased one (n).
+        # The kernel returns the unbiased variance (n - 1); Keras averages the biased (n).
         count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
         variance *= (count - 1.0) / count
         for moving, batch in (
@@ -113,10 +116,10 @@ class _FusedNormalization(keras.layers.Layer):
 
 
 class _SynchronizedNormalization(keras.layers.Layer):
-    """A batch normalization whose moments are those of the whole batch on all devices.
+    """Computes a batch normalization with the moments of the whole batch on all devices.
 
-    Each device's own moments would train another network than one device does, and the
-    moving statistics that are saved would be those of the first device's images.
+    With moments per device, training would differ from training on one device, and the saved
+    moving statistics would be those of the first device's images.
     """
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
@@ -124,7 +127,8 @@ class _SynchronizedNormalization(keras.layers.Layer):
         self.layer = layer
 
     def call(self, inputs, training=None):
-        self.layer.synchronized = True  # while it is traced: what is saved is plain
+        # Only while tracing: the saved configuration is that of the plain model.
+        self.layer.synchronized = True
         try:
             return self.layer(inputs, training=training)
         finally:

@@ -28,7 +28,7 @@ class Recalibrator:
             up to rounding. All at once, a second call computes only what has changed.
 
     Attributes:
-        layers: whose statistics are set.
+        layers: the batch normalization layers whose statistics are set.
         sweep: the `tfreuse.training.sweep.Sweep` that computes them, if all at once.
     """
 
@@ -53,11 +53,11 @@ class Recalibrator:
     def __call__(self) -> None:
         """Re-estimates the statistics from the model's present parameters."""
         if self.sweep is not None:
-            found = tf.nest.flatten(
-                self.sweep()
-            )  # Keras drops the list of a single layer
-            pairs = zip(self.layers, found[::2], found[1::2], strict=True)
-            for layer, mean, variance in pairs:
+            # Mean and variance of each layer in turn; flat, since Keras drops the list around
+            # a single layer's outputs.
+            moments = tf.nest.flatten(self.sweep())
+            triples = zip(self.layers, moments[::2], moments[1::2], strict=True)
+            for layer, mean, variance in triples:
                 _assign(layer, mean, variance)
             return
         for layer, inputs_of in zip(self.layers, self._inputs, strict=True):
@@ -66,7 +66,7 @@ class Recalibrator:
 
 
 def normalizations(model: keras.Model) -> list[BatchNormalization]:
-    """The model's batch normalization layers in the order in which data pass them."""
+    """Returns the model's batch normalization layers in the order in which data pass them."""
     return [
         operation
         for operation in model.operations
@@ -77,10 +77,10 @@ def normalizations(model: keras.Model) -> list[BatchNormalization]:
 def _with_batch_statistics(
     model: keras.Model, layers: list[BatchNormalization]
 ) -> keras.Model:
-    """The same graph and parameters, normalised with the batch's own statistics.
+    """Returns a view that normalizes by batch statistics and outputs each layer's moments.
 
-    Gives each layer's (mean, variance). With all images in one batch these are the exact
-    statistics: every layer sees inputs that the layers before it normalised exactly.
+    With all images in one batch these (mean, variance) are the exact statistics: the inputs
+    of every layer were normalized exactly by the layers before it.
     """
     moments = {}
 
@@ -99,7 +99,7 @@ def _with_batch_statistics(
 
 
 class _NormalizeByBatch(keras.layers.Layer):
-    """A batch normalization's map with the statistics of its input, which it also returns."""
+    """Applies a batch normalization with the statistics of its input; returns these as well."""
 
     def __init__(self, layer: BatchNormalization) -> None:
         super().__init__(dtype=layer.dtype_policy)
@@ -132,7 +132,7 @@ def _count_and_moments(
 def _combine(
     sums: list[tuple[int, np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the union, by the law of total variance."""
+    """Computes mean and variance of all batches together, by the law of total variance."""
     counts, means, variances = (np.array(column) for column in zip(*sums, strict=True))
     share = counts / counts.sum()
     mean = share @ means

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: scalars, pictures, and distributions of its numbers."""
+"""Writes TensorBoard summaries of a training: scalars, images, histograms of parameters."""
 
 import os
 
@@ -19,19 +19,19 @@ class Writer:
         self._writer = tf.summary.create_file_writer(os.fspath(path))
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        """One curve a name; values that are not numbers are left out."""
+        """Writes one point of the curve of each name; None, NaN and infinity are left out."""
         with self._writer.as_default(step):
             for name, value in values.items():
                 if value is not None and np.isfinite(value):
                     tf.summary.scalar(name, value)
 
     def pictures(self, name: str, pictures: np.ndarray, step: int) -> None:
-        """Pictures, uint8 [N, H, W, 3]."""
+        """Writes pictures, uint8 [N, H, W, 3]."""
         with self._writer.as_default(step):
             tf.summary.image(name, pictures, max_outputs=len(pictures))
 
     def batch_norms(self, model: keras.Model, step: int) -> None:
-        """Distributions of gamma, beta and moving statistics, one a layer and role."""
+        """Writes a histogram of each layer's gamma, beta, moving mean and moving variance."""
         with self._writer.as_default(step):
             for layer in recalibration.normalizations(model):
                 for role in _ROLES:
@@ -40,14 +40,14 @@ class Writer:
                         tf.summary.histogram(f"{layer.name}/{role}", value.value)
 
     def roles(self, model: keras.Model, step: int) -> None:
-        """Distributions of all numbers of each role, over all layers."""
-        found: dict[str, list[np.ndarray]] = {}
+        """Writes a histogram of all values of each role, over all layers."""
+        values: dict[str, list[np.ndarray]] = {}
         read = transplant.reader(model)
         for variable in transplant.index(model):
             if variable.role:
-                found.setdefault(variable.role, []).append(read(variable).ravel())
+                values.setdefault(variable.role, []).append(read(variable).ravel())
         with self._writer.as_default(step):
-            for role, arrays in found.items():
+            for role, arrays in values.items():
                 tf.summary.histogram(f"roles/{role}", np.concatenate(arrays))
 
     def flush(self) -> None:

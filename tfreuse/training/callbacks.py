@@ -1,0 +1,123 @@
+"""Callbacks of `fit`: progress, and validation with logs and checkpoints.
+
+graph.fit(..., callbacks=[callbacks.Checkpoints(model, split, spec, out_dir)])
+"""
+
+import math
+import pathlib
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from tfreuse import data, files
+from tfreuse.data import drawing
+from tfreuse.errors import InputError
+from tfreuse.models import saving
+from tfreuse.specs import TrainSpec
+from tfreuse.training import evaluation, summaries
+
+Report = Callable[[int, str], None]  # (steps done, event)
+SAMPLES = 4  # images shown in TensorBoard, the first of the validation split
+
+
+class Progress(keras.callbacks.Callback):
+    """Reports the number of steps done, and stops the training after the last."""
+
+    def __init__(self, report: Report, done: int, steps: int) -> None:
+        super().__init__()
+        self._report, self._done, self._steps = report, done, steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        self._report(self._done, "")
+        if self._done >= self._steps:
+            self.model.stop_training = True
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Validates, logs and writes checkpoints at the end of each period.
+
+    Order: history, best model, last model. After a kill between two of them the period is
+    repeated from the last model, with the same data, and writes the same files again.
+
+    Args:
+        model: the plain model; `fit` trains a view of it.
+        split: the validation split.
+        spec: settings of the training.
+        out_dir: directory of the run.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        split: data.Split,
+        spec: TrainSpec,
+        out_dir: pathlib.Path,
+    ) -> None:
+        super().__init__()
+        self._plain, self._out_dir = model, out_dir
+        self._spec, self._split = spec, split
+        self._evaluate = evaluation.Evaluator(
+            model, split, spec.task, corruption=spec.corruption
+        )
+        self._history_path = out_dir / "history.json"
+        history = (
+            files.read_json(self._history_path) if self._history_path.exists() else []
+        )
+        # Rows behind the last model are of a period that will be repeated.
+        done = int(model.optimizer.iterations.numpy())
+        self._history = [row for row in history if row["step"] <= done]
+        self._train_log = summaries.Writer(out_dir / "tensorboard" / "train")
+        self._validation_log = summaries.Writer(out_dir / "tensorboard" / "validation")
+        self._images, self._truth = (
+            part[:SAMPLES].numpy() for part in self._evaluate.batches[0]
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self._plain.optimizer.iterations.numpy())
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(logs["loss"]):
+            raise InputError(
+                f"the loss is {logs['loss']} at step {step}; try a lower --learning_rate "
+                f"than {self._spec.learning_rate:g}."
+            )
+        counts = self._evaluate()
+        self._log(step, logs, counts)
+        best = max((row["value"] for row in self._history), default=-math.inf)
+        self._history.append(
+            {"step": step, "loss": logs["loss"], "value": counts.value}
+        )
+        files.write_json(self._history_path, self._history)
+        if counts.value > best:
+            saving.save(self._plain, self._out_dir / "model.keras")
+        saving.save(self._plain, self._out_dir / "last.keras")
+
+    def _log(self, step: int, logs: dict[str, float], counts) -> None:
+        rate = self._plain.optimizer.learning_rate
+        self._train_log.scalars(logs | {"learning_rate": float(rate)}, step)
+        self._train_log.batch_norms(self._plain, step)
+        self._train_log.roles(self._plain, step)
+        values = {evaluation.METRIC[self._spec.task]: counts.value}
+        summary = counts.summary(self._split.class_names if self._segments else ())
+        if self._segments:
+            values["pixel_accuracy"] = summary["pixel_accuracy"]
+            for name, value in summary["per_class_iou"].items():
+                values[f"iou/{name}"] = value
+        else:
+            values["psnr"] = summary["psnr"]
+        self._validation_log.scalars(values, step)
+        output = evaluation.main_output(self._plain(self._images, training=False))
+        pictures = drawing.triptych(
+            self._images,
+            self._truth,
+            np.asarray(output, np.float32),
+            self._split.ignore_label,
+        )
+        self._validation_log.pictures("input_truth_prediction", pictures, step)
+        self._train_log.flush()
+        self._validation_log.flush()
+
+    @property
+    def _segments(self) -> bool:
+        return self._spec.task == "segmentation"
