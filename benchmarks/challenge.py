@@ -259,7 +259,7 @@ class _Trained:
         """Both estimates of the recipe with the fitter's donor."""
         model = self._fitter.model
         model.set_weights(self._weights)
-        self._fitter.take(recipe, self._seed)
+        self._fitter.copy_donor(recipe, self._seed)
         given = transplant.values(model)
         self._recalibrate()
         kept = estimators.retention(
@@ -273,7 +273,7 @@ class _Trained:
 
     def _distance(self, recipe: recipes.Recipe, given: dict[str, np.ndarray]) -> float:
         """The kernels' mean z-RMSE; 0, as far as a peer, of a plan that takes none."""
-        plan = self._fitter.taken(recipe)
+        plan = self._fitter.plan(recipe)
         found = []
         for one in plan.copies if plan else ():
             if one.recipient.role == "kernel":

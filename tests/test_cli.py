@@ -181,7 +181,7 @@ def test_evaluate_measures_a_model_as_it_was_trained_unless_told_otherwise(
     assert done.returncode == 0, done.stderr
     assert "foreground" in done.stdout
     done = tool("evaluate", f"--model={path}", "--labels=all", *flags)
-    refused(done, "2 classes apart", "3", "--labels")
+    refused(done, "2 classes, ", "3", "--labels")
 
 
 def test_a_flagfile_that_was_installed_is_found_from_anywhere(tmp_path, monkeypatch):

@@ -169,7 +169,7 @@ def test_a_network_of_other_layer_names_is_served_as_the_task_that_is_given(tmp_
     outputs = keras.layers.Conv2DTranspose(2, 2, strides=2)(encoder(images))
     model = keras.Model(images, outputs)
     path = export.export(model, tmp_path, task="segmentation")
-    assert export.about(path)["size_multiple"] == 2
+    assert export.metadata(path)["size_multiple"] == 2
     assert serve(path, pictures(5, 6))["mask"].shape == (2, 5, 6)
 
 
@@ -219,12 +219,12 @@ def test_tensorflows_own_tool_runs_the_export(unet, served, tmp_path):
 
 
 def test_the_side_file_says_what_was_exported(unet, served):
-    about = export.about(served)
-    assert about["class_names"] == ["ground", "cell", "wall"]
-    assert (about["task"], about["channels"]) == ("segmentation", 3)
-    assert about["parameters"] == unet.count_params()
-    assert about["check"]["largest_difference"] <= 1e-5
-    assert "tensorflow" in about["versions"]
+    metadata = export.metadata(served)
+    assert metadata["class_names"] == ["ground", "cell", "wall"]
+    assert (metadata["task"], metadata["channels"]) == ("segmentation", 3)
+    assert metadata["parameters"] == unet.count_params()
+    assert metadata["check"]["largest_difference"] <= 1e-5
+    assert "tensorflow" in metadata["versions"]
 
 
 # The folder
@@ -253,7 +253,7 @@ def test_a_folder_takes_the_place_of_another(exchange, tmp_path, monkeypatch):
         monkeypatch.setattr(folder, "_exchanged", lambda one, other: False)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "old.txt").write_text("old")
-    with folder.taking_the_place_of(tmp_path / "1") as new:
+    with folder.replacing(tmp_path / "1") as new:
         (new / "new.txt").write_text("new")
         assert contents(tmp_path / "1") == {pathlib.Path("old.txt"): b"old"}
     assert contents(tmp_path) == {pathlib.Path("1/new.txt"): b"new"}
@@ -322,7 +322,7 @@ def test_a_kill_before_the_last_step_leaves_the_old_export(tmp_path, monkeypatch
     (tmp_path / "1" / "old.txt").write_text("old")
     # what follows a kill does not run either
     monkeypatch.setattr(folder.shutil, "rmtree", lambda *a, **k: None)
-    with pytest.raises(SystemExit), folder.taking_the_place_of(tmp_path / "1") as new:
+    with pytest.raises(SystemExit), folder.replacing(tmp_path / "1") as new:
         (new / "saved_model.pb").write_text("half of it")
         raise SystemExit
     assert contents(tmp_path / "1") == {pathlib.Path("old.txt"): b"old"}
@@ -336,7 +336,7 @@ def test_a_kill_before_the_last_step_leaves_the_old_export(tmp_path, monkeypatch
         (network, {"class_names": ("a", "b")}, "2 class names .* 3 classes"),
         (network, {"version": 0}, "from 1 up"),
         (lambda: network(SMALL, "autoencoder"), {"class_names": ("a",)}, "0 classes"),
-        (lambda: keras.Sequential([keras.Input((4,))]), {}, "task cannot be told"),
+        (lambda: keras.Sequential([keras.Input((4,))]), {}, "do not reveal its task"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(model, options, message, tmp_path):
@@ -456,8 +456,8 @@ def test_the_export_tool_tells_what_it_wrote_and_how_it_was_checked(tmp_path):
         str(path),
     ):
         assert text in done.stdout
-    about = json.loads((path / "assets.extra" / "tfreuse.json").read_text())
-    assert about["class_names"] == ["ground", "cell", "wall"]
+    metadata = json.loads((path / "assets.extra" / "tfreuse.json").read_text())
+    assert metadata["class_names"] == ["ground", "cell", "wall"]
     assert "--class_names" in (tmp_path / "served" / "config.flags").read_text()
 
 

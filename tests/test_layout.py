@@ -29,7 +29,7 @@ FLOORS = [
 MAY_LOAD_TENSORFLOW = {
     *("data", "export", "kerascv", "models", "prediction", "training"),
     "advisor/bench",
-    *("few_labels/fitting", "few_labels/freezing"),
+    *("few_labels/cost", "few_labels/fitting", "few_labels/freezing"),
     *("study/cost", "study/donors", "study/finish", "study/gallery", "study/labels"),
     *("study/measuring", "study/recipient", "study/repairs", "study/treatments"),
     "study/workspace",

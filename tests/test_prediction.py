@@ -165,13 +165,13 @@ def test_predictions_of_two_models_or_tilings_are_not_mixed(served, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "about",
+    "metadata",
     [b"no JSON", b"[1]", b'{"size_multiple": -1, "class_names": [1, 2]}'],
 )
-def test_a_side_file_is_not_trusted(served, tmp_path, about):
+def test_metadata_are_not_trusted(served, tmp_path, metadata):
     copy = tmp_path / "1"
     subprocess.run(["cp", "-r", served, copy], check=True)
-    (copy / export.ABOUT).write_bytes(about)
+    (copy / export.METADATA).write_bytes(metadata)
     predictor = prediction.Predictor(copy)
     assert predictor.class_names == ("class 0", "class 1", "class 2")
     assert predictor.picture(noise(9, 9)).shape == (9, 9)
@@ -179,4 +179,4 @@ def test_a_side_file_is_not_trusted(served, tmp_path, about):
 
 def test_class_names_come_from_the_side_file(served):
     assert prediction.Predictor(served).class_names == NAMES
-    assert files.read_json(served / export.ABOUT)["size_multiple"] == 4
+    assert files.read_json(served / export.METADATA)["size_multiple"] == 4

@@ -23,6 +23,7 @@ from tfreuse.advisor.schedule import Pace
 from tfreuse.data import folder, labels, pictures
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
+from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.specs.advice import AdviceSpec
@@ -212,8 +213,8 @@ class Bench:
                     continue
                 name = plan_name(recipe, donor)
                 try:
-                    fitter.taken(recipe)
-                    cost = fitting.cost(recipe, fitter.model)
+                    fitter.plan(recipe)
+                    cost = step_cost(recipe, fitter.model)
                 except InputError as error:
                     self.unfit[name] = str(error)
                     continue

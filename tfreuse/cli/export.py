@@ -59,7 +59,7 @@ def main() -> None:
         task=app.FLAGS.task,
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
-    print(_describe(export.about(path), export.OUTPUTS))
+    print(_describe(export.metadata(path), export.OUTPUTS))
     print(f"SavedModel: {path}{os.sep}")
     for kind in kinds:
         print(_convert(export.convert, model, kind, data_spec))

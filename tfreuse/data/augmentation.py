@@ -1,13 +1,12 @@
-"""Changes images and their masks alike, so that a network sees another picture every pass.
+"""Data augmentation of images together with their masks.
 
     images, masks = augment(images, masks, ("flip", "rotate", "colour"), key)
 
-The layers are core Keras's where it has them; what they draw follows from the key alone, so
-that a training that goes on after a stop sees what it would have seen. Masks take the nearest
-label: no label is made up, and what is ignored stays ignored. What comes from beyond an edge is
-its reflection.
+Layers are core Keras's where it has them. All draws depend on the key alone, so that a resumed
+training sees the same images as an uninterrupted one. Masks take the nearest label, so that no
+new label arises and ignored pixels stay ignored. Pixels beyond an edge are reflected.
 
-    flip       left and right change places in half of the images
+    flip       left and right are exchanged in half of the images
     rotate     by up to 15 degrees either way
     zoom       by up to 25 % in or out
     translate  by up to 10 % of each side
@@ -27,21 +26,21 @@ from tfreuse import kerascv
 
 _TURN = 15 / 360  # of a full turn
 _ZOOM, _SHIFT, _TONE, _HUE = 0.25, 0.1, 0.2, 0.05
-_SMALLEST = 0.6  # side of a part that is cut out, of the whole
-_SATURATION = (0.4, 0.6)  # 0.5 leaves it as it is
+_SMALLEST = 0.6  # side of a crop, as a share of the image's
+_SATURATION = (0.4, 0.6)  # 0.5 leaves an image unchanged
 _GEOMETRIC = ("flip", "rotate", "zoom", "translate")
 
 
 def augment(
     images: tf.Tensor, masks: tf.Tensor, names: Sequence[str], key: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Changed copies; a pure function.
+    """Returns augmented copies; a pure function.
 
     Args:
         images: float32 [B, H, W, C] in [0, 1].
         masks: int32 [B, H, W].
-        names: some of specs.AUGMENTATIONS, in any order; done in the order above.
-        key: int32 or int64 [2], of all draws.
+        names: some of specs.AUGMENTATIONS, in any order; applied in the order above.
+        key: int32 or int64 [2], the seed of all draws.
 
     Returns:
         images float32 [B, H, W, C] in [0, 1], and masks int32 [B, H, W].
@@ -68,9 +67,13 @@ def augment(
 
 
 class _Seeds(keras.random.SeedGenerator):
-    """As Keras's layers draw from, but its seeds follow from a key and from nothing else."""
+    """A generator for Keras's layers whose seeds depend on a key and nothing else.
 
-    def __init__(self, key: tf.Tensor) -> None:  # no state: it would outlive a batch
+    Does not call the base class's constructor, which would create a variable that outlives
+    the batch.
+    """
+
+    def __init__(self, key: tf.Tensor) -> None:
         self._key, self._drawn = tf.cast(key, tf.int32), 0
 
     def next(self, ordered: bool = True) -> tf.Tensor:
@@ -80,6 +83,7 @@ class _Seeds(keras.random.SeedGenerator):
 
 @functools.cache
 def _layers(name: str, channels: int) -> list[keras.layers.Layer]:
+    """Returns the layers of an augmentation, created once."""
     layers, unit = keras.layers, {"value_range": (0.0, 1.0)}
     if name != "colour":
         makers = {
@@ -89,26 +93,28 @@ def _layers(name: str, channels: int) -> list[keras.layers.Layer]:
             "translate": lambda: layers.RandomTranslation(_SHIFT, _SHIFT),
         }
         return [makers[name]()]
-    found = [layers.RandomBrightness(_TONE, **unit)]
-    found.append(layers.RandomContrast(_TONE, **unit))
+    tones = [
+        layers.RandomBrightness(_TONE, **unit),
+        layers.RandomContrast(_TONE, **unit),
+    ]
     if channels == 3:
-        found.append(layers.RandomHue(_HUE, **unit))
-        found.append(layers.RandomSaturation(_SATURATION, **unit))
-    return found
+        tones.append(layers.RandomHue(_HUE, **unit))
+        tones.append(layers.RandomSaturation(_SATURATION, **unit))
+    return tones
 
 
 def _cropped(
     images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A part of each image, enlarged, and the same part of its labels."""
+    """Crops each image and its labels to the same random box, scaled to the full size."""
     count = tf.shape(images)[0]
     draw = tf.random.stateless_uniform([count, 4], key)
     side = _SMALLEST + (1 - _SMALLEST) * draw[:, :2]
     start = (1 - side) * draw[:, 2:]
     boxes = tf.concat([start, start + side], axis=1)  # y1, x1, y2, x2
-    size, which = tf.shape(images)[1:3], tf.range(count)
+    size, index = tf.shape(images)[1:3], tf.range(count)
     crop = tf.image.crop_and_resize
-    small = crop(images, boxes, which, size, method="bilinear")
-    found = crop(labels, boxes, which, size, method="nearest")
-    shapes = images.shape, labels.shape
-    return tuple(map(tf.ensure_shape, (small, found), shapes))
+    image_crops = crop(images, boxes, index, size, method="bilinear")
+    label_crops = crop(labels, boxes, index, size, method="nearest")
+    shapes = images.shape, labels.shape  # crop_and_resize loses the static sides
+    return tuple(map(tf.ensure_shape, (image_crops, label_crops), shapes))

@@ -8,29 +8,33 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfreuse.data import labels, pictures, scenes, shapes
-from tfreuse.data.source import Found, smallest
+from tfreuse.data.source import SplitArrays, smallest
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.specs import DataSpec
 
-VALIDATION = ("val", "validation", "dev")  # what data sets call their split val
+VALIDATION = ("val", "validation", "dev")  # names of the validation split in TFDS
 
 
 class Catalogue:
-    """The data set `spec.dataset`: "shapes" or "tfds:NAME". It never downloads.
+    """The data set `spec.dataset`: "shapes" or "tfds:NAME". Never downloads.
 
-    Where NAME has no validation split, the last tenth of its train split is that.
+    If NAME has no validation split, the last tenth of its train split is the validation split.
     """
 
     def __init__(self, spec: DataSpec):
         self.spec = spec
-        self.own = spec.dataset == "shapes"
-        self.class_names = scenes.CLASS_NAMES if self.own else ()
-        self.image_key = "image" if self.own else spec.image_key
-        self.mask_key = "segmentation_mask" if self.own else spec.mask_key
-        self.offset = 0 if self.own else spec.label_offset
-        self.builder = shapes.prepare(spec.data_dir) if self.own else _prepared(spec)
+        if spec.dataset == "shapes":  # keys and offset of the flags are for tfds:NAME
+            self.class_names = scenes.CLASS_NAMES
+            self.image_key, self.mask_key, self.offset = "image", "segmentation_mask", 0
+            self.builder = shapes.prepare(spec.data_dir)
+        else:
+            self.class_names = ()
+            self.image_key, self.mask_key = spec.image_key, spec.mask_key
+            self.offset = spec.label_offset
+            self.builder = _prepared(spec)
 
-    def read(self, split: str, masks: bool = True) -> Found:
+    def read(self, split: str, masks: bool = True) -> SplitArrays:
+        """Reads all of `split`."""
         spec = self.spec
         limit = spec.train_examples if split == "train" else spec.test_examples
         images, labelled, counts, sizes, modes = [], [], [], [], []
@@ -43,7 +47,7 @@ class Catalogue:
             if masks:
                 labelled.append(pictures.fit_mask(mask, spec.image_size))
                 counts.append((f"example {i} of {split}", labels.count(mask)))
-        return Found(
+        return SplitArrays(
             images=np.stack(images),
             masks=smallest(np.stack(labelled)) if masks else None,
             ids=np.array([f"{split}/{i}" for i in range(len(images))]),
@@ -53,15 +57,13 @@ class Catalogue:
         )
 
     def num_classes(self) -> int:
-        """The spec's, or 5 for shapes, or 1 + the largest label of any split."""
-        if self.spec.num_classes:
-            return self.spec.num_classes
-        if self.own:
-            return len(scenes.CLASS_NAMES)
+        """Returns the spec's, or 5 for shapes, or 1 + the largest label of any split."""
+        if self.spec.num_classes or self.class_names:
+            return self.spec.num_classes or len(self.class_names)
         counts = [
             (f"example {i} of {split}", labels.count(mask))
             for split in ("train", "val", "test")
-            if self._stored(split)
+            if self._tfds_split(split)
             for i, (_, mask) in enumerate(self._pairs(split, 0, True))
         ]
         return labels.classes(counts, self.spec.ignore_label)
@@ -69,21 +71,21 @@ class Catalogue:
     def _pairs(
         self, split: str, limit: int, masks: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Images uint8 [H, W, C] and masks int32 [H, W] in their stored order."""
+        """Yields images uint8 [H, W, C] and masks int32 [H, W] in their stored order."""
         self._check_keys(
             (self.image_key, self.mask_key) if masks else (self.image_key,)
         )
-        stored = self._stored(split)
-        if not stored:
+        tfds_split = self._tfds_split(split)
+        if not tfds_split:
             raise InputError(
                 f"{self.spec.dataset} needs a split {split}; it has "
                 f"{', '.join(self.builder.info.splits)}. Choose another data set."
             )
         try:
-            examples = self.builder.as_dataset(split=stored)
+            examples = self.builder.as_dataset(split=tfds_split)
         except (ValueError, KeyError, AssertionError) as error:
             raise InputError(
-                f"--splits={split}={printable(stored)} is none of {self.spec.dataset}'s "
+                f"--splits={split}={printable(tfds_split)} is none of {self.spec.dataset}'s "
                 f"({', '.join(self.builder.info.splits)}) or of their parts: "
                 f"{printable(error, 120)}"
             ) from error
@@ -104,7 +106,7 @@ class Catalogue:
             yield image, mask
 
     def _labels(self, stored: np.ndarray) -> np.ndarray:
-        """Labels int32 [H, W], the offset added to all but the ignored."""
+        """Returns labels int32 [H, W], the offset added to all but the ignored label."""
         if stored.ndim not in (2, 3) or stored.shape[2:] not in ((), (1,)):
             raise InputError(
                 f"Masks are [H, W] or [H, W, 1]; those of {self.spec.dataset} are "
@@ -119,18 +121,18 @@ class Catalogue:
             )
         return mask
 
-    def _stored(self, split: str) -> str:
-        """What TFDS calls `split`; "" if it has no such split."""
-        told = dict(word.split("=", 1) for word in self.spec.splits)
-        if split in told:
-            return told[split]
-        there = self.builder.info.splits
-        validation = next((name for name in VALIDATION if name in there), "")
+    def _tfds_split(self, split: str) -> str:
+        """Returns TFDS's name or slice of `split`; "" if the data set has no such split."""
+        by_flag = dict(word.split("=", 1) for word in self.spec.splits)
+        if split in by_flag:
+            return by_flag[split]
+        names = self.builder.info.splits
+        validation = next((name for name in VALIDATION if name in names), "")
         if split == "val":
-            return validation or ("train[90%:]" if "train" in there else "")
-        if split == "train" and split in there and not validation:
+            return validation or ("train[90%:]" if "train" in names else "")
+        if split == "train" and split in names and not validation:
             return "train[:90%]"
-        return split if split in there else ""
+        return split if split in names else ""
 
     def _check_keys(self, keys: tuple[str, ...]) -> None:
         features = self.builder.info.features
@@ -143,16 +145,16 @@ class Catalogue:
 
 
 def _prepared(spec: DataSpec) -> tfds.core.DatasetBuilder:
-    """The builder of tfds:NAME, its data on this disk. Raises InputError at once if not."""
+    """Returns the builder of tfds:NAME. Raises InputError if its data are not on this disk."""
     name = spec.dataset.removeprefix("tfds:")
     folder = {"data_dir": spec.data_dir} if spec.data_dir else {}
     try:
         builder = tfds.builder(name, **folder)
     except (tfds.core.DatasetNotFoundError, ValueError, ImportError) as error:
-        known = tfds.list_builders(with_community_datasets=False)  # needs no network
+        names = tfds.list_builders(with_community_datasets=False)  # needs no network
         raise InputError(
             f"--dataset=tfds:NAME takes a data set of TFDS; got {printable(name)}. "
-            f"Nearest: {', '.join(nearest(name.split('/')[0], known, 3))}."
+            f"Nearest: {', '.join(nearest(name.split('/')[0], names, 3))}."
         ) from error
     if not shapes.on_disk(builder):
         arguments = "".join(f", {k}={v!r}" for k, v in folder.items())

@@ -1,9 +1,9 @@
-"""Gets a data set of TensorFlow Datasets, if a network is there; tells at once if none is.
+"""Downloads a data set of TensorFlow Datasets; fails at once if there is no network.
 
     downloads.fetch(DataSpec(dataset="tfds:oxford_iiit_pet"))
 
-TFDS itself tries for minutes before it says that it reached nobody. It runs in a process of
-its own, so that nothing here waits for TensorFlow to be imported.
+TFDS itself retries for minutes before it reports an unreachable host. It runs in a separate
+process, so that this module need not import TensorFlow.
 """
 
 import os
@@ -17,7 +17,7 @@ import urllib.parse
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
-HOST = ("storage.googleapis.com", 443)  # where TFDS looks first, whatever the data set
+HOST = ("storage.googleapis.com", 443)  # TFDS contacts it first for every data set
 PATIENCE = 1.5  # seconds
 _CODE = (
     "import sys, tensorflow_datasets as tfds\n"
@@ -27,10 +27,10 @@ _CODE = (
 
 
 def fetch(spec: DataSpec) -> None:
-    """Downloads and prepares `spec.dataset`; at once if it is on this disk already.
+    """Downloads and prepares `spec.dataset` unless it is on this disk already.
 
     Raises:
-        InputError: it is none of TFDS, there is no network, or TFDS failed.
+        InputError: the data set is not TFDS's, there is no network, or TFDS failed.
     """
     if not spec.dataset.startswith("tfds:"):
         raise InputError(
@@ -38,30 +38,30 @@ def fetch(spec: DataSpec) -> None:
         )
     if _on_disk(spec):
         return
-    host = _reached_through()
+    host = _proxy_or_host()
     if not _reachable(host):
         raise InputError(
             f"--download needs a network, and {host[0]} is not reached within {PATIENCE:g} s. "
             f"Prepare {printable(spec.dataset)} on a machine that has one, and copy "
-            "~/tensorflow_datasets from there, or give its place as --data_dir."
+            "~/tensorflow_datasets from there, or give its path as --data_dir."
         )
     name = spec.dataset.removeprefix("tfds:")
     command = [sys.executable, "-c", _CODE, name, spec.data_dir]
     if subprocess.run(command, check=False).returncode:
         raise InputError(
-            f"TFDS could not prepare {printable(spec.dataset)}; its own words are above."
+            f"TFDS could not prepare {printable(spec.dataset)}; its output is above."
         )
 
 
 def _on_disk(spec: DataSpec) -> bool:
-    """Whether TFDS has prepared it, any version; read from its folders, as TFDS lays them."""
+    """Returns whether TFDS has prepared any version, by the layout of its folders."""
     root = pathlib.Path(spec.data_dir or "~/tensorflow_datasets").expanduser()
     name = spec.dataset.removeprefix("tfds:").split(":")[0]
     return any((root / name).glob("**/dataset_info.json"))
 
 
-def _reached_through() -> tuple[str, int]:
-    """The proxy that the environment names, else the host itself."""
+def _proxy_or_host() -> tuple[str, int]:
+    """Returns the address of the environment's proxy, or else of the host itself."""
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         proxy = urllib.parse.urlsplit(os.environ.get(name, ""))
         if proxy.hostname:
@@ -70,14 +70,17 @@ def _reached_through() -> tuple[str, int]:
 
 
 def _reachable(address: tuple[str, int]) -> bool:
-    """Whether somebody answers; in a thread, since looking up a name knows no time limit."""
+    """Returns whether the address accepts a connection within PATIENCE.
+
+    Connects in a thread, since the DNS lookup has no time limit.
+    """
     answered = threading.Event()
 
     def call() -> None:
         try:
             socket.create_connection(address, PATIENCE).close()
             answered.set()
-        except OSError:  # nobody: what the caller is told
+        except OSError:  # unreachable: the event stays unset
             pass
 
     threading.Thread(target=call, daemon=True).start()

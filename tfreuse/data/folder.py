@@ -1,8 +1,8 @@
 """A user's own images: <root>/{train,val,test}/{images,masks}/<stem>.*, paired by stem.
 
-<root>/{images,masks} without splits is divided here: 70, 15 and 15 % of the subjects that
-`group_by` tells, in an order that only their names decide, so that no subject is on two sides.
-Every file is decoded once and checked on the way; nothing is left out in silence.
+<root>/{images,masks} without splits is divided here into 70, 15 and 15 % of the subjects that
+`group_by` distinguishes, so that no subject is in two splits. The division depends on the
+subjects' names only. Every file is decoded once and checked; none is skipped in silence.
 """
 
 import concurrent.futures
@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tfreuse.data import labels, pictures
-from tfreuse.data.source import Found, groups, smallest
+from tfreuse.data.source import SplitArrays, groups, smallest
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
 SPLITS = ("train", "val", "test")
 LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
-_SHARES = (0.7, 0.85)  # of the subjects: where train and val end
-_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+_SPLIT_ENDS = (0.7, 0.85)  # of train and val, as shares of the subjects
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
 class Pair(NamedTuple):
@@ -45,7 +45,8 @@ class Folder:
             )
         self.spec, self.root = spec, pathlib.Path(spec.data_dir).expanduser()
 
-    def read(self, split: str, masks: bool = True) -> Found:
+    def read(self, split: str, masks: bool = True) -> SplitArrays:
+        """Reads all of `split`, with several threads."""
         spec = self.spec
         pairs = list_pairs(self.root, split, masks, spec.group_by)
         limit = spec.train_examples if split == "train" else spec.test_examples
@@ -54,15 +55,15 @@ class Folder:
         labelled = np.empty((len(pairs), *spec.image_size), np.int32) if masks else None
         counts, sizes, modes = [], [], []
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            one = functools.partial(_read_pair, spec)
-            for i, (image, mask, count, size, mode) in enumerate(pool.map(one, pairs)):
+            read = functools.partial(_read_pair, spec)
+            for i, (image, mask, count, size, mode) in enumerate(pool.map(read, pairs)):
                 images[i] = image
                 if masks:
                     labelled[i] = mask
                     counts.append((str(pairs[i].mask), count))
                 sizes.append(size)
                 modes.append(mode)
-        return Found(
+        return SplitArrays(
             images=images,
             masks=smallest(labelled) if masks else None,
             ids=np.array([pair.stem for pair in pairs]),
@@ -72,7 +73,7 @@ class Folder:
         )
 
     def num_classes(self) -> int:
-        """The spec's, or 1 + the largest label in any mask of any split there is."""
+        """Returns the spec's, or 1 + the largest label in any mask of any existing split."""
         if self.spec.num_classes:
             return self.spec.num_classes
         splits = [split for split in SPLITS if (self.root / split).is_dir()]
@@ -89,20 +90,20 @@ class Folder:
 def list_pairs(
     root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
 ) -> list[Pair]:
-    """The pairs of `split`, sorted by stem.
+    """Lists the pairs of `split`, sorted by stem.
 
     Args:
-        root: of the data set.
+        root: folder of the data set.
         split: one of SPLITS.
         masks: False leaves masks unread.
-        group_by: tells subjects apart where the folder has no splits.
+        group_by: pattern of the subject in a stem, used if the folder has no splits.
 
     Raises:
         InputError: a folder is missing or empty, a file has no partner or a twin, or there
             are too few subjects to divide.
     """
-    whole = (root / "images").is_dir() and not any((root / s).is_dir() for s in SPLITS)
-    if whole:
+    has_splits = any((root / name).is_dir() for name in SPLITS)
+    if (root / "images").is_dir() and not has_splits:
         pairs = _pairs(root, "", masks)
         chosen = _divided(tuple(pair.stem for pair in pairs), group_by)[split]
         return [pair for pair in pairs if pair.stem in chosen]
@@ -111,14 +112,18 @@ def list_pairs(
 
 @functools.lru_cache(maxsize=8)
 def _divided(stems: tuple[str, ...], group_by: str) -> dict[str, frozenset[str]]:
-    """The stems of each split: whole subjects, in the order of their names' SHA-256."""
+    """Divides stems into splits by whole subjects, in the order of their names' SHA-256.
+
+    A hash is an order that looks random but depends on neither a generator nor the platform.
+    """
     subjects: dict[str, list[str]] = {}
     names = groups(stems, group_by) if group_by else stems
     for name, stem in zip(names, stems, strict=True):
         subjects.setdefault(name, []).append(stem)
     order = sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())
-    ends = [round(share * len(order)) for share in _SHARES]
-    parts = [order[a:b] for a, b in zip((0, *ends), (*ends, len(order)), strict=True)]
+    ends = [round(share * len(order)) for share in _SPLIT_ENDS]
+    bounds = zip((0, *ends), (*ends, len(order)), strict=True)
+    parts = [order[start:end] for start, end in bounds]
     if not all(parts):
         raise InputError(
             f"{LAYOUT} is expected; images without splits are divided by subject, and "
@@ -131,7 +136,7 @@ def _divided(stems: tuple[str, ...], group_by: str) -> dict[str, frozenset[str]]
 
 
 def _pairs(root: pathlib.Path, split: str, masks: bool) -> list[Pair]:
-    """The pairs of a folder that holds images and masks."""
+    """Pairs the files of <root>/<split>/images and masks."""
     images = _files(root, split, "images")
     if not masks:
         return [Pair(stem, path, None) for stem, path in images.items()]
@@ -140,20 +145,20 @@ def _pairs(root: pathlib.Path, split: str, masks: bool) -> list[Pair]:
     alone += [labelled[stem] for stem in labelled if stem not in images]
     if alone:
         names = ", ".join(printable(path.relative_to(root)) for path in alone[:3])
-        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        rest_text = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise InputError(
             f"Every image has a mask of the same name but for the ending; in "
-            f"{printable(root)} these have no partner: {names}{more}. "
+            f"{printable(root)} these have no partner: {names}{rest_text}. "
             "Add what is missing, or remove them."
         )
     return [Pair(stem, path, labelled[stem]) for stem, path in images.items()]
 
 
 def _files(root: pathlib.Path, split: str, kind: str) -> dict[str, pathlib.Path]:
-    """The files of one kind by stem, sorted. Raises InputError."""
+    """Lists the files of one kind by stem, sorted. Raises InputError."""
     folder = root / split / kind
     try:
-        paths = sorted(path for path in folder.iterdir() if not _of_the_system(path))
+        paths = sorted(path for path in folder.iterdir() if not _is_system_file(path))
     except OSError as error:
         raise InputError(
             f"--dataset=folder needs {LAYOUT}; {printable(folder)} can't be read "
@@ -180,12 +185,12 @@ def _files(root: pathlib.Path, split: str, kind: str) -> dict[str, pathlib.Path]
     return dict(sorted(files.items()))
 
 
-def _of_the_system(path: pathlib.Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in _OF_THE_SYSTEM
+def _is_system_file(path: pathlib.Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
 
 
 def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
-    """Image, mask (at the spec's size), labels' counts, stored size and modes of a pair."""
+    """Returns image and mask at the spec's size, label counts, original size and modes."""
     if spec.channels in (1, 3):
         picture, mode = pictures.read_image(pair.image)
         size = picture.size[::-1]
@@ -211,12 +216,14 @@ def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
 def _count_all(
     stamps: tuple[tuple[pathlib.Path, int], ...], palette: tuple[str, ...]
 ) -> tuple[tuple[str, np.ndarray], ...]:
-    """Labels' counts of mask files; their times of change are given to notice changes."""
+    """Counts the labels of mask files.
 
-    def one(stamp: tuple[pathlib.Path, int]) -> tuple[str, np.ndarray]:
-        return os.fspath(stamp[0]), labels.count(
-            pictures.read_mask(stamp[0], palette)[0]
-        )
+    Stamps are (path, modification time): a changed file is a new key of the cache.
+    """
+
+    def count(stamp: tuple[pathlib.Path, int]) -> tuple[str, np.ndarray]:
+        mask, _ = pictures.read_mask(stamp[0], palette)
+        return os.fspath(stamp[0]), labels.count(mask)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        return tuple(pool.map(one, stamps))
+        return tuple(pool.map(count, stamps))

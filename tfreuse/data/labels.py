@@ -1,4 +1,4 @@
-"""Which labels masks may hold, judged by counts of pixels a file."""
+"""Checks the labels of masks by their counts of pixels per file."""
 
 import pathlib
 
@@ -11,28 +11,28 @@ DIVIDE = (
     "Image.open(f)) // 255).astype('uint8')).save(f) for f in sys.argv[1:]]\""
 )
 
-# (file or example, pixels of each label 0, 1, ... in it)
+# (file or example, its number of pixels of each label 0, 1, ...)
 Counts = list[tuple[str, np.ndarray]]
 
 
 def count(mask: np.ndarray) -> np.ndarray:
-    """How many pixels of labels int32 [H, W], none negative, have label 0, 1, ...: int64."""
+    """Counts the pixels of labels 0, 1, ... in a mask int32 [H, W] >= 0: int64 [labels]."""
     return np.bincount(mask.ravel())
 
 
 def total(counts: Counts) -> np.ndarray:
-    """The sum over files."""
-    result = np.zeros(max(len(one) for _, one in counts), np.int64)
-    for _, one in counts:
-        result[: len(one)] += one
-    return result
+    """Sums the counts over files."""
+    pixels = np.zeros(max(len(file_counts) for _, file_counts in counts), np.int64)
+    for _, file_counts in counts:
+        pixels[: len(file_counts)] += file_counts
+    return pixels
 
 
 def classes(counts: Counts, ignore_label: int) -> int:
-    """1 + the largest label that is not `ignore_label`.
+    """Returns 1 + the largest label that is not `ignore_label`.
 
     Raises:
-        InputError: 255 looks like a mark rather than a class, or there is one class only.
+        InputError: 255 looks like a mark of unlabelled pixels, or there is only one class.
     """
     refuse_black_and_white(counts, ignore_label)
     present = [label for label in _present(total(counts)) if label != ignore_label]
@@ -54,23 +54,23 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
     """Raises InputError unless every label is below `num_classes` or is `ignore_label`."""
     if num_classes <= 255:
         refuse_black_and_white(counts, ignore_label)
-    bad = [
+    too_large = [
         label
         for label in _present(total(counts))
         if label >= num_classes and label != ignore_label
     ]
-    if bad:
-        label = bad[0]
+    if too_large:
+        label = too_large[0]
         ignored = f" or --ignore_label={ignore_label}" if ignore_label >= 0 else ""
         raise InputError(
             f"Labels are 0 to {num_classes - 1} (--num_classes={num_classes}){ignored}; "
-            f"{_holder(counts, label)} has {label}. Type --num_classes={max(bad) + 1}, or "
+            f"{_holder(counts, label)} has {label}. Type --num_classes={max(too_large) + 1}, or "
             f"--ignore_label={label} if {label} marks pixels without a class."
         )
 
 
 def refuse_black_and_white(counts: Counts, ignore_label: int) -> None:
-    """Raises InputError if the labels are 0 and 255, and 255 is not the ignored one."""
+    """Raises InputError if the labels are 0 and 255 and 255 is not the ignored label."""
     present = _present(total(counts))
     if ignore_label == 255 or 255 not in present or not set(present) <= {0, 255}:
         return
@@ -90,7 +90,11 @@ def _present(pixels: np.ndarray) -> list[int]:
 
 
 def _holder(counts: Counts, label: int) -> str:
-    """The first file that has `label`."""
+    """Returns the first file that has `label`."""
     return printable(
-        next(name for name, one in counts if label < len(one) and one[label])
+        next(
+            name
+            for name, file_counts in counts
+            if label < len(file_counts) and file_counts[label]
+        )
     )

@@ -41,14 +41,14 @@ def _centres(count: int) -> np.ndarray:
 
 
 def _interpolation(count: int, knots: int) -> np.ndarray:
-    """Weights [count, knots] that interpolate with a smooth step between neighbouring knots."""
-    place = _centres(count) * (knots - 1)
-    left = np.minimum(place.astype(int), knots - 2)
-    share = place - left
+    """Returns weights [count, knots] of a smooth-step interpolation between knots."""
+    position = _centres(count) * (knots - 1)
+    knot = np.minimum(position.astype(int), knots - 2)
+    share = position - knot
     share = share * share * (3 - 2 * share)
     weights = np.zeros((count, knots), np.float32)
-    weights[np.arange(count), left] = 1 - share
-    weights[np.arange(count), left + 1] = share
+    weights[np.arange(count), knot] = 1 - share
+    weights[np.arange(count), knot + 1] = share
     return weights
 
 
@@ -58,9 +58,10 @@ _SMOOTH = _interpolation(_FINE, _BLOBS)
 
 
 def draw(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `index` of `split`: its image uint8 [64, 64, 3] and its mask uint8 [64, 64].
+    """Draws scene `index` of `split`: image uint8 [64, 64, 3] and mask uint8 [64, 64].
 
-    A pixel's label is the class of the topmost object that covers the pixel's centre.
+    The order of draws is part of the data set: in another order, scenes would differ. A pixel's
+    label is the class of the topmost object that covers the pixel's centre.
     """
     rng = np.random.default_rng((SEED, list(SPLITS).index(split), index))
     count = rng.integers(OBJECTS[0], OBJECTS[1] + 1)
@@ -69,14 +70,14 @@ def draw(split: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     canvas[...] = _texture(rng, colours[0], slice(None), slice(None))
     mask = np.zeros((SIDE, SIDE), np.uint8)
     radii = rng.uniform(*RADIUS, count)
-    for colour, radius, centre in zip(colours[1:], radii, _places(rng, radii)):
+    for colour, radius, centre in zip(colours[1:], radii, _object_centres(rng, radii)):
         label, angle = rng.integers(1, len(CLASS_NAMES)), rng.uniform(-TURN, TURN)
         pose = (*centre, radius, angle)
-        rows, columns = (_window(place, radius, _FINE) for place in centre)
+        rows, columns = (_window(c, radius, _FINE) for c in centre)
         covered = covers(label, *pose, _FINE_CENTRES[rows], _FINE_CENTRES[columns])
         texture = _texture(rng, colour, rows, columns)
         np.copyto(canvas[:, rows, columns], texture, where=covered)
-        rows, columns = (_window(place, radius, SIDE) for place in centre)
+        rows, columns = (_window(c, radius, SIDE) for c in centre)
         covered = covers(label, *pose, _PIXEL_CENTRES[rows], _PIXEL_CENTRES[columns])
         mask[rows, columns][covered] = label
     return _photograph(rng, canvas), mask
@@ -91,19 +92,19 @@ def covers(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> np.ndarray:
-    """Which of the points `rows` x `columns` the object covers: bool [rows, columns].
+    """Returns which points of the grid `rows` x `columns` the object covers: bool [R, C].
 
     Args:
         label: the object's class, an index of CLASS_NAMES.
         row, column: its centre.
         radius: its size; a square of half-side 0.71 radius, a disc of equal area, and so on.
         angle: its turn, in radians.
-        rows, columns: float [rows] and [columns], the points' coordinates.
+        rows, columns: float [R] and [C], the points' coordinates.
     """
-    down, right = (rows - row) / radius, (columns - column) / radius
+    dy, dx = (rows - row) / radius, (columns - column) / radius
     sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
-    x = (cosine * right)[None, :] + (sine * down)[:, None]
-    y = (cosine * down)[:, None] - (sine * right)[None, :]
+    x = (cosine * dx)[None, :] + (sine * dy)[:, None]
+    y = (cosine * dy)[:, None] - (sine * dx)[None, :]
     match CLASS_NAMES[label]:
         case "disc":
             return x * x + y * y < 0.8**2  # area 2.01
@@ -118,25 +119,25 @@ def covers(
 
 
 def _window(centre: float, radius: float, count: int) -> slice:
-    """Which of `count` rows (or columns) an object can reach."""
+    """Returns the rows (or columns), out of `count`, that an object can reach."""
     low, high = count * (centre - 1.25 * radius), count * (centre + 1.25 * radius)
     return slice(max(math.floor(low), 0), math.ceil(high))
 
 
 def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
-    """`count` colours [count, 3], each CONTRAST away from those before it where chance allows."""
+    """Draws colours [count, 3], each CONTRAST away from earlier colours if a candidate is."""
     candidates = rng.uniform(*FIGURE, (count, _CANDIDATES, 3)).astype(np.float32)
     candidates[0, 0] = rng.uniform(*GROUND, 3)
     chosen = candidates[:, 0].copy()
     for i in range(1, count):
         gaps = _distances(candidates[i], chosen[:i]).min(axis=1)
-        # The first that is far enough off, or else the farthest.
+        # The first candidate that is far enough, or else the farthest.
         chosen[i] = candidates[i, np.minimum(gaps, CONTRAST).argmax()]
     return chosen
 
 
-def _places(rng: np.random.Generator, radii: np.ndarray) -> np.ndarray:
-    """Centres [objects, 2]: each of a few random ones that which overlaps the others least."""
+def _object_centres(rng: np.random.Generator, radii: np.ndarray) -> np.ndarray:
+    """Draws centres [objects, 2]: of four candidates, the one with the least overlap."""
     candidates = rng.uniform(0.15, 0.85, (len(radii), 4, 2))
     chosen = candidates[:, 0].copy()
     for i in range(1, len(radii)):
@@ -145,15 +146,15 @@ def _places(rng: np.random.Generator, radii: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Euclidean distances [points, others]."""
-    return np.sqrt(((points[:, None] - others) ** 2).sum(axis=-1))
+def _distances(points: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Computes Euclidean distances [points, references]."""
+    return np.sqrt(((points[:, None] - references) ** 2).sum(axis=-1))
 
 
 def _texture(
     rng: np.random.Generator, colour: np.ndarray, rows: slice, columns: slice
 ) -> np.ndarray:
-    """A texture around `colour` on a window of the canvas: float32 [3, rows, columns]."""
+    """Draws a texture around `colour` on a window of the canvas: float32 [3, R, C]."""
     kind = _KINDS[rng.integers(len(_KINDS))]
     angle, phase, cycles = rng.uniform((0, 0, CYCLES[0]), (2 * np.pi, 1, CYCLES[1]))
     contrast = rng.uniform(0.3, 1.0) * TEXTURE
@@ -179,7 +180,7 @@ def _texture(
 
 
 def _photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """The scene [3, fine, fine] lit from one side and seen by a noisy sensor: uint8 [H, W, 3]."""
+    """Averages to pixels, lights from one side, adds noise: [3, 2H, 2W] -> uint8 [H, W, 3]."""
     image = canvas[:, 0::2] + canvas[:, 1::2]
     image = (image[:, :, 0::2] + image[:, :, 1::2]) / 4
     angle, fall = rng.uniform((0, 0), (2 * np.pi, LIGHTING))

@@ -1,4 +1,4 @@
-"""The built-in data set `shapes` as a TFDS builder: nothing to download, ready in seconds.
+"""The built-in data set `shapes` as a TFDS builder: no download, drawn in seconds.
 
 Importing this module registers it, so that `tfds.load("shapes")` works too.
 """
@@ -56,17 +56,17 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(data_dir: str, **options: Any) -> Shapes:
-    """The builder, its scenes drawn if `data_dir` ("": TFDS's default) does not hold them yet.
+    """Returns the builder; draws the scenes first if `data_dir` does not contain them.
 
-    TFDS draws into a folder of a random name and renames it when done: a kill leaves nothing
-    that is taken for data, and of two processes at once the slower one finds the data there.
+    TFDS draws into a folder with a random name and renames it at the end: a kill leaves no
+    folder that looks complete, and the slower of two processes uses the data of the faster.
 
     Args:
-        data_dir: where TFDS keeps, or is to keep, its data sets.
-        **options: of `tfds.download.DownloadConfig`; tests limit the number of scenes with it.
+        data_dir: folder of TFDS's data sets; "": TFDS's default.
+        **options: of `tfds.download.DownloadConfig`; tests use them to limit the scenes.
 
     Raises:
-        InputError: `data_dir` can't be written, or what it holds of shapes is damaged.
+        InputError: `data_dir` can't be written, or its copy of shapes is damaged.
     """
     try:
         builder = Shapes(data_dir=data_dir or None)
@@ -83,20 +83,20 @@ def prepare(data_dir: str, **options: Any) -> Shapes:
 
 
 def on_disk(builder: tfds.core.DatasetBuilder) -> bool:
-    """Whether the data set is there, whole. Raises InputError if only a part of it is."""
+    """Returns whether the data set is complete. Raises InputError if only a part exists."""
     if not builder.data_path.exists():  # is_prepared() would log a warning about that
         return False
     if not builder.is_prepared():
         raise InputError(
-            f"TFDS's folder {printable(builder.data_dir)} is to hold a whole data set; a part "
-            "of it is missing. Remove the folder and start again."
+            f"TFDS's folder {printable(builder.data_dir)} should hold a complete data set; a "
+            "part of it is missing. Remove the folder and start again."
         )
     return True
 
 
 def _generate(builder: Shapes, **options: Any) -> None:
     config = tfds.download.DownloadConfig(try_download_gcs=False, **options)
-    tfds.disable_progress_bar()  # a few seconds; one line of log tells what they are for
+    tfds.disable_progress_bar()  # it takes seconds, and `prepare` logs a line
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # "Downloading ... 0 bytes"
             builder.download_and_prepare(download_config=config)
@@ -109,9 +109,9 @@ def _generate(builder: Shapes, **options: Any) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """`pixels` uint8 [H, W, C] as a PNG file.
+    """Encodes `pixels`, uint8 [H, W, C], as a PNG file.
 
-    Noise hardly compresses: stored as it is, a data set of 70 MB is there a second sooner.
+    Images are noisy and hardly compress; without compression drawing 70 MB is a second faster.
     """
     compression = 0 if pixels.shape[-1] == 3 else 1
     return tf.io.encode_png(pixels, compression=compression).numpy()

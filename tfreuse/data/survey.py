@@ -1,53 +1,54 @@
-"""The report of --check_data: what a data set holds, before hours are spent on it."""
+"""The report of --check_data: contents of a data set, before hours are spent on it."""
 
 import collections
 
 import numpy as np
 
 from tfreuse.data import labels
-from tfreuse.data.source import Found, Source
+from tfreuse.data.source import Source, SplitArrays
 
 
 def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
-    """Pairs, sizes, modes and shares of labels of each split, as text.
+    """Formats pairs, sizes, modes and shares of labels of each split as text.
 
     Raises:
-        InputError: something in the data can't be used.
+        InputError: an image or mask can't be used.
     """
-    found = {split: source.read(split) for split in splits}
+    arrays_of = {split: source.read(split) for split in splits}
     num_classes = source.num_classes()
-    for one in found.values():
-        labels.check(one.counts, num_classes, ignore_label)
-    lines = [line for split in splits for line in _pairs(split, found[split])]
-    return "\n".join(
-        lines + [""] + _histogram(source, found, num_classes, ignore_label)
+    for arrays in arrays_of.values():
+        labels.check(arrays.counts, num_classes, ignore_label)
+    lines = [_summary(split, arrays) for split, arrays in arrays_of.items()]
+    table = _label_shares(source, arrays_of, num_classes, ignore_label)
+    return "\n".join([*lines, "", *table])
+
+
+def _summary(split: str, arrays: SplitArrays) -> str:
+    sizes = np.array(arrays.sizes)
+    (low, narrow), (high, wide) = sizes.min(axis=0), sizes.max(axis=0)
+    size = f"{narrow} x {low}"
+    if (low, narrow) != (high, wide):
+        size += f" to {wide} x {high}"
+    modes = collections.Counter(arrays.modes).most_common()
+    return (
+        f"{split}: {len(arrays.ids)} pairs, {size} pixels (width x height), modes "
+        + ", ".join(f"{mode} ({count})" for mode, count in modes)
     )
 
 
-def _pairs(split: str, found: Found) -> list[str]:
-    """Two lines on the images of one split."""
-    sizes = np.array(found.sizes)
-    (low, wide), (high, broad) = sizes.min(axis=0), sizes.max(axis=0)
-    size = f"{wide} x {low}"
-    if (low, wide) != (high, broad):
-        size += f" to {broad} x {high}"
-    modes = collections.Counter(found.modes).most_common()
-    return [
-        f"{split}: {len(found.ids)} pairs, {size} pixels (width x height), modes "
-        + ", ".join(f"{mode} ({count})" for mode, count in modes)
-    ]
-
-
-def _histogram(
-    source: Source, found: dict[str, Found], num_classes: int, ignore_label: int
+def _label_shares(
+    source: Source,
+    arrays_of: dict[str, SplitArrays],
+    num_classes: int,
+    ignore_label: int,
 ) -> list[str]:
-    """A table of each label's share of the pixels of each split."""
-    totals = {split: labels.total(one.counts) for split, one in found.items()}
+    """Formats a table of each label's share of the pixels of each split."""
+    totals = {split: labels.total(arrays.counts) for split, arrays in arrays_of.items()}
     rows = ["label  " + "".join(f"{split:>9}" for split in totals) + "  class"]
-    shown = list(range(num_classes))
+    listed = list(range(num_classes))
     if ignore_label >= num_classes:
-        shown.append(ignore_label)
-    for label in shown:
+        listed.append(ignore_label)
+    for label in listed:
         row = f"{label:5d}  "
         for pixels in totals.values():
             share = pixels[label] / pixels.sum() if label < len(pixels) else 0.0

@@ -1,23 +1,24 @@
-"""Turns a network into a SavedModel that runs where neither tfreuse nor Keras is known.
+"""Exports a network as a SavedModel that runs without tfreuse and Keras.
 
     path = export.export(model, "served", class_names=("ground", "cell"))  # served/1
     served = tf.saved_model.load(path)  # in any program with TensorFlow
     served.signatures["serving_default"](images=images)["mask"]
 
-Signatures (all sizes free, float32 outputs whatever the precision of the network):
+Signatures (all sizes free, float32 outputs for networks of any precision):
 
 * `serving_default`: `images`, uint8 [B, H, W, C].
 * `from_bytes`: `image_bytes`, one PNG or JPEG file as a string, [] or [1]; B is then 1. Only
   for networks of 1 or 3 channels.
 * `logits`, of a segmentation: `images` to `logits` float32 [B, H, W, num_classes].
 
-Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities` [B, H, W, num_classes];
-auto-encoder `image` uint8 [B, H, W, C] and `reconstruction` [B, H, W, C], about 0 to 1.
+Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities`
+[B, H, W, num_classes]; auto-encoder `image` uint8 [B, H, W, C] and `reconstruction`
+[B, H, W, C], about 0 to 1.
 
-Besides, `convert` writes ONNX and LiteRT files (`specs.FORMATS`), compared likewise.
+`convert` writes ONNX and LiteRT files (`specs.FORMATS`), which are compared with the network too.
 
-The network gets the images / 255, as in training. Sides that it cannot take are reflected at
-the bottom and the right up to the next size that it can, and the outputs are cropped back.
+The network gets the images / 255, as in training. Images of a size that it cannot take are
+padded by reflection at the bottom and the right, and the outputs are cropped.
 """
 
 import os
@@ -34,11 +35,11 @@ from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
 from tfreuse.specs import FORMATS
 
 __all__ = [
-    "ABOUT", "DEFAULT", "FROM_BYTES", "LOGITS", "OUTPUTS", "about", "convert", "export",
+    "DEFAULT", "FROM_BYTES", "LOGITS", "METADATA", "OUTPUTS", "convert", "export", "metadata",
 ]  # fmt: skip
 
-_CALIBRATING = 100  # training images
-ABOUT = "assets.extra/tfreuse.json"  # TF Serving leaves assets.extra alone
+_CALIBRATION_IMAGES = 100
+METADATA = "assets.extra/tfreuse.json"  # TF Serving ignores assets.extra
 
 
 def export(
@@ -53,34 +54,34 @@ def export(
 ) -> pathlib.Path:
     """Writes the SavedModel `out_dir`/`version`, compares it with the network, returns its path.
 
-    What is compared is loaded from the disk: random images at two sizes, one that the network
-    takes and an odd one. Only then does it get its name: a failure or a kill at any moment
-    leaves what was there before (a kill may leave a hidden folder `.<version>.*` beside it,
-    which can be deleted). Where the file system cannot exchange two folders at once (most of
-    Linux's can), overwriting has a moment without either.
+    The comparison loads the SavedModel from the disk and runs random images of two sizes, one
+    that the network takes and an odd one. Only then is the folder renamed to its version: a
+    failure or a kill at any moment leaves an earlier SavedModel in place (a kill may leave a
+    hidden folder `.<version>.*` beside it, which can be deleted). On file systems that cannot
+    exchange two folders in one step (most of Linux's can), neither exists for a moment.
 
     Args:
         model: images [B, H, W, C], float32 in [0, 1], to logits or images; of several outputs
-            the one called "head" is exported.
+            the output "head" is exported.
         out_dir: TF Serving's base path; each number in it is a version.
-        overwrite: replace the SavedModel that is there.
-        class_names: names of the labels 0, 1, ..., for the reader of the side file.
-        notes: anything that JSON can hold, for the side file `assets.extra/tfreuse.json`.
+        overwrite: replace an existing SavedModel.
+        class_names: names of the labels 0, 1, ..., for the metadata.
+        notes: any JSON, for the metadata (`assets.extra/tfreuse.json`).
         version: 1 or more; TF Serving takes the highest.
-        task: "segmentation" or "autoencoder"; told from the layer names if left out.
+        task: "segmentation" or "autoencoder"; None: by the layer names.
 
     Raises:
-        InputError: something is there already, the model cannot be exported, or the SavedModel
-            does not give what the model gives.
+        InputError: the folder exists already, the model cannot be exported, or the outputs of
+            the SavedModel differ from the model's.
     """
     target = _target(pathlib.Path(out_dir), version, overwrite)
     network = Network.of(model, task)
     if class_names and len(class_names) != network.num_classes:
         raise InputError(
-            f"{len(class_names)} class names are given, for a network of "
-            f"{network.num_classes} classes; give one a class, or none."
+            f"got {len(class_names)} class names for a network of {network.num_classes} "
+            "classes; give a name for each class, or none."
         )
-    with folder.taking_the_place_of(target) as temporary:
+    with folder.replacing(target) as temporary:
         serving.write(network, temporary)
         facts = {
             "class_names": list(class_names),
@@ -93,7 +94,7 @@ def export(
             "notes": notes or {},
             "versions": rundir.versions(),
         }
-        files.write_json(temporary / ABOUT, facts)
+        files.write_json(temporary / METADATA, facts)
     return target
 
 
@@ -107,46 +108,46 @@ def convert(
     test: data.Split | None = None,
     task: str | None = None,
 ) -> dict[str, Any]:
-    """Writes the model in another format beside the SavedModel's versions; tells of it.
+    """Writes the model in another format beside the SavedModel's versions; returns facts on it.
 
     Args:
-        model: as of `export`.
+        model: as in `export`.
         kind: one of `specs.FORMATS`.
-        out_dir: folder of the file, which replaces one of its name.
+        out_dir: folder of the file; an existing file is replaced.
         size: (H, W) of LiteRT's images.
-        calibration: for "litert_int8", images to learn the ranges of features from.
-        test: of a segmentation in 8 bits: where the loss of mean IoU is measured.
-        task: as of `export`.
+        calibration: for "litert_int8": images that determine the ranges of features.
+        test: for a segmentation in 8 bits: split on which the loss of mean IoU is measured.
+        task: as in `export`.
 
     Raises:
-        InputError: what is needed is not installed, or the file would not give what the
-            model gives.
+        InputError: a needed package is not installed, or the outputs of the file differ from
+            the model's.
     """
     network = Network.of(model, task)
     path = pathlib.Path(out_dir) / FORMATS[kind]
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATING]
+    images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATION_IMAGES]
     facts = portable.write(network, kind, path, size, images)
     if images is not None:
         facts["calibrated_on"] = len(images)
     if test is not None and network.task == "segmentation":
-        held = [test.tensors[name].numpy() for name in ("image", "mask")]
+        arrays = [test.tensors[name].numpy() for name in ("image", "mask")]
         run = portable.runner(kind, path)
-        facts["loss"] = portable.loss(network, run, *held, test.ignore_label)
+        facts["loss"] = portable.loss(network, run, *arrays, test.ignore_label)
     files.write_json(path.with_suffix(".json"), facts | {"task": network.task})
     return facts
 
 
-def about(path: str | os.PathLike) -> dict[str, Any]:
-    """The side file of the SavedModel at `path`, as `export` wrote it."""
-    return files.read_json(pathlib.Path(path) / ABOUT)
+def metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the metadata that `export` wrote into the SavedModel at `path`."""
+    return files.read_json(pathlib.Path(path) / METADATA)
 
 
 def _target(out_dir: pathlib.Path, version: int, overwrite: bool) -> pathlib.Path:
-    """`out_dir`/`version`, if it may be written.
+    """Returns `out_dir`/`version`.
 
     Raises:
-        InputError: it may not.
+        InputError: the folder must not be written.
     """
     target = out_dir / str(version)
     if version < 1:

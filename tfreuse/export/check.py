@@ -1,4 +1,4 @@
-"""Compares what was written to the disk with the network that it was made of."""
+"""Compares an exported file with its network on random images."""
 
 import contextlib
 import pathlib
@@ -16,12 +16,12 @@ Outputs = dict[str, np.ndarray]  # of the default signature
 
 
 def compare(network: Network, path: pathlib.Path) -> dict[str, Any]:
-    """Compares the SavedModel with the network; gives what was found, for the side file.
+    """Compares the SavedModel with the network; returns the differences, for the metadata.
 
     Raises:
-        InputError: they differ.
+        InputError: the outputs differ.
     """
-    saved_model = tf.saved_model.load(path)  # owns the variables
+    saved_model = tf.saved_model.load(path)  # owns the variables: must stay referenced
     loaded = saved_model.signatures
 
     def run(images: np.ndarray) -> Iterator[Outputs]:
@@ -42,17 +42,17 @@ def agree(
     image_sizes: list[tuple[int, int]],
     slack: float = 1.0,
 ) -> dict[str, Any]:
-    """Compares what was made of the network with the network, on random images.
+    """Compares an exported function with the network, on random images.
 
     Args:
-        network: what is right.
-        run: gives the outputs for images uint8 [2, H, W, C], once or in several ways; one
-            may be of the first image alone.
+        network: the reference.
+        run: returns the outputs for images uint8 [2, H, W, C], once per signature; an output
+            may be that of the first image alone.
         image_sizes: (H, W) to try.
-        slack: times the tolerance of TensorFlow's own graphs; others add up in their own way.
+        slack: factor on the tolerance; other runtimes add in another order than TensorFlow.
 
     Raises:
-        InputError: they differ.
+        InputError: the outputs differ by more than the tolerance.
     """
     draw = np.random.default_rng(0)
     largest, allowed = 0.0, 0.0
@@ -63,8 +63,8 @@ def agree(
             tolerance *= slack
             for outputs in run(images):
                 count = len(outputs[serving.OUTPUTS[network.task][0]])
-                found = _difference(network, outputs, expected[:count], tolerance)
-                largest = max(largest, found)
+                difference = _difference(network, outputs, expected[:count], tolerance)
+                largest = max(largest, difference)
         allowed = max(allowed, tolerance)
     text = " and ".join(f"{height} x {width}" for height, width in image_sizes)
     return {
@@ -79,34 +79,34 @@ def _numpy(outputs: dict[str, tf.Tensor]) -> Outputs:
 
 
 def _from_logits(logits: tf.Tensor) -> dict[str, tf.Tensor]:
-    """What the default signature would give."""
+    """Computes the outputs of the default signature."""
     names = serving.OUTPUTS["segmentation"]
-    found = tf.argmax(logits, axis=-1), tf.nn.softmax(logits)
-    return dict(zip(names, found, strict=True))
+    outputs = tf.argmax(logits, axis=-1), tf.nn.softmax(logits)
+    return dict(zip(names, outputs, strict=True))
 
 
 def sizes(network: Network) -> list[tuple[int, int]]:
-    """The network's own size, or one that it takes, and one of odd sides."""
-    multiple = network.multiple
-    own = tuple(
-        side or 2 * max(multiple, 16) for side in network.original.input_shape[1:3]
+    """Returns the network's fixed size, or a size that it takes, and a size with odd sides."""
+    height, width = (
+        side or 2 * max(network.multiple, 16)
+        for side in network.original.input_shape[1:3]
     )
-    return [own, (own[0] + 5 - own[0] % 2, own[1] + 3 - own[1] % 2)]
+    return [(height, width), (height + 5 - height % 2, width + 3 - width % 2)]
 
 
 def _expected(network: Network, images: np.ndarray) -> tuple[np.ndarray, float]:
-    """Probabilities, or images, of uint8 [B, H, W, C], as Keras computes them; a tolerance."""
+    """Returns Keras's probabilities, or images, for uint8 [B, H, W, C], and a tolerance."""
     height, width = images.shape[1:3]
     fits = network.original.input_shape[1:3] in ((height, width), (None, None))
     model = network.original if fits else network.model
-    rest = [(0, -side % network.multiple) for side in (height, width)]
-    padded = np.pad(images, [(0, 0), *rest, (0, 0)], mode="reflect")
+    padding = [(0, -side % network.multiple) for side in (height, width)]
+    padded = np.pad(images, [(0, 0), *padding, (0, 0)], mode="reflect")
     output = model(padded.astype(np.float32) / 255.0, training=False)
     output = tf.cast(output, tf.float32).numpy()[:, :height, :width]
     if not np.isfinite(output).all():
         raise InputError(
-            "the model gives infinities or no numbers on random images, so that it cannot be "
-            "checked; train it again with a lower --learning_rate."
+            "the model's outputs for random images are infinite or NaN, so that the export "
+            "cannot be checked; train the model again with a lower --learning_rate."
         )
     tolerance = network.tolerance(output)
     if network.task == "autoencoder":
@@ -118,38 +118,40 @@ def _expected(network: Network, images: np.ndarray) -> tuple[np.ndarray, float]:
 def _difference(
     network: Network, outputs: Outputs, expected: np.ndarray, tolerance: float
 ) -> float:
-    """The largest difference of the direct output from `expected`.
+    """Returns the largest difference of the direct output from `expected`.
 
     Raises:
-        InputError: it is above the tolerance, or the mask (image) is another than follows.
+        InputError: it is above the tolerance, or the derived output (mask, image) does not
+            follow from `expected`.
     """
     derived, direct = (outputs[name] for name in serving.OUTPUTS[network.task])
     if direct.shape != expected.shape:
         raise InputError(
-            f"what was written gives outputs of shape {direct.shape} where the model gives "
-            f"{expected.shape}; it was deleted."
+            f"the exported file has outputs of shape {direct.shape}, the model of "
+            f"{expected.shape}; the file was deleted."
         )
     difference = float(np.abs(direct - expected).max())
     if network.task == "segmentation":
-        chosen = np.take_along_axis(expected, derived[..., None], axis=-1)[..., 0]
-        # a label may differ only where two probabilities are equal within the tolerance
-        aside = float((expected.max(axis=-1) - chosen).max())
+        labelled = np.take_along_axis(expected, derived[..., None], axis=-1)[..., 0]
+        # A label may differ only where two probabilities are equal within the tolerance.
+        derived_difference = float((expected.max(axis=-1) - labelled).max())
     else:
         pixels = 255.0 * np.clip(expected, 0.0, 1.0)
-        aside = float((np.abs(derived - pixels).max() - 0.5) / 255.0)
-    worst = max(difference, aside)
-    if not worst <= tolerance:
+        # Rounding to whole numbers explains a difference of 0.5.
+        derived_difference = float((np.abs(derived - pixels).max() - 0.5) / 255.0)
+    worst = max(difference, derived_difference)
+    if not worst <= tolerance:  # also if NaN
         raise InputError(
-            f"what was written differs from the model by {worst:.2g}, more than {tolerance:.2g}; "
-            "it was deleted. The model may hold a layer that computes something else in "
-            "a graph."
+            f"the exported file differs from the model by {worst:.2g}, more than "
+            f"{tolerance:.2g}; it was deleted. The model may contain a layer that computes "
+            "differently in a graph."
         )
     return difference
 
 
 @contextlib.contextmanager
 def _exact_float32() -> Iterator[None]:
-    """Keeps GPUs from rounding float32 to TensorFloat-32, which has 10 bits, meanwhile."""
+    """Disables TensorFloat-32 inside, which has a mantissa of 10 bits, on GPUs."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:

@@ -1,4 +1,4 @@
-"""What has to be known of a model to serve it at any image size."""
+"""A model with the properties that are needed to serve it at any image size."""
 
 import dataclasses
 import math
@@ -15,11 +15,14 @@ from tfreuse.training import evaluation
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network whose sides are free, and what has to be known to serve it.
+    """A network with free sides and the properties needed to serve it.
 
     Attributes:
         model: [B, H, W, channels] -> [B, H, W, outputs], sides in multiples of `multiple`.
-        original: the model before its sides were freed; itself if they were.
+        original: the same model with its fixed sides, if it had any.
+        task: "segmentation" or "autoencoder".
+        channels: channels of the images.
+        multiple: pixels that both sides must be a multiple of.
     """
 
     model: keras.Model
@@ -30,6 +33,7 @@ class Network:
 
     @classmethod
     def of(cls, model: keras.Model, task: str | None = None) -> "Network":
+        """Examines a model. Raises InputError if it cannot be served at any image size."""
         task = task or evaluation.task_of(model)
         if isinstance(model.output, dict) and "head" not in model.output:
             raise InputError(
@@ -52,10 +56,10 @@ class Network:
         return self.model.output.shape[3] if self.task == "segmentation" else 0
 
     def tolerance(self, logits: np.ndarray) -> float:
-        """How far outputs may be from the network's own, given its logits (or image).
+        """Returns the allowed difference of outputs, given the network's logits (or image).
 
-        A graph adds up in another order than Keras does. What that does to a probability
-        grows with the logits: those of an untrained ResNet-50 reach 1000.
+        A graph adds in another order than eager Keras. The effect on probabilities grows with
+        the logits: those of an untrained ResNet-50 reach 1000.
         """
         largest = float(np.abs(logits).max())
         if all(layer.compute_dtype == "float32" for layer in self.model.layers):
@@ -64,20 +68,20 @@ class Network:
 
 
 def _with_free_sides(model: keras.Model) -> keras.Model:
-    """`model`, or a copy of it whose input has no fixed height and width.
+    """Returns `model`, or a copy whose input has free height and width.
 
     Raises:
         InputError: the model has a layer that needs a fixed size.
     """
-    (given,) = model.inputs
-    if given.shape[1:3] == (None, None):
+    (fixed,) = model.inputs
+    if fixed.shape[1:3] == (None, None):
         return model
-    images = keras.Input((None, None, given.shape[3]), dtype=given.dtype)
+    images = keras.Input((None, None, fixed.shape[3]), dtype=fixed.dtype)
     try:
         copy = keras.models.clone_model(model, input_tensors=images)
-    except Exception as error:  # each layer has its own way to refuse
+    except Exception as error:  # layers raise errors of many types
         raise InputError(
-            f"the model takes images of {given.shape[1:3]} pixels only, and cannot be changed "
+            f"the model takes images of {fixed.shape[1:3]} pixels only, and cannot be changed "
             f"to take any size: {printable(error)}"
         ) from error
     for layer in model.layers:
@@ -87,12 +91,12 @@ def _with_free_sides(model: keras.Model) -> keras.Model:
 
 
 def size_multiple(model: keras.Model, channels: int) -> int:
-    """The least number of which the sides may be any multiples, found by asking TensorFlow.
+    """Returns the smallest number whose multiples are all valid sides, found by tracing.
 
-    It divides the product of all strides; what shares no factor with that product tells
-    nothing of it, so the network is traced on such sides times each divisor. Tracing works
-    out shapes and computes nothing. (Keras's own shapes do not tell: Concatenate does not
-    compare what it joins once it is built.)
+    It divides the product of all strides, S. Each divisor d is tried with the sides d (S + 1)
+    and d (2 S + 1): these factors have no divisor in common with S, so that only d can make
+    the sizes fit. Tracing infers shapes without computing. (Keras's own shape inference is no
+    help: once built, Concatenate does not compare its inputs.)
     """
     strides = math.prod(_strides(model))
     network = tf.function(lambda images: model(images, training=False))
@@ -101,18 +105,18 @@ def size_multiple(model: keras.Model, channels: int) -> int:
         images = tf.TensorSpec((1, *size, channels), model.inputs[0].dtype)
         try:
             output = network.get_concrete_function(images).structured_outputs
-        except ValueError:  # two branches that meet differ in size
+        except ValueError:  # two branches of different size are joined
             continue
         if output.shape[1:3].is_compatible_with(size):
             return multiple
     raise InputError(
-        "the model's output has not the height and width of its input at any size tried; "
-        "only such models can be exported."
+        "the model's output differs from its input in height and width at every size tried; "
+        "only models that keep the size can be exported."
     )
 
 
 def _strides(model: keras.Model) -> Iterator[int]:
-    """The strides by which layers make images smaller, those in nested models included."""
+    """Yields the strides of layers that shrink images, nested models included."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _strides(layer)

@@ -1,4 +1,4 @@
-"""The network for where TensorFlow is not: ONNX for images of any size, LiteRT for one size.
+"""Exports networks for other runtimes: ONNX for images of any size, LiteRT for a fixed size.
 
     facts = portable.write(network, "onnx", path)
     facts = portable.write(network, "litert_int8", path, (64, 64), calibration=images)
@@ -6,8 +6,8 @@
     run(images)["mask"]                              # uint8 [B, H, W, C] -> int32 [B, H, W]
 
 Inputs and outputs are those of the SavedModel's default signature. ONNX and LiteRT in float32
-are compared with the network before they get their names. LiteRT in 8 bits computes something
-else: `loss` says how much of the metric that costs.
+are compared with the network before they get their names. LiteRT in 8 bits is not equal to the
+network: `loss` measures how much of the metric it costs.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ from tfreuse.errors import InputError, printable
 from tfreuse.export import check, serving
 from tfreuse.export.network import Network
 
-_NEEDED = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of the extra of that name
+_PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime")}  # of the extra of that name
 _OPSET = 17
-_SLACK = 4.0  # times the rounding that another graph of TensorFlow may differ by
+_SLACK = 4.0  # factor on the tolerance for another graph of TensorFlow
 _RESAMPLES = 2000
 
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -44,19 +44,19 @@ def write(
     size: tuple[int, int] = (64, 64),
     calibration: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Writes the file and compares it with the network; gives what was found.
+    """Writes the file and compares it with the network; returns its size and the differences.
 
     Args:
-        network: what to write.
+        network: the network.
         kind: one of specs.FORMATS.
-        path: the file; what was there is replaced.
+        path: the file; an existing file is replaced.
         size: (H, W) of LiteRT's images.
-        calibration: uint8 [N, *size, C], for "litert_int8": images whose features say which
-            range 8 bits must cover.
+        calibration: uint8 [N, *size, C], for "litert_int8": images that determine the ranges
+            of features that 8 bits must cover.
 
     Raises:
-        InputError: something is not installed, the network cannot be converted, or what was
-            written does not give what the network gives.
+        InputError: a package is not installed, the network cannot be converted, or the
+            outputs of the file differ from the network's.
     """
     check_installed(kind)
     with files.replacing(path, suffix=path.suffix) as temporary:
@@ -66,7 +66,7 @@ def write(
                     _to_onnx(network, temporary)
                 else:
                     _to_litert(network, temporary, size, calibration)
-            except Exception as error:  # converters raise what they like
+            except Exception as error:  # converters raise errors of many types
                 raise InputError(
                     f"the model cannot be converted to {kind}: {printable(error, 300)}"
                 ) from error
@@ -82,9 +82,11 @@ def write(
 
 
 def check_installed(kind: str) -> None:
-    """Raises InputError if the format needs what is not installed."""
+    """Raises InputError if a package that the format needs is not installed."""
     missing = [
-        name for name in _NEEDED.get(kind, ()) if importlib.util.find_spec(name) is None
+        name
+        for name in _PACKAGES.get(kind, ())
+        if importlib.util.find_spec(name) is None
     ]
     if missing:
         raise InputError(
@@ -94,42 +96,47 @@ def check_installed(kind: str) -> None:
 
 
 def runner(kind: str, path: pathlib.Path) -> Runner:
-    """What computes the file's outputs, float32 or as the default signature has them."""
+    """Loads a file as a function of images uint8 [B, H, W, C], with the default outputs."""
     return _onnx_runner(path) if kind == "onnx" else _litert_runner(path)
 
 
 def loss(
     network: Network, run: Runner, images: np.ndarray, masks: np.ndarray, ignore: int
 ) -> dict[str, Any]:
-    """Mean IoU of the network and of the file, and their difference over the images.
+    """Measures mean IoU of the network and of the file, and their difference.
 
-    The interval is a percentile bootstrap over images: both are measured on the same ones.
+    The interval of the difference is a 95 % percentile bootstrap over images, paired: each
+    resample has the same images for both.
 
     Args:
         network: a segmentation.
-        run: the file's.
+        run: runs the file.
         images: uint8 [N, H, W, C].
         masks: int32 [N, H, W].
-        ignore: label that counts for nothing; -1: none.
+        ignore: label of ignored pixels; -1: none.
     """
     classes = network.num_classes
-    pairs = np.zeros((2, len(images), classes, classes), np.int64)
+    # Confusion matrices of every image, by the network [0] and by the file [1].
+    confusions = np.zeros((2, len(images), classes, classes), np.int64)
     for i in range(len(images)):
-        one = images[i : i + 1]
-        logits = network.model(one.astype(np.float32) / 255.0, training=False)
-        found = np.argmax(logits, axis=-1), run(one)["mask"]
-        counted = masks[i] != ignore
-        for mine, mask in zip(pairs, found, strict=True):
-            places = masks[i][counted] * classes + mask[0][counted]
-            mine[i] = np.bincount(places, minlength=classes**2).reshape(classes, -1)
-    own, theirs = (metrics.mean_iou(one.sum(axis=0)) for one in pairs)
+        image = images[i : i + 1]
+        logits = network.model(image.astype(np.float32) / 255.0, training=False)
+        predictions = np.argmax(logits, axis=-1), run(image)["mask"]
+        valid = masks[i] != ignore
+        for confusion, mask in zip(confusions, predictions, strict=True):
+            cells = masks[i][valid] * classes + mask[0][valid]
+            confusion[i] = np.bincount(cells, minlength=classes**2).reshape(classes, -1)
+    of_network, of_file = (metrics.mean_iou(c.sum(axis=0)) for c in confusions)
     draw = np.random.default_rng(0)
     n = len(images)
-    times = draw.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
-    spread = [metrics.mean_ious(np.einsum("rn,nij->rij", times, one)) for one in pairs]
-    low, high = np.quantile(spread[1] - spread[0], (0.025, 0.975))
+    times = draw.multinomial(n, np.full(n, 1 / n), _RESAMPLES)  # of each image
+    resampled = [
+        metrics.mean_ious(np.einsum("rn,nij->rij", times, c)) for c in confusions
+    ]
+    low, high = np.quantile(resampled[1] - resampled[0], (0.025, 0.975))
     return {
-        "mean_iou": own, "mean_iou_of_file": theirs, "difference": theirs - own,
+        "mean_iou": of_network, "mean_iou_of_file": of_file,
+        "difference": of_file - of_network,
         "low": float(low), "high": float(high), "images": n,
     }  # fmt: skip
 
@@ -158,8 +165,8 @@ def _to_litert(
         if calibration is not None:
 
             def images() -> Iterator[dict[str, np.ndarray]]:
-                for one in calibration:
-                    yield {"images": one[None]}
+                for image in calibration:
+                    yield {"images": image[None]}
 
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = images
@@ -170,7 +177,7 @@ def _onnx_runner(path: pathlib.Path) -> Runner:
     import onnxruntime  # an extra
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_outputs()]
+    names = [output.name for output in session.get_outputs()]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(None, {"images": images}), strict=True))
@@ -179,13 +186,15 @@ def _onnx_runner(path: pathlib.Path) -> Runner:
 
 
 def _litert_runner(path: pathlib.Path) -> Runner:
-    with warnings.catch_warnings():  # TensorFlow's copy goes on until 2.22 at least
+    with (
+        warnings.catch_warnings()
+    ):  # deprecated, but part of TensorFlow until 2.22 at least
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(str(path))
     signature = interpreter.get_signature_runner(serving.DEFAULT)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        rows = [signature(images=one[None]) for one in images]
+        rows = [signature(images=image[None]) for image in images]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     return run
@@ -193,15 +202,15 @@ def _litert_runner(path: pathlib.Path) -> Runner:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps the converters' own notes off the terminal; what fails is raised anyway."""
-    loud = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
-    before = [logger.level for logger in loud]
-    for logger in loud:
+    """Keeps the converters' log and warnings off the terminal; errors are raised anyway."""
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loud, before, strict=True):
+        for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The functions that are served, and their names."""
+"""The served functions and their signatures."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ import tensorflow as tf
 from tfreuse.export.network import Network
 
 DEFAULT, FROM_BYTES, LOGITS = "serving_default", "from_bytes", "logits"
-OUTPUTS = {  # of each task: what follows from the network's output, and that output
+OUTPUTS = {  # by task: the derived output, and the network's direct output
     "segmentation": ("mask", "probabilities"),
     "autoencoder": ("image", "reconstruction"),
 }
 
 
 def signatures(network: Network) -> list[str]:
-    """The names of the signatures that the network can have."""
-    found = [DEFAULT]
-    if network.channels in (1, 3):  # TensorFlow decodes to no others
-        found.append(FROM_BYTES)
-    if network.task == "segmentation":  # an auto-encoder's own output is served already
-        found.append(LOGITS)
-    return found
+    """Returns the names of the network's signatures."""
+    names = [DEFAULT]
+    if network.channels in (1, 3):  # as tf.io.decode_image can return
+        names.append(FROM_BYTES)
+    if network.task == "segmentation":  # an auto-encoder's direct output is in DEFAULT
+        names.append(LOGITS)
+    return names
 
 
 def write(
@@ -34,10 +34,10 @@ def write(
     """Writes the SavedModel to the folder `path`.
 
     Args:
-        network: what to write.
+        network: the network.
         path: the folder.
-        size: (B, H, W) of the images; None is any.
-        names: the signatures; none: all that the network can have.
+        size: (B, H, W) of the images; None leaves a dimension free.
+        names: the signatures; empty: all of `signatures`.
     """
     serve = server(network)
 
@@ -65,7 +65,7 @@ def write(
 
 
 def server(network: Network):
-    """The function of uint8 [B, H, W, C] that the package's docstring describes."""
+    """Returns the default signature's function of uint8 [B, H, W, C]; see `tfreuse.export`."""
     derived, direct = OUTPUTS[network.task]
 
     def serve(images):
@@ -80,7 +80,7 @@ def server(network: Network):
 
 
 def _output(network: Network, images: tf.Tensor) -> tf.Tensor:
-    """The network's own output float32 [B, H, W, K] for images uint8 [B, H, W, C]."""
+    """Computes the network's output float32 [B, H, W, K] for images uint8 [B, H, W, C]."""
     height, width = tf.unstack(tf.shape(images)[1:3])
     padded = _reflected(images, network.multiple)
     output = network.model(tf.cast(padded, tf.float32) / 255.0, training=False)
@@ -88,15 +88,15 @@ def _output(network: Network, images: tf.Tensor) -> tf.Tensor:
 
 
 def _reflected(images: tf.Tensor, multiple: int) -> tf.Tensor:
-    """[B, H, W, C] -> the same, continued by its mirror image to multiples of `multiple`.
+    """Pads [B, H, W, C] by reflection to sides that are multiples of `multiple`.
 
-    By index, since tf.pad refuses to add more than a side has.
+    Gathers by index, since tf.pad cannot add more pixels than a side has.
     """
     if multiple == 1:
         return images
     for axis in (1, 2):
         side = tf.shape(images)[axis]
-        # rounds up without a negative number, which ONNX would round the other way
+        # Rounds up without a negative number, which ONNX would round the other way.
         index = tf.range((side + multiple - 1) // multiple * multiple)
         period = tf.maximum(2 * (side - 1), 1)  # 0 1 2 3 2 1 | 0 1 2 ...
         index = index % period

@@ -1,17 +1,17 @@
-"""What is trained, variable by variable; and which batch norms compute with stored statistics.
+"""Selects the variables that are trained, and batch norms that use stored statistics.
 
-    held = freezing.chosen(model, "affine", taken)      # the variables that "affine" trains
-    view = freezing.holding(model, ["encoder_1_a_bn"])   # these never look at the batch
-    with freezing.only(model, held):
+    variables = freezing.trained_variables(model, "affine")
+    view = freezing.with_stored_statistics(model, ["encoder_1_a_bn"])  # ignores the batch
+    with freezing.training_only(model, variables):
         graph = training.trainable(view, optimizer, task, ignore_label)
 
 The trap: in Keras `layer.trainable = False` on a batch normalization does two things. It
 freezes gamma and beta, and it switches the layer to inference: stored statistics, which no
-longer move. `variable.trainable = False` does the first alone: the layer goes on normalising
+longer move. `variable.trainable = False` does only the first: the layer goes on normalizing
 with its batch and moving its averages, though none of its variables is trained. Here the two
-are told apart: `only` decides what an optimizer changes, `holding` which statistics a layer
-computes with, and `layer.trainable` is never touched. (It could not do it: no gamma trains
-under a layer that is not trainable.)
+are separate: `training_only` decides which variables an optimizer changes,
+`with_stored_statistics` which statistics a layer computes with, and `layer.trainable` is never
+touched. (It could not serve: no gamma can be trained in a layer that is not trainable.)
 """
 
 import contextlib
@@ -27,19 +27,22 @@ _DECODERS = ("decoder_", "pyramid", "fusion")
 
 
 def stages(model: keras.Model) -> dict[str, list[str]]:
-    """Stages from input to output with the names of their layers, heads left out."""
-    found = models.stages(model)
-    return {stage: names for stage, names in found.items() if stage not in _HEADS}
+    """Returns stages from input to output with the names of their layers, without heads."""
+    return {
+        stage: names
+        for stage, names in models.stages(model).items()
+        if stage not in _HEADS
+    }
 
 
-def selected(model: keras.Model, takes: str) -> list[str]:
-    """The stages that a recipe's `takes`, or the "stage:NAME" of its `trains`, names.
+def stage_names(model: keras.Model, selection: str) -> list[str]:
+    """Returns the stages of a recipe's `takes`, or of "stage:NAME" in its `trains`.
 
     Raises:
         InputError: the model has no such stage, or fewer stages than the prefix.
     """
     names = list(stages(model))
-    kind, _, rest = takes.partition(":")
+    kind, _, argument = selection.partition(":")
     if kind == "none":
         return []
     if kind == "all":
@@ -47,78 +50,81 @@ def selected(model: keras.Model, takes: str) -> list[str]:
     if kind == "encoder":
         return [name for name in names if not name.startswith(_DECODERS)]
     if kind == "prefix":
-        if int(rest) > len(names):
+        if int(argument) > len(names):
             raise InputError(
-                f"{takes} takes more stages than the network's {len(names)}: {names}."
+                f"{selection} takes more stages than the network's {len(names)}: {names}."
             )
-        return names[: int(rest)]
-    if rest in ("first", "last"):
-        return [names[0 if rest == "first" else -1]]
-    if rest not in names:
+        return names[: int(argument)]
+    if argument in ("first", "last"):
+        return [names[0 if argument == "first" else -1]]
+    if argument not in names:
         raise InputError(
-            f"the network has no stage {printable(rest)!r}; nearest: {nearest(rest, names)}."
+            f"the network has no stage {printable(argument)!r}; nearest: "
+            f"{nearest(argument, names)}."
         )
-    return [rest]
+    return [argument]
 
 
-def chosen(
-    model: keras.Model, trains: str, taken: Collection[str] = ()
+def trained_variables(
+    model: keras.Model, trains: str, copied: Collection[str] = ()
 ) -> list[keras.Variable]:
-    """The variables that a recipe's `trains` means.
+    """Returns the variables that a recipe's `trains` selects.
 
     Args:
         model: the recipient.
         trains: see `recipes.Recipe`.
-        taken: paths of the variables that were taken, for "decoder".
+        copied: paths of the variables that the donor gave, for "decoder".
     """
-    held = transplant.variables(model)
+    by_path = transplant.variables(model)
     body = {layer for names in stages(model).values() for layer in names}
     if trains.startswith("stage:"):
-        (stage,) = selected(model, trains)
-        own = set(stages(model)[stage])
+        (stage,) = stage_names(model, trains)
+        stage_layers = set(stages(model)[stage])
 
-    def meant(variable) -> bool:
+    def is_selected(variable) -> bool:
         if trains == "nothing":
             return False
-        if variable.layer not in body or trains == "all":
+        if variable.layer not in body or trains == "all":  # not in the body: a head
             return True
         if trains == "head":
             return False
         if trains == "affine":
             return variable.role in ("gamma", "beta")
         if trains == "decoder":
-            return variable.path not in taken
-        return variable.layer in own
+            return variable.path not in copied
+        return variable.layer in stage_layers
 
     return [
-        held[variable.path]
+        by_path[variable.path]
         for variable in transplant.index(model)
-        if held[variable.path].trainable and meant(variable)
+        if by_path[variable.path].trainable and is_selected(variable)
     ]
 
 
 @contextlib.contextmanager
-def only(model: keras.Model, variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Inside, the model's trainable variables are these; afterwards those of before.
+def training_only(
+    model: keras.Model, variables: Sequence[keras.Variable]
+) -> Iterator[None]:
+    """Restricts the model's trainable variables to these inside the block.
 
-    Keras reads what is trainable when it traces a training step: trace inside.
+    Keras reads `trainable` when it traces a training step: trace inside the block.
 
     Raises:
         InputError: a variable is in a layer whose `trainable` is False, so that Keras would
             leave it out in silence.
     """
     before = [(variable, variable.trainable) for variable in model.variables]
-    wanted = {id(variable) for variable in variables}
+    selected = {id(variable) for variable in variables}
     try:
         for variable, trainable in before:
-            variable.trainable = trainable and id(variable) in wanted
-        found = {id(variable) for variable in model.trainable_variables}
-        lost = [v.path for v in variables if id(v) not in found]
+            variable.trainable = trainable and id(variable) in selected
+        effective = {id(variable) for variable in model.trainable_variables}
+        lost = [v.path for v in variables if id(v) not in effective]
         if lost:
             raise InputError(
                 f"{len(lost)} variables should be trained and are in layers with "
                 f"trainable=False, the first is {printable(lost[0])!r}. Set the layers' "
-                "trainable to True; a recipe says itself what it freezes."
+                "trainable to True; the recipe decides which variables are frozen."
             )
         yield
     finally:
@@ -126,12 +132,12 @@ def only(model: keras.Model, variables: Sequence[keras.Variable]) -> Iterator[No
             variable.trainable = trainable
 
 
-def holding(model: keras.Model, layers: Collection[str]) -> keras.Model:
-    """A view of the model whose batch norms of these names compute with stored statistics.
+def with_stored_statistics(model: keras.Model, layers: Collection[str]) -> keras.Model:
+    """Returns a view whose batch norms of these names use stored statistics in training too.
 
-    In training too, and without moving them; their gamma and beta can still be trained. The
-    layers and variables are the model's own. `training.trainable` fuses the other batch norms
-    of the view, and `training.recalibration.Recalibrator` re-estimates those alone.
+    The statistics do not move; gamma and beta can still be trained. The view shares layers and
+    variables with the model. `training.trainable` fuses only the other batch norms of the
+    view, and `training.recalibration.Recalibrator` re-estimates only those.
     """
     if not layers:
         return model
@@ -139,7 +145,7 @@ def holding(model: keras.Model, layers: Collection[str]) -> keras.Model:
 
     def call(layer, *args, **kwargs):
         if layer.name in names and isinstance(layer, keras.layers.BatchNormalization):
-            return _Held(layer)(*args)
+            return _AtInference(layer)(*args)
         return layer(*args, **kwargs)
 
     return keras.models.clone_model(
@@ -147,8 +153,8 @@ def holding(model: keras.Model, layers: Collection[str]) -> keras.Model:
     )
 
 
-class _Held(keras.layers.Layer):
-    """A batch normalization that is always at inference."""
+class _AtInference(keras.layers.Layer):
+    """Applies a batch normalization in inference mode, always."""
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(dtype=layer.dtype_policy)

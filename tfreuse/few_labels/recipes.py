@@ -1,17 +1,18 @@
-"""The ways to use a donor for a network with few labels: each has one name and one meaning.
+"""Recipes: named ways to use a donor for a network with few labels.
 
     recipe = recipes.CATALOGUE["encoder_frozen"]
     print(recipe.describe())
 
-A recipe says what is taken from the donor, what is trained then, and what becomes of the
-moving statistics of the layers that were taken. Three rules hold for all of them:
+A recipe selects the parameters that are taken from the donor, the parameters that are trained,
+and the treatment of moving statistics in the layers that were taken. All recipes keep three
+rules:
 
-- A head belongs to its task: it is never taken, and it is trained wherever anything is.
-- What is not trained keeps its value, bit for bit, and what is trained starts from its taken
-  or fresh value.
-- Statistics of layers of which nothing was taken are their own in every recipe: batch
-  statistics in training, exactly re-estimated at the end. So no recipe gains over another by
-  moving averages that had too few steps to settle.
+- A head belongs to its task: it is never taken, and it is trained unless nothing is.
+- Untrained parameters keep their value, bit for bit; trained parameters start from the
+  donor's or a fresh value.
+- A layer of which nothing was taken uses batch statistics in training, and statistics
+  re-estimated exactly at the end, in every recipe. So no recipe gains over another by moving
+  averages that had too few steps to settle.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ _TRAINS_WORDS = {
 }
 _STATISTICS_WORDS = {
     "moving": "their statistics are moving averages that training updates",
-    "kept": "they go on computing with the donor's statistics, in training too",
+    "kept": "they compute with the donor's statistics, in training too",
     "recalibrated": (
         "their statistics are re-estimated on unlabelled images, before training where they "
         "are frozen and at the end in any case"
@@ -55,22 +56,22 @@ _STATISTICS_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is taken from a donor, what is trained, what becomes of the statistics.
+    """Selects parameters to take from a donor and to train, and the treatment of statistics.
 
     Attributes:
-        name: of the recipe; records hold it.
+        name: name of the recipe, in flags and records.
         takes: stages that are taken: "none", "all", "encoder" (all before the decoder),
-            "prefix:K" (the first K) or "stage:NAME"; heads never. A NAME is a stage's, or
-            "first" or "last".
+            "prefix:K" (the first K) or "stage:NAME"; heads never. NAME is the name of a stage,
+            or "first" or "last".
         groups: roles or groups that are taken of these stages.
-        trains: "all", "decoder" (all but what was taken), "affine" (gamma and beta), "head",
-            "stage:NAME" or "nothing"; the head with each but the last.
-        statistics: of batch normalization layers of which something was taken. "moving":
-            batch statistics in training, which move the averages, as Keras does by default.
+        trains: "all", "decoder" (all that was not taken), "affine" (gamma and beta), "head",
+            "stage:NAME" or "nothing"; all but the last include the head.
+        statistics: treatment of batch normalization layers of which something was taken.
+            "moving": batch statistics in training, which move the averages, Keras's default.
             "kept": the donor's, in training as at inference. "recalibrated": re-estimated on
             the recipient's unlabelled images before training and exactly at the end; between,
-            a layer that is not trained computes with them, and one that is with its batch's.
-        copies: "values", or "moments": fresh normal numbers with each array's mean and
+            untrained layers compute with these, trained layers with batch statistics.
+        copies: "values", or "moments": fresh normal values with each array's mean and
             standard deviation (Raghu et al. 2019, arXiv:1902.07208, "Mean Var Init").
     """
 
@@ -97,7 +98,7 @@ class Recipe:
         if (self.takes == "none") != (not self.groups):
             raise InputError(
                 f"recipe {self.name!r}: takes {self.takes!r} and groups {self.groups} do not "
-                "fit; name the groups of what is taken, and none where nothing is."
+                "fit; name the groups to take, and none for a recipe that takes nothing."
             )
         if self.groups:
             roles.expand(self.groups)  # raises InputError if there is no such group
@@ -112,22 +113,22 @@ class Recipe:
         return self.takes != "none"
 
     def describe(self) -> str:
-        """One plain sentence."""
+        """Returns a description in one sentence."""
         trains = _TRAINS_WORDS.get(self.trains) or (
             f"trains only the {_stage_word(self.trains)} and the head"
         )
         if not self.needs_donor:
             return f"Starts from fresh values and {trains}."
-        where = _TAKES_WORDS.get(self.takes) or f"the {_stage_word(self.takes)}"
+        stages = _TAKES_WORDS.get(self.takes) or f"the {_stage_word(self.takes)}"
         if self.copies == "moments":
             return (
                 "Starts from fresh kernels with the mean and standard deviation of the "
-                f"donor's in {where} and {trains}."
+                f"donor's in {stages} and {trains}."
             )
-        what = " and ".join(_GROUPS_WORDS.get(group, group) for group in self.groups)
-        sentence = f"Takes {what} of {where} and {trains}"
-        taken = set(roles.expand(self.groups))
-        if not taken & {"gamma", "beta", "moving_mean", "moving_variance"}:
+        groups = " and ".join(_GROUPS_WORDS.get(group, group) for group in self.groups)
+        sentence = f"Takes {groups} of {stages} and {trains}"
+        taken_roles = set(roles.expand(self.groups))
+        if not taken_roles & {"gamma", "beta", "moving_mean", "moving_variance"}:
             return f"{sentence}."
         return f"{sentence}; {_STATISTICS_WORDS[self.statistics]}."
 
@@ -139,14 +140,14 @@ def _stage_word(selection: str) -> str:
     return f"{name} stage" if name in ("first", "last") else f"stage {name}"
 
 
-def _catalogue(*found: Recipe) -> dict[str, Recipe]:
-    return {recipe.name: recipe for recipe in found}
+def _catalogue(*recipes: Recipe) -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in recipes}
 
 
-# In the order of reports; `specs.RECIPES` names them too, for the flags.
+# In the order of reports; `tfreuse.specs.labels.RECIPES` repeats the names for the flags.
 CATALOGUE = _catalogue(
     Recipe("scratch", "none", (), "all", "recalibrated"),
-    # what most people do
+    # The usual practice.
     Recipe("fine_tuned", "all", ("all",), "all", "moving"),
     Recipe("fine_tuned_recalibrated", "all", ("all",), "all", "recalibrated"),
     Recipe("encoder", "encoder", ("all",), "all", "recalibrated"),

@@ -1,8 +1,8 @@
-"""Which images have labels: nested subsets, and folds that keep a subject together.
+"""Selects the labelled images: nested subsets, and folds that keep a subject together.
 
     chosen = nested(histogram, [8, 16, 64], seed=0, groups=by_prefix(ids))
     chosen[16][:8] == chosen[8]              # nested: the smaller is the larger's beginning
-    for rest, held in folds(32, 5, seed=0, groups=...): ...
+    for train, test in folds(32, 5, seed=0, groups=...): ...
 
 Plain NumPy; the same arguments give the same indices.
 """
@@ -20,31 +20,32 @@ def nested(
     seed: int,
     groups: Sequence[str] | None = None,
 ) -> dict[int, np.ndarray]:
-    """One order of the images, cut off at each size.
+    """Orders the images and returns the beginning of that order for each size.
 
-    Stratified one image at a time (Sechidis et al. 2011): the class, or the group, that is
-    furthest behind its share of images gets the next one, the rarest first while some class
-    has none. Which of the images that hold it is left to chance, so that images with much in
-    them are not preferred.
+    Stratified image by image (Sechidis et al. 2011, "On the stratification of multi-label
+    data"): the class, or the group, that is furthest behind its share of images gets the next
+    image; while some class has none, the rarest of these goes first. The image is drawn at
+    random among those that contain the class, so that images with many classes are not
+    preferred.
 
     Args:
         masks_histogram: pixels of each class in each image, [N, C].
-        sizes: how many images; each at least 1 and at most N.
+        sizes: numbers of images, from 1 to N.
         seed: of the order.
-        groups: of each image [N], e.g. its subject; each gets its share too.
+        groups: name of each image's group [N], e.g. its subject; each group gets its share.
 
     Returns:
-        {size: int64 [size]}, in the order in which they were chosen.
+        {size: int64 [size]}, the indices in order.
 
     Raises:
         InputError: a size is out of range.
     """
     present = np.asarray(masks_histogram) > 0
     count = len(present)
-    wrong = [size for size in sizes if not 1 <= size <= count]
-    if wrong:
+    impossible = [size for size in sizes if not 1 <= size <= count]
+    if impossible:
         raise InputError(
-            f"expected subsets of 1 to {count} images, got {wrong}; there are {count} images "
+            f"expected subsets of 1 to {count} images, got {impossible}; there are {count} images "
             "with labels."
         )
     if groups is not None:
@@ -57,46 +58,50 @@ def nested(
 
 
 def _order(present: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The first `size` images of the stratified order; `present` bool [N, C]."""
+    """Returns the first `size` images of the stratified order; `present` is bool [N, C]."""
     shuffled = np.random.default_rng(seed).permutation(len(present))
-    waiting = present[shuffled]  # the order within a class is that of chance
-    free = np.ones(len(waiting), bool)
+    candidates = present[
+        shuffled
+    ]  # shuffled once: the first free image is a random image
+    free = np.ones(len(candidates), bool)
     share = present.mean(axis=0)
-    have = np.zeros(present.shape[1])
-    chosen = []
+    counts = np.zeros(present.shape[1])  # images of each class so far
+    order = []
     for number in range(size):
-        # a class without any image first, the rarest of these before the others
-        missing = (have == 0) * (2.0 - share)
-        behind = np.where(have == 0, len(waiting) * missing, share * number - have)
-        place = _next(waiting, free, behind)
-        free[place] = False
-        have += waiting[place]
-        chosen.append(place)
-    return shuffled[np.array(chosen, int)]
+        # A class without any image has a deficit above every other, the rarest the largest.
+        urgency = (counts == 0) * (2.0 - share)
+        deficit = np.where(
+            counts == 0, len(candidates) * urgency, share * number - counts
+        )
+        index = _next(candidates, free, deficit)
+        free[index] = False
+        counts += candidates[index]
+        order.append(index)
+    return shuffled[np.array(order, int)]
 
 
-def _next(waiting: np.ndarray, free: np.ndarray, behind: np.ndarray) -> int:
-    """The first free image that holds the class that is furthest behind and can be had."""
-    for column in np.argsort(-behind, kind="stable"):
-        if behind[column] <= 0:
+def _next(candidates: np.ndarray, free: np.ndarray, deficit: np.ndarray) -> int:
+    """Returns the first free image of the class with the largest deficit that has any."""
+    for column in np.argsort(-deficit, kind="stable"):
+        if deficit[column] <= 0:
             break
-        holders = np.flatnonzero(free & waiting[:, column])
-        if len(holders):
-            return int(holders[0])
+        indices = np.flatnonzero(free & candidates[:, column])
+        if len(indices):
+            return int(indices[0])
     return int(np.flatnonzero(free)[0])
 
 
 def folds(
     n: int, k: int, seed: int, groups: Sequence[str] | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """k times (indices to learn from, indices held out); each index is held out once.
+    """Returns k pairs (training indices, test indices); each index is tested once.
 
     Args:
-        n: how many images.
-        k: how many folds, at least 2.
-        seed: of who is with whom.
-        groups: of each image [n]; a group is never on both sides. Groups are dealt out from
-            the largest to the smallest, to the fold that has fewest images.
+        n: number of images.
+        k: number of folds, at least 2.
+        seed: of the assignment to folds.
+        groups: name of each image's group [n]; a group is never on both sides. Groups are
+            assigned from the largest to the smallest, to the fold with the fewest images.
 
     Raises:
         InputError: there are fewer images, or groups, than folds.
@@ -105,9 +110,9 @@ def folds(
     rng = np.random.default_rng(seed)
     distinct, sizes = np.unique(names, return_counts=True)
     if not 2 <= k <= len(distinct):
-        what = "images" if groups is None else "groups of images"
+        unit = "images" if groups is None else "groups of images"
         raise InputError(
-            f"expected 2 to {len(distinct)} folds of {len(distinct)} {what}, got {k}."
+            f"expected 2 to {len(distinct)} folds of {len(distinct)} {unit}, got {k}."
         )
     order = rng.permutation(len(distinct))
     order = order[np.argsort(-sizes[order], kind="stable")]
@@ -120,14 +125,15 @@ def folds(
 
 
 def by_prefix(ids: Sequence[str], separator: str = "_") -> tuple[str, ...]:
-    """The group of each image: its name up to the last separator ("0001TP" of "0001TP_006690").
+    """Returns each image's name up to the last separator: "0001TP" of "0001TP_006690".
 
-    A name without a separator is a group of its own.
+    An image whose name has no separator is the only member of its group.
     """
-    return tuple(one.rpartition(separator)[0] or one for one in ids)
+    return tuple(name.rpartition(separator)[0] or name for name in ids)
 
 
 def _checked(groups: Sequence[str], count: int) -> list[str]:
+    """Returns the groups if there is one for each image. Raises InputError."""
     if len(groups) != count:
         raise InputError(
             f"expected a group for each of the {count} images, got {len(groups)}."

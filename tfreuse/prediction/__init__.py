@@ -1,11 +1,11 @@
-"""Runs a SavedModel that `export` wrote on image files, and writes pictures of what it gives.
+"""Runs an exported SavedModel on image files and writes its outputs as pictures.
 
-predictor = prediction.Predictor("served")  # or "served/1"
-for path in prediction.images("cells/*.png", out_dir):
-    prediction.write(predictor, path, out_dir)
+    predictor = prediction.Predictor("served")  # or "served/1"
+    for path in prediction.images("cells/*.png", out_dir):
+        prediction.write(predictor, path, out_dir)
 
-Large images are looked at tile by tile. Which model and which tiles a folder is of stands in
-its `predictions.json`, so that a run which was stopped goes on without mixing two.
+Large images are processed tile by tile. A folder's `predictions.json` identifies the model and
+the tiles, so that an interrupted run resumes without mixing outputs of two models.
 """
 
 import functools
@@ -27,9 +27,9 @@ from tfreuse.specs import PredictSpec
 
 __all__ = ["Predictor", "claim", "done", "images", "tabulate", "write"]
 
-_MOST_LABELS = 256  # that a picture of 8 bits holds
+_MOST_LABELS = 256  # of a picture of 8 bits
 _TASKS = {"mask": "segmentation", "image": "autoencoder"}  # by an output of `export`
-_ENDS = {  # of the names of what is written, the last one last
+_ENDS = {  # of the names of output files, in the order of writing
     "segmentation": ("mask.png", "overlay.png"),
     "autoencoder": ("reconstruction.png",),
 }
@@ -42,12 +42,12 @@ class Predictor:
     Attributes:
         task: "segmentation" or "autoencoder".
         channels: channels of the images: 1, 3, or the bands of TIFF files.
-        class_names: of a segmentation's labels 0, 1, ...
-        path: of the SavedModel.
+        class_names: names of a segmentation's labels 0, 1, ...; else ().
+        path: folder of the SavedModel.
 
     Raises:
-        InputError: there is no SavedModel at `path` or in the numbered folders in it, it has
-            not the signature that `export` writes, or the tiles cannot be.
+        InputError: there is no SavedModel at `path` or in the numbered folders in it, it lacks
+            the signature that `export` writes, or tiles of this size cannot advance.
     """
 
     def __init__(
@@ -58,32 +58,32 @@ class Predictor:
         try:
             self._loaded = tf.saved_model.load(path)  # owns the signature's variables
             signature = self._loaded.signatures["serving_default"]
-            given = signature.structured_input_signature[1]["images"]
+            input_spec = signature.structured_input_signature[1]["images"]
             outputs = signature.structured_outputs
             self._output = next(name for name in _TASKS if name in outputs)
-        except Exception as error:  # TensorFlow raises many kinds for a broken folder
+        except Exception as error:  # TensorFlow raises many types for a broken folder
             raise InputError(
                 f"{path} cannot be used: {printable(error) or type(error).__name__}. Expected "
                 "a SavedModel that tools/export.py wrote; export the model again."
             ) from error
-        self.task, self.channels = _TASKS[self._output], given.shape[-1]
+        self.task, self.channels = _TASKS[self._output], input_spec.shape[-1]
         if self.task == "autoencoder" and self.channels not in (1, 3):
             raise InputError(
                 f"{path} makes images of {self.channels} channels; PNG files have 1 or 3. "
                 "Call its signature from Python."
             )
         self._signature = signature
-        about = _about(path)
-        self._multiple = _whole(about.get("size_multiple"))
+        metadata = _metadata(path)
+        self._multiple = _size_multiple(metadata.get("size_multiple"))
         self.class_names: tuple[str, ...] = ()
         if self.task == "segmentation":
             count = outputs["probabilities"].shape[-1]
-            self.class_names = _class_names(about.get("class_names"), count)
+            self.class_names = _class_names(metadata.get("class_names"), count)
         if self.spec.tile:
             tiles.check(self.spec.tile, self.spec.overlap, self._multiple)
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs (see `export`) of an image, uint8 [H, W, C], without the batch axis.
+        """Returns the outputs (see `export`) of an image, uint8 [H, W, C], without batch axis.
 
         Raises:
             InputError: the image is too large for the memory.
@@ -98,23 +98,23 @@ class Predictor:
         return {name: value.numpy()[0] for name, value in outputs.items()}
 
     def picture(
-        self, image: np.ndarray, tell: Callable[[float], None] = lambda share: None
+        self, image: np.ndarray, progress: Callable[[float], None] = lambda share: None
     ) -> np.ndarray:
-        """The mask int32 [H, W], or the image uint8 [H, W, C]; large ones tile by tile.
+        """Predicts the mask int32 [H, W], or the image uint8 [H, W, C], tile by tile.
 
         Args:
             image: uint8 [H, W, C].
-            tell: hears after each tile which share is done.
+            progress: called after each tile with the share of tiles done.
         """
         pairs = list(self._tiles(*image.shape[:2]))
-        found = None
+        output = None
         for number, (rows, columns) in enumerate(pairs, 1):
             part = self(image[rows.read, columns.read])[self._output]
-            if found is None:
-                found = np.empty((*image.shape[:2], *part.shape[2:]), part.dtype)
-            found[rows.keep, columns.keep] = part[rows.inner, columns.inner]
-            tell(number / len(pairs))
-        return found
+            if output is None:
+                output = np.empty((*image.shape[:2], *part.shape[2:]), part.dtype)
+            output[rows.keep, columns.keep] = part[rows.inner, columns.inner]
+            progress(number / len(pairs))
+        return output
 
     def _tiles(self, height: int, width: int) -> Iterator[tuple[tiles.Span, ...]]:
         tile = self.spec.tile or max(height, width)
@@ -126,7 +126,7 @@ class Predictor:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of all files of the SavedModel."""
+        """Digest of all files of the SavedModel."""
         return files.digest(
             {
                 path.relative_to(self.path).as_posix(): files.file_digest(path)
@@ -137,26 +137,26 @@ class Predictor:
 
 
 def claim(predictor: Predictor, out_dir: pathlib.Path) -> None:
-    """Makes `out_dir` the folder of this model's predictions with these tiles.
+    """Claims `out_dir` for the predictions of this model with these tiles.
 
     Raises:
-        InputError: it is another's.
+        InputError: the folder belongs to another model or other tiles.
     """
     path = out_dir / "predictions.json"
-    held = rundir.claim(path, {"predict": predictor.spec})
-    if held.setdefault("model", predictor.digest) != predictor.digest:
+    identity = rundir.claim(path, {"predict": predictor.spec})
+    if identity.setdefault("model", predictor.digest) != predictor.digest:
         raise InputError(
             f"{out_dir} holds predictions of another model; choose another --out_dir."
         )
-    files.write_json(path, held)
+    files.write_json(path, identity)
 
 
 def done(predictor: Predictor, path: pathlib.Path, out_dir: pathlib.Path) -> bool:
-    """Whether all that `write` writes of the image is there and not older than the image."""
-    written = [out_dir / f"{path.stem}_{end}" for end in _ENDS[predictor.task]]
+    """Returns whether all outputs of the image exist and are not older than the image."""
+    outputs = [out_dir / f"{path.stem}_{end}" for end in _ENDS[predictor.task]]
     try:
-        newest = path.stat().st_mtime_ns
-        return all(one.stat().st_mtime_ns >= newest for one in written)
+        changed = path.stat().st_mtime_ns
+        return all(output.stat().st_mtime_ns >= changed for output in outputs)
     except FileNotFoundError:
         return False
 
@@ -164,7 +164,7 @@ def done(predictor: Predictor, path: pathlib.Path, out_dir: pathlib.Path) -> boo
 def tabulate(
     predictor: Predictor, paths: list[pathlib.Path], out_dir: pathlib.Path
 ) -> pathlib.Path | None:
-    """Writes `out_dir`/shares.csv, each class's share of each image; None without classes."""
+    """Writes `out_dir`/shares.csv of a segmentation; returns its path, or None."""
     if predictor.task != "segmentation":
         return None
     masks = (
@@ -175,52 +175,52 @@ def tabulate(
 
 
 def images(pattern: str, out_dir: pathlib.Path) -> list[pathlib.Path]:
-    """The files that the glob matches (`**` goes into folders), sorted.
+    """Returns the files that the glob matches (`**` matches folders), sorted.
 
     Raises:
-        InputError: it matches none, two of the same stem, or one in `out_dir`, where outputs
-            could replace it.
+        InputError: it matches no file, two of the same stem, or a file in `out_dir`, which an
+            output could replace.
     """
     names = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-    found = sorted(pathlib.Path(name) for name in names if os.path.isfile(name))
-    if not found:
+    paths = sorted(pathlib.Path(name) for name in names if os.path.isfile(name))
+    if not paths:
         raise InputError(
             f"--images={pattern} matches no file; expected a glob such as 'photos/*.png', "
             "in quotes."
         )
     stems: dict[str, pathlib.Path] = {}
-    for path in found:
-        other = stems.setdefault(path.stem, path)
-        if other is not path:
+    for path in paths:
+        first = stems.setdefault(path.stem, path)
+        if first is not path:
             raise InputError(
-                f"{other} and {path} would both write {path.stem}_*.png; take each folder by "
-                "itself, with an --out_dir of its own."
+                f"{first} and {path} would both write {path.stem}_*.png; predict each folder "
+                "separately, with its own --out_dir."
             )
         if path.parent.resolve() == out_dir.resolve():
             raise InputError(
                 f"--out_dir={out_dir} holds the image {path.name}; choose another, so that no "
                 "output replaces an image."
             )
-    return found
+    return paths
 
 
 def write(
     predictor: Predictor,
     path: pathlib.Path,
     out_dir: pathlib.Path,
-    tell: Callable[[float], None] = lambda share: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Predicts one image file, each output file at once or not at all.
+    """Predicts an image file and writes each output file atomically.
 
-    Segmentation: `<stem>_mask.png`, the labels as grey values, and `<stem>_overlay.png`, half
-    image and half the labels' colours. Auto-encoder: `<stem>_reconstruction.png`. They have
-    the size of the image, turned as its camera says.
+    Segmentation: `<stem>_mask.png`, labels as grey values, and `<stem>_overlay.png`, the mean
+    of the image and the labels' colours. Auto-encoder: `<stem>_reconstruction.png`. Outputs
+    have the size of the image after rotation by its EXIF tag.
 
     Args:
-        predictor: what predicts.
-        path: of the image.
-        out_dir: where the outputs go.
-        tell: hears after each tile which share of the image is done.
+        predictor: the model.
+        path: the image file.
+        out_dir: folder of the outputs.
+        progress: called after each tile with the share of the image done.
 
     Raises:
         InputError: the file is no readable image, or there are too many labels for a picture.
@@ -229,19 +229,19 @@ def write(
     num_classes = len(predictor.class_names)
     if num_classes > _MOST_LABELS:
         raise InputError(
-            f"the model tells {num_classes} classes apart; a mask of 8 bits holds "
-            f"{_MOST_LABELS}. Call its signature from Python."
+            f"the model has {num_classes} classes; a mask of 8 bits holds {_MOST_LABELS}. "
+            "Call its signature from Python."
         )
-    found = predictor.picture(image, tell)
-    first, *others = (out_dir / f"{path.stem}_{end}" for end in _ENDS[predictor.task])
-    _save(found, first)
-    for overlay in others:
-        colours = drawing.palette(num_classes)[found]  # [H, W, 3]
-        _save((drawing.rgb(image).astype(np.uint16) + colours + 1) // 2, overlay)
+    output = predictor.picture(image, progress)
+    paths = [out_dir / f"{path.stem}_{end}" for end in _ENDS[predictor.task]]
+    _save(output, paths[0])
+    if predictor.task == "segmentation":
+        colours = drawing.palette(num_classes)[output]  # [H, W, 3]
+        _save((drawing.rgb(image).astype(np.uint16) + colours + 1) // 2, paths[1])
 
 
 def _read(path: pathlib.Path, channels: int) -> np.ndarray:
-    """The image as the network takes it, uint8 [H, W, channels]."""
+    """Reads the image with the network's channels, uint8 [H, W, channels]."""
     if channels not in (1, 3):
         return pictures.read_bands(path, channels)
     picture, _ = pictures.read_image(path)
@@ -258,7 +258,7 @@ def _save(pixels: np.ndarray, path: pathlib.Path) -> None:
 
 
 def _saved_model(path: pathlib.Path) -> pathlib.Path:
-    """`path` itself, or its folder of the highest version, as TF Serving chooses."""
+    """Returns `path` itself, or its folder of the highest version, as TF Serving does."""
     if path.is_file():
         raise InputError(
             f"expected the folder of a SavedModel, got the file {path}; write one with "
@@ -278,22 +278,23 @@ def _saved_model(path: pathlib.Path) -> pathlib.Path:
     return path / str(max(versions))
 
 
-def _about(path: pathlib.Path) -> dict:
-    """What `export` wrote beside the SavedModel; empty where that cannot be read."""
+def _metadata(path: pathlib.Path) -> dict:
+    """Reads the SavedModel's metadata; {} if missing or broken: all have defaults."""
     try:
-        held = export.about(path)
+        metadata = export.metadata(path)
     except (OSError, ValueError):
         return {}
-    return held if isinstance(held, dict) else {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def _whole(value: object) -> int:
-    """A size multiple as a side file tells it; 1 for anything that is none."""
-    fits = isinstance(value, int) and 1 <= value <= _LARGEST_MULTIPLE
-    return value if fits else 1
+def _size_multiple(value: object) -> int:
+    """Returns the metadata's size multiple; 1 if it is not a sensible number."""
+    is_valid = isinstance(value, int) and 1 <= value <= _LARGEST_MULTIPLE
+    return value if is_valid else 1
 
 
 def _class_names(value: object, count: int) -> tuple[str, ...]:
+    """Returns the metadata's class names; "class 0" and so on if there are not `count`."""
     if isinstance(value, list) and len(value) == count:
         return tuple(printable(name) for name in value)
     return tuple(f"class {i}" for i in range(count))

@@ -1,4 +1,4 @@
-"""How much of each image every class takes, as a table, from the masks that were written."""
+"""A table of each class's share of each image, from the mask files of a prediction."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 from tfreuse import files
 
 NAME = "shares.csv"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of spreadsheet formulas
 
 
 def write(
@@ -19,11 +19,12 @@ def write(
     class_names: Sequence[str],
     out_dir: pathlib.Path,
 ) -> pathlib.Path:
-    """Writes `out_dir`/shares.csv: a line an image, its share of pixels a class.
+    """Writes `out_dir`/shares.csv: a line per image with the share of pixels of each class.
 
     Args:
-        masks: the images' names and the files of their masks, PNG, labels as grey values.
-        class_names: of the labels 0, 1, ...
+        masks: (name of the image, PNG file of its mask with labels as grey values).
+        class_names: names of the labels 0, 1, ...
+        out_dir: an existing folder.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -39,5 +40,5 @@ def write(
 
 
 def _inert(text: str) -> str:
-    """The text as a spreadsheet shows it and does nothing else."""
+    """Quotes a text that a spreadsheet would execute as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

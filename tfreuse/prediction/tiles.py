@@ -1,11 +1,11 @@
-"""Which parts of a large image to look at, one after another, and what of each to keep.
+"""Divides one side of a large image into overlapping tiles.
 
     for span in spans(5000, tile=1024, overlap=256, multiple=8):
-        kept[span.keep] = look(pixels[span.read])[span.inner]
+        output[span.keep] = predict(pixels[span.read])[span.inner]
 
-What lies within half of the overlap of a cut is looked at but not kept, so that a network which
-sees no farther than that gives the same as for the whole image. Cuts lie at multiples of the
-network's total stride: its grids fall on the same pixels then.
+Outputs within half of the overlap of a cut are discarded. A network whose receptive field
+reaches no farther gives the same output as for the whole image, since cuts lie at multiples of
+the network's total stride, where the grids of its features coincide.
 """
 
 import dataclasses
@@ -15,16 +15,21 @@ from tfreuse.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """Part of one side of an image, in pixels: `read` is looked at, `keep` is what stays."""
+    """A tile's range on one side of an image, in pixels.
+
+    Attributes:
+        read: the network's input.
+        keep: the part of the output that is used.
+    """
 
     read: slice
     keep: slice
 
     @property
     def inner(self) -> slice:
-        """What is kept, counted from where reading began."""
-        begin = self.read.start
-        return slice(self.keep.start - begin, self.keep.stop - begin)
+        """`keep` relative to the start of `read`."""
+        start = self.read.start
+        return slice(self.keep.start - start, self.keep.stop - start)
 
 
 def check(tile: int, overlap: int, multiple: int) -> None:
@@ -38,31 +43,34 @@ def check(tile: int, overlap: int, multiple: int) -> None:
 
 
 def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
-    """The spans of one side of an image; all their `keep` together are the side, once.
+    """Returns the spans of one side of an image; their `keep` covers each pixel once.
 
     Args:
-        size: of the side, pixels.
-        tile: the most that is looked at at once.
-        overlap: of what two neighbours look at.
-        multiple: where cuts may lie; `tile` is rounded down to it, half of `overlap` up.
+        size: pixels of the side.
+        tile: pixels of the longest `read`.
+        overlap: pixels that the `read` of two neighbours share.
+        multiple: cuts are multiples of it; `tile` is rounded down to it, half of `overlap` up.
+
+    Raises:
+        InputError: tiles of this size cannot advance.
     """
     if size <= tile:
         return [Span(slice(0, size), slice(0, size))]
     check(tile, overlap, multiple)
     margin, tile = _aligned(tile, overlap, multiple)
-    found, start = [], 0
+    tiles, start = [], 0
     while True:
         stop = min(start + tile, size)
         last = stop == size
-        begin = start + margin if start else 0
-        end = stop if last else stop - margin
-        found.append(Span(slice(start, stop), slice(begin, end)))
+        keep_from = start + margin if start else 0
+        keep_to = stop if last else stop - margin
+        tiles.append(Span(slice(start, stop), slice(keep_from, keep_to)))
         if last:
-            return found
+            return tiles
         start += tile - 2 * margin
 
 
 def _aligned(tile: int, overlap: int, multiple: int) -> tuple[int, int]:
-    """Half of the overlap, rounded up, and the tile, rounded down, to multiples."""
+    """Returns half of the overlap, rounded up, and the tile, rounded down, to multiples."""
     margin = -(-overlap // (2 * multiple)) * multiple
     return margin, tile // multiple * multiple

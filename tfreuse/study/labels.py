@@ -22,6 +22,7 @@ from tfreuse import data, files, models, rundir
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
+from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Output
@@ -197,7 +198,7 @@ def measure_arm(
         course=(*course, (steps, counts.value)),
         counts=counts.sums(),
         images=len(counts.per_image),
-        cost=round(fitting.cost(recipe, fitter.model), 4),
+        cost=round(step_cost(recipe, fitter.model), 4),
         seconds=round(time.monotonic() - started, 2),
         versions=rundir.versions(),
         groups=metric_by_group(replicate, counts.per_image),

@@ -62,7 +62,7 @@ def test_heads_are_never_taken():
 
         model = models.unet(width=2, depth=1)
         recipe = Recipe("x", "stage:head", ("all",), "all", "moving")
-        freezing.selected(model, recipe.takes)
+        freezing.stage_names(model, recipe.takes)
 
 
 # --- subsets

@@ -11,7 +11,7 @@ from tfreuse import (
     transplant,
 )
 from tfreuse.errors import InputError
-from tfreuse.few_labels import fitting, freezing
+from tfreuse.few_labels import cost, fitting, freezing
 from tfreuse.few_labels.recipes import CATALOGUE, Recipe
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.training import recalibration
@@ -84,7 +84,7 @@ def test_a_layer_that_is_not_trainable_computes_with_its_stored_statistics():
 def test_variables_that_are_not_trainable_leave_the_layer_with_its_batch():
     model, layer = normalization()
     before = transplant.values(model)
-    with freezing.only(model, freezing.chosen(model, "head")):
+    with freezing.training_only(model, freezing.trained_variables(model, "head")):
         step(model)
     kept = same(before, transplant.values(model))
     assert [kept[f"encoder_1_a_bn/{i}"] for i in range(4)] == [True, True, False, False]
@@ -94,7 +94,7 @@ def test_variables_that_are_not_trainable_leave_the_layer_with_its_batch():
 def test_a_held_layer_keeps_its_statistics_while_gamma_and_beta_train():
     model, _ = normalization()
     before = transplant.values(model)
-    view = freezing.holding(model, ["encoder_1_a_bn"])
+    view = freezing.with_stored_statistics(model, ["encoder_1_a_bn"])
     step(view)
     kept = same(before, transplant.values(model))
     assert [kept[f"encoder_1_a_bn/{i}"] for i in range(4)] == [False, False, True, True]
@@ -103,7 +103,9 @@ def test_a_held_layer_keeps_its_statistics_while_gamma_and_beta_train():
 
 def test_a_held_layer_is_left_out_of_re_estimation():
     model, layer = normalization()
-    recalibration.Recalibrator(freezing.holding(model, ["encoder_1_a_bn"]), BATCH)()
+    recalibration.Recalibrator(
+        freezing.with_stored_statistics(model, ["encoder_1_a_bn"]), BATCH
+    )()
     assert layer.moving_mean.numpy().tolist() == [0.0, 0.0]
     recalibration.Recalibrator(model, BATCH)()
     assert layer.moving_mean.numpy() == pytest.approx(BATCH.mean((0, 1, 2)), rel=1e-5)
@@ -112,7 +114,7 @@ def test_a_held_layer_is_left_out_of_re_estimation():
 def test_what_is_trainable_is_as_before_after_only_even_if_it_fails():
     model, layer = normalization()
     before = [variable.trainable for variable in model.variables]
-    with pytest.raises(RuntimeError), freezing.only(model, [layer.gamma]):
+    with pytest.raises(RuntimeError), freezing.training_only(model, [layer.gamma]):
         assert [v.path for v in model.trainable_variables] == [layer.gamma.path]
         raise RuntimeError
     assert [variable.trainable for variable in model.variables] == before
@@ -121,29 +123,29 @@ def test_what_is_trainable_is_as_before_after_only_even_if_it_fails():
 def test_training_under_a_layer_that_is_not_trainable_is_refused():
     model, layer = normalization()
     layer.trainable = False
-    only = freezing.only(model, [layer.gamma])
+    only = freezing.training_only(model, [layer.gamma])
     with pytest.raises(InputError, match="trainable to True"), only:
         pass
 
 
 def test_stages_are_selected_relative_to_the_model():
     model = models.unet(width=2, depth=2)
-    assert freezing.selected(model, "none") == []
-    assert freezing.selected(model, "encoder") == [
+    assert freezing.stage_names(model, "none") == []
+    assert freezing.stage_names(model, "encoder") == [
         "encoder_1",
         "encoder_2",
         "bottleneck",
     ]
-    assert freezing.selected(model, "prefix:2") == ["encoder_1", "encoder_2"]
-    assert freezing.selected(model, "stage:last") == ["decoder_1"]
-    assert freezing.selected(model, "stage:bottleneck") == ["bottleneck"]
-    assert freezing.selected(model, "all")[-1] == "decoder_1"
+    assert freezing.stage_names(model, "prefix:2") == ["encoder_1", "encoder_2"]
+    assert freezing.stage_names(model, "stage:last") == ["decoder_1"]
+    assert freezing.stage_names(model, "stage:bottleneck") == ["bottleneck"]
+    assert freezing.stage_names(model, "all")[-1] == "decoder_1"
     with pytest.raises(InputError, match="more stages"):
-        freezing.selected(model, "prefix:6")
+        freezing.stage_names(model, "prefix:6")
     with pytest.raises(InputError, match="nearest"):
-        freezing.selected(model, "stage:decoder_9")
+        freezing.stage_names(model, "stage:decoder_9")
     pspnet = models.pspnet((48, 48), width=4)
-    assert freezing.selected(pspnet, "encoder")[-1] == "conv5"
+    assert freezing.stage_names(pspnet, "encoder")[-1] == "conv5"
 
 
 # --- what each recipe changes
@@ -162,7 +164,7 @@ def test_what_a_recipe_does_not_train_is_bit_for_bit_what_it_started_from(
     name, fitter, split, donor
 ):
     recipe = CATALOGUE[name]
-    plan = fitter.taken(recipe)
+    plan = fitter.plan(recipe)
     start = transplant.values(build(5))
     given = transplant.values(donor)
     if plan and recipe.copies == "values":
@@ -205,7 +207,9 @@ def test_kept_statistics_are_the_donors_and_only_the_taken_layers(
     found, given = statistics(model), statistics(donor)
     kept = {path: np.array_equal(found[path], given[path]) for path in found}
     assert kept == {path: not path.startswith("decoder") for path in found}
-    view = freezing.holding(model, [p.split("/")[0] for p in kept if kept[p]])
+    view = freezing.with_stored_statistics(
+        model, [p.split("/")[0] for p in kept if kept[p]]
+    )
     recalibration.Recalibrator(view, unlabelled)()
     for path, value in statistics(model).items():
         np.testing.assert_allclose(found[path], value, rtol=1e-4, atol=1e-6)
@@ -314,16 +318,16 @@ def test_the_cost_of_a_step_is_counted_in_multiplications():
     model = keras.Model(images, keras.layers.Conv2D(2, 1, name="head_x_conv")(x))
     # a place: 9 * 1 * 2 = 18 and 2 * 2 = 4; no gradient goes into the image
     whole = (18 + 4) + (18 + 4) + 4
-    assert fitting.cost(CATALOGUE["scratch"], model) == 1.0
+    assert cost.step_cost(CATALOGUE["scratch"], model) == 1.0
     head = Recipe("x", "none", (), "head", "moving")
-    assert fitting.cost(head, model) == pytest.approx((18 + 4 + 4) / whole)
+    assert cost.step_cost(head, model) == pytest.approx((18 + 4 + 4) / whole)
     nothing = Recipe("x", "none", (), "nothing", "moving")
-    assert fitting.cost(nothing, model) == 0.0
+    assert cost.step_cost(nothing, model) == 0.0
 
 
 def test_fewer_trained_layers_cost_less():
     model = models.unet((16, 16), width=3, depth=2)
-    costs = {name: fitting.cost(recipe, model) for name, recipe in CATALOGUE.items()}
+    costs = {name: cost.step_cost(recipe, model) for name, recipe in CATALOGUE.items()}
     assert costs["head_only"] < costs["surgical"] < costs["encoder_frozen"] < 1.0
     assert costs["fine_tuned"] == costs["scratch"] == pytest.approx(1.0)
 
@@ -349,4 +353,4 @@ def test_a_pspnet_with_dropout_and_a_second_head_is_fitted_the_same_way_twice(
     fitter(CATALOGUE["head_only"], split, 2)
     for before, variable in zip(first, fitter(recipe, split, 3).variables, strict=True):
         np.testing.assert_array_equal(before, variable.numpy())
-    assert 0 < fitting.cost(recipe, fitter.model) < 1
+    assert 0 < cost.step_cost(recipe, fitter.model) < 1
