@@ -1,12 +1,12 @@
-"""Holds estimates made without training against what a study's label curves gave.
+"""Compares training-free estimates of plans with a study's label curves.
 
     found = challenge.run(study_dir, asked=16)
     print(challenge.markdown(found))
 
 A plan is an arm of the label curves: a recipe and a donor, or training from scratch. Each is
-estimated on the labelled images of its seed alone, from the network as the recipe would begin to
-train it or from a network that those labels had trained from scratch, and judged by the test
-metric that its own training gave: see `transfer.estimators`.
+estimated on the labelled images of its seed alone, either from the network in which the recipe
+would begin to train, or from a network trained from scratch on those labels. The estimates are
+compared with the test metric after the plan's own training: see `benchmarks.estimators`.
 """
 
 import math
@@ -35,8 +35,8 @@ from tfreuse.study.design import Curve, Specs
 from tfreuse.study.labels import Replicate, load
 from tfreuse.training import evaluation, recalibration
 
-PIXELS = 2_000  # that features are judged by, as many of each class as there are
-PEERS = 3  # networks of other seeds that an RMSE is held against
+PIXELS = 2_000  # pixels whose features are used, the same number of each class
+PEERS = 3  # networks of other seeds that standardize an RMSE
 _TRAINED = ("kernel", "bias", "gamma", "beta")
 _STATIC = ("encoder", "fine_tuned", "fine_tuned_recalibrated", SCRATCH)  # best first
 
@@ -45,7 +45,7 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
     """Estimates and judges every plan of every replicate that is complete at `asked` labels.
 
     Args:
-        study_dir: of a study with label curves.
+        study_dir: directory of a study with label curves.
         asked: number of labels, one of its --label_counts.
 
     Returns:
@@ -54,18 +54,18 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
     Raises:
         InputError: there are no such curves, or fewer than two complete replicates.
     """
-    told = _specs(study_dir)
-    arms = told.labels.arms()
-    if asked not in told.labels.label_counts or len(arms) < 2:
+    study = _specs(study_dir)
+    arms = study.labels.arms()
+    if asked not in study.labels.label_counts or len(arms) < 2:
         raise InputError(
             f"{printable(study_dir)} has no curves of two plans at {asked} labels; it has "
-            f"{list(told.labels.label_counts)} labels and {len(arms)} plans."
+            f"{list(study.labels.label_counts)} labels and {len(arms)} plans."
         )
     values = {
         record.key: record.value
         for record in records.read_labels(study_dir / "labels.jsonl")
     }
-    curves = [c for c in told.curves() if values.keys() >= {*_keys(c, arms, asked)}]
+    curves = [c for c in study.curves() if values.keys() >= {*_keys(c, arms, asked)}]
     if len(curves) < 2:
         raise InputError(
             f"{printable(study_dir)} has {len(curves)} complete replicates at {asked} "
@@ -100,33 +100,33 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
     }  # fmt: skip
 
 
-def markdown(found: dict) -> str:
-    """The plans with their mean gains, and a line an estimator."""
-    gains = np.mean(found["gains"], axis=0)
-    told = [f"{n} {g:+.3f}" for n, g in zip(found["plans"], gains, strict=True)]
-    count = f"{found['asked'] or 'all'} labels, {len(found['gains'])} seeds"
+def markdown(comparison: dict) -> str:
+    """Formats the plans with their mean gains, and a table of the estimators."""
+    gains = np.mean(comparison["gains"], axis=0)
+    plans = [f"{n} {g:+.3f}" for n, g in zip(comparison["plans"], gains, strict=True)]
+    count = f"{comparison['asked'] or 'all'} labels, {len(comparison['gains'])} seeds"
     lines = [
-        f"{count}. Mean gain over scratch, mean IoU: {'; '.join(told)}.",
+        f"{count}. Mean gain over scratch, mean IoU: {'; '.join(plans)}.",
         "",
         "| ranks plans by | regret@1 | weighted Kendall tau | better than the static order |",
         "|---|--:|--:|--:|",
     ]
     lines += [
         f"| {row.name} | {row.regret} | {row.tau} | {row.better} |"
-        for row in found["rows"]
+        for row in comparison["rows"]
     ]
-    return "\n".join([*lines, "", found["verdict"]]) + "\n"
+    return "\n".join([*lines, "", comparison["verdict"]]) + "\n"
 
 
 def _specs(study_dir: pathlib.Path) -> Specs:
     try:
-        held = files.read_json(study_dir / "study.json")["specs"]
+        parts = files.read_json(study_dir / "study.json")["specs"]
         return Specs(
-            specs.StudySpec.from_json(held["study"]),
-            specs.DataSpec.from_json(held["data"]),
-            specs.ModelSpec.from_json(held["model"]),
-            specs.TrainSpec.from_json(held["train"]),
-            LabelSpec.from_json(held["labels"]),
+            specs.StudySpec.from_json(parts["study"]),
+            specs.DataSpec.from_json(parts["data"]),
+            specs.ModelSpec.from_json(parts["model"]),
+            specs.TrainSpec.from_json(parts["train"]),
+            LabelSpec.from_json(parts["labels"]),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -140,12 +140,12 @@ def _specs(study_dir: pathlib.Path) -> Specs:
 def _keys(
     curve: Curve, arms: Sequence[tuple[str, str]], asked: int
 ) -> list[tuple[str, ...]]:
-    """The keys of the arms' records, as `LabelRecord.key` gives them."""
+    """Returns the keys of the arms' records, as in `LabelRecord.key`."""
     return [(curve.architecture, *arm, str(curve.seed), str(asked)) for arm in arms]
 
 
 def _static(arms: Sequence[tuple[str, str]]) -> list[float]:
-    """The order that serves for every seed: "always the encoder, fine-tuned"."""
+    """Returns the static ranker's scores: "always the encoder, fine-tuned"."""
     return [
         float(len(_STATIC) - _STATIC.index(recipe)) if recipe in _STATIC else 0.0
         for _, recipe in arms
@@ -153,7 +153,7 @@ def _static(arms: Sequence[tuple[str, str]]) -> list[float]:
 
 
 class _Estimates:
-    """All estimates of a plan of one replicate."""
+    """Computes all estimates of a plan of one replicate."""
 
     def __init__(self, curve: Curve, models_dir: pathlib.Path, asked: int) -> None:
         self._replicate = replicate = load(curve, models_dir)
@@ -166,51 +166,51 @@ class _Estimates:
         outputs = [model.get_layer(ends[stage]).output for stage in body]
         self._features = keras.Model(model.inputs, outputs)
         sides = [
-            one.shape[1] for one in self._features.predict_on_batch(self._images[:1])
+            features.shape[1]
+            for features in self._features.predict_on_batch(self._images[:1])
         ]
-        # where the image is smallest for the last time, and the last stage before the head
+        # The last stage of the smallest size, and the last stage before the head.
         deepest = max(i for i, side in enumerate(sides) if side == min(sides))
         self._stages = {body[deepest]: deepest, body[-1]: len(body) - 1}
         self._seed = curve.seed
         self._trained = _Trained(replicate, self._few)
 
     def __call__(self, donor: str, recipe: str) -> dict[str, float]:
-        """Estimates by name, larger for what is thought better."""
-        found: dict[str, float] = {}
+        """Returns estimates by name, larger for plans estimated better."""
+        estimates: dict[str, float] = {}
         self._replicate.fitter.donor = self._replicate.donors[donor]
 
-        def look(step: int, loss: float, model: keras.Model) -> None:
-            found.update(self._estimate(model))
+        def watch(step: int, loss: float, model: keras.Model) -> None:
+            estimates.update(self._estimate(model))
 
-        chosen = recipes.CATALOGUE[recipe]
-        self._replicate.fitter(chosen, self._few, 1, watch=look, watched={0})
-        return found | self._trained(chosen)
+        catalogued = recipes.CATALOGUE[recipe]
+        self._replicate.fitter(catalogued, self._few, 1, watch=watch, watched={0})
+        return estimates | self._trained(catalogued)
 
     def _estimate(self, model: keras.Model) -> dict[str, float]:
         outputs = self._features.predict_on_batch(self._images)
-        found = {}
-        for stage, place in self._stages.items():
-            pixels, labels = self._pixels(np.asarray(outputs[place]))
-            found[f"LogME, {stage}"] = estimators.log_me(pixels, labels)
-            found[f"H-score, {stage}"] = estimators.h_score(pixels, labels)
-        return found | {"small gradient (Auto-RGN)": -self._gradient(model)}
+        estimates = {}
+        for stage, index in self._stages.items():
+            pixels, labels = self._pixels(np.asarray(outputs[index]))
+            estimates[f"LogME, {stage}"] = estimators.log_me(pixels, labels)
+            estimates[f"H-score, {stage}"] = estimators.h_score(pixels, labels)
+        return estimates | {"small gradient (Auto-RGN)": -self._gradient(model)}
 
     def _pixels(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised features [n, D] of pixels of every class, and their labels [n]."""
+        """Returns standardized features [n, D] of pixels of every class, and labels [n]."""
         rows = _centres(self._masks.shape[1], features.shape[1])
         columns = _centres(self._masks.shape[2], features.shape[2])
         labels = self._masks[:, rows][:, :, columns]
         ignored = labels == self._few.ignore_label
         labels = np.where(ignored, -1, labels).ravel()
-        places = estimators.stratified(labels, PIXELS, self._seed)
-        pixels = features.reshape(-1, features.shape[-1])[places].astype(np.float64)
+        indices = estimators.stratified(labels, PIXELS, self._seed)
+        pixels = features.reshape(-1, features.shape[-1])[indices].astype(np.float64)
         spread = pixels.std(axis=0)
-        return (pixels - pixels.mean(axis=0)) / np.where(spread > 0, spread, 1), labels[
-            places
-        ]
+        pixels = (pixels - pixels.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        return pixels, labels[indices]
 
     def _gradient(self, model: keras.Model) -> float:
-        """Relative length of the gradient of all but the head, on the labelled images."""
+        """Returns the relative norm of the gradient without the head, on labelled images."""
         body = [
             variable.value
             for variable in model.variables
@@ -219,22 +219,23 @@ class _Estimates:
         keep = self._masks != self._few.ignore_label
         labels = np.where(keep, self._masks, 0)
         with tf.GradientTape() as tape:
-            tape.watch(body)  # whatever the plan would train
+            tape.watch(body)  # also variables that the plan would freeze
             logits = evaluation.main_output(model(self._images, training=False))
             loss = keras.losses.sparse_categorical_crossentropy(
                 labels, logits, from_logits=True
             )
             loss = tf.reduce_mean(tf.boolean_mask(loss, keep))
-        gradients = [one.numpy() for one in tape.gradient(loss, body)]
-        values = [one.numpy() for one in body]
+        gradients = [gradient.numpy() for gradient in tape.gradient(loss, body)]
+        values = [variable.numpy() for variable in body]
         return estimators.relative_gradient_norm(gradients, values)
 
 
 class _Trained:
-    """Estimates from what the labels give without a donor: a recipient, and peers of other seeds.
+    """Estimates from networks trained on the labels without a donor.
 
-    The donor's parameters go into the trained recipient and nothing is trained after: how much
-    of its metric on the labelled images is left, and how far its kernels lie from the donor's.
+    These are the recipient and peers of other seeds. The donor's parameters are copied into
+    the trained recipient without further training. The estimates are the retention of its
+    metric on the labelled images and the distance of its kernels from the donor's.
     """
 
     def __init__(self, replicate: Replicate, few: data.Split) -> None:
@@ -244,44 +245,45 @@ class _Trained:
         images = fitting.unit_images(few)
         self._recalibrate = recalibration.Recalibrator(self._fitter.model, images)
         self._peers = []
-        for other in reversed(range(1 + PEERS)):  # the recipient's is the last
+        for number in reversed(range(1 + PEERS)):  # the recipient's is the last
             model = self._fitter(
-                scratch, few, labels.label_steps, seed=self._seed + 1_000 * other,
+                scratch, few, labels.label_steps, seed=self._seed + 1_000 * number,
                 learning_rate=labels.learning_rates[0],
             )  # fmt: skip
             self._peers.append(transplant.values(model))
-        self._own = self._peers.pop()
+        self._recipient = self._peers.pop()
         self._weights = self._fitter.model.get_weights()
         self._recalibrate()
         self._before = self._evaluate()
 
     def __call__(self, recipe: recipes.Recipe) -> dict[str, float]:
-        """Both estimates of the recipe with the fitter's donor."""
+        """Returns both estimates of the recipe with the fitter's donor."""
         model = self._fitter.model
         model.set_weights(self._weights)
         self._fitter.copy_donor(recipe, self._seed)
-        given = transplant.values(model)
+        values = transplant.values(model)
         self._recalibrate()
-        kept = estimators.retention(
+        retention = estimators.retention(
             self._evaluate().value, self._before.value, self._before.floor
         )
         return {
-            "near kernels (z-RMSE)": -self._distance(recipe, given),
-            # where there is nothing to lose all plans are alike
-            "training-free retention": 0.0 if math.isnan(kept) else kept,
+            "near kernels (z-RMSE)": -self._distance(recipe, values),
+            # All plans are equal if the recipient's metric is not above the floor.
+            "training-free retention": 0.0 if math.isnan(retention) else retention,
         }
 
-    def _distance(self, recipe: recipes.Recipe, given: dict[str, np.ndarray]) -> float:
-        """The kernels' mean z-RMSE; 0, as far as a peer, of a plan that takes none."""
+    def _distance(self, recipe: recipes.Recipe, values: dict[str, np.ndarray]) -> float:
+        """Returns the kernels' mean z-RMSE; 0, a peer's distance, if the plan copies none."""
         plan = self._fitter.plan(recipe)
-        found = []
-        for one in plan.copies if plan else ():
-            if one.recipient.role == "kernel":
-                path = one.recipient.path
-                own = self._own[path]
-                peers = [_rmse(own, peer[path]) for peer in self._peers]
-                found.append(estimators.z_rmse(_rmse(own, given[path]), peers))
-        return float(np.mean(found)) if found else 0.0
+        z_scores = []
+        for entry in plan.copies if plan else ():
+            if entry.recipient.role == "kernel":
+                path = entry.recipient.path
+                kernel = self._recipient[path]
+                peers = [_rmse(kernel, peer[path]) for peer in self._peers]
+                distance = _rmse(kernel, values[path])
+                z_scores.append(estimators.z_rmse(distance, peers))
+        return float(np.mean(z_scores)) if z_scores else 0.0
 
 
 def _rmse(old: np.ndarray, new: np.ndarray) -> float:
@@ -289,5 +291,5 @@ def _rmse(old: np.ndarray, new: np.ndarray) -> float:
 
 
 def _centres(size: int, count: int) -> np.ndarray:
-    """Which of `size` pixels lie in the middle of `count` equal parts."""
+    """Returns the pixels, of `size`, in the middle of `count` equal parts."""
     return ((np.arange(count) + 0.5) * size / count).astype(int)

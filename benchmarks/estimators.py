@@ -1,12 +1,12 @@
-"""Estimates of what a plan will gain, made without training it, and how they are judged.
+"""Estimators of a plan's gain that need no training of it, and their evaluation.
 
-    features = estimators.log_me(pixels, labels)        # [n, D], [n]: one number a stage
+    features = estimators.log_me(pixels, labels)        # [n, D], [n]: a number per stage
     rows = estimators.judge(gains, {"LogME": ...}, static)   # over seeds and plans
     print(estimators.verdict(rows))
 
-They are challengers: the bar is a **static ranker**, one order of plans for every donor and
-data set ("always the encoder, fine-tuned"), and a random choice. An estimator that does not
-beat the static one is worth nothing to the advisor, however well it correlates.
+The baselines are a **static ranker**, the same order of plans for every donor and data set
+("always the encoder, fine-tuned"), and a random choice. An estimator that does not beat the
+static ranker is of no use to the advisor, however well it correlates.
 
 Formulas: LogME: You et al. 2021 (arXiv:2102.11005). H-score: Bao et al. 2019. Relative gradient
 norm: Lee et al. 2023 (arXiv:2210.11466), Auto-RGN.
@@ -24,11 +24,11 @@ STATIC, RANDOM = "static", "random"
 
 
 def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Places of about `count` pixels, as many of each class as there are.
+    """Draws the indices of about `count` pixels, the same number of each class.
 
     Args:
-        labels: int [N], negative where a pixel counts for nothing.
-        count: how many in all; a class with fewer than its share gives all that it has.
+        labels: int [N]; pixels with negative labels are ignored.
+        count: number of pixels; of a class with fewer than its share, all are drawn.
         seed: of the draw.
     """
     draw = np.random.default_rng(seed)
@@ -36,36 +36,36 @@ def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     share = -(-count // max(1, len(classes)))
     parts = []
     for label in classes:
-        places = np.flatnonzero(labels == label)
-        parts.append(draw.choice(places, min(share, len(places)), replace=False))
+        indices = np.flatnonzero(labels == label)
+        parts.append(draw.choice(indices, min(share, len(indices)), replace=False))
     return np.sort(np.concatenate(parts)) if parts else np.empty(0, int)
 
 
 def log_me(features: np.ndarray, labels: np.ndarray) -> float:
-    """Largest log evidence, a sample, of linear models from features to one-hot labels.
+    """Returns the largest log evidence per sample of linear models from features to labels.
 
-    Of each class against the rest y = F w + noise, w ~ N(0, 1/alpha), noise ~ N(0, 1/beta):
-    log p(y | F) at its maximum over alpha and beta, over n; the mean over classes.
+    For each class against all others, y = F w + noise, w ~ N(0, 1/alpha), noise ~
+    N(0, 1/beta): max log p(y | F) over alpha and beta, divided by n; the mean over classes.
 
     Args:
         features: [n, D].
         labels: int [n].
     """
     features = np.asarray(features, np.float64)
-    left, singular, _ = np.linalg.svd(features, full_matrices=False)
+    u, singular, _ = np.linalg.svd(features, full_matrices=False)
     rank = int((singular > 1e-10 * singular.max(initial=1e-300)).sum())
-    left, squares = left[:, :rank], singular[:rank] ** 2
+    u, squares = u[:, :rank], singular[:rank] ** 2
     targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
-    found = [_evidence(left, squares, one, features.shape[1]) for one in targets.T]
-    return float(np.mean(found)) / len(features)
+    evidences = [_evidence(u, squares, y, features.shape[1]) for y in targets.T]
+    return float(np.mean(evidences)) / len(features)
 
 
 def _evidence(
-    left: np.ndarray, squares: np.ndarray, target: np.ndarray, width: int
+    u: np.ndarray, squares: np.ndarray, target: np.ndarray, width: int
 ) -> float:
-    """The evidence of one target at its maximum, by MacKay's fixed point."""
+    """Maximizes the evidence of a target by MacKay's fixed-point iteration."""
     n = len(target)
-    along = (left.T @ target) ** 2
+    along = (u.T @ target) ** 2
     outside = max(0.0, float(target @ target - along.sum()))
     alpha = beta = 1.0
     for _ in range(200):
@@ -87,7 +87,7 @@ def _evidence(
 
 
 def h_score(features: np.ndarray, labels: np.ndarray) -> float:
-    """trace(covariance⁻¹ covariance of the class means): how far classes stand apart.
+    """Returns trace(covariance⁻¹ · covariance of the class means), the separation of classes.
 
     Args:
         features: [n, D].
@@ -103,10 +103,10 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def z_rmse(distance: float, peers: Sequence[float]) -> float:
-    """An RMSE between donor and recipient in standard deviations from that between peers.
+    """Standardizes an RMSE between donor and recipient by the RMSEs between peers.
 
-    As the verdict on H5 has it: peers are networks of the recipient's own task and another
-    seed, so that 0 is as far as two such networks are by chance.
+    As in the verdict on H5: peers are networks of the recipient's task and another seed, so
+    that 0 is the distance of two such networks by chance.
 
     Args:
         distance: RMSE of donor and recipient.
@@ -119,28 +119,28 @@ def z_rmse(distance: float, peers: Sequence[float]) -> float:
 def relative_gradient_norm(
     gradients: Sequence[np.ndarray], values: Sequence[np.ndarray]
 ) -> float:
-    """Length of the gradient over length of the parameters, of arrays taken together."""
+    """Returns the norm of the gradient over the norm of the parameters, all arrays together."""
     length = math.sqrt(sum(float((g**2).sum()) for g in gradients))
     return length / max(math.sqrt(sum(float((v**2).sum()) for v in values)), 1e-12)
 
 
 def retention(after: float, before: float, floor: float) -> float:
-    """(after - floor) / (before - floor); not a number where there was nothing to lose.
+    """Returns (after - floor) / (before - floor); NaN if `before` is not above the floor.
 
     Training-free: `after` is the metric of a trained recipient with the donor's parameters
-    and re-estimated statistics, and no training since.
+    and re-estimated statistics, without further training.
     """
     return (after - floor) / (before - floor) if before > floor else math.nan
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """How well one estimator chooses.
+    """Quality of an estimator's ranking.
 
     Attributes:
-        regret: gain of the best plan less that of the one it puts first, over seeds.
-        tau: weighted Kendall tau (Vigna 2015) of its order with the true one, over seeds.
-        better: regret of the static ranker less its own, paired by seed.
+        regret: gain of the best plan minus gain of the plan ranked first, over seeds.
+        tau: weighted Kendall tau (Vigna 2015) between estimated and true order, over seeds.
+        better: regret of the static ranker minus the estimator's, paired by seed.
     """
 
     name: str
@@ -156,35 +156,34 @@ class Judged:
 def judge(
     gains: np.ndarray, estimates: Mapping[str, np.ndarray], static: Sequence[float]
 ) -> list[Judged]:
-    """Holds estimators against the true gains, the static ranker and a random choice.
+    """Compares estimators, the static ranker and a random choice with the true gains.
 
     Args:
-        gains: [seeds, plans], what training each plan gave.
-        estimates: name -> [seeds, plans], larger for what is thought better.
-        static: [plans], the order that serves for every seed.
+        gains: [seeds, plans], measured by training each plan.
+        estimates: name -> [seeds, plans], larger for plans estimated better.
+        static: [plans], the order of the static ranker.
 
     Returns:
-        one row an estimator, then those of the static ranker and of chance; lowest regret
-        first.
+        a row for each estimator, the static ranker and chance; lowest regret first.
     """
     gains = np.asarray(gains, np.float64)
     order = np.broadcast_to(np.asarray(static, np.float64), gains.shape)
     base = _regrets(gains, order)
     rows = {
-        name: (_regrets(gains, found), _taus(gains, found))
-        for name, found in estimates.items()
+        name: (_regrets(gains, estimate), _taus(gains, estimate))
+        for name, estimate in estimates.items()
     }
     rows[STATIC] = base, _taus(gains, order)
     rows[RANDOM] = gains.max(axis=1) - gains.mean(axis=1), np.zeros(len(gains))
-    made = [
+    judged = [
         Judged(name, *map(intervals.mean_interval, (regret, tau, base - regret)))
         for name, (regret, tau) in rows.items()
     ]
-    return sorted(made, key=lambda row: row.regret.estimate)
+    return sorted(judged, key=lambda row: row.regret.estimate)
 
 
 def verdict(rows: Sequence[Judged]) -> str:
-    """One sentence: which estimators beat the static ranker, or that none does."""
+    """Returns a sentence that names the estimators that beat the static ranker, if any."""
     ahead = [row.name for row in rows if row.beats_static]
     n = rows[0].regret.n
     if ahead:
@@ -193,18 +192,20 @@ def verdict(rows: Sequence[Judged]) -> str:
 
 
 def _regrets(gains: np.ndarray, estimates: np.ndarray) -> np.ndarray:
-    """Best gain less that of the plan put first; of plans put first alike, their mean."""
+    """Returns the best gain minus the gain of the plan ranked first, or the mean of ties."""
     estimates = np.asarray(estimates, np.float64)
     first = estimates == estimates.max(axis=1, keepdims=True)
-    taken = (gains * first).sum(axis=1) / first.sum(axis=1)
-    return gains.max(axis=1) - taken
+    gain_of_first = (gains * first).sum(axis=1) / first.sum(axis=1)
+    return gains.max(axis=1) - gain_of_first
 
 
 def _taus(gains: np.ndarray, estimates: np.ndarray) -> np.ndarray:
     from scipy import stats  # here, so that `--help` need not wait for it
 
-    found = [
-        stats.weightedtau(truth, guess).statistic
-        for truth, guess in zip(gains, np.asarray(estimates), strict=True)
+    taus = [
+        stats.weightedtau(truth, estimate).statistic
+        for truth, estimate in zip(gains, np.asarray(estimates), strict=True)
     ]
-    return np.nan_to_num(np.array(found, np.float64))  # an order of equals says nothing
+    return np.nan_to_num(
+        np.array(taus, np.float64)
+    )  # NaN where all estimates are equal

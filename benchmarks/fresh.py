@@ -1,4 +1,4 @@
-"""Runs in processes of their own, in turns, and again where other work disturbed them."""
+"""Runs measurements in fresh processes, in interleaved rounds, on a quiet machine."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _ROOT = str(pathlib.Path(__file__).parents[1])  # where `benchmarks` is imported
 
 
 def last_line(module: str, words: Sequence, timeout: float | None = None) -> str:
-    """What `python -m module words...` prints last.
+    """Returns the last line that `python -m module words...` prints.
 
     Raises:
         subprocess.SubprocessError: it takes over `timeout` seconds, or fails.
@@ -35,8 +35,8 @@ def last_line(module: str, words: Sequence, timeout: float | None = None) -> str
     return done.stdout.strip().rpartition("\n")[2]
 
 
-def found(module: str, words: Sequence, timeout: float) -> dict:
-    """The JSON that the process prints last; or {"error": why there is none}."""
+def run_json(module: str, words: Sequence, timeout: float) -> dict:
+    """Returns the JSON in the last line that the process prints, or {"error": reason}."""
     try:
         return json.loads(last_line(module, words, timeout))
     except subprocess.TimeoutExpired:
@@ -47,15 +47,15 @@ def found(module: str, words: Sequence, timeout: float) -> dict:
 
 
 def peak() -> float:
-    """Most memory that this process has held so far, MB."""
+    """Returns the peak memory of this process so far in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def turns(jobs: Sequence, rounds: int, minutes: float) -> Iterator[tuple]:
-    """(round, job): all jobs once a round, in another order each time.
+    """Yields (round, job): all jobs once per round, shuffled anew in each.
 
-    What ran just before leaves more or less memory free, so nobody has one neighbour. No
-    round starts once `minutes` are over.
+    The job before leaves more or less memory free, so that no job should always follow the
+    same one. No round starts once `minutes` are over.
     """
     begin, jobs = time.monotonic(), list(jobs)
     for round_ in range(rounds):
@@ -66,32 +66,32 @@ def turns(jobs: Sequence, rounds: int, minutes: float) -> Iterator[tuple]:
 
 
 def wait_for_quiet() -> None:
-    """Returns when other work leaves the processors alone, or after `WAIT` seconds."""
+    """Waits until other processes use at most QUIET of the processors, or `WAIT` seconds."""
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
-        others = Others()
+        load = OtherLoad()
         time.sleep(_LOOK)
-        if others.share() <= QUIET:
+        if load.share() <= QUIET:
             return
 
 
-class Others:
-    """How much of the processors other processes take, from now until `share` is asked."""
+class OtherLoad:
+    """Measures the share of the processors that other processes use, from now on."""
 
     def __init__(self) -> None:
         self._before = self._now()
 
     def share(self) -> float:
-        """0 to 1. A process that waits for a processor makes it no smaller: it is busy."""
-        busy, idle, own = (
+        """Returns 0 to 1. Processes that wait for a processor are not counted."""
+        busy, idle, this_process = (
             b - a for a, b in zip(self._before, self._now(), strict=True)
         )
-        return max(0.0, busy - own) / max(busy + idle, 1e-9)
+        return max(0.0, busy - this_process) / max(busy + idle, 1e-9)
 
     def _now(self) -> tuple[float, float, float]:
-        """Seconds, of all processors: busy, idle, and busy with this process's work."""
+        """Returns seconds of all processors: busy, idle, and busy with this process."""
         words = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-        user, nice, system, idle, wait, *rest = (float(word) for word in words)
+        user, nice, system, idle, wait, *interrupts = (float(word) for word in words)
         tick = os.sysconf("SC_CLK_TCK")
-        busy = (user + nice + system + sum(rest[:3])) / tick
+        busy = (user + nice + system + sum(interrupts[:3])) / tick
         return busy, (idle + wait) / tick, sum(os.times()[:4])

@@ -1,4 +1,4 @@
-"""How the cost of a sweep grows: images, layers, groups and seeds, each doubled on its own.
+"""Measures how the cost of a sweep grows with images, layers, groups and seeds, one at a time.
 
     runs = growth.run(growth.Settings(runs=3))
     print(growth.markdown(runs))
@@ -6,9 +6,9 @@
 
 The network is a chain of convolutions with batch normalization, all of one size, so that twice
 the layers are twice the multiplications. A sweep replaces each group of each layer in turn,
-counts confusion matrices, and puts it back; each seed begins with other values in the whole
-network. Processor time is told, as other work hardly changes it: of the first time, in which
-pieces of the network are compiled, and of the same once more.
+counts confusion matrices, and restores it; each seed begins with other values in the whole
+network. Processor time is measured, which other work hardly changes: of a first pass, in which
+segments of the network are compiled, and of a second pass.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured; no round starts once `minutes` are over."""
+    """Extent of the measurement; no round starts once `minutes` are over."""
 
     runs: int = 3
     minutes: float = 30.0
@@ -59,7 +59,7 @@ class Settings:
     base: Point = dataclasses.field(default_factory=Point)
 
     def points(self) -> Iterator[tuple[str, int, Point]]:
-        """(what is multiplied, by how much, the point); the base once, as of no axis."""
+        """Yields (axis, factor, point); the base once, with the axis ""."""
         yield "", 1, self.base
         for axis in AXES:
             for factor in self.factors:
@@ -69,85 +69,88 @@ class Settings:
 
 
 def run(settings: Settings) -> list[dict]:
-    """One dict a run, with "error" where there is no time."""
-    points, found = list(settings.points()), []
+    """Runs all points; returns a dict per run, with "error" instead of times if it failed."""
+    points, runs = list(settings.points()), []
     display = progress.Display(settings.runs * len(points))
     turns = fresh.turns(points, settings.runs, settings.minutes)
     for number, (round_, (axis, factor, point)) in enumerate(turns):
         display.update(number, f"{axis} x{factor}" if axis else "base")
         words = dataclasses.astuple(point)
-        one = fresh.found(__name__, words, settings.timeout)
-        named = {"axis": axis, "factor": factor, "arms": point.arms, "round": round_}
-        found.append(named | one)
+        measured = fresh.run_json(__name__, words, settings.timeout)
+        key = {"axis": axis, "factor": factor, "arms": point.arms, "round": round_}
+        runs.append(key | measured)
     display.close()
-    return found
+    return runs
 
 
 def rows(runs: Sequence[dict]) -> list[dict]:
-    """Medians by axis and factor, the base as factor 1 of every axis; `times` it."""
-    base = _of(runs, "", 1)
+    """Returns medians by axis and factor; "times" is relative to the base.
+
+    The base is the row of factor 1 of every axis.
+    """
+    base = _select(runs, "", 1)
     if not base:
         return []
-    least = statistics.median(one["again"] for one in base)
-    found = []
+    base_time = statistics.median(run["again"] for run in base)
+    medians = []
     for axis in AXES:
-        for factor in sorted({one["factor"] for one in runs}):
-            own = base if factor == 1 else _of(runs, axis, factor)
-            if own:
-                found.append(_row(axis, factor, own, least))
-    return found
+        for factor in sorted({run["factor"] for run in runs}):
+            selected = base if factor == 1 else _select(runs, axis, factor)
+            if selected:
+                medians.append(_row(axis, factor, selected, base_time))
+    return medians
 
 
-def _of(runs: Sequence[dict], axis: str, factor: int) -> list[dict]:
+def _select(runs: Sequence[dict], axis: str, factor: int) -> list[dict]:
     return [
-        one
-        for one in runs
-        if (one["axis"], one["factor"]) == (axis, factor) and "error" not in one
+        run
+        for run in runs
+        if (run["axis"], run["factor"]) == (axis, factor) and "error" not in run
     ]
 
 
-def _row(axis: str, factor: int, own: list[dict], least: float) -> dict:
+def _row(axis: str, factor: int, runs: list[dict], base_time: float) -> dict:
     def median(name: str) -> float:
-        return statistics.median(one[name] for one in own)
+        return statistics.median(run[name] for run in runs)
 
-    again = [one["again"] for one in own]
+    again = [run["again"] for run in runs]
     return {
-        "axis": axis, "factor": factor, "n": len(own), "arms": own[0]["arms"],
+        "axis": axis, "factor": factor, "n": len(runs), "arms": runs[0]["arms"],
         "first": median("first"), "again": median("again"), "memory": median("memory"),
-        "low": min(again), "high": max(again), "times": median("again") / least,
+        "low": min(again), "high": max(again), "times": median("again") / base_time,
     }  # fmt: skip
 
 
 def markdown(runs: Sequence[dict]) -> str:
-    """A line for each doubling; failures below."""
+    """Formats a table with a line for each doubling; failures follow."""
     lines = [table.line(HEADER), table.rule(len(HEADER))]
-    for one in rows(runs):
+    for row in rows(runs):
         cells = (
-            one["axis"], f"{one['factor']}", f"{one['arms']}", f"{one['n']}",
-            f"{one['first']:.2f}", f"{one['again']:.2f}",
-            f"{one['low']:.2f}-{one['high']:.2f}", f"{one['times']:.2f}",
-            f"{one['memory']:,.0f}",
+            row["axis"], f"{row['factor']}", f"{row['arms']}", f"{row['n']}",
+            f"{row['first']:.2f}", f"{row['again']:.2f}",
+            f"{row['low']:.2f}-{row['high']:.2f}", f"{row['times']:.2f}",
+            f"{row['memory']:,.0f}",
         )  # fmt: skip
         lines.append(table.line(cells))
-    failed = [one for one in runs if "error" in one]
-    lines += [f"\n{one['axis']} x{one['factor']}: {one['error']}" for one in failed]
+    failed = [run for run in runs if "error" in run]
+    lines += [f"\n{run['axis']} x{run['factor']}: {run['error']}" for run in failed]
     return "\n".join(lines) + "\n"
 
 
 def save_figure(runs: Sequence[dict], path: str | os.PathLike) -> None:
-    """One line for each of `AXES`: times the size against times the cost, both in octaves."""
+    """Draws a line for each of `AXES`: factor of size against factor of cost, log2 scales."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    found = rows(runs)
+    medians = rows(runs)
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for axis, marker in zip(AXES, "osD^", strict=True):
-        own = [one for one in found if one["axis"] == axis]
-        x = [one["factor"] for one in own]
-        axes.plot(x, [one["times"] for one in own], marker=marker, label=axis)
-    x = sorted({one["factor"] for one in found})
+        line = [row for row in medians if row["axis"] == axis]
+        x = [row["factor"] for row in line]
+        axes.plot(x, [row["times"] for row in line], marker=marker, label=axis)
+    x = sorted({row["factor"] for row in medians})
     axes.plot(x, x, color="0.6", linestyle="--", label="in proportion")
     axes.plot(x, np.square(x), color="0.6", linestyle=":", label="its square")
     axes.set_xscale("log", base=2)
@@ -162,20 +165,20 @@ def save_figure(runs: Sequence[dict], path: str | os.PathLike) -> None:
 
 
 def measure(point: Point) -> dict:
-    """Processor seconds of all sweeps of the point, the first time and again, and memory."""
+    """Measures processor seconds of all sweeps of a point in two passes, and memory in MB."""
     from tfreuse import runtime
 
     runtime.start()
     before = fresh.peak()
     work = _Work(point)
-    taken, values = [], []
+    seconds, values = [], []
     for _ in range(2):
         begin = time.process_time()
         values.append([work.sweep(seed) for seed in range(point.seeds)])
-        taken.append(time.process_time() - begin)
+        seconds.append(time.process_time() - begin)
     if values[0] != values[1]:
         raise ValueError("the same arms gave other counts")
-    return {"first": taken[0], "again": taken[1], "memory": fresh.peak() - before}
+    return {"first": seconds[0], "again": seconds[1], "memory": fresh.peak() - before}
 
 
 class _Work:
@@ -195,27 +198,28 @@ class _Work:
         )
 
     def sweep(self, seed: int) -> list[float]:
-        """The metric of each arm of one seed."""
+        """Returns the metric of each arm of a seed."""
         draw = np.random.default_rng(seed)
         for variable in self._model.variables:
             self._blend(variable, draw)
         self._evaluate()
-        found = []
+        metrics = []
         for layer in self._model.layers:
             for group in self._groups:
-                own = [v for v in layer.variables if v.name in roles.expand(group)]
-                if not own or layer.name == HEAD:
+                selected = roles.expand(group)
+                variables = [v for v in layer.variables if v.name in selected]
+                if not variables or layer.name == HEAD:
                     continue
-                old = [variable.numpy() for variable in own]
-                for variable in own:
+                old = [variable.numpy() for variable in variables]
+                for variable in variables:
                     self._blend(variable, draw)
-                found.append(self._evaluate().value)
-                for variable, value in zip(own, old, strict=True):
+                metrics.append(self._evaluate().value)
+                for variable, value in zip(variables, old, strict=True):
                     variable.assign(value)
-        return found
+        return metrics
 
     def _blend(self, variable, draw: np.random.Generator) -> None:
-        """New values of the size that the old have, so that no network dies."""
+        """Draws new values of a usual scale, so that activations neither vanish nor explode."""
         scale = 0.1 if variable.name == "kernel" else 0.5
         mean = 1.0 if variable.name in ("gamma", "moving_variance") else 0.0
         noise = draw.uniform(-scale, scale, variable.shape)

@@ -236,7 +236,7 @@ STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
 
 
 def _fresh(step: str, folder: pathlib.Path, count: int) -> dict:
-    found = fresh.found(__name__, [step, folder, count], timeout=3600)
+    found = fresh.run_json(__name__, [step, folder, count], timeout=3600)
     if "error" in found:
         raise InputError(f"{step} of {count:,} records {found['error']}")
     return found

@@ -79,7 +79,7 @@ def run_once(case: Case, entry: Contestant, timeout: float) -> dict:
     """What `worker.measure` found, of a result that is right; or {"error": why not}."""
     words = ["run", case.model, case.folder, case.number, entry.task, entry.name]
     try:
-        found = fresh.found(WORKER, words, timeout)
+        found = fresh.run_json(WORKER, words, timeout)
         if "error" in found:
             return found
         place = wrong(case, entry, found.pop("digests", None))

@@ -1,9 +1,9 @@
-"""One contestant trains and infers in a process of its own; prints what it found as JSON.
+"""Trains and infers with one contestant in a fresh process; prints its speed as JSON.
 
-python -m benchmarks.steps make FOLDER CASE
-python -m benchmarks.steps run FOLDER CASE CONTESTANT DEVICE SECONDS CORES
+    python -m benchmarks.steps make FOLDER CASE
+    python -m benchmarks.steps run FOLDER CASE CONTESTANT DEVICE SECONDS CORES
 
-What is found is compared with what `networks.make` wrote before a time counts.
+A time counts only if logits and losses equal those that `networks.make` wrote.
 """
 
 import json
@@ -19,36 +19,38 @@ from benchmarks import fresh, networks
 from benchmarks.networks import CHECKED, SHOWN, Case
 from tfreuse.errors import InputError
 
-WARM = 5  # steps before the clock starts: memory is taken, kernels are chosen
+WARM = (
+    5  # steps before the clock starts, in which memory is allocated and kernels chosen
+)
 
 
 class Clock:
-    """Times steps: `WARM` uncounted ones, then as many as take `seconds`."""
+    """Times steps: `WARM` uncounted steps, then as many as take `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self.steps = seconds, -WARM
 
     def tick(self) -> bool:
-        """Told after each step; True when it was the last."""
+        """Counts a step; returns True after the last."""
         self.steps += 1
         if self.steps == 0:
             self._begin, self._busy = time.perf_counter(), time.process_time()
-            self._others = fresh.Others()
+            self._other_load = fresh.OtherLoad()
         return self.steps > 0 and time.perf_counter() - self._begin >= self._seconds
 
     def stop(self, batch: int) -> dict[str, float]:
-        """What the counted steps took; told when the device has done them."""
+        """Returns speeds of the counted steps; call it when the device has finished them."""
         images, seconds = batch * self.steps, time.perf_counter() - self._begin
         return {
             "steps": self.steps,
             "images_s": images / seconds,
             "cpu_ms": 1e3 * (time.process_time() - self._busy) / images,
-            "others": self._others.share(),
+            "others": self._other_load.share(),
         }
 
 
 def keras_as_it_comes(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
-    """`fit` and `predict_on_batch` of the plain model, as its documentation has them."""
+    """Runs `fit` and `predict_on_batch` of the plain model, as in Keras's documentation."""
     import keras
     import tensorflow as tf
 
@@ -61,14 +63,16 @@ def keras_as_it_comes(case: Case, folder: pathlib.Path, gpu: bool, seconds: floa
     model.compile(training.optimizer(model, case.train), training.loss("segmentation"))
     steps = tf.data.Dataset.from_tensor_slices((arrays["images"], arrays["masks"]))
     steps = steps.repeat().prefetch(2)
-    found = {"device": _card(tf), "parameters": model.count_params()}
-    found["shown"] = model.predict_on_batch(arrays["images"][0][:SHOWN])
-    found |= _fit(model, steps, steps, case, seconds)
-    return found | _infer(model.predict_on_batch, _many(arrays, case), seconds)
+    measured = {"device": _card(tf), "parameters": model.count_params()}
+    measured["shown"] = model.predict_on_batch(arrays["images"][0][:SHOWN])
+    measured |= _fit(model, steps, steps, case, seconds)
+    return measured | _infer(
+        model.predict_on_batch, _inference_images(arrays, case), seconds
+    )
 
 
 def tfreuse(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
-    """What tools/train.py does, without validation and checkpoints; inference as studies do it."""
+    """Trains as tools/train.py without validation and checkpoints; infers as a study does."""
     from tfreuse import runtime
 
     runtime.start()
@@ -85,18 +89,18 @@ def tfreuse(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
     graph = training.trainable(model, optimizer, "segmentation", -1, **options)
     view = folding.folded(model)
     infer = tf.function(lambda images: view(images, training=False), jit_compile=gpu)
-    found = {"device": _card(tf), "parameters": model.count_params()}
-    found["shown"] = infer(arrays["images"][0][:SHOWN]).numpy()
-    first, rest = (
+    measured = {"device": _card(tf), "parameters": model.count_params()}
+    measured["shown"] = infer(arrays["images"][0][:SHOWN]).numpy()
+    checked, timed = (
         training.batches(graph, split, case.train, start) for start in (0, CHECKED)
     )
-    found |= _fit(graph, first, rest, case, seconds)
-    many = tf.constant(_many(arrays, case))
-    return found | _infer(lambda images: infer(images).numpy(), many, seconds)
+    measured |= _fit(graph, checked, timed, case, seconds)
+    images = tf.constant(_inference_images(arrays, case))
+    return measured | _infer(lambda images: infer(images).numpy(), images, seconds)
 
 
 def pytorch(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
-    """The same network in PyTorch, channels last; on a GPU compiled and in bfloat16."""
+    """Runs the same network in PyTorch, channels last; on a GPU compiled and in bfloat16."""
     import torch
 
     from benchmarks import torch_networks
@@ -110,8 +114,8 @@ def pytorch(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
         torch_networks.take_values(network, values)
     network = network.to(device, memory_format=torch.channels_last)
     state = network.state_dict().items()
-    found = {"parameters": sum(v.numel() for _, v in state if v.ndim)}
-    found["device"] = torch.cuda.get_device_name() if cuda else ""
+    measured = {"parameters": sum(v.numel() for _, v in state if v.ndim)}
+    measured["device"] = torch.cuda.get_device_name() if cuda else ""
 
     def place(images):
         images = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
@@ -126,16 +130,16 @@ def pytorch(case: Case, folder: pathlib.Path, gpu: bool, seconds: float):
             return run(images).permute(0, 2, 3, 1).float().cpu().numpy()
 
     network.eval()
-    found["shown"] = infer(place(arrays["images"][0][:SHOWN]))
+    measured["shown"] = infer(place(arrays["images"][0][:SHOWN]))
     network.train()
     batches = [
         (place(images), torch.from_numpy(masks).long().to(device))
         for images, masks in zip(arrays["images"], arrays["masks"], strict=True)
     ]
     step = _torch_step(torch, network, run, half, case)
-    found |= _torch_fit(step, batches, case, seconds)
+    measured |= _torch_fit(step, batches, case, seconds)
     network.eval()
-    return found | _infer(infer, place(_many(arrays, case)), seconds)
+    return measured | _infer(infer, place(_inference_images(arrays, case)), seconds)
 
 
 CONTESTANTS: dict[str, Callable[[Case, pathlib.Path, bool, float], dict]] = {
@@ -145,28 +149,28 @@ CONTESTANTS: dict[str, Callable[[Case, pathlib.Path, bool, float], dict]] = {
 }
 
 
-def wrong(found: dict, about: dict, shown: np.ndarray, rough: bool) -> str:
-    """What is not as plain Keras has it; "" if all is.
+def wrong(measured: dict, reference: dict, shown: np.ndarray, rough: bool) -> str:
+    """Compares a contestant with plain Keras; returns the difference, "" if there is none.
 
     Args:
-        found: what a contestant found.
-        about: what `networks.make` wrote.
+        measured: the contestant's parameters, logits and losses.
+        reference: those of plain Keras, as `networks.make` wrote them.
         shown: the logits of plain Keras.
-        rough: it computed in bfloat16.
+        rough: the contestant computed in bfloat16.
     """
-    if found["parameters"] != about["parameters"]:
-        return f"{found['parameters']} parameters, not {about['parameters']}"
-    near = 0.1 if rough else 1e-3
-    if not np.allclose(found["shown"], shown, atol=near * np.abs(shown).max()):
+    if measured["parameters"] != reference["parameters"]:
+        return f"{measured['parameters']} parameters, not {reference['parameters']}"
+    tolerance = 0.1 if rough else 1e-3
+    if not np.allclose(measured["shown"], shown, atol=tolerance * np.abs(shown).max()):
         return "other logits"
-    losses = np.array(found["losses"])
-    if not np.allclose(losses[:CHECKED], about["losses"], rtol=0.05 if rough else 0.01):
-        return f"losses {losses[:CHECKED]}, not {about['losses']}"
+    losses, expected = np.array(measured["losses"]), reference["losses"]
+    if not np.allclose(losses[:CHECKED], expected, rtol=0.05 if rough else 0.01):
+        return f"losses {losses[:CHECKED]}, not {expected}"
     return "" if losses[-1] < losses[0] else "the loss does not fall"
 
 
-def _fit(graph, first, rest, case: Case, seconds: float) -> dict:
-    """Losses of the first steps, then the time of many, both by Keras's `fit`."""
+def _fit(graph, checked, timed, case: Case, seconds: float) -> dict:
+    """Returns losses of the first steps and speed of later steps, both by Keras's `fit`."""
     import keras
 
     clock = Clock(seconds)
@@ -177,18 +181,16 @@ def _fit(graph, first, rest, case: Case, seconds: float) -> dict:
                 self.model.stop_training = True
 
     options = {"verbose": 0, "shuffle": False}
-    begun = graph.fit(first, steps_per_epoch=1, epochs=CHECKED, **options)
-    graph.fit(rest, steps_per_epoch=10**6, callbacks=[Ticker()], **options)
-    timed = clock.stop(case.batch)
-    last = graph.fit(rest, steps_per_epoch=1, **options)
-    return {
-        "losses": begun.history["loss"] + last.history["loss"],
-        "training": timed,
-    }
+    first = graph.fit(checked, steps_per_epoch=1, epochs=CHECKED, **options)
+    graph.fit(timed, steps_per_epoch=10**6, callbacks=[Ticker()], **options)
+    speed = clock.stop(case.batch)
+    last = graph.fit(timed, steps_per_epoch=1, **options)
+    losses = first.history["loss"] + last.history["loss"]
+    return {"losses": losses, "training": speed}
 
 
 def _torch_fit(step: Callable, batches: list, case: Case, seconds: float) -> dict:
-    """What `_fit` finds, by a loop."""
+    """Returns the same as `_fit`, by a loop."""
     losses = [float(step(n, *batch)) for n, batch in enumerate(batches)]
     clock, number = Clock(seconds), len(batches)
     while True:
@@ -209,15 +211,15 @@ def _infer(function: Callable, images, seconds: float) -> dict:
 
 
 def _torch_step(torch, network, run, half, case: Case) -> Callable:
-    """One update as `tfreuse.training` makes it: AdamW, only kernels decay."""
+    """Returns a function for one update as in `tfreuse.training`: AdamW, only kernels decay."""
     from benchmarks import torch_networks
 
     spec = case.train
-    kernels, others = torch_networks.kernels_and_others(network)
+    kernels, vectors = torch_networks.kernels_and_others(network)
     optimizer = torch.optim.AdamW(
         [
             {"params": kernels, "weight_decay": spec.weight_decay},
-            {"params": others, "weight_decay": 0.0},
+            {"params": vectors, "weight_decay": 0.0},
         ],
         lr=spec.learning_rate,
         eps=1e-7,  # Keras's
@@ -237,40 +239,39 @@ def _torch_step(torch, network, run, half, case: Case) -> Callable:
     return step
 
 
-def _many(arrays: dict, case: Case) -> np.ndarray:
-    """So many images as the inference takes at once: the batches' own, repeated."""
+def _inference_images(arrays: dict, case: Case) -> np.ndarray:
+    """Repeats the images of the batches to one batch of inference."""
     images = np.concatenate(list(arrays["images"]))
     return np.resize(images, (case.many, *images.shape[1:]))
 
 
 def _card(tf) -> str:
-    """The name of the GPU; "" without."""
+    """Returns the name of the GPU; "" without a GPU."""
     gpus = tf.config.list_physical_devices("GPU")
-    return (
-        tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-        if gpus
-        else ""
-    )
+    if not gpus:
+        return ""
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return details.get("device_name", "GPU")
 
 
-def main(verb: str, folder: str, name: str, *rest: str) -> None:
+def main(verb: str, folder: str, name: str, *options: str) -> None:
     case, path = networks.find(name), pathlib.Path(folder)
     if verb == "make":
         networks.make(case, path)
         return
-    contestant, device, seconds, cores = rest
+    contestant, device, seconds, cores = options
     if int(cores):
-        # before TensorFlow or PyTorch count them
+        # Before TensorFlow or PyTorch count the processors.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores) :])
     if case not in networks.TINY and cores != "1":
         fresh.wait_for_quiet()
-    found = CONTESTANTS[contestant](case, path, device == "gpu", float(seconds))
-    if device == "gpu" and case in networks.GPU and not found["device"]:
+    measured = CONTESTANTS[contestant](case, path, device == "gpu", float(seconds))
+    if device == "gpu" and case in networks.GPU and not measured["device"]:
         raise InputError(f"{contestant} finds no GPU")
-    about, arrays = networks.read(case, path)
-    error = wrong(found, about, arrays["shown"], rough=device == "gpu")
-    del found["shown"]
-    print(json.dumps({"error": f"wrong result: {error}"} if error else found))
+    reference, arrays = networks.read(case, path)
+    error = wrong(measured, reference, arrays["shown"], rough=device == "gpu")
+    del measured["shown"]
+    print(json.dumps({"error": f"wrong result: {error}"} if error else measured))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""What an arm of a sweep costs: every layer of a network, one group of roles after another.
+"""Measures the cost of an arm: each group of roles of every layer of a network in turn.
 
     runs = sweeping.run(sweeping.Settings(runs=5), work_dir)
     print(sweeping.markdown(runs, sweeping.targets(runs)))
 
-An arm takes one group of one layer from a donor, counts confusion matrices, and puts all back.
-Contestants: `naive` loads the model for each arm, `evaluate` has one compiled model, `forward`
-evaluates by one compiled function of all operations, `tfreuse` sweeps. The first two do a few
-arms only, spread over the network: theirs all cost the same. The ideal is the share of the
-multiplications that the arm's layer and those behind it do, of the time of `forward`, folded.
+An arm takes one group of one layer from a donor, counts confusion matrices, and restores the
+recipient. Contestants: `NAIVE` loads the model for each arm, `EVALUATE` uses one compiled model,
+`FORWARD` one compiled function of all operations, `SWEEP` a `tfreuse.training.sweep.Sweep`. The
+first two run only a few arms spread over the network, since all their arms cost the same. The
+ideal is the time of `FORWARD`, folded, times the share of the multiplications in the arm's layer
+and the layers behind it.
 """
 
 import dataclasses
@@ -36,12 +37,18 @@ CLOCKS = {
     "seconds": "",
     "cpu": ", processor time",
 }  # other work disturbs the second less
-CLOSE = 1e-4  # of mean IoU, between what contestants find
+CLOSE = 1e-4  # allowed difference in mean IoU between contestants
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network and its test images. `every`: of the layers, only each so-manyth is changed."""
+    """A network and its test images.
+
+    Attributes:
+        side: pixels of an image's side.
+        images: number of images.
+        every: 12 changes every twelfth layer only.
+    """
 
     model: ModelSpec
     side: int
@@ -60,7 +67,7 @@ CASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured; no round starts once `minutes` are over."""
+    """Extent of the measurement; no round starts once `minutes` are over."""
 
     models: tuple[str, ...] = ("unet", "pspnet")
     runs: int = 5
@@ -69,7 +76,7 @@ class Settings:
 
 
 def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
-    """One dict a run, with "error" where there is no time.
+    """Runs all contestants; returns a dict per run, with "error" instead of times if it failed.
 
     Raises:
         InputError: there is no such network.
@@ -78,80 +85,82 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
         if name not in CASES:
             raise InputError(f"--models takes {', '.join(CASES)}; got {name!r}.")
         fresh.last_line(__name__, ["make", name, work_dir])
-    jobs = [(name, who) for name in settings.models for who in CONTESTANTS]
-    display, found = progress.Display(settings.runs * len(jobs)), []
+    jobs = [(name, entry) for name in settings.models for entry in CONTESTANTS]
+    display, runs = progress.Display(settings.runs * len(jobs)), []
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
-    for number, (round_, (name, who)) in enumerate(turns):
-        display.update(number, f"{name} {who}")
-        words = ["run", name, work_dir, who]
-        one = fresh.found(__name__, words, settings.timeout)
-        found.append({"model": name, "name": who, "round": round_} | one)
+    for number, (round_, (name, entry)) in enumerate(turns):
+        display.update(number, f"{name} {entry}")
+        words = ["run", name, work_dir, entry]
+        measured = fresh.run_json(__name__, words, settings.timeout)
+        runs.append({"model": name, "name": entry, "round": round_} | measured)
     display.close()
-    return _checked(found)
+    return _checked(runs)
 
 
 def _checked(runs: list[dict]) -> list[dict]:
-    """The runs; an error in place of the time of one whose values are not those of `forward`."""
-    known: dict[str, dict] = {}
-    for one in runs:
-        if one["name"] == FORWARD and "values" in one:
-            known.setdefault(one["model"], one["values"])
-    for one in runs:
-        values, right = one.pop("values", {}), known.get(one["model"], {})
+    """Marks runs as errors whose values differ from those of `FORWARD`."""
+    expected: dict[str, dict] = {}
+    for row in runs:
+        if row["name"] == FORWARD and "values" in row:
+            expected.setdefault(row["model"], row["values"])
+    for row in runs:
+        values, reference = row.pop("values", {}), expected.get(row["model"], {})
         wrong = [
             arm
             for arm, value in values.items()
-            if not abs(value - right.get(arm, np.nan)) <= CLOSE
+            if not abs(value - reference.get(arm, np.nan)) <= CLOSE
         ]
         if wrong:
-            one["error"] = f"wrong value: {wrong[0]}"
+            row["error"] = f"wrong value: {wrong[0]}"
     return runs
 
 
 def targets(runs: Sequence[dict]) -> list[table.Target]:
-    """What was promised, for each network; without the runs that it needs it is left out."""
-    found = []
-    models = dict.fromkeys(one["model"] for one in runs)
-    for model, (what, kind) in itertools.product(models, CLOCKS.items()):
-        ours = _median(runs, model, SWEEP, what)
+    """Returns the targets of each network, as far as the runs they need were measured."""
+    rows = []
+    models = dict.fromkeys(row["model"] for row in runs)
+    for model, (clock, kind) in itertools.product(models, CLOCKS.items()):
+        sweep = _median(runs, model, SWEEP, clock)
         for rival, text, bound in (
             (NAIVE, "times as fast an arm as load_model each", 8),
             (EVALUATE, "times as fast an arm as evaluate", 3),
         ):
-            theirs = _median(runs, model, rival, what)
-            if ours and theirs:
+            rival_time = _median(runs, model, rival, clock)
+            if sweep and rival_time:
                 text = f"{model}: {text}{kind}"
-                found.append(table.Target(text, theirs / ours, bound, True))
-        ideal = _median(runs, model, SWEEP, f"ideal_{what}")
-        if ours and ideal:
+                rows.append(table.Target(text, rival_time / sweep, bound, True))
+        ideal = _median(runs, model, SWEEP, f"ideal_{clock}")
+        if sweep and ideal:
             text = f"{model}: an arm, times its multiplications alone{kind}"
-            found.append(table.Target(text, ours / ideal, 1.3))
-    return found
+            rows.append(table.Target(text, sweep / ideal, 1.3))
+    return rows
 
 
-def _median(runs, model: str, name: str, what: str = "seconds") -> float | None:
-    own = _values(runs, model, name, what)
-    return statistics.median(own) if own else None
+def _median(runs, model: str, name: str, key: str = "seconds") -> float | None:
+    values = _values(runs, model, name, key)
+    return statistics.median(values) if values else None
 
 
-def _values(runs, model: str, name: str, what: str) -> list[float]:
+def _values(runs, model: str, name: str, key: str) -> list[float]:
     return [
-        one[what]
-        for one in runs
-        if (one["model"], one["name"]) == (model, name)
-        and "error" not in one
-        and one.get(what) is not None
+        row[key]
+        for row in runs
+        if (row["model"], row["name"]) == (model, name)
+        and "error" not in row
+        and row.get(key) is not None
     ]
 
 
 def markdown(runs: Sequence[dict], promised: Sequence[table.Target]) -> str:
-    """The promises and a table for each network."""
-    lines = ["| what | measured | asked for | |", "|---|--:|--:|---|"]
-    for one in promised:
-        sign = ">=" if one.at_least else "<="
-        met = "met" if one.met else "not met"
-        lines.append(f"| {one.text} | {one.value:.3g} | {sign} {one.bound:g} | {met} |")
-    for model in dict.fromkeys(one["model"] for one in runs):
+    """Formats the targets and a table for each network."""
+    lines = ["| target | measured | bound | |", "|---|--:|--:|---|"]
+    for target in promised:
+        sign = ">=" if target.at_least else "<="
+        met = "met" if target.met else "not met"
+        lines.append(
+            f"| {target.text} | {target.value:.3g} | {sign} {target.bound:g} | {met} |"
+        )
+    for model in dict.fromkeys(row["model"] for row in runs):
         case = CASES[model]
         lines += ["", f"{model}: {case.images} images of {case.side}x{case.side}", ""]
         lines.append(
@@ -201,40 +210,41 @@ def make(name: str, folder: pathlib.Path) -> None:
 
 
 def _images(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Images float32 [N, H, W, 3] from 0 to 1, and labels int32 [N, H, W]."""
+    """Returns images float32 [N, H, W, 3] in [0, 1] and labels int32 [N, H, W]."""
     images, masks = splits.noise(case.images, case.side, CLASSES)
     return images.astype(np.float32) / 255, masks
 
 
-def measure(name: str, folder: pathlib.Path, who: str) -> dict:
-    """Seconds an arm of one contestant, and the mean IoU that each arm gave."""
+def measure(name: str, folder: pathlib.Path, entry: str) -> dict:
+    """Measures a contestant's seconds per arm, and the mean IoU of each arm."""
     from tfreuse import runtime
 
     runtime.start()
     started = time.perf_counter()
-    work = {NAIVE: _Naive, EVALUATE: _Evaluate}.get(who, _Forward)(name, folder, who)
+    contestant = {NAIVE: _Naive, EVALUATE: _Evaluate}.get(entry, _Forward)
+    work = contestant(name, folder, entry)
     arms = _arms(work.variables, CASES[name].every)
-    if who in (NAIVE, EVALUATE):  # the time of each is the same
+    if entry in (NAIVE, EVALUATE):  # all arms take the same time
         arms = arms[:: max(1, len(arms) // 5)]
     before = time.perf_counter() - started
     values, sweeps = {}, []
     for donor in work.donors:
-        taken = _Clock()
+        elapsed = _Clock()
         for layer, group in arms:
             values[f"{donor} {layer} {group}"] = work(donor, layer, group)
-        sweeps.append([one / len(arms) for one in taken()])
-    found = dict(zip(CLOCKS, sweeps[-1], strict=True))
-    found |= {"arms": len(arms), "before": before}
-    if who == SWEEP:
-        for clock, one in zip(CLOCKS, work.ideal(arms), strict=True):
-            found[f"ideal_{clock}"] = one
+        sweeps.append([seconds / len(arms) for seconds in elapsed()])
+    row = dict(zip(CLOCKS, sweeps[-1], strict=True))
+    row |= {"arms": len(arms), "before": before}
+    if entry == SWEEP:
+        for clock, seconds in zip(CLOCKS, work.ideal(arms), strict=True):
+            row[f"ideal_{clock}"] = seconds
     if len(sweeps) > 1:
-        found["first"] = sweeps[0][0]
-    return found | {"values": values}
+        row["first"] = sweeps[0][0]
+    return row | {"values": values}
 
 
 class _Clock:
-    """Seconds by the wall and of the processors since it was made."""
+    """Returns seconds of wall time and of processor time since its creation."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter(), time.process_time()
@@ -245,25 +255,25 @@ class _Clock:
 
 
 def _arms(variables, every: int) -> list[tuple[str, str]]:
-    """(layer, group) in the order of the layers: each group that says something of its own."""
-    held: dict[str, set[str]] = {}
+    """Returns (layer, group) in the order of the layers, for groups of which a layer has roles."""
+    roles_of: dict[str, set[str]] = {}
     for variable in variables:
-        held.setdefault(variable.layer, set()).add(variable.role)
-    layers = [layer for layer in held if not layer.startswith("head")][::every]
+        roles_of.setdefault(variable.layer, set()).add(variable.role)
+    layers = [layer for layer in roles_of if not layer.startswith("head")][::every]
     return [
         (layer, group)
         for layer in layers
         for group in GROUPS
-        if held[layer].intersection(roles.expand(group))
+        if roles_of[layer].intersection(roles.expand(group))
     ]
 
 
 class _Naive:
-    """Loads, sets, compiles and evaluates for every arm, as a script of one evening does."""
+    """Loads, sets, compiles and evaluates for every arm, as a simple script would."""
 
     donors = ("donor",)
 
-    def __init__(self, name: str, folder: pathlib.Path, who: str) -> None:
+    def __init__(self, name: str, folder: pathlib.Path, entry: str) -> None:
         from tfreuse import transplant
         from tfreuse.models import saving
 
@@ -278,14 +288,15 @@ class _Naive:
         model = self._model()
         target = model.get_layer(layer)
         old, new = target.get_weights(), self._donor.get_layer(layer).get_weights()
-        own = [v.role for v in self.variables if v.layer == layer]
+        layer_roles = [v.role for v in self.variables if v.layer == layer]
+        changed = roles.expand(group)
         target.set_weights(
-            [n if r in roles.expand(group) else o for o, n, r in zip(old, new, own)]
+            [n if r in changed else o for o, n, r in zip(old, new, layer_roles)]
         )
         images, masks = self._data
-        found = model.evaluate(images, masks, 64, verbose=0, return_dict=True)
+        metrics = model.evaluate(images, masks, 64, verbose=0, return_dict=True)
         target.set_weights(old)
-        return float(found["value"])
+        return float(metrics["value"])
 
     def _model(self):
         import keras
@@ -303,72 +314,73 @@ class _Naive:
 
 
 class _Evaluate(_Naive):
-    """Evaluates one compiled model again and again; it is traced before the clock starts."""
+    """Evaluates one compiled model repeatedly; it is traced before the clock starts."""
 
-    def __init__(self, name: str, folder: pathlib.Path, who: str) -> None:
-        super().__init__(name, folder, who)
+    def __init__(self, name: str, folder: pathlib.Path, entry: str) -> None:
+        super().__init__(name, folder, entry)
         layer, group = _arms(self.variables, 1)[0]
         self("donor", layer, group)
 
     @functools.cached_property
-    def _kept(self):
+    def _traced_model(self):
         return super()._model()
 
     def _model(self):
-        return self._kept
+        return self._traced_model
 
 
 class _Forward:
-    """tfreuse's evaluation, of all operations each time or of what changed."""
+    """Evaluates with tfreuse: all operations each time, or by a sweep."""
 
     donors = ("donor", "second")
 
-    def __init__(self, name: str, folder: pathlib.Path, who: str) -> None:
+    def __init__(self, name: str, folder: pathlib.Path, entry: str) -> None:
         from tfreuse import transplant
         from tfreuse.models import saving
         from tfreuse.training import evaluation, folding
 
-        load = {
+        models = {
             side: saving.load(folder / f"{name}_{side}.keras")
             for side in ("recipient", *self.donors)
         }
         self._transplant, self._case = transplant, CASES[name]
-        self.model, self.variables = load["recipient"], transplant.index(load["donor"])
-        self._values = {side: transplant.values(load[side]) for side in self.donors}
-        view = self.model if who == UNFOLDED else folding.folded(self.model)
+        self.model = models["recipient"]
+        self.variables = transplant.index(models["donor"])
+        self._values = {side: transplant.values(models[side]) for side in self.donors}
+        view = self.model if entry == UNFOLDED else folding.folded(self.model)
         side, count = self._case.side, self._case.images
         noise = splits.noise(count, side, CLASSES)
         split = splits.split("test", *noise, CLASSES)
         self._whole = evaluation.Evaluator(view, split, "segmentation")
         self._evaluate = self._whole
-        if who != FORWARD:
+        if entry != FORWARD:
             self._evaluate = evaluation.Evaluator(
                 view, split, "segmentation", sweeping=True
             )
         self._evaluate()
 
     def __call__(self, donor: str, layer: str, group: str) -> float:
-        made = plan.make(self.variables, self.variables, roles=group, layers=[layer])
-        displaced = self._transplant.apply(made, self._values[donor], self.model)
+        arm = plan.make(self.variables, self.variables, roles=group, layers=[layer])
+        displaced = self._transplant.apply(arm, self._values[donor], self.model)
         value = self._evaluate().value
         self._transplant.undo(displaced, self.model)
         return value
 
     def ideal(self, arms: Sequence[tuple[str, str]]) -> list[float]:
-        """What the multiplications behind an arm's layer take at the full rate, by clock."""
+        """Returns the ideal seconds per arm by clock, as the module's docstring defines."""
         from tfreuse import models
 
-        behind = models.multiplications(self.model, (self._case.side,) * 2)
+        work = models.multiplications(self.model, (self._case.side,) * 2)
         variable = self._transplant.variables(self.model)
         kernels = {v.layer: v.path for v in self.variables if v.role == "kernel"}
         position = self._evaluate.sweep.position
-        taken = []
-        for _ in range(4):  # the first traces
+        times = []
+        for _ in range(4):  # the first one traces
             clock = _Clock()
             self._whole()
-            taken.append(clock())
+            times.append(clock())
         paths = {(v.layer, v.role): v.path for v in self.variables}
-        at = {layer: position([variable[path]]) for layer, path in kernels.items()}
+        starts = {layer: position([variable[path]]) for layer, path in kernels.items()}
         shares = []
         for layer, group in arms:
             start = min(
@@ -376,14 +388,15 @@ class _Forward:
                 for role in roles.expand(group)
                 if (layer, role) in paths
             )
-            own = sum(n for name, n in behind.items() if at[name] >= start)
-            shares.append(own / sum(behind.values()))
-        return [min(one) * statistics.mean(shares) for one in zip(*taken, strict=True)]
+            behind = sum(n for name, n in work.items() if starts[name] >= start)
+            shares.append(behind / sum(work.values()))
+        share = statistics.mean(shares)
+        return [min(seconds) * share for seconds in zip(*times, strict=True)]
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(sys.argv[2], pathlib.Path(sys.argv[3]))
     else:
-        found = measure(sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4])
-        print(json.dumps(found))
+        row = measure(sys.argv[2], pathlib.Path(sys.argv[3]), sys.argv[4])
+        print(json.dumps(row))

@@ -1,10 +1,10 @@
-"""How fast networks train and infer: Keras as it comes, tfreuse, PyTorch.
+"""Measures the speed of training and inference: plain Keras, tfreuse, PyTorch.
 
     runs = training.run(training.Settings(), folder)
     print(training.markdown(runs, training.targets(runs)))
 
-A run whose machine was busy with other work is made again, once. Ratios are of
-runs of one round, which stand minutes apart at most.
+A run on a machine busy with other work is repeated once. Ratios compare runs of the same
+round, which are minutes apart at most.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ AGAIN = 1
 WORK = ("training", "inference")
 HEADER = ("contestant", "n", "images/s", "least-most", "of PyTorch's", "least-most")
 HEADER = (*HEADER, "CPU ms an image", "others %")
-# Dense bfloat16 operations, 10^12 a second, by a part of the card's name; makers' data sheets
+# Dense bfloat16 operations in 10^12 per second, by a part of the card's name (data sheets).
 PEAKS = {
     "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "A10G": 70,
     "A10": 125, "A40": 150, "A30": 165, "L40S": 362, "L40": 181, "L4": 121,
@@ -37,12 +37,12 @@ PEAKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """Extent of the measurement.
 
-    `seconds` is the timed part of each training, and twice that of each inference. `tiny`
-    is the same at sizes that any device takes: to see that it runs, not how fast. With `cores`
-    1, each has one processor, and its speed is of processor time: other work does not disturb
-    it. 0 gives all of them.
+    `seconds` is the timed part of a training, and twice that of an inference. `tiny` uses
+    sizes for any device, to test that all contestants run. With `cores` 1, each contestant
+    has one processor and its speed is per second of processor time, which other work does not
+    disturb; 0 uses all processors.
     """
 
     device: str = "cpu"
@@ -62,56 +62,56 @@ class Settings:
 
 
 def missing() -> str:
-    """What to do to have PyTorch beside the others; "" if it is there."""
+    """Returns how to install PyTorch; "" if it is installed."""
     if importlib.util.find_spec("torch"):
         return ""
     return "PyTorch is left out: it is not installed; pip install 'tfreuse[torch]'"
 
 
 def run(settings: Settings, folder: pathlib.Path) -> list[dict]:
-    """Measures all contestants; returns one dict a run, with "error" where there is no time.
+    """Runs all contestants; returns a dict per run, with "error" instead of times if it failed.
 
     Raises:
-        InputError: there is no /proc/stat to see other work in, or the reference failed.
+        InputError: there is no /proc/stat, which shows other work, or the reference failed.
     """
     if not pathlib.Path("/proc/stat").exists():
         raise InputError(
             "the benchmark reads /proc/stat, which is there on Linux only."
         )
-    abouts = {}
+    flops = {}
     for case in settings.cases:
         fresh.last_line(WORKER, ["make", folder, case.name])
-        abouts[case.name] = networks.read(case, folder)[0]
+        flops[case.name] = networks.read(case, folder)[0]["flops"]
     names = [KERAS, OURS, *([] if missing() else [TORCH])]
     jobs = [(case, name) for case in settings.cases for name in names]
-    display, found, given_up = progress.Display(settings.runs * len(jobs)), [], set()
+    display, runs, failed = progress.Display(settings.runs * len(jobs)), [], set()
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
     for number, (round_, (case, name)) in enumerate(turns):
         display.update(number, f"{case.name}, {name}")
-        if (case, name) not in given_up:
-            one = _once(settings, folder, case, name)
-            about = {"case": case.name, "name": name, "round": round_}
-            found.append(about | {"flops": abouts[case.name]["flops"]} | one)
-            if "error" in one:
-                given_up.add((case, name))
+        if (case, name) not in failed:
+            key = {"case": case.name, "name": name, "round": round_}
+            measured = _once(settings, folder, case, name)
+            runs.append(key | {"flops": flops[case.name]} | measured)
+            if "error" in measured:
+                failed.add((case, name))
     display.close()
-    return found
+    return runs
 
 
 def _once(settings: Settings, folder: pathlib.Path, case: Case, name: str) -> dict:
-    """One run; the less disturbed of up to two."""
+    """Runs a contestant up to twice; returns the less disturbed run."""
     words = [folder, case.name, name, settings.device, settings.seconds, settings.cores]
     tries, once = [], settings.tiny or settings.cores == 1
     for _ in range(1 if once else 1 + AGAIN):
-        one = fresh.found(WORKER, ["run", *words], settings.timeout)
-        if "error" in one:
-            return one
+        measured = fresh.run_json(WORKER, ["run", *words], settings.timeout)
+        if "error" in measured:
+            return measured
         for work in WORK:
-            part = one[work]
-            own_time = settings.cores == 1
-            part["speed"] = 1e3 / part["cpu_ms"] if own_time else part["images_s"]
-        tries.append(one)
-        if _disturbance(one) <= fresh.QUIET:
+            part = measured[work]
+            by_cpu = settings.cores == 1
+            part["speed"] = 1e3 / part["cpu_ms"] if by_cpu else part["images_s"]
+        tries.append(measured)
+        if _disturbance(measured) <= fresh.QUIET:
             break
     return min(tries, key=_disturbance) | {"tries": len(tries)}
 
@@ -121,48 +121,48 @@ def _disturbance(run: dict) -> float:
 
 
 def ratios(runs: Iterable[dict], case: str, work: str, name: str) -> np.ndarray:
-    """Images a second of a contestant, of PyTorch's in the same round, round by round."""
+    """Returns a contestant's speed over PyTorch's in the same round, for each round."""
     speed = {
-        (one["name"], one["round"]): one[work]["speed"]
-        for one in runs
-        if one["case"] == case and work in one
+        (run["name"], run["round"]): run[work]["speed"]
+        for run in runs
+        if run["case"] == case and work in run
     }
-    pairs = [
-        (value, speed[TORCH, round_])
-        for (who, round_), value in speed.items()
-        if who == name and (TORCH, round_) in speed
+    quotients = [
+        value / speed[TORCH, round_]
+        for (contestant, round_), value in speed.items()
+        if contestant == name and (TORCH, round_) in speed
     ]
-    return np.array([ours / theirs for ours, theirs in pairs])
+    return np.array(quotients)
 
 
 def targets(runs: Sequence[dict]) -> list[Target]:
-    """What was promised: to be at least as fast as PyTorch."""
-    made = []
+    """Returns the target of each case and work: at least as fast as PyTorch."""
+    rows = []
     for case in _cases(runs):
         for work in WORK:
-            found = ratios(runs, case, work, OURS)
-            if found.size:
+            quotients = ratios(runs, case, work, OURS)
+            if quotients.size:
                 text = f"{case}: {work}, times PyTorch's images a second"
-                made.append(Target(text, float(np.median(found)), 1.0, at_least=True))
-    return made
+                median = float(np.median(quotients))
+                rows.append(Target(text, median, 1.0, at_least=True))
+    return rows
 
 
 def markdown(
     runs: Sequence[dict], promised: Sequence[Target], settings: Settings | None = None
 ) -> str:
-    """The medians and the promises as Markdown; on a GPU with the share of its peak."""
+    """Formats medians and targets as Markdown; for a GPU with the share of its peak."""
     settings = settings or Settings()
     lines, header = [], HEADER
     if settings.device == "gpu":
         header = (*HEADER, "TFLOP/s", "of peak")
     for case in _cases(runs):
-        own = [one for one in runs if one["case"] == case]
+        names = sorted({run["name"] for run in runs if run["case"] == case})
         for work in WORK:
             lines += [f"### {case}: {work}", "", table.line(header)]
             lines.append(table.rule(len(header)))
             lines += [
-                table.line(_cells(runs, case, work, name, settings))
-                for name in sorted({one["name"] for one in own})
+                table.line(_cells(runs, case, work, name, settings)) for name in names
             ]
             lines.append("")
     lines += table.promises(promised)
@@ -170,24 +170,24 @@ def markdown(
 
 
 def _cases(runs: Sequence[dict]) -> list[str]:
-    """Names of the cases that ran, in the order of `networks`."""
-    ran = {one["case"] for one in runs}
-    known = (*networks.CPU, *networks.GPU, *networks.TINY)
-    return [case.name for case in known if case.name in ran]
+    """Returns the names of the cases that ran, in the order of `networks`."""
+    names = {run["case"] for run in runs}
+    cases = (*networks.CPU, *networks.GPU, *networks.TINY)
+    return [case.name for case in cases if case.name in names]
 
 
 def _cells(runs, case: str, work: str, name: str, settings: Settings) -> tuple:
-    own = [one for one in runs if (one["case"], one["name"]) == (case, name)]
-    if error := next((one["error"] for one in own if "error" in one), ""):
+    selected = [run for run in runs if (run["case"], run["name"]) == (case, name)]
+    if error := next((run["error"] for run in selected if "error" in run), ""):
         return (name, error)
 
     def column(field):
-        return np.array([one[work][field] for one in own])
+        return np.array([run[work][field] for run in selected])
 
     speed, against = column("speed"), ratios(runs, case, work, name)
     cells = (
         name,
-        str(len(own)),
+        str(len(selected)),
         f"{np.median(speed):,.0f}",
         f"{speed.min():,.0f}-{speed.max():,.0f}",
         f"{np.median(against):.2f}" if against.size else "",
@@ -197,13 +197,13 @@ def _cells(runs, case: str, work: str, name: str, settings: Settings) -> tuple:
     )
     if settings.device != "gpu":
         return cells
-    times = 3 if work == "training" else 1
-    rate = times * own[0]["flops"] * float(np.median(speed)) / 1e12
-    peak = settings.peak_tflops or peak_of(own[0]["device"])
+    times = 3 if work == "training" else 1  # forward pass and two gradients
+    rate = times * selected[0]["flops"] * float(np.median(speed)) / 1e12
+    peak = settings.peak_tflops or peak_of(selected[0]["device"])
     return (*cells, f"{rate:.1f}", f"{rate / peak:.0%}" if peak else "?")
 
 
 def peak_of(card: str) -> float:
-    """The card's 10^12 bfloat16 operations a second by its name; 0 if it is not known."""
+    """Returns the card's 10^12 bfloat16 operations per second by its name; 0 if unknown."""
     plain = card.replace("-", " ")
     return next((peak for part, peak in PEAKS.items() if part in plain), 0.0)

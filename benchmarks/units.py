@@ -1,12 +1,12 @@
-"""What units of work cost beside their work: overhead, efficiency, and how many a driver bears.
+"""Measures the cost of units of work beside their work: overhead, efficiency, and scale.
 
     runs = units.run(units.Settings(runs=3))
     print(units.markdown(runs))
 
-Units that do nothing show what a unit costs; units that wait show how well workers are kept at
-work, whatever this machine's processors can do; a hundred thousand that do nothing show what
-driver and scheduling bear. Each measurement is a fresh process; on Ray every worker is a node of
-its own, of one CPU, and starting the cluster is not counted.
+Units that do nothing measure the overhead of a unit; units that wait measure how well workers
+are kept busy, independent of this machine's processors; a hundred thousand units that do nothing
+measure the limits of driver and scheduling. Each measurement is a fresh process; on Ray every
+worker is a separate node of one CPU, and the start of the cluster is not counted.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured; no round starts once `minutes` are over."""
+    """Extent of the measurement; no round starts once `minutes` are over."""
 
     runs: int = 3
     minutes: float = 30.0
@@ -50,7 +50,7 @@ class Settings:
     many: int = 100_000  # units of the simulated study; 0: leave it out
 
     def points(self) -> Iterator[Point]:
-        """What is measured in each round."""
+        """Yields the measurements of a round."""
         yield Point(HERE, 1, 1_000)
         yield Point(KEPT, 2, 1_000)
         for runner in (LOCAL, RAY):
@@ -60,70 +60,77 @@ class Settings:
 
 
 def run(settings: Settings) -> list[dict]:
-    """One dict a run, with "error" where there is no time; the simulated study once, at last."""
-    points, found = list(settings.points()), []
-    many = [Point(KEPT, 2, settings.many)] if settings.many else []
-    display = progress.Display(settings.runs * len(points) + len(many))
+    """Runs all points; returns a dict per run, with "error" instead of times if it failed.
+
+    The simulated study runs once, at the end.
+    """
+    points, runs = list(settings.points()), []
+    study = [Point(KEPT, 2, settings.many)] if settings.many else []
+    display = progress.Display(settings.runs * len(points) + len(study))
     turns = fresh.turns(points, settings.runs, settings.minutes)
-    for round_, point in [*turns, *((0, one) for one in many)]:
-        display.update(len(found), f"{point.units:,} units on {point.runner}")
+    for round_, point in [*turns, *((0, point) for point in study)]:
+        display.update(len(runs), f"{point.units:,} units on {point.runner}")
         words = dataclasses.astuple(point)
-        one = fresh.found(__name__, words, settings.timeout)
-        found.append({**dataclasses.asdict(point), "round": round_} | one)
+        measured = fresh.run_json(__name__, words, settings.timeout)
+        runs.append({**dataclasses.asdict(point), "round": round_} | measured)
     display.close()
-    return found
+    return runs
 
 
 def rows(runs: Sequence[dict]) -> list[dict]:
-    """Medians of each point. Efficiency: of workers that need no time but for the work."""
-    found = []
-    for key in dict.fromkeys(map(_point, runs)):
-        own = [one for one in runs if _point(one) == key and "error" not in one]
-        if own:
-            wall = statistics.median(one["wall"] for one in own)
-            ideal = -(-key.units // key.workers) * key.seconds
-            extra = (wall - ideal) * key.workers
-            found.append(
-                dataclasses.asdict(key)
+    """Returns medians of each point.
+
+    "efficiency" is the time of ideal workers, which need no time beside the work, over the
+    measured time; "overhead" is milliseconds of worker time per unit beyond the ideal.
+    """
+    medians = []
+    for point in dict.fromkeys(map(_point, runs)):
+        selected = [run for run in runs if _point(run) == point and "error" not in run]
+        if selected:
+            wall = statistics.median(run["wall"] for run in selected)
+            ideal = -(-point.units // point.workers) * point.seconds
+            extra = (wall - ideal) * point.workers
+            medians.append(
+                dataclasses.asdict(point)
                 | {
-                    "n": len(own),
+                    "n": len(selected),
                     "wall": wall,
-                    "low": min(one["wall"] for one in own),
-                    "high": max(one["wall"] for one in own),
-                    "overhead": 1_000 * extra / key.units,
+                    "low": min(run["wall"] for run in selected),
+                    "high": max(run["wall"] for run in selected),
+                    "overhead": 1_000 * extra / point.units,
                     "efficiency": ideal / wall,
-                    "memory": statistics.median(one["memory"] for one in own),
+                    "memory": statistics.median(run["memory"] for run in selected),
                 }
             )
     order = (HERE, LOCAL, RAY, KEPT)
     return sorted(
-        found, key=lambda r: (order.index(r["runner"]), r["seconds"], r["workers"])
+        medians, key=lambda r: (order.index(r["runner"]), r["seconds"], r["workers"])
     )
 
 
-def _point(one: dict) -> Point:
-    return Point(*(one[field.name] for field in dataclasses.fields(Point)))
+def _point(run: dict) -> Point:
+    return Point(*(run[field.name] for field in dataclasses.fields(Point)))
 
 
 def markdown(runs: Sequence[dict]) -> str:
-    """A line a point; failures below."""
+    """Formats a table with a line per point; failures follow."""
     lines = [table.line(HEADER), table.rule(len(HEADER))]
-    for one in rows(runs):
-        efficient = f"{one['efficiency']:.0%}" if one["seconds"] else ""
+    for row in rows(runs):
+        efficiency = f"{row['efficiency']:.0%}" if row["seconds"] else ""
         cells = (
-            one["runner"], f"{one['workers']}", f"{one['units']:,}", f"{one['seconds']:g}",
-            f"{one['n']}", f"{one['wall']:.2f}", f"{one['low']:.2f}-{one['high']:.2f}",
-            f"{one['overhead']:,.3g}", efficient, f"{one['memory']:,.0f}",
+            row["runner"], f"{row['workers']}", f"{row['units']:,}", f"{row['seconds']:g}",
+            f"{row['n']}", f"{row['wall']:.2f}", f"{row['low']:.2f}-{row['high']:.2f}",
+            f"{row['overhead']:,.3g}", efficiency, f"{row['memory']:,.0f}",
         )  # fmt: skip
         lines.append(table.line(cells))
-    failed = [one for one in runs if "error" in one]
-    lines += [f"\n{one['units']} on {one['runner']}: {one['error']}" for one in failed]
+    failed = [run for run in runs if "error" in run]
+    lines += [f"\n{run['units']} on {run['runner']}: {run['error']}" for run in failed]
     return "\n".join(lines) + "\n"
 
 
 def measure(point: Point) -> dict:
-    """Seconds until all units are done, and the driver's peak of memory, imports included, MB."""
-    made = [
+    """Measures the seconds of all units and the driver's peak memory in MB, imports included."""
+    work = [
         Unit(f"wait {n}", _wait, (point.seconds,), {"unit": n})
         for n in range(point.units)
     ]
@@ -133,7 +140,7 @@ def measure(point: Point) -> dict:
         begin = time.perf_counter()
         done = sum(
             event.unit is not None and not event.started
-            for event in runners.run(made, runner, pathlib.Path(folder), 0)
+            for event in runners.run(work, runner, pathlib.Path(folder), 0)
         )
         wall = time.perf_counter() - begin
         runner.close()
@@ -144,7 +151,7 @@ def measure(point: Point) -> dict:
 
 
 def _wait(output: Output, threads: int, seconds: float) -> None:
-    """A unit of work that needs no processor."""
+    """Waits: a unit of work that needs no processor."""
     time.sleep(seconds)
 
 
@@ -167,7 +174,7 @@ def _runner(point: Point, folder: pathlib.Path, stack: contextlib.ExitStack):
 
 
 class _Here:
-    """Carries units out one after the other in this process: what a unit's folder costs."""
+    """A runner that carries out units in this process, to measure the cost of their folders."""
 
     slots = 1
 
@@ -186,5 +193,5 @@ class _Here:
 
 if __name__ == "__main__":
     runner, workers, count, seconds = sys.argv[1:]
-    one = Point(runner, int(workers), int(count), float(seconds))
-    print(json.dumps(measure(one)))
+    point = Point(runner, int(workers), int(count), float(seconds))
+    print(json.dumps(measure(point)))

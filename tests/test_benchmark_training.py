@@ -107,7 +107,7 @@ def test_what_does_not_compute_as_plain_keras_has_no_time(change, reason):
 
 def test_a_disturbed_run_is_made_again_and_the_better_one_stands(monkeypatch, tmp_path):
     tries = iter([run(OURS, 0, 50, others=0.5), run(OURS, 0, 60, others=0.2)])
-    monkeypatch.setattr(fresh, "found", lambda *_: next(tries))
+    monkeypatch.setattr(fresh, "run_json", lambda *_: next(tries))
     found = training._once(training.Settings(), tmp_path, UNET, OURS)
     assert (found["training"]["images_s"], found["tries"]) == (60, 2)
     with pytest.raises(StopIteration):
@@ -115,7 +115,7 @@ def test_a_disturbed_run_is_made_again_and_the_better_one_stands(monkeypatch, tm
 
 
 def test_on_one_processor_other_work_does_not_count(monkeypatch, tmp_path):
-    monkeypatch.setattr(fresh, "found", lambda *_: run(OURS, 0, 50, others=0.9))
+    monkeypatch.setattr(fresh, "run_json", lambda *_: run(OURS, 0, 50, others=0.9))
     for cores, speed, tries in ((1, 100, 1), (2, 50, 2)):
         found = training._once(training.Settings(cores=cores), tmp_path, UNET, OURS)
         assert (found["training"]["speed"], found["tries"]) == (speed, tries)
@@ -124,12 +124,12 @@ def test_on_one_processor_other_work_does_not_count(monkeypatch, tmp_path):
 def test_other_work_is_told_from_one_s_own(monkeypatch):
     # seconds of all processors busy, idle, and busy with this process
     readings = iter([(10.0, 5.0, 2.0), (14.0, 7.0, 5.0)])
-    monkeypatch.setattr(fresh.Others, "_now", lambda self: next(readings))
-    assert fresh.Others().share() == pytest.approx(1 / 6)
+    monkeypatch.setattr(fresh.OtherLoad, "_now", lambda self: next(readings))
+    assert fresh.OtherLoad().share() == pytest.approx(1 / 6)
 
 
 def test_what_is_read_of_the_processors_grows_by_what_is_done():
-    others = fresh.Others()
+    others = fresh.OtherLoad()
     end = time.process_time() + 0.3
     while time.process_time() < end:
         pass

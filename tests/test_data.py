@@ -281,7 +281,7 @@ def test_foreground_needs_masks_and_a_background(tmp_path):
     with pytest.raises(ValueError, match="without"):
         data.relabel(data.load(spec, "val", masks=False), "foreground")
     split = dataclasses.replace(data.load(spec, "val"), ignore_label=0)
-    with pytest.raises(InputError, match="--ignore_label=0 leaves it out"):
+    with pytest.raises(InputError, match="--ignore_label=0 ignores it"):
         data.relabel(split, "foreground")
 
 

@@ -27,8 +27,7 @@ def test_a_recipe_says_in_one_sentence_what_it_does():
     )
     assert CATALOGUE["encoder_frozen"].describe() == (
         "Takes everything of the encoder (every stage before the decoder) and trains only "
-        "what was not taken; they go on computing with the donor's statistics, in training "
-        "too."
+        "what was not taken; they compute with the donor's statistics, in training too."
     )
     assert CATALOGUE["kernels"].describe() == (
         "Takes the kernels of all stages but the head and trains everything."
