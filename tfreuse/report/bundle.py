@@ -1,7 +1,7 @@
-"""The page that the tab and the report share, as files and as one text that needs no server.
+"""Reads the scripts and style sheets that the tab and the report share.
 
-Its modules name each other by relative addresses, which a server resolves. Inside one file an
-import map does: every module is a data: URL under a bare name.
+The tab's server serves them as files, whose modules import each other by relative addresses. In
+report.html there is no server: an import map has every module as a data: URL under a bare name.
 """
 
 import base64
@@ -12,8 +12,8 @@ import pathlib
 import re
 
 FOLDER = pathlib.Path(__file__).parent / "static"
-ENTRY = "page.js"  # what the report's page runs
-_OF_SERVER = ("index.js", "api.js")  # how TensorBoard begins, and how a server is asked
+ENTRY = "page.js"  # the module that report.html runs
+_OF_SERVER = ("index.js", "api.js")  # TensorBoard's entry, and requests to its server
 _IMPORT = re.compile(r'(\bfrom |\bimport |\bimport\()"\./([a-z_]+\.js)"')
 
 
@@ -23,10 +23,10 @@ def read(name: str) -> str:
 
 
 def modules() -> dict[str, str]:
-    """The modules of a page without a server by their bare names, entry included."""
+    """Returns the modules of a page without a server by their bare names, entry included."""
     names = {path.name for path in FOLDER.glob("*.js")} - {*_OF_SERVER, "held.js"}
-    found = {bare(name): _rewritten(name) for name in sorted(names)}
-    return found | {bare("api.js"): _rewritten("held.js")}
+    sources = {bare(name): _rewritten(name) for name in sorted(names)}
+    return sources | {bare("api.js"): _rewritten("held.js")}
 
 
 def bare(name: str) -> str:
@@ -39,12 +39,12 @@ def _rewritten(name: str) -> str:
 
 @functools.cache
 def scripts() -> tuple[str, str]:
-    """The contents of the page's two scripts: its import map, and the module that it runs."""
-    found = modules()
-    entry = found.pop(bare(ENTRY))
+    """Returns the page's import map, and the module that it runs."""
+    sources = modules()
+    entry = sources.pop(bare(ENTRY))
     imports = {
         name: "data:text/javascript;base64," + base64.b64encode(text.encode()).decode()
-        for name, text in found.items()
+        for name, text in sources.items()
     }
     return json.dumps({"imports": imports}), entry
 
@@ -55,12 +55,12 @@ def style() -> str:
 
 
 def size() -> int:
-    """Bytes that scripts and style take in a page."""
+    """Returns the bytes that scripts and style take in a page."""
     return sum(len(text.encode()) for text in (*scripts(), style()))
 
 
 def policy() -> str:
-    """What the page may do: run its own scripts, show its own pictures, and ask nobody."""
+    """Returns the content security policy: own scripts and images, no request elsewhere."""
     allowed = " ".join(map(_digest, scripts()))
     return (
         f"default-src 'none'; script-src {allowed} data:; style-src {_digest(style())}; "
@@ -69,5 +69,5 @@ def policy() -> str:
 
 
 def _digest(text: str) -> str:
-    made = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(made).decode()}'"
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

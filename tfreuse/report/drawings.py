@@ -1,7 +1,7 @@
-"""Which figures a report has: for each its section, the rows it is drawn from, and its caption.
+"""Lists a report's figures: for each its section, the rows it is drawn from, and its caption.
 
-What a figure needs of the study's settings stands beside it, so that a report can say which
-flags would give it.
+Each entry also names the settings that the figure needs, so that a report can say which flags
+would give it.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from tfreuse.report.arrays import Arrays
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One part of a study, as figures take it."""
+    """The data of one part of a study that figures are drawn from."""
 
     part: Part
     arms: Arms
@@ -37,7 +37,7 @@ class Subject:
     stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
 
     def only(self, *kinds: str) -> Arms:
-        """The arms of these kinds of sites and of the declared groups."""
+        """Returns the arms of some kinds of sites, of the declared groups."""
         return {
             arm: seeds
             for arm, seeds in self.arms.items()
@@ -49,13 +49,13 @@ class Subject:
         return {}
 
     def heat(self, kind: str) -> list[Row]:
-        """The cells of sites of one kind, each told whether it differs from 1; made once."""
+        """Returns the cells of one kind of site with their significance; computed once."""
         if kind not in self._heats:
-            own = self.only(kind, "stage")  # stages name the layers' brackets
-            found = tables.heat_rows(own, kind, self.spec, self.stages)
+            arms = self.only(kind, "stage")  # stages name the layers' brackets
+            rows = tables.heat_rows(arms, kind, self.spec, self.stages)
             cells = self.only(kind)
             self._heats[kind] = (
-                significance.mark(found, cells, self.spec) if found else []
+                significance.mark(rows, cells, self.spec) if rows else []
             )
         return self._heats[kind]
 
@@ -71,18 +71,18 @@ class Drawing:
     caption: Callable[[list[Row], Subject], str]
     needs: Mapping[str, Any]  # field of StudySpec -> values that it must hold
     detail: bool = False  # shown when asked for
-    live: bool = False  # a page that runs has it, too
-    exact: bool = False  # a photograph: keeps all its colours
+    live: bool = False  # the views show it too, so that scripts hide it on screen
+    exact: bool = False  # saved in all its colours, as photographs need
 
     def hint(self, spec: specs.StudySpec) -> str:
-        """What would have to be run to have it, in one line."""
+        """Returns in one line which flags, or which wait, would give the figure."""
         lacking = []
-        for name, wanted in self.needs.items():
-            held = getattr(spec, name)
-            if wanted is True:
-                lacking += [] if held else [f"--{name}"]
+        for name, needed in self.needs.items():
+            setting = getattr(spec, name)
+            if needed is True:
+                lacking += [] if setting else [f"--{name}"]
                 continue
-            missing = [f"{one}" for one in wanted if one not in held]
+            missing = [f"{value}" for value in needed if value not in setting]
             if missing:
                 lacking.append(f"{','.join(missing)} in --{name}")
         name = f"No figure of {self.title}"
@@ -102,11 +102,11 @@ def _network(subject: Subject) -> list[Row]:
 
 
 def _profiles(subject: Subject) -> list[Row]:
-    """Of layers, or of stages where layers were not measured."""
+    """Returns profiles of layers, or of stages where no layer was measured."""
     for kind in ("layer", "stage"):
-        own = subject.only(kind)
-        if any(arm.control == "transfer" for arm in own):
-            return paths.profiles(own, subject.spec)
+        arms = subject.only(kind)
+        if any(arm.control == "transfer" for arm in arms):
+            return paths.profiles(arms, subject.spec)
     return []
 
 
@@ -120,24 +120,24 @@ def _steps(subject: Subject) -> list[Row]:
 
 
 def _shapley(subject: Subject) -> list[Row]:
-    own = {
+    arms = {
         arm: seeds
         for arm, seeds in subject.arms.items()
         if arm.site_kind in ("all", "stage") and arm.repair == "none"
     }
-    rows = shapley.rows(own, subject.spec)
+    rows = shapley.rows(arms, subject.spec)
     present = {row["group"] for row in rows if row.get("absent") is False}
     several = present & set(shapley.PLAYERS)
-    return rows if len(several) > 1 else []  # one role alone is to blame for all
+    return rows if len(several) > 1 else []  # one role alone has the whole loss
 
 
 def _scatter(subject: Subject) -> list[Row]:
-    """Measures of each predictor, and the points that they are of."""
+    """Returns the correlation of each predictor, and the points of the scatter plots."""
     for kind in ("layer", "stage"):
-        own = subject.only(kind)
-        cells = predictors.columns_by_seed(own, kind)
-        measured = predictors.rows(own, subject.spec) if cells else []
-        if not measured:
+        arms = subject.only(kind)
+        cells = predictors.columns_by_seed(arms, kind)
+        correlations = predictors.rows(arms, subject.spec) if cells else []
+        if not correlations:
             continue
         points = [
             {"site_kind": kind, "quantity": "point", "seed": seed}
@@ -145,7 +145,7 @@ def _scatter(subject: Subject) -> list[Row]:
             for seed, columns in cells.items()
             for values in zip(*columns.values(), strict=True)
         ]
-        return measured + points
+        return correlations + points
     return []
 
 
@@ -153,8 +153,8 @@ def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Ro
     def rows(subject: Subject) -> list[Row]:
         from tfreuse.report.figures import plots  # imports Matplotlib
 
-        held = arrays.has(subject.arrays, names)
-        return plots.ROWS[maker](subject.arrays) if held else []
+        complete = arrays.has(subject.arrays, names)
+        return plots.ROWS[maker](subject.arrays) if complete else []
 
     return rows
 

@@ -1,6 +1,6 @@
-"""The answers that a report's page asks for, inside the page: it needs no server.
+"""The server's answers inside a report's page, so that the page needs no server.
 
-They are what the tab's server would say, in the order of their worth, as long as they fit.
+They are the answers that the tab's routes give, most used first, as long as they fit.
 """
 
 import base64
@@ -17,18 +17,23 @@ from tfreuse.report.views.distributions import KINDS, Networks, distributions
 from tfreuse.report.views.snapshot import Snapshot, to_text
 
 BUDGET = 2_500_000  # characters in the page
-_BATCH = 1 << 16  # characters of JSON that are packed, and measured, at once
+_BATCH = 1 << 16  # characters of JSON that are compressed, and measured, at once
 _LONGEST = 400_000_000  # bytes of answers, unpacked
 _HEAD = '<script type="application/octet-stream" id="answers">'
 _TAIL = "</script>"
 _FIGURE = re.compile(r'<svg [^>]*class="figure .*?</svg>', re.DOTALL)
-_FRAME = 64  # bytes that end a packed file, and a margin
+_FRAME = 64  # bytes: the end of a gzip stream, and a margin
 
 
 def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") -> str:
-    """The answers on the study `name` as an element of a page, of at most `budget` characters.
+    """Returns the answers on a study as an element of a page.
 
-    A figure that `page` shows is not repeated: an answer has its number in the page instead.
+    Args:
+        name: of the study.
+        snapshot: of the study.
+        budget: characters that the element may take.
+        page: HTML before the element. A figure that it shows is not repeated: the answer has
+            the figure's number in the page instead.
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
@@ -36,28 +41,33 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
     )
     room = budget - len(_HEAD) - len(_TAIL)
     numbers = {markup: number for number, markup in enumerate(_FIGURE.findall(page))}
-    found = (
+    pairs = (
         (key, _with_figures(answer, lambda markup: numbers.get(markup, markup)))
         for key, answer in answers(name, snapshot)
     )
-    made = pack({"left out": left_out}, found, room)
-    return f"{_HEAD}{made}{_TAIL}"
+    return f"{_HEAD}{pack({'left out': left_out}, pairs, room)}{_TAIL}"
 
 
 def pack(
     first: Mapping[str, Any], following: Iterable[tuple[str, Any]], room: int
 ) -> str:
-    """One JSON object, gzipped, in base64; of `following` what fits, the rest is not made."""
-    packer = zlib.compressobj(6, wbits=31)  # gzip without a time: the same bytes again
+    """Returns one JSON object, gzipped, in base64.
+
+    Args:
+        first: entries that are always in it.
+        following: further entries, taken as long as they fit; the rest is not computed.
+        room: characters.
+    """
+    packer = zlib.compressobj(6, wbits=31)  # gzip without a time stamp: reproducible
     room = 3 * (room // 4) - _FRAME
-    told = json.dumps(dict(first)).removesuffix("}")
-    packed = packer.compress(told.encode())
+    opening = json.dumps(dict(first)).removesuffix("}")
+    packed = packer.compress(opening.encode())
     for text in _batches(following):
-        trial = packer.copy()
-        more = trial.compress(text.encode()) + trial.flush(zlib.Z_SYNC_FLUSH)
-        if len(packed) + len(more) > room:
+        trial = packer.copy()  # a compressor cannot take bytes back
+        addition = trial.compress(text.encode()) + trial.flush(zlib.Z_SYNC_FLUSH)
+        if len(packed) + len(addition) > room:
             break
-        packer, packed = trial, packed + more
+        packer, packed = trial, packed + addition
     packed += packer.compress(b"}") + packer.flush()
     return base64.b64encode(packed).decode()
 
@@ -69,10 +79,11 @@ def _with_figures(answer: Any, replaced: Callable[[Any], Any]) -> Any:
     return answer | {"drawings": list(map(replaced, answer["drawings"]))}
 
 
-def _batches(found: Iterable[tuple[str, Any]]) -> Iterator[str]:
+def _batches(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Yields JSON of keys and answers, in texts long enough to compress well."""
     text: list[str] = []
     length = 0
-    for key, answer in found:
+    for key, answer in pairs:
         text.append(f", {json.dumps(key)}: {to_text(answer)}")
         length += len(text[-1])
         if length >= _BATCH:
@@ -83,7 +94,7 @@ def _batches(found: Iterable[tuple[str, Any]]) -> Iterator[str]:
 
 
 def unpack(page: bytes) -> dict[str, Any]:
-    """The answers in a page that `script` made, by `key`; {} if it has none that can be read."""
+    """Returns the answers in a page that `script` wrote, by `key`; {} if none can be read."""
     start = page.find(_HEAD.encode())
     end = page.find(_TAIL.encode(), start)
     if not 0 <= start < end:
@@ -92,109 +103,108 @@ def unpack(page: bytes) -> dict[str, Any]:
     try:
         packed = base64.b64decode(page[start + len(_HEAD) : end])
         text = unpacker.decompress(packed, _LONGEST)
-        found = {} if unpacker.unconsumed_tail else json.loads(text)
+        entries = {} if unpacker.unconsumed_tail else json.loads(text)
         figures = _FIGURE.findall(page[:start].decode())
 
         def markup(drawing: Any) -> Any:
             return figures[drawing] if isinstance(drawing, int) else drawing
 
-        found = {key: _with_figures(answer, markup) for key, answer in found.items()}
+        return {key: _with_figures(answer, markup) for key, answer in entries.items()}
     except (
         AttributeError, IndexError, TypeError, ValueError, zlib.error, RecursionError,
     ):  # fmt: skip
         return {}
-    return found
 
 
-def key(route: str, asked: Mapping[str, Any]) -> str:
-    """What an answer is found by; `held.js` makes the same."""
-    told = sorted(f"{name}={value}" for name, value in asked.items())
-    return "\n".join([route, *told])
+def key(route: str, query: Mapping[str, Any]) -> str:
+    """Returns the key of an answer; `held.js` computes the same."""
+    parameters = sorted(f"{name}={value}" for name, value in query.items())
+    return "\n".join([route, *parameters])
 
 
 def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
-    """Every answer there is with its key, the most looked at first."""
+    """Yields every answer with its key, the most used first."""
     parts = [part for part in snapshot.parts if snapshot.subjects[part].arms]
-    told = overview.lasting(snapshot)["parts"]
+    choices = overview.lasting(snapshot)["parts"]
     views = {
         part: view
-        for part, view in zip(snapshot.parts, told, strict=True)
+        for part, view in zip(snapshot.parts, choices, strict=True)
         if part in parts
     }
-    named = {part: {"study": name, **part._asdict()} for part in parts}
+    queries = {part: {"study": name, **part._asdict()} for part in parts}
     yield key("studies", {}), {"studies": [{"name": name}]}
     yield key("study", {"study": name}), overview.study(name, snapshot)
     yield key("labels", {"study": name}), labels.curves(snapshot)
-    found = advice.cards([snapshot.source.path])
-    yield key("advice", {"study": name}), {"cards": found}
+    cards = advice.cards([snapshot.source.path])
+    yield key("advice", {"study": name}), {"cards": cards}
     for part in snapshot.parts:
-        asked = {"study": name, **part._asdict()}
+        query = {"study": name, **part._asdict()}
         for panel in panels.NAMES:
-            yield key(panel, asked), panels.panel(snapshot, part, panel)
+            yield key(panel, query), panels.panel(snapshot, part, panel)
     means = [(quantity, -1) for quantity in maps.QUANTITIES]
-    yield from _maps(snapshot, views, named, means)
+    yield from _maps(snapshot, views, queries, means)
     for part in parts:
-        yield from _cells(snapshot, part, named[part])
+        yield from _cells(snapshot, part, queries[part])
     for part, view in views.items():
         seeds = itertools.product(maps.QUANTITIES, view["seeds"])
-        yield from _maps(snapshot, {part: view}, named, seeds)
-    yield from _spreads(snapshot, named)
+        yield from _maps(snapshot, {part: view}, queries, seeds)
+    yield from _spreads(snapshot, queries)
     for part in parts:
         for group in snapshot.source.spec.groups:
             if pictures.has(snapshot, part, group):
-                shown = base64.b64encode(pictures.strip(snapshot, part, group)).decode()
-                asked = named[part] | {"group": group}
-                yield key("picture", asked), f"data:image/png;base64,{shown}"
+                image = base64.b64encode(pictures.strip(snapshot, part, group)).decode()
+                query = queries[part] | {"group": group}
+                yield key("picture", query), f"data:image/png;base64,{image}"
 
 
 def _maps(
     snapshot: Snapshot,
     views: Mapping[Part, Mapping[str, Any]],
-    named: Mapping[Part, Mapping[str, str]],
-    shown: Iterable[tuple[str, int]],
+    queries: Mapping[Part, Mapping[str, str]],
+    choices: Iterable[tuple[str, int]],
 ) -> Iterator[tuple[str, Any]]:
-    """Heat maps of these quantities and seeds, for all that can be chosen beside them."""
-    for (quantity, seed), (part, view) in itertools.product(shown, views.items()):
+    """Yields heat maps and networks of some quantities and seeds, for every other choice."""
+    for (quantity, seed), (part, view) in itertools.product(choices, views.items()):
         repairs, kinds = view["repairs"] or ["none"], view["kinds"] or ["all"]
-        for repair, kind in itertools.product(repairs, kinds):
-            chosen = {"quantity": quantity, "repair": repair, "seed": seed}
-            found = maps.heat(snapshot, part, kind, quantity, repair, seed)
-            yield key("heat", named[part] | chosen | {"kind": kind}), found
         for repair in repairs:
-            chosen = {"quantity": quantity, "repair": repair, "seed": seed}
-            found = maps.network(snapshot, part, quantity, repair, seed)
-            yield key("network", named[part] | chosen), found
+            query = {"quantity": quantity, "repair": repair, "seed": seed}
+            query |= queries[part]
+            for kind in kinds:
+                answer = maps.heat(snapshot, part, kind, quantity, repair, seed)
+                yield key("heat", query | {"kind": kind}), answer
+            answer = maps.network(snapshot, part, quantity, repair, seed)
+            yield key("network", query), answer
 
 
 def _cells(
-    snapshot: Snapshot, part: Part, named: Mapping[str, str]
+    snapshot: Snapshot, part: Part, query: Mapping[str, str]
 ) -> Iterator[tuple[str, Any]]:
-    for place, asked in _places(snapshot, part, named):
-        kind, _, group = place
-        shown = kind == "all" and pictures.has(snapshot, part, group)
-        answer = maps.cell(snapshot, part, *place)
-        yield key("cell", asked), answer | {"pictures": shown}
+    for cell, cell_query in _cell_queries(snapshot, part, query):
+        kind, _, group = cell
+        has_pictures = kind == "all" and pictures.has(snapshot, part, group)
+        answer = maps.cell(snapshot, part, *cell)
+        yield key("cell", cell_query), answer | {"pictures": has_pictures}
 
 
 def _spreads(
-    snapshot: Snapshot, named: Mapping[Part, Mapping[str, str]]
+    snapshot: Snapshot, queries: Mapping[Part, Mapping[str, str]]
 ) -> Iterator[tuple[str, Any]]:
     with Networks(snapshot.source.path) as networks:
-        for part in named:
-            for place, asked in _places(snapshot, part, named[part]):
-                if place[0] in KINDS:
-                    found = distributions(snapshot, part, *place, networks)
-                    yield key("spread", asked), found
+        for part, query in queries.items():
+            for cell, cell_query in _cell_queries(snapshot, part, query):
+                if cell[0] in KINDS:
+                    answer = distributions(snapshot, part, *cell, networks)
+                    yield key("spread", cell_query), answer
 
 
-def _places(
-    snapshot: Snapshot, part: Part, named: Mapping[str, str]
-) -> Iterator[tuple[maps.Place, dict[str, str]]]:
-    """The cells that a heat map shows, and what names each in a question."""
+def _cell_queries(
+    snapshot: Snapshot, part: Part, query: Mapping[str, str]
+) -> Iterator[tuple[maps.Cell, dict[str, str]]]:
+    """Yields the cells that a heat map shows, each with the parameters that name it."""
     groups = set(snapshot.source.spec.groups)
-    kinds = {kind: place for place, kind in enumerate(overview.KINDS)}
-    found = maps.cells_of(snapshot, part)
-    for place in sorted(found, key=lambda one: (kinds.get(one[0], 99), one)):
-        kind, site, group = place
-        if group in groups and maps.transferred(found[place]):
-            yield place, {**named, "kind": kind, "site": site, "group": group}
+    kinds = {kind: number for number, kind in enumerate(overview.KINDS)}
+    arms = maps.arms_by_cell(snapshot, part)
+    for cell in sorted(arms, key=lambda cell: (kinds.get(cell[0], 99), cell)):
+        kind, site, group = cell
+        if group in groups and maps.transfers(arms[cell]):
+            yield cell, {**query, "kind": kind, "site": site, "group": group}

@@ -74,8 +74,8 @@ def distributions(
     Raises:
         InputError: there is no such cell.
     """
-    arms = maps.cells_of(snapshot, part).get((kind, site, group), {})
-    plain = maps.transferred(arms)
+    arms = maps.arms_by_cell(snapshot, part).get((kind, site, group), {})
+    plain = maps.transfers(arms)
     if not plain or kind not in KINDS:
         raise InputError("there are no distributions of such a cell.")
     seed, record = min(plain.items())

@@ -1,4 +1,4 @@
-"""Where in the network: the heat map of sites by groups, one cell of it, the network's shape."""
+"""The heat map of sites by groups, one cell of it, and the network in the same colours."""
 
 import os
 import shlex
@@ -23,7 +23,7 @@ from tfreuse.report import figures
 from tfreuse.report.drawings import Subject
 from tfreuse.report.views.snapshot import Snapshot
 
-Place = tuple[str, str, str]  # kind of site, site, group
+Cell = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
 _FACTS = (
@@ -64,8 +64,8 @@ def heat(
             f"{len(rows) - MOST_CELLS:,} more cells are in the CSV file of the report."
         )
         rows = rows[:MOST_CELLS]
-    drawn = [figures.heat.panel(rows, spec, repair, quantity, seed)] if rows else []
-    return {"drawings": list(map(str, drawn)), "hint": hint}
+    maps = [figures.heat.panel(rows, spec, repair, quantity, seed)] if rows else []
+    return {"drawings": list(map(str, maps)), "hint": hint}
 
 
 def network(
@@ -81,10 +81,8 @@ def network(
         _values(snapshot, part, of, quantity, repair, seed) for of in (kind, "layer")
     )
     if not rows:
-        told = (
-            "The network is drawn once single stages were measured: stage in --sites."
-        )
-        return {"drawings": [], "hint": told}
+        hint = "The network is drawn once single stages are measured: stage in --sites."
+        return {"drawings": [], "hint": hint}
     layers = layers if kind == "stage" else []
     stages = figures.network.stages_of(
         _measured(snapshot, part, kind), _measured(snapshot, part, "layer")
@@ -110,7 +108,7 @@ def _values(
     rows = [row for row in _measured(snapshot, part, kind) if row["repair"] == repair]
     if seed >= 0:
         values = [_of_seed(subject, _arm(row), quantity, seed) for row in rows]
-        return [row | _alone(value) for row, value in zip(rows, values, strict=True)]
+        return [row | _single(value) for row, value in zip(rows, values, strict=True)]
     means = snapshot.keep(
         ("means", part, kind, quantity, repair), lambda: _means(subject, rows, quantity)
     )
@@ -121,8 +119,8 @@ def _arm(row: Row) -> Arm:
     return Arm("transfer", row["site_kind"], row["site"], row["group"], row["repair"])
 
 
-def _alone(value: float | None) -> dict[str, Any]:
-    """What one seed's value has beside it: no interval and no test."""
+def _single(value: float | None) -> dict[str, Any]:
+    """Returns the fields of one seed's value, which has no interval and no test."""
     return {
         "mean": value, "low": None, "high": None, "q": None, "significant": None,
         "n": int(value is not None),
@@ -130,7 +128,7 @@ def _alone(value: float | None) -> dict[str, Any]:
 
 
 def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, Any]]:
-    """Mean and interval of a quantity for each row, which has those of retention itself."""
+    """Returns the fields of each row that differ from those of retention: mean, interval, n."""
     confidence = subject.spec.confidence
     if quantity == "retention":
         return [{} for _ in rows]
@@ -138,26 +136,26 @@ def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, A
         drops = [
             [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
         ]
-        return [_ends(found) for found in intervals.mean_intervals(drops, confidence)]
-    told = []
+        return list(map(_fields, intervals.mean_intervals(drops, confidence)))
+    ratios = []
     for row in rows:
         pairs = []
-        if row["identifiable"] is not False:
+        if row["identifiable"] is not False:  # else the ratio's denominator may be 0
             pairs = _index_pairs(subject, _arm(row))
-        found = intervals.ratio_interval(*zip(*pairs), confidence) if pairs else None
-        told.append(_ends(found))
-    return told
+        ratio = intervals.ratio_interval(*zip(*pairs), confidence) if pairs else None
+        ratios.append(_fields(ratio))
+    return ratios
 
 
-def _ends(found: intervals.Interval | None) -> dict[str, Any]:
-    if found is None:
+def _fields(interval: intervals.Interval | None) -> dict[str, Any]:
+    if interval is None:
         return {"mean": None, "low": None, "high": None, "n": 0}
-    row = found.to_row()
+    row = interval.to_row()
     return {name: row[name] for name in ("mean", "low", "high", "n")}
 
 
 def _index_pairs(subject: Subject, arm: Arm) -> list[tuple[float, float]]:
-    """What the donor saves and what fresh values cost, a pair a seed."""
+    """Returns the donor's saving and the cost of fresh values, a pair a seed."""
     fresh = _after_fresh(subject, arm)
     return [
         (record.after - fresh[seed], record.before - fresh[seed])
@@ -167,7 +165,7 @@ def _index_pairs(subject: Subject, arm: Arm) -> list[tuple[float, float]]:
 
 
 def _after_fresh(subject: Subject, arm: Arm) -> dict[int, float]:
-    """The metric with fresh values and the same repair, by seed, over draws."""
+    """Returns the metric with fresh values and the same repair, by seed; a mean over draws."""
     fresh = arm._replace(control="reinitialised")
     return mean_over_draws(
         subject.arms, fresh, lambda seeds: {s: r.after for s, r in seeds.items()}
@@ -187,40 +185,40 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
 
 
-def cells_of(snapshot: Snapshot, part: Part) -> dict[Place, Arms]:
-    """The arms of every cell, by kind of site, site and group."""
+def arms_by_cell(snapshot: Snapshot, part: Part) -> dict[Cell, Arms]:
+    """Returns the arms of every cell, by kind of site, site and group."""
 
-    def made() -> dict[Place, Arms]:
-        found: dict[Place, Arms] = {}
+    def group() -> dict[Cell, Arms]:
+        cells: dict[Cell, Arms] = {}
         for arm, seeds in snapshot.subjects[part].arms.items():
-            found.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
-        return found
+            cells.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
+        return cells
 
-    return snapshot.keep(("arms of cells", part), made)
+    return snapshot.keep(("arms by cell", part), group)
 
 
-def transferred(own: Arms) -> Mapping[int, Record] | None:
-    """The records, by seed, of a cell's donor, as transplanted where that was measured."""
-    donors = [arm for arm in own if arm.control == "transfer"]
+def transfers(arms: Arms) -> Mapping[int, Record] | None:
+    """Returns a cell's transfer records by seed: without repair and blending if measured."""
+    donors = [arm for arm in arms if arm.control == "transfer"]
     plain = min(
         donors,
         key=lambda arm: (arm.repair != "none", arm.strength != 1.0),
         default=None,
     )
-    return own[plain] if plain else None
+    return arms[plain] if plain else None
 
 
 def cell(
     snapshot: Snapshot, part: Part, kind: str, site: str, group: str
 ) -> dict[str, Any]:
-    """Everything that was measured at one site with one group.
+    """Returns every measurement of one site and one group.
 
     Raises:
-        InputError: nothing was.
+        InputError: nothing was measured there.
     """
     subject = snapshot.subjects[part]
-    own = cells_of(snapshot, part).get((kind, site, group), {})
-    plain = transferred(own)
+    arms = arms_by_cell(snapshot, part).get((kind, site, group), {})
+    plain = transfers(arms)
     if plain is None:
         raise InputError("there is no such cell.")
     first = next(iter(plain.values()))
@@ -230,28 +228,27 @@ def cell(
         "kind": kind,
         "metric": first.metric,
         "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
-        "arms": _arms(subject, own),
+        "arms": _arms(subject, arms),
         "facts": _facts(plain),
         "commands": commands(snapshot, part, group, kind, site, first),
     }
 
 
-def _arms(subject: Subject, own: Mapping[Arm, Mapping[int, Record]]) -> list[dict]:
-    """A row an arm, draws averaged: its interval, and each seed's retention."""
-    order = tables.CONTROL_ORDER
-    found = []
-    for arm in own:
+def _arms(subject: Subject, arms: Arms) -> list[dict]:
+    """Returns a row an arm, draws averaged: its interval, and each seed's retention."""
+    rows = []
+    for arm in arms:
         if arm.draw:
             continue
-        values = mean_over_draws(own, arm, unclipped_retentions)
-        told = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
-        found.append((told | {"seeds": values}, list(values.values())))
-    place = {name: number for number, name in enumerate(order)}
+        values = mean_over_draws(arms, arm, unclipped_retentions)
+        row = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
+        rows.append((row | {"seeds": values}, list(values.values())))
+    controls = {name: number for number, name in enumerate(tables.CONTROL_ORDER)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     return sorted(
-        with_intervals(found, subject.spec.confidence),
+        with_intervals(rows, subject.spec.confidence),
         key=lambda row: (
-            place.get(row["control"], 99), repairs.get(row["repair"], 99),
+            controls.get(row["control"], 99), repairs.get(row["repair"], 99),
             -row["strength"],
         ),
     )  # fmt: skip
@@ -263,41 +260,41 @@ def _seed(seed: int, record: Record) -> dict[str, Any]:
 
 
 def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
-    """What is known of the move itself: medians over seeds."""
-    found = []
+    """Returns medians over seeds of what the records say about the transplant itself."""
+    facts = []
     for name in _FACTS:
-        values = [getattr(record, name) for record in seeds.values()]
-        known = [value for value in values if value is not None]
-        if known:
-            found.append({"name": name, "median": float(np.median(known))})
-    return found
+        records = seeds.values()
+        values = [v for r in records if (v := getattr(r, name)) is not None]
+        if values:
+            facts.append({"name": name, "median": float(np.median(values))})
+    return facts
 
 
 def layers_of(snapshot: Snapshot, part: Part, kind: str, site: str) -> list[str]:
-    """Names or globs of the layers at a site: all, one stage, or one layer."""
+    """Returns names or globs of the layers at a site: all, one stage, or one layer."""
     if kind != "stage":
         return ["*" if kind == "all" else site]
-    told = snapshot.source.stages.get(part.architecture, {})
-    own = [layer for layer, stage in told.items() if stage == site]
-    return own or [f"{site}_*"]
+    stages = snapshot.source.stages.get(part.architecture, {})
+    layers = [layer for layer, stage in stages.items() if stage == site]
+    return layers or [f"{site}_*"]
 
 
 def commands(
     snapshot: Snapshot, part: Part, group: str, kind: str, site: str, record: Record
 ) -> list[dict[str, str]]:
-    """What repeats a cell's arms, and what makes the model of one: quoted for a shell.
+    """Returns commands, quoted for a shell: one repeats a cell's arms, one writes its model.
 
-    Paths are those from the folder that TensorBoard was started in, where they are below it.
+    Paths are relative where they are below the directory that TensorBoard was started in.
     """
     path = snapshot.source.path
-    near = os.path.relpath(path)
-    name = path.as_posix() if near.startswith("..") else near
+    relative = os.path.relpath(path)
+    name = path.as_posix() if relative.startswith("..") else relative
     flags = [
         f"--flagfile={name}/config.flags", f"--architectures={part.architecture}",
         f"--directions={part.direction}", f"--links={part.link}", f"--groups={group}",
         f"--sites={kind}", "--out_dir=ANOTHER_DIR",
     ]  # fmt: skip
-    found = [
+    entries = [
         {
             "title": "Measure such cells again",
             "text": shlex.join(["python", "tools/study.py", *flags]),
@@ -314,5 +311,5 @@ def commands(
         ]  # fmt: skip
         words = ["python", "tools/transplant.py", "apply", *flags]
         title = f"Make this model (seed {record.seed})"
-        found.append({"title": title, "text": shlex.join(words)})
-    return found
+        entries.append({"title": title, "text": shlex.join(words)})
+    return entries

@@ -18,11 +18,12 @@ _SIDE, _GAP = 128, 4  # pixels: smallest side of a picture, and between two
 
 
 def has(snapshot: Snapshot, part: Part, group: str) -> bool:
+    """Returns whether the study has pictures of a group."""
     return group in _groups(snapshot, part)
 
 
 def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
-    """A PNG: a line an image with COLUMNS, and a line with the errors of the last three.
+    """Returns a PNG: a line an image with COLUMNS, and a line with errors of the last three.
 
     Raises:
         InputError: the study holds no such pictures.
@@ -32,16 +33,16 @@ def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
     groups = _groups(snapshot, part)
     if group not in groups:
         raise InputError("there are no pictures of this group.")
-    found = _arrays(snapshot, part)
-    place, lines = groups.index(group), []
+    stored = _arrays(snapshot, part)
+    g, lines = groups.index(group), []
     try:
-        for i in range(min(_MOST_IMAGES, len(found["input"]))):
-            shown = [found[name][i] for name in ("input", "truth", "before")]
-            shown += [found[name][place, i] for name in ("after", "recalibrated")]
-            errors = [found["before_error"][i]]
-            errors += [found[f"{n}_error"][place, i] for n in ("after", "recalibrated")]
-            blank = [np.zeros_like(shown[0])] * 2
-            lines += [shown, blank + [np.stack([one] * 3, -1) for one in errors]]
+        for i in range(min(_MOST_IMAGES, len(stored["input"]))):
+            images = [stored[name][i] for name in COLUMNS[:3]]
+            images += [stored[name][g, i] for name in COLUMNS[3:]]
+            errors = [stored["before_error"][i]]
+            errors += [stored[f"{name}_error"][g, i] for name in COLUMNS[3:]]
+            blank = [np.zeros_like(images[0])] * 2
+            lines += [images, blank + [np.stack([error] * 3, -1) for error in errors]]
         data = io.BytesIO()
         Image.fromarray(_joined(lines)).save(data, "png")
     except (IndexError, TypeError, ValueError) as error:
@@ -50,41 +51,41 @@ def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
 
 
 def _groups(snapshot: Snapshot, part: Part) -> list[str]:
-    found = _arrays(snapshot, part)
-    whole = arrays.has(found, arrays.STRIP)
-    return [str(one) for one in found["groups"].ravel()] if whole else []
+    pictures = _arrays(snapshot, part)
+    complete = arrays.has(pictures, arrays.STRIP)
+    return [str(name) for name in pictures["groups"].ravel()] if complete else []
 
 
 def _arrays(snapshot: Snapshot, part: Part) -> arrays.Arrays:
-    """What the study kept; nothing if that is no plain file or too large to unpack."""
+    """Returns the study's arrays of pictures; {} if the file is no plain one or too large."""
 
-    def made() -> arrays.Arrays:
+    def load() -> arrays.Arrays:
         path = arrays.path(snapshot.source.path, part)
         if path.parent.is_symlink() or not files.is_own_file(path):
             return {}
         try:
-            with zipfile.ZipFile(path) as held:
-                if sum(one.file_size for one in held.infolist()) > LARGEST:
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
                     return {}
-            found = arrays.load(snapshot.source.path, part)
+            stored = arrays.load(snapshot.source.path, part)
         except (InputError, OSError, zipfile.BadZipFile):
             return {}
-        return {name: found[name] for name in arrays.STRIP if name in found}
+        return {name: stored[name] for name in arrays.STRIP if name in stored}
 
-    return snapshot.keep(("pictures", part), made)
+    return snapshot.keep(("pictures", part), load)
 
 
 def _joined(lines: list[list[np.ndarray]]) -> np.ndarray:
-    """The pictures, uint8 [H, W, 3] each, enlarged, side by side on black."""
+    """Joins pictures, uint8 [H, W, 3] each, enlarged, side by side on black."""
     times = max(1, -(-_SIDE // min(lines[0][0].shape[:2])))
     rows = []
     for line in lines:
         padded = [
             np.pad(
-                one[..., :3].repeat(times, 0).repeat(times, 1),
+                image[..., :3].repeat(times, 0).repeat(times, 1),
                 ((0, _GAP), (0, _GAP), (0, 0)),
             )
-            for one in line
+            for image in line
         ]
         rows.append(np.concatenate(padded, axis=1))
     return np.concatenate(rows).astype(np.uint8)

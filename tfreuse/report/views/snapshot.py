@@ -1,4 +1,4 @@
-"""A study at one moment, with the tables that were asked for kept."""
+"""A study at one moment, with a cache of its tables."""
 
 import functools
 import json
@@ -16,37 +16,42 @@ from tfreuse.report.drawings import Drawing, Subject
 
 
 class Snapshot:
-    """A study at one moment: immutable, with the tables that were asked for kept.
+    """A study at one moment: immutable, with a cache of the tables that views compute.
 
     Attributes:
-        source: what the report would read.
+        source: the study's files as the report reads them.
         version: changes whenever a file of the study does.
-        verdicts: those given, else without the intervals over images, which take too long
-            for a live view.
-        warnings: what is broken or missing, a sentence each.
+        verdicts: the given ones; else without intervals over images, which take too long for
+            a live view.
+        warnings: a sentence for each broken or missing file.
     """
 
     def __init__(
         self,
-        found: source.Source,
+        study: source.Source,
         version: str = "",
         warnings: Sequence[str] = (),
         judged: Sequence[verdicts.Verdict] | None = None,
         arrays_of: Callable[[Part], Arrays] = lambda part: {},
     ) -> None:
-        """Of `found`, with `warnings` besides its own.
+        """Takes a study, and computes its verdicts unless they are given.
 
-        `arrays_of` gives what the study kept for pictures of a part; a server, which shows
-        some of them only when asked, gives none.
+        Args:
+            study: as it was read.
+            version: of its files.
+            warnings: beyond those of `study`.
+            judged: verdicts that are already known.
+            arrays_of: returns a part's arrays for pictures. A server returns none, because it
+                reads them when somebody looks.
         """
-        self.source, self.version = found, version
+        self.source, self.version = study, version
         self._arrays_of = arrays_of
-        self.warnings = [*found.warnings, *warnings]
+        self.warnings = [*study.warnings, *warnings]
         if judged is None:
-            judged = verdicts.judge(found.records, found.spec)
+            judged = verdicts.judge(study.records, study.spec)
         self.verdicts = judged
-        self._kept: dict[tuple, Any] = {}
-        self._making: dict[tuple, threading.Lock] = {}
+        self._cache: dict[tuple, Any] = {}
+        self._locks: dict[tuple, threading.Lock] = {}
         self._lock = threading.Lock()
 
     @property
@@ -55,7 +60,7 @@ class Snapshot:
 
     @functools.cached_property
     def subjects(self) -> dict[Part, Subject]:
-        """What every table of a part is made from."""
+        """The data of each part that tables and figures are computed from."""
         study = self.source
         return {
             part: Subject(
@@ -70,35 +75,38 @@ class Snapshot:
         }
 
     def rows(self, part: Part, drawing: Drawing) -> list[Row]:
-        """What a figure of the part is drawn from, here and in the report."""
+        """Returns the rows of a figure, the same here and in the report."""
         return self.keep(
             ("rows", part, drawing.kind), lambda: drawing.rows(self.subjects[part])
         )
 
     def keep(self, key: tuple, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made once for each key; other keys do not wait for it."""
+        """Returns the value of `make()`, computed once for each key.
+
+        Threads that ask for another key don't wait for it.
+        """
         with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            if key not in self._kept:
-                self._kept[key] = make()
-            return self._kept[key]
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._cache:
+                self._cache[key] = make()
+            return self._cache[key]
 
 
 def to_text(value: Any) -> str:
-    """`value` as JSON; what JSON cannot hold is looked for only where there is some."""
-    try:
+    """Returns `value` as JSON."""
+    try:  # `plain` copies everything, so it is called only for values that JSON can't hold
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         return json.dumps(plain(value), allow_nan=False)
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON holds it: no infinite or missing numbers, no NumPy."""
+    """Returns `value` without infinite or missing numbers and without NumPy types."""
     if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(entry) for entry in value]
     if value is None or isinstance(value, bool | int | str):
         return value
     if hasattr(value, "item"):
