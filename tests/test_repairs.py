@@ -1,4 +1,4 @@
-"""A stitch repairs what a linear map can, and leaves no trace; fine-tuning repeats itself."""
+"""A stitch undoes a linear change and leaves no trace; fine-tuning is repeatable."""
 
 import keras
 import numpy as np
@@ -30,7 +30,7 @@ def test_open_stitches_change_no_bit(model):
 def test_a_stitch_undoes_a_permutation_and_scaling_of_a_stages_channels(model):
     end = models.stage_ends(model)["encoder_1"]
     probe = repairs.Probe(model, [end], IMAGES, positions=500)
-    wanted, before = probe(end), model(IMAGES).numpy()
+    targets, before = probe(end), model(IMAGES).numpy()
     layer = model.get_layer("encoder_1_b_bn")
     order, factor = [2, 0, 3, 1], np.array([2.0, 0.5, 3.0, 1.0], np.float32)
     layer.set_weights(
@@ -43,7 +43,7 @@ def test_a_stitch_undoes_a_permutation_and_scaling_of_a_stages_channels(model):
     model.get_layer("encoder_1_b_conv").set_weights([kernel[..., order], bias[order]])
     assert not np.allclose(model(IMAGES), before, atol=1e-2)
     view = repairs.Stitches(model)
-    view.close("encoder_1", probe(end), wanted)
+    view.close("encoder_1", probe(end), targets)
     np.testing.assert_allclose(view.model(IMAGES), before, rtol=1e-4)
 
 

@@ -17,7 +17,7 @@ GROUPS = ("kernel", "affine", "stats", "gamma+beta")
 
 
 def recipient(task="segmentation", order="conv_bn_relu"):
-    """A recipient and a donor, both untrained, with stand-ins for what no gallery reads."""
+    """A recipient and a donor, both untrained; parts that no gallery reads are stand-ins."""
     rng = np.random.default_rng(0)
     images = rng.random((8, 16, 16, 3)).astype(np.float32)
     spec = ModelSpec(width=4, depth=2, block_order=order)
@@ -50,7 +50,7 @@ def recipient(task="segmentation", order="conv_bn_relu"):
 
 
 @pytest.fixture(scope="module")
-def found():
+def drawn():
     opened = recipient()
     arrays = gallery.gallery(opened, GROUPS)
     present = transplant.values(opened.model)
@@ -59,43 +59,43 @@ def found():
     return arrays
 
 
-def test_a_gallery_has_the_arrays_that_the_report_draws(found, tmp_path):
+def test_a_gallery_has_the_arrays_that_the_report_draws(drawn, tmp_path):
     names = {*arrays.STRIP, *arrays.NORMS, *arrays.KERNELS}
-    assert set(found) == names
-    for name, array in found.items():
+    assert set(drawn) == names
+    for name, array in drawn.items():
         assert array.dtype != object, name
-    assert found["groups"].tolist() == list(GROUPS)
-    assert found["after"].shape == (4, 3, 16, 16, 3)
-    assert found["bn_channels"].sum() == found["bn_donor"].shape[1]
+    assert drawn["groups"].tolist() == list(GROUPS)
+    assert drawn["after"].shape == (4, 3, 16, 16, 3)
+    assert drawn["bn_channels"].sum() == drawn["bn_donor"].shape[1]
 
 
-def test_recalibration_gives_a_transplant_of_statistics_back_exactly(found):
+def test_recalibration_gives_a_transplant_of_statistics_back_exactly(drawn):
     stats = GROUPS.index("stats")
-    own = found["map_recipient"]
-    assert np.abs(found["map_after"][stats] - own).max() > 0.1
-    np.testing.assert_allclose(found["map_recalibrated"][stats], own, atol=1e-4)
-    same = found["recalibrated"][stats] == found["before"]
+    maps = drawn["map_recipient"]
+    assert np.abs(drawn["map_after"][stats] - maps).max() > 0.1
+    np.testing.assert_allclose(drawn["map_recalibrated"][stats], maps, atol=1e-4)
+    same = drawn["recalibrated"][stats] == drawn["before"]
     assert same.mean() > 0.99
 
 
-def test_kernels_alone_leave_the_map_alone_and_unions_are_their_groups(found):
+def test_kernels_alone_leave_the_map_alone_and_unions_are_their_groups(drawn):
     kernel = GROUPS.index("kernel")
-    np.testing.assert_array_equal(found["map_after"][kernel], found["map_recipient"])
+    np.testing.assert_array_equal(drawn["map_after"][kernel], drawn["map_recipient"])
     affine, union = GROUPS.index("affine"), GROUPS.index("gamma+beta")
-    np.testing.assert_array_equal(found["after"][affine], found["after"][union])
+    np.testing.assert_array_equal(drawn["after"][affine], drawn["after"][union])
 
 
 def test_errors_count_nothing_where_the_label_is_ignored():
     opened = recipient()
     ignored = tf.fill((8, 16, 16), -1)
     opened.evaluate.batches = [(opened.evaluate.batches[0][0], ignored)]
-    shown = gallery.gallery(opened, ("kernel",))
-    assert shown["after_error"].max() == 0
+    drawn = gallery.gallery(opened, ("kernel",))
+    assert drawn["after_error"].max() == 0
 
 
 def test_an_auto_encoder_without_batch_normalization_has_no_figure_of_it():
-    shown = gallery.gallery(recipient("autoencoder", "conv_relu"), ("kernel", "stats"))
-    assert shown["groups"].tolist() == ["kernel"]
-    assert not set(arrays.NORMS) - {"groups"} & set(shown)
-    assert set(arrays.STRIP) <= set(shown)
-    assert 0 < shown["before_error"].mean() < 255
+    drawn = gallery.gallery(recipient("autoencoder", "conv_relu"), ("kernel", "stats"))
+    assert drawn["groups"].tolist() == ["kernel"]
+    assert not set(arrays.NORMS) - {"groups"} & set(drawn)
+    assert set(arrays.STRIP) <= set(drawn)
+    assert 0 < drawn["before_error"].mean() < 255

@@ -20,7 +20,7 @@ def test_another_value_is_another_digest():
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "told"),
+    ("kind", "values", "message"),
     [
         (specs.TrainSpec, {"task": "regression"}, "segmentation, autoencoder"),
         (specs.TrainSpec, {"steps": 0}, "at least 1"),
@@ -43,8 +43,8 @@ def test_another_value_is_another_digest():
         ),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_what_can(kind, values, told):
-    with pytest.raises(InputError, match=told):
+def test_a_value_that_cannot_be_is_refused_with_what_can(kind, values, message):
+    with pytest.raises(InputError, match=message):
         kind(**values)
 
 
@@ -64,8 +64,8 @@ def test_a_directory_of_another_spec_is_refused_with_the_fields_that_differ(tmp_
 
 def test_text_from_files_cannot_drive_a_terminal():
     hostile = "a\x1b[2Jb\nc\u202ed"
-    shown = printable(hostile)
-    assert shown == "a\\x1b[2Jb\\nc\\u202ed"
+    text = printable(hostile)
+    assert text == "a\\x1b[2Jb\\nc\\u202ed"
     assert len(printable("x" * 1000)) == 200
 
 

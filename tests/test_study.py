@@ -41,7 +41,7 @@ def command(scenes, out_dir, *flags):
 
 @pytest.fixture(scope="module")
 def finished(scenes, tmp_path_factory):
-    """A study that ran without a stop, and what it printed."""
+    """The directory of a study that ran without a stop, and its output."""
     out_dir = tmp_path_factory.mktemp("finished")
     done = subprocess.run(
         command(scenes, out_dir), capture_output=True, text=True, check=False
@@ -51,15 +51,15 @@ def finished(scenes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(finished):
+def measured(finished):
     return records.read(finished[0] / "records.jsonl")
 
 
-def by(found, **wanted):
+def by(measured, **fields):
     return [
         record
-        for record in found
-        if all(getattr(record, name) == value for name, value in wanted.items())
+        for record in measured
+        if all(getattr(record, name) == value for name, value in fields.items())
     ]
 
 
@@ -78,46 +78,50 @@ def test_a_study_leaves_all_that_it_promises(finished):
     assert "Traceback" not in done.stderr
 
 
-def test_every_arm_is_there_once_for_every_seed_and_direction(found):
-    assert max(collections.Counter(record.key for record in found).values()) == 1
-    blocks = collections.Counter((record.direction, record.seed) for record in found)
+def test_every_arm_is_there_once_for_every_seed_and_direction(measured):
+    assert max(collections.Counter(record.key for record in measured).values()) == 1
+    blocks = collections.Counter((record.direction, record.seed) for record in measured)
     assert len(blocks) == 4
     assert len(set(blocks.values())) == 1
 
 
-def test_layers_stages_and_all_layers_are_covered(found):
-    places = {(record.site_kind, record.site) for record in found}
-    assert ("all", "all") in places
-    assert {site for kind, site in places if kind == "stage"} == {
+def test_layers_stages_and_all_layers_are_covered(measured):
+    sites = {(record.site_kind, record.site) for record in measured}
+    assert ("all", "all") in sites
+    assert {site for kind, site in sites if kind == "stage"} == {
         "encoder_1", "bottleneck", "decoder_1",
     }  # fmt: skip
-    assert {"encoder_1_a_conv", "decoder_1_up_conv"} <= {s for _, s in places}
-    assert not any("head" in site for _, site in places)
+    assert {"encoder_1_a_conv", "decoder_1_up_conv"} <= {s for _, s in sites}
+    assert not any("head" in site for _, site in sites)
 
 
-def test_a_self_transplant_changes_nothing_bit_for_bit(found):
-    own = by(found, control="self")
-    assert own
-    for record in own:
+def test_a_self_transplant_changes_nothing_bit_for_bit(measured):
+    copies = by(measured, control="self")
+    assert copies
+    for record in copies:
         assert record.changed == 0
         assert record.after == record.before
-    assert {record.retention for record in own if record.before > record.floor} == {1.0}
+    assert {record.retention for record in copies if record.before > record.floor} == {
+        1.0
+    }
 
 
-def test_statistics_are_repaired_exactly_by_recalibration_whatever_their_donor(found):
-    repaired = by(found, group="stats", repair="recalibration")
+def test_statistics_are_repaired_exactly_by_recalibration_whatever_their_donor(
+    measured,
+):
+    repaired = by(measured, group="stats", repair="recalibration")
     assert {"transfer", "other_seed", "reinitialised", "defaults", "matched"} <= {
         record.control for record in repaired
     }
     assert all(record.after == record.before for record in repaired)
-    assert any(record.after != record.before for record in by(found, group="stats"))
+    assert any(record.after != record.before for record in by(measured, group="stats"))
 
 
 def test_a_permuted_copy_fails_as_it_is_and_is_exact_once_its_channels_are_aligned(
-    found,
+    measured,
 ):
-    raw = by(found, control="reordered", repair="none", group="kernel")
-    aligned = by(found, control="reordered", repair="permutation")
+    raw = by(measured, control="reordered", repair="none", group="kernel")
+    aligned = by(measured, control="reordered", repair="permutation")
     assert {record.site_kind for record in raw} == {"all", "stage"}
     assert any(record.retention < 0.9 for record in raw)
     assert {record.group for record in aligned} >= {"kernel", "affine", "stats", "all"}
@@ -127,11 +131,11 @@ def test_a_permuted_copy_fails_as_it_is_and_is_exact_once_its_channels_are_align
 
 
 def test_random_values_at_the_donors_distance_are_as_far_and_differ_from_draw_to_draw(
-    found,
+    measured,
 ):
     plain = {"group": "kernel", "site_kind": "all", "repair": "none"}
-    (donor,) = by(found, control="transfer", seed=0, direction=TO_MASKS, **plain)
-    drawn = by(found, control="matched", seed=0, direction=TO_MASKS, **plain)
+    (donor,) = by(measured, control="transfer", seed=0, direction=TO_MASKS, **plain)
+    drawn = by(measured, control="matched", seed=0, direction=TO_MASKS, **plain)
     assert [record.draw for record in drawn] == [0, 1]
     for record in drawn:
         assert record.relative_distance == pytest.approx(
@@ -140,8 +144,10 @@ def test_random_values_at_the_donors_distance_are_as_far_and_differ_from_draw_to
     assert drawn[0].after != drawn[1].after
 
 
-def test_all_unions_of_five_roles_are_there_and_shapley_values_sum_to_the_loss(found):
-    parts = by_part(found)
+def test_all_unions_of_five_roles_are_there_and_shapley_values_sum_to_the_loss(
+    measured,
+):
+    parts = by_part(measured)
     spec = StudySpec(seeds=2, shapley=True)
     for arms in parts.values():
         rows = [row for row in shapley.rows(arms, spec) if row["site_kind"] == "all"]
@@ -151,9 +157,9 @@ def test_all_unions_of_five_roles_are_there_and_shapley_values_sum_to_the_loss(f
         assert sum(values) == pytest.approx(total)
 
 
-def test_counts_of_every_image_add_up_to_the_records_counts(finished, found):
+def test_counts_of_every_image_add_up_to_the_records_counts(finished, measured):
     with records.CountsReader(finished[0] / "records.jsonl") as counts:
-        for record in found[::97]:
+        for record in measured[::97]:
             per_image = counts.read(record)
             assert len(per_image) == record.images
             if record.metric == "mean_iou":
@@ -162,59 +168,61 @@ def test_counts_of_every_image_add_up_to_the_records_counts(finished, found):
 
 
 def test_the_arrays_of_a_reports_pictures_are_kept(finished):
-    kept = sorted(path.stem for path in (finished[0] / "figures_data").iterdir())
-    assert kept == [f"unet_{TO_MASKS}", f"unet_{TO_IMAGES}"]
+    names = sorted(path.stem for path in (finished[0] / "figures_data").iterdir())
+    assert names == [f"unet_{TO_MASKS}", f"unet_{TO_IMAGES}"]
 
 
 def test_all_parameters_of_the_same_task_with_the_donors_statistics_need_no_repair(
-    found,
+    measured,
 ):
-    raw = by(found, control="other_seed", group="all", site_kind="all", repair="none")
+    raw = by(
+        measured, control="other_seed", group="all", site_kind="all", repair="none"
+    )
     fixed = by(
-        found,
+        measured,
         control="other_seed",
         group="all",
         site_kind="all",
         repair="recalibration",
     )
-    for one, two in zip(raw, fixed, strict=True):
-        assert one.after == pytest.approx(two.after, abs=1e-3)
+    for transplanted, recalibrated in zip(raw, fixed, strict=True):
+        assert transplanted.after == pytest.approx(recalibrated.after, abs=1e-3)
 
 
-def test_the_metric_can_be_computed_again_from_the_counts_of_the_record(found):
+def test_the_metric_can_be_computed_again_from_the_counts_of_the_record(measured):
     from tfreuse.analysis import metrics
 
-    for record in found[:50]:
+    for record in measured[:50]:
         if record.metric == "mean_iou":
             confusion = np.array(record.counts["confusion_matrix"])
             assert metrics.mean_iou(confusion) == record.after
             assert confusion.sum() == record.images * 16 * 16
 
 
-def test_parameters_moved_are_counted_by_role(found):
+def test_parameters_moved_are_counted_by_role(measured):
     """Width 4, depth 1, 3 channels: three stages of two convolutions, and one up-convolution."""
     kernels = 9 * (3 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 4 + 4 * 4) + 4 * 8 * 4
     everywhere = {"site_kind": "all", "control": "transfer", "repair": "none"}
-    for record in by(found, group="kernel", **everywhere):
+    for record in by(measured, group="kernel", **everywhere):
         assert (record.variables, record.parameters) == (7, kernels)
-    for record in by(found, group="stats", **everywhere):
+    for record in by(measured, group="stats", **everywhere):
         assert (record.variables, record.parameters) == (12, 2 * (4 * 4 + 2 * 8))
 
 
-def test_every_arm_is_a_row_in_tensorboards_hparams_view(finished, found):
+def test_every_arm_is_a_row_in_tensorboards_hparams_view(finished, measured):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log_dir = finished[0] / "tensorboard" / "arms"
     rows = [path for path in log_dir.iterdir() if path.is_dir()]
-    assert len(rows) == len(found)
+    assert len(rows) == len(measured)
     trained = {
-        r.recipient for r in found if r.before > r.floor
+        r.recipient for r in measured if r.before > r.floor
     }  # others retain nothing
     row = next(row for row in rows if any(name in row.name for name in trained))
     events = EventAccumulator(str(row))
     events.Reload()
     assert {"retention", "drop", "after"} <= set(events.Tags()["scalars"])
-    afters = [record.after for record in found if record.recipient in row.name]
+    afters = [record.after for record in measured if record.recipient in row.name]
     assert np.isclose(afters, events.Scalars("after")[0].value).any()
     plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
     assert plugin.plugin_name == "hparams"
@@ -232,7 +240,7 @@ def test_running_again_does_nothing_again(finished, scenes):
 
 @pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
-    finished, found, scenes, tmp_path
+    finished, measured, scenes, tmp_path
 ):
     """kill -9 in the training, then among the arms; nothing is lost, nothing done twice."""
     direction = "autoencoder-to-segmentation"  # one of the two: half the time
@@ -263,19 +271,19 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     assert records.read(tmp_path / "records.jsonl") == []
     path = tmp_path / "records.jsonl"
     kill_when(lambda: path.read_bytes().count(b"\n") >= 5)
-    some = records.read(path)
-    assert len(some) >= 5
+    survivors = records.read(path)
+    assert len(survivors) >= 5
     subprocess.run(run, check=True, capture_output=True)
     again = records.read(path)
-    assert again[: len(some)] == some and len(again) > len(some)
+    assert again[: len(survivors)] == survivors and len(again) > len(survivors)
     keys = {record.key for record in again}
     assert len(keys) == len(again) > 100
-    found = [record for record in found if record.key in keys]
+    measured = [record for record in measured if record.key in keys]
 
     def facts(record):
         return record.key, record.before, record.after, record.rmse
 
-    assert sorted(map(facts, again)) == sorted(map(facts, found))
+    assert sorted(map(facts, again)) == sorted(map(facts, measured))
 
 
 def alive_in_group(group: int) -> bool:

@@ -1,4 +1,4 @@
-"""Which networks a study trains, how their seeds relate, and what each block is made of."""
+"""The networks that a study trains, their seeds, and the networks of each block."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ def specs(**changes):
     return study.Specs(StudySpec(**changes), DataSpec(), ModelSpec(), TrainSpec())
 
 
-def parts(found, direction, link, seed=0, architecture="unet"):
+def parts(design, direction, link, seed=0, architecture="unet"):
     (block,) = (
         block
-        for block in found.blocks()
+        for block in design.blocks()
         if (block.architecture, block.direction, block.link, block.seed)
         == (architecture, direction, link, seed)
     )
@@ -27,8 +27,8 @@ TO_MASKS, TO_IMAGES = "autoencoder-to-segmentation", "segmentation-to-autoencode
 
 
 def test_independent_networks_share_no_seed_and_every_block_names_trained_networks():
-    found = specs(seeds=3, controls=("other_seed", "scrambled"))
-    networks = found.networks()
+    design = specs(seeds=3, controls=("other_seed", "scrambled"))
+    networks = design.networks()
     assert sorted(networks) == sorted(
         f"{kind}-{seed}"
         for kind in ("segmentation", "autoencoder", "scrambled")
@@ -36,24 +36,24 @@ def test_independent_networks_share_no_seed_and_every_block_names_trained_networ
     )
     assert len({network.first_seed for network in networks.values()}) == 9
     assert networks["scrambled-1"].train.corruption == "scramble"
-    needed = {part.name for block in found.blocks() for part in block.parts.values()}
+    needed = {part.name for block in design.blocks() for part in block.parts.values()}
     assert needed == set(networks)
 
 
 def test_another_seed_of_the_same_task_is_another_replicate():
-    found = specs(seeds=2)
+    design = specs(seeds=2)
     assert (
-        parts(found, TO_MASKS, "independent", 1)["other_seed"].name == "segmentation-0"
+        parts(design, TO_MASKS, "independent", 1)["other_seed"].name == "segmentation-0"
     )
 
 
 def test_linked_networks_start_from_the_same_values_and_see_another_order():
-    found = specs(links=("same",))
-    there, back = parts(found, TO_MASKS, "same"), parts(found, TO_IMAGES, "same")
-    assert there["recipient"] == back["transfer"]
-    assert there["transfer"] == back["recipient"]
+    design = specs(links=("same",))
+    forward, back = parts(design, TO_MASKS, "same"), parts(design, TO_IMAGES, "same")
+    assert forward["recipient"] == back["transfer"]
+    assert forward["transfer"] == back["recipient"]
     recipient, donor, twin = (
-        there[name] for name in ("recipient", "transfer", "other_seed")
+        forward[name] for name in ("recipient", "transfer", "other_seed")
     )
     assert recipient.first_seed == donor.first_seed == twin.first_seed
     assert len({recipient.train.seed, donor.train.seed, twin.train.seed}) == 3
@@ -64,21 +64,23 @@ def test_linked_networks_start_from_the_same_values_and_see_another_order():
 def test_seeds_of_a_study_are_a_promise():
     """Another seed would be another network, and a study begun earlier could not go on."""
     kinds = ("segmentation", "autoencoder")
-    found = specs(seeds=2, links=("independent", "same", "sequential"))
+    design = specs(seeds=2, links=("independent", "same", "sequential"))
     seeds = {
         name: (network.first_seed, network.train.seed)
-        for name, network in found.networks().items()
+        for name, network in design.networks().items()
     }
     for replicate in (0, 1):
         first = 6 * replicate  # six kinds of networks
-        own = {kind: first + 2 * number for number, kind in enumerate(kinds)}
-        expected = {f"{kind}-{replicate}": (own[kind], own[kind]) for kind in kinds}
+        seed_of = {kind: first + 2 * number for number, kind in enumerate(kinds)}
+        expected = {
+            f"{kind}-{replicate}": (seed_of[kind], seed_of[kind]) for kind in kinds
+        }
         follower = f"autoencoder-{replicate}-as-segmentation"
-        expected[follower] = (first, own["autoencoder"] + 1000)
-        expected[f"{follower}-twin"] = (first, own["autoencoder"] + 4000)
+        expected[follower] = (first, seed_of["autoencoder"] + 1000)
+        expected[f"{follower}-twin"] = (first, seed_of["autoencoder"] + 4000)
         expected[f"segmentation-{replicate}-twin"] = (first, first + 3000)
         for recipient, donor in (kinds, kinds[::-1]):
-            seed = own[recipient] + 2000
+            seed = seed_of[recipient] + 2000
             name = f"{recipient}-{replicate}-after-{donor}"
             expected[name] = (seed, seed)
         for name, pair in expected.items():
@@ -87,29 +89,29 @@ def test_seeds_of_a_study_are_a_promise():
 
 
 def test_no_two_networks_of_a_block_see_their_images_in_the_same_order():
-    found = specs(
+    design = specs(
         seeds=2,
         directions=ALL_DIRECTIONS,
         links=("independent", "same", "sequential"),
         controls=("other_seed", "scrambled"),
     )
-    for block in found.blocks():
+    for block in design.blocks():
         seeds = [network.train.seed for network in block.parts.values()]
         assert len(set(seeds)) == len(seeds) == 4, block.name
 
 
 def test_a_sequential_recipient_is_trained_on_from_its_donor():
-    found = specs(links=("sequential",))
-    there = parts(found, TO_MASKS, "sequential")
-    assert there["recipient"].needs == there["transfer"].name == "autoencoder-0"
-    assert there["recipient"].train.initial_model == "../autoencoder-0/model.keras"
+    design = specs(links=("sequential",))
+    forward = parts(design, TO_MASKS, "sequential")
+    assert forward["recipient"].needs == forward["transfer"].name == "autoencoder-0"
+    assert forward["recipient"].train.initial_model == "../autoencoder-0/model.keras"
 
 
 def test_architectures_keep_apart_and_leave_out_what_they_do_not_have():
-    found = specs(architectures=("unet:skips=false", "pspnet:width=16"), seeds=2)
-    names = list(found.networks())
+    design = specs(architectures=("unet:skips=false", "pspnet:width=16"), seeds=2)
+    names = list(design.networks())
     assert "unet-skips-false-segmentation-0" in names
-    models = {network.model for network in found.networks().values()}
+    models = {network.model for network in design.networks().values()}
     assert models == {
         ModelSpec(skips=False),
         ModelSpec(architecture="pspnet", width=16),
@@ -117,7 +119,7 @@ def test_architectures_keep_apart_and_leave_out_what_they_do_not_have():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("lenet", "one of unet, pspnet"),
         ("unet:deep=3", "'deep=3' in 'unet:deep=3' should be OPTION=VALUE"),
@@ -127,13 +129,13 @@ def test_architectures_keep_apart_and_leave_out_what_they_do_not_have():
         ("unet:width=0", "at least 1"),
     ],
 )
-def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, told):
-    with pytest.raises(InputError, match=told):
+def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, message):
+    with pytest.raises(InputError, match=message):
         specs(architectures=(text,))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"strengths": (0.5,)}, "1 among them"),
         ({"strengths": (0.0, 1.0)}, "above 0"),
@@ -143,14 +145,14 @@ def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, told):
         ({"groups": ("kernels",)}, "'kernels' is unknown"),
     ],
 )
-def test_a_factor_that_cannot_be_is_refused(changes, told):
-    with pytest.raises(InputError, match=told):
+def test_a_factor_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
         specs(**changes)
 
 
 def test_the_kind_of_a_network_decides_its_training_alone():
-    found = specs(directions=("masked-to-foreground", "denoising-to-segmentation"))
-    trains = {name: network.train for name, network in found.networks().items()}
+    design = specs(directions=("masked-to-foreground", "denoising-to-segmentation"))
+    trains = {name: network.train for name, network in design.networks().items()}
     plain = TrainSpec()
     for kind, changes in {
         "masked": {"task": "autoencoder", "corruption": "mask"},

@@ -1,4 +1,4 @@
-"""Label curves of a study: what is planned, what chooses, what a kill leaves."""
+"""Label curves of a study: their plan, the choice of rates, and going on after a kill."""
 
 import dataclasses
 import signal
@@ -53,8 +53,8 @@ def test_a_study_without_curves_is_the_study_that_it_was_before_there_were_any()
     plain = study.Specs(StudySpec(), DataSpec(), MODEL, TRAIN)
     assert list(plain.named()) == ["study", "data", "model", "train"]
     assert plain.curves() == []
-    other = dataclasses.replace(plain, labels=LabelSpec(label_steps=5))
-    assert other.digest == plain.digest
+    changed = dataclasses.replace(plain, labels=LabelSpec(label_steps=5))
+    assert changed.digest == plain.digest
     assert dataclasses.replace(plain, labels=LABELS).digest != plain.digest
 
 
@@ -113,7 +113,7 @@ def replicate(scenes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(replicate):
+def measured(replicate):
     return {
         (recipe, asked): labels.measure_arm(replicate, donor, recipe, asked)
         for donor, recipe in LABELS.arms()
@@ -121,51 +121,51 @@ def found(replicate):
     }
 
 
-def test_all_arms_learn_from_the_same_images(replicate, found):
+def test_all_arms_learn_from_the_same_images(replicate, measured):
     for asked, count in ((4, 4), (12, 12), (0, 32)):
-        own = [found[recipe, asked] for recipe in LABELS.recipes]
-        assert len({one.subset for one in own}) == 1
-        assert {one.labels for one in own} == {count}
+        arms = [measured[recipe, asked] for recipe in LABELS.recipes]
+        assert len({record.subset for record in arms}) == 1
+        assert {record.labels for record in arms} == {count}
     assert list(replicate.subsets[4]) == list(replicate.subsets[12][:4])
 
 
-def test_a_record_tells_what_was_measured_and_how(found):
-    one = found["encoder", 12]
-    assert (one.donor, one.steps, one.images, one.metric) == (
+def test_a_record_tells_what_was_measured_and_how(measured):
+    record = measured["encoder", 12]
+    assert (record.donor, record.steps, record.images, record.metric) == (
         "masked",
         6,
         8,
         "mean_iou",
     )
-    assert [step for step, _ in one.course] == [1, 2, 3, 6]
-    assert one.course[-1][1] == one.value > 0
-    assert np.sum(one.counts["confusion_matrix"]) == 8 * 16 * 16
-    assert found["scratch", 12].donor_digest == "" != one.donor_digest
+    assert [step for step, _ in record.course] == [1, 2, 3, 6]
+    assert record.course[-1][1] == record.value > 0
+    assert np.sum(record.counts["confusion_matrix"]) == 8 * 16 * 16
+    assert measured["scratch", 12].donor_digest == "" != record.donor_digest
 
 
-def test_the_rate_is_chosen_by_the_labels_alone(replicate, found, monkeypatch):
-    assert found["encoder", 4].tried == {}  # too few to hold any out
-    assert found["encoder", 4].learning_rate == LABELS.learning_rates[0]
-    one = found["encoder", 12]
-    assert set(one.tried) == {"0.01", "0.001"}
-    assert one.tried[f"{one.learning_rate:g}"] == max(one.tried.values())
+def test_the_rate_is_chosen_by_the_labels_alone(replicate, measured, monkeypatch):
+    assert measured["encoder", 4].tried == {}  # too few to hold any out
+    assert measured["encoder", 4].learning_rate == LABELS.learning_rates[0]
+    record = measured["encoder", 12]
+    assert set(record.tried) == {"0.01", "0.001"}
+    assert record.tried[f"{record.learning_rate:g}"] == max(record.tried.values())
 
     def peek():
         raise AssertionError("the test images were looked at")
 
     monkeypatch.setattr(replicate, "evaluate", peek)
     monkeypatch.setattr(replicate.fitter, "donor", replicate.donors["masked"])
-    rate, tried = labels.choose_rate(replicate, CATALOGUE["encoder"], 12)
-    assert (rate, tried) == (one.learning_rate, one.tried)
+    rate, trials = labels.choose_rate(replicate, CATALOGUE["encoder"], 12)
+    assert (rate, trials) == (record.learning_rate, record.tried)
     with pytest.raises(AssertionError, match="looked at"):
         labels.measure_arm(replicate, "", "scratch", 4)
 
 
 def test_the_inner_split_is_of_the_labelled_images(replicate):
-    rest, evaluate = replicate.inner_split(12)
-    assert rest.size == 9 and len(evaluate.batches[0][0]) == 3
-    own = {replicate.train.tensors["id"].numpy()[i] for i in replicate.subsets[12]}
-    assert set(rest.tensors["id"].numpy()) < own
+    fit_split, evaluate = replicate.inner_split(12)
+    assert fit_split.size == 9 and len(evaluate.batches[0][0]) == 3
+    ids = {replicate.train.tensors["id"].numpy()[i] for i in replicate.subsets[12]}
+    assert set(fit_split.tensors["id"].numpy()) < ids
 
 
 def test_pixels_are_counted_by_class_and_what_is_ignored_is_not(replicate):
@@ -189,45 +189,46 @@ def test_the_metric_of_groups_adds_up_to_that_of_all(replicate, monkeypatch):
     assert labels.measure_arm(replicate, "", "scratch", 4).groups == {}
     monkeypatch.setattr(replicate, "groups", ["00"] * 32)
     monkeypatch.setattr(replicate, "test_groups", ["00"] * 6 + ["new"] * 2)
-    one = labels.measure_arm(replicate, "", "scratch", 4)
+    record = labels.measure_arm(replicate, "", "scratch", 4)
     counts = replicate.evaluate().per_image
-    assert {name: seen for name, (_, seen) in one.groups.items()} == {
+    assert {name: trained for name, (_, trained) in record.groups.items()} == {
         "00": True, "new": False,
     }  # fmt: skip
-    assert one.groups["new"][0] == metrics.mean_iou(counts[6:].sum(axis=0))
+    assert record.groups["new"][0] == metrics.mean_iou(counts[6:].sum(axis=0))
     monkeypatch.setattr(replicate, "test_groups", ["00"] * 8)
-    assert labels.metric_by_group(replicate, counts)["00"][0] == one.value
+    assert labels.metric_by_group(replicate, counts)["00"][0] == record.value
 
 
 @pytest.mark.parametrize(
-    "counts, told",
+    "counts, message",
     [((4, 33), "1 to 32 images"), ((32, 0), "names all 32 images twice")],
 )
 def test_numbers_of_labels_that_the_data_does_not_have_are_refused(
-    replicate, counts, told
+    replicate, counts, message
 ):
     specs = specs_of(label_counts=counts)
-    with pytest.raises(InputError, match=f"--label_counts.*{told}"):
+    with pytest.raises(InputError, match=f"--label_counts.*{message}"):
         labels._subsets(replicate.train, None, specs.curves()[0])
 
 
 # --- the command
 
 
-def command(scenes, out_dir, *more):
+def command(scenes, out_dir, *flags):
     return [
         sys.executable, "-m", "tfreuse.cli.study", "--dataset=folder",
         f"--data_dir={scenes}", f"--out_dir={out_dir}", "--image_size=16,16", "--width=3",
         "--depth=1", "--steps=8", "--batch_size=4", "--validations=1", "--seeds=2",
         "--jobs=2", "--calibration_examples=16", "--directions=", "--label_counts=4,12,0",
         "--recipes=scratch,encoder,head_only", "--label_donors=masked", "--label_steps=6",
-        "--learning_rates=0.01,0.001", *more,
+        "--learning_rates=0.01,0.001", *flags,
     ]  # fmt: skip
 
 
 def values(path):
     return {
-        one.key: (one.value, one.course, one.tried) for one in records.read_labels(path)
+        record.key: (record.value, record.course, record.tried)
+        for record in records.read_labels(path)
     }
 
 
@@ -248,8 +249,8 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
 ):
     broken = tmp_path / "broken"
     assert (whole / "figures" / "label_savings_unet.csv").exists()
-    told = files.read_json(whole / "study.json")
-    assert told["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
+    described = files.read_json(whole / "study.json")
+    assert described["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
     process = subprocess.Popen(
         command(scenes, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -261,11 +262,11 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(1)  # its workers notice that it is gone
-    some = values(path)
-    assert 5 <= len(some) < 18
+    survivors = values(path)
+    assert 5 <= len(survivors) < 18
     subprocess.run(command(scenes, broken), check=True, capture_output=True)
     assert values(path) == values(whole / "labels.jsonl")
-    assert len(values(path)) == 18 and some.items() <= values(path).items()
+    assert len(values(path)) == 18 and survivors.items() <= values(path).items()
 
 
 @pytest.mark.slow
@@ -279,27 +280,28 @@ def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(scenes, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-# --- estimates held against the curves
+# --- estimates compared with the curves
 
 
 @pytest.mark.slow
 def test_estimates_are_judged_by_what_the_trainings_gave(whole):
-    found = challenge.run(whole, 12)
-    assert found["plans"] == ["scratch", "encoder masked", "head_only masked"]
+    estimates = challenge.run(whole, 12)
+    assert estimates["plans"] == ["scratch", "encoder masked", "head_only masked"]
     by_key = {
-        one.key[1:]: one.value for one in records.read_labels(whole / "labels.jsonl")
+        record.key[1:]: record.value
+        for record in records.read_labels(whole / "labels.jsonl")
     }
-    for seed, gains in enumerate(found["gains"]):
+    for seed, gains in enumerate(estimates["gains"]):
         scratch = by_key["", "scratch", str(seed), "12"]
-        other = by_key["masked", "head_only", str(seed), "12"]
-        assert gains[0] == 0 and gains[2] == other - scratch
-    names = {row.name for row in found["rows"]}
+        head_only = by_key["masked", "head_only", str(seed), "12"]
+        assert gains[0] == 0 and gains[2] == head_only - scratch
+    names = {row.name for row in estimates["rows"]}
     assert {"near kernels (z-RMSE)", "training-free retention"} <= names
     assert {"LogME, bottleneck", "H-score, decoder_1", "static", "random"} <= names
-    regrets = [row.regret.estimate for row in found["rows"]]
-    assert regrets == sorted(regrets) and all(one >= 0 for one in regrets)
-    text = challenge.markdown(found)
-    assert "12 labels, 2 seeds" in text and found["verdict"] in text
+    regrets = [row.regret.estimate for row in estimates["rows"]]
+    assert regrets == sorted(regrets) and all(regret >= 0 for regret in regrets)
+    text = challenge.markdown(estimates)
+    assert "12 labels, 2 seeds" in text and estimates["verdict"] in text
 
 
 @pytest.mark.slow
@@ -308,7 +310,9 @@ def test_estimates_are_of_the_network_as_each_plan_begins(whole):
     work = challenge._Estimates(curve, whole / "models", 12)
     scratch, encoder = work("", "scratch"), work("masked", "encoder")
     assert scratch.keys() == encoder.keys()
-    assert all(np.isfinite(list(one.values())).all() for one in (scratch, encoder))
+    assert all(
+        np.isfinite(list(values.values())).all() for values in (scratch, encoder)
+    )
     assert all(scratch[name] != encoder[name] for name in scratch)
     assert work("", "scratch") == pytest.approx(scratch)  # nothing is left of the other
     assert scratch["training-free retention"] == pytest.approx(1)  # nothing was taken
@@ -321,20 +325,21 @@ def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(whole):
     work = challenge._Estimates(curve, whole / "models", 12)
     trained, fitter = work._trained, work._replicate.fitter
     recipe = CATALOGUE["encoder"]
-    found = {}
+    estimates = {}
     for name, values in (("own", trained._own), ("peer", trained._peers[0])):
         fitter.model.set_weights(trained._weights)
         fitter.donor = keras.models.clone_model(fitter.model)
         for path, variable in transplant.variables(fitter.donor).items():
             variable.assign(values[path])
-        found[name] = trained(recipe)
-    assert found["own"]["training-free retention"] == pytest.approx(1)
+        estimates[name] = trained(recipe)
+    assert estimates["own"]["training-free retention"] == pytest.approx(1)
     assert (
-        found["own"]["near kernels (z-RMSE)"] > found["peer"]["near kernels (z-RMSE)"]
+        estimates["own"]["near kernels (z-RMSE)"]
+        > estimates["peer"]["near kernels (z-RMSE)"]
     )
     assert (
-        abs(found["peer"]["near kernels (z-RMSE)"]) < 2
-    )  # one of those it is held against
+        abs(estimates["peer"]["near kernels (z-RMSE)"]) < 2
+    )  # the peer is part of the distribution that its score is relative to
 
 
 @pytest.mark.slow

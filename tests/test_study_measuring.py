@@ -1,4 +1,4 @@
-"""An arm's record is what a slow and plain computation gives, and the recipient stays as it is."""
+"""An arm's record equals a slow, plain computation, and the recipient is restored."""
 
 import dataclasses
 import types
@@ -96,8 +96,8 @@ def test_a_record_is_what_a_plain_transplant_and_evaluation_give(
             continue
         model.set_weights(start)
         for layer in sites[record.site].layers:
-            own, taken = (m.get_layer(layer).weights for m in (model, donor))
-            for variable, value in zip(own, taken, strict=True):
+            variables, values = (m.get_layer(layer).weights for m in (model, donor))
+            for variable, value in zip(variables, values, strict=True):
                 if variable.name in roles.expand(record.group):
                     variable.assign(value)
         if record.repair == "recalibration":

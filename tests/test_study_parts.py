@@ -17,42 +17,42 @@ def model():
 
 def arms(model, **changes):
     spec = StudySpec(sites=SITES, controls=CONTROLS, repairs=REPAIRS, **changes)
-    places = treatments.sites(model, spec.sites)
-    return treatments.arms(places, transplant.index(model), spec)
+    sites = treatments.sites(model, spec.sites)
+    return treatments.arms(sites, transplant.index(model), spec)
 
 
 def test_a_prefix_and_the_suffix_behind_it_are_all_layers(model):
-    places = treatments.sites(model, SITES)
-    (everywhere,) = (site for site in places if site.kind == "all")
-    stages = [site for site in places if site.kind == "stage"]
-    prefixes = {site.depth: site for site in places if site.kind == "prefix"}
-    suffixes = {site.depth: site for site in places if site.kind == "suffix"}
+    sites = treatments.sites(model, SITES)
+    (everywhere,) = (site for site in sites if site.kind == "all")
+    stages = [site for site in sites if site.kind == "stage"]
+    prefixes = {site.depth: site for site in sites if site.kind == "prefix"}
+    suffixes = {site.depth: site for site in sites if site.kind == "suffix"}
     assert len(prefixes) == len(suffixes) == len(stages) - 1
     for depth, prefix in prefixes.items():
         assert prefix.layers + suffixes[depth + 1].layers == everywhere.layers
-    for site in (site for site in places if site.kind == "leave_one_out"):
-        (stage,) = (one for one in stages if one.name == site.name)
+    for site in (site for site in sites if site.kind == "leave_one_out"):
+        (stage,) = (stage_site for stage_site in stages if stage_site.name == site.name)
         assert sorted(site.layers + stage.layers) == sorted(everywhere.layers)
     assert not any("head" in layer for layer in everywhere.layers)
 
 
 def test_no_arm_comes_twice_and_all_layers_come_first(model):
-    found = arms(model, strengths=(0.5, 1.0), shapley=True)
+    listed = arms(model, strengths=(0.5, 1.0), shapley=True)
     keys = [
         (a.site.kind, a.site.name, a.group, a.control, a.strength, a.draw)
-        for a in found
+        for a in listed
     ]
     assert len(keys) == len(set(keys))
-    kinds = [arm.site.kind for arm in found]
+    kinds = [arm.site.kind for arm in listed]
     assert kinds.index("stage") == kinds.count("all")
 
 
 def test_unions_and_groups_together_are_every_union_of_the_five_players(model):
     spec = StudySpec(sites=("all",), shapley=True, groups=("kernel", "affine", "all"))
-    found = treatments.arms(
+    listed = treatments.arms(
         treatments.sites(model, spec.sites), transplant.index(model), spec
     )
-    treated = [arm.group for arm in found if arm.control == "transfer"]
+    treated = [arm.group for arm in listed if arm.control == "transfer"]
     sets = [
         frozenset(role for name in group.split("+") for role in roles.expand(name))
         for group in treated
@@ -89,14 +89,14 @@ def test_a_computed_control_keeps_its_law_for_every_role(control):
         )
         for role in roles.ROLES
     ]
-    made = controls.make(control, 0, pairs, seed=1)
+    values = controls.make(control, 0, pairs, seed=1)
     again = controls.make(control, 0, pairs, seed=1)
-    other = controls.make(control, 1, pairs, seed=1)
+    redrawn = controls.make(control, 1, pairs, seed=1)
     for pair in pairs:
-        value = made[pair.path]
+        value = values[pair.path]
         assert value.dtype == np.float32
         assert np.array_equal(value, again[pair.path])
-        assert (control == "zeroed") == np.array_equal(value, other[pair.path])
+        assert (control == "zeroed") == np.array_equal(value, redrawn[pair.path])
         _LAWS[control](pair, value.astype(np.float64))
 
 
@@ -133,15 +133,15 @@ _LAWS = {
 def test_distances_are_those_of_all_numbers_together():
     old = [RNG.normal(size=(3, 4)), RNG.normal(size=7)]
     new = [old[0] + 1.0, old[1].copy()]
-    found = distances.between(zip(old, new, strict=True))
+    measured = distances.between(zip(old, new, strict=True))
     a, b = (np.concatenate([x.ravel() for x in arrays]) for arrays in (old, new))
-    assert found["parameters"] == 19
-    assert found["changed"] == 12
-    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((a - b) ** 2)))
-    assert found["relative_distance"] == pytest.approx(
+    assert measured["parameters"] == 19
+    assert measured["changed"] == 12
+    assert measured["rmse"] == pytest.approx(np.sqrt(np.mean((a - b) ** 2)))
+    assert measured["relative_distance"] == pytest.approx(
         np.linalg.norm(a - b) / np.linalg.norm(a)
     )
-    assert found["cosine"] == pytest.approx(
+    assert measured["cosine"] == pytest.approx(
         a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     )
 
@@ -168,11 +168,11 @@ def _plain_cka(x, y):
     def hsic(k, m):
         n = len(k)
         k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
-        one = np.ones(n)
+        ones = np.ones(n)
         return (
             np.trace(k @ m)
-            + one @ k @ one * (one @ m @ one) / ((n - 1) * (n - 2))
-            - 2 / (n - 2) * (one @ k @ m @ one)
+            + ones @ k @ ones * (ones @ m @ ones) / ((n - 1) * (n - 2))
+            - 2 / (n - 2) * (ones @ k @ m @ ones)
         ) / (n * (n - 3))
 
     k, m = x @ x.T, y @ y.T
@@ -193,8 +193,8 @@ def test_similarity_equals_its_definition_and_does_not_mind_rotation_and_shift()
 
 
 def test_independent_features_are_not_similar_on_average():
-    found = [
+    values = [
         distances.cka(RNG.normal(size=(30, 8)), RNG.normal(size=(30, 8)))
         for _ in range(200)
     ]
-    assert np.mean(found) == pytest.approx(0, abs=4 * np.std(found) / 200**0.5)
+    assert np.mean(values) == pytest.approx(0, abs=4 * np.std(values) / 200**0.5)

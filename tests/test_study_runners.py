@@ -43,7 +43,7 @@ def measured(out_dir):
     return (out_dir / "measured").read_text().split()
 
 
-def one(out_dir, index):
+def run_unit(out_dir, index):
     return study.run_one(
         SPECS, out_dir, RunnerSpec(runner="index", unit_index=index, retries=0)
     )
@@ -69,15 +69,17 @@ def test_a_study_has_the_same_units_in_the_same_order_whatever_is_done(whole, tm
 
 def test_a_study_is_told_whole(whole):
     assert len(keys(whole)) == len(set(keys(whole))) == 12
-    held = files.read_json(whole / "study.json")
-    assert held["units"] == {"lacking": 0, "failed": [], "again": []}
-    assert set(held["measured"].values()) == {3} and len(held["measured"]) == 4
+    described = files.read_json(whole / "study.json")
+    assert described["units"] == {"lacking": 0, "failed": [], "again": []}
+    assert (
+        set(described["measured"].values()) == {3} and len(described["measured"]) == 4
+    )
     assert (whole / "finished.json").exists()
 
 
 def test_tasks_of_a_job_array_give_the_same_records_in_any_order(whole, tmp_path):
     for index in reversed(range(8)):
-        unit, failure = one(tmp_path, index)
+        unit, failure = run_unit(tmp_path, index)
         assert failure is None
     assert unit.name == "train segmentation-0"
     assert sorted(measured(tmp_path)) == sorted(measured(whole))  # each once
@@ -86,11 +88,11 @@ def test_tasks_of_a_job_array_give_the_same_records_in_any_order(whole, tmp_path
     assert keys(tmp_path) == keys(whole)
     assert len(measured(tmp_path)) == 4  # only brought together
     with pytest.raises(InputError, match="--unit_index=8.*8 units of work, 0 to 7"):
-        one(tmp_path, 8)
+        run_unit(tmp_path, 8)
 
 
 def test_a_report_can_be_made_from_what_tasks_have_done(whole, tmp_path):
-    one(tmp_path, 4)
+    run_unit(tmp_path, 4)
     study.collect(tmp_path)
     study.collect(tmp_path)  # nothing comes twice
     assert len(keys(tmp_path)) == 3 and set(keys(tmp_path)) < set(keys(whole))
@@ -105,9 +107,11 @@ def test_a_block_that_fails_leaves_the_rest_and_is_named_until_it_is_done(
     assert list(failed) == [f"measure {BLOCK}"]
     assert len(keys(tmp_path)) == 11  # two of the three arms were measured before
     assert not (tmp_path / "finished.json").exists()
-    found = source.load(tmp_path)
-    assert any(f"measure {BLOCK}: ZeroDivisionError" in one for one in found.warnings)
-    (again,) = found.retried
+    loaded = source.load(tmp_path)
+    assert any(
+        f"measure {BLOCK}: ZeroDivisionError" in line for line in loaded.warnings
+    )
+    (again,) = loaded.retried
     assert again[0] == f"measure {BLOCK}"
     (tmp_path / "FAIL").unlink()
     assert study.run(SPECS, tmp_path) == {}
@@ -185,7 +189,7 @@ COMMAND = ["-m", "tfreuse.cli.study", "--dataset=shapes", "--seeds=2"]
 
 
 @pytest.mark.parametrize(
-    "flags, told",
+    "flags, message",
     [
         (["--runner=index"], "--runner=index and --unit_index=I belong together"),
         (["--unit_index=3"], "--runner=index and --unit_index=I belong together"),
@@ -193,7 +197,7 @@ COMMAND = ["-m", "tfreuse.cli.study", "--dataset=shapes", "--seeds=2"]
         (["--runner=ray", "--ray_address=127.0.0.1:1"], "no Ray cluster answers"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path, flags, told):
+def test_mistakes_are_told_in_a_line(tmp_path, flags, message):
     if "--runner=ray" in flags:
         pytest.importorskip("ray")
     done = subprocess.run(
@@ -201,7 +205,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, flags, told):
         capture_output=True, text=True, check=False, cwd=pathlib.Path(__file__).parent,
     )  # fmt: skip
     assert done.returncode == 1
-    assert told in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
     with contextlib.suppress(FileNotFoundError):
         assert "unit_index" not in (tmp_path / "config.flags").read_text()
 
@@ -220,54 +224,54 @@ def test_lines_below_the_first_are_rewritten_in_place():
     display.update(1, "work", ["node-1", "node-2"], force=True)
     stream.truncate(stream.seek(0))
     display.update(2, "work", ["node-1"], force=True)
-    told = stream.getvalue()
-    assert told.startswith("\r\x1b[2A") and told.count("\n") == 2
-    first, second, third = told.split("\n")
+    text = stream.getvalue()
+    assert text.startswith("\r\x1b[2A") and text.count("\n") == 2
+    first, second, third = text.split("\n")
     assert first.endswith(" ") and "100%" in first
     assert second.strip() == "node-1" and third.strip() == ""
 
 
 def board(tmp_path, nodes, lines):
-    """What a board tells of units on these nodes, one of them done."""
-    some = [units.unit_of(f"measure {n}") for n in range(len(nodes))]
-    found = Board(some, tmp_path)
-    found._display = Shown(lines)
-    for unit, node in zip(some, nodes, strict=True):
+    """Displays the progress of units on these nodes, one of them done, in `lines`."""
+    listed = [units.unit_of(f"measure {n}") for n in range(len(nodes))]
+    board = Board(listed, tmp_path)
+    board._display = Shown(lines)
+    for unit, node in zip(listed, nodes, strict=True):
         path = Folder(tmp_path, unit).path
         path.mkdir(parents=True)
-        told = {"share": 0.5, "text": "arm 1/2", "node": node}
-        files.write_json(path / "progress.json", told)
-        found.update(Event(unit, started=True))
-    found.close()
-    found.update(Event(some[0]))
-    found.close()
+        progress = {"share": 0.5, "text": "arm 1/2", "node": node}
+        files.write_json(path / "progress.json", progress)
+        board.update(Event(unit, started=True))
+    board.close()
+    board.update(Event(listed[0]))
+    board.close()
 
 
 class Shown:
     def __init__(self, lines):
         self._lines = lines
 
-    def update(self, done, text, more=(), *, force=False):
+    def update(self, done, text, lines=(), *, force=False):
         if force:
-            self._lines.append((done, text, *more))
+            self._lines.append((done, text, *lines))
 
     def close(self):
         pass
 
 
 def test_progress_is_a_line_for_one_node_and_a_line_a_node_for_more(tmp_path):
-    shown = []
-    board(tmp_path / "one", ["here", "here"], shown)
-    assert shown[0] == (1.0, "measure 0: arm 1/2; measure 1: arm 1/2")
-    assert shown[-1] == (1.5, "measure 1: arm 1/2")
-    shown.clear()
-    board(tmp_path / "two", ["node-1", "node-2", "node-2"], shown)
-    assert [" ".join(line.split()) for line in shown[0][2:]] == [
+    displayed = []
+    board(tmp_path / "one", ["here", "here"], displayed)
+    assert displayed[0] == (1.0, "measure 0: arm 1/2; measure 1: arm 1/2")
+    assert displayed[-1] == (1.5, "measure 1: arm 1/2")
+    displayed.clear()
+    board(tmp_path / "two", ["node-1", "node-2", "node-2"], displayed)
+    assert [" ".join(line.split()) for line in displayed[0][2:]] == [
         "node-1 measure 1 running, 0 done 0: arm 1/2",
         "node-2 measure 2 running, 0 done 1: arm 1/2; 2: arm 1/2",
     ]
-    assert shown[0][1] == "2 nodes, 3 units running, 0 of 3 done"
-    assert "0 running, 1 done" in " ".join(shown[-1][2].split())
-    shown.clear()
-    board(tmp_path / "many", [f"node-{n}" for n in range(30)], shown)
-    assert len(shown[0]) == 15 and shown[0][-1].strip() == "... 18 more lines"
+    assert displayed[0][1] == "2 nodes, 3 units running, 0 of 3 done"
+    assert "0 running, 1 done" in " ".join(displayed[-1][2].split())
+    displayed.clear()
+    board(tmp_path / "many", [f"node-{n}" for n in range(30)], displayed)
+    assert len(displayed[0]) == 15 and displayed[0][-1].strip() == "... 18 more lines"

@@ -109,15 +109,15 @@ class StudySpec(Spec):
     )
     margin: float = option(
         0.05,
-        "retention that may be lost by a reusable group. Retention is the share of the metric, "
-        "above its floor, that a transplant leaves; the group is reusable if the whole "
-        "confidence interval of it is at least 1 - margin",
+        "retention that a group may lose and still be called reusable: the whole confidence "
+        "interval of its retention must be at least 1 - margin. Retention is the share of the "
+        "recipient's metric, above its floor, that is left after the transplant",
         low=0.0,
     )
     large: float = option(
         0.5,
-        "retention that is left at most where a loss counts as large: a network is very "
-        "sensitive to a group if the whole confidence interval of its retention is at most this",
+        "largest retention that counts as a large loss: a network is called very sensitive to a "
+        "group if the whole confidence interval of its retention is at most this",
         low=0.0,
     )
     minimum: float = option(
