@@ -31,7 +31,7 @@ QUOTED = re.compile(r"`+([A-Za-z_][\w.]*)(?:\([^`]*\))?`+")
 PATH = re.compile(
     r"(?<![\w/])(?:tfreuse|benchmarks|tools|tests|flags|docs)/[\w/]+\.\w+"
 )
-READERS = {"look"}  # functions that a synopsis leaves to its reader
+READERS = {"predict"}  # functions that a synopsis leaves to its reader
 FILE = re.compile(r".*\.(jsonl?|html|md|bin|csv|png|svg|flags|keras|h5|npz|undo)")
 
 
