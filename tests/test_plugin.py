@@ -326,9 +326,13 @@ def test_a_cell_tells_seeds_arms_and_what_repeats_it(asked):
         "/cell", study="study", **PART, kind="stage", site="encoder_1", group="kernel"
     )
     assert [one["seed"] for one in found["seeds"]] == [0, 1, 2]
-    first = found["arms"][0]
-    assert (first["control"], first["repair"], first["n"]) == ("transfer", "none", 3)
-    assert {one["control"] for one in found["arms"]} >= {"matched", "reinitialised"}
+    arms_ = pictured.marks(found["drawings"][0])
+    assert found["n"] == 3
+    assert (arms_[0].data["control"], arms_[0].data["repair"]) == ("transfer", "none")
+    assert [line.split(":")[0] for line in arms_[0].tip[2:]] == [
+        "seed 0", "seed 1", "seed 2",
+    ]  # fmt: skip
+    assert {mark.data["control"] for mark in arms_} >= {"matched", "reinitialised"}
     again, make = (one["text"] for one in found["commands"])
     assert "--groups=kernel" in again and "--sites=stage" in again
     assert "--roles=kernel" in make and "encoder_1_*" in make
@@ -369,12 +373,12 @@ def test_the_network_is_drawn_from_input_to_output(asked):
 @pytest.mark.parametrize("name", ["reasons", "ladder", "shapley"])
 def test_panels_have_rows_or_say_what_to_run(asked, tmp_path, name):
     found = asked.get(f"/{name}", study="study", **PART)
-    assert found["rows"] and found["caption"] and not found["hint"]
+    assert found["drawings"] and found["caption"] and not found["hint"]
     planted.write(tmp_path / "study", planted.study())
     other = Asked(tmp_path)
     other.study("study")
     found = other.get(f"/{name}", study="study", **PART)
-    assert not found["rows"] and "--" in found["hint"]
+    assert not found["drawings"] and "--" in found["hint"]
 
 
 def test_pictures_of_all_layers_are_shown_where_a_study_keeps_them(asked, tmp_path):

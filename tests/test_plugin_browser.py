@@ -120,14 +120,14 @@ def test_tensorboard_opens_on_the_tab(opened):
 
 def test_the_first_look_answers_and_every_panel_is_there(opened):
     page = opened()
-    page.locator(".shapley .stack").first.wait_for()
+    page.locator(".shapley .figure-shapley").first.wait_for()
     assert page.locator(".headline").inner_text().startswith("Not reusable: kernel")
     fold = page.locator(".answers .answer").first.bounding_box()
     assert fold["y"] < 500  # the answer is in sight without scrolling
     assert page.locator(".card").count() == 5
     assert page.locator(".card .chip").all_inner_texts()[0].startswith("✓")
-    assert page.locator(".letters .letter").count() == 8 * 6
-    assert page.locator(".ladder .stack").count() >= 6
+    assert page.locator(".reasons .figure-reasons .mark").count() == 9 * 6
+    assert page.locator(".ladder .figure-ladder").count() >= 6
     assert page.locator(".drawing .mark[data-kind=stage]").count() == 7 * 6
     assert not page.locator(".warning").count()
 
@@ -179,7 +179,7 @@ def test_every_toggle_changes_the_heat_map(opened):
     page.get_by_role("radio", name="mean", exact=True).check()
     settled(page, before)
     before = shown(page)
-    page.get_by_label("repair").select_option("recalibrated")
+    page.get_by_role("combobox", name="repair").select_option("recalibrated")
     settled(page, before)
     before = shown(page)
     page.get_by_role("radio", name="retention", exact=True).check()
@@ -198,7 +198,7 @@ def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     sheet = page.locator("dialog[open]")
-    sheet.locator(".arm").first.wait_for()
+    sheet.locator(".figure-cell").first.wait_for()
     assert sheet.locator("h2").inner_text() == "bias · encoder_1_a_conv"
     assert "--groups=bias" in sheet.locator("pre").first.inner_text()
     page.keyboard.press("Escape")
@@ -209,9 +209,9 @@ def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
 def test_a_click_on_the_network_opens_its_stage(opened):
     page = opened()
     page.locator(".drawing .mark[data-site=bottleneck]").first.click()
-    page.locator("dialog[open] .arm").first.wait_for()
+    page.locator("dialog[open] .figure-cell").first.wait_for()
     assert page.locator("dialog h2").inner_text() == "kernel · bottleneck"
-    assert page.locator("dialog .arm").count() > 6
+    assert page.locator("dialog .figure-cell .mark").count() > 6
 
 
 def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):
@@ -233,7 +233,7 @@ def test_hostile_names_are_shown_and_do_nothing(opened):
     page = opened(HOSTILE)
     cell = page.locator(".heat .mark").first
     cell.click()
-    page.locator("dialog[open] .arm").first.wait_for()
+    page.locator("dialog[open] .figure-cell").first.wait_for()
     assert HOSTILE in page.locator("dialog h2").inner_text()
     assert page.locator("img").count() == 0
     assert page.evaluate("window.hacked") is None
@@ -256,13 +256,13 @@ def test_a_growing_study_comes_to_the_reader(opened, logdir):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
     page = opened(width=width, scheme=scheme)
-    page.locator(".shapley .stack").first.wait_for()
+    page.locator(".shapley .figure-shapley").first.wait_for()
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     place = pathlib.Path(os.environ.get("TFREUSE_SCREENSHOTS", tmp_path))
     page.screenshot(path=place / f"tab_{width}_{scheme}.png", full_page=True)
     page.locator(".heat .mark").nth(3).click()
-    page.locator("dialog[open] .arm").first.wait_for()
+    page.locator("dialog[open] .figure-cell").first.wait_for()
     page.screenshot(path=place / f"cell_{width}_{scheme}.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 

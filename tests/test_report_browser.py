@@ -72,12 +72,12 @@ def opened(browser, studies):
 
 def test_the_file_answers_as_the_tab_does(opened):
     page = opened()
-    page.locator("#app .shapley .stack").first.wait_for()
+    page.locator("#app .shapley .figure-shapley").first.wait_for()
     assert page.locator(".headline").inner_text().startswith("Not reusable: kernel")
     assert page.locator("#app .answer").first.bounding_box()["y"] < 500
     assert page.locator("#app .card").count() == 5
-    assert page.locator("#app .letters .letter").count() == 8 * 6
-    assert page.locator("#app .ladder .stack").count() >= 6
+    assert page.locator("#app .reasons .figure-reasons .mark").count() == 9 * 6
+    assert page.locator("#app .ladder .figure-ladder").count() >= 6
     assert page.locator("#app .drawing .mark[data-kind=stage]").count() == 7 * 6
     assert not page.locator(".warning:visible").count()
 
@@ -105,7 +105,7 @@ def test_toggles_change_the_heat_map(opened):
         )
         before = cells.all_text_contents()
     page.get_by_role("radio", name="retention", exact=True).check()
-    page.get_by_label("repair").select_option("recalibrated")
+    page.get_by_role("combobox", name="repair").select_option("recalibrated")
     page.locator(".drawing svg:has-text('after recalibration')").wait_for()
     assert page.locator("div.heat .hint").all_inner_texts() == []
 
@@ -114,7 +114,7 @@ def test_a_cell_opens_with_its_pictures(opened):
     page = opened()
     page.get_by_role("radio", name="all layers", exact=True).check()
     page.locator("#app [data-site=all] .mark[data-group=kernel]").click()
-    page.locator("dialog[open] .arm").first.wait_for()
+    page.locator("dialog[open] .figure-cell").first.wait_for()
     assert page.locator("dialog h2").inner_text() == "kernel · all layers"
     page.wait_for_function("document.querySelector('dialog img').naturalWidth > 500")
     page.keyboard.press("Escape")
@@ -125,14 +125,11 @@ def test_a_cell_opens_with_its_pictures(opened):
 def test_a_cell_shows_the_numbers_of_donor_and_recipient(opened):
     page = opened()
     page.locator("#app .drawing .mark[data-site=encoder_1]").first.click()
-    shown = page.locator("dialog .spread")
+    shown = page.locator("dialog .figure-spread")
     shown.wait_for()
-    donor, recipient = (
-        shown.locator(f"path.of-{side}").get_attribute("d")
-        for side in ("donor", "recipient")
-    )
-    assert donor.count("V69.0") == recipient.count("V69.0") == 39
-    assert donor.endswith("V2.0H400.0V69") and recipient.startswith("M0 69V2.0")
+    for side in ("donor", "recipient"):
+        outline = shown.locator(f"path.of-{side}").get_attribute("d")
+        assert outline.count("V90.0H") == 39 and "V20.0H" in outline
     page.keyboard.press("Escape")
     page = opened("seed")
     page.locator("#app .drawing .mark[data-site=encoder_1]").first.click()
@@ -164,7 +161,7 @@ def test_a_study_of_one_seed_and_one_that_goes_on_are_shown(opened, study):
 def test_hostile_names_are_shown_and_do_nothing(opened):
     page = opened("hostile")
     page.locator("#app .heat .mark").first.click()
-    page.locator("dialog[open] .arm").first.wait_for()
+    page.locator("dialog[open] .figure-cell").first.wait_for()
     assert HOSTILE in page.locator("dialog h2").inner_text()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src=x]").count() == 0
@@ -172,9 +169,12 @@ def test_hostile_names_are_shown_and_do_nothing(opened):
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_label_curves_and_the_advice_are_shown(opened, width):
-    page = opened("labels", awaited="#app .labels .curve", width=width)
-    assert page.locator(".labels .curve polyline").count() == 3
-    assert page.locator(".labels .chip").all_inner_texts() == ["supported", "refuted"]
+    page = opened("labels", awaited="#app .labels .figure", width=width)
+    assert page.locator("#app .labels .figure .curve").count() == 3
+    assert page.locator("#app .labels .chip").all_inner_texts() == [
+        "supported",
+        "refuted",
+    ]
     card = page.locator(".advice .card")
     assert f"✓ take {HOSTILE}" in card.locator(".chip").inner_text()
     assert "0.05 [0.01, 0.09]" in card.inner_text()
@@ -195,7 +195,7 @@ def test_a_study_without_label_curves_says_how_to_have_them(opened):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_page(opened, tmp_path, width, scheme):
     page = opened(width=width, scheme=scheme)
-    page.locator("#app .shapley .stack").first.wait_for()
+    page.locator("#app .shapley .figure-shapley").first.wait_for()
     page.locator("#app .drawing svg").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")

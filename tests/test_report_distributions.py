@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pictured
 import planted
 import planted_study
 import pytest
@@ -51,13 +52,19 @@ def asked(study):
     return found
 
 
+def counted(study, *place):
+    snapshot, part = Snapshot(source.load(study)), Part(**PART)
+    with distributions.Networks(study) as networks:
+        return distributions.distributions(snapshot, part, *place, networks)
+
+
 def spread(asked, kind, site, group, **more):
     place = {"kind": kind, "site": site, "group": group}
     return asked.get("/spread", study="study", **PART, **place, **more)
 
 
-def test_a_layer_s_numbers_are_counted_in_the_same_bins(asked):
-    found = spread(asked, "layer", "encoder_1_a_conv", "kernel")
+def test_a_layer_s_numbers_are_counted_in_the_same_bins(study):
+    found = counted(study, "layer", "encoder_1_a_conv", "kernel")
     assert (found["seed"], found["donor"], found["recipient"]) == (
         0, "donor-0", "segmentation-0",
     )  # fmt: skip
@@ -68,8 +75,8 @@ def test_a_layer_s_numbers_are_counted_in_the_same_bins(asked):
     assert kernel["recipient"] == [108] + [0] * 39
 
 
-def test_a_stage_has_all_its_layers_and_no_other_stage_s(asked):
-    found = spread(asked, "stage", "encoder_1", "all")
+def test_a_stage_has_all_its_layers_and_no_other_stage_s(study):
+    found = counted(study, "stage", "encoder_1", "all")
     told = {one["role"]: one for one in found["roles"]}
     assert list(told) == [
         "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance",
@@ -82,8 +89,25 @@ def test_a_stage_has_all_its_layers_and_no_other_stage_s(asked):
     assert told["beta"]["donor"][20] == told["beta"]["recipient"][20] == 4  # all 0
 
 
+def test_both_networks_have_an_outline_in_each_role_s_drawing(asked):
+    found = spread(asked, "stage", "encoder_1", "affine")
+    assert (found["donor"], found["recipient"]) == ("donor-0", "segmentation-0")
+    assert [pictured.texts(drawing)[0] for drawing in found["drawings"]] == [
+        "gamma, 4 numbers", "beta, 4 numbers",
+    ]  # fmt: skip
+    gamma = pictured.root(found["drawings"][0])
+    recipient, donor = (node.get("d") for node in gamma.iter("path"))
+    assert pictured.texts(found["drawings"][0])[1:] == ["0", "3"]
+    for outline, heights in (
+        (donor, 37),
+        (recipient, 38),
+    ):  # empty bins lie on the axis
+        assert outline.count("V90.0H") == heights and "V20.0H" in outline
+
+
 def test_a_layer_without_such_arrays_has_none(asked):
-    assert spread(asked, "layer", "encoder_1_a_bn", "kernel")["roles"] == []
+    found = spread(asked, "layer", "encoder_1_a_bn", "kernel")
+    assert found["drawings"] == [] and "lack such arrays" in found["hint"]
 
 
 def test_without_networks_it_says_what_is_lacking(tmp_path):
@@ -91,7 +115,7 @@ def test_without_networks_it_says_what_is_lacking(tmp_path):
     asked = Asked(tmp_path)
     asked.study("study")
     found = spread(asked, "stage", "encoder_1", "kernel")
-    assert not found["roles"] and "models/NETWORK/model.keras" in found["hint"]
+    assert not found["drawings"] and "models/NETWORK/model.keras" in found["hint"]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +138,9 @@ def test_large_arrays_are_left_out_and_said(study, monkeypatch):
     snapshot, part = Snapshot(source.load(study)), Part(**PART)
     with distributions.Networks(study) as networks:
         place = "stage", "encoder_1", "all"
-        found = distributions.distributions(snapshot, part, *place, networks)["roles"]
-    assert [one["role"] for one in found if "left_out" in one] == ["kernel"]
+        found = distributions.view(snapshot, part, *place, networks)
+    assert found["left_out"] == ["kernel: over 50 numbers"]
+    assert len(found["drawings"]) == 5
 
 
 def test_what_is_no_such_cell_is_refused(asked, study):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tfreuse import report, specs
 from tfreuse.analysis import intervals, reasons, tables
-from tfreuse.analysis.arms import Arm, Part, by_part
+from tfreuse.analysis.arms import Part, by_part
 from tfreuse.errors import InputError
 from tfreuse.report import (
     arrays,
@@ -87,19 +87,6 @@ def test_every_kind_of_figure_can_be_drawn_and_has_a_section():
     assert {*figures.DRAWINGS, *plots.DRAW} == set(BY_KIND)
     assert not {*figures.DRAWINGS} & {*plots.DRAW}
     assert set(plots.ROWS) <= set(BY_KIND)
-
-
-def test_the_forest_has_every_control_and_counts_a_seed_once(subject):
-    rows, figure = drawn("forest", subject)
-    assert {row["control"] for row in rows} == {"transfer", *specs.CONTROLS}
-    assert {row["n"] for row in rows} == {3}
-    row = next(r for r in rows if (r["control"], r["group"]) == ("matched", "kernel"))
-    everywhere = Arm("matched", "all", "all", "kernel")
-    draws = [subject.arms[everywhere._replace(draw=draw)][0] for draw in range(2)]
-    mean = sum(record.retention for record in draws) / 2
-    assert float(row["retentions"].split()[0]) == pytest.approx(mean)
-    labels = texts(titled(figure, "as transplanted"))
-    assert labels.count("matched") == len(SPEC.groups)
 
 
 def test_controls_can_be_told_apart_by_colour_and_mark():
@@ -292,63 +279,6 @@ def test_profiles_are_shares_that_only_fall(subject):
     _, figure = drawn("profiles", subject)
     share = lines(titled(figure, "kernel"))["transfer none"].get_ydata()
     assert share[0] == 1 and (np.diff(share) <= 0).all()
-
-
-def test_the_ladder_stacks_the_shares_of_the_loss(subject):
-    rows, figure = drawn("ladder", subject)
-    axes = titled(figure, "kernel")
-    everywhere = [
-        row
-        for row in rows
-        if (row["group"], row["site"], row["quantity"]) == ("kernel", "all", "share")
-    ]
-    bars = [p for p in axes.patches if round(p.get_y() + p.get_height() / 2) == 0]
-    assert {bar.get_gid(): bar.get_width() for bar in bars} == pytest.approx(
-        {row["step"]: row["mean"] for row in everywhere}
-    )
-    assert sum(bar.get_width() for bar in bars) == pytest.approx(1)
-    assert texts(titled(figure, "bias")) == ["nothing lost"] * 8
-
-
-def test_levels_of_the_ladder_are_dots_in_the_order_of_the_repairs(subject):
-    rows, figure = drawn("steps", subject)
-    dots = lines(titled(figure, "kernel"))["transfer"]
-    levels = {
-        row["step"]: row["mean"]
-        for row in rows
-        if (row["group"], row["control"]) == ("kernel", "transfer")
-    }
-    assert list(dots.get_ydata()) == pytest.approx([levels[r] for r in specs.REPAIRS])
-
-
-def test_every_cell_of_the_two_reasons_has_its_class_as_colour(subject):
-    rows, figure = drawn("reasons", subject)
-    axes = titled(figure, "as transplanted")
-    own = [row for row in rows if row["repair"] == "none"]
-    assert len(axes.patches) == len(own) == 8 * len(SPEC.groups)
-    found = sorted(patch.get_gid() for patch in axes.patches)
-    assert found == sorted(row["reason"] for row in own)
-    assert len({tuple(p.get_facecolor()) for p in axes.patches}) == len(set(found))
-
-
-def test_shapley_bars_add_up_to_the_total_and_interactions_are_in_the_matrix(subject):
-    rows, figure = drawn("shapley", subject)
-    axes = titled(figure, "loss of retention, shared out among the roles")
-    totals = [line for line in axes.lines if line.get_gid() == "total"]
-    for y, total in enumerate(totals):
-        bars = [p for p in axes.patches if round(p.get_y() + p.get_height() / 2) == y]
-        assert len(bars) == 5
-        assert sum(bar.get_width() for bar in bars) == pytest.approx(
-            float(total.get_xdata()[0])
-        )
-    cell = next(
-        row
-        for row in rows
-        if (row["site"], row["group"]) == ("encoder_1", "kernel+stats")
-    )
-    shown = f"{cell['mean']:.2f}".replace("-", "−")
-    assert shown in texts(titled(figure, "encoder_1"))
-    assert len(texts(titled(figure, "encoder_1"))) == 10
 
 
 def test_predictors_are_scattered_against_retention_with_their_correlation(subject):

@@ -11,7 +11,7 @@ from tfreuse import specs
 from tfreuse.analysis import tables
 from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import checks, figures, source
-from tfreuse.report.figures import forest, heat
+from tfreuse.report.figures import heat
 
 PART = Part("unet", planted.TO_MASKS, "independent")
 
@@ -28,42 +28,6 @@ def saved(figure, rows, directory):
     assert drawn.stat().st_size > 1000
     with open(directory / "figure.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def texts(figure):
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def test_the_csv_of_all_layers_has_what_the_figure_draws_and_each_seed(arms, tmp_path):
-    rows = tables.forest_rows(arms, planted.SPEC)
-    figure = forest.forest(rows, planted.SPEC)
-    cells = saved(figure, rows, tmp_path)
-    assert [row["group"] for row in cells] == [
-        "kernel", "kernel", "bias", "affine", "stats", "all",
-    ]  # fmt: skip
-    first = cells[0]
-    values = [float(one) for one in first["retentions"].split()]
-    assert (first["control"], first["seeds"]) == ("transfer", "0 1 2")
-    assert values == pytest.approx(planted.TRUE["kernel"])
-    assert "0.05 [−0.02, 0.12]" in texts(figure)
-    drawn = [float(x) for line in figure.axes[0].lines for x in line.get_xdata()]
-    assert set(map(float, values)) < set(drawn)
-    assert float(first["mean"]) in drawn
-
-
-def test_margins_are_drawn_where_they_were_declared(arms):
-    spec = specs.StudySpec(directions=(planted.TO_MASKS,), margin=0.2, large=0.4)
-    figure = forest.forest(tables.forest_rows(arms, spec), spec)
-    lines = {line.get_linestyle(): line.get_xdata()[0] for line in figure.axes[0].lines}
-    assert (lines["--"], lines[":"]) == (0.8, 0.4)
-
-
-def test_what_lies_beyond_the_axis_is_an_arrow_and_its_number():
-    wreck = by_part(planted.arm((-50, -52, -48), group="stats"))[PART]
-    figure = forest.forest(tables.forest_rows(wreck, planted.SPEC), planted.SPEC)
-    arrows = [line for line in figure.axes[0].lines if line.get_marker() == "<"]
-    assert sum(len(line.get_xdata()) for line in arrows) == 4  # three seeds, their mean
-    assert "−50.00 [−54.97, −45.03]" in texts(figure)
 
 
 def test_the_csv_holds_retention_unclipped_and_floored():

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 
+import pictured
 import planted
 import pytest
 import test_labels_report as labelled
@@ -55,11 +56,12 @@ def test_label_curves_are_the_report_s(tmp_path):
     told = asked.study("study")
     assert (told["parts"], told["progress"]["fits"]) == ([], 36)
     found = asked.get("/labels", study="study")
-    values = {(row["recipe"], row["labels"]): row for row in found["curves"]}
-    assert len(found["curves"]) == 12 and not found["missing"]
-    one = values["encoder", 8]
-    assert one["mean"] == pytest.approx(values["scratch", 8]["mean"] + 0.104)
-    assert one["low"] < one["mean"] < one["high"] and one["n"] == 3
+    marks = [mark for drawing in found["drawings"] for mark in pictured.marks(drawing)]
+    assert len(marks) == 12 and not found["missing"]
+    values = {(mark.data["recipe"], mark.data["labels"]): mark.tip[1] for mark in marks}
+    assert values["scratch", "8"].startswith("0.41 [")
+    assert values["encoder", "8"].startswith("0.51 [")
+    assert values["encoder", "8"].endswith(", n = 3")
     gain, saved = found["tables"]
     assert gain["rows"][0][2] == "supported"
     assert saved["head"][2:] == ["8 labels", "16 labels", "64 labels", "256 labels"]
@@ -69,7 +71,7 @@ def test_label_curves_are_the_report_s(tmp_path):
 def test_a_study_without_label_curves_says_what_to_run(tmp_path):
     found = Snapshot(source.load(planted.write(tmp_path / "study", planted.study())))
     told = labels.curves(found)
-    assert told["curves"] == [] and "--label_counts" in told["hint"]
+    assert told["drawings"] == [] and "--label_counts" in told["hint"]
 
 
 def test_broken_label_curves_are_told_and_the_rest_is_shown(tmp_path):
@@ -99,6 +101,7 @@ def test_plans_beside_a_study_are_cards(tmp_path):
         "study", False, "encoder@2",
     )  # fmt: skip
     assert first["gain"] == {"mean": 0.05, "low": 0.01, "high": 0.09, "n": 32}
+    assert pictured.texts(first["plot"]) == ["−0.09", "0", "0.09"]
     assert (first["steps"], first["asked_steps"], first["minutes"]) == (75, 300, 18.0)
     assert first["recipe"]["takes"] == "encoder" and "groups" not in first["recipe"]
     assert (second["where"], second["abstains"]) == ("advice", True)

@@ -1,91 +1,74 @@
-"""The advice as a picture: every recipe's gain over the default, and what the search promises."""
+"""The advice as a figure: every recipe's gain over the default, and the expected gain of the choice."""
 
 import pathlib
 from typing import Any
 
-import matplotlib
-
 from tfreuse.analysis.tables import Row
-from tfreuse.errors import printable
-from tfreuse.report.figures import canvas
+from tfreuse.report import figures
+from tfreuse.report.figures import forest, marks
 
-PROMISE = "nested: what the search promises"
-_LINE, _LEFT, _PANEL, _RIGHT, _TOP, _FOOT = 0.24, 2.35, 3.3, 1.45, 0.12, 0.62  # inches
+NAME = "gains"  # of its files
+PROMISE = "nested: expected of the choice"
+_LOOKS = {  # colours in the light and the dark theme, and shape
+    "promise": (("#1a2330", "#e6eaf0"), "D"),
+    "taken": (("#0072b2", "#4598c7"), "o"),
+    "equal": ("#56b4e9", "o"),
+    "plan": ("#8a94a0", "o"),
+}
+_LEGEND = {"taken": "the recipe taken", "equal": "within 1 standard error of the best"}
 
 
 def rows(told: dict[str, Any]) -> list[Row]:
-    """What is drawn: the promise, then the plans from the best on."""
+    """Returns the expected gain of the choice, then that of each plan, the best first."""
     choice = told["choice"]
-    found = [{"plan": PROMISE, "kind": "promise"} | _interval(choice["promise"])]
+    promise = {"plan": PROMISE, "kind": "promise"} | _interval(choice["promise"])
+    plans = []
     for row in choice["rows"]:
-        kind = "taken" if row["name"] == choice["best"] else "plan"
-        if kind == "plan" and row["equal"]:
-            kind = "equal"
-        found.append({"plan": row["name"], "kind": kind} | _interval(row["gain"]))
-    return found
+        kind = "equal" if row["equal"] else "plan"
+        kind = "taken" if row["name"] == choice["best"] else kind
+        plans.append({"plan": row["name"], "kind": kind} | _interval(row["gain"]))
+    return [promise, *plans]
 
 
-def draw(told: dict[str, Any], directory: pathlib.Path, name: str = "gains") -> None:
-    """Writes `<directory>/<name>.png` and its numbers, `<name>.csv`."""
+def draw(told: dict[str, Any], directory: pathlib.Path) -> tuple[str, ...]:
+    """Writes `gains.svg` and its numbers, `gains.csv`; returns the figure's drawings as SVG."""
     drawn = rows(told)
-    colours = {
-        "promise": canvas.INK, "taken": "#0072b2", "equal": "#56b4e9", "plan": canvas.FAINT
-    }  # fmt: skip
-    high = _LINE * (len(drawn) + 1.2)
-    with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(_LEFT + _PANEL + _RIGHT, _TOP + high + _FOOT)
-        axes = canvas.panel(figure, _LEFT, _TOP, _PANEL, high)
-        ends = [0.0, *(row[end] for row in drawn for end in ("low", "high"))]
-        low, high = min(ends), max(ends)
-        margin = 0.05 * (high - low) or 0.01
-        axes.set_xlim(low - margin, high + margin)
-        axes.set_ylim(len(drawn) + 0.6, -0.7)
-        axes.axvline(0, color=canvas.FAINT, linewidth=0.8, zorder=0)
-        for place, row in enumerate(drawn):
-            y, colour = place + 0.5 * (place > 0), colours[row["kind"]]
-            axes.hlines(y, row["low"], row["high"], color=colour, linewidth=1.8)
-            axes.plot(
-                row["gain"], y, "D" if not place else "o", color=colour, markersize=5
-            )
-            look = {
-                "va": "center",
-                "fontsize": 7,
-                "transform": axes.get_yaxis_transform(),
-            }
-            weight = "bold" if row["kind"] in ("promise", "taken") else "normal"
-            axes.text(
-                -0.02, y, printable(row["plan"], 40), ha="right", weight=weight, **look
-            )
-            axes.text(1.02, y, _told(row), **look)
-        canvas.plain(axes, keep=("bottom",))
-        axes.locator_params(axis="x", nbins=5)
-        axes.set_yticks([])
-        axes.set_xlabel(
-            f"gain in mean IoU over {told['choice']['default']}", labelpad=2
-        )
-        labels = {
-            "taken": "the recipe taken",
-            "equal": "within 1 standard error of the best",
+    lines = []
+    for row in drawn:
+        colour, shape = _LOOKS[row["kind"]]
+        estimate = {"mean": row["gain"]} | {
+            end: row[end] for end in ("low", "high", "n")
         }
-        kinds = {row["kind"] for row in drawn}
-        handles = [
-            canvas.line(text, colours[kind], marker="o", markersize=5, linewidth=1.8)
-            for kind, text in labels.items()
-            if kind in kinds
-        ]
-        canvas.legend(figure, handles)
-    canvas.save(figure, drawn, directory, name)
+        strong = row["kind"] in ("promise", "taken")
+        tip = (row["plan"], f"gain {_text(row)}, n = {row['n']}")
+        lines.append(
+            forest.Line(row["plan"], estimate, _text(row), colour, shape, tip=tip,
+                        strong=strong)
+        )  # fmt: skip
+    ends = [0.0, *(row[end] for row in drawn for end in ("low", "high"))]
+    margin = 0.05 * (max(ends) - min(ends)) or 0.01
+    axis = min(ends) - margin, max(ends) + margin
+    name = f"gain in mean IoU over {told['choice']['default']}"
+    ticks = marks.ticks(*axis, most=5)
+    table = forest.table(lines, "gains", "", axis, ticks, name, {"axis": 0.0})
+    kinds = {row["kind"] for row in drawn}
+    entries = [(text, *_LOOKS[kind]) for kind, text in _LEGEND.items() if kind in kinds]
+    drawings = [table, *([marks.legend("gains", entries)] if entries else [])]
+    figures.save(drawings, drawn, directory, NAME, name)
+    return tuple(map(str, drawings))
 
 
-def _interval(found: dict[str, Any]) -> Row:
+def _interval(estimate: dict[str, Any]) -> Row:
+    """Returns the columns of an estimate; an end that is missing is the estimate itself."""
+    value = estimate["estimate"]
     return {
-        "gain": found["estimate"],
-        "low": found["estimate"] if found["low"] is None else found["low"],
-        "high": found["estimate"] if found["high"] is None else found["high"],
-        "n": found["n"],
+        "gain": value,
+        "low": value if estimate["low"] is None else estimate["low"],
+        "high": value if estimate["high"] is None else estimate["high"],
+        "n": estimate["n"],
     }
 
 
-def _told(row: Row) -> str:
+def _text(row: Row) -> str:
     text = f"{row['gain']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
     return text.replace("-", "−")

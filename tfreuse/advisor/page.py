@@ -1,6 +1,6 @@
 """The advice as a page for a person: what to do, what it is worth, when it would be wrong.
 
-    page.write(told, out_dir)      # advice.html, advice.md, figures/gains.png; no TensorFlow
+    page.write(told, out_dir)      # advice.html, advice.md, figures/gains.svg; no TensorFlow
     print(page.summary(told))
 
 `told` is what `advice.json` holds.
@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from tfreuse import files
+from tfreuse.advisor import figure
 from tfreuse.report import markdown
 from tfreuse.report import page as html
 from tfreuse.report.blocks import Code, Paragraph, Picture, Report, Section, Table
@@ -19,22 +20,19 @@ Told = dict[str, Any]
 
 def write(told: Told, out_dir: pathlib.Path) -> None:
     """Writes the pages and their figure."""
-    from tfreuse.advisor import figure  # imports Matplotlib
-
-    figure.draw(told, out_dir / "figures")
-    made = compose(told)
+    made = compose(told, figure.draw(told, out_dir / "figures"))
     files.write_text(out_dir / "advice.md", markdown.render(made))
     files.write_text(out_dir / "advice.html", html.render(made, out_dir / "figures"))
 
 
-def compose(told: Told) -> Report:
-    """The page's sections."""
+def compose(told: Told, markup: tuple[str, ...] = ()) -> Report:
+    """The page's sections; `markup` is the figure as SVG."""
     return Report(
         title=_title(told),
         subtitle=f"{told['data']['labelled']} labelled images, "
         f"{told['data']['classes']} classes; donor {', '.join(told['donors'])}",
         sections=(
-            Section("The advice", tuple(_advice(told))),
+            Section("The advice", tuple(_advice(told, markup))),
             Section("The recipes", tuple(_plans(told))),
             Section("When this would be wrong", tuple(_wrong(told))),
             Section("How it was found", tuple(_methods(told))),
@@ -77,7 +75,7 @@ def _expectation(told: Told) -> str:
     )
 
 
-def _advice(told: Told):
+def _advice(told: Told, markup: tuple[str, ...]):
     choice, plans = told["choice"], told["plans"]
     if choice["abstains"]:
         yield Paragraph(
@@ -94,12 +92,13 @@ def _advice(told: Told):
     text = _expectation(told)
     yield Paragraph(f"{text[0].upper()}{text[1:]}.")
     yield Picture(
-        "gains",
+        figure.NAME,
         f"Gain of each recipe over {choice['default']}",
         "On labelled images that the training did not see; mean IoU of summed counts, 95 % "
         f"intervals ({choice['promise']['method']}), n = {choice['promise']['n']} "
         f"{_units(told)}. The first line is what choosing by these images is worth, measured on "
         "others; the recipes below it were looked at to choose, so the best of them flatters.",
+        markup,
     )
 
 

@@ -12,8 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tfreuse.analysis.arms import Part
-from tfreuse.report.views import advice, labels, maps, overview, panels, pictures
-from tfreuse.report.views.distributions import KINDS, Networks, distributions
+from tfreuse.report.views import (
+    advice,
+    distributions,
+    labels,
+    maps,
+    overview,
+    panels,
+    pictures,
+)
 from tfreuse.report.views.snapshot import Snapshot, to_text
 
 BUDGET = 2_500_000  # characters in the page
@@ -189,11 +196,11 @@ def _cells(
 def _spreads(
     snapshot: Snapshot, queries: Mapping[Part, Mapping[str, str]]
 ) -> Iterator[tuple[str, Any]]:
-    with Networks(snapshot.source.path) as networks:
+    with distributions.Networks(snapshot.source.path) as networks:
         for part, query in queries.items():
             for cell, cell_query in _cell_queries(snapshot, part, query):
-                if cell[0] in KINDS:
-                    answer = distributions(snapshot, part, *cell, networks)
+                if cell[0] in distributions.KINDS:
+                    answer = distributions.view(snapshot, part, *cell, networks)
                     yield key("spread", cell_query), answer
 
 

@@ -9,7 +9,7 @@ from tfreuse.report.source import Source
 
 def paragraphs(source: Source) -> list[str]:
     """Describes networks, treatment, controls, repairs, reasons, statistics, origin."""
-    curves = labels.told(source) if source.labels else ""
+    curves = labels.protocol(source) if source.labels else ""
     if not source.spec.directions:
         return [curves] if curves else []
     sections = [

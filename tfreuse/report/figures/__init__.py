@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from tfreuse import files
 from tfreuse.analysis.tables import Row
-from tfreuse.report.figures import heat, network, svg
+from tfreuse.report.figures import (
+    forest,
+    heat,
+    ladder,
+    network,
+    reasons,
+    shapley,
+    svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +32,11 @@ __all__ = ["DRAWINGS", "draw", "save"]
 
 # Kind of figure -> the function that draws it as SVG from its rows and their subject.
 DRAWINGS = {
+    "reasons": lambda rows, s: reasons.two_reasons(rows, s.spec),
+    "forest": lambda rows, s: forest.forest(rows, s.spec),
+    "ladder": lambda rows, s: ladder.shares(rows, s.spec),
+    "steps": lambda rows, s: ladder.steps(rows, s.spec),
+    "shapley": lambda rows, s: shapley.shapley(rows),
     "network": lambda rows, s: network.network(
         rows, s.spec, s.heat("layer"), skips=s.skips
     ),

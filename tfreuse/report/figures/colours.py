@@ -76,6 +76,15 @@ def ink(place: float) -> tuple[str, str]:
     return light, dark
 
 
+def themed(colour: str) -> tuple[str, str]:
+    """Returns a colour for the light theme and, bright enough on dark paper, for the dark one."""
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    channels = red, green, blue
+    while _luminance(channels) < 0.25:
+        channels = _mixed((channels, (255, 255, 255)), -0.8)  # a tenth of white
+    return colour, _hex(channels)
+
+
 def _mixed(stops: Sequence[Channels], place: float) -> Channels:
     """Interpolates linearly between the two stops around a position in [-1, 1]."""
     distance = (place + 1) / 2 * (len(stops) - 1)
@@ -91,6 +100,11 @@ def _hex(channels: Channels) -> str:
 
 
 def _readable(channels: Channels) -> str:
-    """Returns black or white, by the relative luminance of the background (WCAG 2)."""
+    """Returns black or white, by the background's luminance."""
+    return _INK if _luminance(channels) > 0.3 else _WHITE
+
+
+def _luminance(channels: Channels) -> float:
+    """Returns the relative luminance (WCAG 2), from 0 to 1."""
     red, green, blue = ((channel / 255) ** 2.2 for channel in channels)
-    return _INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.3 else _WHITE
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

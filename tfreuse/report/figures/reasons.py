@@ -1,80 +1,77 @@
-"""The paper's two reasons, told apart: the class of each cell as its colour."""
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+"""The paper's two reasons: each cell of group and site in the colour of the reason that holds."""
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis.intervals import number
 from tfreuse.analysis.tables import Row, groups_of
-from tfreuse.errors import printable
-from tfreuse.report.figures import canvas
+from tfreuse.report.figures import marks, svg
+from tfreuse.report.figures.colours import REPAIRS
 
-COLOURS = {  # ground, ink: told apart in grey as well
-    "general features": ("#00795a", "white"),
-    "small difference": ("#a9d4f0", canvas.INK),
-    "neither": ("#f0c9a8", canvas.INK),
-    "open": ("#eceff2", "#5b6875"),
+# Letter, background and ink (light, dark): distinguishable in grey as well.
+LOOKS: dict[str, tuple[str, svg.Colour, svg.Colour]] = {
+    "general features": ("G", "#00795a", "#ffffff"),
+    "small difference": ("S", ("#a9d4f0", "#2a5f86"), ("#10161e", "#ffffff")),
+    "neither": ("N", ("#f0c9a8", "#7d5634"), ("#10161e", "#ffffff")),
+    "open": ("?", ("#eceff2", "#29323e"), ("#56626f", "#a0acba")),
 }
-CELL, COLUMN = 0.36, 0.92  # inches
+HEIGHT, COLUMN, GAP, NAME = (
+    34,
+    86,
+    2,
+    200,
+)  # px: a cell, the space around it, a site's name
 
 
-def two_reasons(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Why each cell did no harm: donor less random values at its distance, with the interval."""
-    groups = groups_of(rows, spec)
+def two_reasons(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
+    """Draws donor less random values at its distance, with the interval, a drawing a repair."""
     panels = [
-        (name, own)
-        for name in canvas.REPAIRS
-        if (own := [row for row in rows if row["repair"] == name])
+        _panel([row for row in rows if row["repair"] == repair], repair, spec)
+        for repair in REPAIRS
+        if any(row["repair"] == repair for row in rows)
     ]
-    longest = max(len(printable(row["site"], 24)) for row in rows)
-    left, wide, head = 0.3 + 0.065 * max(longest, 10), COLUMN * len(groups), 0.55
-    highs = [CELL * len(_sites(own)) for _, own in panels]
-    width = max(left + wide + 0.2, 4.8)
-    height = sum(highs) + head * len(panels) + 0.4
-    with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(width, height)
-        top = 0.0
-        for (repair, own), high in zip(panels, highs, strict=True):
-            axes = canvas.panel(figure, left, top + head, wide, high)
-            top += head + high
-            _panel(axes, own, groups, _sites(own))
-            canvas.title(axes, canvas.REPAIRS[repair], pad=18)
-        canvas.legend(
-            figure,
-            [Patch(color=ground, label=name) for name, (ground, _) in COLOURS.items()],
-        )
-    return figure
+    legend = [
+        (f"{letter}: {name}", ground, "box")
+        for name, (letter, ground, _) in LOOKS.items()
+    ]
+    return [*panels, marks.legend("reasons", legend)]
 
 
-def _sites(rows: list[Row]) -> list[str]:
-    """All layers first, then from input to output."""
-    return [site for _, site in sorted({(row["depth"], row["site"]) for row in rows})]
+def _panel(rows: list[Row], repair: str, spec: specs.StudySpec) -> svg.Drawing:
+    groups = groups_of(rows, spec)
+    sites = [site for _, site in sorted({(row["depth"], row["site"]) for row in rows})]
+    x0 = marks.label_width(sites, NAME)
+    width, top = x0 + COLUMN * len(groups), 40
+    drawing = svg.Drawing(width, top + HEIGHT * len(sites), "reasons", REPAIRS[repair])
+    drawing.text(0, 12, REPAIRS[repair], class_="title")
+    for column, group in enumerate(groups):
+        x = x0 + COLUMN * (column + 0.5)
+        drawing.text(x, top - 6, svg.fitted(group, COLUMN - 4), "middle")
+    for line, site in enumerate(sites):
+        y = top + HEIGHT * line
+        drawing.text(x0 - 8, y + 20, svg.fitted(marks.site(site), NAME), "end")
+        for row in rows:
+            if row["site"] == site:
+                _cell(drawing, x0 + COLUMN * groups.index(row["group"]), y, row)
+    return drawing
 
 
-def _panel(axes: Axes, rows: list[Row], groups: list[str], sites: list[str]) -> None:
-    axes.set(xlim=(-0.5, len(groups) - 0.5), ylim=(len(sites) - 0.5, -0.5))
-    axes.set_facecolor("white")
-    for row in rows:
-        x, y = groups.index(row["group"]), sites.index(row["site"])
-        ground, ink = COLOURS[row["reason"]]
-        box = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=ground, gid=row["reason"])
-        box.set(edgecolor="white", linewidth=1.2)
-        axes.add_patch(box)
-        axes.text(x, y - 0.14, _signed(row["mean"]), ha="center", va="center",
-                  fontsize=7, color=ink, weight="bold")  # fmt: skip
-        ends = f"[{intervals.number(row['low'])}, {intervals.number(row['high'])}]"
-        axes.text(x, y + 0.24, ends, ha="center", va="center", fontsize=5.5, color=ink)
-    axes.set_xticks(range(len(groups)), [printable(name, 16) for name in groups])
-    names = ["all layers" if s == "all" else printable(s, 24) for s in sites]
-    axes.set_yticks(range(len(sites)), names)
-    axes.tick_params(
-        length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=2
-    )
-    axes.spines[:].set_visible(False)
+def _cell(drawing: svg.Drawing, x: float, y: float, row: Row) -> None:
+    letter, ground, ink = LOOKS[row["reason"]]
+    tip = [
+        f"{marks.site(row['site'])} · {row['group']}: {row['reason']}",
+        f"donor less random values: {marks.words(row)}, n = {row['n']}",
+        f"donor retains {number(row['donor_mean'])}, random values {number(row['random_mean'])}",
+    ]
+    data = {name: row[name] for name in ("group", "site", "reason")}
+    data["kind"] = row["site_kind"]
+    with drawing.group(data=data, tip=tip):
+        drawing.rect(x, y, COLUMN - GAP, HEIGHT - GAP, rx=2, fill=ground)
+        drawing.text(x + 6, y + 14, letter, fill=ink, size=12, font_weight="bold")
+        middle = x + (COLUMN - GAP) / 2
+        drawing.text(middle, y + 14, _signed(row["mean"]), "middle", fill=ink)
+        low, high = map(number, marks.ends(row))
+        drawing.text(middle, y + 27, f"[{low}, {high}]", "middle", fill=ink, size=9)
 
 
 def _signed(value: float) -> str:
-    text = intervals.number(value)
+    text = number(value)
     return f"+{text}" if value > 0 and text != "0.000" else text

@@ -37,7 +37,13 @@ _HEADER = "<?xml version='1.0' encoding='utf-8'?>\n"
 _VARIABLE = re.compile(r"(--[a-z-]+): ([^;]+);")
 _THEMES = re.compile(r"light-dark\(([^,()]+), ?[^()]+\)")
 # Advance widths of DejaVu Sans, the widest of the fonts that pages use, in ems.
-_WIDTHS = {"iljI.,:;|'!·": 0.31, "tfr()[]/- ": 0.39, "mwMW%@→": 0.93, "_": 0.5}
+_WIDTHS = {
+    "iljI.,:;|'!·": 0.31,
+    "tfr()[]/- ": 0.39,
+    "mwMW%@→": 0.98,
+    "−+=<>≤≥×÷": 0.84,
+    "_": 0.5,
+}
 _ADVANCE = {letter: em for letters, em in _WIDTHS.items() for letter in letters}
 
 
@@ -45,22 +51,25 @@ class Drawing:
     """One picture, to which shapes are added from back to front.
 
     Attributes:
-        width, height: in pixels.
+        width, height: in pixels; a width of "100%" is the frame's, and so are all percentages.
         kind: of figure; the class `figure-KIND` of the picture.
     """
 
     def __init__(
-        self, width: float, height: float, kind: str, title: str, description: str = ""
+        self, width: Any, height: float, kind: str, title: str, description: str = ""
     ) -> None:
         self.width, self.height, self.kind = width, height, kind
-        least = int(width * _NARROWEST / 100)  # the style sheet has classes w1 ... w12
+        fluid = isinstance(width, str)
+        # the style sheet has classes w1 ... w12
+        least = 0 if fluid else min(max(int(width * _NARROWEST / 100), 1), 12)
+        box = None if fluid else f"0 0 {_number(width)} {_number(height)}"
         self._root = ElementTree.Element(
             "svg",
-            {
+            ({"viewBox": box} if box else {})
+            | {
                 "xmlns": _XML,
-                "class": f"figure figure-{kind} w{min(max(least, 1), 12)}",
-                "viewBox": f"0 0 {_number(width)} {_number(height)}",
-                "width": _number(width),
+                "class": f"figure figure-{kind}" + (f" w{least}" if least else ""),
+                "width": _value(width),
                 "height": _number(height),
                 "preserveAspectRatio": "xMinYMin",
                 "role": "group",  # role img would hide the marks from screen readers
@@ -189,7 +198,7 @@ def standalone(drawing: Drawing) -> str:
 def text_width(text: str, size: float = FONT) -> float:
     """Estimates a text's width in pixels, on the large side."""
     return size * sum(
-        _ADVANCE.get(letter, 0.7 if letter.isupper() else 0.62) for letter in text
+        _ADVANCE.get(letter, 0.72 if letter.isupper() else 0.64) for letter in text
     )
 
 

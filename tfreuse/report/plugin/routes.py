@@ -165,7 +165,7 @@ class Reusability(base_plugin.TBPlugin):
 
         def compute() -> dict[str, Any]:
             with distributions.Networks(snapshot.source.path) as networks:
-                return distributions.distributions(snapshot, part, *cell, networks)
+                return distributions.view(snapshot, part, *cell, networks)
 
         try:
             return snapshot.keep(("spread", part, *cell), compute)

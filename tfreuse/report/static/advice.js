@@ -1,6 +1,6 @@
 // The advisor's cards: what to take for a training on few labels, and what it is worth.
-import {bar, margin, scale, side, ticks} from "./axis.js";
-import {el, svg} from "./dom.js";
+import {el} from "./dom.js";
+import {figure} from "./figure.js";
 import {duration, interval, number, whole} from "./format.js";
 
 export function advice(cards) {
@@ -14,8 +14,6 @@ export function advice(cards) {
 }
 
 function card(one) {
-  const reach = Math.max(0.02, ...[one.gain.low, one.gain.high, one.gain.mean].map((v) => Math.abs(v ?? 0)));
-  const at = scale(-1.1 * reach, 1.1 * reach);
   const told = one.abstains ? `– abstains: ${one.default}` : `✓ take ${one.name}`;
   return el(
     "article",
@@ -27,14 +25,7 @@ function card(one) {
       : `Reuse the donor by the recipe ${one.name}.`),
     el("p", {class: "effect"}, el("b", {}, interval(one.gain)),
       ` expected gain in mean IoU over ${one.default}`),
-    svg(
-      "svg",
-      {class: "plot", height: 40, role: "img", "aria-label": `expected gain: ${interval(one.gain)}`},
-      side(at, 0, 1.1 * reach, 24),
-      margin(at, 0, 24),
-      bar(one.gain, at, -1.1 * reach, 1.1 * reach, 12, "own"),
-      ticks(at, [-reach, 0, reach], 37)
-    ),
+    figure([one.plot]),
     el("p", {class: "facts"}, `${number(100 * one.confidence).replace(/\.00$/, "")} % interval, n = ${one.gain.n}; ${one.method}`),
     el("p", {class: "facts"}, schedule(one)),
     el("p", {class: "facts"}, `donor ${one.donors.join(", ")}`),

@@ -1,27 +1,16 @@
 // "What can I reuse?": a line a group, its intervals against the margin, and a word.
-import {bar, margin, scale, side, ticks} from "./axis.js";
-import {el, svg} from "./dom.js";
-import {interval, name, number} from "./format.js";
+import {el} from "./dom.js";
+import {figure} from "./figure.js";
+import {name, number} from "./format.js";
 
-const MARKS = {
-  reusable: "✓",
-  "reusable once repaired": "✓",
-  replaceable: "✓",
-  "not reusable": "✕",
-  open: "?",
-  "not testable": "–",
+const LOOKS = {
+  reusable: ["✓", "supported"],
+  "reusable once repaired": ["✓", "repaired"],
+  replaceable: ["✓", "repaired"],
+  "not reusable": ["✕", "refuted"],
+  open: ["?", "inconclusive"],
+  "not testable": ["–", "not-testable"],
 };
-const TONES = {
-  reusable: "supported",
-  "reusable once repaired": "repaired",
-  replaceable: "repaired",
-  "not reusable": "refuted",
-  open: "inconclusive",
-  "not testable": "not-testable",
-};
-const LOW = -0.05;
-const HIGH = 1.15;
-const AT = scale(LOW, HIGH);
 
 export function answers(part, settings) {
   if (!part.answers.some((row) => row.effects.length)) {
@@ -29,55 +18,29 @@ export function answers(part, settings) {
   }
   return [
     el("p", {class: "headline"}, part.headline),
-    el(
-      "div",
-      {class: "answers"},
-      part.answers.map((row) => line(row, settings)),
-      axis(settings)
-    ),
+    el("div", {class: "answers"}, part.answers.map(line), axis(part, settings)),
     key(part),
   ];
 }
 
-function line(row, settings) {
-  const height = Math.max(26, 10 + 13 * row.effects.length);
-  const top = (height - 13 * (row.effects.length - 1)) / 2;
-  const plot = svg(
-    "svg",
-    {class: "plot", height, role: "img", "aria-label": spoken(row)},
-    side(AT, settings.enough, HIGH, height),
-    margin(AT, settings.enough, height),
-    row.effects.map((one, i) =>
-      svg(
-        "g",
-        {},
-        svg("title", {}, `${name(one.repair)}: ${interval(one)}, n = ${one.n}`),
-        bar(one, AT, LOW, HIGH, top + 13 * i, tone(one.repair))
-      )
-    )
-  );
+function line({group, plot, word, why}) {
+  const [sign, tone] = LOOKS[word];
   return el(
     "div",
     {class: "answer"},
-    el("span", {class: "group"}, row.group),
-    plot,
-    el(
-      "span",
-      {class: "word"},
-      el("span", {class: `chip ${TONES[row.word]}`}, `${MARKS[row.word]} ${row.word}`),
-      el("small", {}, row.why)
-    )
+    el("span", {class: "group"}, group),
+    figure([plot]),
+    el("span", {class: "word"}, el("span", {class: `chip ${tone}`}, `${sign} ${word}`),
+      el("small", {}, why))
   );
 }
 
-function axis(settings) {
-  const drawn = svg("svg", {class: "plot", height: 16, "aria-hidden": true});
-  drawn.append(...ticks(AT, [0, 0.5, 1], 11));
+function axis(part, settings) {
   return el(
     "div",
     {class: "answer axis"},
     el("span", {class: "group"}, ""),
-    drawn,
+    figure([part.axis]),
     el("small", {}, `retention at all layers; dashed: ${number(settings.enough)}, declared`)
   );
 }
@@ -88,16 +51,7 @@ function key(part) {
     "p",
     {class: "key"},
     [...repairs].map((repair) =>
-      el("span", {}, el("i", {class: `mark ${tone(repair)}`}), name(repair))
+      el("span", {}, el("i", {class: `mark repair-${repair.replace("+", "-")}`}), name(repair))
     )
   );
-}
-
-function tone(repair) {
-  return `repair-${repair.replace("+", "-")}`;
-}
-
-function spoken(row) {
-  const told = row.effects.map((one) => `${name(one.repair)} ${interval(one)}, n ${one.n}`);
-  return `${row.group}: ${told.join("; ")}`;
 }

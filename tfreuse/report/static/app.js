@@ -138,9 +138,7 @@ class Page {
   whole() {
     const asked = {study: this.view.study};
     this.places.few.hidden = false;
-    this.fill("labels", ask("labels", asked), (data) =>
-      labels(data, this.places.labels.clientWidth)
-    );
+    this.fill("labels", ask("labels", asked), labels);
     this.fill("advice", ask("advice", asked), ({cards}) => advice(cards));
     if (this.study.parts.length) this.all(); // else nothing has been measured yet
   }
@@ -214,7 +212,6 @@ class Page {
     const open = (kind, site, group) =>
       this.openCell(
         ask("cell", {...named, kind, site, group}),
-        this.study.settings,
         () => picture({...named, group}),
         () => ask("spread", {...named, kind, site, group})
       );

@@ -1,12 +1,11 @@
 // One cell: every seed, every control and repair, what was moved, and what repeats it.
 import {LIVE} from "./api.js";
-import {bar, margin, scale, ticks} from "./axis.js";
-import {el, heading, show, svg} from "./dom.js";
-import {interval, name, number, short} from "./format.js";
+import {el, heading, show} from "./dom.js";
+import {figure} from "./figure.js";
+import {name, short} from "./format.js";
 import {spread} from "./spread.js";
 import {close} from "./tooltip.js";
 
-const AT = scale(-0.05, 1.25);
 const COLUMNS = ["input", "truth", "before", "after", "recalibrated"];
 const FACTS = {
   variables: "arrays moved",
@@ -34,26 +33,25 @@ export function panel(root) {
     body
   );
   root.append(dialog);
-  return async (coming, settings, picture, spreads) => {
+  return async (coming, picture, spreads) => {
     close();
     show(body, el("p", {}, "…"));
     if (!dialog.open) dialog.showModal();
     try {
-      show(body, content(await coming, settings, picture, spreads));
+      show(body, content(await coming, picture, spreads));
     } catch (error) {
       show(body, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
   };
 }
 
-function content(cell, settings, picture, spreads) {
+function content(cell, picture, spreads) {
   const site = cell.site === "all" ? "all layers" : cell.site;
-  const most = Math.max(...cell.arms.map((arm) => arm.n));
   return [
     el("h2", {}, `${cell.group} · ${site}`),
     el("p", {class: "facts"}, `${name(cell.kind)}; metric: ${cell.metric.replaceAll("_", " ")}`),
-    el("h3", {}, `Retention of every arm, a dot a seed; n = ${most} unless told`),
-    el("div", {class: "arms"}, cell.arms.map((arm) => line(arm, settings, most)), axis()),
+    el("h3", {}, `Retention of every arm, a dot a seed; n = ${cell.n} unless stated`),
+    figure(cell.drawings),
     cell.pictures ? pictures(picture) : null,
     el("h3", {}, "Seeds, as transplanted"),
     seeds(cell),
@@ -89,33 +87,6 @@ function pictures(address) {
     el("p", {class: "columns"}, COLUMNS.map((one) => el("span", {}, one))),
     image,
   ];
-}
-
-function line(arm, settings, most) {
-  const strength = arm.strength === 1 ? "" : `, α = ${short(arm.strength)}`;
-  const dots = Object.entries(arm.seeds).map(([seed, value]) =>
-    svg("circle", {class: "seed", cx: AT(value), cy: 11, r: 2.4},
-      svg("title", {}, `seed ${seed}: ${number(value)}`))
-  );
-  return el(
-    "div",
-    {class: "arm"},
-    el("span", {}, el("b", {}, name(arm.control)), ` ${name(arm.repair)}${strength}`),
-    svg(
-      "svg",
-      {class: "plot", height: 22, "aria-hidden": true},
-      margin(AT, settings.enough, 22),
-      bar(arm, AT, -0.05, 1.25, 11, arm.control === "transfer" ? "own" : "other"),
-      dots
-    ),
-    el("span", {class: "value"}, interval(arm), arm.n === most ? "" : `, n = ${arm.n}`)
-  );
-}
-
-function axis() {
-  const drawn = svg("svg", {class: "plot", height: 16, "aria-hidden": true});
-  drawn.append(...ticks(AT, [0, 0.5, 1], 12));
-  return el("div", {class: "arm"}, el("span", {}), drawn, el("span", {class: "value"}, "mean [interval]"));
 }
 
 function seeds(cell) {

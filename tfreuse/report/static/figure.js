@@ -9,9 +9,10 @@ const MOVES = {
 };
 const ASIDE = 5; // a step to the side counts as many forward, so that keys stay in their row
 
-const TAGS = new Set(
-  ["svg", "g", "rect", "line", "circle", "path", "polyline", "text", "title", "desc"]
-);
+const TAGS = new Set([
+  "svg", "g", "rect", "line", "circle", "path", "polyline", "text", "title", "desc",
+  "article", "p", "b", "strong", "span", "details", "summary", "ul", "li", // of cards
+]);
 const FORBIDDEN = /^on|href|style/; // attributes that could act or ask for something
 
 /**
@@ -37,8 +38,8 @@ export function figure(drawings, {name = "", opened = null} = {}) {
   ];
 }
 
-/** The elements of a drawing, which holds shapes and text and nothing else. */
-function parsed(drawing) {
+/** The elements of a drawing or card, which holds shapes and text and nothing else. */
+export function parsed(drawing) {
   if (drawing instanceof Node) return drawing;
   const root = new DOMParser().parseFromString(drawing, "image/svg+xml").documentElement;
   for (const {tagName, attributes} of [root, ...root.querySelectorAll("*")]) {

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfreuse import files
 from tfreuse.errors import printable
+from tfreuse.report.figures import forest, marks
 
 FORMAT = "tfreuse advice plan 1"
 LARGEST = 1_000_000  # bytes of plan.json
@@ -52,15 +53,19 @@ def _card(path: pathlib.Path) -> dict[str, Any] | None:
             return None
         about, asked, recipe = told["about"], told["advice"], told["recipe"]
         promise = about["promise"]
+        gain = {
+            "mean": _number(promise["estimate"]),
+            "low": _end(promise["low"]),
+            "high": _end(promise["high"]),
+            "n": int(_number(promise["n"])),
+        }
         return {
             "where": printable(path.parent.name, _LONGEST),
             "abstains": about["abstains"] is True,
             "name": _text(told["name"]),
             "default": _text(about["default"]),
-            "gain": {
-                "mean": _number(promise["estimate"]), "low": _end(promise["low"]),
-                "high": _end(promise["high"]), "n": int(_number(promise["n"])),
-            },
+            "gain": gain,
+            "plot": _plot(gain),
             "confidence": _number(promise["confidence"]),
             "method": _text(promise["method"]),
             "recipe": {
@@ -77,6 +82,15 @@ def _card(path: pathlib.Path) -> dict[str, Any] | None:
         }  # fmt: skip
     except _NO_PLAN:
         return None
+
+
+def _plot(gain: dict[str, Any]) -> str:
+    """Draws the interval of the expected gain around 0."""
+    ends = (gain["mean"], gain["low"], gain["high"])
+    reach = max(0.02, *(abs(end) for end in ends if end is not None))
+    label = f"expected gain: {marks.words(gain)}"
+    axis = (-1.1 * reach, 1.1 * reach)
+    return forest.strip([forest.Bar(gain)], axis, label, 0, ticks=(-reach, 0, reach))
 
 
 def _text(value: Any) -> str:

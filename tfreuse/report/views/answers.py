@@ -18,9 +18,14 @@ from tfreuse.analysis.arms import (
 )
 from tfreuse.records import UNMOVED, Record
 from tfreuse.report.drawings import Subject
+from tfreuse.report.figures import colours, forest, marks
 
-REPAIRS = ("none", "recalibration", "permutation", "permutation+recalibration")
-# a stitch or training may repair anything: they say nothing of the donor by themselves
+ENDS = (-0.05, 1.15)  # of the retention's axis
+# A stitch or training may repair anything: they say nothing of the donor by themselves.
+REPAIRS = {
+    name: colours.REPAIRS[name]
+    for name in ("none", "recalibration", "permutation", "permutation+recalibration")
+}
 WORDS = (
     "reusable", "reusable once repaired", "replaceable", "not reusable", "open",
     "not testable",
@@ -44,8 +49,25 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
         effects = {repair: one for repair, one in effects.items() if one}
         word, why = _answer(subject, group, sides["none"], effects)
         rows = [{"repair": repair} | one.to_row() for repair, one in effects.items()]
-        found.append({"group": group, "word": word, "why": why, "effects": rows})
+        plot = _plot(group, rows, 1 - subject.spec.margin)
+        told = {"group": group, "word": word, "why": why, "effects": rows, "plot": plot}
+        found.append(told)
     return found
+
+
+def _plot(group: str, rows: list[dict[str, Any]], enough: float) -> str:
+    """Draws the intervals of a group, one below the other; the side of reuse is shaded."""
+    bars, words = [], []
+    for row in rows:
+        words.append(f"{REPAIRS[row['repair']]} {marks.words(row)}, n = {row['n']}")
+        class_ = f"repair-{row['repair'].replace('+', '-')}"
+        bars.append(forest.Bar(row, class_, (group, words[-1])))
+    return forest.strip(bars, ENDS, f"{group}: {'; '.join(words)}", enough)
+
+
+def axis() -> str:
+    """Draws the axis below the intervals of all groups."""
+    return forest.strip([], ENDS, "retention", ticks=(0, 0.5, 1))
 
 
 def headline(found: list[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """The numbers that a cell moves, donor's against recipient's: a histogram a role.
 
     with Networks(study_dir) as networks:
-        distributions(snapshot, part, "layer", "encoder_1_a_conv", "kernel", networks)
+        view(snapshot, part, "layer", "encoder_1_a_conv", "kernel", networks)
 
 Read from the networks' files by offset, of the first seed; no TensorFlow.
 """
@@ -19,6 +19,7 @@ from tfreuse.analysis.arms import Part
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError
 from tfreuse.plan import Variable
+from tfreuse.report.figures import spread
 from tfreuse.report.views import maps
 from tfreuse.report.views.snapshot import Snapshot
 
@@ -59,6 +60,37 @@ class Networks(contextlib.AbstractContextManager):
             return checkpoints.open(path)
         except (InputError, OSError):
             return None
+
+
+def view(
+    snapshot: Snapshot,
+    part: Part,
+    kind: str,
+    site: str,
+    group: str,
+    networks: Networks,
+) -> dict[str, Any]:
+    """Returns the histograms of a cell as `drawings`, and a `hint` where there are none.
+
+    Raises:
+        InputError: there is no such cell.
+    """
+    found = distributions(snapshot, part, kind, site, group, networks)
+    roles_ = found.pop("roles")
+    if not roles_ and not found["hint"]:
+        found["hint"] = "Both networks lack such arrays."
+    return found | {
+        "drawings": [
+            str(spread.histogram(**counts))
+            for counts in roles_
+            if "left_out" not in counts
+        ],
+        "left_out": [
+            f"{counts['role']}: {counts['left_out']}"
+            for counts in roles_
+            if "left_out" in counts
+        ],
+    }
 
 
 def distributions(

@@ -1,13 +1,13 @@
-"""How many labels a donor saves: the curves and tables of the report, for the page."""
+"""The number of labels that a donor saves: the report's curves and tables, for the page."""
 
 from typing import Any
 
 from tfreuse.analysis import label_curves
-from tfreuse.report import labels
+from tfreuse.report import label_tables, labels
 from tfreuse.report.blocks import Table
 from tfreuse.report.views.snapshot import Snapshot
 
-MOST_ROWS = 5_000
+MOST_ROWS = 5_000  # of a table
 HINT = (
     "No label curves: they need --label_counts, as in --label_counts=8,16,32,64 "
     "(flags/labels.flags)."
@@ -15,33 +15,28 @@ HINT = (
 
 
 def curves(snapshot: Snapshot) -> dict[str, Any]:
-    """Rows of the curves, and tables; without records, what would have to be run."""
+    """Returns the curves as `drawings`, and tables; without records, a `hint` on the flags."""
     return snapshot.keep(("labels",), lambda: _curves(snapshot))
 
 
 def _curves(snapshot: Snapshot) -> dict[str, Any]:
     source = snapshot.source
     if not source.labels:
-        return {"curves": [], "hint": HINT}
-    found, confidence = label_curves.by_arm(source.labels), source.spec.confidence
-    rows = label_curves.curves(found, confidence)
-    kept = ("architecture", "donor", "recipe", "labels", "mean", "low", "high", "n")
+        return {"drawings": [], "hint": HINT}
+    arms, confidence = label_curves.by_arm(source.labels), source.spec.confidence
+    figures = labels.figures_of(source, labels.CURVES)
+    rows = [row for figure in figures for row in figure.rows]
+    tables = {
+        "Gain over scratch": label_tables.verdicts(arms, confidence),
+        "Labels saved": label_tables.savings(arms, confidence),
+    }
     return {
-        "curves": [
-            {name: row[name] for name in (*kept, "floor")} for row in rows[:MOST_ROWS]
-        ],
-        "left_out": max(0, len(rows) - MOST_ROWS),
-        "metric": source.labels[0].metric,
+        "drawings": [str(drawing) for figure in figures for drawing in figure.drawings],
         "missing": labels.missing(source),
-        "told": labels.told(source),
+        "protocol": labels.protocol(source),
         "caption": labels.curves_caption(rows, source),
         "tables": [
-            _plain(title, table)
-            for title, table in (
-                ("Gain over scratch", labels.verdict_table(found, confidence)),
-                ("Labels saved", labels.savings_table(found, confidence)),
-            )
-            if table.rows
+            _plain(title, table) for title, table in tables.items() if table.rows
         ],
         "hint": "",
     }

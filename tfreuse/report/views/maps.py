@@ -222,13 +222,15 @@ def cell(
     if plain is None:
         raise InputError("there is no such cell.")
     first = next(iter(plain.values()))
+    rows = _arms(subject, arms)
     return {
         "site": site,
         "group": group,
         "kind": kind,
         "metric": first.metric,
         "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
-        "arms": _arms(subject, arms),
+        "n": max(row["n"] for row in rows),
+        "drawings": [str(figures.forest.cell(rows, subject.spec))],
         "facts": _facts(plain),
         "commands": commands(snapshot, part, group, kind, site, first),
     }

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from tfreuse.analysis.arms import Part
+from tfreuse.report import cards
 from tfreuse.report.views import answers
 from tfreuse.report.views.snapshot import Snapshot
 
@@ -74,7 +75,7 @@ def _lasting(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "parts": [part(snapshot, one) for one in snapshot.parts],
         "verdicts": [
-            one.to_json() | {"part": place, "above": one.hypothesis != "H3"}
+            one.to_json() | {"part": place, "card": cards.card(one)}
             for place, own in enumerate(snapshot.parts)
             for one in snapshot.verdicts
             if one.part == own
@@ -111,5 +112,6 @@ def part(snapshot: Snapshot, one: Part) -> dict[str, Any]:
         "seeds": seeds,
         "metric": next((record.metric for record in records), ""),
         "answers": found,
+        "axis": answers.axis(),
         "headline": answers.headline(found) if subject.arms else "",
     }

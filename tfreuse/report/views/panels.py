@@ -1,31 +1,47 @@
-"""The two reasons, the repair ladder and the Shapley values, as the report tells them."""
+"""The two reasons, the repair ladder and the Shapley values of one part, as figures."""
 
+from collections import Counter
 from typing import Any
 
 from tfreuse.analysis import reasons
 from tfreuse.analysis.arms import Part
+from tfreuse.analysis.tables import Row
+from tfreuse.report import figures
 from tfreuse.report.drawings import DRAWINGS
 from tfreuse.report.views.snapshot import Snapshot
 
 NAMES = ("reasons", "ladder", "shapley")
-MOST_ROWS = 2_000
 _DRAWINGS = {one.kind: one for one in DRAWINGS if one.kind in NAMES}
-_MEANINGS = {"reasons": reasons.REASONS}
 
 
 def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
-    """A figure's rows and caption; without rows, what would have to be run to have them."""
+    """Returns a figure of a part.
+
+    Returns:
+        `drawings` as SVG, their `caption`, and `notes`: pairs of a heading and a sentence. Without
+        measurements a `hint` names the flags that would give them.
+    """
     return snapshot.keep(("panel", part, name), lambda: _panel(snapshot, part, name))
 
 
 def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
     drawing, subject = _DRAWINGS[name], snapshot.subjects[part]
     rows = snapshot.rows(part, drawing) if subject.arms else []
+    drawn = figures.draw(name, rows, subject) if rows else []
     return {
-        "name": name,
-        "rows": rows[:MOST_ROWS],
-        "left_out": max(0, len(rows) - MOST_ROWS),
+        "drawings": list(map(str, drawn)),
         "caption": drawing.caption(rows, subject) if rows else "",
         "hint": "" if rows else drawing.hint(subject.spec),
-        "meanings": _MEANINGS.get(name, {}),
+        "notes": _reasons(rows) if name == "reasons" else [],
     }
+
+
+def _reasons(rows: list[Row]) -> list[tuple[str, str]]:
+    """Counts the cells of each reason, as transplanted, and says what the reason means."""
+    plain = [row for row in rows if row["repair"] == "none"]
+    counts = Counter(row["reason"] for row in plain)
+    return [
+        (f"{reason}: {counts[reason]} of {len(plain)} cells", meaning)
+        for reason, meaning in reasons.REASONS.items()
+        if plain
+    ]
