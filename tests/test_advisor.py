@@ -17,7 +17,7 @@ from tfreuse import (
     models,
     training,
 )
-from tfreuse.advisor import bench, page, planfile, schedule
+from tfreuse.advisor import page, planfile, schedule, trials
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
@@ -129,7 +129,7 @@ def test_killed_half_way_it_goes_on_to_the_same_answer(
     advice, place, tmp_path, monkeypatch
 ):
     told, _, _ = advice
-    score, done = bench.Bench.score, []
+    score, done = trials.Trials.score, []
 
     def stopping(self, name, train, test, repeat, steps, report=None):
         if report and len(done) == 7:
@@ -138,7 +138,7 @@ def test_killed_half_way_it_goes_on_to_the_same_answer(
         return score(self, name, train, test, repeat, steps, report)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.Bench, "score", stopping)
+        patch.setattr(trials.Trials, "score", stopping)
         with pytest.raises(KeyboardInterrupt):
             asked(place, tmp_path)
     assert len(done) == 7
@@ -199,7 +199,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(place, tmp_path):
     with pytest.raises(InputError, match="--labels=99 is more than the 32"):
         asked(place, tmp_path / "a", labels=99)
     assert not (tmp_path / "a").exists()  # it is free for a better question
-    with pytest.raises(InputError, match="tells 1 groups apart"):
+    with pytest.raises(InputError, match="makes 1 groups"):
         asked(place, tmp_path / "b", group_by="0")
     with pytest.raises(InputError, match="does not"):
         asked(place, tmp_path / "c", group_by="x")

@@ -8,7 +8,7 @@ import pytest
 
 from tfreuse import files
 from tfreuse.advisor import (
-    flags,
+    cautions,
     planfile,
     provenance,
     schedule,
@@ -20,12 +20,12 @@ from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
-COSTS = {name: 1.0 for name in schedule.KEPT_FIRST}
+COSTS = {name: 1.0 for name in schedule.PRIORITY}
 
 
 def made(minutes=18, step=0.06, **options):
     pace = schedule.Pace(step, training=1.0, start=3.0)
-    return schedule.make(
+    return schedule.make_schedule(
         pace, minutes, **{"costs": COSTS, "folds": 5, "steps": 300} | options
     )
 
@@ -76,16 +76,16 @@ def test_a_training_is_done_once_and_goes_on_after_a_kill(tmp_path):
         calls.append((name, repeat))
         return np.full((len(test), 2, 2), repeat)
 
-    kept = store.keeping(score, tmp_path)
+    kept = store.cached(score, tmp_path)
     train, test = np.arange(4), np.arange(4, 6)
     first = kept("encoder", train, test, 3)
     (tmp_path / ".encoder.04.npz.0-1-x").write_bytes(b"half")  # a kill in between
-    again = store.keeping(score, tmp_path)("encoder", train, test, 3)
+    again = store.cached(score, tmp_path)("encoder", train, test, 3)
     np.testing.assert_array_equal(first, again)
-    assert calls == [("encoder", 3)] and store.done(tmp_path) == 1
+    assert calls == [("encoder", 3)] and store.number_of_trainings(tmp_path) == 1
     with pytest.raises(InputError, match="other images"):
         kept("encoder", train, test + 1, 3)
-    store.place(tmp_path, "encoder", 3).write_bytes(b"damaged")
+    store.path_of(tmp_path, "encoder", 3).write_bytes(b"damaged")
     with pytest.raises(InputError, match="remove it"):
         kept("encoder", train, test, 3)
 
@@ -109,9 +109,9 @@ def donor(tmp_path, scenes):
 def test_a_donors_images_are_known_from_its_run(donor):
     path, spec, _ = donor
     found = provenance.examine(path, spec)
-    assert found.known and found.sha256 == files.file_digest(path)
-    assert "autoencoder (mask) on 40 images" in found.told
-    assert "none of them among the 8 test images" in found.told
+    assert found.documented and found.sha256 == files.file_digest(path)
+    assert "autoencoder (mask) on 40 images" in found.origin
+    assert "none of them among the 8 test images" in found.origin
 
 
 def test_a_donor_that_saw_test_images_is_refused(donor):
@@ -124,14 +124,14 @@ def test_a_donor_that_saw_test_images_is_refused(donor):
 def test_a_donor_that_saw_test_images_as_validation_or_earlier_is_refused(donor):
     path, spec, root = donor
     clean = provenance.examine(path, spec)
-    assert clean.known
+    assert clean.documented
     later = path.parent.parent / "later"
     later.mkdir()
     (later / "model.keras").write_bytes(b"trained on")
     held = files.read_json(path.parent / "run.json")
     held["specs"]["train"]["initial_model"] = "../donor/model.keras"
     files.write_json(later / "run.json", held)
-    assert "trained on from" in provenance.examine(later / "model.keras", spec).told
+    assert "trained on from" in provenance.examine(later / "model.keras", spec).origin
     shutil.copy(root / "test/images/003.png", root / "val/images/other.png")
     with pytest.raises(InputError, match="test images"):
         provenance.examine(later / "model.keras", spec)
@@ -141,7 +141,7 @@ def test_a_donor_of_unknown_origin_is_told_not_refused(donor):
     path, spec, _ = donor
     (path.parent / "run.json").unlink()
     found = provenance.examine(path, spec)
-    assert not found.known and "unknown origin" in found.told
+    assert not found.documented and "unknown origin" in found.origin
     with pytest.raises(InputError, match="does not exist"):
         provenance.examine(path.with_name("other.keras"), spec)
 
@@ -151,7 +151,7 @@ def test_images_that_are_gone_make_the_origin_unknown(donor):
     held = files.read_json(path.parent / "run.json")
     held["specs"]["data"]["data_dir"] = str(root / "gone")
     files.write_json(path.parent / "run.json", held)
-    assert not provenance.examine(path, spec).known
+    assert not provenance.examine(path, spec).documented
 
 
 def plan_file(path):
@@ -220,7 +220,7 @@ def test_flags_tell_what_the_images_cannot_settle():
     histogram = np.ones((12, 3), int)
     histogram[2:, 2] = 0
     folds, units = np.arange(12) % 4, np.arange(12)
-    found = flags.find(histogram, folds, units, ["a", "b", "c", "a"])
+    found = cautions.of_images(histogram, folds, units, ["a", "b", "c", "a"])
     assert set(found) == {
         "few images of a class",
         "small folds",
@@ -229,11 +229,11 @@ def test_flags_tell_what_the_images_cannot_settle():
     }
     assert "class 2 in 2 of 12" in found["few images of a class"]
     many = np.ones((30, 3), int)
-    assert not flags.find(many, np.arange(30) % 5, np.arange(30), ["a"] * 5)
+    assert not cautions.of_images(many, np.arange(30) % 5, np.arange(30), ["a"] * 5)
 
 
 def test_names_that_look_like_subjects_are_told():
     ids = tuple(f"{subject}_{i}" for subject in "ab" for i in range(5))
-    assert "group_by" in str(flags.grouping(ids, tuple(one[0] for one in ids)))
-    assert not flags.grouping(ids, ids)  # each its own
-    assert not flags.grouping(ids, ("a",) * 10)  # all alike
+    assert "group_by" in str(cautions.of_names(ids, tuple(one[0] for one in ids)))
+    assert not cautions.of_names(ids, ids)  # each its own
+    assert not cautions.of_names(ids, ("a",) * 10)  # all alike

@@ -28,7 +28,7 @@ FLOORS = [
 # All others answer at once: importing them loads neither TensorFlow nor Keras.
 MAY_LOAD_TENSORFLOW = {
     *("data", "export", "kerascv", "models", "prediction", "training"),
-    "advisor/bench",
+    "advisor/trials",
     *("few_labels/cost", "few_labels/fitting", "few_labels/freezing"),
     *("study/cost", "study/donors", "study/finish", "study/gallery", "study/labels"),
     *("study/measuring", "study/recipient", "study/repairs", "study/treatments"),

@@ -1,37 +1,41 @@
-"""Answers "few labels and a donor: what shall I reuse?" with evidence, and abstains without.
+"""Advises what to reuse of a donor with few labels, with evidence, and abstains without.
 
-    told = advisor.run(advice_spec, data_spec, model_spec, out_dir)   # what advice.json holds
-    advisor.repeat(planfile.read("plan.json"), out_dir)               # the final training again
-    advisor.unseal(out_dir)                                           # the test split, once
+    advice = advisor.run(advice_spec, data_spec, model_spec, out_dir)  # also in advice.json
+    advisor.repeat(planfile.read("plan.json"), out_dir)                # the final training again
+    advisor.unseal(out_dir)                                            # the test split, once
 
-`selection` decides (NumPy, and no data but what its callback gives), `bench` trains, `store`
-keeps what each training counted, so that a run that was stopped goes on, `page` tells it.
-TensorFlow is imported when something is trained.
+`selection` decides (NumPy alone, from the counts that its callback returns), `trials` trains,
+`store` caches the counts of each training, so that an interrupted run goes on, `page` writes the
+page. TensorFlow is imported when something is trained.
 """
 
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tfreuse import files, rundir
 from tfreuse.advisor import (
-    flags,
+    cautions,
     page,
     planfile,
     provenance,
-    schedule,
     seal,
     selection,
     store,
 )
+from tfreuse.advisor.schedule import Schedule, make_schedule
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
-Report = Callable[
-    [float, float, str], None
-]  # trainings done, in all (at most), what runs
+if TYPE_CHECKING:
+    from tfreuse.advisor.trials import Trials
+
+# (trainings done, their number at most, a text on the current one)
+Report = Callable[[float, float, str], None]
 
 
 def run(
@@ -42,47 +46,49 @@ def run(
     *,
     report: Report = lambda done, most, text: None,
 ) -> dict[str, Any]:
-    """Searches, or goes on where an earlier run was stopped; writes all that is promised.
+    """Searches, or continues an interrupted search, and writes page, models and plan.
+
+    Returns:
+        the content of `advice.json`.
 
     Raises:
-        InputError: out_dir is of another question, a donor has seen test images, or something
-            cannot be used.
+        InputError: out_dir is of another question, a donor has seen test images, or the data,
+            a donor or the recipient cannot be used.
     """
     started = time.monotonic()
     specs = {"advice": spec, "data": data_spec, "model": model_spec}
-    if (
-        out_dir / "run.json"
-    ).exists():  # a refused question must not keep the directory
+    # A question that is refused below must not claim a new directory.
+    if (out_dir / "run.json").exists():
         rundir.claim(out_dir / "run.json", specs)
     if (out_dir / "advice.json").exists():
-        told = files.read_json(out_dir / "advice.json")
-        page.write(told, out_dir)
-        return told
+        advice = files.read_json(out_dir / "advice.json")
+        page.write(advice, out_dir)
+        return advice
     if not spec.donor:
         raise InputError(
             "--donor is not given: which model's parameters may be reused?"
         )
     donors = [provenance.examine(path, data_spec) for path in spec.donor]
-    from tfreuse.advisor import bench  # imports TensorFlow
+    from tfreuse.advisor.trials import Trials  # imports TensorFlow
 
     report(0, 1, "reading the images, building the networks")
-    held = bench.Bench(spec, data_spec, model_spec)
+    trials = Trials(spec, data_spec, model_spec)
     rundir.claim(out_dir / "run.json", specs)
-    made = _schedule(held, out_dir, report)
-    reused = store.done(out_dir / "folds")
-    folds = held.folds(made.folds)
-    choice = _search(held, made, folds, out_dir, report)
-    told = _tell(held, made, choice, folds, donors, model_spec)
-    _hand_over(held, made, choice, told, specs, out_dir, report)
-    told["minutes"] = (time.monotonic() - started) / 60
-    told["reused"] = reused
-    told["commands"] = [
+    schedule = _schedule(trials, out_dir, report)
+    reused = store.number_of_trainings(out_dir / "folds")
+    folds = trials.folds(schedule.folds)
+    choice = _search(trials, schedule, folds, out_dir, report)
+    advice = _advice(trials, schedule, choice, folds, donors, model_spec)
+    _write_models(trials, schedule, choice, advice, model_spec, out_dir, report)
+    advice["minutes"] = (time.monotonic() - started) / 60
+    advice["reused"] = reused
+    advice["commands"] = [
         f"python tools/advise.py --plan={out_dir / 'plan.json'} --out_dir={out_dir / 'again'}",
         f"python tools/advise.py --flagfile={out_dir / 'config.flags'}",
     ]
-    files.write_json(out_dir / "advice.json", told)
-    page.write(told, out_dir)
-    return told
+    files.write_json(out_dir / "advice.json", advice)
+    page.write(advice, out_dir)
+    return advice
 
 
 def repeat(
@@ -91,22 +97,22 @@ def repeat(
     *,
     report: Report = lambda done, most, text: None,
 ) -> None:
-    """Carries the plan out again: writes model.keras and savedmodel/ to `out_dir`.
+    """Repeats the training of a plan: writes model.keras and savedmodel/ to `out_dir`.
 
     Raises:
         InputError: donor or images are not those that the plan was made with.
     """
     planfile.check_files(plan)
-    from tfreuse.advisor import bench
+    from tfreuse.advisor.trials import Trials
 
     report(0, 1, "reading the images, building the networks")
-    held = bench.Bench(plan.advice, plan.data, plan.model)
-    planfile.check_images(plan, held.digest())
-    _train(held, plan.name, plan.steps, out_dir, plan.about, report)
+    trials = Trials(plan.advice, plan.data, plan.model)
+    planfile.check_images(plan, trials.digest())
+    _train(trials, plan.name, plan.steps, out_dir, plan.about, report)
 
 
 def unseal(out_dir: pathlib.Path) -> dict[str, Any]:
-    """Measures the advised model on the test split, once.
+    """Measures the advised model on the test split, once; returns its metrics.
 
     Raises:
         InputError: there is no advice yet, or the split was opened before.
@@ -122,138 +128,183 @@ def unseal(out_dir: pathlib.Path) -> dict[str, Any]:
         split = data.load(plan.data, "test")
         return training.evaluate(model, split, "segmentation")
 
-    found = seal.open_once(out_dir, plan.name, measure)
-    told = files.read_json(out_dir / "advice.json")
-    told["unsealed"] = {name: found[name] for name in ("mean_iou", "images")}
-    files.write_json(out_dir / "advice.json", told)
-    page.write(told, out_dir)
-    return found
+    metrics = seal.open_once(out_dir, plan.name, measure)
+    advice = files.read_json(out_dir / "advice.json")
+    advice["unsealed"] = {name: metrics[name] for name in ("mean_iou", "images")}
+    files.write_json(out_dir / "advice.json", advice)
+    page.write(advice, out_dir)
+    return metrics
 
 
-def _schedule(held, out_dir: pathlib.Path, report: Report) -> schedule.Schedule:
-    """What fits into the time; decided once for a directory, with the files it is of."""
+def _schedule(trials: "Trials", out_dir: pathlib.Path, report: Report) -> Schedule:
+    """Fits the search into the time.
+
+    Decided once for a directory and stored with the digests of donor and images: a continued
+    search must not be of other files.
+    """
     path = out_dir / "schedule.json"
-    of = {"sha256": planfile.digests(held.spec), "images": held.digest()}
+    digests = {"sha256": planfile.digests(trials.spec), "images": trials.digest()}
     if path.exists():
-        told = files.read_json(path)
-        if told["of"] != of:
+        stored = files.read_json(path)
+        if stored["of"] != digests:
             raise InputError(
                 f"{out_dir} holds a search with another donor or other images (their SHA-256 "
                 "differ). Choose another --out_dir."
             )
-        return schedule.Schedule.from_json(told["schedule"])
+        return Schedule.from_json(stored["schedule"])
     report(0, 1, "measuring how long a step takes")
-    costs = {name: plan.cost for name, plan in held.plans.items()}
-    most = len(held.groups) or held.labelled.size
-    pace = held.pace()
-    folds = min(held.spec.folds, most)
-    made = schedule.make(pace, held.spec.budget, costs, folds, held.spec.steps)
-    told = {"schedule": made.to_json(), "pace": vars(pace), "of": of}
-    files.write_json(path, told)
-    return made
+    costs = {name: plan.cost for name, plan in trials.plans.items()}
+    units = len(trials.groups) or trials.labelled.size
+    pace = trials.pace()
+    folds = min(trials.spec.folds, units)
+    schedule = make_schedule(pace, trials.spec.budget, costs, folds, trials.spec.steps)
+    files.write_json(
+        path, {"schedule": schedule.to_json(), "pace": vars(pace), "of": digests}
+    )
+    return schedule
 
 
-def _search(held, made, folds, out_dir: pathlib.Path, report: Report):
-    """Runs the selection with trainings that are kept."""
-    at = [0, 1, ""]
+def _search(
+    trials: "Trials",
+    schedule: Schedule,
+    folds: np.ndarray,
+    out_dir: pathlib.Path,
+    report: Report,
+) -> selection.Choice:
+    """Runs the selection with cached trainings."""
+    progress = (0, 1, "")  # of the training that runs: the arguments of `report`
 
-    def began(done: int, most: int, text: str) -> None:
-        at[:] = done, most + 2, text
-        report(*at)
+    def training_begins(done: int, most: int, text: str) -> None:
+        nonlocal progress
+        progress = done, most + 2, text  # + 2: the final training, and the export
+        report(*progress)
 
-    def step(number: int, _: str) -> None:
-        report(at[0] + number / made.steps, at[1], at[2])
+    def step_ends(number: int, _: str) -> None:
+        done, most, text = progress
+        report(done + number / schedule.steps, most, text)
 
-    def score(name, train, test, repeat):
-        return held.score(name, train, test, repeat, made.steps, step)
+    def score(
+        name: str, train: np.ndarray, test: np.ndarray, repeat: int
+    ) -> np.ndarray:
+        return trials.score(name, train, test, repeat, schedule.steps, step_ends)
 
     search = selection.Search(
-        [selection.Candidate(name, held.plans[name].cost) for name in made.plans],
+        [selection.Candidate(name, trials.plans[name].cost) for name in schedule.plans],
         "scratch",
         folds,
-        held.units,
+        trials.units,
     )
-    return search.run(store.keeping(score, out_dir / "folds"), began)
+    return search.run(store.cached(score, out_dir / "folds"), training_begins)
 
 
-def _tell(held, made, choice, folds, donors, model_spec: ModelSpec) -> dict[str, Any]:
-    """What `advice.json` holds, but for the time it took."""
-    from tfreuse.few_labels import subsets
-
-    beware = flags.find(
-        held.histogram(), folds, held.units, [name for name, _ in choice.chosen]
-    )
-    if not held.groups:
-        beware |= flags.grouping(held.ids, subsets.by_prefix(held.ids))
-    if not all(one.known for one in donors):
-        beware["donor of unknown origin"] = (
-            "it may have been trained on the test images, or on these ones."
-        )
-    seen = provenance.hashes(held.data_spec, "test").keys()
-    twins = seen & provenance.hashes(held.data_spec, "train").keys()
-    if twins:
-        beware["test images among the training images"] = (
-            f"{len(twins)} files are the same."
-        )
-    if held.overlap:
-        beware["few images without labels"] = (
-            "statistics were re-estimated on the labelled images too, those of the held-out "
-            "folds among them (without their labels)."
-        )
+def _advice(
+    trials: "Trials",
+    schedule: Schedule,
+    choice: selection.Choice,
+    folds: np.ndarray,
+    donors: list[provenance.Provenance],
+    model_spec: ModelSpec,
+) -> dict[str, Any]:
+    """Returns the content of `advice.json`, without times and commands."""
     return {
         "choice": choice.to_json(),
-        "schedule": made.to_json() | {"text": made.describe()},
+        "schedule": schedule.to_json() | {"text": schedule.describe()},
         "plans": {
             name: {"describe": plan.recipe.describe(), "cost": plan.cost}
-            for name, plan in held.plans.items()
+            for name, plan in trials.plans.items()
         },
-        "unfit": held.unfit,
-        "flags": beware,
-        "donors": [one.path for one in donors],
-        "provenance": [f"The donor {one.path} was {one.told}" for one in donors],
+        "unfit": trials.unfit,
+        "flags": _warnings(trials, choice, folds, donors),
+        "donors": [donor.path for donor in donors],
+        "provenance": [
+            f"The donor {donor.path} was {donor.origin}" for donor in donors
+        ],
         "model": model_spec.to_json(),
         "data": {
-            "labelled": held.labelled.size,
-            "classes": held.labelled.num_classes,
-            "outer": held.labelled.size - round(held.labelled.size / made.folds),
-            "unlabelled": len(held.unlabelled),
-            "overlap": held.overlap,
-            "groups": list(held.groups),
+            "labelled": trials.labelled.size,
+            "classes": trials.labelled.num_classes,
+            "outer": trials.labelled.size
+            - round(trials.labelled.size / schedule.folds),
+            "unlabelled": len(trials.unlabelled),
+            "overlap": trials.overlap,
+            "groups": list(trials.groups),
         },
         "versions": rundir.versions(),
     }
 
 
-def _hand_over(held, made, choice, told, specs, out_dir, report: Report) -> None:
-    """Writes the model, the SavedModel and the plan."""
+def _warnings(
+    trials: "Trials",
+    choice: selection.Choice,
+    folds: np.ndarray,
+    donors: list[provenance.Provenance],
+) -> dict[str, str]:
+    """Returns the weaknesses of the advice: a name and a sentence each."""
+    from tfreuse.few_labels import subsets
+
+    warnings = cautions.of_images(
+        trials.histogram(), folds, trials.units, [name for name, _ in choice.chosen]
+    )
+    if not trials.groups:
+        warnings |= cautions.of_names(trials.ids, subsets.by_prefix(trials.ids))
+    if not all(donor.documented for donor in donors):
+        warnings["donor of unknown origin"] = (
+            "it may have been trained on the test images, or on these ones."
+        )
+    test = provenance.hashes(trials.data_spec, "test").keys()
+    duplicates = test & provenance.hashes(trials.data_spec, "train").keys()
+    if duplicates:
+        warnings["test images among the training images"] = (
+            f"{len(duplicates)} files are the same."
+        )
+    if trials.overlap:
+        warnings["few images without labels"] = (
+            "statistics were re-estimated on the labelled images too, those of the held-out "
+            "folds among them (without their labels)."
+        )
+    return warnings
+
+
+def _write_models(
+    trials: "Trials",
+    schedule: Schedule,
+    choice: selection.Choice,
+    advice: dict[str, Any],
+    model_spec: ModelSpec,
+    out_dir: pathlib.Path,
+    report: Report,
+) -> None:
+    """Trains the advised plan on all labelled images; writes models and plan.json."""
     about = {
-        "promise": told["choice"]["promise"],
+        "promise": advice["choice"]["promise"],
         "abstains": choice.abstains,
         "default": choice.default,
-        "versions": told["versions"],
+        "versions": advice["versions"],
     }
-    _train(held, choice.plan, made.steps, out_dir, about, report, choice.trainings)
+    _train(
+        trials, choice.plan, schedule.steps, out_dir, about, report, choice.trainings
+    )
     plan = planfile.PlanFile(
         name=choice.plan,
         recipe=planfile.recipe_fields(choice.plan),
-        steps=made.steps,
-        sha256=planfile.digests(held.spec),
-        images=held.digest(),
-        labelled=held.ids,
-        advice=held.spec,
-        data=held.data_spec,
-        model=specs["model"],
+        steps=schedule.steps,
+        sha256=planfile.digests(trials.spec),
+        images=trials.digest(),
+        labelled=trials.ids,
+        advice=trials.spec,
+        data=trials.data_spec,
+        model=model_spec,
         about=about,
     )
     planfile.write(out_dir / "plan.json", plan)
 
 
 def _train(
-    held,
+    trials: "Trials",
     name: str,
     steps: int,
     out_dir: pathlib.Path,
-    about: dict,
+    about: dict[str, Any],
     report: Report,
     done: int = 0,
 ) -> None:
@@ -261,17 +312,17 @@ def _train(
     from tfreuse import export
     from tfreuse.models import saving
 
-    def step(number: int, _: str) -> None:
+    def step_ends(number: int, _: str) -> None:
         report(done + number / steps, done + 2, f"{name}, on all labelled images")
 
-    model = held.fit(name, steps, step)
+    model = trials.fit(name, steps, step_ends)
     saving.save(model, out_dir / "model.keras")
     report(done + 1, done + 2, "writing and checking the SavedModel")
     export.export(
         model,
         out_dir / "savedmodel",
         overwrite=True,
-        class_names=held.labelled.class_names,
+        class_names=trials.labelled.class_names,
         notes={"plan": name} | about,
         task="segmentation",
     )

@@ -1,14 +1,14 @@
-"""The advice as a figure: every recipe's gain over the default, and the expected gain of the choice."""
+"""Draws the advice: the gain of every recipe over the default, and the expected gain."""
 
 import pathlib
 from typing import Any
 
-from tfreuse.analysis.tables import Row
+from tfreuse.analysis import Row
 from tfreuse.report import figures
 from tfreuse.report.figures import forest, marks
 
 NAME = "gains"  # of its files
-PROMISE = "nested: expected of the choice"
+PROMISE = "nested: the expected gain"
 _LOOKS = {  # colours in the light and the dark theme, and shape
     "promise": (("#1a2330", "#e6eaf0"), "D"),
     "taken": (("#0072b2", "#4598c7"), "o"),
@@ -18,9 +18,9 @@ _LOOKS = {  # colours in the light and the dark theme, and shape
 _LEGEND = {"taken": "the recipe taken", "equal": "within 1 standard error of the best"}
 
 
-def rows(told: dict[str, Any]) -> list[Row]:
+def rows(advice: dict[str, Any]) -> list[Row]:
     """Returns the expected gain of the choice, then that of each plan, the best first."""
-    choice = told["choice"]
+    choice = advice["choice"]
     promise = {"plan": PROMISE, "kind": "promise"} | _interval(choice["promise"])
     plans = []
     for row in choice["rows"]:
@@ -30,11 +30,11 @@ def rows(told: dict[str, Any]) -> list[Row]:
     return [promise, *plans]
 
 
-def draw(told: dict[str, Any], directory: pathlib.Path) -> tuple[str, ...]:
+def draw(advice: dict[str, Any], directory: pathlib.Path) -> tuple[str, ...]:
     """Writes `gains.svg` and its numbers, `gains.csv`; returns the figure's drawings as SVG."""
-    drawn = rows(told)
+    numbers = rows(advice)
     lines = []
-    for row in drawn:
+    for row in numbers:
         colour, shape = _LOOKS[row["kind"]]
         estimate = {"mean": row["gain"]} | {
             end: row[end] for end in ("low", "high", "n")
@@ -45,16 +45,16 @@ def draw(told: dict[str, Any], directory: pathlib.Path) -> tuple[str, ...]:
             forest.Line(row["plan"], estimate, _text(row), colour, shape, tip=tip,
                         strong=strong)
         )  # fmt: skip
-    ends = [0.0, *(row[end] for row in drawn for end in ("low", "high"))]
+    ends = [0.0, *(row[end] for row in numbers for end in ("low", "high"))]
     margin = 0.05 * (max(ends) - min(ends)) or 0.01
     axis = min(ends) - margin, max(ends) + margin
-    name = f"gain in mean IoU over {told['choice']['default']}"
+    name = f"gain in mean IoU over {advice['choice']['default']}"
     ticks = marks.ticks(*axis, most=5)
     table = forest.table(lines, "gains", "", axis, ticks, name, {"axis": 0.0})
-    kinds = {row["kind"] for row in drawn}
+    kinds = {row["kind"] for row in numbers}
     entries = [(text, *_LOOKS[kind]) for kind, text in _LEGEND.items() if kind in kinds]
     drawings = [table, *([marks.legend("gains", entries)] if entries else [])]
-    figures.save(drawings, drawn, directory, NAME, name)
+    figures.save(drawings, numbers, directory, NAME, name)
     return tuple(map(str, drawings))
 
 

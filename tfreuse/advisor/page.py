@@ -1,50 +1,59 @@
-"""The advice as a page for a person: what to do, what it is worth, when it would be wrong.
+"""Writes the advice as a page: what to do, the gain to expect, and when it would be wrong.
 
-    page.write(told, out_dir)      # advice.html, advice.md, figures/gains.svg; no TensorFlow
-    print(page.summary(told))
+    page.write(advice, out_dir)     # advice.html, advice.md, figures/gains.svg; no TensorFlow
+    print(page.summary(advice))
 
-`told` is what `advice.json` holds.
+`advice` is the content of `advice.json`.
 """
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from tfreuse import files
 from tfreuse.advisor import figure
 from tfreuse.report import markdown
 from tfreuse.report import page as html
-from tfreuse.report.blocks import Code, Paragraph, Picture, Report, Section, Table
+from tfreuse.report.blocks import (
+    Block,
+    Code,
+    Paragraph,
+    Picture,
+    Report,
+    Section,
+    Table,
+)
 
-Told = dict[str, Any]
+Advice = dict[str, Any]
 
 
-def write(told: Told, out_dir: pathlib.Path) -> None:
+def write(advice: Advice, out_dir: pathlib.Path) -> None:
     """Writes the pages and their figure."""
-    made = compose(told, figure.draw(told, out_dir / "figures"))
-    files.write_text(out_dir / "advice.md", markdown.render(made))
-    files.write_text(out_dir / "advice.html", html.render(made, out_dir / "figures"))
+    report = compose(advice, figure.draw(advice, out_dir / "figures"))
+    files.write_text(out_dir / "advice.md", markdown.render(report))
+    files.write_text(out_dir / "advice.html", html.render(report, out_dir / "figures"))
 
 
-def compose(told: Told, markup: tuple[str, ...] = ()) -> Report:
-    """The page's sections; `markup` is the figure as SVG."""
+def compose(advice: Advice, markup: tuple[str, ...] = ()) -> Report:
+    """Composes the sections of the page; `markup` is the figure as SVG."""
     return Report(
-        title=_title(told),
-        subtitle=f"{told['data']['labelled']} labelled images, "
-        f"{told['data']['classes']} classes; donor {', '.join(told['donors'])}",
+        title=_title(advice),
+        subtitle=f"{advice['data']['labelled']} labelled images, "
+        f"{advice['data']['classes']} classes; donor {', '.join(advice['donors'])}",
         sections=(
-            Section("The advice", tuple(_advice(told, markup))),
-            Section("The recipes", tuple(_plans(told))),
-            Section("When this would be wrong", tuple(_wrong(told))),
-            Section("How it was found", tuple(_methods(told))),
-            Section("Use it, repeat it", tuple(_repeat(told))),
+            Section("The advice", tuple(_advice(advice, markup))),
+            Section("The recipes", tuple(_recipes(advice))),
+            Section("When this would be wrong", tuple(_limits(advice))),
+            Section("How it was found", tuple(_methods(advice))),
+            Section("Use it, repeat it", tuple(_files(advice))),
         ),
     )
 
 
-def summary(told: Told) -> str:
-    """The advice in some lines, for a terminal."""
-    lines = [_title(told), f"  {_expectation(told)}"]
-    choice = told["choice"]
+def summary(advice: Advice) -> str:
+    """Returns the advice in a few lines, for a terminal."""
+    lines = [_title(advice), f"  {_expectation(advice)}"]
+    choice = advice["choice"]
     equals = [
         row["name"]
         for row in choice["rows"]
@@ -52,31 +61,31 @@ def summary(told: Told) -> str:
     ]
     if equals:
         lines.append(f"  within one standard error of the best: {', '.join(equals)}")
-    for name, text in told["flags"].items():
+    for name, text in advice["flags"].items():
         lines.append(f"  beware, {name}: {text}")
     return "\n".join(lines)
 
 
-def _title(told: Told) -> str:
-    choice = told["choice"]
+def _title(advice: Advice) -> str:
+    choice = advice["choice"]
     if choice["abstains"]:
         return "No recipe is shown to help: train from scratch"
     return f"Reuse the donor: {choice['plan']}"
 
 
-def _expectation(told: Told) -> str:
-    choice = told["choice"]
+def _expectation(advice: Advice) -> str:
+    choice = advice["choice"]
     promise = choice["promise"]
     return (
         f"expected gain over {choice['default']} ({choice['default_value']:.3f} mean IoU): "
-        f"{_gain(promise)}, 95 % interval, n = {promise['n']} {_units(told)}; "
+        f"{_gain(promise)}, 95 % interval, n = {promise['n']} {_units(advice)}; "
         f"the best recipe looked {choice['naive']:+.3f}, selection optimism "
         f"{choice['optimism']:+.3f}".replace("-0", "−0")
     )
 
 
-def _advice(told: Told, markup: tuple[str, ...]):
-    choice, plans = told["choice"], told["plans"]
+def _advice(advice: Advice, markup: tuple[str, ...]) -> Iterator[Block]:
+    choice, plans = advice["choice"], advice["plans"]
     if choice["abstains"]:
         yield Paragraph(
             "Train from scratch on the labelled images. The advisor abstains: the lower end of "
@@ -89,105 +98,110 @@ def _advice(told: Told, markup: tuple[str, ...]):
         )
     else:
         yield Paragraph(plans[choice["plan"]]["describe"])
-    text = _expectation(told)
+    text = _expectation(advice)
     yield Paragraph(f"{text[0].upper()}{text[1:]}.")
     yield Picture(
         figure.NAME,
         f"Gain of each recipe over {choice['default']}",
         "On labelled images that the training did not see; mean IoU of summed counts, 95 % "
         f"intervals ({choice['promise']['method']}), n = {choice['promise']['n']} "
-        f"{_units(told)}. The first line is what choosing by these images is worth, measured on "
-        "others; the recipes below it were looked at to choose, so the best of them flatters.",
+        f"{_units(advice)}. The first line is the expected gain of the advice: each recipe was "
+        "selected on some images and evaluated on others. The lines below it are gains on the "
+        "images that also selected the recipe, so the best of them is too optimistic.",
         markup,
     )
 
 
-def _plans(told: Told):
-    choice, plans = told["choice"], told["plans"]
-    rows = [
+def _recipes(advice: Advice) -> Iterator[Block]:
+    choice, plans = advice["choice"], advice["plans"]
+    head = (
+        "recipe",
+        "mean IoU",
+        "gain over scratch",
+        "behind the best ± s.e.",
+        "cost",
+        "note",
+    )
+    rows = tuple(
         (
             row["name"],
             f"{row['value']:.3f}",
             _gain(row["gain"]),
             f"{row['behind']:.3f} ± {row['error']:.3f}",
             f"{row['cost']:.2f}",
-            _word(row, choice),
+            _note(row, choice),
         )
         for row in choice["rows"]
-    ]
+    )
     yield Table(
-        (
-            "recipe",
-            "mean IoU",
-            "gain over scratch",
-            "behind the best ± s.e.",
-            "cost",
-            "note",
-        ),
-        tuple(rows),
+        head,
+        rows,
         "Cost: of a training step, as a share of one that trains everything. Of the recipes "
         "within one standard error of the best (of the paired difference) the cheapest is "
         f"taken. {choice['default']}: mean IoU {choice['default_value']:.3f}, cost 1.00.",
     )
     if choice["dropped"]:
-        out = sorted(choice["dropped"].items(), key=lambda one: -one[1])
-        words = ", ".join(f"{name} ({value:.3f})" for name, value in out)
-        yield Paragraph(f"Fell out at half-time, with their mean IoU then: {words}.")
-    if told["schedule"]["left_out"]:
-        words = ", ".join(told["schedule"]["left_out"])
-        yield Paragraph(f"Not tried, since there was no time for them: {words}.")
-    for name, reason in told["unfit"].items():
+        dropped = sorted(choice["dropped"].items(), key=lambda item: -item[1])
+        text = ", ".join(f"{name} ({value:.3f})" for name, value in dropped)
+        yield Paragraph(
+            f"Dropped half-way through the search, with their mean IoU then: {text}."
+        )
+    if advice["schedule"]["left_out"]:
+        text = ", ".join(advice["schedule"]["left_out"])
+        yield Paragraph(f"Not tried, for lack of time: {text}.")
+    for name, reason in advice["unfit"].items():
         yield Paragraph(f"{name} was not tried: {reason}")
-    words = [
-        (name, plans[name]["describe"]) for name in (r["name"] for r in choice["rows"])
-    ]
-    yield Table(("recipe", "what it does"), tuple(words))
+    descriptions = tuple(
+        (row["name"], plans[row["name"]]["describe"]) for row in choice["rows"]
+    )
+    yield Table(("recipe", "what it does"), descriptions)
 
 
-def _word(row: dict[str, Any], choice: dict[str, Any]) -> str:
+def _note(row: dict[str, Any], choice: dict[str, Any]) -> str:
     if row["name"] == choice["best"]:
         return "taken" if not choice["abstains"] else "would be taken"
     return "runner-up, as good" if row["equal"] else "behind"
 
 
-def _wrong(told: Told):
-    if told["flags"]:
-        yield Table(("beware", "why"), tuple(told["flags"].items()))
+def _limits(advice: Advice) -> Iterator[Block]:
+    if advice["flags"]:
+        yield Table(("beware", "why"), tuple(advice["flags"].items()))
     yield Paragraph(
-        "The interval is about images like the labelled ones, drawn as they were. Other "
-        "cameras, subjects or times are another question. It is also about trainings of "
-        f"{told['schedule']['steps']} steps on {told['data']['outer']} images: more labels or "
-        "longer training mostly shrink what a donor gains."
+        "The interval holds for images like the labelled ones. For other cameras, subjects or "
+        "times the gain may differ. It also holds for trainings of "
+        f"{advice['schedule']['steps']} steps on {advice['data']['outer']} images: with more "
+        "labels or longer training, the gain from a donor is usually smaller."
     )
 
 
-def _methods(told: Told):
-    choice, schedule = told["choice"], told["schedule"]
+def _methods(advice: Advice) -> Iterator[Block]:
+    choice, schedule, data = advice["choice"], advice["schedule"], advice["data"]
     yield Paragraph(
         f"Nested cross-validation in {schedule['folds']} folds, {choice['trainings']} trainings "
         f"of {schedule['steps']} steps. For each outer fold the recipes were compared by "
-        "trainings that left it and another fold out, on that other fold; the lower half was "
-        "dropped at half-time; the recipe chosen was trained without the outer fold and measured "
-        "on it. Summed over folds that is the expected gain. No image judged a training that "
-        "saw its labels, and none chose the recipe that it judged."
+        "trainings that left out this fold and another one, evaluated on the other one; the "
+        "lower half was dropped half-way; the selected recipe was trained without the outer "
+        "fold and evaluated on it. Summed over folds that is the expected gain. No network was "
+        "evaluated on an image that it was trained on, and no image helped to select the recipe "
+        "that was evaluated on it."
     )
-    yield Paragraph(told["schedule"]["text"])
+    yield Paragraph(schedule["text"])
     yield Table(
         ("outer fold", "recipe chosen", "images"),
         tuple(
             (str(k + 1), name, str(n)) for k, (name, n) in enumerate(choice["chosen"])
         ),
     )
+    overlap = ", the labelled ones among them" if data["overlap"] else ""
     yield Paragraph(
-        f"Statistics were re-estimated on {told['data']['unlabelled']} images without labels"
-        + (", the labelled ones among them." if told["data"]["overlap"] else ".")
+        f"Statistics were re-estimated on {data['unlabelled']} images without labels{overlap}."
     )
-    for text in told["provenance"]:
+    for text in advice["provenance"]:
         yield Paragraph(text)
-    if opened := told.get("unsealed"):
+    if test := advice.get("unsealed"):
         yield Paragraph(
             f"The test split was opened after all this was decided: mean IoU "
-            f"{opened['mean_iou']:.3f}, n = {opened['images']} images (unsealed.json)."
+            f"{test['mean_iou']:.3f}, n = {test['images']} images (unsealed.json)."
         )
     else:
         yield Paragraph(
@@ -196,31 +210,27 @@ def _methods(told: Told):
         )
 
 
-def _repeat(told: Told):
+def _files(advice: Advice) -> Iterator[Block]:
     yield Paragraph(
-        "model.keras is the network, trained on all labelled images; savedmodel/1 the same for "
-        "any TensorFlow program. plan.json repeats that training, after checking that donor "
-        "and images are the same:"
+        "model.keras is the network, trained on all labelled images; savedmodel/1 is the same "
+        "network for any TensorFlow program. plan.json repeats that training, after checking "
+        "that donor and images are the same:"
     )
-    yield Code("\n".join(told["commands"]))
-    yield Paragraph(
-        f"{told['minutes']:.1f} minutes in this run"
-        + (
-            f", {told['reused']} trainings were there from an earlier one."
-            if told["reused"]
-            else "."
-        )
+    yield Code("\n".join(advice["commands"]))
+    text = f"{advice['minutes']:.1f} minutes in this run"
+    if advice["reused"]:
+        text += f", with {advice['reused']} trainings of an earlier run"
+    yield Paragraph(f"{text}.")
+
+
+def _gain(interval: dict[str, Any]) -> str:
+    low, high = interval["low"], interval["high"]
+    ends = (
+        "−∞" if low is None else f"{low:+.3f}",
+        "∞" if high is None else f"{high:+.3f}",
     )
+    return f"{interval['estimate']:+.3f} [{ends[0]}, {ends[1]}]".replace("-", "−")
 
 
-def _gain(found: dict[str, Any]) -> str:
-    ends = [
-        "∞" if one is None else f"{one:+.3f}" for one in (found["low"], found["high"])
-    ]
-    if found["low"] is None:
-        ends[0] = "−∞"
-    return f"{found['estimate']:+.3f} [{ends[0]}, {ends[1]}]".replace("-", "−")
-
-
-def _units(told: Told) -> str:
-    return "subjects" if told["data"]["groups"] else "images"
+def _units(advice: Advice) -> str:
+    return "subjects" if advice["data"]["groups"] else "images"

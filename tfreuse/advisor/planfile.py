@@ -1,8 +1,9 @@
-"""plan.json: one training, told so that it can be repeated exactly, and checked before it is.
+"""Reads and writes plan.json: the description of one training, exact enough to repeat it.
 
-planfile.write(path, ...)          # by the advisor
-plan = planfile.read(path)         # InputError if it is none, or of another meaning
-planfile.check_files(plan)         # donor and recipient are the very files
+planfile.write(path, plan)
+plan = planfile.read(path)
+planfile.check_files(plan)           # donor and recipient are the same files
+planfile.check_images(plan, digest)  # and so are the labelled images
 """
 
 import dataclasses
@@ -16,20 +17,22 @@ from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
 FORMAT = "tfreuse advice plan 1"
+SPECS = {"advice": AdviceSpec, "data": DataSpec, "model": ModelSpec}
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanFile:
-    """A plan that can be carried out.
+    """The content of a plan.json.
 
     Attributes:
         name: of the plan: a recipe, with @2 for the second donor.
-        recipe: what it does; {} of the recipe's fields must be what this version has.
+        recipe: the recipe's fields; they must equal those of this version of tfreuse.
         steps: optimizer updates.
-        sha256: of donor files and the recipient's, by path as it was typed.
-        images: digest of the labelled images with their masks; `labelled` their names.
+        sha256: of the donors' files and the recipient's, by path as it was typed.
+        images: digest of the labelled images with their masks.
+        labelled: names of the labelled images.
         advice, data, model: the specs.
-        about: what the advisor found; not needed to carry it out.
+        about: the advisor's evidence, for a reader; the training does not use it.
     """
 
     name: str
@@ -45,46 +48,45 @@ class PlanFile:
 
 
 def write(path: pathlib.Path, plan: PlanFile) -> None:
-    told = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-    for name in ("advice", "data", "model"):
-        told[name] = told[name].to_json()
-    files.write_json(path, {"format": FORMAT} | told)
+    """Writes the plan as JSON."""
+    values = {
+        field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)
+    }
+    for name in SPECS:
+        values[name] = values[name].to_json()
+    files.write_json(path, {"format": FORMAT} | values)
 
 
 def read(path: pathlib.Path) -> PlanFile:
-    """The plan at `path`.
+    """Reads the plan at `path`.
 
     Raises:
-        InputError: it is no such file, or its recipe means something else in this version.
+        InputError: it is no such file, or its recipe has other fields in this version.
     """
     try:
-        told = files.read_json(path)
-        if told.pop("format") != FORMAT:
+        values = files.read_json(path)
+        if values.pop("format") != FORMAT:
             raise ValueError("another format")
-        told["labelled"] = tuple(told["labelled"])
-        for name, kind in (
-            ("advice", AdviceSpec),
-            ("data", DataSpec),
-            ("model", ModelSpec),
-        ):
-            told[name] = kind.from_json(told[name])
-        plan = PlanFile(**told)
+        values["labelled"] = tuple(values["labelled"])
+        for name, spec in SPECS.items():
+            values[name] = spec.from_json(values[name])
+        plan = PlanFile(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"--plan={path} is no plan that tools/advise.py wrote ({error}); expected its "
             "OUT_DIR/plan.json."
         ) from None
-    ours = recipe_fields(plan.name)
-    if plan.recipe != ours:
+    current = recipe_fields(plan.name)
+    if plan.recipe != current:
         raise InputError(
-            f"--plan={path}: the recipe {plan.name} is {ours or 'not known'} in this version "
+            f"--plan={path}: the recipe {plan.name} is {current or 'not known'} in this version "
             f"of tfreuse, and was {plan.recipe}. Ask the advisor again."
         )
     return plan
 
 
 def recipe_fields(name: str) -> dict[str, Any]:
-    """The fields of a plan's recipe as plain JSON; {} if there is no such recipe."""
+    """Returns the fields of a plan's recipe as plain JSON; {} if there is no such recipe."""
     recipe = recipes.CATALOGUE.get(name.partition("@")[0])
     if recipe is None:
         return {}
@@ -92,34 +94,42 @@ def recipe_fields(name: str) -> dict[str, Any]:
 
 
 def digests(spec: AdviceSpec) -> dict[str, str]:
-    """SHA-256 of the model files that the spec names.
+    """Computes the SHA-256 of the model files that the spec names, by path.
 
     Raises:
         InputError: one does not exist.
     """
-    found = {}
+    sha256 = {}
     for path in (*spec.donor, *([spec.recipient] if spec.recipient else [])):
         if not pathlib.Path(path).is_file():
             raise InputError(
                 f"model file {path} does not exist; expected a .keras file, as "
                 "tools/train.py --out_dir=DIR writes DIR/model.keras."
             )
-        found[path] = files.file_digest(path)
-    return found
+        sha256[path] = files.file_digest(path)
+    return sha256
 
 
 def check_files(plan: PlanFile) -> None:
-    """Raises InputError unless donors and recipient are the files that the plan was made of."""
+    """Checks that donors and recipient are the files that the plan was made with.
+
+    Raises:
+        InputError: one is missing or differs.
+    """
     for path, digest in digests(plan.advice).items():
         if digest != plan.sha256.get(path):
             raise InputError(
                 f"{path} is not the file that the plan was made with (its SHA-256 differs). "
-                "Give that file back its place, or ask the advisor again."
+                "Put that file back, or ask the advisor again."
             )
 
 
 def check_images(plan: PlanFile, digest: str) -> None:
-    """Raises InputError unless the labelled images are those that the plan was made with."""
+    """Checks that the labelled images are those that the plan was made with.
+
+    Raises:
+        InputError: their digest differs.
+    """
     if digest != plan.images:
         raise InputError(
             f"the labelled images in {plan.data.data_dir or plan.data.dataset} are not those "

@@ -1,47 +1,58 @@
-"""Where a donor comes from, and whether it has seen the images that it will be judged by.
+"""Finds out which images a donor was trained on, and refuses one that has seen test images.
 
-    found = provenance.examine("runs/mae/model.keras", data_spec)   # InputError if it has
-    found.known, found.told
+    donor = provenance.examine("runs/mae/model.keras", data_spec)
+    donor.documented, donor.origin
 
-A donor that tools/train.py made lies beside `run.json`, which says what data it was trained
-on; the files of those images are hashed (SHA-256 of their bytes) and held against those of the
-test images. Nothing is decoded, and no mask is opened. A picture that was stored anew, in
-another format or size, is not recognised.
+A donor that tools/train.py made lies beside `run.json`, which names the data it was trained on.
+The files of those images are hashed (SHA-256 of their bytes) and compared with those of the test
+images. Nothing is decoded, and no mask is opened. A picture that was stored anew, in another
+format or size, is not recognised.
 """
 
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 from tfreuse import files
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
-_LONGEST_CHAIN = 8  # donors that a donor was trained on from
+_LONGEST_CHAIN = 8  # donors that were each trained on from another
 
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What is known of a donor.
+    """The origin of a donor.
 
     Attributes:
         path: of the model file.
         sha256: of its bytes.
-        known: whether it is known which images it was trained on.
-        told: a sentence about it, for a person.
+        documented: whether all images that it was trained on could be checked.
+        origin: how and on what it was trained, as the end of a sentence.
     """
 
     path: str
     sha256: str
-    known: bool
-    told: str
+    documented: bool
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One training in the chain that led to a donor."""
+
+    origin: str
+    documented: bool
+    images: dict[str, str]  # SHA-256 -> name of the images that it was trained on
+    initial_model: pathlib.Path | None  # that it was trained on from
 
 
 def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
-    """What is known of the donor.
+    """Reads the origin of a donor.
 
     Raises:
-        InputError: there is no such file, or it was trained on test images of `spec`.
+        InputError: the file does not exist, or it was trained on test images of `spec`.
     """
     donor = pathlib.Path(donor)
     if not donor.is_file():
@@ -49,88 +60,76 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
             f"--donor={donor} does not exist; expected a model file (.keras), as "
             "tools/train.py --out_dir=DIR writes DIR/model.keras."
         )
-    seen, told, known = _seen(donor, spec)
+    runs = _runs(donor, spec)
+    images = {digest: name for run in runs for digest, name in run.images.items()}
     tests = hashes(spec, "test")
-    both = sorted(tests[one] for one in seen.keys() & tests.keys())
-    if both:
+    common = sorted(tests[digest] for digest in images.keys() & tests.keys())
+    if common:
         raise InputError(
-            f"--donor={donor} was trained on {len(both)} of the {len(tests)} test images "
-            f"(e.g. {printable(both[0])}): what it gains there is no gain on new images. "
+            f"--donor={donor} was trained on {len(common)} of the {len(tests)} test images "
+            f"(e.g. {printable(common[0])}): what it gains there is no gain on new images. "
             "Train a donor without them, or take them out of test/."
         )
-    if known and seen and tests:
-        told += f", none of them among the {len(tests)} test images"
-    return Provenance(str(donor), files.file_digest(donor), known, f"{told}.")
+    documented = all(run.documented for run in runs)
+    origin = "; trained on from a model that was ".join(run.origin for run in runs)
+    if documented and images and tests:
+        origin += f", none of them among the {len(tests)} test images"
+    return Provenance(str(donor), files.file_digest(donor), documented, f"{origin}.")
 
 
 def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
-    """SHA-256 of each image file of these splits, with its name; {} for no folder."""
+    """Returns the name of each image file of these splits by its SHA-256; {} for no folder."""
     if spec.dataset != "folder":
         return {}
     root = pathlib.Path(spec.data_dir).expanduser()
-    found = {}
+    names = {}
     for split in splits:
         paths = sorted(path for path in (root / split / "images").glob("[!.]*"))
         limit = spec.train_examples if split == "train" else spec.test_examples
         for path in paths[: limit or None]:
-            found[files.file_digest(path)] = f"{split}/images/{path.name}"
-    return found
+            names[files.file_digest(path)] = f"{split}/images/{path.name}"
+    return names
 
 
-def _seen(donor: pathlib.Path, spec: DataSpec) -> tuple[dict[str, str], str, bool]:
-    """Hashes of the images that the donor was trained on, a sentence, and if that is all."""
-    seen: dict[str, str] = {}
-    words, known = [], True
-    for _ in range(_LONGEST_CHAIN):
-        one, told, is_known, before = _run(donor, spec)
-        seen |= one
-        words.append(told)
-        known = known and is_known
-        if before is None:
+def _runs(donor: pathlib.Path, spec: DataSpec) -> list[_Run]:
+    """Returns the training of the donor, that of its initial model, and so on."""
+    runs = []
+    while len(runs) < _LONGEST_CHAIN:
+        runs.append(_run(donor, spec))
+        if runs[-1].initial_model is None:
             break
-        donor = before
-    return seen, "; trained on from a model that was ".join(words), known
+        donor = runs[-1].initial_model
+    return runs
 
 
-def _run(donor: pathlib.Path, spec: DataSpec):
-    """(hashes, what is told, whether it is known, the model it was trained on from)."""
+def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
     path = donor.parent / "run.json"
     try:
-        told = files.read_json(path)["specs"]
-        theirs, train = DataSpec.from_json(told["data"]), told["train"]
+        specs = files.read_json(path)["specs"]
+        data, train = DataSpec.from_json(specs["data"]), specs["train"]
     except (OSError, ValueError, KeyError, TypeError):
-        return (
-            {},
-            f"of unknown origin: {path} does not say on which images",
-            False,
-            None,
-        )
-    before = None
-    if name := train.get("initial_model"):
-        places = (donor.parent / name, pathlib.Path(name))
-        before = next((place for place in places if place.is_file()), places[0])
-    kind = train.get("task", "?")
+        origin = f"of unknown origin: {path} does not say on which images"
+        return _Run(origin, False, {}, None)
+    before = _initial_model(donor, train)
+    task = train.get("task", "?")
     if train.get("corruption", "none") != "none":
-        kind += f" ({train['corruption']})"
-    if theirs.dataset != "folder":
-        return (
-            {},
-            f"trained as {kind} on the train split of {theirs.dataset}",
-            (spec.dataset == theirs.dataset),
-            before,
-        )
-    found = hashes(theirs, "train", "val")
-    if not any(name.startswith("train/") for name in found.values()):
-        where = f"{theirs.data_dir} is not here any more"
-        return (
-            {},
-            f"trained as {kind} on images that cannot be checked: {where}",
-            False,
-            before,
-        )
-    return (
-        found,
-        f"trained as {kind} on {len(found)} images of {theirs.data_dir}",
-        True,
-        before,
-    )
+        task += f" ({train['corruption']})"
+    if data.dataset != "folder":
+        # the splits of one data set are disjoint; two data sets may share images
+        origin = f"trained as {task} on the train split of {data.dataset}"
+        return _Run(origin, spec.dataset == data.dataset, {}, before)
+    images = hashes(data, "train", "val")
+    if not any(name.startswith("train/") for name in images.values()):
+        origin = f"trained as {task} on images that cannot be checked: {data.data_dir}"
+        return _Run(f"{origin} is not here any more", False, {}, before)
+    origin = f"trained as {task} on {len(images)} images of {data.data_dir}"
+    return _Run(origin, True, images, before)
+
+
+def _initial_model(donor: pathlib.Path, train: dict[str, Any]) -> pathlib.Path | None:
+    """Returns the file of --initial_model: relative to the donor's directory, or as typed."""
+    name = train.get("initial_model")
+    if not name:
+        return None
+    paths = donor.parent / name, pathlib.Path(name)
+    return next((path for path in paths if path.is_file()), paths[0])

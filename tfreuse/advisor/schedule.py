@@ -1,10 +1,11 @@
-"""What fits into the time: how many folds, which plans, how many steps a training.
+"""Fits a search into the time: how many folds, which plans, how many steps a training.
 
-    pace = schedule.Pace(step=0.05, training=1.0, start=4.0)     # measured, in seconds
-    made = schedule.make(pace, minutes=18, costs={"encoder": 1.0, ...}, folds=5, steps=300)
-    made.describe()
+    pace = Pace(step=0.05, training=1.0, start=4.0)  # measured, in seconds
+    chosen = make_schedule(pace, minutes=18, costs={"encoder": 1.0, ...}, folds=5, steps=300)
+    chosen.describe()
 
-Decided once, before any plan has been measured, from times alone: no result has a say.
+It is decided once, before any plan is evaluated, from times alone: no metric enters, so the choice
+of the schedule adds no optimism.
 """
 
 import dataclasses
@@ -13,41 +14,42 @@ from typing import Any, Self
 
 from tfreuse.advisor import selection
 
-# What is given up as time gets short, in this order: (share of the steps, plans, folds).
+# The rungs tried one after another until one fits: (share of the steps, plans, folds).
 LADDER = (
     (1.0, 12, 5), (1.0, 8, 5), (0.75, 8, 5), (0.75, 6, 5), (0.5, 6, 5), (0.5, 6, 4),
     (0.5, 4, 4), (0.5, 4, 3), (0.5, 3, 3), (0.5, 2, 3), (0.25, 3, 3), (0.25, 2, 3),
     (0.1, 2, 3),
 )  # fmt: skip
-# Plans that are kept longest come first: what most often helps, then what most people do.
-KEPT_FIRST = (
+# Recipes by priority: those that help most often, then those that are used most often.
+PRIORITY = (
     "encoder", "fine_tuned_recalibrated", "encoder_frozen", "kernels", "prefix", "surgical",
     "affine_only", "fine_tuned", "moments", "head_only",
 )  # fmt: skip
-FEWEST_STEPS = 25  # a training; with fewer everything is noise
+FEWEST_STEPS = 25  # a training; with fewer, differences between plans are noise
 _FINISH = 30.0  # seconds for the export, the check of the SavedModel and the page
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """Seconds of one step that trains everything, of a training apart from its steps
-    (statistics, evaluation), and of a plan's first training besides (tracing)."""
+    """Measured times in seconds."""
 
-    step: float
-    training: float
-    start: float
+    step: float  # one step that trains everything
+    training: float  # a training apart from its steps: statistics, evaluation
+    start: float  # added by the first training of a plan: tracing
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """What a search does.
+    """The size of a search.
 
     Attributes:
-        plans: in their order; `left_out` are those that there is no time for.
-        steps: optimizer updates a training; `asked` how many were asked for.
+        plans: plans to train, in their order.
+        left_out: plans that there is no time for.
+        steps: optimizer updates a training.
+        asked: optimizer updates that --steps asked for.
         folds: of the cross-validation.
-        seconds: how long it should take.
-        minutes: how long it may take.
+        seconds: estimated duration.
+        minutes: duration allowed by --budget.
     """
 
     plans: tuple[str, ...]
@@ -68,76 +70,70 @@ class Schedule:
         return cls(**{**values, **lists})
 
     def describe(self) -> str:
-        """One or two sentences."""
+        """Returns one or two sentences for the advice page."""
         text = (
             f"{len(self.plans)} recipes, {self.folds} folds, {self.steps} steps a training: "
             f"at most {selection.most_trainings(len(self.plans), self.folds)} trainings, "
             f"about {self.seconds / 60:.0f} minutes."
         )
-        given_up = []
+        cuts = []
         if self.steps < self.asked:
-            given_up.append(f"{self.asked} steps became {self.steps}")
+            cuts.append(f"{self.asked} steps became {self.steps}")
         if self.left_out:
-            given_up.append(f"left out: {', '.join(self.left_out)}")
-        if given_up:
-            text += f" To fit into {self.minutes:g} minutes, {'; '.join(given_up)}."
+            cuts.append(f"left out: {', '.join(self.left_out)}")
+        if cuts:
+            text += f" To fit into {self.minutes:g} minutes, {'; '.join(cuts)}."
         if self.seconds > 60 * self.minutes:
             text += (
-                f" Less than this cannot be judged, so it takes longer than the "
+                f" A smaller search could not judge a recipe, so it takes longer than the "
                 f"{self.minutes:g} minutes allowed."
             )
         return text
 
 
-def make(
+def make_schedule(
     pace: Pace, minutes: float, costs: Mapping[str, float], folds: int, steps: int
 ) -> Schedule:
-    """The first rung of LADDER that fits, else the last.
+    """Returns the first rung of LADDER that fits, else the last.
 
     Args:
         pace: as measured.
-        minutes: what there is.
+        minutes: duration allowed.
         costs: of a step of each plan, as a share of one that trains everything.
-        folds: at most so many.
-        steps: a training, at most so many.
+        folds: upper bound.
+        steps: upper bound, a training.
     """
     order = sorted(costs, key=_rank)
-    tried = []
-    for share, most, rung_folds in LADDER:
-        kept = set(order[:most])
-        plans = tuple(name for name in costs if name in kept)
-        tried.append(
-            Schedule(
-                plans=plans,
-                left_out=tuple(name for name in costs if name not in kept),
-                steps=max(min(steps, FEWEST_STEPS), round(share * steps)),
-                asked=steps,
-                folds=min(rung_folds, folds),
-                seconds=0.0,
-                minutes=minutes,
-            )
+    for share, most_plans, rung_folds in LADDER:
+        plans = set(order[:most_plans])
+        schedule = Schedule(
+            plans=tuple(name for name in costs if name in plans),
+            left_out=tuple(name for name in costs if name not in plans),
+            steps=max(min(steps, FEWEST_STEPS), round(share * steps)),
+            asked=steps,
+            folds=min(rung_folds, folds),
+            seconds=0.0,
+            minutes=minutes,
         )
-        tried[-1] = dataclasses.replace(
-            tried[-1], seconds=_seconds(tried[-1], pace, costs)
-        )
-        if tried[-1].seconds <= 60 * minutes:
+        seconds = _seconds(schedule, pace, costs)
+        if seconds <= 60 * minutes:
             break
-    return tried[-1]
+    return dataclasses.replace(schedule, seconds=seconds)
 
 
 def _rank(name: str) -> tuple[int, str]:
-    """The place of a plan (`encoder`, or `encoder@2` of the second donor) among those kept."""
+    """Returns the priority of a plan: `encoder`, or `encoder@2` of the second donor."""
     recipe, _, donor = name.partition("@")
-    place = KEPT_FIRST.index(recipe) if recipe in KEPT_FIRST else len(KEPT_FIRST)
-    return place, donor
+    rank = PRIORITY.index(recipe) if recipe in PRIORITY else len(PRIORITY)
+    return rank, donor
 
 
 def _seconds(schedule: Schedule, pace: Pace, costs: Mapping[str, float]) -> float:
-    """About how long the schedule takes: the dearer plans are taken to survive."""
-    plans = sorted((costs[name] for name in schedule.plans), reverse=True)
-    count, folds = len(plans), schedule.folds
+    """Estimates the duration of a schedule, with every plan at the mean cost."""
+    count, folds = len(schedule.plans), schedule.folds
     trainings = selection.most_trainings(count, folds)
-    mean = sum(plans) / max(1, count)
+    mean = sum(costs[name] for name in schedule.plans) / max(1, count)
+    # the default, and the final training, train everything: cost 1
     steps = schedule.steps * pace.step * (mean * (trainings - folds) + folds + 1)
-    rest = pace.training * (trainings + 1) + pace.start * (count + 1)
-    return steps + rest + _FINISH
+    overhead = pace.training * (trainings + 1) + pace.start * (count + 1)
+    return steps + overhead + _FINISH

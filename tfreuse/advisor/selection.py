@@ -1,4 +1,4 @@
-"""Which plan to take, and what it promises: nested cross-validation over summed counts.
+"""Selects a plan and estimates its gain: nested cross-validation over summed counts.
 
     search = selection.Search(candidates, default, folds)
     choice = search.run(score)
@@ -6,20 +6,20 @@
 
 `score(name, train, test, repeat)` trains the plan on the images `train` (indices) and returns
 the confusion matrix of every image in `test` [len(test), C, C]; `repeat` numbers the subsets,
-the same for every plan, and serves as seed. It is never given other images than the labelled
-ones, and no training is judged by an image that it saw.
+the same for every plan, and serves as seed. It sees only the labelled images, and no training is
+evaluated on an image that it was trained on.
 
 With K folds there are K(K-1)/2 subsets that leave out two folds and K that leave out one. For
-the outer fold k the plans are held against each other by trainings without k and another fold
-j, on the images of j: so fold k has no say in what is chosen for it. The chosen plan, trained
-without k, is judged on k. Summed over k that is the nested gain: what the procedure, choosing
-included, is worth. Half of the pairs of folds come first; for each k the plans of the lower
-half by them (without k) are not trained further: successive halving inside the training folds.
+the outer fold k the plans are compared by trainings without k and another fold j, on the images
+of j: so fold k has no influence on the plan chosen for it. The chosen plan, trained without k, is
+evaluated on k. Summed over k that is the nested gain: the gain of the procedure, its selection
+included. Half of the pairs of folds come first; for each k the plans of the lower half by them
+(without k) are not trained further: successive halving inside the training folds.
 
 Words: the **default** is training from scratch, the one plan that needs no donor. The advisor
 **abstains** (it advises the default) unless the lower end of the nested gain's 95 % interval is
 above 0. Among the plans within one standard error of the best (of the paired difference), the
-cheapest is taken (Breiman et al. 1984, section 3.4.3).
+cheapest is selected (Breiman et al. 1984, section 3.4.3).
 """
 
 import dataclasses
@@ -34,9 +34,14 @@ from tfreuse.advisor import gains
 from tfreuse.analysis import intervals, metrics
 
 Score = Callable[[str, np.ndarray, np.ndarray, int], np.ndarray]
-Report = Callable[[int, int, str], None]  # trainings done, in all (at most), what runs
-Held = tuple[int, ...]  # the folds that a training leaves out: one or two
-FEWEST = 3  # plans that halving leaves over, if there are so many
+Report = Callable[
+    [int, int, str], None
+]  # trainings done, their number at most, current one
+LeftOut = tuple[int, ...]  # the folds that a training leaves out: one or two
+Evaluations = list[
+    tuple[LeftOut, int]
+]  # trainings, each with the fold that it is evaluated on
+FEWEST = 3  # plans that halving leaves, if there are as many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Candidate:
     """A plan that uses a donor.
 
     Attributes:
-        name: what `score` knows it by.
-        cost: of training it, in any one unit.
+        name: passed to `score`.
+        cost: of training it; any unit, the same for all.
     """
 
     name: str
@@ -54,12 +59,13 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A plan that was measured on all folds.
+    """A plan that was evaluated on all folds.
 
     Attributes:
-        gain: over the default, on images that its trainings did not see; of all plans that
-            were looked at, so the best one's is too good.
-        behind: how far it is behind the best, in mean IoU.
+        value: mean IoU on images that its trainings did not see.
+        gain: over the default, on the same images. The best of all plans was selected by it,
+            so the gain of the best is optimistic.
+        behind: difference to the best, in mean IoU.
         error: standard error of `behind`.
     """
 
@@ -78,18 +84,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What the search found.
+    """The outcome of a search.
 
     Attributes:
         plan: the plan that is advised: the default's name if the advisor abstains.
-        best: the donor's plan that would be taken if one had to be.
+        best: the donor's plan to take if one had to be taken.
         promise: gain of the nested procedure over the default, with its interval.
         naive: gain of `best` as the search saw it; above the promise by selection optimism.
-        default: the default's name; `default_value` its mean IoU on images it did not see.
-        chosen: which plan each outer fold took, and how many images it was judged on.
-        rows: plans that were measured on all folds, best first.
-        dropped: plans that the halving left out, with their mean IoU on the first pairs.
-        trainings: how many there were.
+        default: the default's name.
+        default_value: the default's mean IoU on images that its trainings did not see.
+        chosen: the plan that each outer fold chose, and the number of images it was evaluated on.
+        rows: plans that were evaluated on all folds, best first.
+        dropped: plans that the halving dropped, with their mean IoU on the first pairs.
+        trainings: number of trainings.
     """
 
     plan: str
@@ -112,29 +119,32 @@ class Choice:
         return self.naive - self.promise.estimate
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, for `advice.json`."""
-        told = dataclasses.asdict(self) | {
+        """Returns plain JSON, for `advice.json`."""
+        values = dataclasses.asdict(self) | {
             "abstains": self.abstains,
             "optimism": self.optimism,
             "promise": self.promise.to_json(),
-            "chosen": [list(one) for one in self.chosen],
+            "chosen": [list(pair) for pair in self.chosen],
         }
-        told["rows"] = [
+        values["rows"] = [
             dataclasses.asdict(row) | {"gain": row.gain.to_json(), "equal": row.equal}
             for row in self.rows
         ]
-        return told
+        return values
 
 
 class Search:
-    """One search over plans.
+    """A search over plans.
 
     Args:
         candidates: the plans that use a donor.
         default: name of the plan that does not.
         folds: int [n], the fold of each labelled image.
-        units: int [n], images that belong together (one subject, one sequence) have one
-            number; none: each image stands for itself. A unit lies in one fold.
+        units: int [n], images that belong together (one subject, one sequence) have the same
+            number; None: each image is a unit. A unit lies in one fold.
+
+    Raises:
+        ValueError: fewer than three folds, or a unit in more than one fold.
     """
 
     def __init__(
@@ -153,47 +163,48 @@ class Search:
             if len(np.unique(self.folds[self.units == unit])) > 1:
                 raise ValueError(f"Unit {unit} lies in more than one fold.")
         self.default = default
-        self.costs = {one.name: one.cost for one in candidates}
-        self._counts: dict[tuple[str, Held], np.ndarray] = {}
+        self.costs = {plan.name: plan.cost for plan in candidates}
+        self._counts: dict[tuple[str, LeftOut], np.ndarray] = {}
 
-    @property
-    def most(self) -> int:
-        """How many trainings there are if halving drops as few as it can."""
-        return most_trainings(len(self.costs), self.count)
-
-    def run(self, score: Score, report: Report = lambda done, most, text: None):
-        """Trains what is needed through `score` and decides. Gives a `Choice`."""
+    def run(
+        self, score: Score, report: Report = lambda done, most, text: None
+    ) -> Choice:
+        """Trains as many plans as the decision needs, through `score`, and decides."""
         self._score, self._report = score, report
         names, folds = list(self.costs), range(self.count)
         first, second = _rounds(self.count)
         for pair in first:
             self._train(names, pair)
-        alive = {k: self._better_half(names, first, k) for k in folds}
+        survivors = {k: self._better_half(names, first, k) for k in folds}
         for pair in second:
-            kept = [name for name in names if any(name in alive[k] for k in pair)]
-            self._train(kept, pair)
+            plans = [name for name in names if any(name in survivors[k] for k in pair)]
+            self._train(plans, pair)
         chosen = {
-            k: self._take(alive[k], self._inner([*first, *second], k)) for k in folds
+            k: self._select(survivors[k], _evaluations([*first, *second], k))
+            for k in folds
         }
         finalists = set(self._better_half(names, first)) | set(chosen.values())
         finalists = [name for name in names if name in finalists]
         for k in folds:
             self._train([self.default, *finalists], (k,))
         dropped = {
-            name: metrics.mean_iou(
-                sum(self._of(name, p, k).sum(0) for p in first for k in p)
-            )
+            name: self._mean_iou(name, [(pair, k) for pair in first for k in pair])
             for name in names
             if name not in finalists
         }
         return self._decide(finalists, chosen, dropped)
 
-    def _decide(self, finalists: list[str], chosen: dict[int, str], dropped) -> Choice:
-        default = self._whole(dict.fromkeys(range(self.count), self.default))
-        nested = self._whole(chosen)
+    def _decide(
+        self,
+        finalists: list[str],
+        chosen: Mapping[int, str],
+        dropped: Mapping[str, float],
+    ) -> Choice:
+        default = self._outer_counts(dict.fromkeys(range(self.count), self.default))
+        nested = self._outer_counts(chosen)
         promise = gains.gain(nested, default, self.units, self.folds)
         rows = self._rows(finalists, default)
-        best = self._cheapest(rows)
+        best = min((row for row in rows if row.equal), key=lambda row: row.cost)
         return Choice(
             plan=best.name if promise.low > 0 else self.default,
             best=best.name,
@@ -208,111 +219,122 @@ class Search:
         )
 
     def _rows(self, names: Sequence[str], default: np.ndarray) -> list[Row]:
-        whole = {
-            name: self._whole(dict.fromkeys(range(self.count), name)) for name in names
+        """Evaluates the plans on all folds, best first."""
+        counts = {
+            name: self._outer_counts(dict.fromkeys(range(self.count), name))
+            for name in names
         }
         gain = {
-            name: gains.gain(counts, default, self.units, self.folds)
-            for name, counts in whole.items()
+            name: gains.gain(counts[name], default, self.units, self.folds)
+            for name in names
         }
         order = sorted(names, key=lambda name: -gain[name].estimate)
+        best = counts[order[0]]
         rows = []
         for name in order:
-            behind = gains.standard_error(whole[order[0]], whole[name], self.units)
-            value = metrics.mean_iou(whole[name].sum(0))
+            behind = gains.standard_error(best, counts[name], self.units)
+            value = metrics.mean_iou(counts[name].sum(0))
             rows.append(Row(name, self.costs[name], value, gain[name], *behind))
         return rows
 
-    def _take(self, names: Sequence[str], inner: "Inner") -> str:
-        """The cheapest of the equals by the counts of trainings that left fold k out."""
+    def _select(self, names: Sequence[str], evaluations: Evaluations) -> str:
+        """Returns the cheapest plan within one standard error of the best."""
         counts = {
-            name: np.concatenate([self._of(name, *at) for at in inner])
+            name: np.concatenate(
+                [self._fold_counts(name, *evaluation) for evaluation in evaluations]
+            )
             for name in names
         }
-        units = np.concatenate([self.units[self.folds == j] for _, j in inner])
+        units = np.concatenate([self.units[self.folds == j] for _, j in evaluations])
         order = sorted(names, key=lambda name: -metrics.mean_iou(counts[name].sum(0)))
-        near = [order[0]]
+        equals = [order[0]]
         for name in order[1:]:
             behind, error = gains.standard_error(counts[order[0]], counts[name], units)
             if behind <= error:
-                near.append(name)
-        return min(near, key=lambda name: self.costs[name])  # of equal cost the better
-
-    @staticmethod
-    def _cheapest(rows: Sequence[Row]) -> Row:
-        return min((row for row in rows if row.equal), key=lambda row: row.cost)
+                equals.append(name)
+        return min(
+            equals, key=lambda name: self.costs[name]
+        )  # of equal cost the better
 
     def _better_half(
-        self, names: Sequence[str], pairs: Sequence[Held], without: int | None = None
+        self, names: Sequence[str], pairs: Sequence[LeftOut], outer: int | None = None
     ) -> list[str]:
-        """The better half of the plans by trainings on these pairs, judged without a fold."""
-        if without is None:
-            places = [(pair, k) for pair in pairs for k in pair]
-        else:
-            places = self._inner(pairs, without)
-        value = {
-            name: metrics.mean_iou(sum(self._of(name, *at).sum(0) for at in places))
-            for name in names
-        }
-        keep = max(FEWEST, math.ceil(len(names) / 2))
-        best = sorted(names, key=lambda name: -value[name])[:keep]
+        """Returns the better half of the plans, without any influence of the fold `outer`."""
+        evaluations = [(pair, k) for pair in pairs for k in pair]
+        if outer is not None:
+            evaluations = _evaluations(pairs, outer)
+        values = {name: self._mean_iou(name, evaluations) for name in names}
+        size = max(FEWEST, math.ceil(len(names) / 2))
+        best = sorted(names, key=lambda name: -values[name])[:size]
         return [name for name in names if name in best]
 
-    @staticmethod
-    def _inner(pairs: Sequence[Held], outer: int) -> "Inner":
-        """The pairs that leave `outer` out, with the fold that each may be judged on for it."""
-        return [
-            (pair, next(k for k in pair if k != outer))
-            for pair in pairs
-            if outer in pair
-        ]
-
-    def _train(self, names: Sequence[str], held: Held) -> None:
-        """Lets `score` train the plans without these folds, and keeps what they counted."""
-        out = np.isin(self.folds, held)
-        repeat = [*_rounds(self.count)[0], *_rounds(self.count)[1]]
-        repeat += [(k,) for k in range(self.count)]
-        for name in names:
-            self._report(len(self._counts), self.most, f"{name}, {_told(held)}")
-            counts = self._score(
-                name, np.flatnonzero(~out), np.flatnonzero(out), repeat.index(held)
+    def _mean_iou(self, name: str, evaluations: Evaluations) -> float:
+        return metrics.mean_iou(
+            sum(
+                self._fold_counts(name, *evaluation).sum(0)
+                for evaluation in evaluations
             )
-            self._counts[name, held] = np.asarray(counts)
+        )
 
-    def _of(self, name: str, held: Held, fold: int) -> np.ndarray:
-        """Counts of the images of `fold` by the training without the folds `held`."""
-        places = self.folds[np.isin(self.folds, held)]
-        return self._counts[name, held][places == fold]
+    def _train(self, names: Sequence[str], left_out: LeftOut) -> None:
+        """Trains the plans without these folds, through `score`, and stores the counts."""
+        test = np.isin(self.folds, left_out)
+        subsets = [*itertools.chain(*_rounds(self.count))]
+        subsets += [(k,) for k in range(self.count)]
+        folds = " and ".join(str(k + 1) for k in left_out)
+        for name in names:
+            text = f"{name}, without fold{'s' * (len(left_out) > 1)} {folds}"
+            self._report(
+                len(self._counts), most_trainings(len(self.costs), self.count), text
+            )
+            counts = self._score(
+                name,
+                np.flatnonzero(~test),
+                np.flatnonzero(test),
+                subsets.index(left_out),
+            )
+            self._counts[name, left_out] = np.asarray(counts)
 
-    def _whole(self, names: Mapping[int, str]) -> np.ndarray:
-        """Counts [n, C, C] of every image by the plan that its fold names, trained without it."""
-        parts = {k: self._of(name, (k,), k) for k, name in names.items()}
-        result = np.zeros((len(self.folds), *parts[0].shape[1:]), parts[0].dtype)
+    def _fold_counts(self, name: str, left_out: LeftOut, fold: int) -> np.ndarray:
+        """Returns the counts of the images of `fold` by the training without `left_out`."""
+        folds = self.folds[np.isin(self.folds, left_out)]
+        return self._counts[name, left_out][folds == fold]
+
+    def _outer_counts(self, names: Mapping[int, str]) -> np.ndarray:
+        """Returns the counts [n, C, C] of every image by a training without its fold.
+
+        Args:
+            names: the plan for each fold.
+        """
+        parts = {k: self._fold_counts(name, (k,), k) for k, name in names.items()}
+        counts = np.zeros((len(self.folds), *parts[0].shape[1:]), parts[0].dtype)
         for k, part in parts.items():
-            result[self.folds == k] = part
-        return result
-
-
-Inner = list[tuple[Held, int]]
+            counts[self.folds == k] = part
+        return counts
 
 
 def most_trainings(plans: int, folds: int) -> int:
-    """How many trainings a search has, the default's included, if halving keeps half.
+    """Returns the number of trainings of a search if every fold keeps the same half of the plans.
 
-    Folds may keep different halves, so it can be a few more.
+    The default's are included. Folds may keep different halves, so it can be a few more.
     """
     first, second = _rounds(folds)
-    kept = min(plans, max(FEWEST, math.ceil(plans / 2)))
-    return plans * len(first) + kept * len(second) + (kept + 1) * folds
+    survivors = min(plans, max(FEWEST, math.ceil(plans / 2)))
+    return plans * len(first) + survivors * len(second) + (survivors + 1) * folds
 
 
-def _rounds(folds: int) -> tuple[list[Held], list[Held]]:
-    """Pairs of folds: a ring, in which each fold has two partners; then all the others."""
+def _evaluations(pairs: Sequence[LeftOut], outer: int) -> Evaluations:
+    """Returns the pairs that leave `outer` out, each with its other fold."""
+    return [
+        (pair, next(k for k in pair if k != outer)) for pair in pairs if outer in pair
+    ]
+
+
+def _rounds(folds: int) -> tuple[list[LeftOut], list[LeftOut]]:
+    """Returns the pairs of folds of the first round, and those of the second.
+
+    The first is a ring, in which each fold has two partners; the second has all other pairs.
+    """
     pairs = list(itertools.combinations(range(folds), 2))
     ring = [(k, k + 1) for k in range(folds - 1)] + [(0, folds - 1)]
     return ring, [pair for pair in pairs if pair not in ring]
-
-
-def _told(held: Held) -> str:
-    words = " and ".join(str(k + 1) for k in held)
-    return f"without fold{'s' * (len(held) > 1)} {words}"

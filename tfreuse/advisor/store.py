@@ -1,9 +1,9 @@
-"""What each training of a search counted, kept: a search that was stopped goes on with it.
+"""Caches the counts of every training of a search, so that an interrupted search goes on.
 
-    score = store.keeping(score, out_dir / "folds")
+    score = store.cached(score, out_dir / "folds")
 
-One file a training, `folds/<plan>.<repeat>.npz`: per-image counts, the images that it saw and
-those that it was judged by. A file is there whole or not at all.
+Each training has one file, `folds/<plan>.<repeat>.npz`: per-image counts, and the indices of the
+training and the held-out images. A file is written whole or not at all.
 """
 
 import pathlib
@@ -15,15 +15,17 @@ from tfreuse.advisor.selection import Score
 from tfreuse.errors import InputError, printable
 
 
-def keeping(score: Score, folder: pathlib.Path) -> Score:
-    """`score`, but what was counted before is read, and what is counted now is written.
+def cached(score: Score, folder: pathlib.Path) -> Score:
+    """Returns `score` with its counts read from `folder` where they are, else written there.
 
     Raises:
-        InputError: (from the result) a file is damaged, or is of other images.
+        InputError: (when called) a file is damaged, or is of other images.
     """
 
-    def kept(name: str, train: np.ndarray, test: np.ndarray, repeat: int) -> np.ndarray:
-        path = place(folder, name, repeat)
+    def read_or_score(
+        name: str, train: np.ndarray, test: np.ndarray, repeat: int
+    ) -> np.ndarray:
+        path = path_of(folder, name, repeat)
         if path.exists():
             return _read(path, train, test)
         counts = score(name, train, test, repeat)
@@ -31,32 +33,31 @@ def keeping(score: Score, folder: pathlib.Path) -> Score:
             np.savez_compressed(temporary, counts=counts, train=train, test=test)
         return counts
 
-    return kept
+    return read_or_score
 
 
-def place(folder: pathlib.Path, name: str, repeat: int) -> pathlib.Path:
-    """Where the counts of a plan's training are kept."""
+def path_of(folder: pathlib.Path, name: str, repeat: int) -> pathlib.Path:
+    """Returns the file of one training of a plan."""
     return folder / f"{name}.{repeat:02}.npz"
 
 
-def done(folder: pathlib.Path) -> int:
-    """How many trainings are kept already."""
+def number_of_trainings(folder: pathlib.Path) -> int:
+    """Counts the trainings that are stored; temporary files begin with a dot."""
     return len(list(folder.glob("[!.]*.npz")))
 
 
 def _read(path: pathlib.Path, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     try:
-        with np.load(path) as held:
-            arrays = {name: held[name] for name in ("counts", "train", "test")}
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in ("counts", "train", "test")}
     except Exception as error:  # NumPy raises many kinds for a damaged file
         raise InputError(
             f"{path} cannot be read ({printable(error)}); remove it, and its training is "
-            "done again."
+            "repeated."
         ) from error
-    same = np.array_equal(arrays["train"], train) and np.array_equal(
-        arrays["test"], test
-    )
-    if not same:
+    if not (
+        np.array_equal(arrays["train"], train) and np.array_equal(arrays["test"], test)
+    ):
         raise InputError(
             f"{path} is of other images; remove {path.parent}, or choose another --out_dir."
         )

@@ -48,7 +48,7 @@ def main() -> None:
     runtime.start()
     advice = _with_progress(
         lambda report: advisor.run(*specs, out_dir, report=report),
-        done_before=store.done(out_dir / "folds"),
+        done_before=store.number_of_trainings(out_dir / "folds"),
     )
     print(page.summary(advice))
     if app.FLAGS.unseal:

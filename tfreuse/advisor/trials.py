@@ -1,19 +1,17 @@
-"""What the advisor measures with: the labelled images, the donors, and trainings of plans.
+"""Trains and evaluates plans on the labelled images, for the search and for the final model.
 
-    bench = Bench(advice_spec, data_spec, model_spec)
-    bench.plans                               # name -> Plan, those that fit; bench.unfit the others
-    bench.score("encoder", train, test, 3)    # a selection.Score
-    model = bench.fit("encoder", steps)       # on all labelled images
+    trials = Trials(advice_spec, data_spec, model_spec)
+    trials.plans                             # name -> Plan, those that fit; trials.unfit: the others
+    trials.score("encoder", train, test, 3)  # a selection.Score
+    model = trials.fit("encoder", steps)     # on all labelled images
 
-Of the data set the training split alone is read.
+Reads no split but the training split.
 """
 
 import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -30,8 +28,10 @@ from tfreuse.specs.advice import AdviceSpec
 from tfreuse.training import evaluation
 
 DEFAULT = "scratch"
-_MANY = 128  # images without labels that statistics are re-estimated on
-_ENOUGH = 64  # of them, or the labelled ones serve too
+# Images without labels, on which statistics are re-estimated: at most so many, and with fewer
+# than the second number the labelled ones are used too.
+_MOST_UNLABELLED = 128
+_FEWEST_UNLABELLED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Plan:
     """A recipe with a donor.
 
     Attributes:
-        recipe: what is done.
-        donor: number of the donor.
+        recipe: what is taken from the donor and what is trained.
+        donor: index of the donor.
         cost: of a training step, as a share of one that trains everything.
     """
 
@@ -49,20 +49,20 @@ class Plan:
     cost: float
 
 
-class Bench:
-    """Data, donors and recipient of one question to the advisor.
+class Trials:
+    """The data, donors and recipient of one question to the advisor.
 
     Attributes:
         labelled: the images with labels that are used.
-        units: int [n], images of one subject have one number.
-        groups: names of the subjects; () if each image stands for itself.
-        unlabelled: float32 [U, H, W, C], what statistics are re-estimated on.
-        overlap: whether labelled images are among these.
+        units: int [n], the unit of each image: images of one subject have the same number.
+        groups: names of the subjects; () if each image is a unit.
+        unlabelled: float32 [U, H, W, C], the images that statistics are re-estimated on.
+        overlap: whether labelled images are among the unlabelled ones.
         plans: plans by name that use a donor and fit.
-        unfit: plans that do not, with the reason.
+        unfit: the reason by name for each plan that does not fit.
 
     Raises:
-        InputError: something in the data, the donors or the recipient cannot be used.
+        InputError: the data, a donor or the recipient cannot be used.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Bench:
         self._find_plans()
 
     def build(self, seed: int) -> keras.Model:
-        """A fresh recipient."""
+        """Builds a recipient with fresh initial values."""
         if not self.spec.recipient:
             models.check_image_size(
                 self._model_spec, self.data_spec.image_size, self.data_spec.channels
@@ -113,7 +113,11 @@ class Bench:
         steps: int,
         report: fitting.Report | None = None,
     ) -> np.ndarray:
-        """Trains the plan on the images `train`; confusion matrices of `test` [len, C, C]."""
+        """Trains a plan on the images `train` and evaluates it on `test`, both indices.
+
+        Returns:
+            the confusion matrix of each image in `test`, [len(test), C, C].
+        """
         recipe, donor = self._recipe(name)
         self._fitters[donor](
             recipe,
@@ -127,82 +131,76 @@ class Bench:
     def fit(
         self, name: str, steps: int, report: fitting.Report | None = None
     ) -> keras.Model:
-        """The plan's model, trained on all labelled images."""
+        """Trains a plan on all labelled images; returns the model."""
         recipe, donor = self._recipe(name)
         return self._fitters[donor](recipe, self.labelled, steps, report=report)
 
     def pace(self) -> Pace:
-        """How long a step, a training and a plan's start take; measured on the default."""
-        few, more = 2, 12
-        every = np.arange(self.labelled.size)
+        """Measures the times of the default plan: of a step, a training and its start."""
+        short, long = 2, 12  # steps
+        indices = np.arange(self.labelled.size)
         seconds = []
-        for steps in (few, few, more):  # the first one traces
+        for steps in (short, short, long):  # the first training also traces
             started = time.monotonic()
-            self.score(DEFAULT, every, every[:1], 0, steps)
+            self.score(DEFAULT, indices, indices[:1], 0, steps)
             seconds.append(time.monotonic() - started)
         first, second, third = seconds
-        step = max(1e-4, (third - second) / (more - few))
-        return Pace(step, max(0.0, second - few * step), max(0.0, first - second))
+        step = max(1e-4, (third - second) / (long - short))
+        return Pace(step, max(0.0, second - short * step), max(0.0, first - second))
 
     def histogram(self) -> np.ndarray:
-        """Pixels of each class in each labelled image, [n, C]."""
+        """Counts the pixels of each class in each labelled image, [n, C]."""
         return data.histogram(self.labelled)
 
     def digest(self) -> str:
-        """SHA-256 of the labelled images, their masks and names, at the size used."""
-        found = hashlib.sha256()
+        """Computes the SHA-256 of the labelled images, masks and names, at the size used."""
+        sha256 = hashlib.sha256()
         for name in ("id", "image", "mask"):
             array = self.labelled.tensors[name].numpy()
-            found.update(repr((name, array.shape)).encode())
-            found.update(
+            sha256.update(repr((name, array.shape)).encode())
+            sha256.update(
                 "\n".join(self.ids).encode() if name == "id" else array.tobytes()
             )
-        return found.hexdigest()
+        return sha256.hexdigest()
 
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:
-        return tuple(
-            one.decode(errors="replace") for one in self.labelled.tensors["id"].numpy()
-        )
+        names = self.labelled.tensors["id"].numpy()
+        return tuple(name.decode(errors="replace") for name in names)
 
-    @functools.cached_property
-    def folds(self) -> Callable[[int], np.ndarray]:
-        """Gives the fold of each labelled image, int [n], for a number of folds."""
-
-        def split(count: int) -> np.ndarray:
-            found = np.empty(len(self.units), int)
-            names = [str(unit) for unit in self.units]
-            parts = subsets.folds(len(names), count, self.spec.seed, names)
-            for number, (_, held) in enumerate(parts):
-                found[held] = number
-            return found
-
-        return split
+    def folds(self, count: int) -> np.ndarray:
+        """Assigns each labelled image to one of `count` folds, int [n]; units stay together."""
+        folds = np.empty(len(self.units), int)
+        names = [str(unit) for unit in self.units]
+        parts = subsets.folds(len(names), count, self.spec.seed, names)
+        for number, (_, left_out) in enumerate(parts):
+            folds[left_out] = number
+        return folds
 
     def _choose_images(self) -> None:
         pool = data.load(self.data_spec, "train")
-        wanted = self.spec.labels or pool.size
-        if wanted > pool.size:
+        labels = self.spec.labels or pool.size
+        if labels > pool.size:
             raise InputError(
-                f"--labels={wanted} is more than the {pool.size} training images with masks; "
+                f"--labels={labels} is more than the {pool.size} training images with masks; "
                 f"use at most {pool.size}."
             )
-        chosen = subsets.nested(data.histogram(pool), [wanted], self.spec.seed)[wanted]
+        chosen = subsets.nested(data.histogram(pool), [labels], self.spec.seed)[labels]
         self.labelled = data.take(pool, chosen)
         self.groups, self.units = _units(self.labelled, self.data_spec.group_by)
-        rest = np.setdiff1d(np.arange(pool.size), chosen)
-        parts = [fitting.unit_images(data.take(pool, rest))] if len(rest) else []
+        unchosen = np.setdiff1d(np.arange(pool.size), chosen)
+        parts = [data.take(pool, unchosen)] if len(unchosen) else []
         if self.spec.unlabelled_dir:
-            more = dataclasses.replace(
+            spec = dataclasses.replace(
                 self.data_spec, data_dir=self.spec.unlabelled_dir, train_examples=0
             )
-            parts.append(fitting.unit_images(data.load(more, "train", masks=False)))
-        self.overlap = sum(map(len, parts)) < _ENOUGH
+            parts.append(data.load(spec, "train", masks=False))
+        self.overlap = sum(part.size for part in parts) < _FEWEST_UNLABELLED
         if self.overlap:
-            parts.append(fitting.unit_images(self.labelled))
-        every = np.concatenate(parts)
-        places = np.linspace(0, len(every) - 1, min(len(every), _MANY)).astype(int)
-        self.unlabelled = every[places]
+            parts.append(self.labelled)
+        images = np.concatenate([fitting.unit_images(part) for part in parts])
+        count = min(len(images), _MOST_UNLABELLED)
+        self.unlabelled = images[np.linspace(0, len(images) - 1, count).astype(int)]
 
     def _find_plans(self) -> None:
         self.plans: dict[str, Plan] = {}
@@ -233,7 +231,7 @@ class Bench:
 
     @functools.cached_property
     def _evaluators(self) -> list[evaluation.Evaluator]:
-        """One a fitter, whose model stays the same object: traced once."""
+        """Returns an evaluator a donor; a fitter's model is one object, so each traces once."""
         return [
             evaluation.Evaluator(fitter.model, self.labelled, "segmentation")
             for fitter in self._fitters
@@ -241,31 +239,30 @@ class Bench:
 
 
 def plan_name(recipe: recipes.Recipe, donor: int) -> str:
-    """`encoder` with the first donor, `encoder@2` with the second."""
+    """Returns e.g. `encoder` with the first donor, `encoder@2` with the second."""
     return recipe.name if donor == 0 else f"{recipe.name}@{donor + 1}"
 
 
-def catalogue() -> dict[str, Any]:
-    """Every recipe's sentence, by name."""
-    return {name: one.describe() for name, one in recipes.CATALOGUE.items()}
-
-
 def _units(split: data.Split, pattern: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """The subjects' names, and the number of each image's."""
-    found = data.group_names(split, pattern)
-    if found is None:
+    """Returns the subjects' names, and the number of the subject of each image."""
+    image_names = data.group_names(split, pattern)
+    if image_names is None:
         return (), np.arange(split.size)
-    names, units = np.unique(found, return_inverse=True)
+    names, units = np.unique(image_names, return_inverse=True)
     if len(names) < 3:
         raise InputError(
-            f"--group_by={pattern!r} tells {len(names)} groups apart; cross-validation needs "
-            "three or more. Use more --labels, or a pattern that tells more groups apart."
+            f"--group_by={pattern!r} makes {len(names)} groups of the labelled images; "
+            "cross-validation needs three or more. Use more --labels, or a pattern that makes "
+            "more groups."
         )
     return tuple(names.tolist()), units
 
 
 def _with_classes(spec: DataSpec) -> DataSpec:
-    """The spec with a number of classes: left out, the data set would look into test masks."""
+    """Returns the spec with the classes of the training masks.
+
+    Without a number of classes the data set would count them in the masks of the test split too.
+    """
     if spec.dataset != "folder" or spec.num_classes:
         return spec
     counts = []
