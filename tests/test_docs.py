@@ -1,4 +1,4 @@
-"""README and docs hold what they say: each block of code is run, or parsed, or marked as not run.
+"""Each block of code in README and docs is run, or parsed, or marked as not run.
 
 A fenced block is `sh`, `python` or `text`. The line before its fence may be a comment::
 
@@ -78,7 +78,7 @@ class Block:
 
 @functools.cache
 def blocks() -> list[Block]:
-    found = []
+    fenced = []
     for page in PAGES:
         text = page.read_text()
         assert text.count("\n```") == 2 * len(BLOCK.findall(text)), (
@@ -88,12 +88,12 @@ def blocks() -> list[Block]:
             mark, group, language, code = match.groups(default="")
             line = text.count("\n", 0, match.start(3)) + 1
             name = str(page.relative_to(ROOT))
-            found.append(Block(name, line, mark, group, language, code))
-    return found
+            fenced.append(Block(name, line, mark, group, language, code))
+    return fenced
 
 
 def complaint(block: Block) -> str:
-    """Returns what is wrong with a block's language or comment; "" if nothing is."""
+    """Returns an error in a block's language or comment; "" without one."""
     if block.language not in ("sh", "python", "text"):
         return f"its language is {block.language!r}; expected sh, python or text"
     if block.mark or block.language == "text":
@@ -198,7 +198,7 @@ def test_commands_have_flags_that_exist_with_values_that_fit():
 
 
 def test_a_command_with_a_wrong_flag_or_value_is_found():
-    right = ["tools/study.py", "--seeds=3"]
+    valid = ["tools/study.py", "--seeds=3"]
     wrong = [
         ["tools/study.py", "--seds=3"],
         ["tools/study.py", "--recipes=scratch,encodr"],
@@ -207,7 +207,7 @@ def test_a_command_with_a_wrong_flag_or_value_is_found():
         ["tools/transplant.py", "--donor=a.keras"],
         ["tools/benchmark.py", "speed"],
     ]
-    first, *errors = parsed([right, *wrong])
+    first, *errors = parsed([valid, *wrong])
     assert first == ""
     assert all(errors), errors
 
@@ -253,7 +253,7 @@ def group(folder, steps):
     os.dup2(log, 1)
     os.dup2(log, 2)
     for kind, some in itertools.groupby(steps, lambda step: step[0]):
-        some = [what for _, what in some]
+        some = [code_or_words for _, code_or_words in some]
         if kind == "python":
             split_off(lambda: python(some))
         for words in some if kind == "sh" else ():

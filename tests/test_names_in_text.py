@@ -47,7 +47,7 @@ def module(name: str) -> pathlib.Path | None:
 
 @functools.cache
 def scope(file: pathlib.Path) -> dict[str, ast.AST]:
-    """Returns what a module binds at its top level, by name."""
+    """Returns the statements that bind a module's top-level names, by name."""
     return bound(ast.parse(file.read_text()).body)
 
 
@@ -88,17 +88,17 @@ def members(node: ast.ClassDef, file: pathlib.Path) -> set[str]:
 
 
 def exists(name: str) -> bool:
-    """Tells whether a dotted name is a module, or what a module binds, or a class's member."""
+    """Returns whether a dotted name is a module, a name in one, or a member of a class there."""
     parts = name.split(".")
-    known = next(
+    prefix = next(
         (n for n in range(len(parts), 0, -1) if module(".".join(parts[:n]))), 0
     )
-    if not known:
+    if not prefix:
         return False
-    if known == len(parts):
+    if prefix == len(parts):
         return True
-    file = module(".".join(parts[:known]))
-    return holds(file, parts[known:])
+    file = module(".".join(parts[:prefix]))
+    return holds(file, parts[prefix:])
 
 
 def holds(file: pathlib.Path, parts: list[str]) -> bool:
@@ -217,7 +217,7 @@ def synopsis(file: pathlib.Path) -> list[ast.AST]:
 def missing_in_synopsis(file: pathlib.Path) -> list[str]:
     """Returns the functions that a module's synopsis calls and that nothing binds."""
     parts = file.relative_to(ROOT).with_suffix("").parts
-    own = [part for part in parts if part != "__init__"]
+    module_parts = [part for part in parts if part != "__init__"]
     nodes = [node for tree in synopsis(file) for node in ast.walk(tree)]
     names = [node for node in nodes if isinstance(node, ast.Name)]
     local = {node.id for node in names if isinstance(node.ctx, ast.Store)}
@@ -234,15 +234,15 @@ def missing_in_synopsis(file: pathlib.Path) -> list[str]:
             continue
         match node.func:
             case ast.Name(id=name):
-                known = {*scope(file), *dir(builtins), *local, *READERS}
-                if name not in known:
+                callable_names = {*scope(file), *dir(builtins), *local, *READERS}
+                if name not in callable_names:
                     wrong.append(name)
             case ast.Attribute(value=ast.Name(id=first), attr=name) if (
                 first not in local
             ):
                 within = [p for p in packages(file) if module(f"{p}.{first}")]
-                if own[-1] == first:
-                    within.append(".".join(own[:-1]))
+                if module_parts[-1] == first:
+                    within.append(".".join(module_parts[:-1]))
                 if within and not any(exists(f"{p}.{first}.{name}") for p in within):
                     wrong.append(f"{first}.{name}")
     return wrong

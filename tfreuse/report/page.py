@@ -1,8 +1,8 @@
-"""A report as one HTML file that needs nothing else: figures, style, scripts and answers inside.
+"""A report as one self-contained HTML file, with figures, style, scripts and answers inside.
 
-What the tab shows runs in it; where no script does, and on paper, stands what needs none. Light
-and dark; made for a screen of 400 or of 1280 pixels. Text comes in through `escaped` alone, which
-escapes it.
+It shows the views of the TensorBoard tab; without JavaScript, and in print, static blocks stand
+in for them. Light and dark, laid out for screens of 400 to 1280 pixels. All text passes through
+`cards.escaped`.
 """
 
 import base64
@@ -29,7 +29,7 @@ from tfreuse.report.blocks import (
 from tfreuse.report.cards import card, chip, escaped
 
 _VIEWS = """<div id="app"></div>
-<h2 class="instead">Figures, tables and methods</h2>"""  # where the tab's views come
+<h2 class="instead">Figures, tables and methods</h2>"""  # static/page.js draws the views here
 _NUMERIC = re.compile(r"[−\d][\d.,%e+−-]*|–|")
 _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 
@@ -37,23 +37,23 @@ _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 def render(
     report: Report,
     figures: pathlib.Path,
-    answers: Callable[[int, str], str] = lambda taken, body: "",
+    answers: Callable[[int, str], str] = lambda size, body: "",
 ) -> str:
-    """The whole page.
+    """Renders the whole page.
 
     Args:
-        report: what to show without a script.
-        figures: directory of the pictures that the report names.
-        answers: given the number of bytes of all else, and the sections as HTML, returns the
-            element that holds the answers to the tab's views; "" for no such views.
+        report: the blocks that are shown without JavaScript.
+        figures: directory of the PNG files that the report names.
+        answers: called with the size of everything else in bytes and the sections as HTML;
+            returns the element with the server's answers to the views, or "" for no views.
     """
-    body = "\n".join(_section(one, figures) for one in report.sections)
-    held = answers(len(body.encode()) + bundle.size(), body)
+    body = "\n".join(_section(section, figures) for section in report.sections)
+    answers_element = answers(len(body.encode()) + bundle.size(), body)
     links = "".join(
         f'<a href="#{_anchor(section.title)}"{_class(section)}>{escaped(section.title)}</a>'
         for section in report.sections
     )
-    if held:
+    if answers_element:
         links = f'<a href="#app" class="instead">What can I reuse?</a>{links}'
     lead = "\n".join(_block(block, figures) for block in report.lead)
     return f"""<!DOCTYPE html>
@@ -75,10 +75,10 @@ def render(
 <nav>{links}</nav>
 </header>
 {lead}
-{_VIEWS if held else ""}
+{_VIEWS if answers_element else ""}
 {body}
 </main>
-{_scripts(held)}
+{_scripts(answers_element)}
 </body>
 </html>
 """
@@ -129,24 +129,24 @@ def _block(block: Block, figures: pathlib.Path) -> str:
         case Table():
             return _table(block)
         case Details(title, blocks):
-            inside = "\n".join(_block(one, figures) for one in blocks)
+            inside = "\n".join(_block(inner, figures) for inner in blocks)
             return f"<details><summary>{escaped(title)}</summary>\n{inside}\n</details>"
         case Fallback(blocks):
-            inside = "\n".join(_block(one, figures) for one in blocks)
+            inside = "\n".join(_block(inner, figures) for inner in blocks)
             return f'<div class="fallback">\n{inside}\n</div>'
 
 
 def _picture(block: Picture, figures: pathlib.Path) -> str:
     title, caption = escaped(block.title), escaped(block.caption)
     if block.markup:
-        shown = f'<div class="drawings scroll">{"".join(block.markup)}</div>'
+        picture = f'<div class="drawings scroll">{"".join(block.markup)}</div>'
     else:
         data = base64.b64encode((figures / block.file).read_bytes()).decode()
         image = f'<img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
-        shown = f'<div class="scroll raster">{image}</div>'
+        picture = f'<div class="scroll raster">{image}</div>'
     link = f'<a href="figures/{block.name}.csv">CSV</a>'
-    below = f"<figcaption><strong>{title}.</strong> {caption} {link}</figcaption>"
-    return f"<figure>{shown}{below}</figure>"
+    figcaption = f"<figcaption><strong>{title}.</strong> {caption} {link}</figcaption>"
+    return f"<figure>{picture}{figcaption}</figure>"
 
 
 def _table(table: Table) -> str:
@@ -172,7 +172,7 @@ def _table(table: Table) -> str:
 
 
 def _kind(column: Iterable[str]) -> str:
-    """What a column holds, which decides how it is aligned and where it may break."""
+    """Returns a column's CSS class, which sets its alignment and line breaks."""
     column = list(column)
     if all(_NUMERIC.fullmatch(cell) for cell in column):
         return "number"
