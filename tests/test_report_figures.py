@@ -123,8 +123,12 @@ def test_cells_that_are_not_significant_are_hatched(subject):
 
 
 def test_hatching_stays_inside_its_box():
-    found = re.findall(r"[ML](\S+?) (\S+?)(?=[ML]|$)", heat.hatching(10, 20, 50, 18))
-    points = {(float(x), float(y)) for x, y in found}
+    lines = re.findall(
+        r"M(\S+) (\S+)l(\S+)-(\S+?)(?=M|$)", heat.hatching(10, 20, 50, 18)
+    )
+    points = set()
+    for x, y, right, up in (map(float, line) for line in lines):
+        points |= {(x, y), (x + right, y - up)}
     assert len(points) > 10
     assert all(10 <= x <= 60 and 20 <= y <= 38 for x, y in points)
 
@@ -198,7 +202,7 @@ def test_a_u_goes_down_and_up_again_with_its_skips_and_a_pyramid_is_passed_by():
     deep += [f"decoder_{n}" for n in range(6, 0, -1)]
     for layout in (u, column, network.arrange(deep, skips=True)):
         boxes = layout.boxes.values()
-        assert all(0 <= box.left and box.right <= layout.width for box in boxes)
+        assert all(0 <= box.x0 and box.x1 <= layout.width for box in boxes)
         for one, two in itertools.combinations(boxes, 2):
             apart = abs(one.x - two.x) >= (one.width + two.width) / 2
             assert apart or abs(one.y - two.y) >= (one.height + two.height) / 2

@@ -66,7 +66,11 @@ def position(value: float, quantity: str = "retention", reach: float = 1.0) -> f
 
 
 def scale(place: float) -> tuple[str, str]:
-    """Returns the colours of a position on the scale, in the light and the dark theme."""
+    """Returns the colours of a position on the scale, in the light and the dark theme.
+
+    The scale has 41 steps: more could not be distinguished, and would make files larger.
+    """
+    place = round(20 * place) / 20
     return _hex(_mixed(_LIGHT, place)), _hex(_mixed(_DARK, place))
 
 

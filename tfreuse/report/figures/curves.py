@@ -10,7 +10,7 @@ from tfreuse import specs
 from tfreuse.analysis import intervals
 from tfreuse.analysis.tables import Row, groups_of
 from tfreuse.errors import printable
-from tfreuse.report.figures import canvas
+from tfreuse.report.figures import canvas, colours
 
 WIDE, HIGH, GAP, LEFT, RIGHT = 1.75, 1.35, 0.22, 0.62, 0.15  # inches
 ACROSS = 4  # panels side by side
@@ -24,10 +24,9 @@ _KINDS = {
 
 
 def cumulative(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Retention where all stages up to one, or from one on, are the donor's; a column a group.
+    """Draws retention after transplants of all stages up to one, or from one on; a panel a group.
 
-    The donor of the same task and fresh initial values, where measured, are bands: their
-    intervals.
+    The controls, a donor of the same task and fresh initial values, are bands: their intervals.
     """
     groups = groups_of(rows, spec)
     kinds = [kind for kind in _KINDS if any(row["site_kind"] == kind for row in rows)]
@@ -47,26 +46,26 @@ def cumulative(rows: list[Row], spec: specs.StudySpec) -> Figure:
                 LEFT / width, 1 - (top + 0.14) / height, f"{kind}: {_KINDS[kind]}",
                 fontsize=9, color=canvas.SOFT, va="center",
             )  # fmt: skip
-            for place, group in enumerate(groups):
-                down, column = divmod(place, across)
+            for index, group in enumerate(groups):
+                down, column = divmod(index, across)
                 axes = canvas.panel(
                     figure, LEFT + column * (WIDE + GAP),
                     top + 0.5 + down * line, WIDE, HIGH,
                 )  # fmt: skip
-                own = [
+                curve = [
                     row
                     for row in rows
                     if (row["site_kind"], row["group"]) == (kind, group)
                 ]
-                _along(axes, own, sites, first=column == 0)
+                _along(axes, curve, sites, first=column == 0)
                 canvas.title(axes, group)
         canvas.legend(figure, _entries(rows))
     return figure
 
 
 def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
-    """Curves of one group over the sites, input at the left."""
-    _retention_axis(axes, named=first)
+    """Draws curves of one group over the sites, input at the left."""
+    _retention_axis(axes, labelled=first)
     _by_control(axes, rows, lambda row: sites.index(row["site"]))
     axes.set_xlim(-0.3, len(sites) - 0.7)
     axes.set_xticks(range(len(sites)), [printable(site, 24) for site in sites])
@@ -76,66 +75,67 @@ def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
 
 
 def _by_control(
-    axes: Axes, rows: list[Row], place: Callable[[Row], float], marker: str | None = "o"
+    axes: Axes, rows: list[Row], x: Callable[[Row], float], marker: str | None = "o"
 ) -> None:
-    """A curve of the treatment for each repair, and the controls' bands."""
+    """Draws a curve of the treatment for each repair, and the controls' bands."""
     for control in (*_BANDS, "transfer"):
         for repair, dashes in _DASHES.items():
             line = [r for r in rows if (r["control"], r["repair"]) == (control, repair)]
             if not line or (control in _BANDS and repair != "none"):
                 continue
-            line.sort(key=place)
+            line.sort(key=x)
             thin = control in _BANDS
             look = {"linestyle": dashes, "marker": None if thin else marker}
             look |= {"linewidth": 0.8 if thin else 1.6, "zorder": 2 if thin else 3}
-            colour, name = canvas.CONTROLS[control][0], f"{control} {repair}"
-            _curve(axes, [place(row) for row in line], line, colour, gid=name, **look)
+            colour, name = colours.CONTROLS[control][0], f"{control} {repair}"
+            _curve(axes, [x(row) for row in line], line, colour, gid=name, **look)
 
 
 def _curve(axes: Axes, x: list[float], rows: list[Row], colour: str, **look) -> None:
-    """The means as a line, the intervals as a band."""
+    """Draws the means as a line, the intervals as a band."""
     low, high = ([_finite(row[end]) for row in rows] for end in ("low", "high"))
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=1)
     axes.plot(x, [row["mean"] for row in rows], color=colour, markersize=3, **look)
 
 
 def _finite(value: float) -> float:
-    """An infinite end of an interval as what lies beyond every axis."""
+    """Replaces the infinite end of an interval by a number beyond every axis."""
     return max(-1e6, min(1e6, value))
 
 
-def _retention_axis(axes: Axes, named: bool, name: str = "retention") -> None:
+def _retention_axis(axes: Axes, labelled: bool, name: str = "retention") -> None:
+    """Sets the same vertical axis for all panels; the first of a line has its label."""
     canvas.plain(axes)
     axes.set_ylim(*AXIS)
     axes.set_yticks([0, 0.5, 1])
     for y in (0, 1):
         axes.axhline(y, color=canvas.GRID, linewidth=0.8, zorder=0)
-    if named:
+    if labelled:
         axes.set_ylabel(name, labelpad=3)
     else:
         axes.set_yticklabels([])
 
 
 def _entries(rows: list[Row]) -> list:
-    """The legend: treatment by repair, then the bands."""
-    held = {(row["control"], row["repair"]) for row in rows}
-    found = [
+    """Returns the legend's entries: treatment by repair, then the bands."""
+    drawn = {(row["control"], row["repair"]) for row in rows}
+    curves = [
         canvas.line(
-            f"transfer, {canvas.REPAIRS[repair]}", canvas.CONTROLS["transfer"][0],
+            f"transfer, {colours.REPAIRS[repair]}", colours.CONTROLS["transfer"][0],
             linestyle=dashes, linewidth=1.6,
         )
         for repair, dashes in _DASHES.items()
-        if ("transfer", repair) in held
+        if ("transfer", repair) in drawn
     ]  # fmt: skip
-    return found + [
-        canvas.line(name, canvas.CONTROLS[name][0], linewidth=5, alpha=0.35)
+    return curves + [
+        canvas.line(name, colours.CONTROLS[name][0], linewidth=5, alpha=0.35)
         for name in _BANDS
-        if (name, "none") in held
+        if (name, "none") in drawn
     ]
 
 
 def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Retention along (1 - alpha) recipient + alpha donor, a panel a group.
+    """Draws retention along (1 - alpha) recipient + alpha donor, a panel a group.
 
     All layers as a thick line with its interval, single stages as thin ones, input dark.
     """
@@ -143,15 +143,15 @@ def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
         {(r["depth"], r["site"]) for r in rows if r["site_kind"] == "stage"}
     )
 
-    def draw(axes: Axes, own: list[Row]) -> None:
+    def draw(axes: Axes, of_group: list[Row]) -> None:
         axes.axhline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
         for number, (_, site) in enumerate(stages):
-            line = _path([row for row in own if row["site"] == site])
+            line = _path([row for row in of_group if row["site"] == site])
             axes.plot(
                 [r["alpha"] for r in line], [r["mean"] for r in line], linewidth=0.9,
                 color=canvas.DEPTHS(number / max(1, len(stages) - 1)), gid=site,
             )  # fmt: skip
-        whole = [r for r in own if r["site_kind"] == "all"]
+        whole = [r for r in of_group if r["site_kind"] == "all"]
         line = _path(whole)
         if whole:
             _curve(axes, [r["alpha"] for r in line], line, canvas.INK, linewidth=1.6,
@@ -173,21 +173,21 @@ def strengths(rows: list[Row], spec: specs.StudySpec) -> Figure:
 
 
 def _path(rows: list[Row]) -> list[Row]:
-    """A path's rows from alpha 0, where the recipient is itself, to 1."""
+    """Returns a path's rows from alpha 0, where the recipient is unchanged, to 1."""
     start = {"alpha": 0.0, "mean": 1.0, "low": 1.0, "high": 1.0}
-    found = [row for row in rows if row["quantity"] == "path"]
-    if not any(row["alpha"] == 0 for row in found):
-        found.insert(0, start)
-    return sorted(found, key=lambda row: row["alpha"])
+    path = [row for row in rows if row["quantity"] == "path"]
+    if not any(row["alpha"] == 0 for row in path):
+        path.insert(0, start)
+    return sorted(path, key=lambda row: row["alpha"])
 
 
 def profiles(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Share of sites and seeds that retain at least tau, a panel a group."""
+    """Draws the share of sites and seeds that retain at least tau, a panel a group."""
     rows = [row for row in rows if row["quantity"] == "profile"]
 
-    def draw(axes: Axes, own: list[Row]) -> None:
+    def draw(axes: Axes, of_group: list[Row]) -> None:
         axes.axvline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
-        _by_control(axes, own, lambda row: row["tau"], marker=None)
+        _by_control(axes, of_group, lambda row: row["tau"], marker=None)
         axes.set_xlim(-0.03, 1.03)
 
     names = {"ylabel": "share of sites"}
@@ -202,7 +202,7 @@ def _grid(
     handles: list,
     ylabel: str = "retention",
 ) -> Figure:
-    """A panel a group, each drawn from its rows."""
+    """Draws a panel a group, each from its rows."""
     groups = groups_of(rows, spec)
     across, down = canvas.columns(len(groups), ACROSS)
     width = max(LEFT + across * (WIDE + GAP) - GAP + RIGHT, 4.4)
@@ -212,9 +212,9 @@ def _grid(
         figure = canvas.canvas(width, height)
         for number, group in enumerate(groups):
             row, column = divmod(number, across)
-            left, top = LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75)
-            axes = canvas.panel(figure, left, top, WIDE, HIGH)
-            _retention_axis(axes, named=column == 0, name=ylabel)
+            x, y = LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75)
+            axes = canvas.panel(figure, x, y, WIDE, HIGH)
+            _retention_axis(axes, labelled=column == 0, name=ylabel)
             draw(axes, [r for r in rows if r["group"] == group])
             axes.set_xticks([0, 0.5, 1])
             axes.set_xlabel(name, labelpad=2, fontsize=7)

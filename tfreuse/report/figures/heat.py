@@ -51,48 +51,39 @@ def panel(
     Args:
         rows: a cell each, with site, stage, group, mean, low, high and n.
         spec: the study's settings, which order the groups.
-        repair: what followed the transplant.
-        quantity: of which `mean` is: "retention", "drop" or "index".
-        seed: the one that the values are of; -1 for means over all seeds.
+        repair: applied after the transplant.
+        quantity: of the means: "retention", "drop" or "index".
+        seed: of the values; -1 for means over all seeds.
     """
     groups, sites = groups_of(list(rows), spec), sites_of(list(rows))
     kind = rows[0]["site_kind"]
     names = [_site(site) for site, _ in sites]
     bracket = 20 if kind == "layer" and any(stage for _, stage in sites) else 0
-    left = bracket + round(min(max(map(svg.text_width, names)), NAME)) + 8
+    x0 = bracket + round(min(max(map(svg.text_width, names)), NAME)) + 8
     slanted = any(svg.text_width(name) > COLUMN - 4 for name in groups)
     slope = round(0.64 * max(map(svg.text_width, groups)))
     top = 38 + (slope + 4 if slanted else 18)
     bottom = top + HEIGHT * len(sites)
     overhang = 0.77 * svg.text_width(groups[-1]) - COLUMN / 2 if slanted else 0
-    width = max(left + COLUMN * len(groups) + max(0, overhang) + 2, 310)
+    width = max(x0 + COLUMN * len(groups) + max(0, overhang) + 2, 310)
     head, detail = colours.REPAIRS[repair], describe(quantity, kind, seed)
     drawing = svg.Drawing(width, bottom + 50, "heat", f"{head}: {detail}")
     drawing.text(0, 12, head, class_="title")
     drawing.text(0, 27, detail)
-    for number_, group in enumerate(groups):
-        x = left + COLUMN * (number_ + 0.5)
-        turn = f"rotate(-40 {x:.2f} {top - 6:.2f})" if slanted else None
-        anchor = "start" if slanted else "middle"
-        drawing.text(x, top - 6, group, anchor, transform=turn)
+    _column_names(drawing, groups, x0, top - 6, slanted)
     if bracket:
         _brackets(drawing, [stage for _, stage in sites], top)
-    drawing.rect(
-        left,
-        top,
-        COLUMN * len(groups) - GAP,
-        HEIGHT * len(sites) - GAP,
-        class_="ground",
-    )
+    wide, high = COLUMN * len(groups) - GAP, HEIGHT * len(sites) - GAP
+    drawing.rect(x0, top, wide, high, class_="ground")
     limit = reach(rows, quantity)
     for line, (site, _) in enumerate(sites):
         y = top + HEIGHT * line
         name = svg.fitted(_site(site), NAME)
-        drawing.text(left - 8, y + HEIGHT / 2 + 4, name, anchor="end")
-        with drawing.group(data={"kind": kind, "site": site}):
+        drawing.text(x0 - 8, y + HEIGHT / 2 + 4, name, anchor="end")
+        with drawing.group(data={"kind": kind, "site": site}, text_anchor="middle"):
             for row in rows:
                 if row["site"] == site:
-                    x = left + COLUMN * groups.index(row["group"])
+                    x = x0 + COLUMN * groups.index(row["group"])
                     _cell(drawing, x, y, row, quantity, limit)
     scale_bar(drawing, 0, bottom + 12, quantity, limit)
     marks_key(drawing, bottom + 12, rows)
@@ -109,7 +100,7 @@ def reach(rows: Sequence[Row], quantity: str) -> float:
     """Returns the largest drop that the colour scale distinguishes; 1 for other quantities."""
     if quantity != "drop":
         return 1.0
-    return max(0.05, *(abs(row["mean"]) for row in rows if known(row)), 0.0)
+    return max(0.05, *(abs(row["mean"]) for row in rows if has_value(row)), 0.0)
 
 
 def tip(row: Row, quantity: str = "retention") -> list[str]:
@@ -123,13 +114,13 @@ def tip(row: Row, quantity: str = "retention") -> list[str]:
         differs = "differs" if row["significant"] else "not shown to differ"
         lines.append(f"{differs} from 1{q}")
     if row["identifiable"] is False:
-        lines.append("not identifiable: fresh values are not shown to cost anything")
+        lines.append("not identifiable: fresh values cost nothing here")
     return lines
 
 
 def interval(row: Row) -> str:
     """Returns a mean with its interval, whose missing ends are infinite."""
-    if not known(row):
+    if not has_value(row):
         return "–"
     low, high = row["low"], row["high"]
     if row["n"] == 1 and (low is None or math.isinf(low)):
@@ -151,14 +142,14 @@ def scale_bar(
     for step in range(STEPS):
         colour = colours.scale(2 * step / (STEPS - 1) - 1)
         drawing.rect(x + step * width, y, width + 0.3, 9, fill=colour)
-    left, middle, right = {
+    low, middle, high = {
         "retention": ("≤ 0: floor", "1: as before", "≥ 2"),
         "index": ("≤ 0: as fresh", "1: as before", "≥ 2"),
         "drop": (number(limit), "0: as before", number(-limit)),
     }[quantity]
-    drawing.text(x, y + 21, left, size=10)
+    drawing.text(x, y + 21, low, size=10)
     drawing.text(x + BAR / 2, y + 21, middle, "middle", size=10)
-    drawing.text(x + BAR, y + 21, right, "end", size=10)
+    drawing.text(x + BAR, y + 21, high, "end", size=10)
 
 
 def marks_key(drawing: svg.Drawing, y: float, rows: Sequence[Row]) -> None:
@@ -166,7 +157,7 @@ def marks_key(drawing: svg.Drawing, y: float, rows: Sequence[Row]) -> None:
     x = BAR + 22
     if any(row.get("significant") is False for row in rows):
         drawing.rect(x, y, 16, 10, class_="empty")
-        drawing.path(hatching(x, y, 16, 10, 5), class_="hatch ink")
+        drawing.path(hatching(x, y, 16, 10, 5), class_="hatch")
         drawing.text(x + 21, y + 9, "not significant", size=10)
         y += 14
     if any(row["identifiable"] is False for row in rows):
@@ -177,7 +168,7 @@ def marks_key(drawing: svg.Drawing, y: float, rows: Sequence[Row]) -> None:
 
 def fill(row: Row, quantity: str, limit: float) -> svg.Colour | None:
     """Returns the colour of a row's mean."""
-    if not known(row):
+    if not has_value(row):
         return None
     return colours.scale(colours.position(row["mean"], quantity, limit))
 
@@ -187,7 +178,7 @@ def ink(row: Row, quantity: str, limit: float) -> svg.Colour:
     return colours.ink(colours.position(row["mean"], quantity, limit))
 
 
-def known(row: Row) -> bool:
+def has_value(row: Row) -> bool:
     """Returns whether the row has a value: an index needs a cost of fresh values."""
     return row["mean"] is not None and not math.isnan(row["mean"])
 
@@ -202,31 +193,39 @@ def _cell(
     """Draws a cell: its colour, its number, its hatching and its dot."""
     width, height = COLUMN - GAP, HEIGHT - GAP
     with drawing.group(data={"group": row["group"]}, tip=tip(row, quantity)):
-        if not known(row):
+        if not has_value(row):
             drawing.rect(x, y, width, height, class_="empty")
-            drawing.text(x + width / 2, y + 14, "–", "middle")
+            drawing.text(x + width / 2, y + 14, "–")
             return
         colour, text_colour = fill(row, quantity, limit), ink(row, quantity, limit)
         drawing.rect(x, y, width, height, class_="cell", rx=2, fill=colour)
         if row.get("significant") is False:
-            lines = hatching(x, y, width, height)
-            drawing.path(lines, class_="hatch", stroke=text_colour)
+            drawing.path(hatching(x, y, width, height), class_="hatch")
         text = cell_text(row["mean"])
-        drawing.text(x + width / 2, y + 14, text, "middle", fill=text_colour)
+        drawing.text(x + width / 2, y + 14, text, fill=text_colour)
         if row["identifiable"] is False:
             drawing.circle(x + width - 4, y + 4, 1.8, fill=text_colour)
 
 
-def hatching(x: float, y: float, width: float, height: float, apart: int = 7) -> str:
+def hatching(x: float, y: float, width: float, height: float, apart: int = 9) -> str:
     """Returns the path of slanted lines over a box."""
     lines = []
     for shift in range(apart // 2, int(width + height), apart):
         # from the left or lower edge up to the upper or right one
-        left, right = max(0, shift - height), min(shift, width)
-        lines.append(
-            f"M{x + left:g} {y + shift - left:g}L{x + right:g} {y + shift - right:g}"
-        )
+        start, end = max(0, shift - height), min(shift, width)
+        length = end - start
+        lines.append(f"M{x + start:g} {y + shift - start:g}l{length:g}-{length:g}")
     return "".join(lines)
+
+
+def _column_names(
+    drawing: svg.Drawing, groups: Sequence[str], x0: float, y: float, slanted: bool
+) -> None:
+    """Writes the groups above their columns, slanted where a name is too long."""
+    for column, group in enumerate(groups):
+        x = x0 + COLUMN * (column + 0.5)
+        turn = f"rotate(-40 {x:.2f} {y:.2f})" if slanted else None
+        drawing.text(x, y, group, "start" if slanted else "middle", transform=turn)
 
 
 def _brackets(drawing: svg.Drawing, stages: list[str], top: float) -> None:

@@ -34,19 +34,19 @@ class Box:
     strip: float = STRIP + 2  # room below it for its layers
 
     @property
-    def left(self) -> float:
+    def x0(self) -> float:
         return self.x - self.width / 2
 
     @property
-    def right(self) -> float:
+    def x1(self) -> float:
         return self.x + self.width / 2
 
     @property
-    def top(self) -> float:
+    def y0(self) -> float:
         return self.y - self.height / 2
 
     @property
-    def bottom(self) -> float:
+    def y1(self) -> float:
         """The lower end, strip of layers included."""
         return self.y + self.height / 2 + self.strip
 
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def height(self) -> float:
-        ends = [box.bottom for box in self.boxes.values()]
+        ends = [box.y1 for box in self.boxes.values()]
         return max(*ends, *(line[-1][1] for line in self.arrows)) + 8
 
 
@@ -107,7 +107,10 @@ def panel(
     *,
     skips: bool = True,
 ) -> svg.Drawing:
-    """Draws one repair: a picture a group; the arguments are those of `network` and `heat.panel`."""
+    """Draws one repair: a picture a group.
+
+    The arguments are those of `network` and `heat.panel`; `stages` come from `stages_of`.
+    """
     groups = groups_of(list(rows), spec)
     layout = arrange([name for name, _ in stages], skips, STRIP + 2 if layers else 0)
     lines = -(-len(groups) // max(1, int(WIDEST / (layout.width + GAP))))
@@ -121,8 +124,8 @@ def panel(
     drawing.text(0, 12, head, class_="title")
     drawing.text(0, 27, detail)
     limit = heat.reach([*rows, *layers], quantity)
-    for place, group in enumerate(groups):
-        down, column = divmod(place, across)
+    for index, group in enumerate(groups):
+        down, column = divmod(index, across)
         x, y = column * (layout.width + GAP), HEAD + down * pitch
         values = {
             (row["site_kind"], row["site"]): row
@@ -160,14 +163,14 @@ def _u_shape(
         boxes[name] = Box(102 + x, 52 + PITCH * (level - 1), wide, strip=strip)
     arrows = [_between(boxes[a], boxes[b]) for a, b in itertools.pairwise(stages)]
     first, last = boxes[stages[0]], boxes[stages[-1]]
-    arrows.insert(0, ((first.x, 22), (first.x, first.top)))
-    arrows.append(((last.x, last.top), (last.x, 22)))
+    arrows.insert(0, ((first.x, 22), (first.x, first.y0)))
+    arrows.append(((last.x, last.y0), (last.x, 22)))
     across = []
     for level in range(1, depth + 1):
         ends = [boxes.get(f"{side}_{level}") for side in ("encoder", "decoder")]
         if skips and all(ends):
             a, b = ends
-            across.append(((a.right, a.y), (b.left, b.y)))
+            across.append(((a.x1, a.y), (b.x0, b.y)))
     return Layout(boxes, 204, tuple(arrows), tuple(across))
 
 
@@ -180,32 +183,32 @@ def _column(stages: Sequence[str], strip: float) -> Layout:
         y += height + PITCH - HIGH
     arrows = [_between(boxes[a], boxes[b]) for a, b in itertools.pairwise(stages)]
     first, last = boxes[stages[0]], boxes[stages[-1]]
-    arrows.insert(0, ((first.x, 22), (first.x, first.top)))
-    arrows.append(((last.x, last.bottom), (last.x, last.bottom + 14)))
+    arrows.insert(0, ((first.x, 22), (first.x, first.y0)))
+    arrows.append(((last.x, last.y1), (last.x, last.y1 + 14)))
     around = []
     names = list(stages)
     if "pyramid" in names[1:-1]:
-        at = names.index("pyramid")
-        before, after = boxes[names[at - 1]], boxes[names[at + 1]]
-        out = before.right + 10
+        index = names.index("pyramid")
+        before, after = boxes[names[index - 1]], boxes[names[index + 1]]
+        out = before.x1 + 10
         around.append(
             (
-                (before.right, before.y), (out, before.y),
-                (out, after.y), (after.right, after.y),
+                (before.x1, before.y), (out, before.y),
+                (out, after.y), (after.x1, after.y),
             )
         )  # fmt: skip
     return Layout(boxes, 140, tuple(arrows), tuple(around))
 
 
-def _between(one: Box, two: Box) -> tuple[Point, ...]:
+def _between(start: Box, end: Box) -> tuple[Point, ...]:
     """Returns a vertical arrow where both boxes overlap; else one from side to edge."""
-    left, right = max(one.left, two.left), min(one.right, two.right)
-    down = two.y > one.y
-    end = two.top if down else two.bottom
-    if left > right:  # no bottleneck is between them
-        return (one.right, one.y), (two.x, one.y), (two.x, end)
-    x = (left + right) / 2
-    return (x, one.bottom if down else one.top), (x, end)
+    x0, x1 = max(start.x0, end.x0), min(start.x1, end.x1)  # of both
+    down = end.y > start.y
+    y = end.y0 if down else end.y1
+    if x0 > x1:  # no bottleneck is between them
+        return (start.x1, start.y), (end.x, start.y), (end.x, y)
+    x = (x0 + x1) / 2
+    return (x, start.y1 if down else start.y0), (x, y)
 
 
 def _picture(
@@ -226,11 +229,11 @@ def _picture(
     for name, layers in stages:
         box, row = layout.boxes[name], values.get((kind, name))
         _stage(drawing, name, box, row, kind, quantity, limit)
-        inside = [one for layer in layers if (one := values.get(("layer", layer)))]
+        inside = [row for layer in layers if (row := values.get(("layer", layer)))]
         wide = (box.width - 4) / max(1, len(inside))
         for i, layer in enumerate(inside):
             drawing.rect(
-                box.left + 2 + i * wide, box.y + box.height / 2 + 1.5,
+                box.x0 + 2 + i * wide, box.y + box.height / 2 + 1.5,
                 max(wide - 1, 1), STRIP, class_="cell",
                 fill=heat.fill(layer, quantity, limit) or "none",
                 data={"kind": "layer", "site": layer["site"]},
@@ -262,27 +265,27 @@ def _stage(
     """Draws a stage with its name and number; dashed where nothing was measured."""
     look = {"data": {"kind": kind, "site": name}}
     with drawing.group(**look, tip=heat.tip(row, quantity) if row else ()):
-        known = row is not None and heat.known(row)
-        fill = heat.fill(row, quantity, limit) if known else None
-        ink = heat.ink(row, quantity, limit) if known else None
+        has_value = row is not None and heat.has_value(row)
+        fill = heat.fill(row, quantity, limit) if has_value else None
+        ink = heat.ink(row, quantity, limit) if has_value else None
         drawing.rect(
-            box.left, box.top, box.width, box.height, rx=4, fill=fill,
-            class_="stage" if known else "empty",
+            box.x0, box.y0, box.width, box.height, rx=4, fill=fill,
+            class_="stage" if has_value else "empty",
         )  # fmt: skip
         short = svg.fitted(name, box.width - 4, 8.5)
-        drawing.text(box.x, box.top + 11, short, "middle", size=8.5, fill=ink)
-        text = heat.cell_text(row["mean"]) if known else "–"
-        drawing.text(box.x, box.top + 25, text, "middle", fill=ink, size=12)
+        drawing.text(box.x, box.y0 + 11, short, "middle", size=8.5, fill=ink)
+        text = heat.cell_text(row["mean"]) if has_value else "–"
+        drawing.text(box.x, box.y0 + 25, text, "middle", fill=ink, size=12)
         if name == "pyramid":
             _bins(drawing, box, ink)
         if row and row["identifiable"] is False:
-            drawing.circle(box.right - 5, box.top + HIGH - 6, 1.8, fill=ink)
+            drawing.circle(box.x1 - 5, box.y0 + HIGH - 6, 1.8, fill=ink)
 
 
 def _bins(drawing: svg.Drawing, box: Box, ink: svg.Colour | None) -> None:
     """Draws the pyramid's averages: over the whole image, and over 2, 3 and 6 parts a side."""
     side, gap = 14, 6
-    x, y = box.x - (4 * side + 3 * gap) / 2, box.top + 32
+    x, y = box.x - (4 * side + 3 * gap) / 2, box.y0 + 32
     lines = []
     for parts in _BINS:
         lines.append(f"M{x:g} {y:g}h{side}v{side}h-{side}z")

@@ -1,5 +1,5 @@
-"""Batch normalization: the donor's vectors against the recipient's, and what a transplant does
-to the map of each channel."""
+"""Batch normalization: the donor's vectors against the recipient's, and the change of each
+channel's affine map by a transplant."""
 
 import matplotlib
 import numpy as np
@@ -21,34 +21,34 @@ _STATES = {
 
 
 def norms(arrays: Arrays, rows: list[Row]) -> Figure:
-    """Above: a dot a channel, donor against recipient, input dark and output bright.
+    """Draws the vectors of both networks, and the maps y = a x + c of each channel.
 
-    Below: scale and offset of each channel, the recipient's own against those with the donor's
-    values in.
+    Above: a dot a channel, donor against recipient, input dark and output bright. Below: scale
+    and offset of each channel, before against after a transplant.
     """
-    groups = _shown([str(name) for name in arrays["groups"]])
+    groups = _first_groups([str(name) for name in arrays["groups"]])
     across = max(4, len(groups))
     width, pitch = LEFT + across * (SIDE + GAP), SIDE + 0.72
     depth = np.repeat(np.arange(len(arrays["bn_layers"])), arrays["bn_channels"])
     colours = canvas.DEPTHS(depth / max(1, len(arrays["bn_layers"]) - 1))
     with matplotlib.rc_context(canvas.STYLE):
         figure = canvas.canvas(width, 0.3 + 3 * pitch + 0.2)
-        for place, name in enumerate(VECTORS):
-            axes = canvas.panel(figure, LEFT + place * (SIDE + GAP), 0.3, SIDE, SIDE)
-            recipient, donor = arrays["bn_recipient"][place], arrays["bn_donor"][place]
+        for i, name in enumerate(VECTORS):
+            axes = canvas.panel(figure, LEFT + i * (SIDE + GAP), 0.3, SIDE, SIDE)
+            recipient, donor = arrays["bn_recipient"][i], arrays["bn_donor"][i]
             _scatter(axes, recipient, [(donor, colours)])
             canvas.title(axes, f"{name}   r = {_correlation(recipient, donor)}")
             axes.set_xlabel("recipient", labelpad=1, fontsize=7)
-            if place == 0:
+            if i == 0:
                 axes.set_ylabel("donor", labelpad=1)
         for line, name in enumerate(_MAP):
-            for column, (place, group) in enumerate(groups):
+            for column, (index, group) in enumerate(groups):
                 top = 0.3 + (line + 1) * pitch
                 axes = canvas.panel(
                     figure, LEFT + column * (SIDE + GAP), top, SIDE, SIDE
                 )
                 sides = [
-                    (arrays[f"map_{state}"][place, line], colour)
+                    (arrays[f"map_{state}"][index, line], colour)
                     for state, (colour, _) in _STATES.items()
                 ]
                 _scatter(axes, arrays["map_recipient"][line], sides)
@@ -66,15 +66,15 @@ def norms(arrays: Arrays, rows: list[Row]) -> Figure:
     return figure
 
 
-def _shown(groups: list[str]) -> list[tuple[int, str]]:
-    """Places and names of the groups with most to tell."""
-    first = [name for name in ("kernel", "affine", "stats", "all") if name in groups]
-    rest = [name for name in groups if name not in first]
-    return [(groups.index(name), name) for name in (*first, *rest)[:MOST]]
+def _first_groups(groups: list[str]) -> list[tuple[int, str]]:
+    """Returns indices and names of the groups to draw, the usual ones first."""
+    usual = [name for name in ("kernel", "affine", "stats", "all") if name in groups]
+    further = [name for name in groups if name not in usual]
+    return [(groups.index(name), name) for name in (*usual, *further)[:MOST]]
 
 
 def _scatter(axes: Axes, x: np.ndarray, sides: list) -> None:
-    """Dots within the middle 98 % of all values, those beyond at the edge; the identity."""
+    """Draws dots and the identity; dots beyond the middle 98 % of all values lie at the edge."""
     values = np.concatenate([x, *(y for y, _ in sides)])
     low, high = np.quantile(values[np.isfinite(values)], [0.01, 0.99])
     low, high = low - 0.06 * (high - low) - 1e-9, high + 0.06 * (high - low) + 1e-9
@@ -91,25 +91,26 @@ def _scatter(axes: Axes, x: np.ndarray, sides: list) -> None:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:
+    """Returns Pearson's r as text; a dash where one side is constant."""
     if len(x) < 2 or not x.std() or not y.std():
         return "–"
     return f"{np.corrcoef(x, y)[0, 1]:.2f}".replace("-", "−")
 
 
 def norm_rows(arrays: Arrays) -> list[Row]:
-    """A row a channel: the four vectors of both networks, and the maps."""
+    """Returns a row a channel: the four vectors of both networks, and the maps."""
     layers = np.repeat(arrays["bn_layers"], arrays["bn_channels"])
     channels = np.concatenate([np.arange(n) for n in arrays["bn_channels"]])
     columns = {"layer": layers.tolist(), "channel": channels.tolist()}
-    for place, name in enumerate(VECTORS):
+    for i, name in enumerate(VECTORS):
         for side in ("donor", "recipient"):
             key = f"{side}_{name.replace(' ', '_')}"
-            columns[key] = arrays[f"bn_{side}"][place].tolist()
+            columns[key] = arrays[f"bn_{side}"][i].tolist()
     for line, name in enumerate(("a", "c")):
         columns[f"{name}_before"] = arrays["map_recipient"][line].tolist()
-        for place, group in enumerate(arrays["groups"]):
+        for index, group in enumerate(arrays["groups"]):
             for state in _STATES:
-                values = arrays[f"map_{state}"][place, line].tolist()
+                values = arrays[f"map_{state}"][index, line].tolist()
                 columns[f"{name}_{state}_{group}"] = values
     return [
         dict(zip(columns, values, strict=True))

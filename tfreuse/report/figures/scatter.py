@@ -1,4 +1,4 @@
-"""What predicts retention: each predictor against it, a dot a layer and seed."""
+"""Predictors of retention: retention against each of them, a dot a layer and seed."""
 
 import matplotlib
 import numpy as np
@@ -22,31 +22,31 @@ NAMES = {
 
 
 def scatter(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Retention of single kernels by each predictor, input dark, output bright.
+    """Draws retention of single kernels by each predictor, input dark, output bright.
 
     Args:
         rows: points (quantity "point") and measures, as `drawings` gives them.
         spec: the study's settings.
     """
     points = [row for row in rows if row["quantity"] == "point"]
-    held = [
+    names = [
         name
         for name in NAMES
         if any(row[name] is not None and np.isfinite(row[name]) for row in points)
     ]
-    across, down = canvas.columns(len(held), ACROSS)
+    across, down = canvas.columns(len(names), ACROSS)
     with matplotlib.rc_context(canvas.STYLE):
         figure = canvas.canvas(
             LEFT + across * (SIDE + GAP), down * (SIDE + 0.72) + 0.55
         )
-        for number, name in enumerate(held):
+        for number, name in enumerate(names):
             line, column = divmod(number, across)
             axes = canvas.panel(
                 figure, LEFT + column * (SIDE + GAP), 0.3 + line * (SIDE + 0.72), SIDE,
                 SIDE,
             )  # fmt: skip
             _panel(axes, points, name, spec)
-            _told(axes, rows, name)
+            _correlation(axes, rows, name)
             if column == 0:
                 axes.set_ylabel("retention", labelpad=3)
             else:
@@ -56,16 +56,17 @@ def scatter(rows: list[Row], spec: specs.StudySpec) -> Figure:
 
 
 def _panel(axes: Axes, points: list[Row], name: str, spec: specs.StudySpec) -> None:
+    """Draws the dots of one predictor; retention beyond the axis lies at its end."""
     sign = -1 if name.startswith("-") else 1
     x = np.array([sign * row[name] for row in points], float)
     y = np.array([row["retention"] for row in points], float)
-    kept = np.isfinite(x)
+    finite = np.isfinite(x)
     colours = canvas.DEPTHS([row["depth"] for row in points])
     for level in (0, 1):
         axes.axhline(level, color=canvas.GRID, linewidth=0.8, zorder=0)
     axes.axhline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
     axes.scatter(
-        x[kept], np.clip(y[kept], -0.08, 1.25), s=11, c=colours[kept], alpha=0.8,
+        x[finite], np.clip(y[finite], -0.08, 1.25), s=11, c=colours[finite], alpha=0.8,
         linewidths=0, clip_on=False,
     )  # fmt: skip
     axes.set_ylim(-0.08, 1.28)
@@ -75,8 +76,8 @@ def _panel(axes: Axes, points: list[Row], name: str, spec: specs.StudySpec) -> N
     canvas.plain(axes)
 
 
-def _told(axes: Axes, rows: list[Row], name: str) -> None:
-    """The rank correlation with its interval; of closeness, so above 0 is a good predictor."""
+def _correlation(axes: Axes, rows: list[Row], name: str) -> None:
+    """Writes the rank correlation with closeness: above 0 where the predictor works."""
     for row in rows:
         if (row["quantity"], row.get("predictor")) == ("spearman", name):
             number = intervals.number
@@ -85,6 +86,7 @@ def _told(axes: Axes, rows: list[Row], name: str) -> None:
 
 
 def _depths(figure: Figure) -> None:
+    """Draws the scale of depths below the panels."""
     _, height = figure.get_size_inches()
     axes = canvas.panel(figure, LEFT, height - 0.36, 1.6, 0.08)
     scale = matplotlib.cm.ScalarMappable(

@@ -1,4 +1,4 @@
-"""Pictures of what a transplant does: input, truth, output before and after, and errors."""
+"""Images before and after a transplant: input, truth, outputs, and their errors."""
 
 import matplotlib
 import numpy as np
@@ -16,7 +16,7 @@ _ERRORS = matplotlib.colormaps["magma"]
 
 
 def strip(arrays: Arrays, rows: list[Row]) -> Figure:
-    """A block an image: what went in, what came out before, and what after, a column a group.
+    """Draws a block an image: input, truth, output before, and outputs after, a column a group.
 
     Below each output is its error: black is none.
     """
@@ -31,51 +31,52 @@ def strip(arrays: Arrays, rows: list[Row]) -> Figure:
     height = 0.35 + count * block
     with matplotlib.rc_context(canvas.STYLE):
         figure = canvas.canvas(width, height)
-        axes = canvas.panel(figure, 0, 0, width, height)  # one for all: in inches
+        axes = canvas.panel(figure, 0, 0, width, height)  # of all images, in inches
         for number in range(count):
             tops = [0.3 + number * block + line * (high + GAP) for line in range(4)]
             for column, name in enumerate(("input", "truth", "before")):
-                _show(axes, arrays[name][number], _left(column), tops[0], high)
+                _show(axes, arrays[name][number], _x(column), tops[0], high)
                 if number == 0:
-                    _told(axes, name, _left(column) + SIDE / 2, 0.18)
+                    _write(axes, name, _x(column) + SIDE / 2, 0.18)
             error = arrays["before_error"][number]
-            _show(axes, error, _left(2), tops[1], high)
+            _show(axes, error, _x(2), tops[1], high)
             labels = ("as transplanted", "error", "recalibrated", "error")
             for top, label in zip(tops, labels, strict=True):
-                _told(axes, label, LEFT - 0.08, top + high / 2, ha="right")
-            for place, group in enumerate(groups):
-                left = _left(3 + place)
+                _write(axes, label, LEFT - 0.08, top + high / 2, ha="right")
+            for index, group in enumerate(groups):
+                x = _x(3 + index)
                 if number == 0:
                     name = printable(group, 14)
-                    _told(axes, name, left + SIDE / 2, 0.18, weight="bold")
+                    _write(axes, name, x + SIDE / 2, 0.18, weight="bold")
                 for line, state in enumerate(STATES):
-                    output = arrays[state][place, number]
-                    error = arrays[f"{state}_error"][place, number]
-                    _show(axes, output, left, tops[2 * line], high)
-                    _show(axes, error, left, tops[2 * line + 1], high)
+                    output = arrays[state][index, number]
+                    error = arrays[f"{state}_error"][index, number]
+                    _show(axes, output, x, tops[2 * line], high)
+                    _show(axes, error, x, tops[2 * line + 1], high)
                     share = shares[group, state, number]
                     bottom = tops[2 * line + 1] + high - 0.09
                     box = {"facecolor": "#000000aa", "linewidth": 0, "pad": 1}
-                    axes.text(left + 0.05, bottom, f"{share:.0%}", fontsize=6,
+                    axes.text(x + 0.05, bottom, f"{share:.0%}", fontsize=6,
                               color="white", va="center", bbox=box)  # fmt: skip
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.set_axis_off()
     return figure
 
 
-def _left(column: int) -> float:
-    """Where a column begins; the groups stand a little apart."""
+def _x(column: int) -> float:
+    """Returns the left edge of a column in inches; the groups stand a little apart."""
     return LEFT + column * (SIDE + GAP) + 0.18 * (column > 2)
 
 
-def _show(axes: Axes, image: np.ndarray, left: float, top: float, high: float) -> None:
+def _show(axes: Axes, image: np.ndarray, x: float, y: float, high: float) -> None:
+    """Draws an image whose upper left corner is at x, y; all in inches."""
     axes.imshow(
         image, cmap=_ERRORS, vmin=0, vmax=255, interpolation="nearest", aspect="auto",
-        extent=(left, left + SIDE, top + high, top),
+        extent=(x, x + SIDE, y + high, y),
     )  # fmt: skip
 
 
-def _told(
+def _write(
     axes: Axes, text: str, x: float, y: float, ha: str = "center", **look
 ) -> None:
     look = {"fontsize": 7.5, "color": canvas.SOFT} | look
@@ -83,17 +84,17 @@ def _told(
 
 
 def strip_rows(arrays: Arrays) -> list[Row]:
-    """The mean error of every output of every image, in parts of the largest."""
+    """Returns the mean error of every output of every image, as a share of the largest."""
     rows = [
         {"image": number, "group": "", "output": "before", "mean_error": _mean(error)}
         for number, error in enumerate(arrays["before_error"])
     ]
-    for place, group in enumerate(arrays["groups"]):
+    for index, group in enumerate(arrays["groups"]):
         for state in STATES:
             rows += [
                 {"image": number, "group": str(group), "output": state,
                  "mean_error": _mean(error)}
-                for number, error in enumerate(arrays[f"{state}_error"][place])
+                for number, error in enumerate(arrays[f"{state}_error"][index])
             ]  # fmt: skip
     return rows
 

@@ -55,7 +55,7 @@ def heat(
     hint, spec = "", snapshot.subjects[part].spec
     if not rows:
         hint = "No such cells have been measured in this part."
-    elif not any(map(figures.heat.known, rows)):
+    elif not any(map(figures.heat.has_value, rows)):
         hint = (
             f"The index needs the control reinitialised at {figures.heat.KINDS[kind]}."
         )
