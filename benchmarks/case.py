@@ -1,4 +1,4 @@
-"""The files that one benchmark model consists of, and what a result must be."""
+"""The files of a benchmark model, and the digests that a correct output must have."""
 
 import dataclasses
 import hashlib
@@ -32,25 +32,23 @@ class Case:
         return self.folder / f"out_{self.number}{suffix}"
 
     @property
-    def about(self) -> dict:
-        return json.loads(self.file("about", ".json").read_text())
+    def facts(self) -> dict:
+        return json.loads(self.file("facts", ".json").read_text())
 
 
 def make(case: Case) -> None:
     """Writes donor and recipient in both of Keras's formats; imports TensorFlow."""
-    found = {}
+    facts = {}
     for seed, side in enumerate(("donor", "recipient")):
         model = build(case.model)
         scramble(model, seed)
         model.save(case.file(side))
         model.save_weights(case.file(side, ".weights.h5"))
-        found[side] = live_digests(model)
-        found["parameters"], found["variables"] = (
-            model.count_params(),
-            len(model.weights),
-        )
-        found["largest"] = max(4 * v.shape.num_elements() for v in model.weights)
-    case.file("about", ".json").write_text(json.dumps(found))
+        facts[side] = live_digests(model)
+        facts["parameters"] = model.count_params()
+        facts["variables"] = len(model.weights)
+        facts["largest"] = max(4 * v.shape.num_elements() for v in model.weights)
+    case.file("facts", ".json").write_text(json.dumps(facts))
 
 
 def build(name: str):
@@ -61,7 +59,7 @@ def build(name: str):
 
 
 def scramble(model, seed: int) -> None:
-    """Draws every array anew: fresh statistics are all alike, and a mix-up would not show."""
+    """Draws every array anew: fresh statistics are all equal and would hide a mix-up."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
@@ -70,19 +68,19 @@ def scramble(model, seed: int) -> None:
 
 
 def live_digests(model) -> dict[str, str]:
-    """SHA-256 of every array of a live model by Keras's own path."""
+    """Returns the SHA-256 of every array of a live model by Keras's path."""
     return {v.path: _sha(v.value.numpy()) for v in model.weights}
 
 
 def file_digests(path: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every array of a file by its place there; by h5py, not by tfreuse."""
+    """Returns the SHA-256 of every array of a file by its path; read by h5py, not tfreuse."""
     import h5py
 
-    found = {}
+    digests = {}
 
     def visit(name, item):
         if isinstance(item, h5py.Dataset):
-            found[name] = _sha(item[()])
+            digests[name] = _sha(item[()])
 
     source = path
     if zipfile.is_zipfile(path):
@@ -90,14 +88,14 @@ def file_digests(path: pathlib.Path) -> dict[str, str]:
             source = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(source, "r") as file:
         file.visititems(visit)
-    return found
+    return digests
 
 
-def is_statistic(place: str) -> bool:
-    """Whether a place in a weights file is a batch normalization's moving mean or variance."""
-    layer, _, rest = place.rpartition("/vars/")
+def is_statistic(path: str) -> bool:
+    """Returns whether a path in a weights file is a moving mean or moving variance."""
+    layer, _, index = path.rpartition("/vars/")
     name = layer.rpartition("/")[2]
-    return name.startswith("batch_normalization") and f"vars/{rest}" in STATISTICS
+    return name.startswith("batch_normalization") and f"vars/{index}" in STATISTICS
 
 
 def _sha(array) -> str:

@@ -1,8 +1,8 @@
-"""The ways to move parameters, each written as its own documentation advises.
+"""Ways to move parameters, each written as its documentation advises.
 
-A contestant names the modules it imports (timed on their own) and prepares a call (not timed:
-files are there, live models are built). The call is what is timed. Whoever writes a file waits
-until it is on the disk, as tfreuse does, and starts with the inputs in the page cache.
+A contestant names the modules it imports (timed separately), prepares a call (not timed: files
+exist, live models are built), and makes the call (timed). A written file is flushed to the disk,
+as by tfreuse, and inputs are in the page cache at the start.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ Prepare = Callable[[Case], Callable[[], object]]
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-    """`out` is the ending of the file it makes, "" for a live model, None for a roofline."""
+    """A way to move parameters; `out` is its file's suffix, "" a live model, None a roofline."""
 
     task: str
     name: str
@@ -43,7 +43,7 @@ ENTRIES: list[Contestant] = []
 
 
 def contestant(*tasks: str, name: str, imports: tuple[str, ...] = (), **options):
-    """Enters the function, which takes the task and the case, for each of the tasks."""
+    """Registers a function of task and case for each of the tasks."""
 
     def enter(function):
         for task in tasks:
@@ -57,7 +57,7 @@ def contestant(*tasks: str, name: str, imports: tuple[str, ...] = (), **options)
 
 
 def find(task: str, name: str) -> Contestant:
-    return next(one for one in ENTRIES if (one.task, one.name) == (task, name))
+    return next(entry for entry in ENTRIES if (entry.task, entry.name) == (task, name))
 
 
 def _roles(task: str) -> str:
@@ -109,8 +109,10 @@ def tfreuse_write(task, case):
             checkpoints.open(case.file("donor")) as donor,
             checkpoints.open(recipient_path) as recipient,
         ):
-            made = plan.make(donor.variables, recipient.variables, roles=_roles(task))
-            values = {e.recipient.path: (donor, e.donor) for e in made.copies}
+            selection = plan.make(
+                donor.variables, recipient.variables, roles=_roles(task)
+            )
+            values = {e.recipient.path: (donor, e.donor) for e in selection.copies}
             options = {"crc": False, "undo": False}
             checkpoints.write(recipient_path, case.out(), values, {}, **options)
 
@@ -135,9 +137,9 @@ def load_model(task, case):
         else:
             for layer in recipient.layers:
                 if isinstance(layer, keras.layers.BatchNormalization):
-                    theirs = donor.get_layer(layer.name).get_weights()
-                    ours = layer.get_weights()
-                    layer.set_weights([*ours[:2], *theirs[2:]])
+                    new = donor.get_layer(layer.name).get_weights()
+                    old = layer.get_weights()
+                    layer.set_weights([*old[:2], *new[2:]])
         recipient.save(case.out())
         files.sync(case.out())
 
@@ -148,11 +150,11 @@ def load_model(task, case):
 def file_editor(task, case):
     import keras
 
-    def put(old: dict, new: dict, place: str) -> None:
+    def put(old: dict, new: dict, path: str) -> None:
         for key, value in old.items():
             if isinstance(value, dict):
-                put(value, new[key], f"{place}/{key}")
-            elif task == ALL or case_module.is_statistic(f"{place}/vars/{key}"):
+                put(value, new[key], f"{path}/{key}")
+            elif task == ALL or case_module.is_statistic(f"{path}/vars/{key}"):
                 old[key] = new[key]
 
     def work():
@@ -303,7 +305,7 @@ def tfreuse_apply_again(task, case):
 
     donor, recipient = _live("donor", case), _live("recipient", case)
     plan = transplant.plan(donor, recipient)
-    # TensorFlow makes a kernel for each new shape, once in a process
+    # TensorFlow compiles a kernel for each new shape once per process.
     transplant.undo(transplant.apply(plan, donor, recipient), recipient)
 
     def work():
@@ -350,9 +352,9 @@ def compiled(task, case):
 def memcpy(task, case):
     import numpy as np
 
-    count = case.about["parameters"]
+    count = case.facts["parameters"]
     old, new = np.zeros(count, np.float32), np.ones(count, np.float32)
-    old[:] = 2  # its pages are there before the clock starts
+    old[:] = 2  # allocates its pages before the clock starts
 
     def work():
         np.copyto(old, new)

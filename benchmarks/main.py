@@ -1,4 +1,4 @@
-"""Measures how fast parameters move and networks train, beside others, and what records cost.
+"""Measures the speed of transplants and training, beside other tools, and the cost of records.
 
   python tools/benchmark.py transplant --out_dir=runs/benchmark
   python tools/benchmark.py records --out_dir=runs/benchmark_records
@@ -11,16 +11,16 @@
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
-records     a study's records: append, go on after a stop, read counts, report, TensorBoard
-training    training and inference: Keras as it comes, tfreuse, PyTorch
+records     a study's records: append, resume, read counts, report, TensorBoard
+training    training and inference: plain Keras, tfreuse, PyTorch
 startup     whole commands until they answer, and until the first step of a training
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
-growth      what a sweep costs when images, layers, groups or seeds double, with a figure
-units       what a unit of work costs beside its work, here and on Ray, and how many a driver bears
-estimators  which estimate, made without training, would have chosen best in a study's label curves
+growth      the cost of a sweep when images, layers, groups or seeds double, with a figure
+units       overhead of a unit of work, here and on Ray, and the number a driver can handle
+estimators  training-free estimates compared with a study's label curves
 
-Every run is a fresh process whose result is checked before its time counts. Writes
-OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
+Every run is a fresh process whose output is checked before its time counts. Writes
+OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is limits.
 """
 
 import dataclasses
@@ -76,10 +76,12 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "timeout",
         60,
-        "seconds after which a run is given up; training: 300, units: 1800",
+        "seconds after which a run is limits up; training: 300, units: 1800",
     )
     flags.DEFINE_list(
-        "records", ["1000", "10000", "100000"], "records: how many, one study each"
+        "records",
+        ["1000", "10000", "100000"],
+        "records: numbers of records, one study each",
     )
     flags.DEFINE_enum(
         "device",
@@ -88,7 +90,9 @@ def define_flags() -> None:
         "training: gpu takes larger networks, in bfloat16, compiled",
     )
     flags.DEFINE_boolean(
-        "tiny", False, "training: networks of a second, to see that all runs"
+        "tiny",
+        False,
+        "training: networks of a second, to test that all contestants run",
     )
     flags.DEFINE_integer(
         "cores",
@@ -97,7 +101,7 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_float(
-        "peak_tflops", 0, "training: of the GPU in bfloat16; 0: by its name"
+        "peak_tflops", 0, "training: peak of the GPU in bfloat16; 0: by its name"
     )
     flags.DEFINE_integer(
         "units", 100_000, "units: of the simulated study; 0: none", lower_bound=0
@@ -106,7 +110,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
-        "work_dir", "", "where the model files go meanwhile; the system's if left out"
+        "work_dir", "", "directory of temporary model files; default: the system's"
     )
 
 
@@ -123,29 +127,31 @@ def main(verb: str) -> None:
 
 
 def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
     models = [*values.models, *([case.LARGE] if values.large else [])]
     settings = rounds.Settings(
         tuple(dict.fromkeys(models)), values.runs, values.minutes, values.timeout
     )
     runs = rounds.run(settings, folder)
-    abouts = {name: case.Case(name, folder).about for name in settings.models}
-    found = table.rows(runs)
-    promised = table.targets(found, {n: a["largest"] for n, a in abouts.items()})
-    print(table.text(found))
+    largest = {
+        name: case.Case(name, folder).facts["largest"] for name in settings.models
+    }
+    rows = table.rows(runs)
+    promised = table.targets(rows, largest)
+    print(table.text(rows))
     print(table.verdicts(promised))
     value = {
         "settings": dataclasses.asdict(settings),
-        "rows": [dataclasses.asdict(row) for row in found],
+        "rows": [dataclasses.asdict(row) for row in rows],
         "promises": _promises(promised),
         "runs": runs,
     }
-    return value, table.markdown(found, promised)
+    return value, table.markdown(rows, promised)
 
 
 def _records(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     words = app.FLAGS.records
     if not all(word.isascii() and word.isdecimal() for word in words):
         raise InputError(
@@ -159,9 +165,9 @@ def _records(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _training(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = {name: values[name].value for name in _LIMITS if values[name].present}
     settings = training.Settings(
         device=values.device,
         runs=values.runs,
@@ -169,7 +175,7 @@ def _training(folder: pathlib.Path) -> tuple[dict, str]:
         peak_tflops=values.peak_tflops,
         cores=values.cores,
         seconds=0.2 if values.tiny else training.Settings.seconds,
-        **given,
+        **limits,
     )
     if left_out := training.missing():
         print(left_out)
@@ -182,12 +188,12 @@ def _training(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    given = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = {name: values[name].value for name in _LIMITS if values[name].present}
     if values["models"].present:
-        given["models"] = tuple(values.models)
-    settings = sweeping.Settings(runs=values.runs, **given)
+        limits["models"] = tuple(values.models)
+    settings = sweeping.Settings(runs=values.runs, **limits)
     runs = sweeping.run(settings, folder)
     promised = sweeping.targets(runs)
     markdown = sweeping.markdown(runs, promised)
@@ -197,7 +203,7 @@ def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _startup(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     runs = startup.run(app.FLAGS.runs, app.FLAGS.minutes, folder)
     promised = startup.targets(runs)
     markdown = startup.markdown(runs, promised)
@@ -206,10 +212,10 @@ def _startup(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _growth(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    given = {name: values[name].value for name in _LIMITS if values[name].present}
-    settings = growth.Settings(runs=values.runs, **given)
+    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = growth.Settings(runs=values.runs, **limits)
     runs = growth.run(settings)
     markdown = growth.markdown(runs)
     print(markdown)
@@ -219,10 +225,10 @@ def _growth(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _units(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was measured; returns it for benchmark.json and benchmark.md."""
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    given = {name: values[name].value for name in _LIMITS if values[name].present}
-    settings = units.Settings(runs=values.runs, many=values.units, **given)
+    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    settings = units.Settings(runs=values.runs, many=values.units, **limits)
     runs = units.run(settings)
     markdown = units.markdown(runs)
     print(markdown)
@@ -230,20 +236,20 @@ def _units(folder: pathlib.Path) -> tuple[dict, str]:
 
 
 def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
-    """Prints what was found; returns it for benchmark.json and benchmark.md."""
+    """Prints the comparison; returns it for benchmark.json and benchmark.md."""
     from tfreuse import runtime
 
     if not app.FLAGS.study_dir:
-        raise InputError("--study_dir is not given; see --help.")
+        raise InputError("--study_dir is not limits; see --help.")
     runtime.start()
     from benchmarks import challenge
 
-    found = challenge.run(pathlib.Path(app.FLAGS.study_dir), app.FLAGS.labels)
-    markdown = challenge.markdown(found)
+    study_dir = pathlib.Path(app.FLAGS.study_dir)
+    comparison = challenge.run(study_dir, app.FLAGS.labels)
+    markdown = challenge.markdown(comparison)
     print(markdown)
-    return found | {
-        "rows": [dataclasses.asdict(row) for row in found["rows"]]
-    }, markdown
+    rows = [dataclasses.asdict(row) for row in comparison["rows"]]
+    return comparison | {"rows": rows}, markdown
 
 
 _LIMITS = ("minutes", "timeout")

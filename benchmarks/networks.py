@@ -1,4 +1,4 @@
-"""The networks whose training is timed, their data, and what every contestant must find.
+"""The networks whose training is timed, their data, and the expected results.
 
     networks.make(case, folder)   # writes FOLDER/CASE.npz and FOLDER/CASE.json
 
@@ -17,17 +17,17 @@ from benchmarks import splits
 from tfreuse.specs import ModelSpec, TrainSpec
 
 CHECKED = (
-    5  # steps whose losses are compared; their batches are what the others train on
+    5  # steps whose losses are compared; PyTorch and plain Keras reuse their batches
 )
 SHOWN = 2  # images whose logits are compared
 CLASSES = 5
 _IMAGES = 64
-_STEPS = 100_000  # of the schedule; nobody gets there
+_STEPS = 100_000  # of the schedule, more than any run reaches
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network at one size. `batch` is of the training, `many` of the inference."""
+    """A network at one size. `batch` is the batch size of training, `many` of inference."""
 
     name: str
     model: ModelSpec
@@ -67,16 +67,16 @@ def find(name: str) -> Case:
 
 
 def rate(spec: TrainSpec, step: int) -> float:
-    """The learning rate that `training` gives its update number `step`, from 0."""
+    """Returns the learning rate of `training` at update `step`, from 0."""
     if step < 1:  # the warm-up: one step at 0
         return 0.0
     return spec.learning_rate * (1 + math.cos(math.pi * (step - 1) / (_STEPS - 1))) / 2
 
 
 def build(case: Case):
-    """The Keras model; every process builds the same one.
+    """Builds the Keras model, the same in every process.
 
-    Without dropout: losses could not be compared with it.
+    Without dropout, since losses are compared.
     """
     import keras
 
@@ -90,7 +90,7 @@ def build(case: Case):
 
 
 def split(case: Case):
-    """Images whose coarse brightness tells the class, as `tfreuse.training` takes them."""
+    """Draws a `data.Split` of images whose coarse brightness determines the class."""
     draw = np.random.default_rng(0)
     coarse = draw.random((_IMAGES, 4, 4, 1))
     height, width = case.image_size
@@ -102,7 +102,7 @@ def split(case: Case):
 
 
 def make(case: Case, folder: pathlib.Path) -> None:
-    """Writes the batches, the first values, and what plain Keras finds in them."""
+    """Writes the batches, the initial values, and logits and losses of plain Keras."""
     from tfreuse import runtime, training
 
     runtime.start()
@@ -111,29 +111,29 @@ def make(case: Case, folder: pathlib.Path) -> None:
     steps = training.batches(model, split(case), case.train).take(CHECKED)
     images, masks = map(np.stack, zip(*steps.as_numpy_iterator(), strict=True))
     shown = model(images[0][:SHOWN], training=False).numpy()
-    about = {"parameters": model.count_params(), "flops": flops(model, case.image_size)}
+    facts = {"parameters": model.count_params(), "flops": flops(model, case.image_size)}
     model.compile(training.optimizer(model, case.train), training.loss("segmentation"))
-    about["losses"] = [
+    facts["losses"] = [
         float(model.train_on_batch(*batch)) for batch in zip(images, masks, strict=True)
     ]
     np.savez(
         folder / f"{case.name}.npz", images=images, masks=masks, shown=shown, **values
     )
-    (folder / f"{case.name}.json").write_text(json.dumps(about))
+    (folder / f"{case.name}.json").write_text(json.dumps(facts))
 
 
 def read(case: Case, folder: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """What `make` wrote: about the case, and its arrays."""
-    about = json.loads((folder / f"{case.name}.json").read_text())
+    """Reads the facts and the arrays that `make` wrote."""
+    facts = json.loads((folder / f"{case.name}.json").read_text())
     with np.load(folder / f"{case.name}.npz") as arrays:
-        return about, dict(arrays)
+        return facts, dict(arrays)
 
 
 def flops(model, image_size: tuple[int, int]) -> int:
-    """Multiplications and additions of the convolutions, for one image forwards.
+    """Counts multiplications and additions of convolutions, for an image's forward pass.
 
-    A training step takes about three times as many: backwards, each convolution is done once
-    for its input and once for its kernel.
+    A training step needs about three times as many: the backward pass computes a gradient by
+    the input and a gradient by the kernel of each convolution.
     """
     from tfreuse import models
 

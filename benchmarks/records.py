@@ -1,8 +1,8 @@
-"""What 10^3 to 10^5 records cost to append, to go on from, to report and to show.
+"""Measures the cost of appending, resuming, reporting and showing 10^3 to 10^5 records.
 
-python -m benchmarks.records append FOLDER 1000
+    python -m benchmarks.records append FOLDER 1000
 
-Every step is a process of its own; its memory is the process's peak, imports included.
+Every step is a fresh process; its memory is the process's peak, imports included.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from tfreuse.errors import InputError
 from tfreuse.records import CountsReader, LabelLog, Log, counts_path, read
 from tfreuse.runners.gathering import Gathering
 
-MEMORY = 10**9  # bytes that no step may exceed
-GROWTH = 1.5  # of a step's time for one record, from the last size but one to the last
+MEMORY = 10**9  # bytes, the bound of every step
+GROWTH = 1.5  # bound on the growth of time per record between the two largest sizes
 FIRST_VIEW = 1.0  # seconds
 HEADER = (
     "step",
@@ -35,11 +35,11 @@ HEADER = (
 
 
 def run(sizes: Sequence[int], folder: pathlib.Path) -> list[dict]:
-    """Measures every step for every number of records; returns one dict a step.
+    """Measures every step for every number of records; returns a dict per step.
 
     Args:
         sizes: numbers of records.
-        folder: an empty one; 10^5 records take 0.4 GB there.
+        folder: an empty folder; 10^5 records take 0.4 GB.
 
     Raises:
         InputError: there is no /proc to read counters from, a study cannot have so many
@@ -54,55 +54,58 @@ def run(sizes: Sequence[int], folder: pathlib.Path) -> list[dict]:
             "the benchmark reads /proc/self/io, which is there on Linux only."
         )
     display = progress.Display(sum(sizes) * len(STEPS))
-    found, done = [], 0
+    runs, done = [], 0
     for size in sizes:
-        own = folder / str(size)
-        own.mkdir()
+        study = folder / str(size)
+        study.mkdir()
         for step in STEPS:
-            found.append({"step": step, "records": size, **_fresh(step, own, size)})
+            runs.append({"step": step, "records": size, **_fresh(step, study, size)})
             done += size
             display.update(done, f"{step} {size:,} records")
     display.close()
-    return found
+    return runs
 
 
-def targets(found: Iterable[dict]) -> list[Target]:
-    """What was promised: time that grows no faster than the records, and a bound on memory."""
-    made = []
-    for step, those in _by_step(found):
-        if len(those) > 1:
-            # of processor time: what else runs on the machine changes it little
-            before, last = (one["cpu_s"] / one["records"] for one in those[-2:])
-            text = f"{step}: CPU time a record, {those[-1]['records']:,} against "
-            text += f"{those[-2]['records']:,}"
-            made.append(Target(text, last / before, GROWTH))
-        text = f"{step}: MB of memory, {those[-1]['records']:,} records"
-        made.append(Target(text, those[-1]["memory"] / 1e6, MEMORY / 1e6))
+def targets(runs: Iterable[dict]) -> list[Target]:
+    """Returns the targets: time grows no faster than the records, and memory is bounded."""
+    rows = []
+    for step, sizes in _by_step(runs):
+        largest = sizes[-1]
+        if len(sizes) > 1:
+            # Processor time, which other work on the machine changes little.
+            before, last = (run["cpu_s"] / run["records"] for run in sizes[-2:])
+            text = f"{step}: CPU time a record, {largest['records']:,} against "
+            text += f"{sizes[-2]['records']:,}"
+            rows.append(Target(text, last / before, GROWTH))
+        text = f"{step}: MB of memory, {largest['records']:,} records"
+        rows.append(Target(text, largest["memory"] / 1e6, MEMORY / 1e6))
         if step == "tab, first view":
-            text = f"{step}: seconds, {those[-1]['records']:,} records"
-            made.append(Target(text, those[-1]["seconds"], FIRST_VIEW))
-    return made
+            text = f"{step}: seconds, {largest['records']:,} records"
+            rows.append(Target(text, largest["seconds"], FIRST_VIEW))
+    return rows
 
 
-def markdown(found: Iterable[dict], promised: Sequence[Target]) -> str:
-    """The steps and the promises as Markdown."""
+def markdown(runs: Iterable[dict], promised: Sequence[Target]) -> str:
+    """Formats the steps and the targets as Markdown."""
     lines = [f"| {' | '.join(HEADER)} |", "|---" + "|--:" * (len(HEADER) - 1) + "|"]
-    for _, those in _by_step(found):
-        for one in those:
+    for _, sizes in _by_step(runs):
+        for run in sizes:
             cells = (
-                one["step"],
-                f"{one['records']:,}",
-                f"{one['seconds']:.2f}",
-                f"{one['cpu_s']:.2f}",
-                f"{1e6 * one['cpu_s'] / one['records']:,.0f}",
-                f"{one['memory'] / 1e6:,.0f}",
-                f"{one['written'] / 1e6:,.1f}",
+                run["step"],
+                f"{run['records']:,}",
+                f"{run['seconds']:.2f}",
+                f"{run['cpu_s']:.2f}",
+                f"{1e6 * run['cpu_s'] / run['records']:,.0f}",
+                f"{run['memory'] / 1e6:,.0f}",
+                f"{run['written'] / 1e6:,.1f}",
             )
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| what | measured | at most | |", "|---|--:|--:|---|"]
-    for one in promised:
-        met = "met" if one.met else "not met"
-        lines.append(f"| {one.text} | {one.value:.3g} | {one.bound:g} | {met} |")
+    lines += ["", "| target | measured | at most | |", "|---|--:|--:|---|"]
+    for target in promised:
+        met = "met" if target.met else "not met"
+        lines.append(
+            f"| {target.text} | {target.value:.3g} | {target.bound:g} | {met} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -123,8 +126,8 @@ class Clock:
 
 
 def append(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """Appends the records with their counts; making them is not counted."""
-    records_made.write_held(folder)
+    """Appends the records with their counts; generating them is not timed."""
+    records_made.write_study(folder)
     with Log(folder / "records.jsonl") as log:
         for record, per_image in records_made.records(count):
             with clock:
@@ -134,26 +137,26 @@ def append(folder: pathlib.Path, count: int, clock: Clock) -> None:
 
 
 def resume(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """Opens the log and tells which arms are there, as a study does that goes on."""
+    """Opens the log and reads the keys of its arms, as a resumed study does."""
     with clock, Log(folder / "records.jsonl") as log:
         done = frozenset(record.key for record in log.records)
     _same(len(done), count)
 
 
 def gather(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """Takes the records, as of a unit of work, into a study's own files."""
-    own = folder / "gathered"
-    own.mkdir()
-    with clock, Log(own / "records.jsonl") as log:
-        Gathering(log, LabelLog(own / "labels.jsonl")).collect(folder)
+    """Gathers the records, as of a unit of work, into a study's files."""
+    study = folder / "gathered"
+    study.mkdir()
+    with clock, Log(study / "records.jsonl") as log:
+        Gathering(log, LabelLog(study / "labels.jsonl")).collect(folder)
     _same(len(log.records), count)
 
 
 def bootstrap(folder: pathlib.Path, count: int, clock: Clock) -> None:
     """Reads the counts of every image of every record, as an image bootstrap does."""
-    found = read(folder / "records.jsonl")
+    study_records = read(folder / "records.jsonl")
     with clock, CountsReader(folder / "records.jsonl") as counts:
-        images = sum(len(counts.read(record)) for record in found)
+        images = sum(len(counts.read(record)) for record in study_records)
     _same(images, count * records_made.IMAGES)
 
 
@@ -166,27 +169,29 @@ def report(folder: pathlib.Path, count: int, clock: Clock) -> None:
 
 
 def rows(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """Writes TensorBoard's rows."""
+    """Writes TensorBoard's rows of hyperparameters."""
     from tfreuse.report import tensorboard
 
-    found = read(folder / "records.jsonl")
+    study_records = read(folder / "records.jsonl")
     with clock:
-        tensorboard.write_arms(folder / "tensorboard" / "arms", found)
+        tensorboard.write_arms(folder / "tensorboard" / "arms", study_records)
 
 
 def first_view(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """What the tab shows first, asked of a server that has just started."""
+    """Requests the first view of the tab from a server that has just started."""
     with clock:
         ask = _asking(folder)
-        told = ask("/study")
-        if told["state"] != "ready":
-            raise ValueError("the report of the study was not there to answer")
-        part = told["parts"][0]
-        ask("/heat", kind=part["kinds"][0], **_named(part))
+        study = ask("/study")
+        if study["state"] != "ready":
+            raise ValueError(
+                "the study's report is missing, which the tab answers from"
+            )
+        part = study["parts"][0]
+        ask("/heat", kind=part["kinds"][0], **_heat_query(part))
 
 
 def read_whole(folder: pathlib.Path, count: int, clock: Clock) -> None:
-    """Until the server has read every record itself, as it must of a study that runs."""
+    """Waits until the server has read every record itself, as for a running study."""
     (folder / "report.html").unlink()
     with clock:
         ask = _asking(folder)
@@ -195,7 +200,7 @@ def read_whole(folder: pathlib.Path, count: int, clock: Clock) -> None:
 
 
 def _asking(folder: pathlib.Path) -> Callable[..., Any]:
-    """Asks the tab's routes about the study, in this process."""
+    """Returns a function that requests the tab's routes of the study, in this process."""
     import argparse
 
     from tensorboard.plugins.base_plugin import TBContext
@@ -206,9 +211,9 @@ def _asking(folder: pathlib.Path) -> Callable[..., Any]:
     flags = argparse.Namespace(logdir_spec="")
     apps = Reusability(TBContext(logdir=str(folder), flags=flags)).get_plugin_apps()
 
-    def ask(route: str, **asked: object) -> Any:
-        asked["study"] = folder.resolve().name
-        answer = Client(apps[route]).get(route, query_string=asked)
+    def ask(route: str, **query: object) -> Any:
+        query["study"] = folder.resolve().name
+        answer = Client(apps[route]).get(route, query_string=query)
         if answer.status_code != 200:
             raise ValueError(f"{route}: {answer.status}: {answer.text[:200]}")
         return json.loads(answer.text)
@@ -216,11 +221,11 @@ def _asking(folder: pathlib.Path) -> Callable[..., Any]:
     return ask
 
 
-def _named(part: dict) -> dict[str, object]:
-    """What the page asks a heat map by, first."""
+def _heat_query(part: dict) -> dict[str, object]:
+    """Returns the query of the page's first heat map."""
     names = ("architecture", "direction", "link")
-    chosen = {"quantity": "retention", "repair": part["repairs"][0], "seed": -1}
-    return {name: part[name] for name in names} | chosen
+    options = {"quantity": "retention", "repair": part["repairs"][0], "seed": -1}
+    return {name: part[name] for name in names} | options
 
 
 STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
@@ -236,34 +241,34 @@ STEPS: dict[str, Callable[[pathlib.Path, int, Clock], None]] = {
 
 
 def _fresh(step: str, folder: pathlib.Path, count: int) -> dict:
-    found = fresh.run_json(__name__, [step, folder, count], timeout=3600)
-    if "error" in found:
-        raise InputError(f"{step} of {count:,} records {found['error']}")
-    return found
+    measured = fresh.run_json(__name__, [step, folder, count], timeout=3600)
+    if "error" in measured:
+        raise InputError(f"{step} of {count:,} records {measured['error']}")
+    return measured
 
 
-def _by_step(found: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
+def _by_step(runs: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
     by_step: dict[str, list[dict]] = {}
-    for one in found:
-        by_step.setdefault(one["step"], []).append(one)
+    for run in runs:
+        by_step.setdefault(run["step"], []).append(run)
     yield from by_step.items()
 
 
-def _same(found: int, expected: int) -> None:
-    if found != expected:
-        raise ValueError(f"expected {expected:,}, found {found:,}")
+def _same(count: int, expected: int) -> None:
+    if count != expected:
+        raise ValueError(f"expected {expected:,} records, found {count:,}")
 
 
 def _main(step: str, folder: str, count: str) -> None:
     clock, log = Clock(), pathlib.Path(folder) / "records.jsonl"
     STEPS[step](log.parent, int(count), clock)
-    found = {
+    measured = {
         **dataclasses.asdict(clock),
         "memory": worker.status("VmHWM"),
         "written": worker.counters()["wchar"],
         "bytes": {path.name: path.stat().st_size for path in (log, counts_path(log))},
     }
-    print(json.dumps(found))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A study of any size that no network was trained for: records and counts as real ones are.
+"""A synthetic study of any size: records and counts like those of a real study.
 
 Two architectures, two directions, two links and six seeds, at sites, with groups, controls and
 repairs: 10^5 records are 2,084 arms of each of 48 recipients.
@@ -23,7 +23,7 @@ LINKS = ("independent", "same")
 GROUPS = ("kernel", "bias", "affine", "stats", "all")
 CONTROLS = ("transfer", "other_seed", "reinitialised", "matched")
 REPAIRS = ("none", "recalibration", "permutation+recalibration")
-_PLACES = [
+_SITES = [
     ("all", "all", -1),
     *(("stage", f"encoder_{depth}", depth) for depth in range(9)),
     *(("layer", f"encoder_{depth}_conv", depth) for depth in range(25)),
@@ -37,12 +37,12 @@ _FACTORS = {
     "link": LINKS,
     "seed": range(SEEDS),
 }
-MOST = len(_PLACES) * math.prod(map(len, _FACTORS.values()))  # records there can be
-_KEPT = 64  # different arrays of counts; arms take turns with them
+MOST = len(_SITES) * math.prod(map(len, _FACTORS.values()))  # possible records
+_ARRAYS = 64  # different arrays of counts, which arms use in turn
 
 
-def held() -> dict:
-    """What the study's `study.json` holds."""
+def study_json() -> dict:
+    """Returns the contents of `study.json`."""
     study = specs.StudySpec(
         seeds=SEEDS,
         directions=specs.DIRECTIONS,
@@ -54,28 +54,28 @@ def held() -> dict:
     return {"specs": {"study": study.to_json()}, "versions": rundir.versions()}
 
 
-def write_held(folder: pathlib.Path) -> None:
-    files.write_json(folder / "study.json", held())
+def write_study(folder: pathlib.Path) -> None:
+    files.write_json(folder / "study.json", study_json())
 
 
 def arms(count: int) -> Iterator[dict]:
-    """The first `count` arms' factors; every recipient's arms of all layers come first."""
-    for (kind, site, depth), *rest in itertools.islice(
-        itertools.product(_PLACES, *_FACTORS.values()), count
+    """Yields the factors of the first `count` arms; seeds vary fastest, sites slowest."""
+    for (kind, site, depth), *levels in itertools.islice(
+        itertools.product(_SITES, *_FACTORS.values()), count
     ):
-        place = {"site_kind": kind, "site": site, "depth": depth}
-        yield place | dict(zip(_FACTORS, rest))
+        location = {"site_kind": kind, "site": site, "depth": depth}
+        yield location | dict(zip(_FACTORS, levels))
 
 
 def records(count: int) -> Iterator[tuple[Record, np.ndarray]]:
-    """The first `count` records with their counts of every image."""
+    """Yields the first `count` records with their counts of every image."""
     draw = np.random.default_rng(0)
-    confusions = [_confusions(draw, 0.05 + 0.9 * draw.random()) for _ in range(_KEPT)]
-    errors = [_errors(draw, 1 + 9 * draw.random()) for _ in range(_KEPT)]
-    values = [metrics.mean_iou(one.sum(axis=0)) for one in confusions]
+    confusions = [_confusions(draw, 0.05 + 0.9 * draw.random()) for _ in range(_ARRAYS)]
+    errors = [_errors(draw, 1 + 9 * draw.random()) for _ in range(_ARRAYS)]
+    values = [metrics.mean_iou(confusion.sum(axis=0)) for confusion in confusions]
     versions = rundir.versions()
     for number, arm in enumerate(arms(count)):
-        turn = number * 7 % _KEPT
+        turn = number * 7 % _ARRAYS
         to_masks = arm["direction"] == specs.DIRECTIONS[0]
         per_image = (confusions if to_masks else errors)[turn]
         sums = (
@@ -93,8 +93,8 @@ def _record(arm: dict, facts: list[float], after: float, sums, versions) -> Reco
         "output_error", "cka", "bias_shift", "bias_moved",
     )  # fmt: skip
     to_masks = arm["direction"] == specs.DIRECTIONS[0]
-    task, other = ("segmentation", "autoencoder")[:: 1 if to_masks else -1]
-    donor, recipient = f"{other}-{arm['seed']}", f"{task}-{arm['seed']}"
+    task, donor_task = ("segmentation", "autoencoder")[:: 1 if to_masks else -1]
+    donor, recipient = f"{donor_task}-{arm['seed']}", f"{task}-{arm['seed']}"
     return Record(
         **arm,
         **dict(zip(names, facts)),
@@ -124,21 +124,21 @@ def _digest(*words: str) -> str:
     return hashlib.sha256("/".join(words).encode()).hexdigest()
 
 
-def _confusions(draw: np.random.Generator, right: float) -> np.ndarray:
-    """int64 [IMAGES, CLASSES, CLASSES]: half the classes in an image, a background in all."""
-    found = np.zeros((IMAGES, CLASSES, CLASSES), np.int64)
-    for image in found:
+def _confusions(draw: np.random.Generator, accuracy: float) -> np.ndarray:
+    """Draws int64 [IMAGES, CLASSES, CLASSES]: background and half of the classes per image."""
+    confusions = np.zeros((IMAGES, CLASSES, CLASSES), np.int64)
+    for image in confusions:
         share = draw.dirichlet([4] + [0.6] * (CLASSES - 1))
         share[1:] *= draw.random(CLASSES - 1) > 0.5
         pixels = draw.multinomial(PIXELS, share / share.sum())
         for label, row in enumerate(image):
-            like = np.where(np.arange(CLASSES) == label, 10 * right, 0.2)
-            row[:] = draw.multinomial(pixels[label], draw.dirichlet(like))
-    return found
+            weights = np.where(np.arange(CLASSES) == label, 10 * accuracy, 0.2)
+            row[:] = draw.multinomial(pixels[label], draw.dirichlet(weights))
+    return confusions
 
 
 def _errors(draw: np.random.Generator, scale: float) -> np.ndarray:
-    """float64 [IMAGES, 2]: squared errors; SSIM was not asked for."""
-    found = np.full((IMAGES, 2), np.nan)
-    found[:, 0] = draw.gamma(2, scale, IMAGES)
-    return found
+    """Draws float64 [IMAGES, 2]: squared errors, and NaN for SSIM, which is optional."""
+    errors = np.full((IMAGES, 2), np.nan)
+    errors[:, 0] = draw.gamma(2, scale, IMAGES)
+    return errors

@@ -20,10 +20,10 @@ COMMANDS = ("plan", "diff", "verify")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """Extent of the measurement.
 
-    No round starts once `minutes` are over; two contestants may so have fewer runs than
-    `runs`, and the table says how many. A run that takes `timeout` seconds is stopped.
+    No round starts once `minutes` are over, so that a contestant may have fewer runs than
+    `runs`; the table shows their number. A run that takes `timeout` seconds is stopped.
     """
 
     models: tuple[str, ...] = (case_module.UNET,)
@@ -33,10 +33,10 @@ class Settings:
 
 
 def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
-    """Measures all contestants; returns one dict a run, with "error" where there is no time.
+    """Runs all contestants; returns a dict per run, with "error" instead of times if it failed.
 
     Args:
-        settings: how much.
+        settings: extent of the measurement.
         work_dir: an empty folder with room for five copies of the largest model; files are
             written and deleted there.
 
@@ -49,9 +49,9 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
         )
     for name in settings.models:
         if name not in case_module.MODELS:
-            known = ", ".join(case_module.MODELS)
-            raise InputError(f"--models takes {known}; got {name!r}.")
-    results, given_up = [], set()
+            names = ", ".join(case_module.MODELS)
+            raise InputError(f"--models takes {names}; got {name!r}.")
+    runs, failed = [], set()
     cases = [Case(name, work_dir) for name in (TINY, *settings.models)]
     for case in cases:
         fresh.last_line(WORKER, ["make", case.model, work_dir], timeout=600)
@@ -61,70 +61,70 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
     for number, (round_, (case, entry)) in enumerate(turns, 1):
         if round_ > done_round:
-            results += _starts(cases[0], settings, round_)
+            runs += _starts(cases[0], settings, round_)
             done_round = round_
         key = (case.model, entry.task, entry.name)
         display.update(number - 1, " ".join(key))
-        if key not in given_up:
-            own = dataclasses.replace(case, number=number)
-            found = run_once(own, entry, settings.timeout)
-            results.append(dict(zip(("model", "task", "name"), key)) | found)
-            if "error" in found:
-                given_up.add(key)
+        if key not in failed:
+            numbered = dataclasses.replace(case, number=number)
+            measured = run_once(numbered, entry, settings.timeout)
+            runs.append(dict(zip(("model", "task", "name"), key)) | measured)
+            if "error" in measured:
+                failed.add(key)
     display.close()
-    return results
+    return runs
 
 
 def run_once(case: Case, entry: Contestant, timeout: float) -> dict:
-    """What `worker.measure` found, of a result that is right; or {"error": why not}."""
+    """Returns `worker.measure` of a run with correct output, or {"error": reason}."""
     words = ["run", case.model, case.folder, case.number, entry.task, entry.name]
     try:
-        found = fresh.run_json(WORKER, words, timeout)
-        if "error" in found:
-            return found
-        place = wrong(case, entry, found.pop("digests", None))
-        return {"error": f"wrong result: {place}"} if place else found
+        measured = fresh.run_json(WORKER, words, timeout)
+        if "error" in measured:
+            return measured
+        path = wrong(case, entry, measured.pop("digests", None))
+        return {"error": f"wrong result: {path}"} if path else measured
     finally:
         for path in case.folder.glob(f"out_{case.number}.*"):
             path.unlink()
 
 
 def wrong(case: Case, entry: Contestant, digests: dict | None = None) -> str:
-    """The first array that is not what it should be; "" if all are.
+    """Returns the first array that differs from its expected value; "" if none does.
 
-    `digests` are those of a live model; without, the file that was written is read.
+    `digests` are those of a live model; None reads the written file.
     """
     if entry.out is None:
         return ""
     if digests is not None:
-        expected = case.about["donor"]
+        expected = case.facts["donor"]
     else:
         digests = case_module.file_digests(case.out(entry.out))
         donor = case_module.file_digests(case.file("donor", ".weights.h5"))
         expected = case_module.file_digests(case.file("recipient", ".weights.h5"))
-        for place in expected:
-            if entry.task != STATS or case_module.is_statistic(place):
-                expected[place] = donor[place]
+        for path in expected:
+            if entry.task != STATS or case_module.is_statistic(path):
+                expected[path] = donor[path]
     if set(digests) != set(expected):
         return str(min(set(digests) ^ set(expected)))
     return next((p for p in expected if digests[p] != expected[p]), "")
 
 
 def _starts(case: Case, settings: Settings, round_: int) -> list[dict]:
-    """Wall time of whole commands on small files: what it takes before work begins."""
+    """Measures the wall time of whole commands on small files: the time before work begins."""
     donor, recipient = case.file("donor"), case.file("recipient")
     out = case.folder / f"started_{round_}.keras"
     transplant.apply(transplant.plan(donor, recipient), donor, recipient, out)
-    found = []
+    runs = []
     for verb in COMMANDS:
         words = [sys.executable, "-m", "tfreuse.cli.transplant", verb]
         words += [f"--donor={donor}", f"--recipient={recipient}"]
         words += [f"--out={out}"] if verb == "verify" else []
-        what = {"model": case.model, "task": START, "name": f"transplant {verb}"}
-        found.append(what | _timed(words, settings.timeout))
+        key = {"model": case.model, "task": START, "name": f"transplant {verb}"}
+        runs.append(key | _timed(words, settings.timeout))
     for path in case.folder.glob(f"{out.name}*"):
         path.unlink()
-    return found
+    return runs
 
 
 def _timed(words: list[str], timeout: float) -> dict:

@@ -1,10 +1,10 @@
-"""Images in memory as tfreuse takes a data set."""
+"""Data sets in memory."""
 
 import numpy as np
 
 
 def split(name: str, images: np.ndarray, masks: np.ndarray, classes: int):
-    """A `data.Split` of images uint8 [N, H, W, 3] and labels int32 [N, H, W] below `classes`."""
+    """Makes a `data.Split` of images uint8 [N, H, W, 3] and masks int32 [N, H, W]."""
     import tensorflow as tf
 
     from tfreuse import data
@@ -17,7 +17,7 @@ def split(name: str, images: np.ndarray, masks: np.ndarray, classes: int):
 
 
 def noise(count: int, side: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` square images uint8 and labels int32 without any sense."""
+    """Draws `count` square images uint8 and labels int32 at random."""
     draw, shape = np.random.default_rng(0), (count, side, side)
     images = draw.integers(0, 256, (*shape, 3), dtype=np.uint8)
     return images, draw.integers(0, classes, shape, np.int32)

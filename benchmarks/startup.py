@@ -1,10 +1,10 @@
-"""How long each command takes to answer, and to begin to train.
+"""Measures the time until each command answers, and until a training begins.
 
     runs = startup.run(rounds_=5, minutes=5, folder=folder)
     print(startup.markdown(runs, startup.targets(runs)))
 
-Whole commands in fresh processes: the interpreter's start is counted, and the shapes of
-`--dataset=shapes` have been drawn before.
+Whole commands in fresh processes: the start of the interpreter is counted; the scenes of
+`--dataset=shapes` are drawn before.
 """
 
 import os
@@ -27,7 +27,7 @@ from benchmarks.table import Target
 from tfreuse import progress, transplant
 from tfreuse.records import Log
 
-ANSWER, STEP = 0.5, 10.0  # seconds that were promised
+ANSWER, STEP = 0.5, 10.0  # targets in seconds
 TOOLS = (
     "train",
     "evaluate",
@@ -39,7 +39,9 @@ TOOLS = (
     "advise",
 )
 FIRST_STEP = "train, until its first step is done"
-REPORT = "report of 30 records, with its figures"  # no promise: it draws for seconds
+REPORT = (
+    "report of 30 records, with its figures"  # without a target: drawing takes seconds
+)
 HEADER = ("command", "n", "seconds", "least-most", "CPU s")
 # flags/quickstart.flags, for one of its trainings
 QUICKSTART = (
@@ -50,41 +52,41 @@ QUICKSTART = (
 
 
 def commands(folder: pathlib.Path) -> dict[str, list[str]]:
-    """What is typed, by what it is called in the table; makes the files that it needs."""
+    """Returns command lines by their names in the table; creates the files they need."""
     case = Case(TINY, folder)
     fresh.last_line(rounds.WORKER, ["make", case.model, folder])
     donor, recipient = case.file("donor"), case.file("recipient")
     out, study = folder / "out.keras", folder / "study"
     transplant.apply(transplant.plan(donor, recipient), donor, recipient, out)
     study.mkdir()
-    records_made.write_held(study)
+    records_made.write_study(study)
     with Log(study / "records.jsonl") as log:
         for record, per_image in records_made.records(30):
             log.append(record, per_image)
     pair = [f"--donor={donor}", f"--recipient={recipient}"]
-    found = {f"{tool} --help": [tool, "--help"] for tool in TOOLS}
-    found["train, a flag that there is not"] = ["train", "--stpes=1"]
-    found["transplant plan"] = ["transplant", "plan", *pair]
-    found["transplant diff"] = ["transplant", "diff", *pair]
-    found["transplant verify"] = ["transplant", "verify", *pair, f"--out={out}"]
-    found["report, no such study"] = ["report", f"--study_dir={folder / 'none'}"]
-    found[REPORT] = ["report", f"--study_dir={study}"]
-    found[FIRST_STEP] = ["train", *QUICKSTART]
-    return found
+    lines = {f"{tool} --help": [tool, "--help"] for tool in TOOLS}
+    lines["train, a flag that there is not"] = ["train", "--stpes=1"]
+    lines["transplant plan"] = ["transplant", "plan", *pair]
+    lines["transplant diff"] = ["transplant", "diff", *pair]
+    lines["transplant verify"] = ["transplant", "verify", *pair, f"--out={out}"]
+    lines["report, no such study"] = ["report", f"--study_dir={folder / 'none'}"]
+    lines[REPORT] = ["report", f"--study_dir={study}"]
+    lines[FIRST_STEP] = ["train", *QUICKSTART]
+    return lines
 
 
 def run(rounds_: int, minutes: float, folder: pathlib.Path) -> list[dict]:
-    """Every command once a round; one dict a run: its name, seconds, CPU seconds.
+    """Runs every command once per round; returns name, seconds and CPU seconds of each run.
 
     Raises:
         ValueError: a training ended without a step.
     """
-    typed = commands(folder)
-    turns = fresh.turns(list(typed), rounds_, minutes)
-    display, found = progress.Display(rounds_ * len(typed)), []
+    command_lines = commands(folder)
+    turns = fresh.turns(list(command_lines), rounds_, minutes)
+    display, runs = progress.Display(rounds_ * len(command_lines)), []
     for number, (round_, name) in enumerate(turns):
         display.update(number, name)
-        tool, *words = typed[name]
+        tool, *words = command_lines[name]
         words = [sys.executable, "-m", f"tfreuse.cli.{tool}", *words]
         if name == FIRST_STEP:
             words.append(f"--out_dir={folder / f'trained_{round_}'}")
@@ -94,33 +96,33 @@ def run(rounds_: int, minutes: float, folder: pathlib.Path) -> list[dict]:
         else:
             subprocess.run(words, capture_output=True, check=False)
         seconds = time.perf_counter() - begin
-        found.append({"name": name, "seconds": seconds, "cpu_s": _children() - busy})
+        runs.append({"name": name, "seconds": seconds, "cpu_s": _children() - busy})
     display.close()
-    return found
+    return runs
 
 
 def targets(runs: Iterable[dict]) -> list[Target]:
-    """What was promised: half a second to answer, ten to begin to train."""
-    made = []
-    for name, those in _by_name(runs):
+    """Returns the targets: half a second to answer, ten seconds to begin a training."""
+    rows = []
+    for name, selected in _by_name(runs):
         if name != REPORT:
             bound = STEP if name == FIRST_STEP else ANSWER
-            value = float(np.median([one["seconds"] for one in those]))
-            made.append(Target(f"{name}, seconds", value, bound))
-    return made
+            value = float(np.median([run["seconds"] for run in selected]))
+            rows.append(Target(f"{name}, seconds", value, bound))
+    return rows
 
 
 def markdown(runs: Sequence[dict], promised: Sequence[Target]) -> str:
-    """The medians and the promises as Markdown."""
+    """Formats medians and targets as Markdown."""
     lines = [table.line(HEADER), table.rule(len(HEADER))]
-    for name, those in _by_name(runs):
-        seconds = [one["seconds"] for one in those]
+    for name, selected in _by_name(runs):
+        seconds = [run["seconds"] for run in selected]
         cells = (
             name,
-            str(len(those)),
+            str(len(selected)),
             f"{np.median(seconds):.2f}",
             f"{min(seconds):.2f}-{max(seconds):.2f}",
-            f"{np.median([one['cpu_s'] for one in those]):.2f}",
+            f"{np.median([run['cpu_s'] for run in selected]):.2f}",
         )
         lines.append(table.line(cells))
     return "\n".join([*lines, "", *table.promises(promised)]) + "\n"
@@ -145,8 +147,8 @@ def _children() -> float:
 
 def _by_name(runs: Iterable[dict]) -> Iterable[tuple[str, list[dict]]]:
     by_name: dict[str, list[dict]] = {}
-    for one in runs:
-        by_name.setdefault(one["name"], []).append(one)
+    for run in runs:
+        by_name.setdefault(run["name"], []).append(run)
     order = [name for name in by_name if name not in (REPORT, FIRST_STEP)]
     for name in (*sorted(order), REPORT, FIRST_STEP):
         if name in by_name:

@@ -1,4 +1,4 @@
-"""Medians of runs, the ratios that were promised, and both as text and Markdown."""
+"""Medians of runs and targets for their ratios, as text and Markdown."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from benchmarks.contestants import (
 from benchmarks.rounds import START
 
 MB = 1e6
-MEMORY = 64 * 2**20  # bytes that moving from file to file may take beside one variable
+MEMORY = 64 * 2**20  # bytes of a file -> file transplant beside its largest variable
 TITLES = {**TASKS, START: "whole commands on files of 100 kB"}
 HEADER = ("contestant", "n", "ms", "IQR", "ratio", "CPU ms", "import s", "total s")
 HEADER = (*HEADER, "read MB", "written MB", "memory MB")
@@ -28,11 +28,11 @@ HEADER = (*HEADER, "read MB", "written MB", "memory MB")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One contestant: medians over its runs, or why there is no time.
+    """Medians over a contestant's runs, or the error that prevented them.
 
-    `seconds` is the call alone, `total` with imports, `quartiles` of the seconds, `cpu` the
-    call's processor time; `memory` is the peak above what was in memory before the call;
-    `ratio` is to the roofline's seconds.
+    `seconds` is the call alone, `total` includes imports, `quartiles` are of the seconds,
+    `cpu` is the call's processor time, `memory` the peak above the memory before the call,
+    `ratio` the quotient of the seconds and the roofline's.
     """
 
     model: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A promise: `value` was measured, at most or at least `bound` was asked for."""
+    """A target: a measured `value` that should be at most, or at least, `bound`."""
 
     text: str
     value: float
@@ -66,51 +66,52 @@ class Target:
 
 
 def rows(runs: Iterable[dict]) -> list[Row]:
-    """One row a contestant, in the order in which they first ran."""
+    """Returns a row per contestant, by model, task and time."""
     by_key: dict[tuple[str, str, str], list[dict]] = {}
     for run in runs:
         by_key.setdefault((run["model"], run["task"], run["name"]), []).append(run)
-    found = [_row(key, those) for key, those in by_key.items()]
-    limits = {
+    medians = [_row(key, selected) for key, selected in by_key.items()]
+    rooflines = {
         (row.model, row.task): row.seconds
-        for row in found
+        for row in medians
         if row.name.endswith("(roofline)") and row.seconds
     }
-    order = {task: place for place, task in enumerate(TITLES)}
-    found = [
-        dataclasses.replace(row, ratio=row.seconds / limits[row.model, row.task])
-        if row.seconds and (row.model, row.task) in limits
+    order = {task: index for index, task in enumerate(TITLES)}
+    medians = [
+        dataclasses.replace(row, ratio=row.seconds / rooflines[row.model, row.task])
+        if row.seconds and (row.model, row.task) in rooflines
         else row
-        for row in found
+        for row in medians
     ]
-    models = list(dict.fromkeys(row.model for row in found))
+    models = list(dict.fromkeys(row.model for row in medians))
     return sorted(
-        found,
+        medians,
         key=lambda r: (models.index(r.model), order[r.task], r.seconds or np.inf),
     )
 
 
-def targets(found: Sequence[Row], largest: dict[str, int]) -> list[Target]:
-    """What was promised, for each model; a promise whose runs are missing is left out.
+def targets(medians: Sequence[Row], largest: dict[str, int]) -> list[Target]:
+    """Returns the targets of each model, as far as the runs they need were measured.
 
     Args:
-        found: what `rows` gave.
+        medians: the rows of `rows`.
         largest: bytes of each model's largest variable.
     """
-    by_key = {(row.model, row.task, row.name): row for row in found if row.seconds}
-    made = []
+    by_key = {(row.model, row.task, row.name): row for row in medians if row.seconds}
+    checked = []
 
     def add(model, text, task, name, rival, bound, at_least=False):
-        ours, theirs = by_key.get((model, task, name)), by_key.get((model, task, rival))
-        if ours and theirs:
-            pair = (theirs, ours) if at_least else (ours, theirs)
-            value = pair[0].seconds / pair[1].seconds
-            made.append(Target(f"{model}: {text}", value, bound, at_least))
+        row, rival_row = (by_key.get((model, task, entry)) for entry in (name, rival))
+        if row and rival_row:
+            value = row.seconds / rival_row.seconds
+            if at_least:  # times as fast
+                value = rival_row.seconds / row.seconds
+            checked.append(Target(f"{model}: {text}", value, bound, at_least))
 
     bare = "tfreuse, neither checks nor undo"
     for model, size in largest.items():
-        for task, what in ((STATS, "statistics"), (ALL, "everything")):
-            text = f"{what}, file -> file, times cp's time"
+        for task, content in ((STATS, "statistics"), (ALL, "everything")):
+            text = f"{content}, file -> file, times cp's time"
             add(model, text, task, "tfreuse", "cp (roofline)", 1.5)
             add(model, f"{text}, {bare[9:]}", task, bare, "cp (roofline)", 1.5)
         for rival, bound in ((".weights.h5", 8), (".keras", 50)):
@@ -118,43 +119,42 @@ def targets(found: Sequence[Row], largest: dict[str, int]) -> list[Target]:
             name = f"load_weights, {rival}"
             add(model, text, LOAD, "tfreuse, .keras", name, bound, True)
         text = "live -> live, plan at hand, times memcpy's time"
-        for name, more in (("apply", ""), ("apply again", ", not the first time")):
+        for name, suffix in (("apply", ""), ("apply again", ", not the first time")):
             name = f"tfreuse, {name}"
-            add(model, text + more, LIVE, name, "np.copyto (roofline)", 3)
-        used = by_key.get((model, ALL, "tfreuse"))
-        if used:
+            add(model, text + suffix, LIVE, name, "np.copyto (roofline)", 3)
+        row = by_key.get((model, ALL, "tfreuse"))
+        if row:
             text = f"{model}: file -> file, MB of memory"
-            made.append(Target(text, used.memory / MB, (MEMORY + size) / MB))
-    for row in found:
+            checked.append(Target(text, row.memory / MB, (MEMORY + size) / MB))
+    for row in medians:
         if row.task == START and row.seconds:
-            made.append(Target(f"{row.name}, seconds to start", row.seconds, 0.5))
-    return made
+            checked.append(Target(f"{row.name}, seconds to start", row.seconds, 0.5))
+    return checked
 
 
-def text(found: Sequence[Row]) -> str:
-    """The rows as aligned columns."""
+def text(medians: Sequence[Row]) -> str:
+    """Formats the rows as aligned columns."""
     lines = []
-    for title, those in _groups(found):
-        cells = [HEADER, *(_cells(row) for row in those)]
+    for title, group in _groups(medians):
+        cells = [HEADER, *(_cells(row) for row in group)]
         widths = [max(map(len, column)) for column in zip(*cells)]
         lines.append(title)
-        for row, line in zip([None, *those], cells):
+        for row, (name, *numbers) in zip([None, *group], cells):
             if row is not None and row.error:
                 lines.append(f"  {row.name}: {row.error}")
                 continue
-            first = line[0].ljust(widths[0])
-            rest = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))
-            lines.append("  ".join(["", first, *rest]))
+            aligned = (cell.rjust(width) for cell, width in zip(numbers, widths[1:]))
+            lines.append("  ".join(["", name.ljust(widths[0]), *aligned]))
         lines.append("")
     return "\n".join(lines)
 
 
-def markdown(found: Sequence[Row], promised: Sequence[Target]) -> str:
-    """The rows and the promises as Markdown tables."""
+def markdown(medians: Sequence[Row], promised: Sequence[Target]) -> str:
+    """Formats the rows and the targets as Markdown tables."""
     lines = []
-    for title, those in _groups(found):
+    for title, group in _groups(medians):
         lines += [f"### {title}", "", line(HEADER), rule(len(HEADER))]
-        for row in those:
+        for row in group:
             cells = _cells(row)
             lines.append(line(cells if not row.error else (row.name, row.error)))
         lines.append("")
@@ -162,23 +162,23 @@ def markdown(found: Sequence[Row], promised: Sequence[Target]) -> str:
 
 
 def promises(promised: Iterable[Target]) -> list[str]:
-    """The promises as the lines of a Markdown table."""
-    head = ["### Promises", "", line(("what", "measured", "asked for", ""))]
+    """Formats the targets as the lines of a Markdown table."""
+    head = ["### Targets", "", line(("target", "measured", "bound", ""))]
     head.append("|---|--:|--:|---|")
-    return [*head, *(line(_verdict(one)) for one in promised)]
+    return [*head, *(line(_verdict(target)) for target in promised)]
 
 
 def verdicts(promised: Sequence[Target]) -> str:
-    """The promises, one a line."""
+    """Formats the targets, one per line."""
     lines = []
-    for one in promised:
-        what, value, bound, met = _verdict(one)
-        lines.append(f"  {met:8}{what}: {value} ({bound})")
+    for target in promised:
+        text, value, bound, met = _verdict(target)
+        lines.append(f"  {met:8}{text}: {value} ({bound})")
     return "\n".join(lines)
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions, in general words."""
+    """Describes the machine and the versions of packages."""
     cpu = platform.processor() or platform.machine()
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -219,9 +219,9 @@ def _row(key: tuple[str, str, str], runs: list[dict]) -> Row:
     )
 
 
-def _groups(found: Sequence[Row]):
+def _groups(medians: Sequence[Row]):
     by_title: dict[str, list[Row]] = {}
-    for row in found:
+    for row in medians:
         by_title.setdefault(f"{row.model}: {TITLES[row.task]}", []).append(row)
     return by_title.items()
 

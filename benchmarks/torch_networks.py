@@ -3,8 +3,8 @@
     network = torch_networks.build(spec, channels=3, num_classes=5)
     torch_networks.take_values(network, values)  # {"encoder_1_a_conv/kernel": array, ...}
 
-For block order "conv_bn_relu" with biases, without auxiliary head and dropout. Channels stand second, as
-PyTorch wants them. `benchmarks.steps` shows that both compute the same.
+For block order "conv_bn_relu" with biases, without auxiliary head and dropout. Channels are the
+second axis, PyTorch's default. `benchmarks.steps` checks that both compute the same.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from tfreuse.specs import ModelSpec
 
-_MOMENTUM = 0.01  # what Keras calls 0.99
+_MOMENTUM = 0.01  # 1 - momentum of Keras
 _ROLES = {
     "kernel": "weight",
     "bias": "bias",
@@ -26,12 +26,12 @@ _ROLES = {
 
 
 class Network(nn.Module):
-    """Makes layers by name, and calls them by name."""
+    """Creates blocks of layers by name, and calls them by name."""
 
     epsilon = 1e-3
 
     def add_block(self, name: str, inputs: int, filters: int, size: int = 3, **conv):
-        """Convolution and batch normalization; returns `filters`."""
+        """Adds convolution and batch normalization; returns `filters`."""
         padding = conv.get("dilation", 1) * (size - 1) // 2
         convolution = nn.Conv2d(inputs, filters, size, padding=padding, **conv)
         self.add_module(f"{name}_conv", convolution)
@@ -126,27 +126,29 @@ def build(spec: ModelSpec, channels: int, num_classes: int) -> Network:
 
 
 def take_values(network: Network, values: dict[str, np.ndarray]) -> None:
-    """Gives the network Keras's values, all of them.
+    """Copies all values of the Keras model into the network.
 
     Raises:
         ValueError: a parameter is missing on one side, or has another shape.
     """
     names = {f"{name.split('/')[0]}.{_ROLES[name.split('/')[1]]}" for name in values}
-    own = {name: value for name, value in network.state_dict().items() if value.ndim}
-    if names != set(own):
-        raise ValueError(f"parameters differ: {sorted(names ^ set(own))}")
+    state = {n: value for n, value in network.state_dict().items() if value.ndim}
+    if names != set(state):
+        raise ValueError(f"parameters differ: {sorted(names ^ set(state))}")
     for name, value in values.items():
         layer, role = name.split("/")
-        if role == "kernel":  # both kinds: [h, w, a, b] -> [b, a, h, w]
+        if (
+            role == "kernel"
+        ):  # of both kinds of convolution: [h, w, a, b] -> [b, a, h, w]
             value = value.transpose(3, 2, 0, 1)
-        ours = own[f"{layer}.{_ROLES[role]}"]
-        if ours.shape != value.shape:
-            raise ValueError(f"{name}: {value.shape} is not {tuple(ours.shape)}")
-        ours.copy_(torch.from_numpy(value.copy()))
+        parameter = state[f"{layer}.{_ROLES[role]}"]
+        if parameter.shape != value.shape:
+            raise ValueError(f"{name}: {value.shape} is not {tuple(parameter.shape)}")
+        parameter.copy_(torch.from_numpy(value.copy()))
 
 
 def kernels_and_others(network: Network) -> tuple[list, list]:
-    """Trainable parameters that decay, and those that do not: biases, gammas, betas."""
+    """Returns parameters with weight decay, and without it (biases, gammas, betas)."""
     parameters = list(network.parameters())
     kernels = [p for p in parameters if p.ndim == 4]
     return kernels, [p for p in parameters if p.ndim != 4]

@@ -1,4 +1,4 @@
-"""One run of one contestant in a process of its own; prints what it cost as JSON.
+"""Runs a contestant once in a fresh process; prints its time and memory as JSON.
 
 python -m benchmarks.worker make unet FOLDER
 python -m benchmarks.worker run unet FOLDER NUMBER TASK NAME
@@ -17,16 +17,16 @@ from benchmarks.case import Case, live_digests, make
 _PROC = pathlib.Path("/proc/self")
 
 
-def main(verb: str, model: str, folder: str, *rest: str) -> None:
-    case = Case(model, pathlib.Path(folder), int(rest[0]) if rest else 0)
+def main(verb: str, model: str, folder: str, number: str = "0", *entry: str) -> None:
+    case = Case(model, pathlib.Path(folder), int(number))
     if verb == "make":
         make(case)
     else:
-        print(json.dumps(measure(case, *rest[1:])))
+        print(json.dumps(measure(case, *entry)))
 
 
 def measure(case: Case, task: str, name: str) -> dict:
-    """Seconds, bytes read and written, and memory, all of the timed call alone."""
+    """Measures seconds, bytes read and written, and memory of the timed call alone."""
     from benchmarks import contestants
 
     entry = contestants.find(task, name)
@@ -35,40 +35,40 @@ def measure(case: Case, task: str, name: str) -> dict:
         importlib.import_module(module)
     imported = time.perf_counter() - start
     work = entry.prepare(case)
-    gc.collect()  # what building models left would be collected in the middle of the call
+    gc.collect()  # otherwise garbage of building models is collected in the timed call
     reset_peak()
     before, memory = counters(), status("VmRSS")
     start, busy = time.perf_counter(), _processor()
-    result = work()
+    output = work()
     seconds, busy = time.perf_counter() - start, _processor() - busy
     after = counters()
-    found = {
+    measured = {
         "import_s": imported,
         "seconds": seconds,
         "cpu_s": busy,
         "read": after["rchar"] - before["rchar"],
         "written": after["wchar"] - before["wchar"],
-        "memory": status("VmHWM") - memory,  # above what was there at the start
+        "memory": status("VmHWM") - memory,  # peak above the memory at the start
         "rss": status("VmHWM"),
     }
     if entry.out == "":
-        found["digests"] = live_digests(result)
-    return found
+        measured["digests"] = live_digests(output)
+    return measured
 
 
 def _processor() -> float:
-    """Seconds of processor time, children included: a busy machine changes it little."""
+    """Returns processor seconds, children included; a busy machine changes it little."""
     return sum(os.times()[:4])
 
 
 def counters() -> dict[str, int]:
-    """Bytes that system calls of this process have read and written, page cache included."""
+    """Returns bytes read and written by system calls of this process, page cache included."""
     lines = (_PROC / "io").read_text().splitlines()
     return {name: int(value) for name, value in (line.split(": ") for line in lines)}
 
 
 def status(field: str) -> int:
-    """Bytes of VmHWM (the most memory so far) or VmRSS (memory now)."""
+    """Returns VmHWM (peak memory so far) or VmRSS (memory now) in bytes."""
     for line in (_PROC / "status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
@@ -76,7 +76,7 @@ def status(field: str) -> int:
 
 
 def reset_peak() -> None:
-    """Makes VmHWM start again from the memory of now."""
+    """Resets VmHWM to the present memory."""
     (_PROC / "clear_refs").write_text("5")
 
 

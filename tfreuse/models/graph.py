@@ -29,8 +29,8 @@ _STAGE_PREFIX = re.compile(
 )
 Shape = tuple[int | None, ...]
 
-# Keras models take no new attributes that survive cloning and saving; the table forgets a
-# model when it is garbage-collected.
+# By model, outside of it: Keras would track an attribute as part of the model. An entry goes
+# when its model is garbage-collected.
 _STAGES: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
