@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from test_plan import bn, conv, layer
 
+from tfreuse import plan as plans
 from tfreuse.errors import InputError
 from tfreuse.transplant import comparison
 
 
 def compare(theirs, ours, a, b, **options):
     """Rows of two nets whose values are given by variable path."""
-    plan = comparison.pairs(theirs, ours, **options)
+    plan = plans.make(theirs, ours, **options)
     return comparison.rows(
         plan, lambda v: np.float32(a[v.path]), lambda v: np.float32(b[v.path])
     )
@@ -122,7 +123,7 @@ def test_each_variable_is_read_once_and_one_layer_at_a_time():
 
         return value
 
-    comparison.rows(comparison.pairs(both, both), read("a"), read("b"))
+    comparison.rows(plans.make(both, both), read("a"), read("b"))
     assert len(reads) == len(set(reads)) == 2 * len(both)
     assert [path.split("/")[0] for _, path in reads] == (
         ["a_1"] * 4 + ["b_1"] * 8 + ["c_1"] * 4

@@ -1,7 +1,8 @@
-"""Layers and their connections out of a model's configuration, read as data.
+"""Reads layers and their connections from the JSON configuration of a Keras model.
 
-Nothing is built and no name is looked up: classes, settings and roles are taken from the
-JSON that Keras writes, whatever code it names.
+The configuration is data: nothing is built, and no class that it names is looked up. Files
+whose configuration is incomplete still open; `graph` reads the same JSON strictly, call by
+call, for alignment. Both walk it by `leaves`.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tfreuse import roles
@@ -19,10 +20,14 @@ from tfreuse.errors import InputError, printable
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer of a configuration; `path` is its name behind the names of its models.
+    """A layer of a configuration.
 
-    `file_path` is the group that a weights file has for it, e.g. "layers/conv2d_1", None
-    where the file's naming is not told by the configuration.
+    Attributes:
+        path: the names of the models around it, and its name: "backbone/conv1".
+        name: name of the layer.
+        class_name: "" where two layers of different classes have one path.
+        config: settings as Keras writes them.
+        file_path: its group in a weights file, e.g. "layers/conv2d_1"; None if unknown.
     """
 
     path: str
@@ -34,10 +39,10 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All layers by path, and what each reads from.
+    """All layers by path, and the layers that each reads from.
 
-    `edges` names layers and operations alike; nested models are entered: a layer that
-    follows one reads from the layer that makes its output. None for a subclassed model, whose
+    `edges` has layers and operations alike. Nested models are looked through: a layer after
+    one reads from the layer that makes its output. None for a subclassed model, whose
     connections are code.
     """
 
@@ -46,38 +51,38 @@ class Config:
 
 
 def parse(text: bytes | str, where: str) -> Config:
-    """The layers of a model's JSON configuration.
+    """Reads the layers of a model's JSON configuration.
 
     Args:
         text: UTF-8 JSON as Keras writes it.
-        where: what it was read from, for errors.
+        where: name of the file, for errors.
 
     Raises:
         InputError: it is no JSON, too large, too deep, or no model's configuration.
     """
     root = parse_object(text, where)
-    found = _Reader()
+    reader = _Reader()
     try:
         if not _is_object(root):
             raise ValueError("it names no class")
-        found.model(root["config"], "", "", 0)
+        reader.model(root["config"], "", "", 0)
         graph = isinstance(root["config"].get("layers"), list)
-        return Config(found.layers, found.edges() if graph else None)
+        return Config(reader.layers, reader.edges() if graph else None)
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error) from error
 
 
 def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
-    """The JSON object in `text`; InputError if it is none, or over MAX_HEADER bytes."""
+    """Parses a JSON object; InputError if it is none, or over MAX_HEADER bytes."""
     try:
         if len(text) > MAX_HEADER:
             raise ValueError(f"it has over {MAX_HEADER:,} bytes")
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:  # a UnicodeError is a ValueError
         raise _unreadable(where, error) from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise _unreadable(where, "it is no object")
-    return found
+    return value
 
 
 def _unreadable(where: str, error: object) -> InputError:
@@ -88,9 +93,9 @@ def _unreadable(where: str, error: object) -> InputError:
 
 
 def settings(layer: Layer | None) -> tuple[tuple[str, Any], ...]:
-    """`roles.layer_settings` of the layer, without what no layer of Keras has."""
-    found = roles.layer_settings(layer.config) if layer else ()
-    return tuple((name, value) for name, value in found if _is_plain(value))
+    """Returns `roles.layer_settings` of the layer, without values that Keras never writes."""
+    pairs = roles.layer_settings(layer.config) if layer else ()
+    return tuple((name, value) for name, value in pairs if _is_plain(value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -99,24 +104,28 @@ def _is_plain(value: Any) -> bool:
 
 
 def snake_case(class_name: str) -> str:
-    """The class's name as Keras spells it in weights files: Conv2D is conv2d."""
+    """Returns the name of a class as Keras spells it in weights files: Conv2D is conv2d."""
     name = re.sub(r"\W+", "", class_name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 class _Reader:
+    """Collects layers and connections, model by model."""
+
     def __init__(self) -> None:
         self.layers: dict[str, Layer] = {}
-        # Reads by path; a node is (path, index of its output), since models have several.
+        # path -> (path, index of the output) of each tensor it reads: models have several
         self.reads: dict[str, list[tuple[str, int]]] = {}
         self.inputs: dict[str, list[str]] = {}  # model -> layers that take its inputs
-        self.outputs: dict[str, list[tuple[str, int]]] = {}  # model -> what it returns
+        self.outputs: dict[
+            str, list[tuple[str, int]]
+        ] = {}  # model -> tensors it returns
 
     def model(
         self, config: Mapping[str, Any], prefix: str, file_prefix: str, depth: int
     ) -> None:
-        """Notes the layers of a Functional or Sequential model, nested ones included."""
+        """Adds the layers of a Functional or Sequential model, nested ones included."""
         if depth > MAX_DEPTH:
             raise ValueError(f"models are nested over {MAX_DEPTH} deep")
         path = prefix.removesuffix("/")
@@ -129,7 +138,7 @@ class _Reader:
         for entry in entries:
             if not _is_object(entry):
                 continue
-            name = str(entry.get("name") or entry["config"].get("name"))
+            name = entry_name(entry)
             file_path = None
             if _is_saved(entry, sequential):
                 kind = snake_case(entry["class_name"])
@@ -140,10 +149,10 @@ class _Reader:
             chain.append(f"{prefix}{name}")
         if not sequential:
             self.inputs[path] = [
-                f"{prefix}{name}" for name, _ in _nodes(config, "input")
+                f"{prefix}{name}" for name, _ in _ends(config, "input")
             ]
             self.outputs[path] = [
-                (f"{prefix}{name}", index) for name, index in _nodes(config, "output")
+                (f"{prefix}{name}", index) for name, index in _ends(config, "output")
             ]
         elif chain:  # Sequential: each layer reads from the one before it
             for before, after in itertools.pairwise(chain):
@@ -167,7 +176,7 @@ class _Reader:
             self.model(config, f"{path}/", f"{file_path}/", depth + 1)
 
     def parts(self, config: Any, path: str, depth: int) -> None:
-        """Layers inside a layer that is no model, such as a wrapper's; without edges."""
+        """Adds layers inside a layer that is no model, such as a wrapper; without edges."""
         for part in _objects(config, depth):
             name = str(part["config"].get("name"))
             below = f"{path}/{name}" if path else name
@@ -178,32 +187,61 @@ class _Reader:
             self.layers[below] = layer
 
     def edges(self) -> dict[str, tuple[str, ...]]:
-        """Reads by path, between layers that compute: nested models are looked through."""
-        found: dict[str, dict[str, None]] = {}
-        for path, sources in self.reads.items():
-            ends = [end for source in sources for end in self._ends(*source)]
+        """Returns the paths that each layer reads from; nested models are looked through."""
+        edges: dict[str, dict[str, None]] = {}
+        for path, tensors in self.reads.items():
+            ends = [end for tensor in tensors for end in self._makers(*tensor)]
             takers = self._takers(path)
             for number, taker in enumerate(takers):
                 # a model of several inputs takes them in order
-                taken = ends if len(takers) != len(ends) else ends[number : number + 1]
-                found.setdefault(taker, {}).update(dict.fromkeys(taken))
-        return {path: tuple(sources) for path, sources in found.items()}
+                in_order = len(takers) == len(ends)
+                sources = ends[number : number + 1] if in_order else ends
+                edges.setdefault(taker, {}).update(dict.fromkeys(sources))
+        return {path: tuple(sources) for path, sources in edges.items()}
 
-    def _ends(self, path: str, index: int) -> Iterator[str]:
+    def _makers(self, path: str, index: int) -> Iterator[str]:
+        """Yields the layers that make an output of a layer or a nested model."""
         outputs = self.outputs.get(path)
         if outputs is None:
             yield path
         elif index < len(outputs):
-            yield from self._ends(*outputs[index])
+            yield from self._makers(*outputs[index])
 
     def _takers(self, path: str) -> list[str]:
+        """Returns the layers that take the inputs of a layer or a nested model."""
         if path not in self.inputs:
             return [path]
         return [end for taker in self.inputs[path] for end in self._takers(taker)]
 
 
+def entry_name(entry: Mapping[str, Any]) -> str:
+    """Returns the name of a layer's entry, which older files hold in its configuration."""
+    return str(entry.get("name") or entry["config"].get("name"))
+
+
+def is_tensor(value: Any) -> bool:
+    """Returns whether Keras writes this for a tensor that a layer is called on."""
+    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
+
+
+def leaves(value: Any, is_leaf: Callable[[Any], bool]) -> Iterator[Any]:
+    """Yields the leaves of nested lists and dictionaries.
+
+    In the order in which Keras flattens structures: dictionaries by sorted key.
+    """
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if is_leaf(value):
+            yield value
+        elif isinstance(value, list):
+            stack += reversed(value)
+        elif isinstance(value, dict):
+            stack += [value[key] for key in sorted(value, reverse=True)]
+
+
 def _is_object(value: Any) -> bool:
-    """Whether it is what Keras writes for an object that has a configuration."""
+    """Returns whether Keras writes this for an object that has a configuration."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("class_name"), str)
@@ -212,14 +250,14 @@ def _is_object(value: Any) -> bool:
 
 
 def _is_saved(entry: Mapping[str, Any], sequential: bool) -> bool:
-    """Whether Keras numbers the entry in a weights file: operations are no layers."""
+    """Returns whether Keras numbers the entry in a weights file: operations are no layers."""
     if str(entry.get("module")).startswith("keras.src.ops"):
         return False
     return not (sequential and entry["class_name"] == "InputLayer")
 
 
 def _objects(value: Any, depth: int) -> Iterator[dict]:
-    """Named objects anywhere in a configuration."""
+    """Yields named objects anywhere in a configuration."""
     if depth > 4 * MAX_DEPTH:
         raise ValueError("it is nested too deep")
     if _is_object(value) and isinstance(value["config"].get("name"), str):
@@ -233,37 +271,26 @@ def _objects(value: Any, depth: int) -> Iterator[dict]:
 
 
 def _histories(entry: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """(layer, output) of every tensor that the layer is called on, in order."""
-    found, todo = {}, [entry.get("inbound_nodes")]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, list):
-            todo.extend(reversed(value))
-        elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-            tensor = value.get("config")
-            node = isinstance(tensor, dict) and _node(tensor.get("keras_history"))
-            if node:
-                found[node] = None
-        elif isinstance(value, dict):
-            todo.extend(reversed(list(value.values())))
-    return list(found)
+    """Returns (layer, output) of every tensor that the layer is called on, in order."""
+    histories: dict[tuple[str, int], None] = {}
+    for tensor in leaves(entry.get("inbound_nodes"), is_tensor):
+        config = tensor.get("config")
+        history = (
+            _node(config.get("keras_history")) if isinstance(config, dict) else None
+        )
+        if history:
+            histories[history] = None
+    return list(histories)
 
 
-def _nodes(config: Mapping[str, Any], side: str) -> list[tuple[str, int]]:
-    """(layer, output) of the model's inputs or outputs, however they are nested."""
-    found, todo = [], [config.get(f"{side}_layers")]
-    while todo:
-        value = todo.pop()
-        if node := _node(value):
-            found.append(node)
-        elif isinstance(value, list):
-            todo.extend(reversed(value))
-        elif isinstance(value, dict):
-            todo.extend(reversed(list(value.values())))
-    return found
+def _ends(config: Mapping[str, Any], side: str) -> list[tuple[str, int]]:
+    """Returns (layer, output) of the model's inputs or outputs, however they are nested."""
+    nodes = leaves(config.get(f"{side}_layers"), lambda value: _node(value) is not None)
+    return [_node(node) for node in nodes]
 
 
 def _node(value: Any) -> tuple[str, int] | None:
+    """Returns (layer, output) of [layer, call, output]; None for anything else."""
     if (
         isinstance(value, list)
         and len(value) == 3

@@ -1,10 +1,10 @@
-"""The calls of a saved model out of its configuration, as `tfreuse.plan.calls` holds them.
+"""Reads the calls of a saved model's layers from its configuration, for alignment.
 
-    calls(donor)  # what tfreuse.transplant.live_graph.calls says of the model itself
+    calls(donor)  # as tfreuse.transplant.live_graph.calls returns them for the model itself
 
 Functional and Sequential models are looked through at any depth. Classes are names here:
-nothing is built. What a configuration does not tell is taken for unknown, and what follows
-from it stays where it is.
+nothing is built. A shape or class that the configuration lacks is unknown, and channels that
+depend on it are never permuted.
 """
 
 import graphlib
@@ -18,9 +18,9 @@ from tfreuse.errors import InputError, printable
 from tfreuse.plan.calls import Call, Graph
 from tfreuse.plan.variables import by_layer
 
-_Tensor = tuple[str, int, int]  # layer, which of its calls, which output of it
+_Tensor = tuple[str, int, int]  # layer, index of its call, index of the output
 _Shape = list[int | None]
-_SAME_SHAPE = frozenset(  # of what they read and what they make
+_SAME_SHAPE = frozenset(  # classes whose output has the shape of their input
     (
         *("ReLU", "LeakyReLU", "ELU", "Activation", "Softmax", "Identity"),
         *("BatchNormalization", "LayerNormalization"),
@@ -30,7 +30,7 @@ _SAME_SHAPE = frozenset(  # of what they read and what they make
 
 
 def calls(checkpoint: Checkpoint) -> Graph:
-    """Calls of layers and operations from input to output, and the names of the outputs.
+    """Returns calls from input to output, and the names of those that make the outputs.
 
     Raises:
         InputError: the file has no graph, or one that cannot be followed.
@@ -58,7 +58,7 @@ def calls(checkpoint: Checkpoint) -> Graph:
             "and save it again as .keras."
         ) from error
     _check_arrays(checkpoint, reader)
-    return reader.found, outputs
+    return reader.calls, outputs
 
 
 def _configuration(checkpoint: Checkpoint) -> bytes | str | None:
@@ -72,7 +72,7 @@ def _configuration(checkpoint: Checkpoint) -> bytes | str | None:
 
 
 def _check_arrays(checkpoint: Checkpoint, reader: "_Reader") -> None:
-    """Raises InputError if a layer's arrays are stored under a name that is not told."""
+    """Raises InputError if a layer's arrays are stored under a name that is unknown."""
     known = by_layer(checkpoint.variables)
     for path, entry in reader.layers.items():
         needs = roles.layer_roles(entry["class_name"], entry["config"])
@@ -85,13 +85,14 @@ def _check_arrays(checkpoint: Checkpoint, reader: "_Reader") -> None:
 
 
 class _Reader:
-    """Calls as they are found, model by model."""
+    """Collects calls, model by model."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
-        self.found: list[Call] = []
-        self.layers: dict[str, Mapping[str, Any]] = {}  # that are called, by path
+        self.calls: list[Call] = []
+        self.layers: dict[str, Mapping[str, Any]] = {}  # called ones, by path
         self.steps = 0
-        self.twins: dict[int, str] = {}  # path of the entry that another repeats
+        # id of an entry -> path of the layer that it repeats
+        self.twins: dict[int, str] = {}
         self._find_twins(root, "", {}, {})
 
     def model(
@@ -99,56 +100,57 @@ class _Reader:
         config: Mapping[str, Any],
         prefix: str,
         outer: Sequence[str] | None,
-        handed: Mapping[int, _Shape],
+        output_shapes: Mapping[int, _Shape],
     ) -> list[str]:
-        """Adds a model's calls; the names of those that make its outputs, in order.
+        """Adds a model's calls; returns the names of those that make its outputs, in order.
 
         Args:
             config: of a Functional or Sequential model.
             prefix: names of the models around its layers.
-            outer: what makes each of its inputs, None for the outermost model.
-            handed: shapes of its outputs, as far as those who read them tell.
+            outer: names of the calls that make its inputs, None for the outermost model.
+            output_shapes: by index of the output, as far as the layers after it state them.
         """
         self._count(len(config["layers"]))
         if "output_layers" not in config:
-            return [self._chain(config["layers"], prefix, outer, handed.get(0))]
-        entries = {_name(entry): entry for entry in config["layers"]}
+            return [self._chain(config["layers"], prefix, outer, output_shapes.get(0))]
+        entries = {configs.entry_name(entry): entry for entry in config["layers"]}
         inputs = [(name, 0, number) for name, _, number in _ends(config, "input")]
         outputs = list(_ends(config, "output"))
         nodes, shapes = _nodes(entries)
-        for place, tensor in enumerate(outputs):
-            shapes.setdefault(tensor, handed.get(place))
-        made = self._inputs(entries, inputs, outer)
+        for index, tensor in enumerate(outputs):
+            shapes.setdefault(tensor, output_shapes.get(index))
+        makers = self._inputs(entries, inputs, outer)
         after = {node: [t[:2] for t in reads] for node, (_, reads) in nodes.items()}
-        wanted: dict[tuple[str, int], dict[int, _Shape]] = {}
+        # a call states the shapes that it reads, not those that it makes
+        shapes_of: dict[tuple[str, int], dict[int, _Shape]] = {}
         for (name, call, number), shape in shapes.items():
-            wanted.setdefault((name, call), {})[number] = shape
+            shapes_of.setdefault((name, call), {})[number] = shape
         for node in graphlib.TopologicalSorter(after).static_order():
-            if (*node, 0) in made:
+            if (*node, 0) in makers:
                 continue
             arguments, reads = nodes[node]
-            sources = [made[tensor] for tensor in reads]
-            shapes = wanted.get(node, {})
+            sources = [makers[tensor] for tensor in reads]
+            shapes = shapes_of.get(node, {})
             names = self._call(entries[node[0]], prefix, arguments, sources, shapes)
-            made |= {(*node, number): name for number, name in names.items()}
-        return [made[tensor] for tensor in outputs]
+            makers |= {(*node, number): name for number, name in names.items()}
+        return [makers[tensor] for tensor in outputs]
 
     def _inputs(self, entries, inputs: list[_Tensor], outer) -> dict[_Tensor, str]:
-        """What makes each of a model's inputs; the outermost model's are calls."""
+        """Returns the call that makes each of a model's inputs; adds the outermost model's."""
         if outer is not None:
             return dict(zip(inputs, outer, strict=True))
-        made = {}
+        makers = {}
         for tensor in inputs:
             entry = entries[tensor[0]]
             if entry["class_name"] != "InputLayer":
                 raise ValueError(f"input {tensor[0]!r} is no InputLayer")
-            made[tensor] = self._add(
+            makers[tensor] = self._add(
                 tensor[0], "InputLayer", (), entry["config"].get("batch_shape")
             )
-        return made
+        return makers
 
     def _chain(self, entries, prefix: str, outer, shape: _Shape) -> str:
-        """Adds a Sequential model's calls; its layers tell only what shape they read."""
+        """Adds a Sequential model's calls; its layers state only the shape that they read."""
         first, layers = entries[:1], entries
         if first and first[0]["class_name"] == "InputLayer":
             layers = entries[1:]
@@ -157,14 +159,14 @@ class _Reader:
             name = str(config.get("name", "input"))
             outer = [self._add(name, "InputLayer", (), config.get("batch_shape"))]
         (maker,) = outer
-        made = []  # shapes, last to first
+        shapes = []  # of the outputs, last to first
         for entry in reversed(layers):
-            made.append(shape)
+            shapes.append(shape)
             reads = (entry.get("build_config") or {}).get("input_shape")
             if reads or entry["class_name"] not in _SAME_SHAPE:
                 shape = reads
         for entry in layers:
-            maker = self._call(entry, prefix, (), [maker], {0: made.pop()})[0]
+            maker = self._call(entry, prefix, (), [maker], {0: shapes.pop()})[0]
         return maker
 
     def _call(
@@ -173,24 +175,25 @@ class _Reader:
         prefix: str,
         arguments: Sequence[Any],
         sources: list[str],
-        wanted: Mapping[int, _Shape],
+        shapes: Mapping[int, _Shape],
     ) -> dict[int, str]:
-        """Adds a call, once for each output that is wanted; the names by output."""
-        path = self.twins.get(id(entry), f"{prefix}{_name(entry)}")
+        """Adds a call, once for each output that is read; returns the names by output."""
+        path = self.twins.get(id(entry), f"{prefix}{configs.entry_name(entry)}")
         config = entry["config"]
         class_name = entry["class_name"].rpartition(">")[2]  # .h5: "package>Class"
-        named = len(sources) > 1 and any(
-            isinstance(value, dict) and not _is_tensor(value) for value in arguments
-        )  # inputs by name: which is which depends on code
-        if _is_model(entry) and not named:
-            return dict(enumerate(self.model(config, f"{path}/", sources, wanted)))
+        by_name = len(sources) > 1 and any(
+            isinstance(value, dict) and not configs.is_tensor(value)
+            for value in arguments
+        )  # which input is which depends on code
+        if _is_model(entry) and not by_name:
+            return dict(enumerate(self.model(config, f"{path}/", sources, shapes)))
         self.layers[path] = entry
-        if max(wanted, default=0) > 0 or any(map(_numbers, arguments)):
-            class_name = ""  # channels are known by their place
+        if max(shapes, default=0) > 0 or any(map(_numbers, arguments)):
+            class_name = ""  # the call treats channels by their index
         axis = config.get("axis")
         return {
             number: self._add(path, class_name, sources, shape, axis)
-            for number, shape in sorted((wanted or {0: None}).items())
+            for number, shape in sorted((shapes or {0: None}).items())
         }
 
     def _add(
@@ -200,8 +203,8 @@ class _Reader:
         shape = shape if isinstance(shape, list) else []
         channels = shape[-1] if shape and isinstance(shape[-1], int) else None
         axis = axis if class_name == "Concatenate" else None
-        name, rank = f"{len(self.found)}:{path}", len(shape)
-        self.found.append(
+        name, rank = f"{len(self.calls)}:{path}", len(shape)
+        self.calls.append(
             Call(name, path, class_name, tuple(reads), channels, rank, axis)
         )
         return name
@@ -212,13 +215,18 @@ class _Reader:
             raise ValueError(f"it has over {MAX_OBJECTS:,} calls")
 
     def _find_twins(self, config, prefix: str, known: dict, shared: dict) -> None:
-        """Notes which entries are layers that stand elsewhere already.
+        """Finds entries that repeat a layer, by the number that Keras marks them with.
 
-        Keras marks the second and later entries of an object with a number, the first not.
+        Keras gives the number to the second and later entries of an object, not to the first.
         """
         for entry in config["layers"]:
-            path, twin = f"{prefix}{_name(entry)}", entry.get("shared_object_id")
-            like = known.setdefault((entry["class_name"], _name(entry)), [])
+            path, twin = (
+                f"{prefix}{configs.entry_name(entry)}",
+                entry.get("shared_object_id"),
+            )
+            like = known.setdefault(
+                (entry["class_name"], configs.entry_name(entry)), []
+            )
             if twin is not None and (twin in shared or len(like) == 1):
                 self.twins[id(entry)] = shared.setdefault(twin, like[0])
                 continue
@@ -227,71 +235,54 @@ class _Reader:
                 self._find_twins(entry["config"], f"{path}/", known, shared)
 
 
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("name") or entry["config"]["name"])
-
-
 def _is_model(entry: Mapping[str, Any]) -> bool:
-    """Whether its calls are those of its layers, in a way that its configuration tells."""
+    """Returns whether an entry is a model whose configuration describes its calls."""
     config = entry["config"]
     whole = entry["class_name"] == "Sequential" or "output_layers" in config
     return whole and isinstance(config.get("layers"), list)
 
 
 def _ends(config: Mapping[str, Any], side: str) -> Iterator[_Tensor]:
-    """The model's inputs or outputs, in the order in which Keras flattens them."""
-    todo = [config[f"{side}_layers"]]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            todo += [value[key] for key in sorted(value, reverse=True)]
-        elif value and isinstance(value[0], str):
-            name, call, number = value
-            yield name, call, number
-        else:
-            todo += reversed(value)
+    """Yields the model's inputs or outputs in the order in which Keras flattens them.
+
+    Strict, so that no output is overlooked whose channels must keep their order.
+    """
+    for end in configs.leaves(config[f"{side}_layers"], _is_end):
+        name, call, output = end
+        yield name, call, output
+
+
+def _is_end(value: Any) -> bool:
+    """Returns whether a value is [layer, call, output], or anything but a container."""
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], str)
+    return not isinstance(value, dict)
 
 
 def _nodes(entries: Mapping[str, Mapping[str, Any]]) -> tuple[dict, dict]:
-    """(arguments, tensors read) by (layer, call), and the shapes of all tensors read."""
+    """Returns (arguments, tensors read) by (layer, call), and the shapes of all tensors read."""
     nodes: dict[tuple[str, int], tuple[list, list[_Tensor]]] = {}
     shapes: dict[_Tensor, _Shape] = {}
     for name, entry in entries.items():
         for number, node in enumerate(entry.get("inbound_nodes") or ()):
             if type(node) is list:  # as Keras 2 wrote them
                 raise ValueError("its connections are of another version of Keras")
-            named = node["kwargs"]
-            arguments = [*node["args"], *(named[key] for key in sorted(named))]
+            kwargs = node["kwargs"]
+            arguments = [*node["args"], *(kwargs[key] for key in sorted(kwargs))]
             reads: list[_Tensor] = []
-            for tensor in _tensors(arguments):
-                source, call, output = tensor["keras_history"]
+            for tensor in configs.leaves(arguments, configs.is_tensor):
+                source, call, output = tensor["config"]["keras_history"]
                 reads.append((source, call, output))
-                shapes[reads[-1]] = tensor.get("shape")
+                shapes[reads[-1]] = tensor["config"].get("shape")
             nodes[name, number] = arguments, reads
     return nodes, shapes
 
 
-def _tensors(arguments: list) -> Iterator[Mapping[str, Any]]:
-    todo = arguments[::-1]
-    while todo:
-        value = todo.pop()
-        if _is_tensor(value):
-            yield value["config"]
-        elif isinstance(value, list):
-            todo += reversed(value)
-        elif isinstance(value, dict):
-            todo += [value[key] for key in sorted(value, reverse=True)]
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
-
-
 def _numbers(value: Any) -> bool:
-    """Whether an argument of a call is an array, or a list with numbers in it."""
+    """Returns whether an argument of a call is an array, or a list with numbers in it."""
     if isinstance(value, list):
         return any(isinstance(v, int | float) or _numbers(v) for v in value)
-    if isinstance(value, dict) and not _is_tensor(value):
+    if isinstance(value, dict) and not configs.is_tensor(value):
         constant = value.get("class_name") in ("__numpy__", "__tensor__")
         return constant or any(map(_numbers, value.values()))
     return False

@@ -1,12 +1,12 @@
-"""What would move, decided and checked, before anything is written.
+"""Decides and checks the moves of a transplant, before anything is written.
 
     plan = make(donor_variables, recipient_variables, roles="stats", layers=["encoder_*"])
     print(plan.table())
-    plan.check()  # raises unless everything that was selected is accounted for
+    plan.check()  # raises unless all selected variables are accounted for
     text = json.dumps(plan.to_json()); plan == Plan.from_json(json.loads(text))
 
-A plan is a value: equal plans have equal hashes. It knows variables by description only
-(`Variable`), so the same plan serves live models and files; this package imports no TensorFlow.
+A plan is a value: equal plans have equal hashes. It has descriptions of variables (`Variable`),
+not their values, so that one plan serves live models and files. No TensorFlow here.
 """
 
 from tfreuse.plan import inventory

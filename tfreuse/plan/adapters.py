@@ -1,15 +1,15 @@
-"""What may be done to an array on its way, if a plan names it: never on its own accord.
+"""Adapters: changes to an array between donor and recipient, made only if a plan names them.
 
-channels:slice   the first convolution reads fewer channels: take the donor's first ones
-channels:pad     it reads more: the new ones start at zero
+channels:slice   the recipient's first convolution reads fewer channels: take the donor's first
+channels:pad     it reads more channels: the new ones start at zero
 channels:mean    the mean over the donor's channels for each, scaled so that an image whose
                  channels are all equal gives the same output
 cast             convert to the recipient's dtype
 blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
 align            the donor's channels in the order in which its trained arrays agree best with
-                 the recipient's, moved here or not (`tfreuse.transplant.alignment`). Needs the donor's
-                 graph: a live model or a `.keras` file. All those arrays of both models are
-                 in memory, in double precision: about six times what the donor weighs
+                 the recipient's, moved here or not (`tfreuse.transplant.alignment`). Needs the
+                 donor's graph: a live model or a `.keras` file. All those arrays of both
+                 models are in memory, in double precision: six times the donor's size
 
 parse(["conv1_conv=channels:mean", "encoder_*=blend:0.5"])
 """
@@ -24,31 +24,31 @@ from tfreuse.plan.variables import Variable
 
 NAMES = ("channels:slice", "channels:pad", "channels:mean", "align", "cast", "blend:A")
 Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
-# a blend needs the shape and type that it blends with
+# a blend comes last: it needs the recipient's shape and type
 _ORDER = ("align", "channels", "cast", "blend")
 _INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
 
 
 def parse(texts: Iterable[str | tuple[str, str]]) -> Adapters:
-    """(layer pattern, adapter) of each "LAYERS=ADAPTER".
+    """Parses each "LAYERS=ADAPTER" into (layer pattern, adapter).
 
     Raises:
         InputError: no such adapter, or not of this form.
     """
-    found = []
+    adapters = []
     for text in texts:
         layers, name = text if isinstance(text, tuple) else text.partition("=")[::2]
-        if not layers or not _known(name):
+        if not layers or not _is_adapter(name):
             raise InputError(
                 f"an adapter is LAYERS=ADAPTER with one of {', '.join(NAMES)}; got "
                 f"{printable(text)!r}; nearest: {nearest(name, NAMES)}."
             )
-        found.append((layers, name))
-    return tuple(found)
+        adapters.append((layers, name))
+    return tuple(adapters)
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Adapters of one variable in the order in which they work.
+    """Sorts the adapters of one variable into the order in which they are applied.
 
     Raises:
         InputError: two of a kind, such as two blends.
@@ -64,7 +64,7 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
 def needed(
     names: Iterable[str], donor: Variable, recipient: Variable
 ) -> tuple[str, ...]:
-    """Those of the adapters that change something between these two, in order."""
+    """Returns the adapters that change something between two variables, in order."""
     idle = set()
     if donor.shape == recipient.shape:
         idle.add("channels")
@@ -74,7 +74,7 @@ def needed(
 
 
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
-    """Why the donor's array does not fit, adapters considered; empty if it does."""
+    """Returns why the donor's array does not fit after the adapters; empty if it fits."""
     names = tuple(names)
     channels = [name for name in names if name.startswith("channels:")]
     if donor.shape != recipient.shape:
@@ -105,7 +105,7 @@ def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
 def adapt(
     names: Iterable[str], value: np.ndarray, old: np.ndarray | None, want: Variable
 ) -> np.ndarray:
-    """The array to write.
+    """Applies adapters; returns the array to write.
 
     Args:
         names: adapters in the order of `ordered`.
@@ -114,8 +114,8 @@ def adapt(
         want: the recipient's variable.
 
     Raises:
-        InputError: a cast gives values that are not finite, or there is an alignment, which
-            takes whole models and must have been done before.
+        InputError: a cast gives values that are not finite, or `names` has align, which needs
+            whole models and must have been done before.
     """
     for name in names:
         kind, _, argument = name.partition(":")
@@ -161,7 +161,7 @@ def _dtype(name: str) -> np.dtype:
     return np.dtype(name)
 
 
-def _known(name: str) -> bool:
+def _is_adapter(name: str) -> bool:
     kind, _, argument = name.partition(":")
     if kind != "blend":
         return name in NAMES

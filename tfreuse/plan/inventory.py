@@ -1,4 +1,4 @@
-"""What a model holds: its stages from input to output, with roles, layers and parameters.
+"""Lists the stages of a model from input to output, with roles, layers and parameters.
 
 print(inventory.table(checkpoints.open("model.keras").variables))
 """
@@ -16,12 +16,12 @@ _SHORT = {"moving_mean": "mean", "moving_variance": "var.", "unknown": "other"}
 
 
 def rows(variables: Iterable[Variable]) -> list[dict[str, Any]]:
-    """One row a stage, as plain values: stage, layers, variables by role, parameters, bytes."""
-    found: dict[str, dict[str, Any]] = {}
+    """Returns a row a stage: stage, layers, variables by role, parameters, bytes."""
+    by_stage: dict[str, dict[str, Any]] = {}
     layers: dict[str, set[str]] = {}
     for variable in variables:
         name = stage(variable.layer)
-        row = found.setdefault(
+        row = by_stage.setdefault(
             name,
             {"stage": name, "layers": 0, "roles": {}, "parameters": 0, "bytes": 0},
         )
@@ -31,14 +31,14 @@ def rows(variables: Iterable[Variable]) -> list[dict[str, Any]]:
         row["layers"] = len(layers[name])
         row["parameters"] += variable.size
         row["bytes"] += variable.bytes
-    return list(found.values())
+    return list(by_stage.values())
 
 
 def table(variables: Iterable[Variable]) -> str:
-    """The rows as text at most 100 columns wide, with totals and the classes not known."""
+    """Formats the rows, at most 100 columns wide, with totals and the unknown classes."""
     variables = tuple(variables)
-    shown = (*ROLES, "unknown")
-    head = "".join(f" {_SHORT.get(role, role):>6}" for role in shown)
+    columns = (*ROLES, "unknown")
+    head = "".join(f" {_SHORT.get(role, role):>6}" for role in columns)
     lines = [f"{'stage':12} {'layers':>6}{head} {'parameters':>11} {'size':>9}"]
     total: Counter[str] = Counter()
     numbers: Counter[str] = Counter()

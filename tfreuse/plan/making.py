@@ -1,4 +1,4 @@
-"""Decides what happens to each variable; nothing is written."""
+"""Makes a plan: selects variables, pairs them, and gives each a status."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,10 +37,10 @@ def make(
     allow_unused: Iterable[str] = (),
     adapters: Iterable[str] = (),
 ) -> Plan:
-    """Pairs the variables that are meant and says what would happen to each.
+    """Pairs the selected variables of two models and gives each a status.
 
-    A donor's variable moves if its recipient's is meant; the donor's own layers are meant
-    where nothing pairs with them, and are UNUSED then.
+    A variable of the donor moves if its counterpart in the recipient is selected. A selected
+    variable of the donor without a counterpart is UNUSED.
 
     Args:
         donor, recipient: variables of either side, from input to output.
@@ -50,8 +50,8 @@ def make(
         stages: patterns on stages, likewise; none: all stages.
         depth: "0..0.5" or (0, 0.5): share of the layers, 0 at the input, 1 at the output.
         mapping: donor layer -> recipient layer, with at most one `*` a side.
-        donor_edges, recipient_edges: what each layer reads from, by path; given both, layers
-            of other names are paired by their place in the graph.
+        donor_edges, recipient_edges: paths that each layer reads from, by its path; with
+            both, layers of different names are paired by their position in the graph.
         allow_missing: patterns on recipient layers that may be without a donor.
         allow_unused: patterns on donor layers that may be without a recipient.
         adapters: "LAYERS=ADAPTER", see `tfreuse.plan.adapters`.
@@ -88,12 +88,12 @@ def make(
 
 
 class _Maker:
-    """Both sides' layers, which of them are meant, and which belong together."""
+    """Layers of both sides, the selection, and the pairs of layers."""
 
     def __init__(self, plan: Plan, donor, recipient, edges) -> None:
         self.plan, self.edges = plan, edges
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
-        self.meant = selection.choose(
+        self.selected = selection.choose(
             self.donor,
             self.recipient,
             layers=plan.layers,
@@ -112,25 +112,27 @@ class _Maker:
                 self.adapters.setdefault(path, []).append(name)
 
     def entries(self) -> tuple[Entry, ...]:
-        found, placed = [], set()
+        entries, paired = [], set()
         for path, layer in self.recipient.items():
             match = self.matches.of_recipient.get(path)
-            other = self.donor[match.other] if match and match.other else None
-            refusal = pairing.refusal(other, layer, self.axes) if other else ""
+            twin = self.donor[match.other] if match and match.other else None
+            refusal = pairing.refusal(twin, layer, self.axes) if twin else ""
             for key, variable in layer.by_role.items():
-                source = other.by_role.get(key) if other else None
+                source = twin.by_role.get(key) if twin else None
                 if source is not None:
-                    placed.add(source.path)
-                if path not in self.meant[1] or variable.role not in self.plan.roles:
+                    paired.add(source.path)
+                if path not in self.selected[1] or variable.role not in self.plan.roles:
                     reason = "not selected" if variable.role else "unknown role"
-                    found.append(Entry(KEEP, None, variable, reason))
+                    entries.append(Entry(KEEP, None, variable, reason))
                 else:
-                    found.append(self._selected(variable, source, match, refusal))
+                    entries.append(
+                        self._selected_entry(variable, source, match, refusal)
+                    )
         for path, layer in self.donor.items():
-            found += self._left_over(path, layer, placed)
-        return tuple(found)
+            entries += self._unused(path, layer, paired)
+        return tuple(entries)
 
-    def _selected(self, variable, source, match, refusal: str) -> Entry:
+    def _selected_entry(self, variable, source, match, refusal: str) -> Entry:
         path = variable.layer_path
         if match and match.other is None:
             return Entry(AMBIGUOUS, None, variable, match.reason)
@@ -148,23 +150,24 @@ class _Maker:
         reason = refusal or misfit or match.reason
         return Entry(status, source, variable, reason, adapters=adapters)
 
-    def _left_over(self, path: str, layer: Layer, placed: set[str]) -> list[Entry]:
-        """The donor's variables that are meant and belong nowhere."""
-        if path not in self.meant[0]:
+    def _unused(self, path: str, layer: Layer, paired: set[str]) -> list[Entry]:
+        """Returns entries for selected variables of the donor without a counterpart."""
+        if path not in self.selected[0]:
             return []
         match = self.matches.of_donor.get(path)
-        left = [
+        unpaired = [
             variable
             for variable in layer.variables
-            if variable.role in self.plan.roles and variable.path not in placed
+            if variable.role in self.plan.roles and variable.path not in paired
         ]
         if match:
-            return [Entry(AMBIGUOUS, v, None, match.reason) for v in left]
+            return [Entry(AMBIGUOUS, v, None, match.reason) for v in unpaired]
         reason = "the recipient has no place for it"
         allowed = self.unused_ok.get(path, "")
-        return [Entry(UNUSED, v, None, reason, allowed) for v in left]
+        return [Entry(UNUSED, v, None, reason, allowed) for v in unpaired]
 
     def notes(self, entries: Iterable[Entry]) -> tuple[str, ...]:
+        """Returns notes on parameters that the plan leaves behind, and on settings."""
         moved: dict[str, tuple[Layer, Layer, set[str]]] = {}
         for entry in entries:
             if entry.status == COPY:
@@ -175,8 +178,8 @@ class _Maker:
 
 
 def _globs(patterns: Iterable[str], layers: Mapping[str, Layer]) -> dict[str, str]:
-    """The first pattern that matches each layer, by path, for those that one matches."""
-    found: dict[str, str] = {}
+    """Returns the first pattern that matches each layer, by path of the layer."""
+    first: dict[str, str] = {}
     words = {word for layer in layers.values() for word in (layer.name, layer.path)}
     for pattern in patterns:
         if pattern.startswith("!"):
@@ -187,5 +190,5 @@ def _globs(patterns: Iterable[str], layers: Mapping[str, Layer]) -> dict[str, st
         hit = selection.matching(words, pattern)
         for path, layer in layers.items():
             if path in hit or layer.name in hit:
-                found.setdefault(path, pattern)
-    return found
+                first.setdefault(path, pattern)
+    return first

@@ -1,11 +1,13 @@
-"""Which layer of the donor belongs to which of the recipient: a ladder that never guesses.
+"""Pairs the layers of a donor and a recipient, without ever guessing.
 
-1. what the explicit map says; 2. the same layer name, if either side has it once; 3. the same
-path; 4. the same place in the graph (`topology`), with the same class and shapes.
-What is left has no counterpart, or several candidates: then it is ambiguous and is refused.
+Four steps, each on the layers that the steps before left unpaired: 1. the explicit map; 2. the
+same layer name, if each side has it once; 3. the same path; 4. the same position in the graph
+(`topology`), with the same class and shapes. A layer without a counterpart is missing; a layer
+with several candidates is ambiguous and is refused, since a wrong pair moves values silently.
 
-A name that Keras makes up (conv2d_3) says only how many layers were built before. Such names
-count only where both models have exactly the same ones, in the same order, of the same shapes.
+A name that Keras makes up (conv2d_3) says only how many layers the process had built before.
+Such names count only where both models have exactly the same ones, in the same order, of the
+same shapes.
 """
 
 import dataclasses
@@ -22,9 +24,11 @@ _TASK_STAGES = ("head", "auxiliary")  # heads of two tasks match by name or by m
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """What was found for one layer: its counterpart, or why there is none.
+    """The counterpart of one layer, or the reason why it is ambiguous.
 
-    `other` is the counterpart's path, None where it is ambiguous.
+    Attributes:
+        other: path of the counterpart, None if it is ambiguous.
+        reason: rule that paired the two, or the candidates.
     """
 
     other: str | None
@@ -46,71 +50,74 @@ def pair(
     mapping: selection.Pairs = (),
     edges: tuple[topology.Edges | None, topology.Edges | None] = (None, None),
 ) -> Matches:
-    """Pairs layers; a layer without any counterpart is in neither dictionary.
+    """Pairs layers; a layer without a candidate is in neither dictionary.
 
     Args:
         donor, recipient: layers with variables, by path.
         mapping: (donor layer, recipient layer), with at most one `*` a side.
-        edges: what each layer reads from, by path, for donor and recipient; None where it is
-            unknown: then there is no fourth step.
+        edges: paths that each layer reads from, by its path, for donor and recipient; with
+            None for either, the fourth step is skipped.
 
     Raises:
         InputError: the map does not fit the models.
     """
-    found = Matches({}, {})
+    matches = Matches({}, {})
     if mapping:
-        for target, source in selection.expand_mapping(
-            mapping, donor, recipient
-        ).items():
-            found.of_recipient[target] = Match(source, "paired by the map")
-    _by_name(donor, recipient, found)
-    if None not in edges and _left(donor, recipient, found):
-        _by_place(donor, recipient, edges, found)
-    return found
+        paths = selection.expand_mapping(mapping, donor, recipient)
+        for target, source in paths.items():
+            matches.of_recipient[target] = Match(source, "paired by the map")
+    _by_name(donor, recipient, matches)
+    if None not in edges and _unpaired(donor, recipient, matches):
+        _by_position(donor, recipient, edges, matches)
+    return matches
 
 
 def automatic(layer: Layer) -> bool:
-    """Whether Keras made the name up from the class: conv2d, batch_normalization_12."""
+    """Returns whether Keras made up the name from the class: batch_normalization_12."""
     stem = re.sub(r"_\d+$", "", layer.name)
     return stem.replace("_", "") == layer.class_name.lower()
 
 
-def _by_name(donor: Layers, recipient: Layers, found: Matches) -> None:
-    """Adds pairs of equal names, else of equal paths; notes which names mean several layers."""
-    trusted = _made_up(donor) == _made_up(recipient)
-    explicit = set(found.of_recipient)
-    given = {match.other for match in found.of_recipient.values()}
-    sources, targets = _named(donor, given), _named(recipient, explicit)
+def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:
+    """Adds pairs of equal names, else of equal paths; marks ambiguous names."""
+    # one more convolution before a layer would shift all numbers that Keras makes up
+    trusted = _automatic_names(donor) == _automatic_names(recipient)
+    mapped_targets = set(matches.of_recipient)
+    mapped_sources = {match.other for match in matches.of_recipient.values()}
+    sources = _paths_by_name(donor, mapped_sources)
+    targets = _paths_by_name(recipient, mapped_targets)
     for name in targets.keys() & sources.keys():
-        lefts, rights = sources[name], targets[name]
-        layer = recipient[rights[0]]
+        donors, recipients = sources[name], targets[name]
+        layer = recipient[recipients[0]]
         if automatic(layer) and not trusted:
-            _unclear(found, lefts, rights, "Keras made this name up")
-        elif len(lefts) == len(rights) == 1:
-            found.of_recipient[rights[0]] = Match(lefts[0], "same layer name")
+            _mark_ambiguous(matches, donors, recipients, "Keras made this name up")
+        elif len(donors) == len(recipients) == 1:
+            matches.of_recipient[recipients[0]] = Match(donors[0], "same layer name")
         else:
-            same = {path for path in rights if path in lefts and "#" not in path}
+            # "#2" only counts layers of one name: it says nothing of which is which
+            same = {path for path in recipients if path in donors and "#" not in path}
             for path in same:
-                found.of_recipient[path] = Match(path, "same path")
-            lefts = [path for path in lefts if path not in same]
-            rights = [path for path in rights if path not in same]
-            if lefts and rights:
-                _unclear(found, lefts, rights, "several layers have this name")
+                matches.of_recipient[path] = Match(path, "same path")
+            donors = [path for path in donors if path not in same]
+            recipients = [path for path in recipients if path not in same]
+            if donors and recipients:
+                why = "several layers have this name"
+                _mark_ambiguous(matches, donors, recipients, why)
 
 
-def _by_place(
+def _by_position(
     donor: Layers,
     recipient: Layers,
     edges: tuple[topology.Edges, topology.Edges],
-    found: Matches,
+    matches: Matches,
 ) -> None:
-    """Adds pairs of equal place in the two graphs; notes which places cannot be told apart."""
+    """Adds pairs of equal position in the two graphs; marks positions that look the same."""
     anchors = {
         target: match.other
-        for target, match in found.of_recipient.items()
+        for target, match in matches.of_recipient.items()
         if match.other is not None
     }
-    pairs, unclear = topology.align(
+    pairs, ambiguous = topology.align(
         topology.contract(edges[0], donor),
         topology.contract(edges[1], recipient),
         _labels(donor),
@@ -118,13 +125,18 @@ def _by_place(
         anchors,
     )
     for target, source in pairs.items():
-        found.of_recipient[target] = Match(source, "same place, class and shapes")
-        found.of_donor.pop(source, None)
-    for lefts, rights in unclear:
-        _unclear(found, lefts, rights, "these places look the same")
+        matches.of_recipient[target] = Match(source, "same place, class and shapes")
+        # its name was ambiguous, its position is not
+        matches.of_donor.pop(source, None)
+    for donors, recipients in ambiguous:
+        _mark_ambiguous(matches, donors, recipients, "these places look the same")
 
 
 def _labels(layers: Layers) -> dict[str, tuple]:
+    """Returns class and shapes of each layer that position may pair, by path.
+
+    Heads are left out: two tasks may have heads of equal shape and unrelated meaning.
+    """
     return {
         path: layer.signature
         for path, layer in layers.items()
@@ -132,33 +144,35 @@ def _labels(layers: Layers) -> dict[str, tuple]:
     }
 
 
-def _left(donor: Layers, recipient: Layers, found: Matches) -> bool:
-    """Whether both sides still have layers without a counterpart."""
-    paired = [m.other for m in found.of_recipient.values() if m.other is not None]
+def _unpaired(donor: Layers, recipient: Layers, matches: Matches) -> bool:
+    """Returns whether both sides still have layers without a counterpart."""
+    paired = [m.other for m in matches.of_recipient.values() if m.other is not None]
     return len(paired) < len(recipient) and len(set(paired)) < len(donor)
 
 
-def _made_up(layers: Layers) -> list[tuple]:
+def _automatic_names(layers: Layers) -> list[tuple]:
     return [(p, layer.signature) for p, layer in layers.items() if automatic(layer)]
 
 
-def _named(layers: Layers, without: set[str]) -> dict[str, list[str]]:
-    """Paths by layer name."""
-    found: dict[str, list[str]] = {}
+def _paths_by_name(layers: Layers, without: set[str]) -> dict[str, list[str]]:
+    """Returns paths by layer name, but for the paths in `without`."""
+    paths: dict[str, list[str]] = {}
     for path, layer in layers.items():
         if path not in without:
-            found.setdefault(layer.name, []).append(path)
-    return found
+            paths.setdefault(layer.name, []).append(path)
+    return paths
 
 
-def _unclear(found: Matches, lefts: list[str], rights: list[str], why: str) -> None:
-    for right in rights:
-        found.of_recipient[right] = Match(None, _candidates(why, lefts))
-    for left in lefts:
-        found.of_donor[left] = Match(None, _candidates(why, rights))
+def _mark_ambiguous(
+    matches: Matches, donors: list[str], recipients: list[str], why: str
+) -> None:
+    for path in recipients:
+        matches.of_recipient[path] = Match(None, _candidates(why, donors))
+    for path in donors:
+        matches.of_donor[path] = Match(None, _candidates(why, recipients))
 
 
 def _candidates(why: str, paths: list[str]) -> str:
-    shown = ", ".join(printable(path) for path in paths[:5])
-    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return f"{why}; candidates: {shown}{more}. Pair them in a map"
+    names = ", ".join(printable(path) for path in paths[:5])
+    tail = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    return f"{why}; candidates: {names}{tail}. Pair them in a map"

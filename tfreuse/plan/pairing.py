@@ -1,7 +1,8 @@
-"""What kind of arm a plan is, from what it leaves behind; and settings that cannot work.
+"""Compares the settings of paired layers, and notes parameters that a plan leaves behind.
 
-Moving statistics without the kernels that they describe is a mistake in a migration and the
-point of a reuse study. So a plan says it and does not forbid it.
+Pairs whose arrays have different meanings are refused. Moving statistics without the kernels
+that they describe is a mistake in a migration and the point of a reuse study: a plan has a note
+on it and permits it.
 """
 
 from collections import Counter
@@ -20,14 +21,14 @@ _NUMBERS = {
     "dilation_rate": "kernels look at other places",
     "data_format": "kernels keep their meaning, a Dense layer after Flatten does not",
 }
-_ROLES = {  # which arrays a setting changes the meaning of
+_ROLES = {  # roles whose meaning depends on a setting; others depend on it as a whole layer
     "epsilon": ("gamma", "moving_variance"),
     "momentum": ("moving_mean", "moving_variance"),
 }
 
 
 def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> str:
-    """Why arrays of `source` would mean something else in `target`; empty if they would not.
+    """Returns why arrays of `source` have another meaning in `target`; "" if they have not.
 
     Args:
         source, target: the donor's and the recipient's layer.
@@ -35,39 +36,43 @@ def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> 
     """
     if source.class_name != target.class_name:
         return f"a {source.class_name}'s arrays mean something else in a {target.class_name}"
-    theirs, ours = source.settings, target.settings
+    donor, recipient = source.settings, target.settings
     for name in ("groups", "depth_multiplier"):
-        if theirs.get(name, 1) != ours.get(name, 1):
-            return f"{name} {theirs.get(name)} does not fit {ours.get(name)}"
+        if donor.get(name, 1) != recipient.get(name, 1):
+            return f"{name} {donor.get(name)} does not fit {recipient.get(name)}"
     if axes(source, 0) != axes(target, 1):
-        return f"axis {theirs.get('axis')} does not fit {ours.get('axis')}"
+        return f"axis {donor.get('axis')} does not fit {recipient.get('axis')}"
     return ""
 
 
 def channel_axes(donor: Layers, recipient: Layers) -> Callable[[Layer, int], Any]:
-    """Tells what a layer's axis is on side 0 (donor) or 1: "channels" where that is known.
+    """Returns a function of a layer and its side: the axis, or "channels" where that is known.
+
+    Sides are 0 (donor) and 1 (recipient).
 
     A network of channels-first convolutions of rank r has its channels on axis 1 = 1 - r, one
-    of channels-last on axis -1 = r - 1; where convolutions differ, an axis is what it says.
+    of channels-last on axis -1 = r - 1; where convolutions differ, axes are compared as numbers.
     """
-    known = []
+    channels = []  # numbers of the channel axis, by side
     for layers in (donor, recipient):
         kinds = {
             (layer.settings["data_format"], len(layer.variables[0].shape))
             for layer in layers.values()
             if "data_format" in layer.settings and layer.variables[0].shape
         }
-        found = set()
+        numbers = set()
         if len(kinds) == 1:
             ((data_format, rank),) = kinds
-            found = {1, 1 - rank} if data_format == "channels_first" else {-1, rank - 1}
-        known.append(found)
-    if not all(known):  # one side cannot tell: then numbers are compared
-        known = [set(), set()]
+            numbers = (
+                {1, 1 - rank} if data_format == "channels_first" else {-1, rank - 1}
+            )
+        channels.append(numbers)
+    if not all(channels):  # unknown for one side: numbers are compared
+        channels = [set(), set()]
 
     def axis(layer: Layer, side: int) -> Any:
         value = layer.settings.get("axis")
-        return "channels" if value in known[side] else value
+        return "channels" if value in channels[side] else value
 
     return axis
 
@@ -77,17 +82,20 @@ def notes(
     recipient: Layers,
     edges: topology.Edges | None,
 ) -> tuple[str, ...]:
-    """One line for each kind of thing that the plan leaves behind or changes.
+    """Returns a line for each kind of parameter that a plan leaves behind or changes.
 
     Args:
         moved: the recipient's layer path -> (donor layer, recipient layer, roles that move).
         recipient: all layers of the recipient.
-        edges: what the recipient's layers read from; None: names and order decide.
+        edges: paths that each layer of the recipient reads from; with None, names and order
+            decide which kernels feed a batch normalization.
     """
-    return (*_halves(moved, recipient, edges), *_settings(moved.values()))
+    return (*_incomplete(moved, recipient, edges), *_settings(moved.values()))
 
 
-def _halves(moved, recipient: Layers, edges: topology.Edges | None) -> Iterable[str]:
+def _incomplete(
+    moved, recipient: Layers, edges: topology.Edges | None
+) -> Iterable[str]:
     stats = {"moving_mean", "moving_variance"}
     no_kernel = no_stats = no_affine = no_norm = 0
     for path, kernels in feeders(recipient, edges).items():
@@ -126,24 +134,26 @@ def _settings(pairs: Iterable[tuple[Layer, Layer, set[str]]]) -> Iterable[str]:
     for source, target, roles in pairs:
         if source.variables[0].settings == target.variables[0].settings:
             continue
-        theirs, ours = source.settings, target.settings
+        donor, recipient = source.settings, target.settings
         for name in _NUMBERS:
-            asked = _ROLES.get(name)
-            if theirs.get(name) != ours.get(name) and (not asked or roles & {*asked}):
-                differ[name, str(theirs.get(name)), str(ours.get(name))] += 1
-    for (name, theirs, ours), count in sorted(differ.items()):
+            concerned = _ROLES.get(name)
+            if concerned and not roles & {*concerned}:
+                continue
+            if donor.get(name) != recipient.get(name):
+                differ[name, str(donor.get(name)), str(recipient.get(name))] += 1
+    for (name, donor, recipient), count in sorted(differ.items()):
         yield (
-            f"{name} {theirs} in the donor, {ours} in the recipient, in {count} layers: "
+            f"{name} {donor} in the donor, {recipient} in the recipient, in {count} layers: "
             f"{_NUMBERS[name]}"
         )
 
 
 def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]]:
-    """Paths of the layers whose kernels make what a batch normalization normalises.
+    """Returns paths of the layers whose kernels feed each batch normalization, by its path.
 
     Without edges, x_conv feeds x_bn, and any other the layer with a kernel before it.
     """
-    found: dict[str, list[str]] = {}
+    feeding: dict[str, list[str]] = {}
     reads = topology.contract(edges, layers) if edges is not None else {}
     last = None
     for path, layer in layers.items():
@@ -153,7 +163,7 @@ def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]
             else:
                 stem = path.removesuffix("_bn") + "_conv"
                 before = [stem] if stem in layers else [last] if last else []
-            found[path] = [p for p in before if ("kernel", 0) in layers[p].by_role]
+            feeding[path] = [p for p in before if ("kernel", 0) in layers[p].by_role]
         elif ("kernel", 0) in layer.by_role:
             last = path
-    return found
+    return feeding

@@ -1,4 +1,4 @@
-"""Which layers are meant: patterns, stages, depth ranges, and maps from donor to recipient.
+"""Selects layers by patterns, stages and depth ranges; reads maps from donor to recipient.
 
 select(names, ["encoder_*", "!encoder_1_*"])
 depth_range("0..0.5")            # (0.0, 0.5)
@@ -20,9 +20,9 @@ Pairs = tuple[tuple[str, str], ...]  # (donor layer, recipient layer), patterns 
 
 
 def select(
-    names: Iterable[str], patterns: Sequence[str], what: str = "layer"
+    names: Iterable[str], patterns: Sequence[str], noun: str = "layer"
 ) -> frozenset[str]:
-    """The names that the patterns choose; the last matching pattern decides.
+    """Returns the names that the patterns select; the last matching pattern decides.
 
     A first pattern that excludes starts from all names: ["!head_*"] is ["*", "!head_*"].
     Patterns are full matches, case-sensitive: `*`, `?` and `[...]` as in file names.
@@ -33,25 +33,26 @@ def select(
     names = set(names)
     chosen = set(names) if patterns and patterns[0].startswith("!") else set()
     for pattern in patterns:
-        hit = matching(names, pattern, what)
+        hit = matching(names, pattern, noun)
         chosen = chosen - hit if pattern.startswith("!") else chosen | hit
     return frozenset(chosen)
 
 
-def matching(names: Iterable[str], pattern: str, what: str = "layer") -> set[str]:
-    """The names that one pattern matches, "!" aside.
+def matching(names: Iterable[str], pattern: str, noun: str = "layer") -> set[str]:
+    """Returns the names that one pattern matches, without its "!".
 
     Raises:
         InputError: it matches none; the message lists the nearest names.
     """
     glob = pattern.removeprefix("!")
-    if not any(c in glob for c in "*?["):  # most are plain names, and studies make many
+    # most patterns are plain names, and a study makes thousands of plans
+    if not any(c in glob for c in "*?["):
         hit = {glob} & set(names)
     else:
         hit = {name for name in names if fnmatch.fnmatchcase(name, glob)}
     if not hit:
         raise InputError(
-            f"{what} pattern {pattern!r} matches no {what}; nearest: {nearest(glob, names)}."
+            f"{noun} pattern {pattern!r} matches no {noun}; nearest: {nearest(glob, names)}."
         )
     return hit
 
@@ -64,21 +65,21 @@ def choose(
     stages: Sequence[str],
     depth: tuple[float, float] | None,
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Paths of the donor's and of the recipient's layers that are meant.
+    """Returns paths of the selected layers of the donor and of the recipient.
 
     A pattern of `layers` is matched with names and with nested paths, and must match one on
-    either side; so must a pattern of `stages` with the stages. A depth range counts on each
-    side for itself. What is given must all hold.
+    either side; so must a pattern of `stages` with the stages. A depth range counts the layers
+    of each side separately. A layer must satisfy all criteria.
     """
-    both = (*donor.values(), *recipient.values())
-    chosen = _by_pattern(both, layers)
+    all_layers = (*donor.values(), *recipient.values())
+    chosen = _by_pattern(all_layers, layers)
     if stages:
-        named = {variables_module.stage(layer.name) for layer in both}
-        wanted = select(named, stages, "stage")
+        names = {variables_module.stage(layer.name) for layer in all_layers}
+        chosen_stages = select(names, stages, "stage")
         chosen = {
             (name, path)
             for name, path in chosen
-            if variables_module.stage(name) in wanted
+            if variables_module.stage(name) in chosen_stages
         }
     return tuple(
         frozenset(
@@ -93,15 +94,15 @@ def choose(
 def _by_pattern(
     layers: Iterable[Layer], patterns: Sequence[str]
 ) -> set[tuple[str, str]]:
-    """(name, path) of the layers whose name or path the patterns choose; see `select`."""
-    known: dict[str, set[tuple[str, str]]] = {}
+    """Returns (name, path) of the layers whose name or path is selected; see `select`."""
+    by_word: dict[str, set[tuple[str, str]]] = {}
     for layer in layers:
         for word in (layer.name, layer.path):
-            known.setdefault(word, set()).add((layer.name, layer.path))
-    everything = set().union(*known.values())
+            by_word.setdefault(word, set()).add((layer.name, layer.path))
+    everything = set().union(*by_word.values())
     chosen = set(everything) if patterns and patterns[0].startswith("!") else set()
     for pattern in patterns:
-        hit = set().union(*(known[word] for word in matching(known, pattern)))
+        hit = set().union(*(by_word[word] for word in matching(by_word, pattern)))
         chosen = chosen - hit if pattern.startswith("!") else chosen | hit
     return chosen
 
@@ -109,21 +110,21 @@ def _by_pattern(
 def _in_depth(
     layers: Mapping[str, Layer], depth: tuple[float, float] | None
 ) -> list[Layer]:
-    """Layers whose middle lies in the range; ranges that meet share no layer."""
-    found = list(layers.values())
+    """Returns layers whose middle lies in the range; adjacent ranges share no layer."""
+    candidates = list(layers.values())
     if depth is None:
-        return found
+        return candidates
     low, high = depth
-    middles = [(i + 0.5) / len(found) for i in range(len(found))]
+    middles = [(i + 0.5) / len(candidates) for i in range(len(candidates))]
     return [
         layer
-        for layer, middle in zip(found, middles, strict=True)
+        for layer, middle in zip(candidates, middles, strict=True)
         if low <= middle < high
     ]
 
 
 def depth_range(text: str | Sequence[float]) -> tuple[float, float]:
-    """(low, high) of "low..high": shares of the layers, 0 at the input, 1 at the output.
+    """Parses "low..high": shares of the layers, 0 at the input, 1 at the output.
 
     Raises:
         InputError: not two numbers with 0 <= low < high <= 1.
@@ -142,7 +143,7 @@ def depth_range(text: str | Sequence[float]) -> tuple[float, float]:
 
 
 def read_mapping(path: str | os.PathLike) -> Pairs:
-    """The pairs in a map file; see `parse_mapping`."""
+    """Reads the pairs of a map file; see `parse_mapping`."""
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -153,7 +154,7 @@ def read_mapping(path: str | os.PathLike) -> Pairs:
 
 
 def parse_mapping(text: str, source: str = "map") -> Pairs:
-    """The pairs in a map's text: one `donor = recipient` a line; `#` begins a comment.
+    """Parses the text of a map: one `donor = recipient` a line; `#` begins a comment.
 
     Raises:
         InputError: a line is no such pair; the message names the line.
@@ -174,7 +175,7 @@ def parse_mapping(text: str, source: str = "map") -> Pairs:
 
 
 def mapping_pairs(mapping: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pairs:
-    """A map as pairs in the order given, with its patterns checked.
+    """Returns a map as pairs, in its order, after a check of its patterns.
 
     Raises:
         InputError: a side has several `*`, or only one side has one.
@@ -193,69 +194,70 @@ def mapping_pairs(mapping: Mapping[str, str] | Iterable[tuple[str, str]]) -> Pai
 def expand_mapping(
     pairs: Pairs, donor: Mapping[str, Layer], recipient: Mapping[str, Layer]
 ) -> dict[str, str]:
-    """Donor layer path by recipient layer path.
+    """Returns donor layer paths by recipient layer path.
 
-    A `*` stands for the same text on both sides; donor layers that have no counterpart under
-    a pattern are left to the other ways of matching.
+    A `*` stands for the same text on both sides; donor layers without a counterpart under a
+    pattern are left to the other steps of matching.
 
     Raises:
         InputError: a pair names no layer, or several, or gives a recipient layer two donors.
     """
     sources, targets = _names(donor), _names(recipient)
-    found: dict[str, str] = {}
-    for left, right in pairs:
-        made = _expand(left, right, sources, targets)
-        if not made:
+    paths: dict[str, str] = {}
+    for source_name, target_name in pairs:
+        expanded = _expand(source_name, target_name, sources, targets)
+        if not expanded:
             side, names, word = (
-                ("donor", sources, left)
-                if "*" not in left and left not in sources
-                else ("recipient", targets, right)
+                ("donor", sources, source_name)
+                if "*" not in source_name and source_name not in sources
+                else ("recipient", targets, target_name)
             )
             raise InputError(
-                f"map '{printable(left)} = {printable(right)}' pairs no layers; nearest in the "
-                f"{side}: {nearest(word, names)}."
+                f"map '{printable(source_name)} = {printable(target_name)}' pairs no "
+                f"layers; nearest in the {side}: {nearest(word, names)}."
             )
-        for target, source in made.items():
-            if found.setdefault(target, source) != source:
+        for target, source in expanded.items():
+            if paths.setdefault(target, source) != source:
                 raise InputError(
                     f"the map gives the recipient's {printable(target)} two donors: "
-                    f"{printable(found[target])} and {printable(source)}."
+                    f"{printable(paths[target])} and {printable(source)}."
                 )
-    return found
+    return paths
 
 
 def _expand(
-    left: str,
-    right: str,
+    source_pattern: str,
+    target_pattern: str,
     sources: Mapping[str, list[str]],
     targets: Mapping[str, list[str]],
 ) -> dict[str, str]:
-    start, star, end = left.partition("*")
-    made = {}
+    """Returns donor layer paths by recipient layer path, for one pair of a map."""
+    start, star, end = source_pattern.partition("*")
+    expanded = {}
     for name, paths in sources.items():
         if star:
             fits = name.startswith(start) and name.endswith(end)
             if not fits or len(name) < len(start) + len(end):
                 continue
             middle = name[len(start) : len(name) - len(end)]
-        elif name != left:
+        elif name != source_pattern:
             continue
-        wanted = right.replace("*", middle) if star else right
-        if wanted not in targets:
+        target = target_pattern.replace("*", middle) if star else target_pattern
+        if target not in targets:
             continue
-        for side, found in (("donor", paths), ("recipient", targets[wanted])):
-            if len(found) > 1:
+        for side, candidates in (("donor", paths), ("recipient", targets[target])):
+            if len(candidates) > 1:
                 raise InputError(
                     f"the map's {printable(name)!r} means several layers of the {side}: "
-                    f"{[printable(path) for path in found]}. Write a whole path."
+                    f"{[printable(path) for path in candidates]}. Write a whole path."
                 )
-        made[targets[wanted][0]] = paths[0]
-    return made
+        expanded[targets[target][0]] = paths[0]
+    return expanded
 
 
 def _names(layers: Mapping[str, Layer]) -> dict[str, list[str]]:
-    """Paths by layer name and by path."""
-    found: dict[str, list[str]] = {}
+    """Returns paths by layer name and by path."""
+    paths: dict[str, list[str]] = {}
     for path, layer in layers.items():
-        found.setdefault(layer.name, []).append(path)
-    return found | {path: [path] for path in layers}  # a whole path means one layer
+        paths.setdefault(layer.name, []).append(path)
+    return paths | {path: [path] for path in layers}  # a whole path is one layer

@@ -13,7 +13,7 @@ PIECE = 2**18  # numbers to check at a time: the masks in between stay in the ca
 
 
 def fault(numbers: np.ndarray, role: str | None) -> str:
-    """Returns what is wrong with the numbers of a variable; "" if they are sound."""
+    """Returns the fault of a variable's numbers; "" if they are sound."""
     # kind V: NumPy knows bfloat16 and float8 of ml_dtypes by their size only
     if numbers.dtype.kind in "fV" and not np.isfinite(numbers).all():
         return NOT_FINITE

@@ -1,4 +1,4 @@
-"""A plan as a table that a person reads in ten seconds.
+"""Formats a plan as a table that is read in ten seconds.
 
 COPY    encoder_{1..4}_{a,b}_bn        stats           8 layers      1,920 parameters
 """
@@ -13,16 +13,16 @@ from tfreuse.roles import GROUPS
 
 WIDTH = 100
 _SHOWN_PROBLEMS = 20
-_PART = re.compile(r"\d+|(?<=_)[a-z](?=_|$)")  # what a grammar of names counts with
+_PART = re.compile(r"\d+|(?<=_)[a-z](?=_|$)")  # counters in layer names: 12, _a
 
 
 def table(plan: Any) -> str:
-    """Rows by status and common pattern of names, problems, totals, notes and the hash."""
+    """Formats rows by status and common pattern of names, problems, totals, notes, hash."""
     lines = [_row("status", "layers", "roles", "variables", "parameters", "size")]
     moved = [e for e in plan.entries if e.status in ("COPY", "SAME")]
     for status in ("COPY", "SAME"):
         lines += _rows(status, [e for e in moved if e.status == status])
-    lines += _kept(plan.entries)
+    lines += _kept_rows(plan.entries)
     lines += _problems(plan)
     total = sum(e.recipient.size for e in plan.entries if e.recipient)
     size = sum(e.recipient.size for e in moved)
@@ -37,12 +37,12 @@ def table(plan: Any) -> str:
 
 
 def pattern(names: Iterable[str]) -> str:
-    """Names that differ in numbers and single letters, as one: stage{1..4}_{a,b}_bn."""
+    """Joins names that differ in numbers and single letters: stage{1..4}_{a,b}_bn."""
     names = list(dict.fromkeys(names))
     parts = [_PART.findall(name) for name in names]
     columns = [list(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
-    shown = iter([_choices(column) for column in columns])
-    return printable(_PART.sub(lambda _: next(shown), names[0]))
+    choices = iter([_choices(column) for column in columns])
+    return printable(_PART.sub(lambda _: next(choices), names[0]))
 
 
 def _choices(column: list[str]) -> str:
@@ -57,7 +57,7 @@ def _choices(column: list[str]) -> str:
 
 
 def _rows(status: str, entries: list) -> list[str]:
-    """One row for each set of layers of like names whose same roles move."""
+    """Returns a row for each set of layers of like names whose same roles move."""
     by_layer: dict[str, list] = {}
     for entry in entries:
         by_layer.setdefault(entry.recipient.layer_path, []).append(entry)
@@ -84,18 +84,18 @@ def _rows(status: str, entries: list) -> list[str]:
     return rows
 
 
-def _kept(entries: Iterable) -> list[str]:
+def _kept_rows(entries: Iterable) -> list[str]:
     rows = []
     for reason in ("not selected", "unknown role"):
-        kept = [e for e in entries if e.status == "KEEP" and e.reason == reason]
-        if kept:
+        members = [e for e in entries if e.status == "KEEP" and e.reason == reason]
+        if members:
             name = reason
             if reason == "unknown role":
-                classes = sorted({e.variable.class_name for e in kept})
+                classes = sorted({e.variable.class_name for e in members})
                 name = f"unknown classes: {', '.join(map(printable, classes))}"
-            size = sum(e.variable.size for e in kept)
-            total = bytes_of(sum(e.variable.bytes for e in kept))
-            rows.append(_row("KEEP", name, "", len(kept), size, total))
+            size = sum(e.variable.size for e in members)
+            total = bytes_of(sum(e.variable.bytes for e in members))
+            rows.append(_row("KEEP", name, "", len(members), size, total))
     return rows
 
 
@@ -119,7 +119,7 @@ def _problems(plan: Any) -> list[str]:
 
 
 def _roles(roles: tuple[str, ...]) -> str:
-    """A group's name where the roles are one, else the roles."""
+    """Returns the name of the group with these roles, else the roles."""
     for name, members in GROUPS.items():
         if set(members) == set(roles):
             return name
@@ -141,12 +141,12 @@ def _cut(text: str, width: int) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Lines of at most WIDTH characters; a name without spaces is broken too."""
+    """Wraps text at WIDTH characters; a name without spaces is broken too."""
     return textwrap.wrap(text, WIDTH, subsequent_indent="    ") or [""]
 
 
 def bytes_of(count: float) -> str:
-    """`count` bytes in the unit that keeps it short."""
+    """Formats a count of bytes in the unit that keeps it short."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"

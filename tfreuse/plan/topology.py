@@ -1,9 +1,9 @@
-"""Which layers of two graphs are the same by place, class and shape, and which cannot be told.
+"""Pairs layers of two graphs by position, class and shapes; lists those that look the same.
 
 Layers get colours (Weisfeiler and Lehman 1968): the class and shapes of a layer, refined by
-the colours of the layers it reads from, or of those that read from it. A colour that one layer
-of either graph has, and no other, pairs the two. Reading from the inputs finds a shared
-encoder, from the outputs a shared decoder; where the two disagree, nothing is paired.
+the colours of the layers it reads from, or of those that read from it. A colour that exactly
+one layer of each graph has pairs the two. Refining from the inputs finds a shared encoder, from
+the outputs a shared decoder; where the two disagree, nothing is paired.
 
     graph = contract(edges, ["conv2d", "conv2d_1"])   # layers with variables only
     pairs, unclear = align(donor_graph, recipient_graph, labels, labels, anchors={})
@@ -12,25 +12,24 @@ encoder, from the outputs a shared decoder; where the two disagree, nothing is p
 from collections.abc import Collection, Hashable, Iterable, Mapping
 
 Edges = Mapping[str, Iterable[str]]  # layer path -> paths it reads from
-_INPUT = ""  # stands for an input of the model among what a layer reads from
-_HOPS = 3  # how far ahead twins are looked after before they are called ambiguous
+_INPUT = ""  # stands for an input of the model among a layer's sources
+_HOPS = 3  # calls ahead by which twins may differ before they are ambiguous
 
 
 def contract(edges: Edges, layers: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """What each of `layers` reads from, through the layers between that have no variables."""
-    known = set(layers)
-    found: dict[str, frozenset[str]] = {}
+    """Returns the layers that each of `layers` reads from, looking through all others."""
+    ends = set(layers)
+    sources: dict[str, frozenset[str]] = {}  # of layers without variables
 
     def through(path: str) -> frozenset[str]:
-        if path in known:
+        if path in ends:
             return frozenset((path,))
-        if path not in found:
-            found[path] = frozenset()  # ends a cycle, should there be one
+        if path not in sources:
+            sources[path] = frozenset()  # ends a cycle, should there be one
             before = tuple(edges.get(path, ()))
-            found[path] = frozenset().union(*map(through, before)) or frozenset(
-                (_INPUT,)
-            )
-        return found[path]
+            reads = frozenset().union(*map(through, before))
+            sources[path] = reads or frozenset((_INPUT,))
+        return sources[path]
 
     return {
         path: tuple(sorted(frozenset().union(*map(through, edges[path])) or {_INPUT}))
@@ -49,13 +48,13 @@ def align(
     """Pairs the layers of two contracted graphs.
 
     Args:
-        donor, recipient: what each layer reads from, as `contract` gives it.
+        donor, recipient: layers that each layer reads from, as `contract` returns them.
         donor_labels, recipient_labels: class and shapes by layer.
-        anchors: pairs that are known, donor layer by recipient layer.
+        anchors: pairs from names or a map, donor layer by recipient layer.
 
     Returns:
-        The pairs found, donor layer by recipient layer, anchors left out; and the groups that
-        cannot be told apart: (donor layers, recipient layers).
+        New pairs, donor layer by recipient layer; and groups of layers that look the same:
+        (donor layers, recipient layers).
     """
     graph = _Union(donor, recipient, donor_labels, recipient_labels, anchors)
     while True:
@@ -67,17 +66,17 @@ def align(
             for target, source in {**behind, **ahead}.items()
             if target not in clash and source not in clash.values()
         }
-        if not new:
+        if not new:  # last, since it looks at part of the graph only
             new = graph.twins(forward)
         if not new:
             break
-        graph.anchor(new)
-    unclear = [*graph.groups(forward), *(([s], [t]) for t, s in clash.items())]
-    return graph.found, unclear
+        graph.anchor(new)  # new pairs separate more layers: refine again
+    ambiguous = [*graph.groups(forward), *(([s], [t]) for t, s in clash.items())]
+    return graph.pairs, ambiguous
 
 
 def _clash(ahead: Mapping[str, str], behind: Mapping[str, str]) -> dict[str, str]:
-    """Pairs on which the two directions disagree, of either direction."""
+    """Returns the pairs of either direction that the other direction contradicts."""
     sources = {source: target for target, source in ahead.items()}
     clash = {}
     for target, source in behind.items():
@@ -91,10 +90,10 @@ def _clash(ahead: Mapping[str, str], behind: Mapping[str, str]) -> dict[str, str
 
 
 class _Union:
-    """Two graphs side by side, so that one colouring names places in both."""
+    """Two graphs side by side, so that one colouring covers both."""
 
     def __init__(self, donor, recipient, donor_labels, recipient_labels, anchors):
-        self.found: dict[str, str] = {}
+        self.pairs: dict[str, str] = {}
         self.before = {
             **{("d", n): [("d", p) for p in ps] for n, ps in donor.items()},
             **{("r", n): [("r", p) for p in ps] for n, ps in recipient.items()},
@@ -105,7 +104,9 @@ class _Union:
                 if source in self.after:
                     self.after[source].append(node)
         self.labels = {
-            **{node: ("d", node) for node in self.before},  # unlabelled: like no other
+            **{
+                node: ("d", node) for node in self.before
+            },  # unlabelled: a label of its own
             **{("d", n): ("label", v) for n, v in donor_labels.items()},
             **{("r", n): ("label", v) for n, v in recipient_labels.items()},
             ("d", _INPUT): "input",
@@ -115,7 +116,7 @@ class _Union:
         self._fix(anchors)
 
     def anchor(self, pairs: Mapping[str, str]) -> None:
-        self.found.update(pairs)
+        self.pairs.update(pairs)
         self._fix(pairs)
 
     def _fix(self, pairs: Mapping[str, str]) -> None:
@@ -126,7 +127,13 @@ class _Union:
     def colours(
         self, neighbours: Mapping, start: Mapping | None = None, rounds: int = 0
     ) -> dict:
-        """Colours refined by those of the neighbours until no more tell apart."""
+        """Refines colours by those of the neighbours until their number stays the same.
+
+        Args:
+            neighbours: `before` or `after`.
+            start: colours to begin with; the labels if None.
+            rounds: steps of refinement; 0 for as many as it takes.
+        """
         colour = _numbered(start or self.labels)
         count = len(set(colour.values()))
         while True:
@@ -147,7 +154,7 @@ class _Union:
                 return colour
 
     def unique(self, colour: Mapping) -> dict[str, str]:
-        """New pairs of layers that alone have their colour on either side."""
+        """Returns pairs of layers that are the only ones of their colour on either side."""
         return {
             targets[0]: sources[0]
             for sources, targets in self._shared(colour)
@@ -155,7 +162,7 @@ class _Union:
         }
 
     def groups(self, colour: Mapping) -> list[tuple[list[str], list[str]]]:
-        """Layers that share a colour with several."""
+        """Returns (donor layers, recipient layers) of each colour with several candidates."""
         return [
             group
             for group in self._shared(colour)
@@ -163,17 +170,20 @@ class _Union:
         ]
 
     def twins(self, forward: Mapping) -> dict[str, str]:
-        """Pairs among layers of equal descent that differ in what soon reads from them."""
+        """Returns pairs of layers with equal ancestors, separated by layers that read from them.
+
+        Fewest hops first, so that the nearest difference decides.
+        """
         several = {target for _, targets in self.groups(forward) for target in targets}
         for hops in range(1, _HOPS + 1):
-            found = self.unique(self.colours(self.after, forward, hops))
-            pairs = {t: s for t, s in found.items() if t in several}
+            unique = self.unique(self.colours(self.after, forward, hops))
+            pairs = {t: s for t, s in unique.items() if t in several}
             if pairs:
                 return pairs
         return {}
 
     def _shared(self, colour: Mapping) -> list[tuple[list[str], list[str]]]:
-        """Unpaired layers of both sides by colour, for the colours that both sides have."""
+        """Returns unpaired layers of both sides, for each colour that both sides have."""
         sides: dict[int, tuple[list[str], list[str]]] = {}
         for side, name in self.before:
             if (side, name) not in self.done:
@@ -183,7 +193,7 @@ class _Union:
 
 
 def _numbered(colours: Mapping) -> dict:
-    """The same partition with small numbers for colours, so that they stay cheap to compare."""
+    """Renames colours to small numbers: nested tuples would grow with every round."""
     numbers: dict[Hashable, int] = {}
     return {
         node: numbers.setdefault(colour, len(numbers))

@@ -19,10 +19,14 @@ PROBLEMS = (MISSING, UNUSED, MISMATCH, AMBIGUOUS, REFUSED)
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What happens to one variable of the recipient, or why one of the donor has no place.
+    """The status of one variable of the recipient, or of a donor's without a counterpart.
 
-    `allowed` is the tolerance that permits a missing or unused variable. `adapters` work on
-    the donor's array, in this order, before it is written.
+    Attributes:
+        status: COPY, SAME, KEEP, or one of PROBLEMS.
+        donor, recipient: the paired variables; None where a side has none.
+        reason: rule that paired them, or cause of a problem.
+        allowed: tolerance that permits a missing or unused variable; "" if none does.
+        adapters: applied to the donor's array, in this order, before it is written.
     """
 
     status: str
@@ -42,7 +46,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Every selected variable of both sides, each in exactly one entry, and what is kept."""
+    """All selected variables of both sides, each in exactly one entry, and those that stay."""
 
     roles: tuple[str, ...]
     layers: tuple[str, ...]
@@ -57,11 +61,12 @@ class Plan:
 
     @property
     def copies(self) -> tuple[Entry, ...]:
-        """What is written: SAME too, since values may have changed after they were compared."""
+        """Entries to write: SAME too, since values may have changed after the comparison."""
         return tuple(entry for entry in self.entries if entry.status in (COPY, SAME))
 
     @property
     def problems(self) -> tuple[Entry, ...]:
+        """Entries that must not be ignored: `check` raises for them."""
         return tuple(
             entry
             for entry in self.entries
@@ -70,29 +75,29 @@ class Plan:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical plan: the identity of what would move."""
+        """SHA-256 of the canonical plan, its identity."""
         return files.digest(self._plain())
 
     def check(self) -> "Plan":
-        """The plan itself, if all that was selected has a place.
+        """Returns the plan itself, if all selected variables are accounted for.
 
         Raises:
-            InputError: names the first variables that have none, and why.
+            InputError: there are problems; names the first variables and the causes.
         """
         if self.problems:
-            shown = "; ".join(
+            causes = "; ".join(
                 f"{entry.variable} {entry.status} ({entry.reason})"
                 for entry in self.problems[:3]
             )
             raise InputError(
-                f"{len(self.problems)} of the selected variables cannot be moved: {shown}. "
+                f"{len(self.problems)} of the selected variables cannot be moved: {causes}. "
                 "Leave them out with a layer pattern such as '!head_*', or allow them with "
                 "--allow_missing or --allow_unused."
             )
         return self
 
     def compared(self, same: Callable[[Entry], bool]) -> "Plan":
-        """The plan with SAME where `same` says that the values are equal already."""
+        """Returns the plan with status SAME for pairs whose values are equal already."""
         entries = tuple(
             dataclasses.replace(
                 e, status=SAME, reason=f"{e.reason}; values are equal already"
@@ -104,20 +109,20 @@ class Plan:
         return dataclasses.replace(self, entries=entries)
 
     def table(self) -> str:
-        """What a person reads before applying it, at most 100 columns wide."""
+        """Formats the plan for review before it is applied, at most 100 columns wide."""
         return table.table(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the plan's fields and its hash."""
+        """Returns plain values: the plan's fields and its hash."""
         return {"hash": self.hash, **self._plain()}
 
     def _plain(self) -> dict[str, Any]:
-        """As `dataclasses.asdict`, without its deep copies: a tenth of the time."""
+        """Converts as `dataclasses.asdict` does, without deep copies: a tenth of the time."""
         return {**vars(self), "entries": tuple(map(_entry_plain, self.entries))}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The plan that `to_json` gave.
+        """Returns the plan of the values that `to_json` returned.
 
         Raises:
             InputError: it is not a plan, or was changed since its hash was taken.
@@ -126,8 +131,8 @@ class Plan:
             fields = dict(values)
             stated = fields.pop("hash")
             entries = [_entry_from(entry) for entry in fields.pop("entries")]
-            made = cls(entries=tuple(entries), **_tuples(fields))
-            hash = made.hash
+            plan = cls(entries=tuple(entries), **_tuples(fields))
+            hash = plan.hash
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(
                 f"this is not a plan: {printable(error)}. Make one with tools/transplant.py "
@@ -138,7 +143,7 @@ class Plan:
                 f"the plan was changed after it was made: its hash should be {hash[:12]}, "
                 f"and says {printable(stated, 12)}. Make the plan again."
             )
-        return made
+        return plan
 
 
 def _entry_plain(entry: Entry) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _entry_from(values: Mapping[str, Any]) -> Entry:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as tuples, at every depth but inside objects."""
+    """Turns the lists of JSON into tuples, at every depth."""
     if isinstance(value, Mapping):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,9 @@
-"""Descriptions of a model's arrays and layers, the same for live models and for files.
+"""Descriptions of a model's variables and layers, the same for live models and for files.
 
     layers = by_layer(variables)     # {"backbone/conv1_bn": Layer(...), ...}
     stage("encoder_10_a_conv")       # "encoder_10"
 
-Nothing here holds a value or imports TensorFlow.
+No values and no TensorFlow here.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any
 
 from tfreuse.errors import printable
 
-# The grammar of tfreuse's own networks first, then what common encoders call their stages.
+# The grammar of tfreuse's networks first, then the names that common encoders give stages.
 _STAGE = re.compile(
     r"(encoder_\d+|decoder_\d+|bottleneck|conv\d+|pool1|pyramid|fusion|head|auxiliary)_"
 )
@@ -24,12 +24,17 @@ _FOREIGN_STAGE = re.compile(r"(.*?(?:stage|stack|block|layer)_?\d+)(?:_|$)")
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """One array of a model.
+    """One variable of a model.
 
-    `path` is unique in the model: names of the nested models, the layer's name, and the
-    position in `layer.get_weights()`, e.g. "backbone/conv1_bn/2". `role` is None where the
-    layer's class is not known; such a variable is listed and never selected. `settings` is
-    what `roles.layer_settings` says of its layer: epsilon, axis, strides ...
+    Attributes:
+        path: unique in the model: names of the nested models, name of the layer, and position
+            in `layer.get_weights()`, e.g. "backbone/conv1_bn/2".
+        layer: name of the layer.
+        class_name: class of the layer; "" if unknown.
+        role: None where the class is unknown; such a variable is never selected.
+        position: index in `layer.get_weights()`.
+        shape, dtype: of the array.
+        settings: of the layer, see `roles.layer_settings`: epsilon, axis, strides ...
     """
 
     path: str
@@ -48,7 +53,7 @@ class Variable:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Count of its numbers."""
         size = 1
         for side in self.shape:
             size *= side
@@ -56,7 +61,7 @@ class Variable:
 
     @property
     def bytes(self) -> int:
-        """How many bytes it takes; 4 a number where the type's name tells no width."""
+        """Size in bytes; 4 a number where the name of the type has no width, as in bool."""
         bits = re.search(r"\d+", self.dtype)
         return self.size * (int(bits[0]) // 8 if bits else 4)
 
@@ -66,7 +71,7 @@ class Variable:
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """The arrays of one layer, in the order of `get_weights`."""
+    """The variables of one layer, in the order of `get_weights`."""
 
     path: str
     variables: tuple[Variable, ...]
@@ -85,37 +90,38 @@ class Layer:
 
     @functools.cached_property
     def by_role(self) -> dict[tuple[str | None, int], Variable]:
-        """Variables by role and number within the role.
+        """Variables by role and index within the role.
 
         Not by position: a batch normalization without gamma has beta at position 0. The
-        number tells a separable convolution's two kernels apart.
+        index distinguishes the two kernels of a separable convolution.
         """
         count: Counter[str | None] = Counter()
-        found = {}
+        by_role = {}
         for variable in self.variables:
-            found[variable.role, count[variable.role]] = variable
+            by_role[variable.role, count[variable.role]] = variable
             count[variable.role] += 1
-        return found
+        return by_role
 
     @functools.cached_property
     def signature(self) -> tuple:
-        """Class, roles and shapes: what two layers must share to be taken for the same."""
+        """Class, roles and shapes: equal for layers that position in the graph may pair."""
         return self.class_name, tuple((v.role, v.shape) for v in self.variables)
 
 
 def by_layer(variables: Iterable[Variable]) -> dict[str, Layer]:
-    """Layers by path, in the order in which their first variable comes."""
-    found: dict[str, list[Variable]] = {}
+    """Groups variables by layer path, in the order of their first variables."""
+    members_of: dict[str, list[Variable]] = {}
     for variable in variables:
-        found.setdefault(variable.layer_path, []).append(variable)
-    return {path: Layer(path, tuple(members)) for path, members in found.items()}
+        members_of.setdefault(variable.layer_path, []).append(variable)
+    return {path: Layer(path, tuple(members)) for path, members in members_of.items()}
 
 
 @functools.lru_cache(maxsize=4096)
 def stage(layer_name: str) -> str:
-    """The stage of a layer: "encoder_1" of "encoder_1_a_conv", "conv4" of "conv4_block6_2_bn".
+    """Returns the stage of a layer: "encoder_1" of "encoder_1_a_conv", "conv4" of
+    "conv4_block6_2_bn".
 
-    tfreuse's own grammar decides (`tfreuse.models.stage_of`); a foreign name counts up to its
+    tfreuse's own grammar decides (`tfreuse.models.stage_of`); a foreign name is cut after its
     first numbered stage, stack, block or layer, else up to its first digit or underscore.
     """
     match = _STAGE.match(layer_name) or _FOREIGN_STAGE.match(layer_name)

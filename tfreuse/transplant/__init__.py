@@ -239,7 +239,7 @@ def info(model: Model) -> dict[str, Any]:
 
 
 def examine(model: Model) -> tuple[Finding, ...]:
-    """Lists what a transplant cannot address or should not trust; empty: nothing unusual."""
+    """Lists oddities that a transplant cannot address or should not trust."""
     with open_model(model) as opened_model:
         return inspection.examine(opened_model)
 

@@ -39,25 +39,25 @@ _SWEEPS = 100
 def permute(
     ties: Ties, values: Mapping[str, np.ndarray], order: Mapping[int, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The values with their channels in the given order; the network computes the same.
+    """Permutes the values' channels; the network computes the same function.
 
     Equal up to rounding: sums over channels are taken in another order.
     """
-    found = dict(values)
+    permuted = dict(values)
     for path, axes in ties.axes.items():
-        if path in found:
-            found[path] = _ordered(found[path], axes, order)
-    return found
+        if path in permuted:
+            permuted[path] = _ordered(permuted[path], axes, order)
+    return permuted
 
 
 def match(
     ties: Ties, reference: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]
 ) -> Order:
-    """The order in which `values` agree most with `reference`.
+    """Finds the order in which `values` agree most with `reference`.
 
-    Maximises the sum of products of trained parameters, one group at a time given the others;
-    first from input to output over what is settled already, then in turn until none changes.
-    Each step is the best there is; the whole is a local optimum.
+    Maximises the sum of products of trained parameters, one group at a time given the others:
+    first from input to output, over the groups that have an order already, then in turn until
+    none changes. Each step is optimal (an assignment problem), the whole a local optimum.
 
     Args:
         ties: of the network that `values` belong to.
@@ -81,23 +81,27 @@ def match(
                 f"{printable(path)} has values that are not finite; channels cannot be "
                 "matched by them."
             )
-    places = _places(ties, pairs)
+    positions = _positions(ties, pairs)
     order: Order = {}
     for group in ties.sizes:
-        if group in places:
-            settled = [p for p in places[group] if _settled(ties, p[0], order, group)]
-            score = _score(ties, pairs, settled or places[group], order, group)
+        if group in positions:
+            settled = [
+                position
+                for position in positions[group]
+                if _settled(ties, position[0], order, group)
+            ]
+            score = _score(ties, pairs, settled or positions[group], order, group)
             order[group] = _best(score)
     for _ in range(_SWEEPS):
-        improved = [_improve(ties, pairs, places[g], order, g) for g in order]
+        improved = [_improve(ties, pairs, positions[g], order, g) for g in order]
         if True not in improved:
             break
     return order
 
 
-def _improve(ties: Ties, pairs: _Pairs, places, order: Order, group: int) -> bool:
-    """Takes a better permutation of the group, the others given; whether there was one."""
-    score, old = _score(ties, pairs, places, order, group), order[group]
+def _improve(ties: Ties, pairs: _Pairs, positions, order: Order, group: int) -> bool:
+    """Improves the group's permutation, given the others; returns whether it could."""
+    score, old = _score(ties, pairs, positions, order, group), order[group]
     new, rows = _best(score), np.arange(len(old))
     gain = score[rows, new].sum() - score[rows, old].sum()
     if gain <= 1e-9 * np.abs(score).max():  # rounding: would go round in circles
@@ -107,6 +111,7 @@ def _improve(ties: Ties, pairs: _Pairs, places, order: Order, group: int) -> boo
 
 
 def _best(score: np.ndarray) -> np.ndarray:
+    """Returns the permutation with the largest sum of scores."""
     from scipy import optimize  # here, so that plans without alignment need not wait
 
     return optimize.linear_sum_assignment(score, maximize=True)[1]
@@ -118,7 +123,7 @@ def _ordered(
     order: Mapping[int, np.ndarray],
     without: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """`value` with its axes in order; `without`: (axis, group) that stays as it is."""
+    """Permutes the axes of `value`, but for the (axis, group) in `without`."""
     for axis, segments in enumerate(axes):
         if segments is None:
             continue
@@ -133,41 +138,46 @@ def _ordered(
     return value
 
 
-def _places(ties: Ties, paths: Iterable[str]) -> dict[int, list[tuple[str, int, int]]]:
-    """(variable path, axis, first channel) of each place of each group."""
-    found: dict[int, list[tuple[str, int, int]]] = {}
+def _positions(
+    ties: Ties, paths: Iterable[str]
+) -> dict[int, list[tuple[str, int, int]]]:
+    """Returns (variable path, axis, first channel) of each occurrence of each group."""
+    positions: dict[int, list[tuple[str, int, int]]] = {}
     for path in paths:
         for axis, segments in enumerate(ties.axes[path]):
             start = 0
             for group, size in segments or ():
                 if group in ties.sizes:
-                    found.setdefault(group, []).append((path, axis, start))
+                    positions.setdefault(group, []).append((path, axis, start))
                 start += size
-    return found
+    return positions
 
 
 def _score(
     ties: Ties,
     pairs: _Pairs,
-    places: Iterable[tuple[str, int, int]],
+    positions: Iterable[tuple[str, int, int]],
     order: Order,
     group: int,
 ) -> np.ndarray:
-    """[n, n]: agreement of the reference's channel i with channel j, summed over places."""
+    """Returns [n, n]: agreement of the reference's channel i with channel j of the values."""
     size = ties.sizes[group]
     score = np.zeros((size, size))
-    for path, axis, start in places:
-        ours, theirs = pairs[path]
-        theirs = _ordered(theirs, ties.axes[path], order, (axis, group))
+    for path, axis, start in positions:
+        reference, values = pairs[path]
+        values = _ordered(values, ties.axes[path], order, (axis, group))
         rows = slice(start, start + size)
-        a = np.moveaxis(ours, axis, 0)[rows].reshape(size, -1)
-        b = np.moveaxis(theirs, axis, 0)[rows].reshape(size, -1)
+        a = np.moveaxis(reference, axis, 0)[rows].reshape(size, -1)
+        b = np.moveaxis(values, axis, 0)[rows].reshape(size, -1)
         score += a @ b.T
     return score
 
 
 def _settled(ties: Ties, path: str, order: Order, group: int) -> bool:
-    """Whether all other groups of the variable have an order; else products mean nothing."""
+    """Returns whether all other groups of the variable have an order.
+
+    Products of channels in an unknown order mean nothing.
+    """
     groups = {g for segments in ties.axes[path] for g, _ in segments or ()}
     return all(g == group or g in order or g not in ties.sizes for g in groups)
 

@@ -1,23 +1,24 @@
-"""How far apart two networks' parameters are, by role and stage, one variable at a time.
+"""Measures the distance between two networks' parameters, by role and stage.
 
-    pairs = diff.pairs(donor.variables, recipient.variables)
-    for row in diff.rows(pairs, donor.read, recipient.read):
+    plan, rows = transplant.diff("donor.keras", "recipient.keras")
+    for row in rows:
         print(row.stage, row.role, row.relative_l2)
-    print(diff.table(rows))
+    print(comparison.table(rows))
 
-Of each pair: whether the bytes are equal, the largest difference, the relative L2 distance
-|a - b| / |b|, the root mean square difference, the cosine. Of a batch normalization whose two
-statistics are there: the mean over channels of the Kullback-Leibler divergence of the donor's
-Gaussian from the recipient's, in nats,
-(log(vb / va) + (va + (ma - mb)**2) / vb - 1) / 2, epsilon included in the variances.
+A pair of variables a (donor) and b (recipient) is measured by the equality of its bytes, the
+largest difference, the relative L2 distance |a - b| / |b|, the root mean square difference and
+the cosine. The two statistics of a batch normalization are measured by the Kullback-Leibler
+divergence of the donor's Gaussian from the recipient's, in nats, as a mean over channels:
+(log(vb / va) + (va + (ma - mb)**2) / vb - 1) / 2 with means m and variances v, epsilon included
+in the variances.
 
-Sums are kept, never means: a row over many variables is what one array of all would give. No
-more than the arrays of one layer are held. No TensorFlow here.
+A row over many variables equals the row of one array of all their numbers, since sums are
+added, never means. The arrays of one layer at a time are in memory. No TensorFlow here.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Row:
     """Sums over the pairs of one role in one stage; `+` adds two rows.
 
     Attributes:
-        stage, role: what the pairs have in common; "" where they differ.
+        stage, role: of the pairs; "" where they differ.
         variables, identical: how many pairs, and how many of them are equal bit for bit.
         size: numbers compared.
         squares: sums of a*a, b*b, a*b and (a-b)*(a-b); a is the donor, b the recipient.
@@ -93,63 +94,53 @@ class Row:
         )
 
     def to_json(self) -> dict:
-        """What a record holds; what is not a number, or not finite, is None."""
-        found = {
+        """Returns plain values; None for numbers that are not finite."""
+        fields = {
             name: getattr(self, name)
             for name in ("stage", "role", "variables", "identical", "size", "max_abs")
         }
         for name in ("relative_l2", "rmse", "cosine", "kl"):
-            found[name] = getattr(self, name)
+            fields[name] = getattr(self, name)
         return {
             name: None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in found.items()
+            for name, v in fields.items()
         }
 
 
-def pairs(
-    donor: Sequence[Variable], recipient: Sequence[Variable], **options
-) -> plan_module.Plan:
-    """The plan whose pairs are compared; what has no counterpart is in its problems.
-
-    Takes the options of `tfreuse.plan.make`: roles, layers, mapping, edges ...
-    """
-    return plan_module.make(donor, recipient, **options)
-
-
 def rows(plan: plan_module.Plan, donor: Read, recipient: Read) -> list[Row]:
-    """A row for each stage and role of the plan's copies, from input to output.
+    """Returns a row for each stage and role of the plan's copies, from input to output.
 
     Args:
-        plan: what belongs together; variables that do not fit are left out.
-        donor, recipient: read the value of a variable; each is called once a variable.
+        plan: the pairs to compare; variables that do not fit are left out.
+        donor, recipient: functions that read the value of a variable; called once for each.
 
     Raises:
-        InputError: a value is not of the shape planned, or nothing is there to compare.
+        InputError: a value is not of the planned shape, or there is nothing to compare.
     """
-    found: dict[tuple[str, str], Row] = {}
+    sums: dict[tuple[str, str], Row] = {}
     for layer in _layers(plan):
         for row in _layer(layer, donor, recipient):
             key = row.stage, row.role
-            found[key] = found[key] + row if key in found else row
-    if not found:
+            sums[key] = sums[key] + row if key in sums else row
+    if not sums:
         raise InputError("the two have no variables in common to compare.")
-    stages = list(dict.fromkeys(stage for stage, _ in found))
+    stages = list(dict.fromkeys(stage for stage, _ in sums))
     return sorted(
-        found.values(), key=lambda r: (stages.index(r.stage), ROLES.index(r.role))
+        sums.values(), key=lambda r: (stages.index(r.stage), ROLES.index(r.role))
     )
 
 
 def table(rows: Iterable[Row], *, by: str = "distance") -> str:
-    """Rows as text at most 100 columns wide, what differs most first, and a total.
+    """Formats rows and a total, at most 100 columns wide, the largest distance first.
 
     Args:
-        rows: what `rows` gave.
+        rows: as `rows` returns them.
         by: "distance" (relative L2) or "place" (from input to output).
     """
     rows = list(rows)
-    shown = rows
+    ordered = rows
     if by == "distance":
-        shown = sorted(rows, key=lambda row: -row.relative_l2)
+        ordered = sorted(rows, key=lambda row: -row.relative_l2)
     head = (
         f"{'stage':16} {'role':16} {'variables':>9} {'identical':>9} {'max |a-b|':>10} "
         f"{'rel. L2':>9} {'RMSE':>9} {'cosine':>7} {'KL':>7}"
@@ -158,7 +149,7 @@ def table(rows: Iterable[Row], *, by: str = "distance") -> str:
     for row in rows[1:]:
         total = total + row
     total = dataclasses.replace(total, stage="total", role="")
-    return "\n".join([head, *map(_line, shown), _line(total)])
+    return "\n".join([head, *map(_line, ordered), _line(total)])
 
 
 def _line(row: Row) -> str:
@@ -172,11 +163,11 @@ def _line(row: Row) -> str:
 
 
 def _layers(plan: plan_module.Plan) -> Iterator[list[plan_module.Entry]]:
-    """Pairs layer by layer: both statistics of one are needed at once."""
-    found: dict[str, list[plan_module.Entry]] = {}
+    """Groups pairs by layer: both statistics of a layer are needed at once."""
+    by_layer: dict[str, list[plan_module.Entry]] = {}
     for entry in plan.copies:
-        found.setdefault(entry.recipient.layer_path, []).append(entry)
-    yield from found.values()
+        by_layer.setdefault(entry.recipient.layer_path, []).append(entry)
+    yield from by_layer.values()
 
 
 def _layer(
@@ -232,7 +223,7 @@ def _compare(entry: plan_module.Entry, a: np.ndarray, b: np.ndarray) -> Row:
 
 
 def _divergence(statistics: dict) -> np.ndarray:
-    """Kullback-Leibler divergence of the donor's Gaussian from the recipient's, by channel."""
+    """Returns the divergence of the donor's Gaussian from the recipient's, by channel."""
     entry, va, vb = statistics[_VARIANCE]
     _, ma, mb = statistics[_MEAN]
     va = va.astype(np.float64) + dict(entry.donor.settings).get("epsilon", 1e-3)

@@ -71,10 +71,10 @@ def _check_out(
         if not path.exists():
             continue
         for model in inputs:
-            given = getattr(model, "path", None)
-            if given and os.path.exists(given) and os.path.samefile(given, path):
+            source = getattr(model, "path", None)
+            if source and os.path.exists(source) and os.path.samefile(source, path):
                 raise InputError(
-                    f"the output {printable(path)} is the input {printable(given)}; an input "
+                    f"the output {printable(path)} is the input {printable(source)}; an input "
                     "is never written to. Choose another name for the output."
                 )
         if not overwrite:
@@ -135,7 +135,7 @@ def _provenance(
 
 
 def _notes(recipient: Checkpoint) -> tuple[str, ...]:
-    count = sum(other.kind == "optimizer" for other in recipient.unaddressed)
+    count = sum(array.kind == "optimizer" for array in recipient.unaddressed)
     if not count:
         return ()
     note = (

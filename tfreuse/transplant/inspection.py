@@ -47,13 +47,13 @@ class Finding:
 def examine(model: OpenModel) -> tuple[Finding, ...]:
     """Returns all findings; none for an ordinary model."""
     if isinstance(model, Checkpoint):
-        own = _file(model)
+        specific = _file(model)
     else:
         from tfreuse.transplant import live_inspection  # imports TensorFlow
 
-        own = live_inspection.findings(model)
+        specific = live_inspection.findings(model)
     checks = (_graph, _shared, _unknown, _names, _values)
-    return (*own, *(finding for check in checks for finding in check(model)))
+    return (*specific, *(finding for check in checks for finding in check(model)))
 
 
 def info(model: OpenModel) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def info(model: OpenModel) -> dict[str, Any]:
 def describe(names: Iterable[str], limit: int = 3) -> str:
     """Returns the first names and the count of the others, safe to print."""
     names = [printable(name) for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    tail = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + tail
 
 
 def _text(description: dict[str, Any], table: str) -> str:
@@ -111,9 +111,9 @@ def _file(model: Checkpoint) -> Iterator[Finding]:
     if model.kind not in SUFFIXES:
         consequence = f"{model.kind} can be a donor, not a recipient"
         yield Finding("read only", "", consequence)
-    kinds = Counter(other.kind for other in model.unaddressed)
+    kinds = Counter(array.kind for array in model.unaddressed)
     for kind, count in sorted(kinds.items()):
-        paths = [other.path for other in model.unaddressed if other.kind == kind]
+        paths = [array.path for array in model.unaddressed if array.kind == kind]
         consequence = _OTHER_ARRAYS.get(kind, "not addressed")
         yield Finding(kind, f"{count} arrays ({describe(paths)})", consequence)
     layers = by_layer(model.variables)

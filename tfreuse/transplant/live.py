@@ -105,7 +105,7 @@ class LiveModel(InMemory):
 
 
 def layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Layers that hold arrays of their own, with their paths, in the order of the model.
+    """Yields layers with variables, and their paths, in the order of the model.
 
     A layer that is used twice, or shared between nested models, comes once. Where a subclassed
     model gives two layers one name, the second's path ends in "#2".
@@ -116,18 +116,18 @@ def layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
 
 
 def every_layer(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """All layers below the model, with or without arrays, nested models among them."""
-    seen: set[int] = set()
+    """Yields all layers below the model, with or without variables, nested models too."""
+    visited: set[int] = set()
 
     def walk(container, prefix):
         names: dict[str, int] = {}
         for layer in sublayers(container):
-            if id(layer) in seen:
+            if id(layer) in visited:
                 continue
-            seen.add(id(layer))
+            visited.add(id(layer))
             names[layer.name] = names.get(layer.name, 0) + 1
-            again = f"#{names[layer.name]}" if names[layer.name] > 1 else ""
-            path = f"{prefix}{layer.name}{again}"
+            number = f"#{names[layer.name]}" if names[layer.name] > 1 else ""
+            path = f"{prefix}{layer.name}{number}"
             yield path, layer
             yield from walk(layer, f"{path}/")
 
@@ -135,14 +135,17 @@ def every_layer(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
 
 
 def sublayers(container: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers that Keras tracks directly below; a Sequential without its inner graph."""
+    """Returns the layers that Keras tracks directly below a layer or model.
+
+    A Sequential also tracks its inner graph, which holds the same layers again.
+    """
     if isinstance(container, keras.Sequential):
         return list(container.layers)
     return list(container._layers)
 
 
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The layer's own arrays in the order of `get_weights`, without its sub-layers'."""
+    """Returns a layer's variables in the order of `get_weights`, without its sub-layers'."""
     if not layer._layers:
         return layer.weights
     below = {id(v) for sub in layer._layers for v in sub.weights}
@@ -150,68 +153,70 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def read(variable: keras.Variable) -> np.ndarray:
-    """A copy of the variable's value in its own dtype.
-
-    From the backend's tensor: numpy.array(variable) warns under NumPy 2 and is slower.
-    """
+    """Copies a variable's value, in its dtype."""
+    # from the backend's tensor: numpy.array(variable) warns under NumPy 2 and is slower
     return variable.value.numpy()
 
 
 def snapshot(variable: keras.Variable) -> tf.Tensor:
-    """The variable's value as it is now; the two share memory until the variable changes."""
-    held = variable.value
-    if _of_one_device(variable, held):
-        return tf.raw_ops.ReadVariableOp(resource=held.handle, dtype=held.dtype)
-    return held.value()
+    """Returns the present value; it shares memory with the variable until that changes."""
+    resource = variable.value
+    if _of_one_device(variable, resource):
+        return tf.raw_ops.ReadVariableOp(resource=resource.handle, dtype=resource.dtype)
+    return resource.value()
 
 
 def assign(variable: keras.Variable, value: np.ndarray | tf.Tensor) -> None:
-    """As `variable.assign`, of a value that has the variable's shape and dtype."""
-    held = variable.value
-    same = isinstance(value, tf.Tensor) and held.handle.device == value.device
-    if same and _of_one_device(variable, held):
-        tf.raw_ops.AssignVariableOp(resource=held.handle, value=value)
+    """Assigns a value that has the variable's shape and dtype.
+
+    A tensor of the same device is shared, not copied.
+    """
+    resource = variable.value
+    same = isinstance(value, tf.Tensor) and resource.handle.device == value.device
+    if same and _of_one_device(variable, resource):
+        tf.raw_ops.AssignVariableOp(resource=resource.handle, value=value)
     else:
         variable.assign(value)
 
 
-def _of_one_device(variable: keras.Variable, held: tf.Variable) -> bool:
-    """Whether TensorFlow's own operations can be called on it, which share memory.
+def _of_one_device(variable: keras.Variable, resource: tf.Variable) -> bool:
+    """Returns whether TensorFlow's raw operations can be called, which share memory.
 
-    Keras' and TensorFlow's wrappers would check again what fits, in four times the time.
+    The wrappers of Keras and TensorFlow check shape and dtype again, in four times the time.
     """
-    return type(variable) is keras.Variable and type(held).__name__ == _PLAIN
+    return type(variable) is keras.Variable and type(resource).__name__ == _PLAIN
 
 
 def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
-    """The numbers of an array or a snapshot, to read only; a copy only where it must be."""
+    """Returns the numbers of an array or a tensor, only to be read; copies where it must."""
     if isinstance(value, np.ndarray):
         return value
     if value.dtype == tf.bfloat16 or not value.device.endswith("CPU:0"):
-        return value.numpy()  # NumPy's buffers know neither
+        # the buffer protocol has no bfloat16, and no memory of a GPU
+        return value.numpy()
     return np.asarray(memoryview(value))
 
 
 def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...], str]:
-    """Shape and name of the dtype, however the value is held."""
+    """Returns shape and name of the dtype of an array, a tensor or a variable."""
     dtype = value.dtype
-    # a TensorShape is slow to make and slow to go through
+    # a TensorShape is slow to make and slow to iterate over
     shape = value._shape_tuple() if isinstance(value, tf.Tensor) else value.shape
     return tuple(shape), dtype if isinstance(dtype, str) else dtype.name
 
 
 def index(model: keras.Model) -> tuple[Variable, ...]:
-    """Every array of the model's layers, nested models included, in the order of the layers."""
-    found = []
+    """Describes the variables of a model, nested models included, in the order of layers."""
+    descriptions = []
     for path, layer in layers(model):
         class_name, config = type(layer).__name__, _config(layer)
         roles = roles_module.layer_roles(class_name, config)
         settings = roles_module.layer_settings(config)
         arrays = own_weights(layer)
         if roles is not None and len(roles) != len(arrays):
-            roles = None  # a subclass keeps more than its class tells: never guess
+            roles = None  # a subclass with more variables than its class: never guess
         for position, array in enumerate(arrays):
-            found.append(
+            descriptions.append(
                 Variable(
                     path=f"{path}/{position}",
                     layer=layer.name,
@@ -223,11 +228,11 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
                     settings=settings,
                 )
             )
-    return tuple(found)
+    return tuple(descriptions)
 
 
 def find_layer(model: keras.Model, path: str) -> keras.layers.Layer:
-    """The layer at a path, without looking at any other's arrays.
+    """Returns the layer at a path, looking at the variables of no other layer.
 
     Raises:
         InputError: there is none.
@@ -236,25 +241,22 @@ def find_layer(model: keras.Model, path: str) -> keras.layers.Layer:
     for word in path.split("/"):
         name, _, number = word.partition("#")
         same = [sub for sub in sublayers(layer) if sub.name == name]
-        place = int(number or 1) - 1
-        if place >= len(same):
+        index = int(number or 1) - 1
+        if index >= len(same):  # a shared layer has the path of its first use only
             return _find_by_walking(model, path)
-        layer = same[place]
+        layer = same[index]
     return layer
 
 
 def _find_by_walking(model: keras.Model, path: str) -> keras.layers.Layer:
-    for found, layer in every_layer(model):
-        if found == path:
+    for layer_path, layer in every_layer(model):
+        if layer_path == path:
             return layer
     raise InputError(f"the model has no layer {printable(path)!r}.")
 
 
 def _config(layer: keras.layers.Layer) -> dict:
-    """The layer's configuration; empty where its class does not give one.
-
-    Only classes whose roles are known are asked for what their configuration says.
-    """
+    """Returns a layer's configuration; empty where its class has none."""
     try:
         return layer.get_config()
     except NotImplementedError:

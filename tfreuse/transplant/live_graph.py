@@ -61,7 +61,7 @@ class _Tracer:
         return [makers.get(id(tensor), []) for tensor in graph._outputs]
 
     def _node(self, node, prefix: str, makers: dict[int, list[str]]) -> None:
-        """Adds one call, or the calls of a nested model; notes what makes its outputs."""
+        """Adds one call, or the calls of a nested model; records the makers of its outputs."""
         reads = [makers.get(id(tensor), []) for tensor in node.input_tensors]
         names = None
         # inputs given by name: their order depends on code of the nested model

@@ -1,7 +1,7 @@
 """Either side of a transplant as an open model: a file, a live model, or values by path.
 
     with open_model("donor.keras") as donor, open_model(model) as recipient:
-        donor.variables, donor.edges      # what a plan is made of
+        donor.variables, donor.edges      # the input of a plan
         donor.read(donor.variables[0])    # the values of one variable
 
 Planning, alignment, comparison, inspection and proofs are written once against `OpenModel`.

@@ -1,9 +1,9 @@
-"""What hangs on parameters and must follow when they move.
+"""Brings state that depends on parameters in line when they move.
 
 Optimizer slots (momentum, second moments) belong to the values that were trained; an optimizer's
-moving averages (`use_ema`) would put the old values back; a Normalization layer computes with
-constants made from its arrays. `follow` brings all three in line, through one writer, so that
-it is undone with the rest.
+moving averages (`use_ema`) would restore the old values; a Normalization layer computes with
+constants derived from its variables. `follow` writes slots and averages through the caller's
+writer, so that `undo` restores them with the parameters; `finalize` recomputes the constants.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,14 +34,14 @@ def follow(
     policy: str,
     write: Write,
 ) -> tuple[str, ...]:
-    """Writes what must follow the moved values; returns one line for each kind.
+    """Writes optimizer state that depends on moved values; returns a report line a kind.
 
     Args:
-        model: the recipient; without an optimizer that has state nothing is done.
+        model: the recipient; nothing is written if it has no optimizer with state.
         moved: id of the keras.Variable -> its new value.
         policy: "zero": slots of moved variables become zero. "keep": they stay. "drop": all
             state but the learning rate becomes zero, as if training had not begun.
-        write: takes a key, a variable and its new value.
+        write: called with a key, a variable and its new value.
     """
     optimizer = _optimizer(model)
     if optimizer is None or not moved:
@@ -66,7 +66,7 @@ def follow(
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The optimizer's variables by the keys that `follow` writes with."""
+    """Returns the optimizer's variables by the keys that `follow` passes to `write`."""
     optimizer = _optimizer(model)
     if optimizer is None:
         return {}
@@ -74,7 +74,7 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def finalize(layers: list[keras.layers.Layer]) -> int:
-    """Recomputes what layers derive from their arrays; how many did."""
+    """Recomputes constants that layers derive from variables; returns the count of layers."""
     derived = [
         layer for layer in layers if isinstance(layer, keras.layers.Normalization)
     ]
@@ -84,7 +84,7 @@ def finalize(layers: list[keras.layers.Layer]) -> int:
 
 
 def _optimizer(model: keras.Model):
-    """The built optimizer that updates the model, if there is one."""
+    """Returns the built optimizer of the model, if there is one."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not optimizer.built:
         return None
@@ -100,7 +100,7 @@ def _keys(optimizer) -> dict[int, str]:
 
 
 def _averages(optimizer) -> Iterator[tuple[str, keras.Variable, keras.Variable]]:
-    """(key, variable, its moving average) of an optimizer that keeps averages."""
+    """Yields (key, variable, its moving average) of an optimizer with `use_ema`."""
     inner, keys = _inner(optimizer), _keys(optimizer)
     if getattr(inner, "use_ema", False):
         pairs = zip(
@@ -113,31 +113,30 @@ def _averages(optimizer) -> Iterator[tuple[str, keras.Variable, keras.Variable]]
 
 
 def _slots(optimizer, moved: Mapping) -> Iterator[tuple[str, keras.Variable]]:
-    """Slots of the moved variables: every list of variables as long as the trained ones.
+    """Yields (key, slot) for the slots of the moved variables.
 
-    Keras keeps no table of them; `add_optimizer_variables` makes such a list for each kind.
+    Keras has no table of slots; `add_optimizer_variables` makes an attribute for each kind: a
+    list as long as the list of trained variables.
     """
     inner, keys = _inner(optimizer), _keys(optimizer)
     trained = inner._trainable_variables
-    places = [i for i, variable in enumerate(trained) if id(variable) in moved]
+    indices = [i for i, variable in enumerate(trained) if id(variable) in moved]
     for name, value in vars(inner).items():
         if name in ("_trainable_variables", "_model_variables_moving_average"):
             continue
         if isinstance(value, list) and len(value) == len(trained):
-            for place in places:
-                if (
-                    id(value[place]) in keys
-                    and value[place].shape == trained[place].shape
-                ):
-                    yield keys[id(value[place])], value[place]
+            for i in indices:
+                if id(value[i]) in keys and value[i].shape == trained[i].shape:
+                    yield keys[id(value[i])], value[i]
 
 
 def _dropped(optimizer) -> Iterator[tuple[str, keras.Variable]]:
+    """Yields (key, variable) for all state but averages, learning rate and loss scale."""
     inner, keys = _inner(optimizer), _keys(optimizer)
-    kept = {id(shadow) for _, _, shadow in _averages(optimizer)}
-    kept.add(id(getattr(inner, "_learning_rate", None)))
+    excepted = {id(shadow) for _, _, shadow in _averages(optimizer)}
+    excepted.add(id(getattr(inner, "_learning_rate", None)))
     for variable in optimizer.variables:
-        if id(variable) not in kept and variable.trainable is not None:
+        if id(variable) not in excepted and variable.trainable is not None:
             if inner is not optimizer and id(variable) not in map(id, inner.variables):
                 continue  # the loss scale
             yield keys[id(variable)], variable

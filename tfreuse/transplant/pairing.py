@@ -1,4 +1,4 @@
-"""Plans a transplant between two open models, each completed by what the other describes.
+"""Plans a transplant between two open models, each completed by the other's descriptions.
 
 A bare weights file or an array of `.npz` knows no epsilon and no axis, and often no class. They
 are taken from the layer of the same path or name in the other model, and the plan has a note on
@@ -96,7 +96,7 @@ def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
 
 
 def _essence(entry: Entry) -> tuple:
-    """Returns what two plans must share; values may have become equal meanwhile."""
+    """Returns the parts that two plans must share; values may be equal by now."""
     status = plan_module.COPY if entry.status == plan_module.SAME else entry.status
     return status, entry.donor, entry.recipient, entry.adapters, entry.allowed
 
