@@ -69,4 +69,4 @@ def watched(
     yield made
     for one in contexts:
         one.close()
-    assert not troubles
+    assert not troubles, troubles
