@@ -1,4 +1,7 @@
-"""The advisor's plans that lie beside a study, as cards; read as files that anyone may have written."""
+"""The advisor's plans beside a study, as cards.
+
+A plan.json is untrusted: anyone may have written it, so that every field is checked.
+"""
 
 import math
 import pathlib
@@ -11,8 +14,8 @@ from tfreuse.report.figures import forest, marks
 
 FORMAT = "tfreuse advice plan 1"
 LARGEST = 1_000_000  # bytes of plan.json
-MOST_FOLDERS = 200  # of one folder that are looked into
-MOST = 5
+MOST_FOLDERS = 200  # subfolders of a folder that are searched
+MOST = 5  # cards, and donors of a card
 _LONGEST = 200  # characters of a name
 _NO_PLAN = (
     OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
@@ -20,38 +23,38 @@ _NO_PLAN = (
 
 
 def cards(folders: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
-    """What each plan in the folders, or one below, advises; what is no such plan is left out."""
-    found: dict[pathlib.Path, dict[str, Any]] = {}
+    """Returns a card for each valid plan in the folders or their subfolders, at most MOST."""
+    plans: dict[pathlib.Path, dict[str, Any]] = {}
     for path in dict.fromkeys(_candidates(folders)):
         card = _card(path)
         if card:
-            found[path] = card
-        if len(found) == MOST:
+            plans[path] = card
+        if len(plans) == MOST:
             break
-    return list(found.values())
+    return list(plans.values())
 
 
 def _candidates(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
     for folder in folders:
         yield folder / "plan.json"
         try:
-            inside = sorted(folder.iterdir())[:MOST_FOLDERS]
-        except OSError:  # gone, or not ours to read: it holds no plan to show
+            subfolders = sorted(folder.iterdir())[:MOST_FOLDERS]
+        except OSError:  # deleted meanwhile, or not readable
             continue
-        for one in inside:
-            if not one.is_symlink():
-                yield one / "plan.json"
+        for subfolder in subfolders:
+            if not subfolder.is_symlink():
+                yield subfolder / "plan.json"
 
 
 def _card(path: pathlib.Path) -> dict[str, Any] | None:
-    """The card of one plan; None where it is none, or not as the advisor writes it."""
+    """Returns the card of a plan; None if the file is missing or no plan of the advisor."""
     try:
         if not files.is_own_file(path) or path.stat().st_size > LARGEST:
             return None
-        told = files.read_json(path)
-        if told["format"] != FORMAT:
+        plan = files.read_json(path)
+        if plan["format"] != FORMAT:
             return None
-        about, asked, recipe = told["about"], told["advice"], told["recipe"]
+        about, settings, recipe = plan["about"], plan["advice"], plan["recipe"]
         promise = about["promise"]
         gain = {
             "mean": _number(promise["estimate"]),
@@ -62,7 +65,7 @@ def _card(path: pathlib.Path) -> dict[str, Any] | None:
         return {
             "where": printable(path.parent.name, _LONGEST),
             "abstains": about["abstains"] is True,
-            "name": _text(told["name"]),
+            "name": _text(plan["name"]),
             "default": _text(about["default"]),
             "gain": gain,
             "plot": _plot(gain),
@@ -73,12 +76,12 @@ def _card(path: pathlib.Path) -> dict[str, Any] | None:
                 for name in ("takes", "groups", "copies", "trains", "statistics")
                 if (value := recipe.get(name))
             },
-            "donors": [_text(one) for one in asked["donor"]][:MOST],
-            "labels": int(_number(asked["labels"])),
-            "steps": int(_number(told["steps"])),
-            "asked_steps": int(_number(asked["steps"])),
-            "folds": int(_number(asked["folds"])),
-            "minutes": _number(asked["budget"]),
+            "donors": [_text(donor) for donor in settings["donor"]][:MOST],
+            "labels": int(_number(settings["labels"])),
+            "steps": int(_number(plan["steps"])),
+            "asked_steps": int(_number(settings["steps"])),
+            "folds": int(_number(settings["folds"])),
+            "minutes": _number(settings["budget"]),
         }  # fmt: skip
     except _NO_PLAN:
         return None
@@ -100,9 +103,9 @@ def _text(value: Any) -> str:
 
 
 def _end(value: Any) -> float | None:
-    """One end of an interval; None for an infinite one."""
-    endless = value is None or isinstance(value, float) and not math.isfinite(value)
-    return None if endless else _number(value)
+    """Returns an end of an interval; None for an infinite one."""
+    infinite = value is None or isinstance(value, float) and not math.isfinite(value)
+    return None if infinite else _number(value)
 
 
 def _number(value: Any) -> float:

@@ -1,7 +1,7 @@
-"""What can be reused: one plain answer a group, from the arms of all layers.
+"""Answers "What can I reuse?" with one word a group, from the arms of all layers.
 
-Held to the same rules as the verdicts: retentions of seeds, below 0 counting as 0; a word only
-where the whole interval lies on one side of the declared margin.
+The rules are those of the verdicts: retentions below 0 count as 0, and a group is called reusable
+or not reusable only where its whole interval lies on one side of 1 - margin.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tfreuse.report.drawings import Subject
 from tfreuse.report.figures import colours, forest, marks
 
 ENDS = (-0.05, 1.15)  # of the retention's axis
-# A stitch or training may repair anything: they say nothing of the donor by themselves.
+# Stitching and fine-tuning are left out: they may repair anything, whatever the donor was.
 REPAIRS = {
     name: colours.REPAIRS[name]
     for name in ("none", "recalibration", "permutation", "permutation+recalibration")
@@ -30,29 +30,37 @@ WORDS = (
     "reusable", "reusable once repaired", "replaceable", "not reusable", "open",
     "not testable",
 )  # fmt: skip
-_STATISTICS = {"moving_mean", "moving_variance"}  # what recalibration sets anew
+_STATISTICS = {"moving_mean", "moving_variance"}  # re-estimated by recalibration
 
 
 def answers(subject: Subject) -> list[dict[str, Any]]:
-    """A row a declared group: its word, the reason, and the effect after each repair."""
-    found = []
+    """Returns a row for each declared group: word, reason, intervals after each repair, plot."""
+    rows = []
     for group in subject.spec.groups:
-        sides = {
+        records = {
             repair: at_all_layers(subject.arms, group, repair=repair)
             for repair in REPAIRS
         }
         effects = {
-            repair: effect_interval([floored_retentions(side)], subject.spec.confidence)
-            for repair, side in sides.items()
-            if side
+            repair: interval
+            for repair, seeds in records.items()
+            if seeds
+            and (
+                interval := effect_interval(
+                    [floored_retentions(seeds)], subject.spec.confidence
+                )
+            )
         }
-        effects = {repair: one for repair, one in effects.items() if one}
-        word, why = _answer(subject, group, sides["none"], effects)
-        rows = [{"repair": repair} | one.to_row() for repair, one in effects.items()]
-        plot = _plot(group, rows, 1 - subject.spec.margin)
-        told = {"group": group, "word": word, "why": why, "effects": rows, "plot": plot}
-        found.append(told)
-    return found
+        word, why = _answer(subject, group, records["none"], effects)
+        bars = [
+            {"repair": repair} | interval.to_row()
+            for repair, interval in effects.items()
+        ]
+        plot = _plot(group, bars, 1 - subject.spec.margin)
+        rows.append(
+            {"group": group, "word": word, "why": why, "effects": bars, "plot": plot}
+        )
+    return rows
 
 
 def _plot(group: str, rows: list[dict[str, Any]], enough: float) -> str:
@@ -70,14 +78,14 @@ def axis() -> str:
     return forest.strip([], ENDS, "retention", ticks=(0, 0.5, 1))
 
 
-def headline(found: list[dict[str, Any]]) -> str:
-    """The answers in a sentence or two."""
-    told = []
+def headline(rows: list[dict[str, Any]]) -> str:
+    """Returns the answers in a sentence or two: the groups of each word."""
+    sentences = []
     for word in WORDS:
-        groups = [row["group"] for row in found if row["word"] == word]
+        groups = [row["group"] for row in rows if row["word"] == word]
         if groups:
-            told.append(f"{word[0].upper()}{word[1:]}: {', '.join(groups)}.")
-    return " ".join(told)
+            sentences.append(f"{word[0].upper()}{word[1:]}: {', '.join(groups)}.")
+    return " ".join(sentences)
 
 
 def _answer(
@@ -86,6 +94,14 @@ def _answer(
     records: Mapping[int, Record],
     effects: Mapping[str, intervals.Interval],
 ) -> tuple[str, str]:
+    """Returns one of WORDS and the sentence that justifies it.
+
+    Args:
+        subject: the part of the study.
+        group: of roles.
+        records: as transplanted, by seed.
+        effects: retention after each repair.
+    """
     spec = subject.spec
     if not effects:
         return "open", "All layers have not been measured with this group yet."
@@ -100,37 +116,38 @@ def _answer(
             "Re-initialising them costs nothing either: reuse would prove nothing."
         )
     enough = 1 - spec.margin
-    for repair, one in effects.items():
-        if one.low >= enough and cost is not None and cost.low <= tables.CRITICAL:
+    for repair, interval in effects.items():
+        if interval.low < enough:
+            continue
+        after = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
+        if cost is not None and cost.low <= tables.CRITICAL:
             return "open", (
-                f"Retains {one}, but n = {cost.n} seeds do not show that re-initialising "
+                f"Retains {interval}, but n = {cost.n} seeds do not show that re-initialising "
                 "would cost anything."
             )
-        if one.low >= enough and _replaces(repair, group):
+        if _replaces(repair, group):
             return "replaceable", (
-                f"Retains {one} after {repair.replace('+', ' and ')}, which estimates them "
+                f"Retains {interval}{after}, which estimates them "
                 "anew from unlabelled images: no donor's are needed."
             )
-        if one.low >= enough:
-            word = "reusable" if repair == "none" else "reusable once repaired"
-            told = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
-            return word, f"Retains {one}{told}: all of it at least {enough:g}."
-    if all(one.high < enough for one in effects.values()):
-        best = max(effects.values(), key=lambda one: one.estimate)
+        word = "reusable" if repair == "none" else "reusable once repaired"
+        return word, f"Retains {interval}{after}: all of it at least {enough:g}."
+    if all(interval.high < enough for interval in effects.values()):
+        best = max(effects.values(), key=lambda one: interval.estimate)
         return "not reusable", f"Retains {best} at best: all of it under {enough:g}."
-    n = max(one.n for one in effects.values())
+    n = max(interval.n for interval in effects.values())
     if n == 1:
         return "open", f"One seed of {spec.seeds} has no interval."
     return "open", f"The interval lies on both sides of {enough:g}, n = {n} seeds."
 
 
 def _replaces(repair: str, group: str) -> bool:
-    """Whether the repair leaves nothing of what was moved."""
+    """Returns whether the repair overwrites every moved parameter."""
     return "recalibration" in repair and set(roles.expand(group)) <= _STATISTICS
 
 
 def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> str:
-    """Why nothing can be said, whatever the retention is; "" if something can."""
+    """Says why the retention proves nothing; "" if it does."""
     if not records:
         return ""
     if not any(record.variables for record in records.values()):

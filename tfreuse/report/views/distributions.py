@@ -1,9 +1,9 @@
-"""The numbers that a cell moves, donor's against recipient's: a histogram a role.
+"""Histograms of the parameters at a cell, donor against recipient, one for each role.
 
     with Networks(study_dir) as networks:
         view(snapshot, part, "layer", "encoder_1_a_conv", "kernel", networks)
 
-Read from the networks' files by offset, of the first seed; no TensorFlow.
+Values are read from the first seed's network files by offset, without TensorFlow.
 """
 
 import contextlib
@@ -30,22 +30,22 @@ _NAME = re.compile(r"\w[\w.@+-]{0,199}", re.ASCII)
 
 
 class Networks(contextlib.AbstractContextManager):
-    """A study's trained networks, each opened when it is first asked for."""
+    """A study's trained networks, each opened at its first use."""
 
     def __init__(self, study: pathlib.Path) -> None:
         self._folder = study / "models"
         self._opened: dict[str, Checkpoint | None] = {}
 
     def __exit__(self, *_) -> None:
-        for one in self._opened.values():
-            if one:
-                one.close()
+        for network in self._opened.values():
+            if network:
+                network.close()
 
     def __enter__(self) -> Self:
         return self
 
     def get(self, name: str) -> Checkpoint | None:
-        """The network's file; None if there is none that can be read as one."""
+        """Returns the network's file; None if it is missing or unreadable."""
         if name not in self._opened:
             self._opened[name] = self._open(name)
         return self._opened[name]
@@ -75,21 +75,15 @@ def view(
     Raises:
         InputError: there is no such cell.
     """
-    found = distributions(snapshot, part, kind, site, group, networks)
-    roles_ = found.pop("roles")
-    if not roles_ and not found["hint"]:
-        found["hint"] = "Both networks lack such arrays."
-    return found | {
-        "drawings": [
-            str(spread.histogram(**counts))
-            for counts in roles_
-            if "left_out" not in counts
-        ],
-        "left_out": [
-            f"{counts['role']}: {counts['left_out']}"
-            for counts in roles_
-            if "left_out" in counts
-        ],
+    answer = distributions(snapshot, part, kind, site, group, networks)
+    histograms = answer.pop("roles")
+    if not histograms and not answer["hint"]:
+        answer["hint"] = "Both networks lack such arrays."
+    drawn = [counts for counts in histograms if "left_out" not in counts]
+    omitted = [counts for counts in histograms if "left_out" in counts]
+    return answer | {
+        "drawings": [str(spread.histogram(**counts)) for counts in drawn],
+        "left_out": [f"{counts['role']}: {counts['left_out']}" for counts in omitted],
     }
 
 
@@ -101,7 +95,7 @@ def distributions(
     group: str,
     networks: Networks,
 ) -> dict[str, Any]:
-    """Counts of both in the same bins for each role of the group, of the first seed.
+    """Counts both networks' values in the same bins, for each role of the group.
 
     Raises:
         InputError: there is no such cell.
@@ -111,34 +105,36 @@ def distributions(
     if not plain or kind not in KINDS:
         raise InputError("there are no distributions of such a cell.")
     seed, record = min(plain.items())
-    told = {"seed": seed, "donor": record.donor, "recipient": record.recipient}
+    names = {"seed": seed, "donor": record.donor, "recipient": record.recipient}
     pair = networks.get(record.donor), networks.get(record.recipient)
     if None in pair:
-        return told | {
+        return names | {
             "roles": [],
             "hint": "The distributions need the study's networks: "
             "models/NETWORK/model.keras in its directory.",
         }
     layers = maps.layers_of(snapshot, part, kind, site)
-    sides = [_variables(one, layers) for one in pair]
-    found = []
+    sides = [_variables(network, layers) for network in pair]
+    counts = []
     for role in roles.expand(group):
         keys = [key for key in sides[0] if key[1] == role and _alike(*sides, key)]
         if keys:
-            found.append({"role": role} | _counted(pair, sides, keys))
-    return told | {"roles": found, "hint": ""}
+            counts.append({"role": role} | _counted(pair, sides, keys))
+    return names | {"roles": counts, "hint": ""}
 
 
 _Side = dict[tuple[str, str], Variable]  # by layer's path and role
 
 
 def _variables(network: Checkpoint, layers: list[str]) -> _Side:
+    """Returns the variables of the layers that match a name or glob."""
     return {
-        (one.layer_path, one.role): one
-        for one in network.variables
-        if one.role
+        (variable.layer_path, variable.role): variable
+        for variable in network.variables
+        if variable.role
         and any(
-            one.layer == glob or fnmatch.fnmatchcase(one.layer, glob) for glob in layers
+            variable.layer == glob or fnmatch.fnmatchcase(variable.layer, glob)
+            for glob in layers
         )
     }
 
@@ -150,7 +146,7 @@ def _alike(donor: _Side, recipient: _Side, key: tuple[str, str]) -> bool:
 def _counted(
     pair: tuple[Checkpoint, Checkpoint], sides: list[_Side], keys: list[tuple[str, str]]
 ) -> dict[str, Any]:
-    """Counts of one role's numbers in BINS bins from the least to the largest of both."""
+    """Counts one role's values in BINS bins between the smallest and largest of both."""
     numbers = sum(sides[0][key].size for key in keys)
     if numbers > MOST:
         return {"numbers": numbers, "left_out": f"over {MOST:,} numbers"}
@@ -161,13 +157,13 @@ def _counted(
         ]
     except (InputError, OSError) as error:
         return {"numbers": numbers, "left_out": str(error)}
-    finite = [one[np.isfinite(one)] for one in values]
+    finite = [array[np.isfinite(array)] for array in values]
     if not all(map(len, finite)):
         return {"numbers": numbers, "left_out": "none of them is finite"}
-    low = float(min(one.min() for one in finite))
-    high = float(max(one.max() for one in finite))
+    low = float(min(array.min() for array in finite))
+    high = float(max(array.max() for array in finite))
     reach = (low, high) if high > low else (low - 0.5, high + 0.5)
-    counts = [np.histogram(one, BINS, reach)[0].tolist() for one in finite]
+    counts = [np.histogram(array, BINS, reach)[0].tolist() for array in finite]
     return {
         "numbers": numbers, "low": reach[0], "high": reach[1],
         "donor": counts[0], "recipient": counts[1],

@@ -1,4 +1,4 @@
-"""The number of labels that a donor saves: the report's curves and tables, for the page."""
+"""Label curves for the page: the report's figures and tables of the labels that a donor saves."""
 
 from typing import Any
 
