@@ -175,7 +175,7 @@ def test_a_plan_is_bound_to_all_that_chose_its_order(here):
     ok(run("plan", *flags))
     kernel = values("a.keras")["encoder_1_a_conv/0"]
     spoilt = {"encoder_1_a_conv/0": kernel[..., ::-1].copy()}
-    checkpoints.write("a.keras", "d.keras", spoilt, {}, undo=False)
+    checkpoints.write("a.keras", "d.keras", spoilt, {})
     no(run("apply", "--donor=d.keras", "--plan=p.json", "--out=c.keras"), "conv/0")
     ok(run("apply", "--plan=p.json", "--out=c.keras"))
 

@@ -417,7 +417,8 @@ def test_undo_restores_every_byte_of_the_recipient(saved, file, crc, tmp_path):
     moved = {path: value + value for path, value in values(recipient).items()}
     report = write(recipient, out, moved, crc=crc)
     assert out.read_bytes() != recipient.read_bytes()
-    proof = checkpoints.undo(out, report.undo_path)
+    assert report.undo_path == f"{out}.undo"
+    proof = checkpoints.undo(out)
     assert proof == ("crc32" if crc else "unverified")
     assert out.read_bytes() == recipient.read_bytes()
     assert os.listdir(tmp_path) == [file]
@@ -435,7 +436,7 @@ def test_undo_refuses_an_output_that_changed_since(tmp_path):
     assert out.read_bytes() == data
     undo = pathlib.Path(f"{out}.undo")
     undo.write_bytes(undo.read_bytes()[:-1])
-    with pytest.raises(InputError, match="no undo file, or damaged"):
+    with pytest.raises(InputError, match="not an undo file, or damaged"):
         checkpoints.undo(out)
 
 

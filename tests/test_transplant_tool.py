@@ -115,7 +115,7 @@ def change(path, variable, out, byte=0):
         array = model.read(variable).copy()
         provenance = model.provenance or {}
     array.reshape(-1).view(np.uint8)[byte] ^= 1
-    checkpoints.write(path, out, {variable: array}, provenance, undo=False)
+    checkpoints.write(path, out, {variable: array}, provenance)
 
 
 def listing(folder):
@@ -423,7 +423,7 @@ def test_verify_fails_for_another_selection(here):
     with checkpoints.open("c.keras") as out:
         same = {"b2/1": out.read("b2/1")}
     for provenance in ({"plan": [1]}, [2]):  # the file may say anything
-        checkpoints.write("c.keras", "d.keras", same, provenance, undo=False)
+        checkpoints.write("c.keras", "d.keras", same, provenance)
         again = ok(run("verify", "--roles=stats", "--out=d.keras"))
         assert "names no plan" in again
         ok(run("info", "--model=d.keras"))

@@ -31,7 +31,6 @@ from tfreuse.checkpoints import (
 )
 from tfreuse.checkpoints.checkpoint import (
     CRC32,
-    SHA256,
     UNVERIFIED,
     Checkpoint,
     OtherArray,
@@ -48,7 +47,6 @@ FORMATS = (
 
 __all__ = [
     "CRC32",
-    "SHA256",
     "UNVERIFIED",
     "Checkpoint",
     "OtherArray",
@@ -84,9 +82,10 @@ def write(
     provenance: Provenance,
     *,
     crc: bool = True,
-    undo: bool = True,
 ) -> WriteReport:
     """Writes a copy of the recipient with some arrays replaced; all of it or nothing.
+
+    Also writes `out_path`.undo, from which `undo` restores the recipient.
 
     Args:
         recipient: a `.keras`, `.weights.h5` or legacy `.h5` file, open or as a path.
@@ -98,7 +97,6 @@ def write(
             variable path -> CRC-32, of the written and of the displaced bytes.
         crc: whether to read all files once and check them against their own checksums;
             otherwise only the bytes that change are read.
-        undo: whether to write `out_path`.undo, from which `undo` restores the recipient.
 
     Raises:
         InputError: a value does not fit, is not finite or is a negative variance; a file is
@@ -107,8 +105,8 @@ def write(
     """
     if not isinstance(recipient, Checkpoint):
         with open(recipient) as opened:
-            return write(opened, out_path, values, provenance, crc=crc, undo=undo)
-    return writing.write(recipient, out_path, values, provenance, crc=crc, undo=undo)
+            return write(opened, out_path, values, provenance, crc=crc)
+    return writing.write(recipient, out_path, values, provenance, crc=crc)
 
 
 def _read(file: source.Source) -> Checkpoint:

@@ -160,7 +160,7 @@ def check_disjoint(arrays: Iterable[StoredArray]) -> None:
         if start < ends.get(array.source.descriptor, 0):
             raise InputError(
                 f"{printable(array.source.path)} holds two arrays in the same bytes; "
-                "it is damaged or made up. Save the model again."
+                "it is damaged or forged. Save the model again."
             )
         ends[array.source.descriptor] = start + size
 

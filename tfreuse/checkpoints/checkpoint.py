@@ -1,7 +1,6 @@
 """An open model file: an index of its arrays, and their values on demand."""
 
 import dataclasses
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan import Variable
 from tfreuse.plan.calls import Graph
 
-CRC32, SHA256, UNVERIFIED = "crc32", "sha256", "unverified"
+CRC32, UNVERIFIED = "crc32", "unverified"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,34 +195,16 @@ class Checkpoint:
             )
         return stored
 
-    def verify(self, digest: str | None = None) -> str:
-        """Reads the whole file once, checks its checksum, and returns the checksum's kind.
-
-        Args:
-            digest: expected SHA-256, in hex, of the whole file; of sharded weights, of the
-                JSON file followed by the shards in the order of their names.
+    def verify(self) -> str:
+        """Reads the whole file once and compares it with the checksums that it contains.
 
         Returns:
-            "sha256" if a digest was given, "crc32" if the format contains checksums
-            (.keras, .npz), else "unverified": nothing was read.
+            "crc32" if the format has checksums (.keras, .npz), else "unverified": nothing was
+            read.
 
         Raises:
             InputError: a checksum differs.
         """
-        if digest is not None:
-            self._check_digest(digest)
-            return SHA256
         for member in self.members:
             member.check()
         return CRC32 if self.members else UNVERIFIED
-
-    def _check_digest(self, digest: str) -> None:
-        sha = hashlib.sha256()
-        for source in self._sources:
-            for piece in source.pieces():
-                sha.update(piece)
-        if sha.hexdigest() != digest.lower():
-            raise InputError(
-                f"{self.path} has SHA-256 {sha.hexdigest()}, expected {printable(digest)}. "
-                "It is damaged or another file; copy it again."
-            )

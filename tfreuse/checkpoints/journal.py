@@ -30,9 +30,9 @@ _TAIL = 8 + _CRC  # bytes of the record's length and the CRC-32
 
 
 class Journal:
-    """Writes to `descriptor` and appends displaced bytes to the open file `undo`, if given."""
+    """Writes to `descriptor` and appends displaced bytes to the open file `undo`."""
 
-    def __init__(self, descriptor: int, undo: BinaryIO | None):
+    def __init__(self, descriptor: int, undo: BinaryIO):
         self.descriptor = descriptor
         self.size_before = self.size = os.fstat(descriptor).st_size
         self.writes: list[tuple[int, int]] = []  # (offset, number of displaced bytes)
@@ -40,24 +40,19 @@ class Journal:
         self._crc = 0
         self._append(_MAGIC)
 
-    def record_copy(self, copy: Callable[[tuple[int, int] | None], Copied]) -> Copied:
+    def record_copy(self, copy: Callable[[tuple[int, int]], Copied]) -> Copied:
         """Runs `copy`, which fills the file and itself writes displaced bytes to the undo file.
 
         Args:
-            copy: takes (descriptor, offset) for the displaced bytes, None if there is no undo
-                file; see `onepass.run`.
+            copy: takes (descriptor, offset) for the displaced bytes; see `onepass.run`.
         """
-        undo = self._undo
-        if undo is None:
-            copied = copy(None)
-        else:
-            undo.flush()  # `copy` writes to the descriptor, past Python's buffer
-            copied = copy((undo.fileno(), len(_MAGIC)))
-            size = sum(size for _, size in copied.displaced)
-            undo.seek(size, os.SEEK_CUR)
-            self.writes += copied.displaced
-            parts = [(self._crc, len(_MAGIC)), (copied.undo, size)]
-            (self._crc,) = crc_module.joined([parts])
+        self._undo.flush()  # `copy` writes to the descriptor, past Python's buffer
+        copied = copy((self._undo.fileno(), len(_MAGIC)))
+        size = sum(size for _, size in copied.displaced)
+        self._undo.seek(size, os.SEEK_CUR)
+        self.writes += copied.displaced
+        parts = [(self._crc, len(_MAGIC)), (copied.undo, size)]
+        (self._crc,) = crc_module.joined([parts])
         self.size_before = self.size = os.fstat(self.descriptor).st_size
         return copied
 
@@ -82,13 +77,12 @@ class Journal:
         text = json.dumps({**record, "writes": self.writes}, sort_keys=True).encode()
         self._append(text)
         self._append(len(text).to_bytes(8, "little"))
-        if self._undo is not None:
-            self._undo.write(self._crc.to_bytes(_CRC, "little"))
-            self._undo.flush()
+        self._undo.write(self._crc.to_bytes(_CRC, "little"))
+        self._undo.flush()
 
     def _displace(self, offset: int, size: int) -> None:
         """Saves bytes that are about to be overwritten or cut off."""
-        if self._undo is None or size == 0:
+        if size == 0:
             return
         self.writes.append((offset, size))
         window = Source(pathlib.Path(), self.descriptor, 0, self.size)
@@ -96,9 +90,8 @@ class Journal:
             self._append(piece)
 
     def _append(self, data) -> None:
-        if self._undo is not None:
-            self._undo.write(data)
-            self._crc = zlib.crc32(data, self._crc)
+        self._undo.write(data)
+        self._crc = zlib.crc32(data, self._crc)
 
 
 class JournalFile(io.RawIOBase):
@@ -148,17 +141,11 @@ class JournalFile(io.RawIOBase):
         return size
 
 
-def undo(
-    path: str | os.PathLike,
-    undo_path: str | os.PathLike | None = None,
-    *,
-    dry_run: bool = False,
-) -> str:
+def undo(path: str | os.PathLike, *, dry_run: bool = False) -> str:
     """Restores the recipient, byte for byte, in place of an output; removes the undo file.
 
     Args:
-        path: output of `write`.
-        undo_path: its undo file; by default `path` + ".undo".
+        path: output of `write`; its undo file is `path` + ".undo".
         dry_run: read and check everything, and write nothing.
 
     Returns:
@@ -168,7 +155,7 @@ def undo(
     Raises:
         InputError: the undo file is damaged, or `path` changed since; nothing is changed.
     """
-    undo_path = pathlib.Path(undo_path or f"{os.fspath(path)}.undo")
+    undo_path = pathlib.Path(f"{os.fspath(path)}.undo")
     with contextlib.ExitStack() as stack:
         record, displaced = _read(undo_path)
         stack.callback(os.close, displaced.descriptor)
@@ -256,7 +243,7 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         os.close(source.descriptor)
         raise InputError(
-            f"{path} is no undo file, or damaged: {printable(error)}. To get the recipient "
+            f"{path} is not an undo file, or damaged: {printable(error)}. To get the recipient "
             "back, use the original file."
         ) from error
 

@@ -58,7 +58,7 @@ def _array(member: Member) -> StoredArray:
     data = member.data
     start = data.read(0, min(12, data.size))
     if start[:6] != b"\x93NUMPY" or len(start) < 12 or start[6] not in (1, 2):
-        raise _refused(member, "is no array of NumPy")
+        raise _refused(member, "is not a NumPy array")
     version_2 = start[6] == 2
     header_start = 12 if version_2 else 10
     (length,) = struct.unpack_from("<L" if version_2 else "<H", start, 8)

@@ -135,7 +135,7 @@ def run(
     recipient: Checkpoint,
     edits: Sequence[Edit],
     out: int,
-    undo: tuple[int, int] | None,
+    undo: tuple[int, int],
     crc: bool,
 ) -> Copied:
     """Writes the recipient with the edits to `out`; headers and checksums are not updated.
@@ -144,7 +144,7 @@ def run(
         recipient: an open file.
         edits: ordered by their offset in the recipient.
         out: descriptor of an empty file, open for writing.
-        undo: (descriptor, offset) where the displaced bytes go; None to drop them.
+        undo: (descriptor, offset) where the displaced bytes go.
         crc: whether to read recipient and donors whole, and check them against their own
             checksums.
 
@@ -206,21 +206,21 @@ def _recipient_jobs(
     """Yields jobs that copy the recipient, except replaced arrays, which go to `undo`."""
     source, members = recipient.source, recipient.members if crc else ()
     numbers = {edit.target.extent: number for number, edit in enumerate(edits)}
-    undo_offset = undo[1] if undo else 0
+    undo_descriptor, undo_offset = undo
     for start, size, member, extent in _tiles(members, numbers, source.size):
         messages = [("whole",)] if crc else []
         messages += [_member_message(recipient, member)] if member else []
         if extent is not None:
             messages += [("old", numbers[extent]), ("undo",)]
-            target = (undo[0], undo_offset) if undo else None
+            descriptor, target = undo_descriptor, undo_offset
             undo_offset += size
         elif crc:
-            target = (out, start)
+            descriptor, target = out, start
         else:
             yield _Unread(source, start, size, out)
             continue
         for step, length in _steps(size):
-            destination = (target[0], target[1] + step) if target else None
+            destination = (descriptor, target + step)
             yield _Piece(source, start + step, length, tuple(messages), destination)
 
 

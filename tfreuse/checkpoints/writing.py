@@ -32,7 +32,7 @@ class WriteReport:
 
     Attributes:
         path: the output.
-        undo_path: file that `undo` reads; None if none was requested.
+        undo_path: file that `undo` reads.
         variables: number of arrays that were replaced.
         bytes: their size.
         copied: how the unchanged bytes of the recipient were copied.
@@ -40,7 +40,7 @@ class WriteReport:
     """
 
     path: str
-    undo_path: str | None
+    undo_path: str
     variables: int
     bytes: int
     copied: str
@@ -54,7 +54,6 @@ def write(
     provenance: Provenance,
     *,
     crc: bool = True,
-    undo: bool = True,
 ) -> WriteReport:
     """Implements `tfreuse.checkpoints.write` for an open recipient."""
     out_path = pathlib.Path(out_path)
@@ -64,7 +63,7 @@ def write(
         (edits.make(recipient, path, value) for path, value in values.items()),
         key=lambda edit: edit.target.extent,
     )
-    undo_path = pathlib.Path(f"{out_path}.undo") if undo else None
+    undo_path = pathlib.Path(f"{out_path}.undo")
     try:
         with _temporary(out_path, recipient, undo_path) as (descriptor, undo_file):
             journal = Journal(descriptor, undo_file)
@@ -92,7 +91,7 @@ def write(
     size = sum(edit.target.nbytes for edit in changes)
     return WriteReport(
         str(out_path),
-        str(undo_path) if undo_path else None,
+        str(undo_path),
         len(changes),
         size,
         copied.method,
@@ -126,7 +125,7 @@ def _check_output(recipient: Checkpoint, out_path: pathlib.Path, donors) -> None
 
 @contextlib.contextmanager
 def _temporary(out_path: pathlib.Path, recipient: Checkpoint, undo_path):
-    """Yields the descriptor of the file that becomes `out_path`, and the open undo file or None.
+    """Yields the descriptor of the file that becomes `out_path`, and the open undo file.
 
     The contexts end in reverse order, so the undo file is renamed before the output: after a
     crash in between, an output never lacks its undo file.
@@ -134,10 +133,8 @@ def _temporary(out_path: pathlib.Path, recipient: Checkpoint, undo_path):
     with contextlib.ExitStack() as stack:
         suffix = SUFFIXES[recipient.kind]
         path = stack.enter_context(files.replacing(out_path, suffix))
-        undo_file = None
-        if undo_path is not None:
-            undo_temporary = stack.enter_context(files.replacing(undo_path))
-            undo_file = stack.enter_context(open(undo_temporary, "wb"))
+        undo_temporary = stack.enter_context(files.replacing(undo_path))
+        undo_file = stack.enter_context(open(undo_temporary, "wb"))
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)
         yield descriptor, undo_file
