@@ -54,7 +54,7 @@ _INK, _WHITE = "#10161e", "#ffffff"
 
 
 def position(value: float, quantity: str = "retention", reach: float = 1.0) -> float:
-    """Places a value on the scale, from -1 (red) over 0 (anchor) to 1 (blue).
+    """Returns a value's level on the scale, from -1 (red) over 0 (anchor) to 1 (blue).
 
     Args:
         value: of the quantity.
@@ -65,18 +65,18 @@ def position(value: float, quantity: str = "retention", reach: float = 1.0) -> f
     return max(-1.0, min(1.0, offset))
 
 
-def scale(place: float) -> tuple[str, str]:
-    """Returns the colours of a position on the scale, in the light and the dark theme.
+def scale(level: float) -> tuple[str, str]:
+    """Returns the colours of a level on the scale, in the light and the dark theme.
 
     The scale has 41 steps: more could not be distinguished, and would make files larger.
     """
-    place = round(20 * place) / 20
-    return _hex(_mixed(_LIGHT, place)), _hex(_mixed(_DARK, place))
+    level = round(20 * level) / 20
+    return _hex(_mixed(_LIGHT, level)), _hex(_mixed(_DARK, level))
 
 
-def ink(place: float) -> tuple[str, str]:
-    """Returns the colours of text on `scale(place)`, in the light and the dark theme."""
-    light, dark = (_readable(_mixed(stops, place)) for stops in (_LIGHT, _DARK))
+def ink(level: float) -> tuple[str, str]:
+    """Returns the colours of text on `scale(level)`, in the light and the dark theme."""
+    light, dark = (_readable(_mixed(stops, level)) for stops in (_LIGHT, _DARK))
     return light, dark
 
 
@@ -89,12 +89,12 @@ def themed(colour: str) -> tuple[str, str]:
     return colour, _hex(channels)
 
 
-def _mixed(stops: Sequence[Channels], place: float) -> Channels:
-    """Interpolates linearly between the two stops around a position in [-1, 1]."""
-    distance = (place + 1) / 2 * (len(stops) - 1)
-    left = min(int(distance), len(stops) - 2)
-    weight = distance - left
-    pairs = zip(stops[left], stops[left + 1], strict=True)
+def _mixed(stops: Sequence[Channels], level: float) -> Channels:
+    """Interpolates linearly between the two stops around a level in [-1, 1]."""
+    distance = (level + 1) / 2 * (len(stops) - 1)
+    below = min(int(distance), len(stops) - 2)
+    weight = distance - below
+    pairs = zip(stops[below], stops[below + 1], strict=True)
     red, green, blue = (round(low + weight * (high - low)) for low, high in pairs)
     return red, green, blue
 

@@ -105,30 +105,30 @@ class Drawing:
     def text(
         self, x: float, y: float, text: str, anchor: str = "start", **look: Any
     ) -> None:
-        """Text on a baseline.
+        """Adds text on a baseline.
 
         Args:
             x, y: in pixels.
             text: of one line.
-            anchor: which end of the text is at x: "start", "middle" or "end".
+            anchor: the end of the text that is at x: "start", "middle" or "end".
             look: attributes, `size` among them (pixels).
         """
-        place = {"x": x, "y": y, "text-anchor": None if anchor == "start" else anchor}
-        size = look.pop("size", None)
-        element = self._add("text", {**place, "font-size": size, **look})
+        side = None if anchor == "start" else anchor
+        look["font-size"] = look.pop("size", None)
+        element = self._add("text", {"x": x, "y": y, "text-anchor": side, **look})
         element.text = _safe(text)
 
     @contextlib.contextmanager
     def group(self, **look: Any) -> Iterator[None]:
-        """Everything drawn inside belongs together: one mark, or one class."""
+        """Groups everything that is drawn inside: as one mark, or under one class."""
         self._open.append(self._add("g", look))
         yield
         self._open.pop()
 
-    def put(self, other: "Drawing", x: float, y: float) -> None:
+    def put(self, drawing: "Drawing", x: float, y: float) -> None:
         """Places the content of another drawing here, its upper left corner at x, y."""
         with self.group(transform=f"translate({_number(x)} {_number(y)})"):
-            self._open[-1].extend(other._root)
+            self._open[-1].extend(drawing._root)
 
     def _add(self, tag: str, look: Mapping[str, Any]) -> ElementTree.Element:
         """Appends an element; None leaves an attribute out, a pair of colours is a theme's."""
@@ -159,7 +159,7 @@ def beside(
     """Puts drawings into one, in lines of at most `widest` pixels: for a file."""
     lines: list[list[Drawing]] = [[]]
     for drawing in drawings:
-        widths = [other.width + gap for other in (*lines[-1], drawing)]
+        widths = [d.width + gap for d in (*lines[-1], drawing)]
         if lines[-1] and sum(widths) - gap > widest:
             lines.append([])
         lines[-1].append(drawing)

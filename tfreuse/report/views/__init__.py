@@ -1,8 +1,8 @@
-"""What the page asks about a study, answered from its records: the tab and the report show it.
+"""Views of a study's records, which the tab and the report's page show alike.
 
-    found = snapshot.Snapshot(source)
-    overview.study(name, found)          # how far it is, the answers and the verdicts
-    maps.heat(found, part, "stage", "retention", "none", -1)
+    study = snapshot.Snapshot(source)
+    overview.study(name, study)          # progress, answers and verdicts
+    maps.heat(study, part, "stage", "retention", "none", -1)
 
-Answers are dicts that `snapshot.plain` makes fit for JSON. Imports no TensorFlow.
+Views return dicts, which `snapshot.plain` converts to JSON's types. Imports no TensorFlow.
 """

@@ -262,7 +262,7 @@ def _seed(seed: int, record: Record) -> dict[str, Any]:
 
 
 def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
-    """Returns medians over seeds of what the records say about the transplant itself."""
+    """Returns facts on the transplant itself: medians over seeds."""
     facts = []
     for name in _FACTS:
         records = seeds.values()

@@ -1,4 +1,4 @@
-"""The first look at a study: how far it is, its parts, the answers and the verdicts."""
+"""The overview of a study: its progress, its parts, their answers and the verdicts."""
 
 import itertools
 from collections import Counter
@@ -20,12 +20,12 @@ def study(
     rate: float | None = None,
     last_record: float | None = None,
 ) -> dict[str, Any]:
-    """Everything above the fold, for every part at once.
+    """Returns the overview, of every part at once.
 
     Args:
         name: of the study.
-        snapshot: of it.
-        failure: why a newer snapshot could not be made, a sentence.
+        snapshot: of the study.
+        failure: a sentence on why no newer snapshot could be taken.
         rate: records a second of late, if it was watched.
         last_record: seconds since the records were last written, if it is watched.
     """
@@ -40,78 +40,84 @@ def study(
 
 
 def progress(snapshot: Snapshot, rate: float | None) -> dict[str, Any]:
-    """How much is measured of what is planned; the plan is known once a block is whole."""
-    found, spec = snapshot.source, snapshot.source.spec
-    finished = found.measured
-    finished = finished if isinstance(finished, dict) else {}
+    """Returns the progress of a study; its number of arms is known once a block is complete.
+
+    Args:
+        snapshot: of the study.
+        rate: records a second of late; None if unknown.
+    """
+    study, spec = snapshot.source, snapshot.source.spec
+    finished = study.measured if isinstance(study.measured, dict) else {}
     counts = [count for count in finished.values() if isinstance(count, int)]
     blocks = spec.seeds * len(spec.links) * len(spec.directions)
     blocks *= max(1, len(spec.architectures))
-    measured = len(found.records)
-    complete = bool(found.networks)
+    measured = len(study.records)
+    complete = bool(study.networks)
     planned = measured if complete else None
     if counts and not complete:
         planned = max(measured, round(blocks * sum(counts) / len(counts)))
-    left = None if complete or not rate or not planned else (planned - measured) / rate
+    seconds = None
+    if rate and planned and not complete:
+        seconds = (planned - measured) / rate
     return {
         "measured": measured,
-        "fits": len(found.labels),  # of label curves
+        "fits": len(study.labels),  # of label curves
         "planned": planned,
         "blocks": blocks,
         "finished": blocks if complete else min(blocks, len(counts)),
         "complete": complete,
-        "left": left,
+        "left": seconds,
     }
 
 
 def lasting(snapshot: Snapshot) -> dict[str, Any]:
-    """What stays as it is as long as the files do."""
+    """Returns the part of the answer that changes only with the study's files."""
     return snapshot.keep(("study",), lambda: _lasting(snapshot))
 
 
 def _lasting(snapshot: Snapshot) -> dict[str, Any]:
-    found = snapshot.source
-    data = found.specs.get("data", {})
+    spec = snapshot.source.spec
+    data = snapshot.source.specs.get("data", {})
     return {
-        "parts": [part(snapshot, one) for one in snapshot.parts],
+        "parts": [part(snapshot, of_study) for of_study in snapshot.parts],
         "verdicts": [
-            one.to_json() | {"part": place, "card": cards.card(one)}
-            for place, own in enumerate(snapshot.parts)
-            for one in snapshot.verdicts
-            if one.part == own
+            verdict.to_json() | {"part": number, "card": cards.card(verdict)}
+            for number, of_study in enumerate(snapshot.parts)
+            for verdict in snapshot.verdicts
+            if verdict.part == of_study
         ],
         "warnings": snapshot.warnings[:MOST_NOTES],
-        "settings": answers.margins(found.spec)
+        "settings": answers.margins(spec)
         | {
-            "margin": found.spec.margin,
-            "confidence": found.spec.confidence,
-            "seeds": found.spec.seeds,
-            "groups": list(found.spec.groups),
+            "margin": spec.margin,
+            "confidence": spec.confidence,
+            "seeds": spec.seeds,
+            "groups": list(spec.groups),
             "data": f"{data.get('dataset', '')} "
             + "×".join(map(str, data.get("image_size", ()))),
         },
     }
 
 
-def part(snapshot: Snapshot, one: Part) -> dict[str, Any]:
-    """What there is to choose from in one part, and its answers."""
-    subject = snapshot.subjects[one]
-    plain = [arm for arm in subject.arms if arm.control == "transfer"]
-    kinds = {arm.site_kind for arm in plain}
-    repairs = Counter(arm.repair for arm in plain)
+def part(snapshot: Snapshot, of_study: Part) -> dict[str, Any]:
+    """Returns the choices that a part of the study offers, and its answers."""
+    subject = snapshot.subjects[of_study]
+    transfers = [arm for arm in subject.arms if arm.control == "transfer"]
+    kinds = {arm.site_kind for arm in transfers}
+    repairs = Counter(arm.repair for arm in transfers)
     seeds = sorted(set(itertools.chain.from_iterable(subject.arms.values())))
     records = itertools.chain.from_iterable(
-        found.values() for found in subject.arms.values()
+        by_seed.values() for by_seed in subject.arms.values()
     )
-    found = answers.answers(subject)
+    rows = answers.answers(subject)
     return {
-        **one._asdict(),
-        "title": str(one),
+        **of_study._asdict(),
+        "title": str(of_study),
         "kinds": [kind for kind in KINDS if kind in kinds],
         "repairs": [name for name in snapshot.source.spec.repairs if repairs[name]],
         "seeds": seeds,
         "metric": next((record.metric for record in records), ""),
-        "answers": found,
+        "answers": rows,
         "axis": answers.axis(),
-        "headline": answers.headline(found) if subject.arms else "",
+        "headline": answers.headline(rows) if subject.arms else "",
     }
