@@ -279,6 +279,7 @@ class Search:
     def _train(self, names: Sequence[str], left_out: LeftOut) -> None:
         """Trains the plans without these folds, through `score`, and stores the counts."""
         test = np.isin(self.folds, left_out)
+        # A subset has the same number for every plan, hence the same seed: plans are paired.
         subsets = [*itertools.chain(*_rounds(self.count))]
         subsets += [(k,) for k in range(self.count)]
         folds = " and ".join(str(k + 1) for k in left_out)

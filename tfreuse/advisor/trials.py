@@ -39,7 +39,7 @@ class Plan:
     """A recipe with a donor.
 
     Attributes:
-        recipe: what is taken from the donor and what is trained.
+        recipe: the parameters that are taken from the donor, and those that are trained.
         donor: index of the donor.
         cost: of a training step, as a share of one that trains everything.
     """

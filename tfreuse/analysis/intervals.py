@@ -294,6 +294,7 @@ def _ratios(cells: list[np.ndarray], seed: int) -> Iterable[np.ndarray | None]:
     if n < SMALLEST_BOOTSTRAP:
         yield from (None for _ in cells)
         return
+    # Mean and variance of all resamples are two matrix products with their shares of each value.
     weights = _weights(n, seed)
     for start in range(0, len(cells), 4):  # fits a cache, and is too small for threads
         centred = np.stack([c - c.mean() for c in cells[start : start + 4]])

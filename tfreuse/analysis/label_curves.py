@@ -24,7 +24,7 @@ from tfreuse.errors import InputError
 from tfreuse.records import LabelRecord
 from tfreuse.specs.labels import RECIPES, SCRATCH
 
-SPEED = 0.9  # share of what scratch gains over the floor
+SPEED = 0.9  # share of scratch's gain over its floor
 
 
 class Arm(NamedTuple):
@@ -218,7 +218,7 @@ def crossovers(arms: Arms, confidence: float) -> list[Row]:
 
 
 def speeds(arms: Arms, confidence: float) -> list[Row]:
-    """Returns the updates until an arm reaches 90 % of what scratch gains over its floor.
+    """Returns the updates until an arm reaches 90 % of scratch's gain over its floor.
 
     Of scratch with as many labels and the same seed. The metric is linear between the steps at
     which it was measured. A seed that never reaches the goal counts in `n` but not in
@@ -259,6 +259,7 @@ def _end_of_gain(means: Mapping[int, float]) -> tuple[float | None, str]:
         return None, "<"
     for low, high in itertools.pairwise(sorted(means)):
         if low >= first and means[low] > 0 >= means[high]:
+            # linear over log n: n is a power of the ratio of both numbers of labels
             share = means[low] / (means[low] - means[high])
             return float(low * (high / low) ** share), ""
     return None, ">"

@@ -84,6 +84,7 @@ def _cells(
         disjoint.discard("kernel")
     cells: dict[int, list[Cell]] = {}
     for arm, seeds in arms.items():
+        # control and kind of site; repair, strength and draw
         if arm[:2] != ("transfer", kind) or arm[4:] != ("none", 1.0, 0):
             continue
         if arm.group in disjoint:

@@ -83,7 +83,7 @@ def seed_and_image_interval(
         return None
     effects, resampled, _ = bootstrap
     n = len(effects)
-    generator = np.random.default_rng(seed + 1)
+    generator = np.random.default_rng(seed + 1)  # independent of the draws of images
     drawn = generator.integers(0, n, resampled.shape)
     means = resampled.mean(axis=1)
     deviations = np.take_along_axis(resampled, drawn, axis=1).mean(axis=1) - means
@@ -104,6 +104,7 @@ def counts_of_sides(
     """
     recipients: dict[int, Record] = {}
     for arm, seeds in arms.items():
+        # of any group: control, kind of site and site; repair, strength and draw
         if arm[:3] == ("self", "all", "all") and arm[4:] == ("none", 1.0, 0):
             recipients = {**seeds, **recipients}
     seeds = sorted(set.intersection(*(set(side) for side in sides)))

@@ -209,9 +209,9 @@ def spearman(
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
-    """Computes the chance that a positive scores above a negative, ties counting half.
+    """Computes the chance, over [sites], that a positive scores above a negative; ties half.
 
-    None without both classes. Over [sites].
+    None without both classes.
     """
     from scipy import stats
 
@@ -265,7 +265,7 @@ def _logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         weights = weights - step
         if np.abs(step).max() < 1e-8:
             break
-    return weights[1:]
+    return weights[1:]  # AUROC depends on the order of scores alone: no intercept
 
 
 def _transferred(

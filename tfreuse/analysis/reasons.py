@@ -22,7 +22,7 @@ from tfreuse.analysis.arms import (
     with_intervals,
 )
 
-REASONS = {  # what a row's `reason` means, for captions and glossaries
+REASONS = {  # the meaning of a row's `reason`, for captions and glossaries
     "small difference": "Random values at the donor's distance do no harm either: the move is "
     "too small to matter, and says nothing about features.",
     "general features": "The donor's values are better than random ones at the same distance: "
@@ -89,8 +89,8 @@ def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Returns the task-specific excess loss of every cell with the control "other_seed".
 
     r(other_seed) - r(transfer), paired by seed, retentions r below 0 counting as 0. Both
-    donors are other networks than the recipient, so what comes of that alone (channels in
-    another order, other statistics) cancels; the rest is due to the donor's task.
+    donors are other networks than the recipient, so the effects of that alone (channels in
+    another order, other statistics) cancel; the rest is due to the donor's task.
 
     Returns:
         rows of site_kind, site, depth, group, repair; mean, low, high, n, method of the

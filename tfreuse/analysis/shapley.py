@@ -2,7 +2,7 @@
 
 One role at a time hides interactions: a donor's kernels need the donor's statistics. All 32
 unions of kernel, bias, gamma, beta and stats are measured at a site; the Shapley value of a role
-is the mean, over all orders of moving them, of what moving it adds to the loss (Shapley 1953).
+is the mean, over all orders of moving them, of the loss that moving it adds (Shapley 1953).
 """
 
 import functools

@@ -53,14 +53,13 @@ def heat_rows(
             continue
         stage = stage_of.get(site) or _stage(site, stages)
         if (site, group) not in criticality:
-            costs = (
-                reinitialisation_cost(
-                    arms, *candidate, group, confidence=spec.confidence
-                )
-                for candidate in ((kind, site), ("stage", stage))
-            )
-            cost = next((cost for cost in costs if cost), None)
-            criticality[site, group] = None if cost is None else cost.low
+            # a layer's own cost if it was measured, else that of its stage
+            costs = [
+                reinitialisation_cost(arms, *owner, group, spec.confidence)
+                for owner in ((kind, site), ("stage", stage))
+            ]
+            lows = [cost.low for cost in costs if cost]
+            criticality[site, group] = lows[0] if lows else None
         critical = criticality[site, group]
         rows.append(
             {
@@ -154,7 +153,7 @@ def curve_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
 
 
 def reinitialisation_cost(
-    arms: Arms, kind: str, site: str, group: str, *, confidence: float
+    arms: Arms, kind: str, site: str, group: str, confidence: float
 ) -> intervals.Interval | None:
     """Returns the interval of the metric lost to re-initialising; None if not measured.
 

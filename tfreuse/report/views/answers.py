@@ -109,7 +109,7 @@ def _answer(
     if obstacle:
         return "not testable", obstacle
     cost = tables.reinitialisation_cost(
-        subject.arms, "all", "all", group, confidence=spec.confidence
+        subject.arms, "all", "all", group, spec.confidence
     )
     if cost is not None and cost.estimate <= tables.CRITICAL:
         return "not testable", (
