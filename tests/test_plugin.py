@@ -184,6 +184,19 @@ def test_the_overview_answers_for_every_group(tmp_path):
     assert found["progress"]["measured"] == 15
 
 
+def test_what_is_not_reusable_is_told_with_its_best_repair(tmp_path):
+    after = planted.arm((0.6, 0.61, 0.59), group="kernel", repair="recalibration")
+    planted.write(tmp_path / "study", planted.study() + after)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    row = next(row for row in part["answers"] if row["group"] == "kernel")
+    assert row["word"] == "not reusable"
+    assert row["why"].startswith("Retains 0.60 [0.58, 0.62] at best")
+    drawn = pictured.marks(row["plot"])
+    assert [mark.tip[1].split(" 0.")[0] for mark in drawn] == [
+        "as transplanted", "after recalibration",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "word", "why"),
     [

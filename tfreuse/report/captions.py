@@ -64,8 +64,8 @@ def profiles(rows: list[Row], subject) -> str:
 def reasons(rows: list[Row], subject) -> str:
     return (
         "Retention with the donor's values less retention with random values at the same "
-        "distance from the recipient's (control matched), and its interval; the colour is "
-        "the reason. Retentions below 0 count as 0; draws are averaged first. "
+        "distance from the recipient's (control matched), and its interval; colour and letter "
+        "are the reason. Retentions below 0 count as 0; draws are averaged first. "
         f"{_tail(rows, subject)}"
     )
 
@@ -90,9 +90,10 @@ def steps(rows: list[Row], subject) -> str:
 
 def shapley(rows: list[Row], subject) -> str:
     return (
-        "Above: the loss from taking a whole stage from the donor (diamond: mean, with its "
+        "Bars: the loss from taking a whole stage from the donor (diamond: mean, with its "
         "interval), divided among the roles by exact Shapley values of the 32 unions. "
-        "Below: interactions of two roles; bold where the interval excludes 0. Intervals of "
+        "Matrices: interactions of two roles; bold where the interval excludes 0, orange where "
+        "they cost more together, purple where they cost less. Intervals of "
         f"the values are in the CSV. {_tail(rows, subject)}"
     )
 

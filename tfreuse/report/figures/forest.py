@@ -118,11 +118,11 @@ def cell(arms: list[Row], spec: specs.StudySpec) -> svg.Drawing:
         seeds = (
             f"seed {seed}: {number(value)}" for seed, value in arm["seeds"].items()
         )
-        few = "" if arm["n"] == most else f", n = {arm['n']}"
+        count = "" if arm["n"] == most else f", n = {arm['n']}"
         tip = [f"{name}, {label}", f"retention {marks.words(arm)}", *seeds]
         colour, shape = CONTROLS[arm["control"]]
         lines.append(
-            Line(label, arm, marks.words(arm) + few, themed(colour), shape, name, values,
+            Line(label, arm, marks.words(arm) + count, themed(colour), shape, name, values,
                  tip, {"control": arm["control"], "repair": arm["repair"]})
         )  # fmt: skip
     limits = {"margin": 1 - spec.margin}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tfreuse import specs
 from tfreuse.analysis.intervals import number
 from tfreuse.analysis.tables import Row, groups_of, sites_of
-from tfreuse.report.figures import colours, svg
+from tfreuse.report.figures import colours, marks, svg
 
 HEIGHT, COLUMN, GAP = 22, 52, 2  # px: a cell and the space around it
 NAME = 210  # px: the widest site's name
@@ -57,7 +57,7 @@ def panel(
     """
     groups, sites = groups_of(list(rows), spec), sites_of(list(rows))
     kind = rows[0]["site_kind"]
-    names = [_site(site) for site, _ in sites]
+    names = [marks.site(site) for site, _ in sites]
     bracket = 20 if kind == "layer" and any(stage for _, stage in sites) else 0
     x0 = bracket + round(min(max(map(svg.text_width, names)), NAME)) + 8
     slanted = any(svg.text_width(name) > COLUMN - 4 for name in groups)
@@ -78,7 +78,7 @@ def panel(
     limit = reach(rows, quantity)
     for line, (site, _) in enumerate(sites):
         y = top + HEIGHT * line
-        name = svg.fitted(_site(site), NAME)
+        name = svg.fitted(marks.site(site), NAME)
         drawing.text(x0 - 8, y + HEIGHT / 2 + 4, name, anchor="end")
         with drawing.group(data={"kind": kind, "site": site}, text_anchor="middle"):
             for row in rows:
@@ -106,8 +106,8 @@ def reach(rows: Sequence[Row], quantity: str) -> float:
 def tip(row: Row, quantity: str = "retention") -> list[str]:
     """Returns a cell's value in words: interval, n, and the meaning of its marks."""
     lines = [
-        f"{_site(row['site'])} · {row['group']}",
-        f"{QUANTITIES[quantity]} {interval(row)}, n = {row['n']}",
+        f"{marks.site(row['site'])} · {row['group']}",
+        f"{QUANTITIES[quantity]} {marks.words(row)}, n = {row['n']}",
     ]
     if row.get("significant") is not None:
         q = "" if row.get("q") is None else f" (q = {row['q']:.2g})"
@@ -116,17 +116,6 @@ def tip(row: Row, quantity: str = "retention") -> list[str]:
     if row["identifiable"] is False:
         lines.append("not identifiable: fresh values cost nothing here")
     return lines
-
-
-def interval(row: Row) -> str:
-    """Returns a mean with its interval, whose missing ends are infinite."""
-    if not has_value(row):
-        return "–"
-    low, high = row["low"], row["high"]
-    if row["n"] == 1 and (low is None or math.isinf(low)):
-        return number(row["mean"])  # one seed has no interval
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
-    return f"{number(row['mean'])} [{number(low)}, {number(high)}]"
 
 
 def cell_text(mean: float) -> str:
@@ -181,10 +170,6 @@ def ink(row: Row, quantity: str, limit: float) -> svg.Colour:
 def has_value(row: Row) -> bool:
     """Returns whether the row has a value: an index needs a cost of fresh values."""
     return row["mean"] is not None and not math.isnan(row["mean"])
-
-
-def _site(site: str) -> str:
-    return "all layers" if site == "all" else site
 
 
 def _cell(

@@ -34,10 +34,10 @@ def label_curves(rows: list[Row]) -> list[svg.Drawing]:
     axis = marks.Axis(min(heights) - room, max(heights) + room, BOTTOM, TOP)
     ticks = {value: f"{value:g}" for value in marks.ticks(axis.low, axis.high)}
 
-    def draw(drawing: svg.Drawing, own: list[Row], x: _Scale) -> None:
-        floor = axis(own[0]["floor"])
+    def draw(drawing: svg.Drawing, panel_rows: list[Row], x: _Scale) -> None:
+        floor = axis(panel_rows[0]["floor"])
         drawing.line(LEFT, floor, RIGHT, floor, class_="dotted")
-        for recipe, line in _lines(own):
+        for recipe, line in _lines(panel_rows):
             _curve(drawing, recipe, line, x, axis)
 
     return _panels(rows, "label_curves", "test metric", axis, ticks, draw)
@@ -77,9 +77,9 @@ def label_savings(rows: list[Row]) -> list[svg.Drawing]:
         for power in powers[:: 1 + len(powers) // 9]
     }
 
-    def draw(drawing: svg.Drawing, own: list[Row], x: _Scale) -> None:
+    def draw(drawing: svg.Drawing, panel_rows: list[Row], x: _Scale) -> None:
         drawing.line(LEFT, axis(0), RIGHT, axis(0), class_="axis")
-        for recipe, line in _lines(own):
+        for recipe, line in _lines(panel_rows):
             shift = 6 * (recipes.index(recipe) - (len(recipes) - 1) / 2)
             _savings(drawing, recipe, line, lambda n, shift=shift: x(n) + shift, axis)
 
@@ -137,12 +137,12 @@ def _panels(
         for value, text in ticks.items():
             drawing.line(LEFT, axis(value), RIGHT, axis(value), class_="grid")
             drawing.text(LEFT - 6, axis(value) + 4, text, "end")
-        shown = -math.inf
+        occupied = -math.inf
         for count in counts:
             wide = svg.text_width(f"{count:,}") / 2 + 2
-            if x(count) - wide > shown:  # else it would touch the number before
+            if x(count) - wide > occupied:  # else it would touch the number before
                 drawing.text(x(count), BOTTOM + 15, f"{count:,}", "middle")
-                shown = x(count) + wide
+                occupied = x(count) + wide
         middle = (LEFT + RIGHT) / 2
         drawing.text(
             middle, BOTTOM + 32, f"labelled images (logarithmic); {name}", "middle"

@@ -133,7 +133,7 @@ def _answer(
         word = "reusable" if repair == "none" else "reusable once repaired"
         return word, f"Retains {interval}{after}: all of it at least {enough:g}."
     if all(interval.high < enough for interval in effects.values()):
-        best = max(effects.values(), key=lambda one: interval.estimate)
+        best = max(effects.values(), key=lambda interval: interval.estimate)
         return "not reusable", f"Retains {best} at best: all of it under {enough:g}."
     n = max(interval.n for interval in effects.values())
     if n == 1:

@@ -11,7 +11,7 @@ from tfreuse.report.drawings import DRAWINGS
 from tfreuse.report.views.snapshot import Snapshot
 
 NAMES = ("reasons", "ladder", "shapley")
-_DRAWINGS = {one.kind: one for one in DRAWINGS if one.kind in NAMES}
+_DRAWINGS = {drawing.kind: drawing for drawing in DRAWINGS if drawing.kind in NAMES}
 
 
 def panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
