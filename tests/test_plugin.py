@@ -31,7 +31,7 @@ from tfreuse.report import (
     embedded,
     source,
 )
-from tfreuse.report.figures import heat
+from tfreuse.report.figures import heat, marks
 from tfreuse.report.plugin import (
     Reusability,
     discovery,
@@ -277,7 +277,7 @@ def test_the_heat_map_has_the_rows_of_the_report(asked):
     assert set(found) == set(rows) and len(rows) == 7 * 6
     for place, mark in found.items():
         assert mark.texts == [heat.cell_text(rows[place]["mean"])]
-        assert mark.tip[1] == f"retention {heat.interval(rows[place])}, n = 3"
+        assert mark.tip[1] == f"retention {marks.words(rows[place])}, n = 3"
         assert re.search(r"differs?( from 1)? .*\(q = \S+\)", mark.tip[2])
         assert mark.has("circle") == (rows[place]["identifiable"] is False)
     assert list(dict.fromkeys(site for site, _ in found)) == list(
