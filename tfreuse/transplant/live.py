@@ -200,8 +200,9 @@ def view(value: np.ndarray | tf.Tensor) -> np.ndarray:
 def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...], str]:
     """Returns shape and name of the dtype of an array, a tensor or a variable."""
     dtype = value.dtype
-    # a TensorShape is slow to make and slow to iterate over
-    shape = value._shape_tuple() if isinstance(value, tf.Tensor) else value.shape
+    # a TensorShape is slow to make; isinstance(value, tf.Tensor) checks a protocol, slowly too
+    shape_tuple = getattr(value, "_shape_tuple", None)
+    shape = value.shape if shape_tuple is None else shape_tuple()
     return tuple(shape), dtype if isinstance(dtype, str) else dtype.name
 
 
