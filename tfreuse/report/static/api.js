@@ -1,4 +1,4 @@
-// Questions to the server. An answer that is not there is an Error with the server's sentence.
+// Requests to the server. A refusal becomes an Error with the server's sentence.
 
 export const LIVE = true; // answers change while a study runs
 const BASE = new URL("./", import.meta.url);

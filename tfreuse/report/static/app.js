@@ -1,4 +1,4 @@
-// The page: what is chosen, what is asked, what is shown where, and looking again.
+// The page: its choices, its requests, the places of the answers, and polling.
 import {advice} from "./advice.js";
 import {answers} from "./answers.js";
 import {LIVE, ask, picture} from "./api.js";
@@ -13,7 +13,7 @@ import * as panels from "./panels.js";
 import {follow} from "./theme.js";
 import {cards, glance} from "./verdicts.js";
 
-const SOON = 700; // milliseconds between looks at a study that is being read
+const SOON = 700; // milliseconds between requests on a study that is being read
 const RUNNING = 3_000; // ... that is being measured
 const FINISHED = 15_000;
 const OF_A_STUDY = [
@@ -27,7 +27,7 @@ class Page {
       study: "", part: 0, kind: "", quantity: "retention", repair: "none", seed: -1,
     };
     this.study = null;
-    this.turns = {}; // by place, so that a late answer never replaces a later one
+    this.turns = {}; // requests by place, so that a late answer never replaces a newer one
     root.append(this.frame());
     this.openCell = cell.panel(root);
   }
@@ -81,23 +81,23 @@ class Page {
   async look() {
     const known = this.view.study && ask("study", {study: this.view.study}).catch(() => null);
     const {studies} = await ask("studies");
-    const names = studies.map((one) => one.name);
+    const names = studies.map((study) => study.name);
     if (!names.length) return this.adviceAlone();
     if (!names.includes(this.view.study)) this.take(names[0]);
     this.names = names;
-    let found = await known;
-    // another may be chosen while one is asked for
-    while (found?.name !== this.view.study) found = await ask("study", {study: this.view.study});
-    this.head(found);
-    if (found.state !== "ready") return found.state === "failed" ? RUNNING : SOON;
-    const stale = !this.study || this.study.version !== found.version;
+    let study = await known;
+    // the reader may choose another study during a request
+    while (study?.name !== this.view.study) study = await ask("study", {study: this.view.study});
+    this.head(study);
+    if (study.state !== "ready") return study.state === "failed" ? RUNNING : SOON;
+    const stale = !this.study || this.study.version !== study.version;
     const first = !this.study;
-    this.study = found;
+    this.study = study;
     if (stale) {
-      if (first) this.view.part = richest(found.parts);
+      if (first) this.view.part = richest(study.parts);
       this.whole();
     }
-    return found.progress.complete ? FINISHED : RUNNING;
+    return study.progress.complete ? FINISHED : RUNNING;
   }
 
   /** A log directory with the advisor's plans and no study. */
@@ -114,27 +114,27 @@ class Page {
     this.study = null;
     this.places.body.hidden = this.places.few.hidden = true;
     for (const name of OF_A_STUDY) {
-      this.turn(name); // what was asked for the study before is not shown any more
+      this.turn(name); // late answers on the previous study are dropped
       show(this.places[name]);
     }
   }
 
-  head(found) {
+  head(study) {
     const pick = choice(
       "study",
       this.names.map((value) => ({value, label: value})),
       this.view.study,
-      (study) => {
-        this.take(study);
+      (name) => {
+        this.take(name);
         this.hurry();
       }
     );
-    replace(this.places.head, pick ?? el("b", {}, found.name), status(found));
-    const told = found.failure ? [found.failure] : [];
-    replace(this.places.warnings, warnings([...told, ...(found.warnings ?? [])], found));
+    replace(this.places.head, pick ?? el("b", {}, study.name), status(study));
+    const failures = study.failure ? [study.failure] : [];
+    replace(this.places.warnings, warnings([...failures, ...(study.warnings ?? [])], study));
   }
 
-  /** Everything of the study: what is of no part, and the part that is chosen. */
+  /** Shows the whole study: label curves, advice, and the chosen part. */
   whole() {
     const asked = {study: this.view.study};
     this.places.few.hidden = false;
@@ -143,7 +143,7 @@ class Page {
     if (this.study.parts.length) this.all(); // else nothing has been measured yet
   }
 
-  /** Everything of the part that is chosen. */
+  /** Shows everything of the chosen part. */
   all() {
     const {study, view, part} = this;
     const valid = (value, among, other) => (among.includes(value) ? value : other);
@@ -154,8 +154,8 @@ class Page {
     this.places.body.hidden = false;
     this.chooseParts();
     replace(this.places.answers, answers(part, study.settings));
-    const own = study.verdicts.filter((one) => one.part === view.part);
-    replace(this.places.verdicts, cards(own));
+    const verdicts = study.verdicts.filter((verdict) => verdict.part === view.part);
+    replace(this.places.verdicts, cards(verdicts));
     replace(this.places.glance, glance(study.parts, study.verdicts, view.part, (place) => {
       view.part = place;
       this.all();
@@ -168,22 +168,22 @@ class Page {
   chooseParts() {
     const {parts} = this.study;
     const fields = {architecture: "network", direction: "direction", link: "link"};
-    const made = Object.entries(fields).map(([field, title]) =>
+    const choices = Object.entries(fields).map(([field, title]) =>
       choice(
         title,
-        [...new Set(parts.map((one) => one[field]))].map((value) => ({value, label: name(value)})),
+        [...new Set(parts.map((part) => part[field]))].map((value) => ({value, label: name(value)})),
         this.part[field],
         (value) => {
-          const wanted = {...this.part, [field]: value};
-          this.view.part = parts.findIndex((one) =>
-            Object.keys(fields).every((key) => one[key] === wanted[key])
+          const chosen = {...this.part, [field]: value};
+          this.view.part = parts.findIndex((part) =>
+            Object.keys(fields).every((key) => part[key] === chosen[key])
           );
           this.all();
         }
       )
     );
-    const alone = made.every((one) => !one);
-    replace(this.places.parts, made, alone ? el("p", {class: "facts"}, this.part.title) : null);
+    const alone = choices.every((element) => !element);
+    replace(this.places.parts, choices, alone ? el("p", {class: "facts"}, this.part.title) : null);
   }
 
   controls() {
@@ -229,24 +229,24 @@ class Page {
     this.fill("drawing", ask("network", this.chosen()), drawn("network"));
   }
 
-  /** Shows in a place what comes, unless something later has been asked for it since. */
-  async fill(name, coming, made) {
+  /** Shows an answer in its place, unless a newer request for the place has begun. */
+  async fill(name, answer, draw) {
     const place = this.places[name];
     const current = this.turn(name);
     place.setAttribute("aria-busy", "true");
     try {
-      const data = await coming;
-      if (current()) replace(place, made(data));
+      const data = await answer;
+      if (current()) replace(place, draw(data));
     } catch (error) {
       if (current()) show(place, el("p", {class: LIVE ? "warning" : "hint"}, error.message));
     }
     if (current()) place.removeAttribute("aria-busy");
   }
 
-  /** Begins a place's next turn; tells whether it is still that one. */
+  /** Begins a place's next request; returns a function that says whether it is the newest. */
   turn(name) {
-    const own = (this.turns[name] = (this.turns[name] ?? 0) + 1);
-    return () => this.turns[name] === own;
+    const turn = (this.turns[name] = (this.turns[name] ?? 0) + 1);
+    return () => this.turns[name] === turn;
   }
 
   async run() {
@@ -265,38 +265,38 @@ class Page {
   }
 }
 
-/** The part with most seeds, of which most can be said. */
+/** The part with most seeds, whose results are the most certain. */
 function richest(parts) {
-  const most = Math.max(...parts.map((one) => one.seeds.length));
-  return parts.findIndex((one) => one.seeds.length === most);
+  const most = Math.max(...parts.map((part) => part.seeds.length));
+  return parts.findIndex((part) => part.seeds.length === most);
 }
 
 function hint(text) {
   return el("p", {class: "hint"}, text);
 }
 
-/** How far the study is, in words and as a bar. */
-function status(found) {
-  if (found.state === "failed") return el("p", {class: "status"}, "cannot be read");
-  if (found.state === "reading") {
+/** The progress of a study, in words and as a bar. */
+function status(study) {
+  if (study.state === "failed") return el("p", {class: "status"}, "cannot be read");
+  if (study.state === "reading") {
     return el(
       "p",
       {class: "status"},
-      el("progress", {max: 1, value: found.share, "aria-label": "reading"}),
-      ` reading records, ${Math.round(100 * found.share)} %`
+      el("progress", {max: 1, value: study.share, "aria-label": "reading"}),
+      ` reading records, ${Math.round(100 * study.share)} %`
     );
   }
-  const {measured, fits, planned, blocks, finished, complete, last_record: last, left} = found.progress;
-  const told = [
+  const {measured, fits, planned, blocks, finished, complete, last_record: last, left} = study.progress;
+  const phrases = [
     planned && !complete
       ? `${whole(measured)} of about ${whole(planned)} arms`
       : `${whole(measured)} arms measured`,
     complete ? "complete" : `${finished} of ${blocks} blocks complete`,
   ];
-  if (fits) told.push(`${whole(fits)} fits of label curves`);
-  if (!measured && fits) told.splice(0, 2); // nothing else was asked for
-  if (left) told.push(`about ${duration(left)} left`);
-  if (last !== null && !complete) told.push(`last record ${duration(last)} ago`);
+  if (fits) phrases.push(`${whole(fits)} fits of label curves`);
+  if (!measured && fits) phrases.splice(0, 2); // the study has label curves alone
+  if (left) phrases.push(`about ${duration(left)} left`);
+  if (last !== null && !complete) phrases.push(`last record ${duration(last)} ago`);
   const live = !complete && last !== null && last < 120;
   const share = planned ? measured / planned : finished / Math.max(1, blocks);
   return el(
@@ -304,13 +304,13 @@ function status(found) {
     {class: "status"},
     live ? el("i", {class: "live", title: "running"}) : null,
     complete ? null : el("progress", {max: 1, value: share, "aria-label": "measured"}),
-    el("span", {}, told.join(" · "))
+    el("span", {}, phrases.join(" · "))
   );
 }
 
-function warnings(lines, found) {
+function warnings(lines, study) {
   if (!lines.length) return null;
-  const loud = found.failure || lines.length > 1;
+  const loud = study.failure || lines.length > 1;
   return el(
     "details",
     {class: loud ? "warning" : "", open: Boolean(loud)},
@@ -321,7 +321,7 @@ function warnings(lines, found) {
 
 export async function start(root) {
   const page = new Page(root);
-  if (!LIVE) await page.look(); // one look is all there is
+  if (!LIVE) await page.look(); // the answers in a file never change
   const redraw = () => page.study && page.whole();
   follow(redraw);
   let width = innerWidth;

@@ -1,4 +1,4 @@
-// A choice among a few: radio buttons, which the arrow keys move through; a list among many.
+// A choice: radio buttons for a few options, a list for many.
 import {el} from "./dom.js";
 
 let count = 0;
@@ -6,12 +6,12 @@ let count = 0;
 /**
  * @param title what is chosen
  * @param options [{value, label}]
- * @param value the chosen one
- * @param chosen called with the value that the user takes
+ * @param value of the chosen option
+ * @param chosen called with the value that the user chooses
  */
 export function choice(title, options, value, chosen) {
   if (options.length < 2) return null;
-  const letters = options.reduce((sum, one) => sum + one.label.length, 0);
+  const letters = options.reduce((sum, option) => sum + option.label.length, 0);
   return letters > 70 || options.length > 7
     ? list(title, options, value, chosen)
     : radios(title, options, value, chosen);
@@ -21,7 +21,7 @@ function list(title, options, value, chosen) {
   const select = el(
     "select",
     {onchange: (event) => chosen(options[event.target.selectedIndex].value)},
-    options.map((one) => el("option", {selected: one.value === value}, one.label))
+    options.map((option) => el("option", {selected: option.value === value}, option.label))
   );
   return el("label", {class: "choice"}, el("span", {class: "legend"}, title), select);
 }
@@ -35,17 +35,17 @@ function radios(title, options, value, chosen) {
     el(
       "span",
       {class: "segments"},
-      options.map((one) =>
+      options.map((option) =>
         el(
           "label",
           {},
           el("input", {
             type: "radio",
             name: group,
-            checked: one.value === value,
-            onchange: () => chosen(one.value),
+            checked: option.value === value,
+            onchange: () => chosen(option.value),
           }),
-          el("span", {}, one.label)
+          el("span", {}, option.label)
         )
       )
     )

@@ -1,5 +1,5 @@
-// Figures come from Python as SVG. This puts them into the page, and adds tooltips, arrow keys,
-// clicks and buttons that save them. Every mark of a figure holds its tooltip as a <title>.
+// Puts figures, which Python draws as SVG, into the page, and adds tooltips, arrow keys, clicks and
+// buttons that save them. Every mark of a figure holds its tooltip as a <title>.
 import {el} from "./dom.js";
 import {savePng, saveSvg} from "./export.js";
 import {close, open} from "./tooltip.js";
@@ -24,7 +24,7 @@ export function figure(drawings, {name = "", opened = null} = {}) {
   const pictures = drawings.map(parsed);
   for (const picture of pictures) enliven(picture, opened);
   const save = (write) => () =>
-    pictures.forEach((one, i) => write(one, i ? `${name}_${i + 1}` : name));
+    pictures.forEach((picture, i) => write(picture, i ? `${name}_${i + 1}` : name));
   return [
     el("div", {class: "drawings scroll"}, pictures),
     name

@@ -1,17 +1,17 @@
-// Stands for api.js in a file that needs no server: the answers are in the page itself.
+// Replaces api.js in a file that needs no server: the answers are in the page itself.
 
 export const LIVE = false;
 const SEPARATOR = "\n";
-// The page's own figures in their order; an answer has the number of one instead of its markup.
-const shown = [...document.querySelectorAll("svg.figure")];
+// The page's own figures in their order; an answer has a figure's number instead of its markup.
+const figures = [...document.querySelectorAll("svg.figure")];
 let opened = null;
 
 function key(route, parameters) {
-  const told = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
-  return [route, ...told.sort()].join(SEPARATOR);
+  const pairs = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
+  return [route, ...pairs.sort()].join(SEPARATOR);
 }
 
-/** All answers, unpacked when the first is asked for. */
+/** All answers, unpacked at the first request. */
 function answers() {
   opened ??= (async () => {
     const packed = atob(document.getElementById("answers").textContent);
@@ -28,10 +28,12 @@ export function picture(parameters) {
 }
 
 export async function ask(route, parameters = {}) {
-  const held = await answers();
-  const found = held.get(key(route, parameters));
-  if (found === undefined) throw new Error(held.get("left out"));
-  if (!found.drawings) return found;
-  const markup = (one) => (Number.isInteger(one) ? shown[one].cloneNode(true) : one);
-  return {...found, drawings: found.drawings.map(markup)};
+  const all = await answers();
+  const answer = all.get(key(route, parameters));
+  if (answer === undefined) throw new Error(all.get("left out"));
+  if (!answer.drawings) return answer;
+  const drawings = answer.drawings.map((drawing) =>
+    Number.isInteger(drawing) ? figures[drawing].cloneNode(true) : drawing
+  );
+  return {...answer, drawings};
 }

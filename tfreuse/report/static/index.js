@@ -1,4 +1,4 @@
-// What TensorBoard imports: it calls render() in an empty page of its own (an iframe).
+// The module that TensorBoard imports: it calls render() in an empty page, an iframe.
 
 const BASE = import.meta.url;
 

@@ -1,5 +1,5 @@
-// Replaces what is shown without taking anything from a reader: the keyboard stays where it was,
-// what was opened stays open, what was scrolled stays scrolled.
+// Replaces content without disturbing a reader: keyboard focus, open details and scroll positions
+// are restored.
 import {show} from "./dom.js";
 import {reach} from "./figure.js";
 import {close} from "./tooltip.js";

@@ -16,7 +16,7 @@ export function theme() {
   return dark ? "dark" : "light";
 }
 
-/** Sets the page's theme now and whenever it changes; tells of changes. */
+/** Sets the page's theme now and whenever it changes, and reports changes. */
 export function follow(changed) {
   const root = document.documentElement;
   const apply = () => {

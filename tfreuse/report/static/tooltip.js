@@ -22,10 +22,3 @@ function place(target) {
   box.style.left = `${Math.max(8, left)}px`;
   box.style.top = `${above > 4 ? above : from.bottom + 6}px`;
 }
-
-export function tip(target, lines) {
-  for (const event of ["pointerenter", "focus"]) {
-    target.addEventListener(event, () => open(target, lines()));
-  }
-  for (const event of ["pointerleave", "blur"]) target.addEventListener(event, close);
-}
