@@ -402,6 +402,17 @@ def test_a_full_report_has_every_figure_and_is_small(report_of_everything):
     assert places == sorted(places)
 
 
+def test_a_figure_of_very_many_cells_has_its_first_panels_in_the_page_and_a_link(
+    tmp_path,
+):
+    panels = tuple(f"<svg>{letter * 250_000}</svg>" for letter in "abc")
+    picture = blocks.Picture("layer_x", "title", "caption", panels)
+    made = blocks.Report("t", "s", (blocks.Section("Where", (picture,)),))
+    text = page.render(made, tmp_path)
+    assert "a" * 250_000 in text and "b" * 250_000 not in text
+    assert 'All 3 panels: <a href="figures/layer_x.svg">' in text
+
+
 def test_the_two_reasons_are_counted_in_words(report_of_everything, subject):
     rows = [r for r in BY_KIND["reasons"].rows(subject) if r["repair"] == "none"]
     small = sum(row["reason"] == "small difference" for row in rows)

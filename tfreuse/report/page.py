@@ -7,6 +7,7 @@ in for them. Light and dark, laid out for screens of 400 to 1280 pixels. All tex
 
 import base64
 import html
+import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from tfreuse.report.cards import card, chip, escaped
 
 _VIEWS = """<div id="app"></div>
 <h2 class="instead">Figures, tables and methods</h2>"""  # static/page.js draws the views here
+MOST_MARKUP = 400_000  # characters of one figure; a ResNet-50 has 107 layers
 _NUMERIC = re.compile(r"[−\d][\d.,%e+−-]*|–|")
 _INTERVAL = re.compile(r"\S+ \[\S+, \S+\]")
 
@@ -139,7 +141,7 @@ def _block(block: Block, figures: pathlib.Path) -> str:
 def _picture(block: Picture, figures: pathlib.Path) -> str:
     title, caption = escaped(block.title), escaped(block.caption)
     if block.markup:
-        picture = f'<div class="drawings scroll">{"".join(block.markup)}</div>'
+        picture = f'<div class="drawings scroll">{_panels(block)}</div>'
     else:
         data = base64.b64encode((figures / block.file).read_bytes()).decode()
         image = f'<img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
@@ -147,6 +149,17 @@ def _picture(block: Picture, figures: pathlib.Path) -> str:
     link = f'<a href="figures/{block.name}.csv">CSV</a>'
     figcaption = f"<figcaption><strong>{title}.</strong> {caption} {link}</figcaption>"
     return f"<figure>{picture}{figcaption}</figure>"
+
+
+def _panels(block: Picture) -> str:
+    """Returns the first panels of a figure, up to MOST_MARKUP, and a link to all of them."""
+    lengths = itertools.accumulate(map(len, block.markup))
+    count = max(1, sum(length <= MOST_MARKUP for length in lengths))
+    panels = "".join(block.markup[:count])
+    if count == len(block.markup):
+        return panels
+    link = f'<a href="figures/{block.file}">figures/{block.file}</a>'
+    return f'{panels}<p class="note">All {len(block.markup)} panels: {link}</p>'
 
 
 def _table(table: Table) -> str:
