@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+from tfreuse.report import figures
 from tfreuse.report.figures import svg
 
 NAME = '<script>alert(1)</script>"&\x07\u202e'
@@ -44,6 +45,13 @@ def test_a_file_has_its_own_style_and_one_theme():
     ElementTree.fromstring(text.encode())
     assert "light-dark" not in text and "var(" not in text and "@media" not in text
     assert 'fill="#fff"' in text and "<style>" in text
+
+
+def test_a_saved_figure_replaces_the_png_of_an_earlier_version(tmp_path):
+    (tmp_path / "stage_x.png").write_bytes(b"old")
+    figures.save([drawn()], [{"site": "a", "mean": 1.0}], tmp_path, "stage_x", NAME)
+    assert {path.name for path in tmp_path.iterdir()} == {"stage_x.svg", "stage_x.csv"}
+    ElementTree.parse(tmp_path / "stage_x.svg")
 
 
 def test_a_name_that_is_too_long_ends_in_an_ellipsis():

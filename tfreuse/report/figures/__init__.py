@@ -66,6 +66,8 @@ def save(
     """Writes `<name>.svg`, or `<name>.png` of a Matplotlib figure, and the rows as `<name>.csv`."""
     if isinstance(drawn, list):
         suffix = "svg"
+        # reports of earlier versions drew it as PNG, whose numbers may now be outdated
+        (directory / f"{name}.png").unlink(missing_ok=True)
         data = svg.standalone(svg.beside(drawn, title)).encode()
     else:
         from tfreuse.report.figures import canvas
