@@ -18,7 +18,7 @@ import types
 import warnings
 from collections.abc import Sequence
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PACKAGES = (
     "advisor",

@@ -39,10 +39,10 @@ _TEXTS = {
     "donor": "model file whose parameters are taken",
     "recipient": "model file that receives them; never changed",
     "out": "model file to write (plan: the plan file)",
-    "model": "info: model file to look at",
+    "model": "info: model file to describe",
     "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
     "map": "file of lines 'donor layer = recipient layer'; * allowed",
-    "plan": "plan file: plan writes it, apply and verify obey it",
+    "plan": "plan file: plan writes it, apply and verify follow it",
 }
 _LISTS = {
     "stages": "patterns on stages, such as encoder_1; none: all",
@@ -56,8 +56,8 @@ _LISTS = {
 def define_flags() -> None:
     for name, help in _TEXTS.items():
         flags.DEFINE_string(name, "", help)
-    known = ", ".join((*roles.ROLES, *roles.GROUPS))
-    flags.DEFINE_list("roles", ["all"], f"roles and groups to move: {known}")
+    names = ", ".join((*roles.ROLES, *roles.GROUPS))
+    flags.DEFINE_list("roles", ["all"], f"roles and groups to move: {names}")
     flags.DEFINE_list(
         "layers",
         ["*"],
@@ -69,15 +69,15 @@ def define_flags() -> None:
     flags.DEFINE_float("alpha", None, blend, lower_bound=0, upper_bound=1)
     flags.DEFINE_boolean("json", False, "print JSON")
     flags.DEFINE_boolean("dry_run", False, "check everything, write nothing")
-    flags.DEFINE_boolean("overwrite", False, "replace a file that is there")
+    flags.DEFINE_boolean("overwrite", False, "replace an existing file")
     checked = "apply: check both files against their own checksums"
     flags.DEFINE_boolean("crc", True, checked)
 
 
 def main(verb: str) -> int | None:
-    given = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
-    if any(path and tf_checkpoint.prefix(path) for path in given):
-        runtime.start()  # only its own files need TensorFlow; it shall be quiet
+    paths = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
+    if any(path and tf_checkpoint.prefix(path) for path in paths):
+        runtime.start()  # reads TensorFlow checkpoints, and mutes its log
     verbs = {
         "plan": _plan,
         "apply": _apply,
@@ -90,7 +90,7 @@ def main(verb: str) -> int | None:
 
 
 def _plan() -> None:
-    donor, recipient = _given("donor"), _given("recipient")
+    donor, recipient = _required("donor"), _required("recipient")
     path = _plan_file()
     plan = transplant.plan(donor, recipient, **_options())
     if app.FLAGS.json:
@@ -107,7 +107,7 @@ def _plan() -> None:
 
 
 def _apply() -> None:
-    donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
+    donor, recipient, out = _required("donor"), _required("recipient"), _required("out")
     options = {
         name: getattr(app.FLAGS, name) for name in ("overwrite", "crc", "dry_run")
     }
@@ -135,38 +135,40 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         for path, how in written.checked.items()
     )
     same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
-    what = (
+    outcome = (
         f"{printable(written.path)}: {written.variables} variables, "
         f"{bytes_of(written.bytes)}, are {printable(donor)}'s ({same} were equal already); "
         f"all else is {printable(recipient)}'s"
     )
-    back = (
-        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, what was displaced; "
+    displaced = (
+        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, the displaced values; "
         f"'undo --out={printable(written.path)}' restores {printable(recipient)}"
     )
-    return [what, back, f"checked: {checked}"]
+    return [outcome, displaced, f"checked: {checked}"]
 
 
 def _verify() -> None:
-    donor, recipient, out = _given("donor"), _given("recipient"), _given("out")
+    donor, recipient, out = _required("donor"), _required("recipient"), _required("out")
     plan = _read_plan(donor, recipient, partial(transplant.plan, donor, recipient))
     proof = transplant.verify(plan, donor, recipient, out)
     if app.FLAGS.json:
         _print(proof.to_json())
     proof.check()
     if not app.FLAGS.json:
-        named = {plan.hash: "this plan", None: "no plan"}.get(
+        stated = {plan.hash: "this plan", None: "no plan"}.get(
             proof.plan, "another plan"
         )
         print(
             f"{printable(out)} is {printable(recipient)} with {proof.moved} arrays of "
             f"{printable(donor)}; {proof.kept} others and all else are unchanged. It "
-            f"names {named}; checksum: {proof.checked}"
+            f"names {stated}; checksum: {proof.checked}"
         )
 
 
 def _diff() -> None:
-    plan, rows = transplant.diff(_given("donor"), _given("recipient"), **_options())
+    plan, rows = transplant.diff(
+        _required("donor"), _required("recipient"), **_options()
+    )
     if app.FLAGS.json:
         problems = [
             {"variable": str(e.variable), "status": e.status, "reason": e.reason}
@@ -179,25 +181,25 @@ def _diff() -> None:
 
 
 def _info() -> None:
-    found = transplant.info(_given("model"))
-    text = found.pop("text")
+    facts = transplant.info(_required("model"))
+    text = facts.pop("text")
     if app.FLAGS.json:
-        _print(found)
+        _print(facts)
     else:
         print(text)
 
 
 def _undo() -> None:
-    out, dry_run = _given("out"), app.FLAGS.dry_run
+    out, dry_run = _required("out"), app.FLAGS.dry_run
     checked = transplant.undo(out, dry_run=dry_run)
     if app.FLAGS.json:
         _print({"out": out, "checked": checked, "dry_run": dry_run})
         return
-    what = "would be" if dry_run else "is"
-    print(f"{printable(out)} {what} its recipient again, byte for byte ({checked})")
+    verb = "would be" if dry_run else "is"
+    print(f"{printable(out)} {verb} its recipient again, byte for byte ({checked})")
 
 
-def _given(flag: str) -> str:
+def _required(flag: str) -> str:
     value = app.FLAGS[flag].value
     if not value:
         raise InputError(f"--{flag} is not given: which file?")
@@ -205,7 +207,7 @@ def _given(flag: str) -> str:
 
 
 def _options() -> dict:
-    """The flags that say what is meant, as `tfreuse.plan.make` takes them."""
+    """Returns the flags that select and adapt, as arguments of `tfreuse.plan.make`."""
     values = app.FLAGS
     adapters = list(values.adapters)
     if values.alpha is not None:
@@ -223,14 +225,16 @@ def _options() -> dict:
 
 
 def _read_plan(donor: str, recipient: str, make: Callable) -> plan_module.Plan:
-    """The plan of the plan file, or what `make` makes of the flags."""
+    """Reads the plan file, or makes a plan from the flags if there is none."""
     if not app.FLAGS.plan:
         return make(**_options()).check()
-    chosen = ("roles", "layers", "stages", "depth", "map", "adapters", "alpha")
-    given = [name for name in (*chosen, "allow_missing", "allow_unused") if _set(name)]
-    if given:
+    selecting = ("roles", "layers", "stages", "depth", "map", "adapters", "alpha")
+    names = (*selecting, "allow_missing", "allow_unused")
+    superfluous = [name for name in names if _set(name)]
+    if superfluous:
         raise InputError(
-            f"--plan says what moves; leave --{given[0]} out, or make the plan again with it."
+            f"--plan decides what moves; leave --{superfluous[0]} out, or make the plan again "
+            "with it."
         )
     return transplant.load(app.FLAGS.plan, donor, recipient)
 
@@ -240,7 +244,7 @@ def _set(name: str) -> bool:
 
 
 def _plan_file() -> str:
-    """Where the plan goes, if anywhere; refused if it would replace a file."""
+    """Returns the path of the plan to write, "" for none; refuses to replace a file."""
     path, out = app.FLAGS.plan, app.FLAGS.out
     if path and out and path != out:
         raise InputError("plan writes one file: give --plan=FILE or --out=FILE.")
