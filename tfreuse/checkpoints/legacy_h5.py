@@ -46,13 +46,13 @@ def read(source: Source, root: Group) -> Checkpoint:
             weight_ids.add(id(stored))
             path = paths.of(layer_name, name.split("/")[:-1])
             arrays.append((path, name.rpartition("/")[2], stored))
-    variables, notes = named.variables(arrays, config)
+    variables, duplicates, notes = named.variables(arrays, config)
     provenance = root.attributes.get("tfreuse")
     return Checkpoint(
         "legacy_h5",
         source,
         variables,
-        unaddressed=_unaddressed(root, weight_ids),
+        unaddressed=[*duplicates, *_unaddressed(root, weight_ids)],
         edges=config.edges if config else None,
         notes=notes,
         provenance=configs.parse_object(provenance, where) if provenance else None,

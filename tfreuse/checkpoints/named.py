@@ -14,6 +14,7 @@ from tfreuse.errors import printable
 from tfreuse.plan import Variable
 
 NamedArray = tuple[str, str, StoredArray]  # (layer path, name in the layer, array)
+Unaddressed = tuple[str, StoredArray, str]  # (path, array, kind of `OtherArray`)
 
 
 def clean(name: str) -> str:
@@ -24,8 +25,11 @@ def clean(name: str) -> str:
 
 def variables(
     named_arrays: Iterable[NamedArray], config: Config | None = None
-) -> tuple[list[tuple[Variable, StoredArray]], dict[str, str]]:
+) -> tuple[list[tuple[Variable, StoredArray]], list[Unaddressed], dict[str, str]]:
     """Groups named arrays into layers.
+
+    Names may leave out the inner models that layers belong to. Two arrays of one role under one
+    path then are of different layers, and which is which is unknown: none is addressed.
 
     Args:
         named_arrays: in the order of the model. A name may be a number: the position in
@@ -33,13 +37,20 @@ def variables(
         config: classes and settings of the layers, if the file has them.
 
     Returns:
-        variables with their arrays; and notes by variable path: why a role is unknown.
+        variables with their arrays; arrays of several layers under one path; and notes by
+        variable path: why a role is unknown.
     """
     layers: dict[str, list[tuple[str, StoredArray]]] = {}
     for path, name, stored in named_arrays:
         layers.setdefault(path, []).append((clean(name), stored))
-    pairs, notes = [], {}
+    pairs, duplicates, notes = [], [], {}
     for path, arrays in layers.items():
+        with_role = [name for name, _ in arrays if name in NAMED]
+        if len(set(with_role)) < len(with_role):
+            duplicates += [
+                (f"{path}/{name}", stored, "duplicate") for name, stored in arrays
+            ]
+            continue
         numbers = all(name.isdecimal() for name, _ in arrays)
         if not numbers:  # the sort is stable: unknown names keep the file's order
             arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
@@ -61,7 +72,7 @@ def variables(
             if variable.role is None:
                 notes[variable.path] = f"the name {printable(name)} tells no role"
             pairs.append((variable, stored))
-    return pairs, notes
+    return pairs, duplicates, notes
 
 
 def _class(arrays: list[tuple[str, StoredArray]]) -> str:

@@ -47,9 +47,14 @@ def read(source: Source, archive: Archive) -> Checkpoint:
                 'such as "conv1/kernel" or "conv1/0".'
             )
         arrays.append((layer, role, _array(member)))
-    variables, notes = named.variables(arrays)
+    variables, duplicates, notes = named.variables(arrays)
     return Checkpoint(
-        "npz", source, variables, notes=notes, members=archive.members.values()
+        "npz",
+        source,
+        variables,
+        unaddressed=duplicates,
+        notes=notes,
+        members=archive.members.values(),
     )
 
 

@@ -60,8 +60,10 @@ def read(source: Source) -> Checkpoint:
         end = start + size
     if end != data.size:
         raise InputError(f"{where} is truncated, or has bytes that no array owns.")
-    variables, notes = named.variables(named_arrays)
-    return Checkpoint("safetensors", source, variables, notes=notes)
+    variables, duplicates, notes = named.variables(named_arrays)
+    return Checkpoint(
+        "safetensors", source, variables, unaddressed=duplicates, notes=notes
+    )
 
 
 def _array(data: Source, entry) -> StoredArray | None:

@@ -1,8 +1,8 @@
 """Reads TensorFlow checkpoints, and the variables of a SavedModel, by their variables' names.
 
 The only format that needs TensorFlow, which is imported when such a file is opened. Names are
-those that layers gave their variables ("conv1/kernel"), without the names of nested Functional
-models.
+those that layers gave their variables ("conv1/kernel"). Keras writes the names of nested models
+neither there nor into the object graph, so layers of one name in several of them are ambiguous.
 """
 
 import dataclasses
@@ -93,7 +93,8 @@ def read(path: str) -> Checkpoint:
             named_arrays.append((layer, last, tensor))
         else:
             unaddressed.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))
-    variables, notes = named.variables(named_arrays)
+    variables, duplicates, notes = named.variables(named_arrays)
+    unaddressed += duplicates
     return Checkpoint("tf", source, variables, unaddressed=unaddressed, notes=notes)
 
 

@@ -78,7 +78,32 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         )
         if count
     ]
-    return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+    entries = _with_ambiguous(plan.entries, donor)
+    return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
+
+
+def _with_ambiguous(entries: tuple[Entry, ...], donor: OpenModel) -> tuple[Entry, ...]:
+    """Marks missing layers AMBIGUOUS where the donor has several layers of their name.
+
+    Their arrays cannot be addressed, so that the plan alone would call them missing.
+    """
+    names = {
+        array.path.rpartition("/")[0].rpartition("/")[2]
+        for array in donor.unaddressed
+        if array.kind == "duplicate"
+    }
+    reason = (
+        "the donor's file gives this name to several layers, without the inner models that "
+        "they belong to; take the model's .keras file as the donor"
+    )
+    return tuple(
+        dataclasses.replace(entry, status=plan_module.AMBIGUOUS, reason=reason)
+        if entry.status == plan_module.MISSING
+        and not entry.allowed
+        and entry.recipient.layer in names
+        else entry
+        for entry in entries
+    )
 
 
 def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
