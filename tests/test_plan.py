@@ -189,7 +189,7 @@ def test_beta_goes_to_beta_though_its_position_differs():
 def test_an_unknown_class_is_listed_and_never_moved():
     odd = layer("odd", "Odd", (4,))
     plan = make([*odd, *conv("a")], [*odd, *conv("a")])
-    assert statuses(plan)["odd:None"] == "KEEP"
+    assert statuses(plan)["odd/0"] == "KEEP"
     assert "unknown classes: Odd" in plan.table()
 
 
@@ -638,3 +638,38 @@ def test_planning_imports_neither_tensorflow_nor_keras():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def dense(*arrays, layer="d1"):
+    return tuple(
+        Variable(f"{layer}/{n}", layer, "Dense", role, n, shape, dtype)
+        for n, (role, shape, dtype) in enumerate(arrays)
+    )
+
+
+QUANTIZED = dense(
+    (None, (8, 4), "int8"), (None, (4,), "float32"), (None, (4,), "float32")
+)
+PLAIN = dense(("kernel", (8, 4), "float32"), ("bias", (4,), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("donor", "recipient"), [(QUANTIZED, QUANTIZED), (PLAIN, QUANTIZED)]
+)
+def test_a_quantized_layer_is_refused_by_name_and_once(donor, recipient):
+    made = make(donor, recipient, allow_unused=["*"])
+    (entry,) = made.problems
+    assert entry.status == plans.REFUSED and "quantized" in entry.reason
+    assert "d1/0" in str(entry.variable)
+    kept = make(
+        (*donor, *dense(*[("kernel", (4, 2), "float32")], layer="d2")),
+        (*recipient, *dense(*[("kernel", (4, 2), "float32")], layer="d2")),
+        layers=["!d1"],
+    )
+    assert [str(entry.variable) for entry in kept.check().copies] == ["d2:kernel"]
+
+
+def test_a_quantized_donor_never_fills_a_plain_layer():
+    made = make(QUANTIZED, PLAIN, adapters=["*=cast"])
+    assert {entry.status for entry in made.problems} == {plans.REFUSED}
+    assert all("of the donor" in entry.reason for entry in made.problems)

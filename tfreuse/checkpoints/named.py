@@ -51,6 +51,7 @@ def variables(
                 (f"{path}/{name}", stored, "duplicate") for name, stored in arrays
             ]
             continue
+        composite = any(name in _companions(with_role) for name, _ in arrays)
         numbers = all(name.isdecimal() for name, _ in arrays)
         if not numbers:  # the sort is stable: unknown names keep the file's order
             arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
@@ -63,16 +64,35 @@ def variables(
                 path=f"{path}/{position}",
                 layer=path.rpartition("/")[2],
                 class_name=class_name,
-                role=NAMED.get(name),
+                role=None if composite else NAMED.get(name),
                 position=position,
                 shape=stored.shape,
                 dtype=str(stored.dtype.newbyteorder("=")),
                 settings=settings,
             )
-            if variable.role is None:
+            if composite:
+                notes[variable.path] = "the layer is quantized or has LoRA arrays"
+            elif variable.role is None:
                 notes[variable.path] = f"the name {printable(name)} tells no role"
             pairs.append((variable, stored))
     return pairs, duplicates, notes
+
+
+def is_companion(name: str) -> bool:
+    """Whether an array belongs to a quantized kernel, or to one with LoRA."""
+    return clean(name) in _companions(NAMED)
+
+
+def _companions(names: Iterable[str]) -> set[str]:
+    """Names that Keras gives the arrays without which these mean nothing."""
+    return {
+        companion
+        for name in names
+        for companion in (
+            *(f"{name}_{part}" for part in ("scale", "zero", "amax_history")),
+            *(f"lora_{name}_{part}" for part in ("a", "b")),
+        )
+    }
 
 
 def _class(arrays: list[tuple[str, StoredArray]]) -> str:

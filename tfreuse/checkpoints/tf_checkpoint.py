@@ -89,7 +89,7 @@ def read(path: str) -> Checkpoint:
             key=key,
         )
         layer, _, last = name.rpartition("/")
-        if layer and named.clean(last) in NAMED:
+        if layer and (named.clean(last) in NAMED or named.is_companion(last)):
             named_arrays.append((layer, last, tensor))
         else:
             unaddressed.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))

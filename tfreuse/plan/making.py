@@ -78,8 +78,9 @@ def make(
             f"nothing was selected: no layer that matches {list(plan.layers)} has a variable "
             f"of role {', '.join(plan.roles)}."
         )
+    refused = any(entry.status == REFUSED for entry in entries)
     for pattern, name in plan.adapters:
-        if not any(name in entry.adapters for entry in entries):
+        if not refused and not any(name in entry.adapters for entry in entries):
             raise InputError(
                 f"adapter {pattern}={name} changes nothing: shapes and types fit without it. "
                 "Leave it out."
@@ -117,11 +118,16 @@ class _Maker:
             match = self.matches.of_recipient.get(path)
             twin = self.donor[match.other] if match and match.other else None
             refusal = pairing.refusal(twin, layer, self.axes) if twin else ""
+            composite = pairing.composite(layer)
             for key, variable in layer.by_role.items():
                 source = twin.by_role.get(key) if twin else None
                 if source is not None:
                     paired.add(source.path)
-                if path not in self.selected[1] or variable.role not in self.plan.roles:
+                selected = path in self.selected[1]
+                if selected and composite:
+                    entries.append(Entry(REFUSED, None, variable, composite))
+                    composite = ""  # once for a layer
+                elif not selected or variable.role not in self.plan.roles:
                     reason = "not selected" if variable.role else "unknown role"
                     entries.append(Entry(KEEP, None, variable, reason))
                 else:
@@ -138,6 +144,9 @@ class _Maker:
             return Entry(AMBIGUOUS, None, variable, match.reason)
         if source is None:
             reason = "the donor has no such layer"
+            twin = self.donor[match.other] if match else None
+            if twin and (composite := pairing.composite(twin)):
+                return Entry(REFUSED, None, variable, f"of the donor: {composite}")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
             elif matching.automatic(self.recipient[path]):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tfreuse import roles as roles_module
 from tfreuse.plan import topology
 from tfreuse.plan.variables import Layer
 
@@ -43,6 +44,25 @@ def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> 
     if axes(source, 0) != axes(target, 1):
         return f"axis {donor.get('axis')} does not fit {recipient.get('axis')}"
     return ""
+
+
+def composite(layer: Layer) -> str:
+    """Returns why the arrays of a layer cannot move one by one; "" if they can.
+
+    Quantized kernels need their scales, and a LoRA kernel is a sum of three arrays. Readers give
+    such arrays no role, so that a plan that left them out would look complete.
+    """
+    plain = roles_module.layer_roles(layer.class_name, {})
+    if not plain or plain[0] != "kernel" or {v.role for v in layer.variables} != {None}:
+        return ""
+    if any(v.dtype.startswith(("int", "uint")) for v in layer.variables):
+        cause = "it is quantized, and whole numbers mean nothing without their scale"
+    else:
+        cause = "quantized to float8, LoRA or otherwise not plain"
+    return (
+        f"its {len(layer.variables)} arrays are not those of a plain {layer.class_name} "
+        f"({cause}): save the model with plain weights, or leave the layer out"
+    )
 
 
 def channel_axes(donor: Layers, recipient: Layers) -> Callable[[Layer, int], Any]:

@@ -66,6 +66,8 @@ class Variable:
         return self.size * (int(bits[0]) // 8 if bits else 4)
 
     def __str__(self) -> str:
+        if self.role is None:
+            return printable(self.path)
         return f"{printable(self.layer_path)}:{self.role}"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints.arrays import growing, little_endian
+from tfreuse.checkpoints.checkpoint import OtherArray
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable, soundness
 from tfreuse.plan.calls import Graph
@@ -37,6 +38,7 @@ class OpenModel(Protocol):
         variables: descriptions of its arrays, from input to output.
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
+        unaddressed: arrays that are no layer's weights, or of one path with others.
     """
 
     name: str
@@ -44,6 +46,7 @@ class OpenModel(Protocol):
     variables: tuple[Variable, ...]
     edges: Edges | None
     notes: Mapping[str, str]
+    unaddressed: tuple[OtherArray, ...]
 
     def read(self, variable: Variable) -> np.ndarray:
         """Returns a variable's values; InputError if its shape or dtype has changed."""
