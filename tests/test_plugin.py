@@ -248,6 +248,17 @@ def test_one_seed_is_open(tmp_path):
     assert (row["word"], row["why"]) == ("open", "One seed of 3 has no interval.")
 
 
+def test_an_open_answer_names_the_repair_that_it_is_open_after(tmp_path):
+    records = planted.arm((0.5, 0.6, 0.5), group="affine")
+    records += planted.arm((0.8, 1.0, 1.0), group="affine", repair="recalibration")
+    planted.write(tmp_path / "study", records)
+    (part,) = Asked(tmp_path).study("study")["parts"]
+    row = next(row for row in part["answers"] if row["group"] == "affine")
+    assert row["word"] == "open"
+    assert row["why"].startswith("Not reusable as transplanted (0.53 [")
+    assert "open after recalibration: there the interval lies on both" in row["why"]
+
+
 def test_a_group_that_a_repair_mends_is_told_so(tmp_path):
     records = []
     for group in ("stats", "affine"):  # of the donor's statistics nothing is left
@@ -309,6 +320,11 @@ def test_drop_index_and_single_seeds_are_worked_by_hand(tmp_path):
     # (0.5 + 0.3 + 0.4) / (0.6 + 0.5 + 0.4), all times 0.6
     assert told(quantity="index")[0].startswith("reusability index 0.80 [")
     assert told(quantity="index", seed=1)[0] == "reusability index 0.60, n = 1"
+    # the test against 1 is of retention
+    assert "differ from 1" in told()[1]
+    assert len(told(quantity="drop")) == len(told(quantity="index")) == 1
+    found = asked.get("/heat", study="study", **PART, kind="stage", quantity="drop")
+    assert not cells(found)["encoder_1", "kernel"].has("path", "hatch")
     assert told(seed=1) == ["retention 0.80, n = 1"]
     assert told(seed=9)[0] == "retention –, n = 0"
 

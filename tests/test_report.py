@@ -106,7 +106,7 @@ def test_the_page_says_what_a_reader_must_know(written):
         "were not available to us",
         "passed: 3 of 3 exact",
         "Heads, including the auxiliary one, are never transplanted",
-        "python tools/study.py --flagfile=study/config.flags",
+        f"python tools/study.py --flagfile={written}/config.flags",
         "keras 3.15",
     ):
         assert words in text, words

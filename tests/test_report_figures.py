@@ -362,13 +362,13 @@ def test_what_the_study_lacks_is_said_with_the_flags_that_give_it(tmp_path):
     report.write(path)
     text = (path / "report.html").read_text()
     for words_ in (
-        "No figure of the two reasons, told apart: it needs matched in --controls.",
-        "it needs prefix,suffix in --sites.",
-        "it needs 0.25,0.5,0.75 in --strengths.",
-        "it needs permutation,permutation+recalibration in --repairs.",
-        "shared out among roles: it needs --shapley.",
-        "what a transplant looks like: it is made when the study is complete.",
-        "single stages: the study has not come to it yet",
+        "No figure “the two reasons, told apart”: it needs matched in --controls.",
+        "it needs prefix, suffix in --sites.",
+        "it needs 0.25, 0.5, 0.75 in --strengths.",
+        "it needs permutation, permutation+recalibration in --repairs.",
+        "shared out among roles”: it needs --shapley.",
+        "what a transplant looks like”: it is made when the study is complete.",
+        "single stages”: the study has not come to it yet",
     ):
         assert words_ in text, words_
 
@@ -391,7 +391,7 @@ def test_a_full_report_has_every_figure_and_is_small(report_of_everything):
     assert kinds == set(BY_KIND)
     assert (report_of_everything / "report.html").stat().st_size < 2_000_000
     text = (report_of_everything / "report.html").read_text()
-    assert "No figure of" not in text
+    assert "No figure “" not in text
     assert text.count("<details>") == text.count("</details>") >= 3
     titles = [
         "Verdicts", "Two reasons", "All layers at once", "Where in the network",

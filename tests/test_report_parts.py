@@ -8,10 +8,10 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import tables
+from tfreuse.analysis import ladder, tables
 from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import checks, figures, source
-from tfreuse.report.figures import heat
+from tfreuse.report.figures import heat, marks, svg
 
 PART = Part("unet", planted.TO_MASKS, "independent")
 
@@ -76,6 +76,39 @@ def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their
     dots = [site for (site, _), m in pictured.cells(drawing).items() if m.has("circle")]
     stages = {row["site"]: row["stage"] for row in rows}
     assert len(dots) == 2 and {stages[site] for site in dots} == {"bottleneck"}
+
+
+def test_numbers_are_as_short_as_their_label():
+    row = {"mean": -409324826.0, "low": -2170385965.0, "high": 1351736313.0, "n": 3}
+    assert marks.words(row) == "−4.1e8 [−2.2e9, 1.4e9]"
+    assert heat.cell_text(-409324826.0) == "−4.1e8"
+    assert [heat.cell_text(value) for value in (-50.4, 0.5)] == ["−50", "0.50"]
+
+
+def test_the_ends_of_every_colour_scale_leave_room_for_its_middle():
+    for quantity in heat.QUANTITIES:
+        drawing = svg.Drawing(300, 30, "heat", "")
+        heat.scale_bar(drawing, 0, 0, quantity, 0.25)
+        low, middle, high = (
+            svg.text_width(text, 10) for text in pictured.texts(str(drawing))
+        )
+        assert max(low, high) + middle / 2 < heat.BAR / 2
+
+
+def test_a_negative_share_has_a_minus():
+    records = []
+    for repair, value in (
+        ("none", 0.5), ("recalibration", 0.3), ("permutation", 0.3),
+        ("permutation+recalibration", 0.3),
+    ):  # fmt: skip
+        records += planted.arm((value, value + 0.01, value - 0.01), repair=repair)
+    rows = ladder.rows(by_part(records)[PART], planted.SPEC)
+    texts = " ".join(
+        text
+        for drawing in figures.ladder.shares(rows, planted.SPEC)
+        for text in pictured.texts(str(drawing))
+    )
+    assert "−40%" in texts and "-" not in texts
 
 
 def test_without_the_control_a_cell_is_neither_marked_nor_cleared():

@@ -5,6 +5,11 @@ from collections.abc import Iterable
 from tfreuse.analysis import intervals
 from tfreuse.analysis.tables import Row
 
+_WITHOUT_WIDTH = {  # methods of intervals, in the words of a caption
+    "no spread": "no interval where all seeds agree",
+    "one value": "no interval from a single seed",
+}
+
 
 def forest(rows: list[Row], subject) -> str:
     return (
@@ -167,10 +172,12 @@ def _tail(rows: list[Row], subject) -> str:
     """Gives n, the method of the intervals, the floor."""
     counts = sorted({row["n"] for row in rows})
     n = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-    methods = ", ".join(sorted({row["method"] for row in rows}))
+    methods = {row["method"] for row in rows}
+    texts = sorted(methods - set(_WITHOUT_WIDTH))
+    texts += [text for name, text in _WITHOUT_WIDTH.items() if name in methods]
     records = [record for seeds in subject.arms.values() for record in seeds.values()]
     return (
-        f"n = {n} seeds; {subject.spec.confidence:.0%} intervals: {methods}. "
+        f"n = {n} seeds; {subject.spec.confidence:.0%} intervals: {'; '.join(texts)}. "
         f"{_floor(records[0].metric, (record.floor for record in records))}"
     )
 

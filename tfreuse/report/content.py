@@ -1,6 +1,7 @@
 """Composes a report: verdicts, figures, checks, methods, glossary and commands, in order."""
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
 
 from tfreuse import specs
@@ -261,12 +262,16 @@ def _coverage(source: Source) -> tuple[Block, ...]:
 
 
 def _repeat(source: Source) -> tuple[Block, ...]:
-    name = source.name or "STUDY_DIR"
+    path = (
+        source.path
+    )  # as it was given, so that the commands work from the same directory
+    flagfile = shlex.quote(f"--flagfile={path / 'config.flags'}")
+    study_dir = shlex.quote(f"--study_dir={path}")
     versions = ", ".join(f"{k} {v}" for k, v in sorted(source.versions.items()))
     blocks: list[Block] = [
         Code(
-            f"python tools/study.py --flagfile={name}/config.flags --out_dir=ANOTHER_DIR\n"
-            f"python tools/report.py --study_dir={name}"
+            f"python tools/study.py {flagfile} --out_dir=ANOTHER_DIR\n"
+            f"python tools/report.py {study_dir}"
         )
     ]
     if versions:

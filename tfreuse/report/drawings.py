@@ -84,8 +84,8 @@ class Drawing:
                 continue
             missing = [f"{value}" for value in needed if value not in setting]
             if missing:
-                lacking.append(f"{','.join(missing)} in --{name}")
-        name = f"No figure of {self.title}"
+                lacking.append(f"{', '.join(missing)} in --{name}")
+        name = f"No figure “{self.title}”"
         if lacking:
             return f"{name}: it needs {' and '.join(lacking)}."
         if not self.needs:

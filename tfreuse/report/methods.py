@@ -41,7 +41,8 @@ def _networks(source: Source) -> str:
             f"{train.get('weight_decay', '?'):g}"
         )
     links = [words.LINKS[link].removeprefix("link: ") for link in spec.links]
-    text += f". Donor and recipient: {'; or '.join(links)}."
+    relations = "; or ".join(links)
+    text += f". {relations[:1].upper()}{relations[1:]}."
     if data:
         size = " × ".join(map(str, data.get("image_size", ()))) or "?"
         text += f" Data: {data.get('dataset', '?')}, {size} pixels."

@@ -120,7 +120,9 @@ def tip(row: Row, quantity: str = "retention") -> list[str]:
 
 def cell_text(mean: float) -> str:
     """Returns a retention in as few characters as a cell has room for."""
-    return f"{mean:.0f}".replace("-", "−") if abs(mean) >= 10 else number(mean)
+    if 10 <= abs(mean) < marks.LARGE:
+        return f"{mean:.0f}".replace("-", "−")
+    return marks.short(mean)
 
 
 def scale_bar(
@@ -133,7 +135,7 @@ def scale_bar(
         drawing.rect(x + step * width, y, width + 0.3, 9, fill=colour)
     low, middle, high = {
         "retention": ("≤ 0: floor", "1: as before", "≥ 2"),
-        "index": ("≤ 0: as fresh", "1: as before", "≥ 2"),
+        "index": ("≤ 0: fresh", "1: as before", "≥ 2"),
         "drop": (number(limit), "0: as before", number(-limit)),
     }[quantity]
     drawing.text(x, y + 21, low, size=10)

@@ -110,7 +110,7 @@ def _bar(drawing: svg.Drawing, axis: marks.Axis, y: float, rows: list[Row]) -> N
             drawing.rect(x, y + 2, width, LINE - 4, fill=fill, opacity=opacity)
             if abs(row["mean"]) >= WIDEST:
                 look = {"fill": ink} if lost else {"class_": "ink"}
-                text = f"{row['mean']:.0%}"
+                text = f"{row['mean']:.0%}".replace("-", "−")
                 drawing.text(x + width / 2, y + 13, text, "middle", size=10, **look)
 
 

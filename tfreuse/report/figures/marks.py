@@ -36,6 +36,7 @@ _CORNERS = {
         for angle, radius in zip(range(10), (1.4, 0.6) * 5, strict=True)
     ),
 }  # fmt: skip
+LARGE = 10_000  # from here on numbers are written with a power of 10
 LINE = 17  # px, height of a legend's line
 
 
@@ -129,8 +130,16 @@ def words(row: Row) -> str:
         return "–"
     low, high = ends(row)
     if row["n"] == 1 and math.isinf(low):
-        return number(row["mean"])
-    return f"{number(row['mean'])} [{number(low)}, {number(high)}]"
+        return short(row["mean"])
+    return f"{short(row['mean'])} [{short(low)}, {short(high)}]"
+
+
+def short(value: float) -> str:
+    """Formats like `number`, but −409324826 as −4.1e8, which a label has room for."""
+    if math.isinf(value) or abs(value) < LARGE:
+        return number(value)
+    digits, power = f"{value:.1e}".replace("-", "−").split("e+")
+    return f"{digits}e{int(power)}"
 
 
 def site(name: str) -> str:

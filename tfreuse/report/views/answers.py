@@ -138,7 +138,15 @@ def _answer(
     n = max(interval.n for interval in effects.values())
     if n == 1:
         return "open", f"One seed of {spec.seeds} has no interval."
-    return "open", f"The interval lies on both sides of {enough:g}, n = {n} seeds."
+    sides = f"lies on both sides of {enough:g}, n = {n} seeds"
+    plain = effects.get("none")
+    if plain is None or plain.high >= enough:
+        return "open", f"The interval as transplanted {sides}."
+    repair = max(effects, key=lambda repair: effects[repair].high)
+    return "open", (
+        f"Not reusable as transplanted ({plain}), open after "
+        f"{repair.replace('+', ' and ')}: there the interval {sides}."
+    )
 
 
 def _replaces(repair: str, group: str) -> bool:

@@ -148,10 +148,12 @@ def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, A
 
 
 def _fields(interval: intervals.Interval | None) -> dict[str, Any]:
+    """Returns the fields of a drop or an index; the test against 1 is of retention alone."""
+    untested = {"q": None, "significant": None}
     if interval is None:
-        return {"mean": None, "low": None, "high": None, "n": 0}
+        return {"mean": None, "low": None, "high": None, "n": 0} | untested
     row = interval.to_row()
-    return {name: row[name] for name in ("mean", "low", "high", "n")}
+    return {name: row[name] for name in ("mean", "low", "high", "n")} | untested
 
 
 def _index_pairs(subject: Subject, arm: Arm) -> list[tuple[float, float]]:
