@@ -292,6 +292,20 @@ def test_a_map_file_has_one_pair_a_line_and_comments(tmp_path):
         plans.read_mapping(tmp_path / "absent.map")
 
 
+def test_a_text_is_a_list_of_patterns_at_its_commas():
+    donor, recipient = net("a", "b", "c"), net("a", "b", "d")
+    text = {
+        "layers": "*,!b_*",
+        "stages": "a*, c*,d*",
+        "allow_missing": "d_conv,d_bn",
+        "allow_unused": "c_*",
+        "adapters": "a_conv=blend:0.5,a_bn=blend:0.25",
+    }
+    lists = {name: [part.strip() for part in t.split(",")] for name, t in text.items()}
+    assert make(donor, recipient, **text) == make(donor, recipient, **lists)
+    assert make(donor, recipient, **text).layers == ("*", "!b_*")
+
+
 def test_names_that_keras_made_up_count_only_if_all_are_the_same():
     same = [*conv("conv2d"), *conv("conv2d_1")]
     assert len(make(same, same).check().copies) == 4

@@ -1,5 +1,6 @@
 """From a model or a file into a model or a file: the same plan, values, proof and errors."""
 
+import copy
 import itertools
 
 import keras
@@ -214,8 +215,49 @@ def test_arguments_that_do_not_fit_a_side_are_refused(tmp_path):
             transplant.apply(*arguments)
     with pytest.raises(InputError, match="optimizer state in a file"):
         transplant.apply(plan, donor, file, tmp_path / "c.keras", optimizer="drop")
+    for options in ({"overwrite": True}, {"crc": False}):
+        with pytest.raises(InputError, match="a recipient that is a file"):
+            transplant.apply(plan, donor, model, **options)
+    for function in (transplant.apply, transplant.verify):
+        with pytest.raises(InputError, match="read by transplant.load.*got a str"):
+            function("p.json", donor, file, "out.keras")
     with pytest.raises(InputError, match="needs the model"):
         transplant.undo(transplant.values(model))
+    with pytest.raises(InputError, match="path of a file that apply wrote"):
+        transplant.undo(model)
+    with pytest.raises(InputError, match="for a file, leave the model away"):
+        transplant.undo("x.keras", model)
+
+
+def test_a_model_compared_with_itself_as_it_is_now_is_no_proof(tmp_path):
+    donor, model = net(1), net(2)
+    plan = transplant.plan(donor, model)
+    transplant.apply(plan, donor, model)
+    with pytest.raises(
+        InputError, match=r"proves nothing; keep transplant.values\(model"
+    ):
+        transplant.verify(plan, donor, model, model)
+
+
+def test_displaced_values_go_back_only_to_their_own_model():
+    donor, model, other = net(1), net(2), net(3)
+    before, untouched = transplant.values(model), transplant.values(other)
+    displaced = transplant.apply(transplant.plan(donor, model), donor, model)
+    with pytest.raises(InputError, match="displaced from another model"):
+        transplant.undo(displaced, other)
+    assert_equal(transplant.values(other), untouched)
+    transplant.undo(copy.deepcopy(displaced), other)  # a copy belongs to no model
+    assert_equal(transplant.values(other), before)
+    transplant.undo(displaced, model)
+    assert_equal(transplant.values(model), before)
+    transplant.undo(untouched, model)  # a plain mapping
+    assert_equal(transplant.values(model), untouched)
+
+
+def assert_equal(values, expected):
+    assert values.keys() == expected.keys()
+    for path, value in values.items():
+        np.testing.assert_array_equal(value, expected[path])
 
 
 def test_a_model_and_its_file_are_described_alike(tmp_path):

@@ -18,7 +18,7 @@ from test_cli import refused, tool
 
 from tfreuse import checkpoints, transplant
 from tfreuse.errors import InputError
-from tfreuse.transplant.proof import prove
+from tfreuse.transplant.proof import Proof, prove
 
 ROOT = pathlib.Path(__file__).parent.parent
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
@@ -407,6 +407,34 @@ def test_arrays_in_chunks_stay_and_are_proven_to(here, ending, options):
     refusal = pytest.raises(InputError, match="no transplant writes such an array")
     with transplant.opened(other, recipient) as pair, refusal:
         prove(head, pair.donor, pair.recipient, pair.recipient)
+
+
+def test_errors_of_missing_files_and_single_differences_read_well(here):
+    ok(run("apply", "--roles=stats", "--out=c.keras"))
+    done = run("verify", "--roles=stats", "--plan=no.json", "--out=c.keras")
+    no(done, "--plan decides what moves")
+    done = run("verify", "--plan=no.json", "--out=c.keras")
+    no(done, "plan file no.json cannot be read: No such file or directory. Make")
+    assert "Errno" not in done.stderr
+    done = run("plan", "--map=no.map")
+    no(done, "map file no.map cannot be read: No such file or directory.")
+    assert "Errno" not in done.stderr
+    ok(run("undo", "--out=c.keras"))
+    no(
+        run("undo", "--out=c.keras"),
+        "nothing to undo",
+        "no c.keras.undo beside c.keras",
+    )
+
+
+def test_a_proof_counts_its_differences_in_words():
+    def message(*differences):
+        with pytest.raises(InputError) as caught:
+            Proof(1, 1, "crc32", None, differences).check()
+        return str(caught.value)
+
+    assert message("a.") == "1 difference from the plan: a. Apply the plan again."
+    assert message("a", "b.").startswith("2 differences from the plan: a; b. Apply")
 
 
 def test_verify_fails_for_another_selection(here):

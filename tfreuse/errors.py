@@ -33,3 +33,8 @@ def printable(text: object, limit: int = 200) -> str:
         for c in str(text)[: limit + 1]
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def reason(error: Exception) -> str:
+    """Returns the text of an exception without error numbers, path and final full stop."""
+    return printable(getattr(error, "strerror", None) or error).rstrip(".")

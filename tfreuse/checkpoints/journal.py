@@ -153,9 +153,15 @@ def undo(path: str | os.PathLike, *, dry_run: bool = False) -> str:
         unknown because the output was written with crc=False.
 
     Raises:
-        InputError: the undo file is damaged, or `path` changed since; nothing is changed.
+        InputError: the undo file is missing or damaged, or `path` changed since; nothing is
+            changed.
     """
     undo_path = pathlib.Path(f"{os.fspath(path)}.undo")
+    if not os.path.lexists(undo_path):
+        raise InputError(
+            f"nothing to undo: there is no {printable(undo_path.name)} beside "
+            f"{printable(path)}. apply writes it, and undo removes it when it is done."
+        )
     with contextlib.ExitStack() as stack:
         record, displaced = _read(undo_path)
         stack.callback(os.close, displaced.descriptor)

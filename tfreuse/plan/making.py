@@ -27,20 +27,21 @@ def make(
     recipient: Sequence[Variable],
     *,
     roles: str | Iterable[str] = "all",
-    layers: Iterable[str] = ("*",),
-    stages: Iterable[str] = (),
+    layers: str | Iterable[str] = ("*",),
+    stages: str | Iterable[str] = (),
     depth: str | Sequence[float] | None = None,
     mapping: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     donor_edges: Edges | None = None,
     recipient_edges: Edges | None = None,
-    allow_missing: Iterable[str] = (),
-    allow_unused: Iterable[str] = (),
-    adapters: Iterable[str] = (),
+    allow_missing: str | Iterable[str] = (),
+    allow_unused: str | Iterable[str] = (),
+    adapters: str | Iterable[str] = (),
 ) -> Plan:
     """Pairs the selected variables of two models and gives each a status.
 
     A variable of the donor moves if its counterpart in the recipient is selected. A selected
-    variable of the donor without a counterpart is UNUSED.
+    variable of the donor without a counterpart is UNUSED. A text in place of several texts is
+    split at its commas.
 
     Args:
         donor, recipient: variables of either side, from input to output.
@@ -61,14 +62,14 @@ def make(
     """
     plan = Plan(
         roles=roles_module.expand(roles),
-        layers=tuple(layers),
+        layers=selection.texts(layers),
         entries=(),
-        stages=tuple(stages),
+        stages=selection.texts(stages),
         depth=None if depth is None else selection.depth_range(depth),
         mapping=selection.mapping_pairs(mapping),
-        allow_missing=tuple(allow_missing),
-        allow_unused=tuple(allow_unused),
-        adapters=adapters_module.parse(adapters),
+        allow_missing=selection.texts(allow_missing),
+        allow_unused=selection.texts(allow_unused),
+        adapters=adapters_module.parse(selection.texts(adapters)),
     )
     maker = _Maker(plan, donor, recipient, (donor_edges, recipient_edges))
     entries = maker.entries()

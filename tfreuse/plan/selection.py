@@ -12,11 +12,18 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tfreuse.errors import InputError, nearest, printable
+from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.plan import variables as variables_module
 from tfreuse.plan.variables import Layer
 
 Pairs = tuple[tuple[str, str], ...]  # (donor layer, recipient layer), patterns allowed
+
+
+def texts(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Returns several texts; a single text is split at its commas, as on the command line."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value)
 
 
 def select(
@@ -148,7 +155,7 @@ def read_mapping(path: str | os.PathLike) -> Pairs:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"map file {printable(path)} cannot be read: {printable(error)}"
+            f"map file {printable(path)} cannot be read: {reason(error)}."
         ) from error
     return parse_mapping(text, str(path))
 

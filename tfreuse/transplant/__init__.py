@@ -28,7 +28,7 @@ from tfreuse.transplant import alignment, comparison, inspection, proof
 from tfreuse.transplant.applied import Applied, Displaced
 from tfreuse.transplant.inspection import Finding
 from tfreuse.transplant.opening import Model, open_model
-from tfreuse.transplant.pair import Pair, opened
+from tfreuse.transplant.pair import Pair, check_plan, opened
 from tfreuse.transplant.planfile import load, save
 from tfreuse.transplant.proof import Proof
 
@@ -69,13 +69,13 @@ def plan(
     recipient: Model,
     *,
     roles: str | Iterable[str] = "all",
-    layers: Iterable[str] = ("*",),
-    stages: Iterable[str] = (),
+    layers: str | Iterable[str] = ("*",),
+    stages: str | Iterable[str] = (),
     depth: str | Sequence[float] | None = None,
     mapping: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-    allow_missing: Iterable[str] = (),
-    allow_unused: Iterable[str] = (),
-    adapters: Iterable[str] = (),
+    allow_missing: str | Iterable[str] = (),
+    allow_unused: str | Iterable[str] = (),
+    adapters: str | Iterable[str] = (),
 ) -> Plan:
     """Plans a transplant; reads arrays up to their first difference, to mark equal ones SAME.
 
@@ -115,7 +115,10 @@ def apply(
     """Carries out a plan, all or nothing.
 
     Args:
-        plan: made by `plan` of these two models.
+        plan: made by `plan` of these two models. For a file the plan is made again, and must
+            be equal. A live recipient is not planned again: only the path, shape and dtype of
+            each variable that moves are checked, so that one plan serves all models of an
+            architecture; whether donor and recipient were swapped is not.
         donor: a live model or a path; for a live recipient also arrays by variable path.
         recipient: a live model, changed in place (compiled functions see the new values), or
             the path of a file, which stays as it is.
@@ -125,15 +128,15 @@ def apply(
             moments of moved variables start again, since they belong to the old values;
             "keep": they stay; "drop": all state starts again. Moving averages of weights
             (`use_ema`) are overwritten in any case, or they would undo the transplant.
-        overwrite: replace `out` if it exists.
-        crc: read files whole, to check them against their own checksums.
+        overwrite: replace `out` if it exists; only for a file.
+        crc: read files whole, to check them against their own checksums; only for a file.
         dry_run: check everything and write nothing.
 
     Returns:
         For a live recipient the displaced values, for `undo`; for a file a report.
 
     Raises:
-        InputError: the plan has problems or is of other models, a value is not finite or is
+        InputError: the plan has problems or does not fit the models, a value is not finite or is
             a variance below zero, or `out` cannot be written. Nothing has changed then.
     """
     with opened(donor, recipient) as pair:
@@ -162,16 +165,18 @@ def verify(
     Args:
         plan: the plan that was applied.
         donor: as given to `apply`, unchanged since.
-        recipient: the recipient before the transplant: its path, its values, or a model.
+        recipient: the recipient before the transplant: its path, its values, or another
+            live model than `out`.
         out: the recipient after the transplant: a path or a live model.
 
     Returns:
         A proof; `Proof.check` raises InputError unless there is no difference.
 
     Raises:
-        InputError: a file cannot be read, the plan is not of these models, or values before
-            the transplant are missing.
+        InputError: a file cannot be read, the plan is not of these models, values before
+            the transplant are missing, or `recipient` and `out` are the same live model.
     """
+    check_plan(plan)
     with (
         open_model(donor) as opened_donor,
         open_model(recipient) as opened_recipient,
@@ -186,8 +191,10 @@ def undo(
     """Restores a recipient, bit for bit, all or nothing.
 
     Args:
-        out: a file that `apply` wrote, or the values that it displaced from a live model.
-        model: the live model that they were displaced from.
+        out: a file that `apply` wrote, or the values that it displaced from a live model; also
+            a plain mapping, such as `values(model)` gave before.
+        model: the live model that they were displaced from. A plain mapping does not know its
+            model; shapes and dtypes are checked.
         dry_run: for a file: check everything and write nothing.
 
     Returns:
@@ -195,14 +202,25 @@ def undo(
         checksum is unknown, because `apply` ran with crc=False. None for a live model.
 
     Raises:
-        InputError: the undo file is missing or of another output, or the model has changed.
+        InputError: the undo file is missing or of another output, the values were displaced
+            from another model, or shapes or dtypes of the model have changed.
     """
     if model is None:
         if isinstance(out, Mapping):
             raise InputError(
                 "undo(displaced, model) needs the model that values were displaced from."
             )
+        if not isinstance(out, str | os.PathLike):
+            raise InputError(
+                "undo takes the path of a file that apply wrote, or the displaced values and "
+                f"their model; got a {type(out).__name__}."
+            )
         return checkpoints.undo(out, dry_run=dry_run)
+    if not isinstance(out, Mapping):
+        raise InputError(
+            "undo(displaced, model) takes the values that apply returned; for a file, leave "
+            f"the model away; got a {type(out).__name__}."
+        )
     from tfreuse.transplant import assigning  # imports TensorFlow
 
     return assigning.undo(out, model)

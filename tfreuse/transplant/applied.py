@@ -1,6 +1,7 @@
 """Results of a transplant: the report of a written file, or the displaced values of a model."""
 
 import dataclasses
+import weakref
 from typing import Any
 
 from tfreuse.checkpoints import WriteReport
@@ -31,6 +32,12 @@ class Displaced(dict[str, Any]):
 
     Attributes:
         report: one line for each other change, such as optimizer state that was reset.
+        model: reference to the recipient, which alone `undo` accepts; None in a copy.
     """
 
     report: tuple[str, ...] = ()
+    model: weakref.ref | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state to pickle or copy: a reference to a live model has no meaning there."""
+        return {"report": self.report}

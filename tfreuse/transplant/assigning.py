@@ -1,6 +1,7 @@
 """Writes a transplant into a live model in place, all or nothing."""
 
 import logging
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -47,8 +48,18 @@ def apply(
 
 
 def undo(displaced: Mapping[str, Array], model: keras.Model) -> None:
-    """Assigns the displaced values again, bit for bit, all or nothing."""
+    """Assigns the displaced values again, bit for bit, all or nothing.
+
+    Raises:
+        InputError: they were displaced from another model, or the model has changed.
+    """
     recipient = LiveModel(model)
+    origin = displaced.model if isinstance(displaced, Displaced) else None
+    if origin is not None and origin() is not model:
+        raise InputError(
+            f"these values were displaced from another model than {recipient.name}; give the "
+            "recipient that apply changed."
+        )
     writes = [(path, recipient.array(path), v) for path, v in displaced.items()]
     _check(writes)
     _write(model, writes)
@@ -113,6 +124,7 @@ def _write(
         if finalized:
             report = (*report, f"{finalized} Normalization layers recomputed")
         displaced.report = report
+        displaced.model = weakref.ref(model)
         for line in report:
             _LOGGER.info("transplant: %s", line)
         return displaced

@@ -44,6 +44,7 @@ class Pair:
         dry_run: bool = False,
     ) -> Applied | Displaced:
         """Carries out a plan, all or nothing; see `tfreuse.transplant.apply`."""
+        check_plan(plan)
         if isinstance(self.recipient, Checkpoint):
             if out is None:
                 raise InputError(
@@ -69,10 +70,24 @@ class Pair:
                 f"the recipient is a live model, which is changed in place; leave out={out} "
                 "away and save the model afterwards."
             )
+        if overwrite or not crc:
+            raise InputError(
+                "overwrite= and crc= are for a recipient that is a file; leave them away for a "
+                "live model."
+            )
         from tfreuse.transplant import assigning  # imports TensorFlow
 
         return assigning.apply(
             plan, self.donor, self.recipient, optimizer=optimizer, dry_run=dry_run
+        )
+
+
+def check_plan(plan: Any) -> None:
+    """Raises InputError if the argument is no plan, for example the path of a plan file."""
+    if not isinstance(plan, Plan):
+        raise InputError(
+            f"a plan is made by transplant.plan, or read by transplant.load(path, donor, "
+            f"recipient); got a {type(plan).__name__}."
         )
 
 

@@ -3,7 +3,7 @@
 import os
 
 from tfreuse import files
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
 from tfreuse.plan import Plan
 from tfreuse.transplant import alignment, pairing
 from tfreuse.transplant.opening import Model
@@ -44,7 +44,7 @@ def load(path: Path, donor: Model, recipient: Model) -> Plan:
         content = files.read_json(path)
     except (OSError, ValueError) as error:  # a UnicodeError is a ValueError
         raise InputError(
-            f"plan file {printable(path)} cannot be read: {printable(error)}. Make one with "
+            f"plan file {printable(path)} cannot be read: {reason(error)}. Make one with "
             "tools/transplant.py plan --plan=FILE."
         ) from error
     stated = content if isinstance(content, dict) else {}

@@ -43,9 +43,11 @@ class Proof:
     def check(self) -> "Proof":
         """Returns the proof itself; InputError with the first differences if it has any."""
         if self.differences:
+            count = len(self.differences)
+            first = "; ".join(line.rstrip(".") for line in self.differences[:3])
             raise InputError(
-                f"{len(self.differences)} differences from the plan: "
-                f"{'; '.join(self.differences[:3])}. Apply the plan again."
+                f"{count} difference{'s' * (count != 1)} from the plan: {first}. Apply the "
+                "plan again."
             )
         return self
 
@@ -60,9 +62,15 @@ def verify(plan: Plan, donor: OpenModel, recipient: OpenModel, out: OpenModel) -
     of the model is compared; a live model has nothing else that a plan could change.
 
     Raises:
-        InputError: the plan is not of these models.
+        InputError: the plan is not of these models, or recipient and out are one live model.
     """
     plan.check()
+    model = getattr(out, "model", None)
+    if model is not None and getattr(recipient, "model", None) is model:
+        raise InputError(
+            f"recipient and out are both {out.name} as it is now, which proves nothing; keep "
+            "transplant.values(model) before apply, and give these values as the recipient."
+        )
     if isinstance(recipient, Values):
         _check_complete(recipient, out)
         recipient = Values(recipient.values, like=out)
