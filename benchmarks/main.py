@@ -20,7 +20,7 @@ units       overhead of a unit of work, here and on Ray, and the number a driver
 estimators  training-free estimates compared with a study's label curves
 
 Every run is a fresh process whose output is checked before its time counts. Writes
-OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is limits.
+OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "timeout",
         60,
-        "seconds after which a run is limits up; training: 300, units: 1800",
+        "seconds after which a run is given up; training: 300, units: 1800",
     )
     flags.DEFINE_list(
         "records",
@@ -240,7 +240,7 @@ def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
     from tfreuse import runtime
 
     if not app.FLAGS.study_dir:
-        raise InputError("--study_dir is not limits; see --help.")
+        raise InputError("--study_dir is not given; see --help.")
     runtime.start()
     from benchmarks import challenge
 
