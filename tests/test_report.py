@@ -221,6 +221,20 @@ def test_writing_again_gives_the_same_bytes(written):
     assert before == [(written / name).read_bytes() for name in names]
 
 
+def test_pngs_of_figures_that_are_svg_now_are_removed_and_no_others(tmp_path):
+    path = planted.write(tmp_path / "study", planted.study())
+    part = f"unet_{planted.TO_MASKS}"
+    (path / "figures").mkdir()
+    former = [f"forest_{part}.png", f"stage_{part}.png"]  # no stage is measured now
+    others = [f"strip_{part}.png", "forest_mine.png", f"mine_{part}.png"]
+    for name in former + others:
+        (path / "figures" / name).write_bytes(b"old")
+    report.write(path)
+    assert not any((path / "figures" / name).exists() for name in former)
+    assert all((path / "figures" / name).exists() for name in others)
+    assert (path / f"figures/forest_{part}.svg").exists()
+
+
 def test_importing_the_report_is_quick_because_it_leaves_heavy_libraries_alone():
     heavy = ("tensorflow", "keras", "matplotlib", "scipy", "PIL")
     program = (

@@ -127,6 +127,7 @@ def _label_lines(study_dir: str | os.PathLike) -> list[str]:
 
 def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
     """Draws and saves the figures of every part of the study that has rows for them."""
+    _remove_former(snapshot, directory)
     drawn, names = [], set()
     for part, subject in snapshot.subjects.items():
         for drawing in drawings.DRAWINGS:
@@ -144,3 +145,16 @@ def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
             markup = tuple(map(str, figure)) if isinstance(figure, list) else ()
             drawn.append(content.Drawn(name, drawing, part, rows, caption, markup))
     return drawn
+
+
+def _remove_former(snapshot: Snapshot, directory: pathlib.Path) -> None:
+    """Removes PNG files of figures that are SVG now, those without rows by now included."""
+    for part in snapshot.subjects:
+        # before links were a factor, names ended with the direction
+        stems = {
+            arrays.file_name(named)
+            for named in (part, part._replace(link="independent"))
+        }
+        for kind in figures.DRAWINGS:
+            for stem in stems:
+                (directory / f"{kind}_{stem}.png").unlink(missing_ok=True)
