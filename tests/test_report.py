@@ -108,6 +108,7 @@ def test_the_page_says_what_a_reader_must_know(written):
         "Heads, including the auxiliary one, are never transplanted",
         f"python tools/study.py --flagfile={written}/config.flags",
         "keras 3.15",
+        "seeds each. Donor and recipient share neither initial values",
     ):
         assert words in text, words
     assert "Incomplete" not in text

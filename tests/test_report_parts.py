@@ -10,7 +10,7 @@ import pytest
 from tfreuse import specs
 from tfreuse.analysis import ladder, tables
 from tfreuse.analysis.arms import Part, by_part
-from tfreuse.report import checks, figures, source
+from tfreuse.report import captions, checks, drawings, figures, source
 from tfreuse.report.figures import heat, marks, svg
 
 PART = Part("unet", planted.TO_MASKS, "independent")
@@ -93,6 +93,15 @@ def test_the_ends_of_every_colour_scale_leave_room_for_its_middle():
             svg.text_width(text, 10) for text in pictured.texts(str(drawing))
         )
         assert max(low, high) + middle / 2 < heat.BAR / 2
+
+
+def test_a_caption_says_where_there_is_no_interval():
+    records = planted.arm((1.0, 1.0, 1.0)) + planted.arm((0.5, 0.6, 0.5), group="bias")
+    arms = by_part(records)[PART]
+    subject = drawings.Subject(PART, arms, planted.SPEC)
+    caption = captions.forest(tables.forest_rows(arms, planted.SPEC), subject)
+    told = "95% intervals: Student t; no interval where all seeds agree. Floor"
+    assert told in caption
 
 
 def test_a_negative_share_has_a_minus():
