@@ -108,7 +108,7 @@ def targets(medians: Sequence[Row], largest: dict[str, int]) -> list[Target]:
                 value = rival_row.seconds / row.seconds
             checked.append(Target(f"{model}: {text}", value, bound, at_least))
 
-    bare = "tfreuse, neither checks nor undo"
+    bare = "tfreuse, no checksums"
     for model, size in largest.items():
         for task, content in ((STATS, "statistics"), (ALL, "everything")):
             text = f"{content}, file -> file, times cp's time"

@@ -16,7 +16,7 @@ SLACK = (
 )  # headers, indexes, provenance, modules that are imported when first needed
 MEMORY = 8 * MB  # a piece of 1 MiB for each of up to four workers, and what they find
 STATISTICS = 10 * 2 * 700 * 4  # bytes of ten layers' means and variances
-FULL, BARE = "tfreuse", "tfreuse, neither checks nor undo"
+FULL, BARE = "tfreuse", "tfreuse, no checksums"
 
 counted = pytest.mark.skipif(
     not pathlib.Path("/proc/self/io").exists(),
@@ -45,8 +45,8 @@ def case(tmp_path_factory):
 # bytes written beside the output, into the undo file. One pass reads recipient and donor, and
 # writes each byte once; without checks, of the donor only what is selected.
 COSTS = [
-    (BARE, STATS, 1, 1, 0),
-    (BARE, ALL, 1, 1, 0),
+    (BARE, STATS, 1, 1, 1),
+    (BARE, ALL, 1, 1, 1),
     (FULL, STATS, 2, 0, 1),
     (FULL, ALL, 2, 0, 1),
 ]

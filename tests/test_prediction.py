@@ -136,7 +136,9 @@ def test_a_stopped_run_goes_on_and_does_nothing_twice(served, folder):
         (out / name).unlink()
     kept = (out / "=c_mask.png").stat().st_mtime_ns
     done = tool(*flags)
-    assert "3 images predicted (segmentation), 1 of them before" in done.stdout
+    assert (
+        "3 images predicted (segmentation), 1 of them by an earlier run" in done.stdout
+    )
     assert {path.name: path.read_bytes() for path in out.glob("*.png")} == before
     assert (out / "=c_mask.png").stat().st_mtime_ns == kept
     assert (out / shares.NAME).exists()

@@ -326,7 +326,7 @@ def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(whole):
     trained, fitter = work._trained, work._replicate.fitter
     recipe = CATALOGUE["encoder"]
     estimates = {}
-    for name, values in (("own", trained._own), ("peer", trained._peers[0])):
+    for name, values in (("own", trained._recipient), ("peer", trained._peers[0])):
         fitter.model.set_weights(trained._weights)
         fitter.donor = keras.models.clone_model(fitter.model)
         for path, variable in transplant.variables(fitter.donor).items():

@@ -77,7 +77,9 @@ def describe(specs: Specs, jobs: int) -> str:
         disk += count * _LINE
     lines = []
     for name, cost in costs.items():
-        arms_text = f"{arms_of_block[name]:,} arms a block, " * (name in arms_of_block)
+        arms_text = ""
+        if name in arms_of_block:  # a study of label curves alone has no blocks
+            arms_text = f"{arms_of_block[name]:,} arms a block, "
         lines.append(
             f"{name}: {cost.parameters:,} parameters, {arms_text}"
             f"{cost.step * 1e3:.0f} ms a training step, {cost.image * 1e3:.2f} ms a test image"
