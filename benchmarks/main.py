@@ -150,6 +150,12 @@ def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
     return value, table.markdown(rows, promised)
 
 
+def _limits() -> dict[str, float]:
+    """Returns the limits that flags set; the others have the defaults of each verb."""
+    values = app.FLAGS
+    return {name: values[name].value for name in _LIMITS if values[name].present}
+
+
 def _records(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     words = app.FLAGS.records
@@ -167,7 +173,7 @@ def _records(folder: pathlib.Path) -> tuple[dict, str]:
 def _training(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = _limits()
     settings = training.Settings(
         device=values.device,
         runs=values.runs,
@@ -190,7 +196,7 @@ def _training(folder: pathlib.Path) -> tuple[dict, str]:
 def _sweep(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = _limits()
     if values["models"].present:
         limits["models"] = tuple(values.models)
     settings = sweeping.Settings(runs=values.runs, **limits)
@@ -214,7 +220,7 @@ def _startup(folder: pathlib.Path) -> tuple[dict, str]:
 def _growth(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = _limits()
     settings = growth.Settings(runs=values.runs, **limits)
     runs = growth.run(settings)
     markdown = growth.markdown(runs)
@@ -227,7 +233,7 @@ def _growth(folder: pathlib.Path) -> tuple[dict, str]:
 def _units(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
-    limits = {name: values[name].value for name in _LIMITS if values[name].present}
+    limits = _limits()
     settings = units.Settings(runs=values.runs, many=values.units, **limits)
     runs = units.run(settings)
     markdown = units.markdown(runs)

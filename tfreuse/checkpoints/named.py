@@ -16,6 +16,17 @@ from tfreuse.plan import Variable
 NamedArray = tuple[str, str, StoredArray]  # (layer path, name in the layer, array)
 Unaddressed = tuple[str, StoredArray, str]  # (path, array, kind of `OtherArray`)
 
+# Keras's names of arrays without which another means nothing, as a quantized kernel without its
+# scale, and the name of that other.
+_COMPLETED = {
+    companion: name
+    for name in NAMED
+    for companion in (
+        *(f"{name}_{part}" for part in ("scale", "zero", "amax_history")),
+        *(f"lora_{name}_{part}" for part in ("a", "b")),
+    )
+}
+
 
 def clean(name: str) -> str:
     """Returns Keras's name of an array: TensorFlow writes "kernel:0" and "_kernel"."""
@@ -51,7 +62,7 @@ def variables(
                 (f"{path}/{name}", stored, "duplicate") for name, stored in arrays
             ]
             continue
-        composite = any(name in _companions(with_role) for name, _ in arrays)
+        composite = any(_COMPLETED.get(name) in with_role for name, _ in arrays)
         numbers = all(name.isdecimal() for name, _ in arrays)
         if not numbers:  # the sort is stable: unknown names keep the file's order
             arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
@@ -80,19 +91,7 @@ def variables(
 
 def is_companion(name: str) -> bool:
     """Whether an array belongs to a quantized kernel, or to one with LoRA."""
-    return clean(name) in _companions(NAMED)
-
-
-def _companions(names: Iterable[str]) -> set[str]:
-    """Names that Keras gives the arrays without which these mean nothing."""
-    return {
-        companion
-        for name in names
-        for companion in (
-            *(f"{name}_{part}" for part in ("scale", "zero", "amax_history")),
-            *(f"lora_{name}_{part}" for part in ("a", "b")),
-        )
-    }
+    return clean(name) in _COMPLETED
 
 
 def _class(arrays: list[tuple[str, StoredArray]]) -> str:
