@@ -5,7 +5,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tfreuse import specs
+from tfreuse.analysis.arms import by_part
 from tfreuse.records import Record
 
 TO_MASKS, TO_IMAGES = specs.DIRECTIONS
@@ -122,3 +125,22 @@ def write(
     held = {"specs": {"study": spec.to_json()}, "versions": {"keras": "3.15"}} | held
     (path / "study.json").write_text(json.dumps(held))
     return path
+
+
+NOISE = np.array([0.012, -0.01, 0.003, -0.007, 0.008, -0.006])  # of six seeds, mean 0
+
+
+def only_part(records):
+    """Returns the arms of the only part."""
+    (arms,) = by_part(records).values()
+    return arms
+
+
+def row_of_stages(retained, noise=NOISE, group="kernel", **changes):
+    """Records of one stage for each mean retention, from input to output."""
+    found = []
+    for depth, one in enumerate(retained):
+        site = {"site_kind": "stage", "site": f"stage_{depth}", "depth": depth}
+        values = one + np.roll(noise, depth)
+        found += arm(values, group=group, **site, **changes)
+    return found

@@ -6,17 +6,10 @@ import pytest
 
 from tfreuse import specs
 from tfreuse.analysis import reasons
-from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 STAGE = {"site_kind": "stage", "site": "encoder_1", "depth": 0}
 NOISE = np.array([0.01, -0.005, 0.0, -0.005])  # of four seeds, mean 0
-
-
-def parts(records):
-    """Returns the arms of the only part."""
-    (arms,) = by_part(records).values()
-    return arms
 
 
 def cell(donor, random, spread=NOISE, **changes):
@@ -43,7 +36,7 @@ def cell(donor, random, spread=NOISE, **changes):
     ],
 )
 def test_the_two_reasons_are_told_apart(donor, random, reason):
-    (row,) = reasons.rows(parts(cell(donor, random)), SPEC)
+    (row,) = reasons.rows(planted.only_part(cell(donor, random)), SPEC)
     assert row["reason"] == reason and reason in reasons.REASONS
     assert row["mean"] == pytest.approx(donor - random)
     assert row["donor_mean"] == pytest.approx(donor)
@@ -54,7 +47,7 @@ def test_the_two_reasons_are_told_apart(donor, random, reason):
 
 def test_a_wide_spread_leaves_the_reason_open_and_tells_the_seeds_needed():
     wide = np.array([0.3, -0.1, 0.0, -0.2])
-    (row,) = reasons.rows(parts(cell(0.8, 0.6, wide)), SPEC)
+    (row,) = reasons.rows(planted.only_part(cell(0.8, 0.6, wide)), SPEC)
     assert row["reason"] == "open"
     # donor - random by seed: .2 + (.3 + .2, -.1 - 0, 0 + .1, -.2 - .3) = .7 .1 .3 -.3: sd .4163.
     # t(n - 1) x .4163 / sqrt(n) <= .2 first at n = 20 (2.093 x .4163 / 4.472 = .1948)
@@ -67,7 +60,7 @@ def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
     narrow, wide = np.array([1, -1, 1, -1]) * 0.02, np.array([1, 1, -1, -1]) * 0.04
     records = planted.arm(0.97 + narrow, **site)
     records += planted.arm(0.97 + wide, control="matched", **site)
-    (row,) = reasons.rows(parts(records), SPEC)
+    (row,) = reasons.rows(planted.only_part(records), SPEC)
     assert row["reason"] == "open"
     # sd .0462 (random): t(n - 1) x .0462 / sqrt(n) <= .02 first at n = 23 (2.0739 / 4.7958);
     # sd .0231 (donor): first at n = 8
@@ -75,11 +68,11 @@ def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
 
 
 def test_reasons_come_only_where_random_values_were_tried():
-    assert reasons.rows(parts(planted.study()), SPEC) == []
+    assert reasons.rows(planted.only_part(planted.study()), SPEC) == []
 
 
 def test_absurd_images_count_as_nothing_retained_in_the_reasons():
-    (row,) = reasons.rows(parts(cell(-50.0, -3.0)), SPEC)
+    (row,) = reasons.rows(planted.only_part(cell(-50.0, -3.0)), SPEC)
     assert (row["mean"], row["donor_high"], row["reason"]) == (0.0, 0.0, "neither")
 
 
@@ -88,7 +81,7 @@ def test_excess_is_paired_by_seed():
     site = STAGE | {"group": "kernel"}
     records = planted.arm(0.2 + shared, **site)
     records += planted.arm(0.5 + shared, control="other_seed", **site)
-    (row,) = reasons.excess(parts(records), SPEC)
+    (row,) = reasons.excess(planted.only_part(records), SPEC)
     assert row["mean"] == pytest.approx(0.3)
     assert row["high"] - row["low"] < 1e-9
     assert row["same_task_mean"] == pytest.approx(0.65)

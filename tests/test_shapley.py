@@ -8,16 +8,9 @@ import pytest
 
 from tfreuse import roles, specs
 from tfreuse.analysis import shapley
-from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=4)
 STAGE = {"site_kind": "stage", "site": "encoder_1", "depth": 0}
-
-
-def parts(records):
-    """Returns the arms of the only part."""
-    (arms,) = by_part(records).values()
-    return arms
 
 
 def unions(loss, site=STAGE, players=shapley.PLAYERS, seeds=3, names=None):
@@ -43,7 +36,7 @@ def by_group(rows, quantity):
 def test_shapley_values_of_an_additive_loss_are_its_parts_and_nothing_interacts():
     own = {"kernel": 0.4, "bias": 0.0, "gamma": 0.1, "beta": 0.05, "stats": 0.2}
     records = unions(lambda chosen, seed: sum(own[one] for one in chosen) + 0 * seed)
-    rows = shapley.rows(parts(records), SPEC)
+    rows = shapley.rows(planted.only_part(records), SPEC)
     values = by_group(rows, "value")
     assert {name: row["mean"] for name, row in values.items()} == pytest.approx(own)
     pairs = by_group(rows, "interaction")
@@ -58,7 +51,7 @@ def test_shapley_of_kernels_that_need_their_statistics():
         kernel, stats = "kernel" in chosen, "stats" in chosen
         return 0.2 if kernel and stats else 0.6 * kernel + 0.4 * stats
 
-    rows = shapley.rows(parts(unions(loss)), SPEC)
+    rows = shapley.rows(planted.only_part(unions(loss)), SPEC)
     values = by_group(rows, "value")
     # half the orders move kernel first: (.6 + (.2 - .4)) / 2 = .2; stats (.4 + (.2 - .6)) / 2
     assert values["kernel"]["mean"] == pytest.approx(0.2)
@@ -84,7 +77,7 @@ def test_shapley_values_sum_to_the_total_loss_for_any_game():
         "kernel+bias": "conv",
         "kernel+bias+gamma+beta+stats": "all",
     }
-    rows = shapley.rows(parts(unions(loss, names=names)), SPEC)
+    rows = shapley.rows(planted.only_part(unions(loss, names=names)), SPEC)
     (total,) = by_group(rows, "total").values()
     assert total["mean"] == pytest.approx(drawn[:, 31].mean(), abs=1e-12)
     summed = sum(row["mean"] for row in by_group(rows, "value").values())
@@ -99,7 +92,7 @@ def test_roles_that_a_network_does_not_have_get_nothing():
         players=("kernel", "bias"),
         names={"kernel+bias": "all"},
     )
-    rows = shapley.rows(parts(records), SPEC)
+    rows = shapley.rows(planted.only_part(records), SPEC)
     values = by_group(rows, "value")
     assert {name for name, row in values.items() if row["absent"]} == {
         "gamma",
@@ -115,7 +108,7 @@ def test_a_group_with_an_absent_role_is_the_union_without_it():
     players = ("kernel", "gamma", "beta", "stats")
     records = unions(lambda chosen, seed: 0.1 * len(chosen), players=players)
     records += planted.arm((0.9,) * 3, group="conv", parameters=1000, **STAGE)
-    values = by_group(shapley.rows(parts(records), SPEC), "value")
+    values = by_group(shapley.rows(planted.only_part(records), SPEC), "value")
     assert values["bias"]["absent"] and values["kernel"]["mean"] == pytest.approx(0.1)
 
 
@@ -125,7 +118,7 @@ def test_half_of_the_statistics_is_no_player():
     records += planted.arm(
         (0.2,) * 3, group="kernel+moving_mean", parameters=1010, **STAGE
     )
-    values = by_group(shapley.rows(parts(records), SPEC), "value")
+    values = by_group(shapley.rows(planted.only_part(records), SPEC), "value")
     assert values["stats"]["mean"] == pytest.approx(0.1)
 
 
@@ -137,12 +130,12 @@ def test_a_site_without_all_unions_is_left_out(missing):
         lambda chosen, seed: 0.1 * len(chosen), STAGE | {"site": "encoder_2"}
     )
     records = [r for r in records if (r.site, r.group) != ("encoder_1", missing)]
-    rows = shapley.rows(parts(records), SPEC)
+    rows = shapley.rows(planted.only_part(records), SPEC)
     assert {row["site"] for row in rows} == {"encoder_2"}
 
 
 def test_an_ordinary_study_has_no_shapley_values():
-    assert shapley.rows(parts(planted.study()), SPEC) == []
+    assert shapley.rows(planted.only_part(planted.study()), SPEC) == []
 
 
 def test_players_are_all_roles_once():

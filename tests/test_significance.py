@@ -8,45 +8,31 @@ import pytest
 
 from tfreuse import specs
 from tfreuse.analysis import intervals, significance
-from tfreuse.analysis.arms import by_part
 
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=6)
-NOISE = np.array([0.012, -0.01, 0.003, -0.007, 0.008, -0.006])  # mean 0
-
-
-def parts(records):
-    """Returns the arms of the only part."""
-    (arms,) = by_part(records).values()
-    return arms
-
-
-def heat(retained, noise=NOISE, group="kernel", **changes):
-    """A stage each, input to output."""
-    found = []
-    for depth, one in enumerate(retained):
-        site = {"site_kind": "stage", "site": f"stage_{depth}", "depth": depth}
-        values = one + np.roll(noise, depth)
-        found += planted.arm(values, group=group, **site, **changes)
-    return found
 
 
 def test_cells_that_lose_are_significant_and_those_that_do_not_are_not():
-    rows = significance.rows(parts(heat([0.5, 1.0, 0.7, 1.0])), SPEC)
+    rows = significance.rows(
+        planted.only_part(planted.row_of_stages([0.5, 1.0, 0.7, 1.0])), SPEC
+    )
     assert [row["significant"] for row in rows] == [True, False, True, False]
     # both lowest p are 2 / 10000 or so: q = p x 4 cells / rank 2
     assert rows[0]["q"] == pytest.approx(2 * rows[0]["p"], rel=0.6)
     assert {row["cells"] for row in rows} == {4}
     reach = intervals.largest_t(
-        np.stack([0.5 + np.roll(NOISE, i) for i in range(4)], axis=1)
+        np.stack([0.5 + np.roll(planted.NOISE, i) for i in range(4)], axis=1)
     )
-    error = NOISE.std(ddof=1) / math.sqrt(6)
+    error = planted.NOISE.std(ddof=1) / math.sqrt(6)
     assert rows[2]["band_low"] == pytest.approx(0.7 - reach * error, rel=0.01)
     assert rows[2]["band_high"] > rows[2]["high"] > 0.7
 
 
 def test_each_heat_map_is_a_family_of_its_own():
-    records = heat([0.5, 0.6]) + heat([0.9] * 5, repair="recalibration")
-    rows = significance.rows(parts(records), SPEC)
+    records = planted.row_of_stages([0.5, 0.6]) + planted.row_of_stages(
+        [0.9] * 5, repair="recalibration"
+    )
+    rows = significance.rows(planted.only_part(records), SPEC)
     cells = {(row["repair"], row["cells"]) for row in rows}
     assert cells == {("none", 2), ("recalibration", 5)}
 
@@ -54,7 +40,11 @@ def test_each_heat_map_is_a_family_of_its_own():
 def test_cells_without_spread_are_judged_by_signs():
     flat = np.zeros(6)
     rows = significance.rows(
-        parts(heat([1.0, 0.0], flat) + heat([-7.0], group="stats")), SPEC
+        planted.only_part(
+            planted.row_of_stages([1.0, 0.0], flat)
+            + planted.row_of_stages([-7.0], group="stats")
+        ),
+        SPEC,
     )
     told = {(row["site"], row["group"]): row for row in rows}
     assert told["stage_0", "kernel"]["p"] == 1
@@ -64,8 +54,12 @@ def test_cells_without_spread_are_judged_by_signs():
 
 
 def test_a_cell_that_lacks_seeds_has_no_band():
-    records = [r for r in heat([0.5, 0.6]) if (r.site, r.seed) != ("stage_1", 3)]
-    rows = significance.rows(parts(records), SPEC)
+    records = [
+        r
+        for r in planted.row_of_stages([0.5, 0.6])
+        if (r.site, r.seed) != ("stage_1", 3)
+    ]
+    rows = significance.rows(planted.only_part(records), SPEC)
     assert rows[0]["band_low"] is not None and rows[1]["band_low"] is None
 
 
@@ -80,7 +74,9 @@ def test_rows_of_a_heat_map_are_marked_and_keep_what_they_had():
         }
         for site in ("stage_0", "stage_9")
     ]
-    first, second = significance.mark(rows, parts(heat([0.5, 1.0])), SPEC)
+    first, second = significance.mark(
+        rows, planted.only_part(planted.row_of_stages([0.5, 1.0])), SPEC
+    )
     assert first["significant"] and first["x"] == 1
     assert first["floored_mean"] == pytest.approx(0.5)
     assert second["q"] is None and second["band_low"] is None and second["x"] == 1
