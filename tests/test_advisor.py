@@ -116,6 +116,15 @@ def test_the_page_tells_gain_interval_optimism_cost_and_when_it_is_wrong(advice)
     assert "expected gain" in page.summary(told)
 
 
+def test_the_advice_names_a_donor_that_saw_the_labels(advice, place):
+    content = files.read_json(advice[1] / "advice.json")
+    donor = str(place / "donor/model.keras")
+    assert content["data"]["seen_by_donors"] == {donor: 0}  # an auto-encoder
+    assert "masks of" not in str(page.compose(content))
+    content["data"]["seen_by_donors"] = {donor: 12}
+    assert "with the masks of 12 of these images" in str(page.compose(content))
+
+
 def test_the_plan_repeats_the_models_values_bit_for_bit(advice, tmp_path):
     _, out_dir, _ = advice
     plan = planfile.read(out_dir / "plan.json")

@@ -146,6 +146,39 @@ def test_a_donor_of_unknown_origin_is_told_not_refused(donor):
         provenance.examine(path.with_name("other.keras"), spec)
 
 
+def test_images_whose_labels_a_donor_saw_are_counted(donor):
+    path, spec, root = donor
+    ids = ("000", "003", "other")
+
+    def seen(task, **data):
+        held = files.read_json(path.parent / "run.json")
+        held["specs"]["train"] = {"task": task}
+        held["specs"]["data"] = spec.to_json() | data
+        files.write_json(path.parent / "run.json", held)
+        return provenance.seen_labels(path, spec, ids)
+
+    assert seen("autoencoder") == 0
+    assert seen("segmentation") == 2
+    assert seen("segmentation", train_examples=2) == 1
+    shutil.copytree(root, root.parent / "copy")  # other names of the same bytes
+    assert seen("segmentation", data_dir=str(root.parent / "copy")) == 2
+    shapes = DataSpec(train_examples=7)
+    assert seen("segmentation", **shapes.to_json()) == 0
+    assert provenance.seen_labels(path, shapes, ("train/6", "train/7")) == 1
+
+
+def test_images_of_a_folder_without_splits_are_checked(donor, tmp_path):
+    path, spec, root = donor
+    flat = dataclasses.replace(spec, data_dir=str(tmp_path / "flat"))
+    for kind in ("images", "masks"):
+        shutil.copytree(root / "train" / kind, tmp_path / "flat" / kind)
+    held = files.read_json(path.parent / "run.json")
+    held["specs"]["data"] = flat.to_json()
+    files.write_json(path.parent / "run.json", held)
+    found = provenance.examine(path, flat)
+    assert found.documented and "none of them among the 5 test images" in found.origin
+
+
 def test_images_that_are_gone_make_the_origin_unknown(donor):
     path, spec, root = donor
     held = files.read_json(path.parent / "run.json")

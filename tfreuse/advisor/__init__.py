@@ -206,6 +206,10 @@ def _advice(
     model_spec: ModelSpec,
 ) -> dict[str, Any]:
     """Returns the content of `advice.json`, without times and commands."""
+    seen = {
+        donor.path: provenance.seen_labels(donor.path, trials.data_spec, trials.ids)
+        for donor in donors
+    }
     return {
         "choice": choice.to_json(),
         "schedule": schedule.to_json() | {"text": schedule.describe()},
@@ -214,7 +218,7 @@ def _advice(
             for name, plan in trials.plans.items()
         },
         "unfit": trials.unfit,
-        "flags": _warnings(trials, choice, folds, donors),
+        "flags": _warnings(trials, choice, folds, donors, seen),
         "donors": [donor.path for donor in donors],
         "provenance": [
             f"The donor {donor.path} was {donor.origin}" for donor in donors
@@ -228,6 +232,7 @@ def _advice(
             "unlabelled": len(trials.unlabelled),
             "overlap": trials.overlap,
             "groups": list(trials.groups),
+            "seen_by_donors": seen,
         },
         "versions": rundir.versions(),
     }
@@ -238,8 +243,12 @@ def _warnings(
     choice: selection.Choice,
     folds: np.ndarray,
     donors: list[provenance.Provenance],
+    seen: dict[str, int],
 ) -> dict[str, str]:
-    """Returns the weaknesses of the advice: a name and a sentence each."""
+    """Returns the weaknesses of the advice: a name and a sentence each.
+
+    `seen` counts the labelled images whose masks each donor was trained with.
+    """
     from tfreuse.few_labels import subsets
 
     warnings = cautions.of_images(
@@ -251,6 +260,13 @@ def _warnings(
         warnings["donor of unknown origin"] = (
             "it may have been trained on the test images, or on these ones."
         )
+    for path, count in seen.items():
+        if count:
+            warnings[f"{path} has seen these labels"] = (
+                f"it was trained with the masks of {count} of the {len(trials.ids)} labelled "
+                "images, held-out folds included: the gain on new images is smaller, by an "
+                "unknown amount. Give a donor of other images, or an auto-encoder."
+            )
     test = provenance.hashes(trials.data_spec, "test").keys()
     duplicates = test & provenance.hashes(trials.data_spec, "train").keys()
     if duplicates:

@@ -181,10 +181,16 @@ def _methods(advice: Advice) -> Iterator[Block]:
         f"of {schedule['steps']} steps. For each outer fold the recipes were compared by "
         "trainings that left out this fold and another one, evaluated on the other one; the "
         "lower half was dropped half-way; the selected recipe was trained without the outer "
-        "fold and evaluated on it. Summed over folds that is the expected gain. No network was "
-        "evaluated on an image that it was trained on, and no image helped to select the recipe "
-        "that was evaluated on it."
+        "fold and evaluated on it. Summed over folds that is the expected gain. None of these "
+        "trainings used an image that its network was evaluated on, and no image helped to select "
+        "the recipe that was evaluated on it."
     )
+    for path, count in data.get("seen_by_donors", {}).items():
+        if count:
+            yield Paragraph(
+                f"The donor {path} had been trained with the masks of {count} of these images, so "
+                "that they are not new to networks that reuse it."
+            )
     yield Paragraph(schedule["text"])
     yield Table(
         ("outer fold", "recipe chosen", "images"),

@@ -2,6 +2,7 @@
 
     donor = provenance.examine("runs/mae/model.keras", data_spec)
     donor.documented, donor.origin
+    provenance.seen_labels(donor.path, data_spec, ids)  # images whose masks it was trained with
 
 A donor that tools/train.py made lies beside `run.json`, which names the data it was trained on.
 The files of those images are hashed (SHA-256 of their bytes) and compared with those of the test
@@ -10,8 +11,10 @@ format or size, is not recognised.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files
@@ -46,6 +49,8 @@ class _Run:
     documented: bool
     images: dict[str, str]  # SHA-256 -> name of the images that it was trained on
     initial_model: pathlib.Path | None  # that it was trained on from
+    data: DataSpec | None = None
+    with_labels: bool = False  # whether it was trained with masks
 
 
 def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
@@ -77,17 +82,43 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
     return Provenance(str(donor), files.file_digest(donor), documented, f"{origin}.")
 
 
+def seen_labels(donor: str | os.PathLike, spec: DataSpec, ids: Sequence[str]) -> int:
+    """Counts the training images of `spec` whose masks the donor was trained or chosen with.
+
+    Args:
+        donor: the model file.
+        spec: the data set of the images.
+        ids: the images, as `data.Split` names those of the train split.
+    """
+    seen: set[str] = set()
+    names = hashes(spec, "train")
+    for run in _runs(pathlib.Path(donor), spec):
+        if not run.with_labels:
+            continue
+        common = names.keys() & run.images.keys()
+        seen |= {pathlib.PurePath(names[digest]).stem for digest in common}
+        if run.data.dataset == spec.dataset != "folder":
+            limit = run.data.train_examples or math.inf
+            seen |= {name for name in ids if int(name.rpartition("/")[2]) < limit}
+    return len(seen & set(ids))
+
+
 def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
     """Returns the name of each image file of these splits by its SHA-256; {} for no folder."""
     if spec.dataset != "folder":
         return {}
+    from tfreuse.data import folder  # imports TensorFlow
+
     root = pathlib.Path(spec.data_dir).expanduser()
     names = {}
     for split in splits:
-        paths = sorted(path for path in (root / split / "images").glob("[!.]*"))
+        try:
+            pairs = folder.list_pairs(root, split, False, spec.group_by)
+        except InputError:  # the images are gone
+            continue
         limit = spec.train_examples if split == "train" else spec.test_examples
-        for path in paths[: limit or None]:
-            names[files.file_digest(path)] = f"{split}/images/{path.name}"
+        for pair in pairs[: limit or None]:
+            names[files.file_digest(pair.image)] = f"{split}/images/{pair.image.name}"
     return names
 
 
@@ -112,18 +143,19 @@ def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
         return _Run(origin, False, {}, None)
     before = _initial_model(donor, train)
     task = train.get("task", "?")
+    known = {"data": data, "with_labels": task == "segmentation"}
     if train.get("corruption", "none") != "none":
         task += f" ({train['corruption']})"
     if data.dataset != "folder":
         # the splits of one data set are disjoint; two data sets may share images
         origin = f"trained as {task} on the train split of {data.dataset}"
-        return _Run(origin, spec.dataset == data.dataset, {}, before)
+        return _Run(origin, spec.dataset == data.dataset, {}, before, **known)
     images = hashes(data, "train", "val")
     if not any(name.startswith("train/") for name in images.values()):
         origin = f"trained as {task} on images that cannot be checked: {data.data_dir}"
         return _Run(f"{origin} is not here any more", False, {}, before)
     origin = f"trained as {task} on {len(images)} images of {data.data_dir}"
-    return _Run(origin, True, images, before)
+    return _Run(origin, True, images, before, **known)
 
 
 def _initial_model(donor: pathlib.Path, train: dict[str, Any]) -> pathlib.Path | None:
