@@ -8,6 +8,9 @@ import time
 import pytest
 from PIL import Image
 
+from tfreuse.cli import flagfiles
+from tfreuse.errors import InputError
+
 ROOT = pathlib.Path(__file__).parent.parent
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 TRAIN = [
@@ -184,18 +187,23 @@ def test_evaluate_measures_a_model_as_it_was_trained_unless_told_otherwise(
     refused(done, "2 classes, ", "3", "--labels")
 
 
-def test_a_flagfile_that_was_installed_is_found_from_anywhere(tmp_path, monkeypatch):
-    from tfreuse.cli import app
-
-    shared = tmp_path / "share" / "tfreuse" / "flags"
-    shared.mkdir(parents=True)
-    (shared / "x.flags").touch()
-    monkeypatch.setattr(app.sysconfig, "get_path", lambda name: str(tmp_path))
+def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
+    installed = pathlib.Path(flagfiles.__file__).parents[1] / "flags"
+    names = sorted(path.name for path in (ROOT / "flags").iterdir())
+    assert sorted(path.name for path in installed.iterdir()) == names  # in the wheel
     monkeypatch.chdir(tmp_path)
-    assert (
-        app._packaged("--flagfile=flags/x.flags") == f"--flagfile={shared / 'x.flags'}"
-    )
-    assert app._packaged("--flagfile=flags/y.flags") == "--flagfile=flags/y.flags"
+    path = str(installed / "quickstart.flags")
+    for name in ("quickstart.flags", "flags/quickstart.flags"):
+        assert flagfiles.resolved([f"--flagfile={name}"]) == [f"--flagfile={path}"]
+        assert flagfiles.resolved(["--flagfile", name, name])[1:] == [path, name]
+    for word in ("--flagfile=quick.flags", "--flagfile=other/quickstart.flags"):
+        with pytest.raises(InputError, match="does not exist. Installed are depth"):
+            flagfiles.resolved([word])
+    (tmp_path / "quickstart.flags").touch()  # a file of the current folder wins
+    word = "--flagfile=quickstart.flags"
+    assert flagfiles.resolved([word]) == [word]
+    with pytest.raises(InputError, match="is a folder"):
+        flagfiles.resolved([f"--flagfile={tmp_path}"])
 
 
 @pytest.mark.slow

@@ -1,8 +1,26 @@
-"""The exception for bad input, and helpers for its messages."""
+"""The exception for bad input, errors of libraries in one line, and text that is safe to print."""
 
 import difflib
+import errno
+import re
+import sys
 import unicodedata
 from collections.abc import Iterable
+
+_LIBRARIES = ("keras", "tensorflow", "h5py")
+_ESCAPE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")  # ECMA-48, such as colours
+# Parts of messages of Keras and TensorFlow on the code that they came from.
+_CONTEXT = re.compile(
+    r"Exception encountered when calling [^\n]*\n"
+    r"|Arguments received by .*"
+    r"|Graph execution error:"
+    r"|Detected at node .*?(?=\n\n|$)"
+    r"|\[\[\{\{node .*|\{\{function_node [^}]*\}\} *(\{\{[^}]*\}\})?"
+    r"|\[Op:\w*\].*",
+    re.DOTALL,
+)
+_FULL_DISK = ("No space left on device", "errno = 28", "Disk quota exceeded")
+_FULL_DISK_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InputError(ValueError):
@@ -35,6 +53,89 @@ def printable(text: object, limit: int = 200) -> str:
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
-def reason(error: Exception) -> str:
-    """Returns the text of an exception without error numbers, path and final full stop."""
-    return printable(getattr(error, "strerror", None) or error).rstrip(".")
+def plain(text: object, limit: int = 200) -> str:
+    """Returns a library's message in one line: no colours, no code that it came from."""
+    without_colours = _ESCAPE.sub("", str(text))
+    words = " ".join(_CONTEXT.sub(" ", without_colours).split())
+    return printable(words or " ".join(without_colours.split()), limit)
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """Returns the text of an exception without error numbers, path and final punctuation."""
+    text = plain(getattr(error, "strerror", None) or error, limit)
+    return text.rstrip(".:;, ") or type(error).__name__
+
+
+def in_one_line(error: BaseException) -> str | None:
+    """Returns the line that tells a user what went wrong; None for an error of our own code.
+
+    Errors of the file system, a full memory, and errors that Keras, TensorFlow or HDF5 raise on
+    purpose are lines. Other exceptions are programming errors, whose traceback is of use.
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if _is_full_disk(error):
+        return (
+            f"no space is left on the disk{_file(error)}; free some and run the same command "
+            "again."
+        )
+    if isinstance(error, MemoryError) or _is_tensorflows(
+        error, "ResourceExhaustedError"
+    ):
+        return (
+            f"the memory is full ({reason(error)}); take smaller images or batches "
+            "(--image_size, --batch_size, --tile), and run the same command again."
+        )
+    if isinstance(error, OSError):
+        remedy = _REMEDIES.get(error.errno, "")
+        return f"{reason(error)}{_file(error)}{remedy}."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"the package {printable(error.name)} is not installed; install it, or run the "
+            "Python that has it."
+        )
+    library = _library(error)
+    if library and (isinstance(error, ValueError) or _is_tensorflows(error, "OpError")):
+        return f"{library} refuses this: {reason(error, 400)}. --debug shows where it arose."
+    return None
+
+
+_REMEDIES = {
+    errno.EACCES: "; give yourself the right to it, or choose another place",
+    errno.EPERM: "; give yourself the right to it, or choose another place",
+    errno.EROFS: "; choose a place that can be written to",
+    errno.EISDIR: "; expected a file",
+    errno.ENOTDIR: "; expected a folder",
+}
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
+        return True
+    outside = isinstance(error, OSError | RuntimeError) or _is_tensorflows(
+        error, "OpError"
+    )
+    return outside and any(text in str(error) for text in _FULL_DISK)
+
+
+def _is_tensorflows(error: BaseException, name: str) -> bool:
+    """Returns whether this is the error `tf.errors.<name>`; does not import TensorFlow."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(
+        error, getattr(tensorflow.errors, name)
+    )
+
+
+def _library(error: BaseException) -> str:
+    """Returns the library whose code raised the error; "" if it is none of _LIBRARIES."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame else ""
+    package = module.partition(".")[0]
+    return package if package in _LIBRARIES else ""
+
+
+def _file(error: BaseException) -> str:
+    name = getattr(error, "filename", None)
+    return f" ({printable(name)})" if name else ""

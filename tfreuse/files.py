@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from tfreuse.errors import InputError, printable, reason
+
 
 @contextlib.contextmanager
 def replacing(
@@ -63,8 +65,21 @@ def write_json(path: str | os.PathLike, value: Any, *, durable: bool = True) -> 
     write_text(path, text, durable=durable)
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+def read_json(
+    path: str | os.PathLike,
+    remedy: str = "Restore the file, or delete it to begin anew.",
+) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: it holds something else; the message ends with the remedy.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # a UnicodeDecodeError is one too
+        raise InputError(
+            f"{printable(path)} is no JSON ({reason(error, 80)}). {remedy}"
+        ) from error
 
 
 def sync(path: pathlib.Path) -> None:

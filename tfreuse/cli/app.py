@@ -10,10 +10,11 @@ A command with several verbs lists them in VERBS; `main` then takes the verb, th
 """
 
 import dataclasses
-import errno
+import functools
+import os
 import pathlib
 import sys
-import sysconfig
+import traceback
 import types
 import typing
 from collections.abc import Sequence
@@ -23,11 +24,13 @@ from absl import app as absl_app
 from absl import flags, logging
 
 from tfreuse import files
-from tfreuse.errors import InputError, nearest, printable
+from tfreuse.cli import flagfiles
+from tfreuse.errors import InputError, in_one_line, nearest, printable
 from tfreuse.runners import storage
 from tfreuse.specs import TASKS, DataSpec, Spec
 
 FLAGS = flags.FLAGS
+_DEBUG = "debug"
 
 
 def define(
@@ -139,35 +142,51 @@ def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def run(module: types.ModuleType) -> None:
-    """Runs `module.main()`; prints bad input and file errors as one line without a traceback."""
+    """Runs `module.main()`; prints errors as one line without a traceback (`--debug`: with).
+
+    Errors of our own code keep their traceback; see `errors.in_one_line`.
+    """
     module.define_flags()
-    for flag in FLAGS.get_flags_for_module(module.__name__):
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    flags.DEFINE_boolean(_DEBUG, False, "show the traceback of an error")
+    for name in (module.__name__, __name__):
+        for flag in FLAGS.get_flags_for_module(name):
+            FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     sys.modules["__main__"].__doc__ = module.__doc__
+    try:
+        argv = flagfiles.resolved(sys.argv)
+        absl_app.run(functools.partial(_main, module), argv=argv)
+    except InputError as error:
+        sys.exit(_fail(str(error)))
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
-    def main(argv: list[str]) -> int:
-        logging.set_verbosity(logging.WARNING)
-        words, verbs = argv[1:], getattr(module, "VERBS", ())
-        if verbs and (not words or words[0] not in verbs):
-            return _fail(_verb_error(words, verbs))
-        unexpected = words[1:] if verbs else words
-        if unexpected:
-            return _fail(
-                f"unexpected words {unexpected}: flags are written --name=value."
-            )
-        try:
-            return module.main(*words) or 0
-        except InputError as error:
-            return _fail(str(error))
-        except OSError as error:
-            return _fail(_file_error(error))
-        except KeyboardInterrupt:
-            print(
-                "\nInterrupted. Run the same command again to go on.", file=sys.stderr
-            )
-            return 130
 
-    absl_app.run(main, argv=[_packaged(word) for word in sys.argv])
+def _main(module: types.ModuleType, argv: list[str]) -> int:
+    """Runs a command whose flags are parsed; returns its exit status."""
+    logging.set_verbosity(logging.WARNING)
+    words, verbs = argv[1:], getattr(module, "VERBS", ())
+    if verbs and (not words or words[0] not in verbs):
+        return _fail(_verb_error(words, verbs))
+    unexpected = words[1:] if verbs else words
+    if unexpected:
+        return _fail(f"unexpected words {unexpected}: flags are written --name=value.")
+    try:
+        status = module.main(*words) or 0
+        sys.stdout.flush()  # a full disk or a closed pipe is met here, not after the end
+        return status
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        if FLAGS[_DEBUG].value:
+            traceback.print_exc()
+        return _fail(line)
 
 
 def _caller() -> str:
@@ -225,27 +244,10 @@ def _verb_error(words: Sequence[str], verbs: Sequence[str]) -> str:
 def _effective_flags(leave_out: Sequence[str]) -> str:
     """Returns the command's flags with their values, as a flagfile that repeats the run."""
     key_flags = FLAGS.get_key_flags_for_module(sys.argv[0])  # without absl's own
-    of_run = [flag for flag in key_flags if flag.name not in leave_out]
+    left_out = {*leave_out, _DEBUG}
+    of_run = [flag for flag in key_flags if flag.name not in left_out]
     lines = sorted(flag.serialize() for flag in of_run if flag.value is not None)
     return "\n".join(line for line in lines if line) + "\n"
-
-
-def _packaged(word: str) -> str:
-    """Replaces a --flagfile that does not exist by the installed one of that name, if any."""
-    prefix = "--flagfile="
-    path = pathlib.Path(word.removeprefix(prefix))
-    if word.startswith(prefix) and not path.exists():
-        shared = pathlib.Path(sysconfig.get_path("data")) / "share" / "tfreuse" / path
-        if shared.exists():
-            return f"{prefix}{shared}"
-    return word
-
-
-def _file_error(error: OSError) -> str:
-    name = f" ({error.filename})" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"no space is left on the disk{name}; free some and run the same command again."
-    return f"{error.strerror or error}{name}."
 
 
 def _fail(message: str) -> int:

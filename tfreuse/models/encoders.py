@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from tfreuse import kerascv
-from tfreuse.errors import InputError, nearest, printable
+from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.models import graph
 from tfreuse.models.layers import ReverseChannels
 from tfreuse.specs import KERAS, KERAS_CV
@@ -65,7 +65,7 @@ def features(
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built for images of {images.shape[1:]}: "
-            f"{printable(' '.join(str(error).split()), 200)}"
+            f"{reason(error)}"
         ) from error
     ends = {  # later layers of the same stride replace earlier ones
         strides[layer.name].output: layer.name
@@ -131,7 +131,7 @@ def _keras(name: str) -> tuple[keras.Model, _Prepare]:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--encoder={printable(name)} cannot be built without its head for images of any "
-            f"size: {printable(error, 200)}"
+            f"size: {reason(error)}"
         ) from error
     return original, functools.partial(_prepared, module_of[architecture])
 

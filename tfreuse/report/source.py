@@ -192,13 +192,8 @@ def _content(path: pathlib.Path) -> dict[str, Any]:
     """Reads the object in `study.json`; {} if there is no such file."""
     if not path.exists():
         return {}
-    try:
-        content = files.read_json(path)
-    except ValueError as error:
-        raise InputError(
-            f"{printable(path)} is no JSON ({printable(error, 80)}). Run the study again with "
-            "the same settings in an empty directory."
-        ) from error
+    remedy = "Run the study again with the same settings in an empty directory."
+    content = files.read_json(path, remedy)
     if not isinstance(content, dict):
         raise InputError(
             f"expected a JSON object in {printable(path)}, got {type(content).__name__}."

@@ -40,12 +40,12 @@ def load(path: Path, donor: Model, recipient: Model) -> Plan:
     Raises:
         InputError: it is no plan, was changed, or a variable has changed since.
     """
+    remedy = "Make a plan with tools/transplant.py plan --plan=FILE."
     try:
-        content = files.read_json(path)
-    except (OSError, ValueError) as error:  # a UnicodeError is a ValueError
+        content = files.read_json(path, remedy)
+    except OSError as error:
         raise InputError(
-            f"plan file {printable(path)} cannot be read: {reason(error)}. Make one with "
-            "tools/transplant.py plan --plan=FILE."
+            f"plan file {printable(path)} cannot be read: {reason(error)}. {remedy}"
         ) from error
     stated = content if isinstance(content, dict) else {}
     plan = Plan.from_json(stated.get("plan") or {})
