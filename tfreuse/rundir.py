@@ -2,8 +2,10 @@
 
 import functools
 import importlib.metadata
+import os
 import pathlib
 import platform
+import shlex
 from typing import Any
 
 from tfreuse import files
@@ -33,14 +35,19 @@ def claim(path: pathlib.Path, specs: dict[str, Spec]) -> dict[str, Any]:
     """Writes the specs to `path`, a JSON file in the run's directory, or compares them with it.
 
     Returns:
-        the file's content: {"specs": ..., "versions": ...} and later additions.
+        the file's content: {"specs": ..., "versions": ..., "directory": ...} and later
+        additions; paths among the specs are relative to the directory.
 
     Raises:
         InputError: the directory has other specs; the message names the fields that differ.
     """
     settings = {name: spec.to_json() for name, spec in specs.items()}
     if not path.exists():
-        content = {"specs": settings, "versions": versions()}
+        content = {
+            "specs": settings,
+            "versions": versions(),
+            "directory": os.getcwd(),
+        }
         files.write_json(path, content)
         return content
     content = files.read_json(path)
@@ -51,6 +58,22 @@ def claim(path: pathlib.Path, specs: dict[str, Spec]) -> dict[str, Any]:
             f"run there with --flagfile={path.parent / 'config.flags'}."
         )
     return content
+
+
+def command(directory: str, tool: str, *words: str) -> str:
+    """Returns a shell command that runs a tool in the directory that a run was started in.
+
+    Args:
+        directory: of `claim`'s content; "" if unknown.
+        tool: name of the tool, such as "train".
+        words: of the command line.
+    """
+    script = f"tools/{tool}.py"
+    if directory and not (pathlib.Path(directory) / script).is_file():
+        text = shlex.join([f"tfreuse-{tool}", *words])
+    else:
+        text = shlex.join(["python", script, *words])
+    return f"cd {shlex.quote(directory)} && {text}" if directory else text
 
 
 def _difference(old: dict, new: dict) -> str:

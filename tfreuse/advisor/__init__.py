@@ -9,6 +9,7 @@
 page. TensorFlow is imported when something is trained.
 """
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def run(
 
     report(0, 1, "reading the images, building the networks")
     trials = Trials(spec, data_spec, model_spec)
-    rundir.claim(out_dir / "run.json", specs)
+    started_in = rundir.claim(out_dir / "run.json", specs).get("directory", "")
     schedule = _schedule(trials, out_dir, report)
     reused = store.number_of_trainings(out_dir / "folds")
     folds = trials.folds(schedule.folds)
@@ -82,9 +83,11 @@ def run(
     _write_models(trials, schedule, choice, advice, model_spec, out_dir, report)
     advice["minutes"] = (time.monotonic() - started) / 60
     advice["reused"] = reused
+    command = functools.partial(rundir.command, started_in, "advise")
+    folder = out_dir.resolve()
     advice["commands"] = [
-        f"python tools/advise.py --plan={out_dir / 'plan.json'} --out_dir={out_dir / 'again'}",
-        f"python tools/advise.py --flagfile={out_dir / 'config.flags'}",
+        command(f"--plan={folder / 'plan.json'}", f"--out_dir={folder / 'again'}"),
+        command(f"--flagfile={folder / 'config.flags'}"),
     ]
     files.write_json(out_dir / "advice.json", advice)
     page.write(advice, out_dir)

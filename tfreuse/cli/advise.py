@@ -44,12 +44,12 @@ def main() -> None:
         return _repeat(pathlib.Path(app.FLAGS.plan))
     _set_flags_from_donor()
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
-    out_dir = app.out_dir(holds="run.json")
-    runtime.start()
-    advice = _with_progress(
-        lambda report: advisor.run(*specs, out_dir, report=report),
-        done_before=store.number_of_trainings(out_dir / "folds"),
-    )
+    with app.sole_out_dir("this search", holds="run.json") as out_dir:
+        runtime.start()
+        advice = _with_progress(
+            lambda report: advisor.run(*specs, out_dir, report=report),
+            done_before=store.number_of_trainings(out_dir / "folds"),
+        )
     print(page.summary(advice))
     if app.FLAGS.unseal:
         metrics = advisor.unseal(out_dir)

@@ -9,6 +9,7 @@ A command module has a docstring that begins with an example, and three function
 A command with several verbs lists them in VERBS; `main` then takes the verb, the first word.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -17,7 +18,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import app as absl_app
@@ -26,7 +27,7 @@ from absl import flags, logging
 from tfreuse import files
 from tfreuse.cli import flagfiles
 from tfreuse.errors import InputError, in_one_line, nearest, printable
-from tfreuse.runners import storage
+from tfreuse.runners import lease, storage
 from tfreuse.specs import TASKS, DataSpec, Spec
 
 FLAGS = flags.FLAGS
@@ -114,24 +115,30 @@ def out_dir(
     Raises:
         InputError: --out_dir is not given, or is not a directory.
     """
-    if not FLAGS.out_dir:
-        raise InputError("--out_dir is not given: expected a directory for results.")
-    path = pathlib.Path(FLAGS.out_dir)
+    path = _directory(remote)
     if storage.is_url(FLAGS.out_dir):
-        if not remote:
-            raise InputError(f"--out_dir={FLAGS.out_dir} is a URL; expected a path.")
-        path = storage.scratch(FLAGS.out_dir)
         storage.mirror_of(FLAGS.out_dir, path).pull(
             *filter(None, [holds]), "config.flags"
         )
-    if path.exists() and not path.is_dir():
-        raise InputError(
-            f"--out_dir={path} is a file; expected a directory or a new name."
-        )
-    path.mkdir(parents=True, exist_ok=True)
     if not (holds and (path / holds).exists()):
         files.write_text(path / "config.flags", _effective_flags(leave_out))
     return path
+
+
+@contextlib.contextmanager
+def sole_out_dir(run: str, *, holds: str) -> Iterator[pathlib.Path]:
+    """Yields `out_dir(holds=holds)`; no second process can use it until the block ends.
+
+    Args:
+        run: of the command, for the message, such as "this training".
+        holds: as in `out_dir`.
+
+    Raises:
+        InputError: another process uses the directory; nothing in it was changed.
+    """
+    file = lease.LocalLeaseFile(_directory() / "run.lease")
+    with lease.hold(file, run):
+        yield out_dir(holds=holds)
 
 
 def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
@@ -165,6 +172,7 @@ def run(module: types.ModuleType) -> None:
 def _main(module: types.ModuleType, argv: list[str]) -> int:
     """Runs a command whose flags are parsed; returns its exit status."""
     logging.set_verbosity(logging.WARNING)
+    _expand_home()
     words, verbs = argv[1:], getattr(module, "VERBS", ())
     if verbs and (not words or words[0] not in verbs):
         return _fail(_verb_error(words, verbs))
@@ -239,6 +247,31 @@ def _verb_error(words: Sequence[str], verbs: Sequence[str]) -> str:
     if words:
         problem = f"no verb {words[0]!r}; nearest: {nearest(words[0], verbs, 1)[0]}"
     return f"{problem}. The first word is one of {', '.join(verbs)}."
+
+
+def _directory(remote: bool = False) -> pathlib.Path:
+    """Creates `--out_dir`, or the local directory of its URL if `remote`."""
+    name = FLAGS.out_dir
+    if not name:
+        raise InputError("--out_dir is not given: expected a directory for results.")
+    if storage.is_url(name) and not remote:
+        raise InputError(f"--out_dir={name} is a URL; expected a path.")
+    path = storage.scratch(name) if storage.is_url(name) else pathlib.Path(name)
+    if path.exists() and not path.is_dir():
+        raise InputError(
+            f"--out_dir={path} is a file; expected a directory or a new name."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _expand_home() -> None:
+    """Replaces a leading ~ in every flag's value, which a shell leaves in --name=~/path."""
+    for flag in FLAGS.get_key_flags_for_module(sys.argv[0]):
+        if isinstance(flag.value, str):
+            flag.value = os.path.expanduser(flag.value)
+        elif isinstance(flag.value, list):
+            flag.value = [os.path.expanduser(word) for word in flag.value]
 
 
 def _effective_flags(leave_out: Sequence[str]) -> str:

@@ -35,12 +35,12 @@ def main() -> None:
         _check_data(data_spec)
         return
     model_spec, train_spec = app.spec(ModelSpec), app.spec(TrainSpec)
-    out_dir = app.out_dir(holds="run.json")
-    print(f"Training in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
-    runtime.start(deterministic=train_spec.deterministic)
-    from tfreuse import training
+    with app.sole_out_dir("this training", holds="run.json") as out_dir:
+        print(f"Training in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
+        runtime.start(deterministic=train_spec.deterministic)
+        from tfreuse import training
 
-    metrics = _train(training, model_spec, data_spec, train_spec, out_dir)
+        metrics = _train(training, model_spec, data_spec, train_spec, out_dir)
     print(describe(metrics))
     print(f"Model: {out_dir / 'model.keras'}  metrics: {out_dir / 'metrics.json'}")
 

@@ -1,10 +1,9 @@
 """Composes a report: verdicts, figures, checks, methods, glossary and commands, in order."""
 
 import dataclasses
-import shlex
 from collections.abc import Iterator
 
-from tfreuse import specs
+from tfreuse import rundir, specs
 from tfreuse.analysis import intervals, verdicts
 from tfreuse.analysis.arms import Part
 from tfreuse.analysis.tables import Row
@@ -262,16 +261,13 @@ def _coverage(source: Source) -> tuple[Block, ...]:
 
 
 def _repeat(source: Source) -> tuple[Block, ...]:
-    path = (
-        source.path
-    )  # as it was given, so that the commands work from the same directory
-    flagfile = shlex.quote(f"--flagfile={path / 'config.flags'}")
-    study_dir = shlex.quote(f"--study_dir={path}")
+    path = source.path.resolve() if source.directory else source.path
+    flags = f"--flagfile={path / 'config.flags'}", "--out_dir=ANOTHER_DIR"
     versions = ", ".join(f"{k} {v}" for k, v in sorted(source.versions.items()))
     blocks: list[Block] = [
         Code(
-            f"python tools/study.py {flagfile} --out_dir=ANOTHER_DIR\n"
-            f"python tools/report.py {study_dir}"
+            f"{rundir.command(source.directory, 'study', *flags)}\n"
+            f"{rundir.command(source.directory, 'report', f'--study_dir={path}')}"
         )
     ]
     if versions:

@@ -37,6 +37,7 @@ class Source:
     # (name, reason, node) of units of work that failed, and of those that were retried
     failed: tuple[tuple[str, str, str], ...] = ()
     retried: tuple[tuple[str, str, str], ...] = ()
+    directory: str = ""  # that the study was started in, if known
 
     @functools.cached_property
     def parts(self) -> dict[Part, Arms]:
@@ -128,6 +129,7 @@ def load(
         spec=spec,
         specs=settings,
         versions=content.get("versions", {}),
+        directory=printable(content.get("directory", ""), 4000),
         networks=content.get("networks", {}),
         warnings=tuple(warnings),
         labels=tuple(curves),

@@ -1,0 +1,35 @@
+"""Runs a tool in the test's own process, as its command line would."""
+
+import contextlib
+import importlib
+import io
+import sys
+from typing import NamedTuple
+
+from absl import flags
+
+
+class Done(NamedTuple):
+    """The exit status of a command, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(tool, *words):
+    """Runs tools/`tool`.py with these words; its flags are gone afterwards."""
+    module = importlib.import_module(f"tfreuse.cli.{tool}")
+    before, argv, doc = set(flags.FLAGS), sys.argv, sys.modules["__main__"].__doc__
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv, status = [f"tools/{tool}.py", *map(str, words)], 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            module.run()
+    except SystemExit as end:
+        status = end.code or 0
+    finally:
+        sys.argv, sys.modules["__main__"].__doc__ = argv, doc
+        for name in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, name)
+    return Done(status, out.getvalue(), err.getvalue())
