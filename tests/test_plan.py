@@ -186,11 +186,45 @@ def test_beta_goes_to_beta_though_its_position_differs():
     assert unused == ["gamma"]
 
 
-def test_an_unknown_class_is_listed_and_never_moved():
-    odd = layer("odd", "Odd", (4,))
-    plan = make([*odd, *conv("a")], [*odd, *conv("a")])
-    assert statuses(plan)["odd/0"] == "KEEP"
-    assert "unknown classes: Odd" in plan.table()
+def test_a_layer_of_an_unknown_class_moves_whole_or_is_refused():
+    odd = layer("block", "Odd", (4,), (4,))
+    plan = make([*odd, *conv("a")], [*odd, *conv("a")]).check()
+    assert {e.recipient.path for e in plan.copies} >= {"block/0", "block/1"}
+    assert "whole layer" in plan.table()
+    kernels = make([*odd, *conv("a")], [*odd, *conv("a")], roles="kernel").check()
+    assert statuses(kernels)["block/0"] == "KEEP"
+    assert "unknown classes: Odd" in kernels.table()
+    for theirs, status in (
+        (layer("block", "Other", (4,), (4,)), "REFUSED"),
+        (layer("block", "Odd", (4,)), "REFUSED"),
+        (layer("block", "Odd", (5,), (4,)), "MISMATCH"),
+        (conv("b"), "MISSING"),
+    ):
+        plan = make([*theirs, *conv("a")], [*odd, *conv("a")], allow_unused=["*"])
+        assert statuses(plan)["block/0"] == status
+    plan = make([*odd, *conv("a")], conv("a"))
+    assert [e.status for e in plan.problems] == ["UNUSED", "UNUSED"]
+    make([*odd, *conv("a")], conv("a"), allow_unused=["block"]).check()
+
+
+def test_arrays_without_roles_pair_by_name_where_their_order_is_unknown():
+    def arrays(*names, position=-1):
+        return [
+            dataclasses.replace(variable, name=name, position=position)
+            for variable, name in zip(
+                layer("odd", "Odd", (4,), (4,)), names, strict=True
+            )
+        ]
+
+    plan = make(arrays("u", "v"), arrays("v", "u")).check()
+    assert {e.donor.path: e.recipient.path for e in plan.copies} == {
+        "odd/0": "odd/1",
+        "odd/1": "odd/0",
+    }
+    plan = make(arrays("u", "v"), layer("odd", "Odd", (4,), (4,)))
+    assert "which of its arrays is which" in plan.problems[0].reason
+    plan = make(arrays("u", "v"), arrays("u", "w"))
+    assert {e.status for e in plan.entries} == {"REFUSED"}
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,54 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "all": ROLES,
 }
 
-_KERNEL_LAYERS = frozenset(
-    f"{kind}{rank}D{transpose}"
-    for kind, transpose in (("Conv", ""), ("Conv", "Transpose"), ("DepthwiseConv", ""))
-    for rank in (1, 2, 3)
-) | {"Dense"}
-_SEPARABLE_LAYERS = frozenset(("SeparableConv1D", "SeparableConv2D"))
-_AFFINE_LAYERS = frozenset(("LayerNormalization", "GroupNormalization"))
+_DIMENSIONS = (1, 2, 3)
+
+# Arrays of each class of layers: their names in Keras, in the order of `get_weights`.
+_ARRAYS: dict[str, tuple[str, ...]] = {
+    **{
+        f"{kind}{rank}D{transpose}": ("kernel", "bias")
+        for kind, transpose in (
+            ("Conv", ""),
+            ("Conv", "Transpose"),
+            ("DepthwiseConv", ""),
+        )
+        for rank in _DIMENSIONS
+    },
+    **{
+        f"SeparableConv{rank}D": ("depthwise_kernel", "pointwise_kernel", "bias")
+        for rank in (1, 2)
+    },
+    "Dense": ("kernel", "bias"),
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "LayerNormalization": ("gamma", "beta"),
+    "GroupNormalization": ("gamma", "beta"),
+    "Normalization": ("mean", "variance", "count"),  # of a model's inputs
+}
+CLASSES = tuple(_ARRAYS)
+_RENORM = ("moving_stddev", "renorm_mean", "renorm_stddev")  # only training reads them
+_SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+# Role by the name of an array, whatever its class. Keras 2 calls the kernel of a depthwise
+# convolution depthwise_kernel.
+NAMED = {
+    "kernel": "kernel",
+    "depthwise_kernel": "kernel",
+    "pointwise_kernel": "kernel",
+    **{role: role for role in ROLES[1:]},
+}
+_OF_NORMALIZATION = {"mean": "moving_mean", "variance": "moving_variance"}
+
+# Former and other names of classes.
+_ALIASES = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",  # Keras 3: synchronized=True
+    **{f"Convolution{rank}D": f"Conv{rank}D" for rank in _DIMENSIONS},
+    "Convolution2DTranspose": "Conv2DTranspose",
+    "Deconvolution2D": "Conv2DTranspose",
+    "DepthwiseConvolution2D": "DepthwiseConv2D",
+    "SeparableConvolution2D": "SeparableConv2D",
+}
 
 _SETTINGS = (
     "axis",
@@ -66,6 +107,50 @@ def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(settings)
 
 
+def class_of(name: str) -> str:
+    """Returns the class that a name stands for: SyncBatchNormalization's arrays are those of
+    BatchNormalization. The package of a registered class ("package>Class") is left out.
+    """
+    name = name.rpartition(">")[2]
+    return _ALIASES.get(name, name)
+
+
+def spellings(class_name: str) -> set[str]:
+    """Returns a class and its other names."""
+    return {class_name} | {old for old, new in _ALIASES.items() if new == class_name}
+
+
+def array_names(
+    class_name: str, config: Mapping[str, Any] | None = None
+) -> tuple[str, ...] | None:
+    """Returns Keras's names of a layer's arrays, in the order of `get_weights`.
+
+    Args:
+        class_name: class of the layer, e.g. "Conv2D".
+        config: configuration as of `layer.get_config()`; missing keys have Keras's defaults.
+            With None, all arrays that a layer of the class may have.
+
+    Returns:
+        None if the class is unknown.
+    """
+    names = _ARRAYS.get(class_of(class_name))
+    if names is None:
+        return None
+    renorm = True if config is None else config.get("renorm", False)
+    if class_of(class_name) == "BatchNormalization" and renorm:
+        names += _RENORM
+    if config is None:
+        return names
+    return tuple(name for name in names if config.get(_SWITCHES.get(name, ""), True))
+
+
+def role_of(class_name: str, name: str) -> str | None:
+    """Returns the role of an array by its name; None if it has none of the roles."""
+    if class_of(class_name) == "Normalization":
+        return _OF_NORMALIZATION.get(name)
+    return NAMED.get(name)
+
+
 def layer_roles(
     class_name: str, config: Mapping[str, Any]
 ) -> tuple[str | None, ...] | None:
@@ -76,23 +161,13 @@ def layer_roles(
         config: configuration as of `layer.get_config()`; missing keys have Keras's defaults.
 
     Returns:
-        a role per array, None for the sample count of Normalization; or None for the whole if
-        the class is unknown.
+        a role per array, None for an array of another kind, such as the sample count of
+        Normalization; or None for the whole if the class is unknown.
     """
-    bias = ("bias",) if config.get("use_bias", True) else ()
-    gamma = ("gamma",) if config.get("scale", True) else ()
-    beta = ("beta",) if config.get("center", True) else ()
-    if class_name in _KERNEL_LAYERS:
-        return ("kernel", *bias)
-    if class_name in _SEPARABLE_LAYERS:
-        return ("kernel", "kernel", *bias)  # depthwise, then pointwise
-    if class_name == "BatchNormalization" and not config.get("renorm", False):
-        return (*gamma, *beta, "moving_mean", "moving_variance")
-    if class_name in _AFFINE_LAYERS:
-        return (*gamma, *beta)
-    if class_name == "Normalization":  # of a model's inputs, by fixed statistics
-        return ("moving_mean", "moving_variance", None)
-    return None
+    names = array_names(class_name, config)
+    if names is None:
+        return None
+    return tuple(role_of(class_name, name) for name in names)
 
 
 def expand(names: str | Iterable[str]) -> tuple[str, ...]:

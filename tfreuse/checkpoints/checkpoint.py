@@ -45,6 +45,7 @@ class Checkpoint:
         path: the file.
         kind: "keras", "weights_h5", "sharded", "legacy_h5", "tf", "npz" or "safetensors".
         variables: arrays of the layers' weights, in the model's order if the file has it.
+        ordered: whether it has: bare weights of Keras only number the layers of a class.
         edges: layer path -> paths of its input layers, operations included and nested models
             flattened; None if the file has no graph.
         notes: variable path -> why its role is unknown.
@@ -68,6 +69,7 @@ class Checkpoint:
         provenance: Any = None,
     ):
         self.kind = kind
+        self.ordered = kind not in ("weights_h5", "sharded")
         self.path = source.path
         self.source = source
         self.edges = None if edges is None else dict(edges)

@@ -4,32 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfreuse import roles
+from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.configs import snake_case
-from tfreuse.roles import ROLES
+from tfreuse.plan import Variable
 
 Shape = tuple[int, ...]
 
-_KNOWN = (
-    *(f"{kind}{rank}D" for kind in ("Conv", "DepthwiseConv") for rank in (1, 2, 3)),
-    *(f"Conv{rank}DTranspose" for rank in (1, 2, 3)),
-    *("SeparableConv1D", "SeparableConv2D", "Dense", "BatchNormalization"),
-    *("LayerNormalization", "GroupNormalization"),
-)
-_CLASSES = {snake_case(name): name for name in _KNOWN}
-
-# Role by the name that Keras gives an array, in the order of `get_weights`.
-NAMED = {
-    "kernel": "kernel",
-    "depthwise_kernel": "kernel",
-    "pointwise_kernel": "kernel",
-    "bias": "bias",
-    "gamma": "gamma",
-    "beta": "beta",
-    "moving_mean": "moving_mean",
-    "moving_variance": "moving_variance",
+_CLASSES = {
+    snake_case(spelling): name
+    for name in roles.CLASSES
+    for spelling in roles.spellings(name)
 }
-ORDER = {name: number for number, name in enumerate(NAMED)}
-assert set(NAMED.values()) == set(ROLES)
 
 
 def class_of_group(name: str) -> str | None:
@@ -40,34 +26,53 @@ def class_of_group(name: str) -> str | None:
     return _CLASSES.get(name)
 
 
-def roles_of_shapes(
-    class_name: str, shapes: Sequence[Shape]
+def roles_of_arrays(
+    class_name: str, arrays: Sequence[Variable | StoredArray]
 ) -> tuple[tuple[str | None, ...], str]:
-    """Infers the roles of a layer's arrays from their shapes alone.
+    """Infers the roles of a layer's arrays from their shapes and types alone.
 
     A batch normalization with three vectors has gamma or beta, and without the configuration
     the file does not say which; the last two are the moving statistics in either case.
+
+    Whole numbers are quantized: a vector beside them may be their scale instead of a bias.
 
     Returns:
         roles in the order of the arrays, None where the shapes leave a choice; and the reason,
         "" if all roles are known.
     """
+    shapes = [array.shape for array in arrays]
     either = "it is gamma or beta, the file does not tell which"
-    if class_name in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
-        stats = ("moving_mean", "moving_variance") if class_name[0] == "B" else ()
-        affine = len(shapes) - len(stats)
-        same_shape = len(set(shapes)) == 1 and not (stats and len(shapes[0]) != 1)
-        if same_shape and 0 <= affine <= 2:
-            first = {0: (), 1: (None,), 2: ("gamma", "beta")}[affine]
-            return (*first, *stats), either if affine == 1 else ""
+    vectors = len(set(shapes)) == 1
+    if class_name == "BatchNormalization":
+        # 2 to 4 arrays; with renorm=True three more, which follow
+        extra = 3 if len(shapes) > 4 else 0
+        affine = len(shapes) - extra - 2
+        if vectors and len(shapes[0]) == 1 and 0 <= affine <= 2:
+            stats = ("moving_mean", "moving_variance", *(None,) * extra)
+            return (*_affine(affine), *stats), either if affine == 1 else ""
+    elif class_name in ("LayerNormalization", "GroupNormalization"):
+        if vectors and len(shapes) <= 2:
+            return _affine(len(shapes)), either if len(shapes) == 1 else ""
+    elif class_name == "Normalization":
+        if len(shapes) == 3 and shapes[0] == shapes[1] and shapes[2] == ():
+            return ("moving_mean", "moving_variance", None), ""
     else:
         kernels = 2 if class_name.startswith("Separable") else 1
         rank = 2 if class_name == "Dense" else int(re.search(r"\d", class_name)[0]) + 2
         ranks = [len(shape) for shape in shapes]
+        types = [getattr(array.dtype, "name", array.dtype) for array in arrays]
+        if any("int" in name for name in types):
+            why = f"{types[0]} kernels of {class_name} need their scale"
+            return (None,) * len(shapes), why
         if ranks in ([rank] * kernels, [*[rank] * kernels, 1]):
             return (*("kernel",) * kernels, *("bias",) * (1 in ranks)), ""
     unknown = (None,) * len(shapes)
     return unknown, f"{len(shapes)} arrays of these shapes are unusual for {class_name}"
+
+
+def _affine(count: int) -> tuple[str | None, ...]:
+    """Returns the roles of the first arrays of a normalization that has so many of them."""
+    return {0: (), 1: (None,), 2: ("gamma", "beta")}[count]
 
 
 def misfit(

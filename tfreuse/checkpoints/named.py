@@ -6,16 +6,18 @@ without gamma get the right roles ("conv1_bn/moving_mean").
 
 from collections.abc import Iterable
 
+from tfreuse import roles as roles_module
 from tfreuse.checkpoints import configs
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.configs import Config
-from tfreuse.checkpoints.layouts import NAMED, ORDER
 from tfreuse.errors import printable
 from tfreuse.plan import Variable
+from tfreuse.roles import NAMED
 
 NamedArray = tuple[str, str, StoredArray]  # (layer path, name in the layer, array)
 Unaddressed = tuple[str, StoredArray, str]  # (path, array, kind of `OtherArray`)
 
+_ORDER = {name: number for number, name in enumerate(NAMED)}
 # Keras's names of arrays without which another means nothing, as a quantized kernel without its
 # scale, and the name of that other.
 _COMPLETED = {
@@ -56,37 +58,61 @@ def variables(
         layers.setdefault(path, []).append((clean(name), stored))
     pairs, duplicates, notes = [], [], {}
     for path, arrays in layers.items():
-        with_role = [name for name, _ in arrays if name in NAMED]
-        if len(set(with_role)) < len(with_role):
+        names = [name for name, _ in arrays]
+        if len(set(names)) < len(names):
             duplicates += [
                 (f"{path}/{name}", stored, "duplicate") for name, stored in arrays
             ]
             continue
-        composite = any(_COMPLETED.get(name) in with_role for name, _ in arrays)
-        numbers = all(name.isdecimal() for name, _ in arrays)
+        numbers = all(name.isdecimal() for name in names)
         if not numbers:  # the sort is stable: unknown names keep the file's order
-            arrays.sort(key=lambda pair: ORDER.get(pair[0], len(ORDER)))
+            arrays.sort(key=lambda pair: _ORDER.get(pair[0], len(_ORDER)))
         layer = config.layers.get(path) if config else None
-        class_name = layer.class_name if layer else _class(arrays)
-        settings = configs.settings(layer)
+        class_name = (
+            roles_module.class_of(layer.class_name) if layer else _class(arrays)
+        )
+        known, why = _roles(class_name, [name for name, _ in arrays])
         for rank, (name, stored) in enumerate(arrays):
-            position = int(name) if numbers else rank
+            # without a role, only its name says which array it is
+            named = known[rank] is None and not numbers
             variable = Variable(
-                path=f"{path}/{position}",
+                path=f"{path}/{rank if known[rank] else name}",
                 layer=path.rpartition("/")[2],
                 class_name=class_name,
-                role=None if composite else NAMED.get(name),
-                position=position,
+                role=known[rank],
+                position=int(name) if numbers else -1 if named else rank,
                 shape=stored.shape,
                 dtype=str(stored.dtype.newbyteorder("=")),
-                settings=settings,
+                settings=configs.settings(layer),
+                name=name if named else "",
             )
-            if composite:
-                notes[variable.path] = "the layer is quantized or has LoRA arrays"
-            elif variable.role is None:
-                notes[variable.path] = f"the name {printable(name)} tells no role"
+            if variable.role is None:
+                notes[variable.path] = (
+                    why or f"the name {printable(name)} tells no role"
+                )
             pairs.append((variable, stored))
     return pairs, duplicates, notes
+
+
+def _roles(class_name: str, names: list[str]) -> tuple[list[str | None], str]:
+    """Returns the roles of a layer's arrays by their names, and why all are None.
+
+    An array without a role may change the meaning of those beside it: a mask, a scale, the
+    recurrent kernel of an LSTM. No array of such a layer has a role then.
+    """
+    none: list[str | None] = [None] * len(names)
+    if any(_COMPLETED.get(name) in names for name in names):
+        return none, "the layer is quantized or has LoRA arrays"
+    expected = roles_module.array_names(class_name)
+    if expected is None and class_name:
+        return none, "its class is not known"
+    known = [roles_module.role_of(class_name, name) for name in names]
+    for name, role in zip(names, known, strict=True):
+        if role is None and name not in (expected or ()):
+            if all(name.isdecimal() for name in names):
+                return none, ""
+            return none, f"it has an array {printable(name)}, which tells no role"
+    return known, ""
 
 
 def is_companion(name: str) -> bool:
@@ -97,6 +123,8 @@ def is_companion(name: str) -> bool:
 def _class(arrays: list[tuple[str, StoredArray]]) -> str:
     """Returns the only layer class with arrays of these names; "" if there are several."""
     ranks = {name: len(stored.shape) - 2 for name, stored in arrays}  # of images
+    if set(ranks) == {"mean", "variance", "count"}:
+        return "Normalization"
     if "moving_mean" in ranks:
         return "BatchNormalization"
     if "depthwise_kernel" in ranks:

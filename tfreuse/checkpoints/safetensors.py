@@ -8,9 +8,9 @@ import numpy as np
 from tfreuse.checkpoints import arrays, configs, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
-from tfreuse.checkpoints.layouts import NAMED
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
+from tfreuse.roles import NAMED
 
 _TYPES = {
     **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},

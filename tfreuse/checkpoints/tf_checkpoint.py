@@ -15,9 +15,9 @@ import numpy as np
 from tfreuse.checkpoints import named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
-from tfreuse.checkpoints.layouts import NAMED
 from tfreuse.checkpoints.source import PIECE, Source
 from tfreuse.errors import InputError, printable
+from tfreuse.roles import NAMED
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # key of the object graph in a TF2 checkpoint
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # suffix of a variable's key

@@ -3,7 +3,8 @@
 A layer's arrays are in a group "vars", named "0", "1", ... in the order of `get_weights`; the
 group's attribute "name" is the layer's name. Roles come from the model's configuration. A bare
 weights file has none: the class then comes from the group's name, and a role is assigned only
-where the shapes leave no choice.
+where the shapes leave no choice. Its groups are numbered within a class (conv2d, conv2d_1, ...);
+how the classes alternate stands nowhere, since HDF5 puts arrays where it has space.
 """
 
 import dataclasses
@@ -105,16 +106,13 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
         layer = _layer(saved, config, where) if config else None
         layer_paths.add(saved.path)
         _add(weights, saved, layer, arrays, config is not None, where)
-    # HDF5 lists groups by name; both orders below are that of the model
-    if config:
+    if config:  # HDF5 lists groups by name
         _check_complete(config, layer_paths, weights, where)
         order = {path: number for number, path in enumerate(config.layers)}
         last = len(order)
         weights.variables.sort(
             key=lambda pair: order.get(pair[0].path.rpartition("/")[0], last)
         )
-    else:  # Keras writes arrays in the order of the model
-        weights.variables.sort(key=lambda pair: pair[1].offset or 0)
     return weights
 
 
@@ -122,7 +120,8 @@ def _saved(
     group: Group, prefix: str, file_prefix: str, by_file_path: dict[str, Layer]
 ) -> Iterator[_Saved]:
     """Yields the objects with arrays in and under a group; enclosing ones come first."""
-    for name, child in group.groups.items():
+    for name in sorted(group.groups, key=_by_number):
+        child = group.groups[name]
         if name == "vars":
             continue
         file_path = f"{file_prefix}{name}"
@@ -138,6 +137,12 @@ def _saved(
             yield _Saved(path, file_path, in_layers, arrays.arrays)
             child_prefix = f"{path}/"
         yield from _saved(child, child_prefix, f"{file_path}/", by_file_path)
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """Returns a key that puts conv2d_10 after conv2d_2: Keras numbers the groups of a class."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if stem and number.isdecimal() else (name, 0)
 
 
 def _in_order(arrays: dict[str, StoredArray]) -> list[StoredArray] | None:
@@ -176,7 +181,7 @@ def _add(
     """Adds the variables of one layer to `weights`, with roles where they are certain."""
     shapes = [stored.shape for stored in arrays]
     roles, why = None, "its class is not known"
-    class_name = layer.class_name if layer else ""
+    class_name = roles_module.class_of(layer.class_name) if layer else ""
     if layer:
         roles = roles_module.layer_roles(class_name, layer.config)
         if roles is not None and len(roles) != len(shapes):
@@ -192,20 +197,23 @@ def _add(
     elif not configured and saved.in_layers:
         class_name = layouts.class_of_group(saved.file_path.rpartition("/")[2]) or ""
         if class_name:
-            roles, why = layouts.roles_of_shapes(class_name, shapes)
+            roles, why = layouts.roles_of_arrays(class_name, arrays)
+    names = roles_module.array_names(class_name, layer.config) if layer else None
     for position, stored in enumerate(arrays):
+        role = roles[position] if roles else None
         variable = Variable(
             path=f"{saved.path}/{position}",
             layer=saved.name,
             class_name=class_name,
-            role=roles[position] if roles else None,
+            role=role,
             position=position,
             shape=stored.shape,
             dtype=str(stored.dtype.newbyteorder("=")),
             settings=configs.settings(layer),
+            name=names[position] if roles and names and not role else "",
         )
         if variable.role is None:
-            weights.notes[variable.path] = why
+            weights.notes[variable.path] = why or "it is no parameter"
         weights.variables.append((variable, stored))
 
 

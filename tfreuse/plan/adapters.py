@@ -70,6 +70,8 @@ def needed(
         idle.add("channels")
     if donor.dtype == recipient.dtype:
         idle.add("cast")
+    if recipient.role is None and "int" in recipient.dtype:  # a count or a mask
+        idle.add("blend")
     return ordered(name for name in names if name.partition(":")[0] not in idle)
 
 

@@ -94,6 +94,7 @@ class _Maker:
 
     def __init__(self, plan: Plan, donor, recipient, edges) -> None:
         self.plan, self.edges = plan, edges
+        self.whole = set(plan.roles) == set(roles_module.ROLES)
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
         self.selected = selection.choose(
             self.donor,
@@ -120,24 +121,34 @@ class _Maker:
             twin = self.donor[match.other] if match and match.other else None
             refusal = pairing.refusal(twin, layer, self.axes) if twin else ""
             composite = pairing.composite(layer)
-            for key, variable in layer.by_role.items():
-                source = twin.by_role.get(key) if twin else None
-                if source is not None:
-                    paired.add(source.path)
+            sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
+            paired |= {source.path for source in sources.values()}
+            if unpaired:
+                paired |= {v.path for v in twin.variables if v.role is None}
+            for variable in layer.variables:
                 selected = path in self.selected[1]
                 if selected and composite:
                     entries.append(Entry(REFUSED, None, variable, composite))
                     composite = ""  # once for a layer
-                elif not selected or variable.role not in self.plan.roles:
+                elif not selected or not self._moves(variable, layer):
                     reason = "not selected" if variable.role else "unknown role"
                     entries.append(Entry(KEEP, None, variable, reason))
                 else:
-                    entries.append(
-                        self._selected_entry(variable, source, match, refusal)
-                    )
+                    source = sources.get(variable.path)
+                    why = refusal or unpaired * (variable.role is None)
+                    entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)
         return tuple(entries)
+
+    def _moves(self, variable: Variable, layer: Layer) -> bool:
+        """Returns whether a variable of a selected layer is selected.
+
+        One without a role is if all roles are: its layer then moves whole.
+        """
+        if variable.role is None:
+            return self.whole and not pairing.composite(layer)
+        return variable.role in self.plan.roles
 
     def _selected_entry(self, variable, source, match, refusal: str) -> Entry:
         path = variable.layer_path
@@ -148,6 +159,12 @@ class _Maker:
             twin = self.donor[match.other] if match else None
             if twin and (composite := pairing.composite(twin)):
                 return Entry(REFUSED, None, variable, f"of the donor: {composite}")
+            if twin and refusal:
+                return Entry(REFUSED, None, variable, refusal)
+            if (
+                twin and variable.role is None
+            ):  # of a known class, as a count of samples
+                return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
             elif matching.automatic(self.recipient[path]):
@@ -168,7 +185,9 @@ class _Maker:
         unpaired = [
             variable
             for variable in layer.variables
-            if variable.role in self.plan.roles and variable.path not in paired
+            if variable.path not in paired
+            and self._moves(variable, layer)
+            and not (variable.role is None and pairing.is_known(layer))
         ]
         if match:
             return [Entry(AMBIGUOUS, v, None, match.reason) for v in unpaired]

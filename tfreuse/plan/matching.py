@@ -14,6 +14,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from tfreuse import roles as roles_module
 from tfreuse.errors import printable
 from tfreuse.plan import selection, topology
 from tfreuse.plan.variables import Layer, stage
@@ -74,8 +75,8 @@ def pair(
 
 def automatic(layer: Layer) -> bool:
     """Returns whether Keras made up the name from the class: batch_normalization_12."""
-    stem = re.sub(r"_\d+$", "", layer.name)
-    return stem.replace("_", "") == layer.class_name.lower()
+    stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")
+    return stem in map(str.lower, roles_module.spellings(layer.class_name))
 
 
 def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfreuse import roles as roles_module
+from tfreuse.errors import printable
 from tfreuse.plan import topology
-from tfreuse.plan.variables import Layer
+from tfreuse.plan.variables import Layer, Variable
 
 Layers = Mapping[str, Layer]
 _NORMS = ("BatchNormalization",)
@@ -44,6 +45,64 @@ def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> 
     if axes(source, 0) != axes(target, 1):
         return f"axis {donor.get('axis')} does not fit {recipient.get('axis')}"
     return ""
+
+
+def is_known(layer: Layer) -> bool:
+    """Returns whether the names and roles of the layer's arrays are known by its class."""
+    return roles_module.array_names(layer.class_name) is not None
+
+
+def pairs(source: Layer, target: Layer) -> tuple[dict[str, Variable], str]:
+    """Pairs the arrays of two layers: by role, those without a role as the layer's others.
+
+    Arrays of unknown roles are paired by name where both models have names, else by position;
+    by shape where a file has them in an order of its own, if that leaves no choice.
+
+    Returns:
+        The donor's array by path of the recipient's; and why the others cannot be paired, ""
+        if they are.
+    """
+    by_role = {
+        variable.path: source.by_role[key]
+        for key, variable in target.by_role.items()
+        if key[0] is not None and key in source.by_role
+    }
+    theirs = [v for v in source.variables if v.role is None]
+    ours = [v for v in target.variables if v.role is None]
+    if not ours or (is_known(target) and not theirs):
+        return by_role, ""
+    if len(theirs) != len(ours):
+        return (
+            by_role,
+            f"the donor's layer has {len(theirs)} such arrays, not {len(ours)}",
+        )
+    for key in (_name, _position, _shape):
+        keys = [[key(v) for v in side] for side in (theirs, ours)]
+        if all(None not in side and len(set(side)) == len(side) for side in keys):
+            break
+    else:
+        return by_role, (
+            "which of its arrays is which, one of the files does not say; take the model's "
+            ".keras files"
+        )
+    if set(keys[0]) != set(keys[1]):
+        words = ", ".join(printable(str(word)) for word in keys[0])
+        return by_role, f"the donor's layer has other arrays: {words}"
+    found = dict(zip(keys[0], theirs, strict=True))
+    others = {v.path: found[k] for k, v in zip(keys[1], ours, strict=True)}
+    return by_role | others, ""
+
+
+def _name(variable: Variable) -> str | None:
+    return variable.name or None
+
+
+def _position(variable: Variable) -> int | None:
+    return None if variable.position < 0 else variable.position
+
+
+def _shape(variable: Variable) -> tuple[int, ...]:
+    return variable.shape
 
 
 def composite(layer: Layer) -> str:

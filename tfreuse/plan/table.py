@@ -86,7 +86,7 @@ def _rows(status: str, entries: list) -> list[str]:
 
 def _kept_rows(entries: Iterable) -> list[str]:
     rows = []
-    for reason in ("not selected", "unknown role"):
+    for reason in ("not selected", "no parameter", "unknown role"):
         members = [e for e in entries if e.status == "KEEP" and e.reason == reason]
         if members:
             name = reason
@@ -120,6 +120,9 @@ def _problems(plan: Any) -> list[str]:
 
 def _roles(roles: tuple[str, ...]) -> str:
     """Returns the name of the group with these roles, else the roles."""
+    if set(roles) == {None}:
+        return "whole layer"
+    roles = tuple(role for role in roles if role)  # a count of samples has none
     for name, members in GROUPS.items():
         if set(members) == set(roles):
             return name

@@ -148,10 +148,19 @@ class Plan:
 
 def _entry_plain(entry: Entry) -> dict[str, Any]:
     sides = {
-        side: None if variable is None else dict(vars(variable))
+        side: None if variable is None else _variable_plain(variable)
         for side, variable in (("donor", entry.donor), ("recipient", entry.recipient))
     }
     return {**vars(entry), **sides}
+
+
+def _variable_plain(variable: Variable) -> dict[str, Any]:
+    plain = dict(vars(variable))
+    if (
+        not variable.name
+    ):  # most have none: plans stay as short as they were, and as equal
+        del plain["name"]
+    return plain
 
 
 def _entry_from(values: Mapping[str, Any]) -> Entry:

@@ -31,10 +31,11 @@ class Variable:
             in `layer.get_weights()`, e.g. "backbone/conv1_bn/2".
         layer: name of the layer.
         class_name: class of the layer; "" if unknown.
-        role: None where the class is unknown; such a variable is never selected.
-        position: index in `layer.get_weights()`.
+        role: None where the class is unknown; such a variable moves only with its whole layer.
+        position: index in `layer.get_weights()`; -1 if the file does not say.
         shape, dtype: of the array.
         settings: of the layer, see `roles.layer_settings`: epsilon, axis, strides ...
+        name: Keras's name of an array without a role; "" if it is not known.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Variable:
     shape: tuple[int, ...]
     dtype: str
     settings: tuple[tuple[str, Any], ...] = ()
+    name: str = ""
 
     @property
     def layer_path(self) -> str:

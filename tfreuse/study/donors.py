@@ -151,6 +151,7 @@ class Donors:
                 donor.values[entry.donor.path],
             )
             for entry in plan.copies
+            if entry.recipient.role
         ]
         seed = self._block.parts["recipient"].train.seed
         values = controls.make(control, draw, pairs, seed)

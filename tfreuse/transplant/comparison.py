@@ -28,6 +28,7 @@ from tfreuse.plan import Variable, stage
 from tfreuse.roles import ROLES
 
 Read = Callable[[Variable], np.ndarray]
+OTHER = "other"  # role of arrays that move only with their whole layer
 _CHUNK = 1 << 20  # numbers that are compared at once, in float64: 8 MB
 _MEAN, _VARIANCE = "moving_mean", "moving_variance"
 
@@ -125,8 +126,9 @@ def rows(plan: plan_module.Plan, donor: Read, recipient: Read) -> list[Row]:
     if not sums:
         raise InputError("the two have no variables in common to compare.")
     stages = list(dict.fromkeys(stage for stage, _ in sums))
+    roles = (*ROLES, OTHER)
     return sorted(
-        sums.values(), key=lambda r: (stages.index(r.stage), ROLES.index(r.role))
+        sums.values(), key=lambda r: (stages.index(r.stage), roles.index(r.role))
     )
 
 
@@ -213,7 +215,7 @@ def _compare(entry: plan_module.Entry, a: np.ndarray, b: np.ndarray) -> Row:
         largest = np.maximum(largest, np.abs(difference).max())  # keeps NaN
     return Row(
         stage=stage(entry.recipient.layer),
-        role=entry.recipient.role,
+        role=entry.recipient.role or OTHER,
         variables=1,
         identical=int(identical),
         size=a.size,

@@ -210,7 +210,8 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
     """Describes the variables of a model, nested models included, in the order of layers."""
     descriptions = []
     for path, layer in layers(model):
-        class_name, config = type(layer).__name__, _config(layer)
+        class_name = roles_module.class_of(type(layer).__name__)
+        config = _config(layer)
         roles = roles_module.layer_roles(class_name, config)
         settings = roles_module.layer_settings(config)
         arrays = own_weights(layer)
@@ -227,6 +228,7 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
                     shape=tuple(array.shape),
                     dtype=str(array.dtype),
                     settings=settings,
+                    name="" if roles and roles[position] else array.name,
                 )
             )
     return tuple(descriptions)

@@ -36,6 +36,7 @@ class OpenModel(Protocol):
         name: for messages: the path of a file, or the name of a live model.
         kind: format of the file, or "live".
         variables: descriptions of its arrays, from input to output.
+        ordered: whether they are; else layers come in order within a class only.
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
         unaddressed: arrays that are no layer's weights, or of one path with others.
@@ -44,6 +45,7 @@ class OpenModel(Protocol):
     name: str
     kind: str
     variables: tuple[Variable, ...]
+    ordered: bool
     edges: Edges | None
     notes: Mapping[str, str]
     unaddressed: tuple[OtherArray, ...]
@@ -92,6 +94,7 @@ class InMemory:
 
     provenance = None
     unaddressed = ()
+    ordered = True
 
     def view(self, variable: Variable) -> np.ndarray:
         """Returns a variable's values without a copy where possible; only to be read."""

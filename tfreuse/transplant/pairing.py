@@ -2,7 +2,8 @@
 
 A bare weights file or an array of `.npz` knows no epsilon and no axis, and often no class. They
 are taken from the layer of the same path or name in the other model, and the plan has a note on
-it. Roles are never taken from there: that is how gamma becomes beta.
+it. Roles are never taken from there, for that is how gamma becomes beta; of a layer that gets
+its class so, they are those that its own names or shapes leave no choice of.
 """
 
 import dataclasses
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfreuse import plan as plan_module
+from tfreuse import roles
+from tfreuse.checkpoints import layouts
 from tfreuse.errors import InputError
 from tfreuse.plan import Entry, Plan, Variable, selection
 from tfreuse.plan.variables import Layer, by_layer
@@ -49,6 +52,10 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     pairs = selection.mapping_pairs(options.get("mapping", ()))
     donor_layers = by_layer(donor.variables)
     recipient_layers = by_layer(recipient.variables)
+    if not donor.ordered:
+        donor_layers = _in_order(donor_layers, recipient_layers)
+    if not recipient.ordered:
+        recipient_layers = _in_order(recipient_layers, donor_layers)
     mapping = {}
     if pairs:
         mapping = selection.expand_mapping(pairs, donor_layers, recipient_layers)
@@ -106,6 +113,26 @@ def _with_ambiguous(entries: tuple[Entry, ...], donor: OpenModel) -> tuple[Entry
     )
 
 
+def _in_order(
+    layers: Mapping[str, Layer], like: Mapping[str, Layer]
+) -> Mapping[str, Layer]:
+    """Sorts layers as the other model's of the same paths.
+
+    Unchanged if the two disagree on the order of layers of one class in one inner model, which
+    the file does know.
+    """
+    place = {path: number for number, path in enumerate(like)}
+    sequences: dict[tuple[str, str], list[int]] = {}
+    for path, layer in layers.items():
+        if path in place and layer.class_name:
+            key = path.rpartition("/")[0], layer.class_name
+            sequences.setdefault(key, []).append(place[path])
+    if any(sorted(places) != places for places in sequences.values()):
+        return layers
+    last = len(place)
+    return dict(sorted(layers.items(), key=lambda item: place.get(item[0], last)))
+
+
 def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
     """Makes the plan again; raises InputError unless these two models give the same."""
     options = {name: getattr(plan, name) for name in _OPTIONS}
@@ -151,17 +178,32 @@ def _completed(
     by_name: dict[str, Layer] = {layer.name: layer for layer in counterparts.values()}
     variables, count = [], 0
     for path, layer in layers.items():
+        twin = mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
         members = layer.variables
-        if not layer.settings:
-            twin = (
-                mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
-            )
-            if twin and layer.class_name in ("", twin.class_name):
-                fields = {
-                    "class_name": twin.class_name,
-                    "settings": twin.variables[0].settings,
-                }
-                members = tuple(dataclasses.replace(v, **fields) for v in members)
-                count += members != layer.variables
+        if not layer.settings and twin and layer.class_name in ("", twin.class_name):
+            members = _with_class(layer, twin)
+            count += members != layer.variables
         variables += members
     return variables, count
+
+
+def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
+    """Returns a layer's variables with the class and the settings of its counterpart.
+
+    Roles are those that names or shapes leave no choice of in a layer of this class.
+    """
+    class_name, settings = twin.class_name, twin.variables[0].settings
+    members = layer.variables
+    known = [variable.role for variable in members]
+    bare = not any(v.role or v.name for v in members)
+    if class_name and roles.array_names(class_name) is None:  # as in files that name it
+        known = [None] * len(members)
+    elif class_name and not layer.class_name and bare:
+        known = layouts.roles_of_arrays(class_name, members)[0]
+    completed = []
+    for variable, role in zip(members, known, strict=True):
+        fields = {"class_name": class_name, "settings": settings, "role": role}
+        if variable.role and not role:  # the role was its name; its position is unknown
+            fields |= {"name": variable.role, "position": -1}
+        completed.append(dataclasses.replace(variable, **fields))
+    return tuple(completed)
