@@ -27,7 +27,8 @@ FLOORS = [
 ]
 # All others answer at once: importing them loads neither TensorFlow nor Keras.
 MAY_LOAD_TENSORFLOW = {
-    *("data", "export", "kerascv", "models", "prediction", "training"),
+    *("export", "kerascv", "models", "training"),
+    *("data/augmentation", "data/catalogue", "data/contact_sheet", "data/shapes"),
     "advisor/trials",
     *("few_labels/cost", "few_labels/fitting", "few_labels/freezing"),
     *("study/cost", "study/donors", "study/finish", "study/gallery", "study/labels"),

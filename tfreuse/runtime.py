@@ -1,10 +1,25 @@
 """Starts TensorFlow: without messages, with memory growth, with a number of threads."""
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
+
+
+class Lazy:
+    """A module that is imported when one of its names is first used.
+
+    For packages that check files before anything is computed: TensorFlow's import takes seconds.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
 
 
 def start(threads: int = 0, deterministic: bool = False) -> None:

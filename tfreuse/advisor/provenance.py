@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files
+from tfreuse.data import folder
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
@@ -107,8 +108,6 @@ def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
     """Returns the name of each image file of these splits by its SHA-256; {} for no folder."""
     if spec.dataset != "folder":
         return {}
-    from tfreuse.data import folder  # imports TensorFlow
-
     root = pathlib.Path(spec.data_dir).expanduser()
     names = {}
     for split in splits:

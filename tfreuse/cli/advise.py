@@ -17,8 +17,9 @@ from absl import flags
 
 from tfreuse import advisor, files, progress, runtime
 from tfreuse.advisor import page, planfile, store
-from tfreuse.cli import app
-from tfreuse.specs import ModelSpec
+from tfreuse.checkpoints import loadable
+from tfreuse.cli import app, early
+from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
 # Flags by spec that default to the values of the donor's training.
@@ -44,6 +45,7 @@ def main() -> None:
         return _repeat(pathlib.Path(app.FLAGS.plan))
     _set_flags_from_donor()
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
+    _check_early(*specs)
     with app.sole_out_dir("this search", holds="run.json") as out_dir:
         runtime.start()
         advice = _with_progress(
@@ -57,6 +59,18 @@ def main() -> None:
             f"Test split: mean IoU {metrics['mean_iou']:.3f}, n = {metrics['images']} images."
         )
     print(f"Advice: {out_dir / 'advice.html'}  model: {out_dir / 'model.keras'}")
+
+
+def _check_early(spec: AdviceSpec, data_spec: DataSpec, model_spec: ModelSpec) -> None:
+    """Checks files and settings before TensorFlow is imported."""
+    for donor in spec.donor:
+        loadable.check(donor, "donor")
+    if spec.recipient:
+        loadable.check(spec.recipient, "recipient")
+    else:
+        early.network(model_spec, data_spec)
+    specs = {"advice": spec, "data": data_spec, "model": model_spec}
+    early.run(pathlib.Path(app.FLAGS.out_dir) / "run.json", specs, ["train"])
 
 
 def _repeat(path: pathlib.Path) -> None:

@@ -81,7 +81,7 @@ def data_spec() -> DataSpec:
     """Builds the `DataSpec` of the flags; downloads the data set first with --download."""
     dataset = spec(DataSpec)
     if FLAGS.download:
-        from tfreuse.data import downloads  # imports TensorFlow
+        from tfreuse.data import downloads  # imports NumPy
 
         downloads.fetch(dataset)
     return dataset

@@ -41,10 +41,17 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    from tfreuse import data  # here, since it imports NumPy: --help is faster
+    from tfreuse.cli import early
+
     data_spec = app.data_spec()
+    early.model_file("model")
+    trained = app.trained(app.FLAGS.model).get("train", {})
+    has_masks = (app.FLAGS.task or trained.get("task")) == "segmentation"
+    data.check_files(data_spec, [app.FLAGS.split], has_masks)
     out_dir = app.out_dir()
     runtime.start()
-    from tfreuse import data, training
+    from tfreuse import training
     from tfreuse.models import saving
     from tfreuse.training import evaluation
 

@@ -40,12 +40,18 @@ def define_flags() -> None:
 def main() -> None:
     if not app.FLAGS.out_dir:
         raise InputError("--out_dir is not given: expected a directory to write to.")
+    from tfreuse import data  # here, since it imports NumPy: --help is faster
+    from tfreuse.cli import early
+
+    early.model_file("model")
+    kinds = _formats()
+    data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
+    if "litert_int8" in kinds:
+        data.check_files(data_spec, ["train"], masks=False)
     runtime.start()
     from tfreuse import export
     from tfreuse.models import saving
 
-    kinds = _formats()
-    data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
     for kind in kinds:
         export.portable.check_installed(kind)
     source = pathlib.Path(app.FLAGS.model)

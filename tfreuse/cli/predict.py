@@ -33,11 +33,13 @@ def main() -> None:
     for name in ("model", "images", "out_dir"):
         if not app.FLAGS[name].value:
             raise InputError(f"--{name} is not given; see --help.")
-    runtime.start()
-    from tfreuse import prediction
+    from tfreuse import prediction  # here, since it imports NumPy: --help is faster
 
+    prediction.saved_model(pathlib.Path(app.FLAGS.model))
     paths = prediction.images(app.FLAGS.images, pathlib.Path(app.FLAGS.out_dir))
-    predictor = prediction.Predictor(app.FLAGS.model, app.spec(PredictSpec))
+    spec = app.spec(PredictSpec)
+    runtime.start()
+    predictor = prediction.Predictor(app.FLAGS.model, spec)
     out_dir = app.out_dir(holds="predictions.json")
     prediction.claim(predictor, out_dir)
     todo = [path for path in paths if not prediction.done(predictor, path, out_dir)]

@@ -23,7 +23,7 @@ import sys
 from absl import flags
 
 from tfreuse import report, study
-from tfreuse.cli import app
+from tfreuse.cli import app, early
 from tfreuse.errors import InputError, printable
 from tfreuse.runners import RunnerSpec, storage
 from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
@@ -59,6 +59,7 @@ def main() -> None:
         app.spec(LabelSpec),
     )
     runner_spec = app.spec(RunnerSpec)
+    _check_early(specs, runner_spec)
     if app.FLAGS.dry_run:
         count = len(study.plan(specs, pathlib.Path(app.FLAGS.out_dir)))
         print(specs.describe())
@@ -90,6 +91,16 @@ def main() -> None:
             f"{len(failed)} units of work failed, and units that need them were not done; all "
             "others are in the report. Run the same command again to retry them."
         )
+
+
+def _check_early(specs: study.Specs, runner_spec: RunnerSpec) -> None:
+    """Checks files and settings before a unit of work imports TensorFlow."""
+    for name in specs.architectures:
+        early.network(specs.model.variant(name), specs.data)
+    out_dir = app.FLAGS.out_dir
+    # a cluster's workers may have data that this machine lacks
+    if runner_spec.runner != "ray" and not storage.is_url(out_dir):
+        early.run(pathlib.Path(out_dir) / "study.json", specs.named(), masks=False)
 
 
 def _run_unit(

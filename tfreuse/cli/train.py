@@ -29,12 +29,22 @@ def define_flags() -> None:
 
 
 def main() -> None:
+    from tfreuse import data  # here, since it imports NumPy: --help is faster
+    from tfreuse.cli import early
+
     data_spec = app.data_spec()
     if app.FLAGS.check_data:
+        data.check_files(data_spec)
         runtime.start()
         _check_data(data_spec)
         return
     model_spec, train_spec = app.spec(ModelSpec), app.spec(TrainSpec)
+    early.network(model_spec, data_spec)
+    early.run(
+        pathlib.Path(app.FLAGS.out_dir) / "run.json",
+        {"model": model_spec, "data": data_spec, "train": train_spec},
+        masks=train_spec.task == "segmentation",
+    )
     with app.sole_out_dir("this training", holds="run.json") as out_dir:
         print(f"Training in {out_dir}; watch it with: tensorboard --logdir={out_dir}")
         runtime.start(deterministic=train_spec.deterministic)
@@ -46,8 +56,8 @@ def main() -> None:
 
 
 def _check_data(data_spec: DataSpec) -> None:
-    from tfreuse import data  # here, since it imports TensorFlow
-    from tfreuse.data import contact_sheet
+    from tfreuse import data
+    from tfreuse.data import contact_sheet  # imports TensorFlow
 
     print(data.check(data_spec))
     if app.FLAGS.out_dir:

@@ -16,15 +16,16 @@ masks take the nearest label. Nothing is dropped or guessed in silence: data tha
 raise InputError here, not in the middle of training.
 """
 
+from __future__ import annotations  # tf.Tensor stands in signatures
+
 import dataclasses
 import functools
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from tfreuse.data import augmentation, survey
-from tfreuse.data.augmentation import augment
+from tfreuse import runtime
+from tfreuse.data import survey
 from tfreuse.data.corruption import corrupt, inputs_and_targets
 from tfreuse.data.labels import check as check_labels
 from tfreuse.data.source import Source, groups
@@ -36,6 +37,7 @@ __all__ = [
     "Split",
     "augment",
     "check",
+    "check_files",
     "corrupt",
     "evaluation_batches",
     "group_names",
@@ -48,6 +50,9 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
+
+tf = runtime.Lazy("tensorflow")
+augmentation = runtime.Lazy("tfreuse.data.augmentation")  # imports Keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +273,28 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
         return batch | {"image": _unit(batch["image"])}
 
     return split.examples.batch(batch_size).map(in_units).prefetch(2)
+
+
+def augment(
+    images: tf.Tensor, masks: tf.Tensor, names: Sequence[str], key: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns augmented copies of images and masks; see `augmentation.augment`."""
+    return augmentation.augment(images, masks, names, key)
+
+
+def check_files(
+    spec: DataSpec, splits: Sequence[str] = SPLITS, masks: bool = True
+) -> None:
+    """Checks that the files of these splits are there, without reading them or TensorFlow.
+
+    Raises:
+        InputError: as `load`, where names of files and folders suffice to see it.
+    """
+    if spec.dataset == "shapes" or spec.dataset.startswith("tfds:"):
+        return  # nothing can be wrong, or importing TFDS takes as long as TensorFlow
+    source = _source(spec)
+    for split in splits:
+        source.pairs(split, masks)
 
 
 def check(spec: DataSpec) -> str:

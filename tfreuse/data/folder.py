@@ -48,7 +48,7 @@ class Folder:
     def read(self, split: str, masks: bool = True) -> SplitArrays:
         """Reads all of `split`, with several threads."""
         spec = self.spec
-        pairs = list_pairs(self.root, split, masks, spec.group_by)
+        pairs = self.pairs(split, masks)
         limit = spec.train_examples if split == "train" else spec.test_examples
         pairs = pairs[: limit or None]
         images = np.empty((len(pairs), *spec.image_size, spec.channels), np.uint8)
@@ -71,6 +71,10 @@ class Folder:
             sizes=sizes,
             modes=modes,
         )
+
+    def pairs(self, split: str, masks: bool = True) -> list[Pair]:
+        """Lists the pairs of `split`, sorted by stem; see `list_pairs`."""
+        return list_pairs(self.root, split, masks, self.spec.group_by)
 
     def num_classes(self) -> int:
         """Returns the spec's, or 1 + the largest label in any mask of any existing split."""

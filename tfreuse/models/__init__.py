@@ -23,15 +23,15 @@ from typing import Any
 import keras
 
 from tfreuse.errors import InputError, printable
-from tfreuse.models import custom, sizes
+from tfreuse.models import custom
 from tfreuse.models.graph import with_stages
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
-from tfreuse.models.sizes import size_multiple
 from tfreuse.models.unet import unet
 from tfreuse.models.work import multiplications
-from tfreuse.specs import ModelSpec
+from tfreuse.specs import ModelSpec, sizes
+from tfreuse.specs.sizes import size_multiple
 
 __all__ = [
     "ARCHITECTURES",
@@ -122,21 +122,8 @@ def check_image_size(
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:
-    """Returns the arguments of the architecture's function.
-
-    Raises:
-        InputError: an option is set that the function lacks. If it were ignored, two specs
-            would describe equal networks.
-    """
+    """Returns the arguments of the architecture's function; see `ModelSpec.check_options`."""
+    spec.check_options()
     parameters = inspect.signature(ARCHITECTURES[spec.architecture]).parameters
-    defaults = ModelSpec(architecture=spec.architecture)
     options = spec.to_json()
-    for name in ("architecture", "model", "stages"):  # arguments of `build` alone
-        del options[name]
-    for name, value in options.items():
-        if name not in parameters and value != getattr(defaults, name):
-            raise InputError(
-                f"{spec.architecture} has no --{name}; got {value}. Leave it out, which is "
-                f"{getattr(defaults, name)}, or choose another --architecture."
-            )
     return {name: value for name, value in options.items() if name in parameters}

@@ -69,11 +69,7 @@ def _call(
     source: str, image_size: tuple[int | None, int | None], channels: int
 ) -> object:
     """Calls the function package.module:function and returns its result, not yet checked."""
-    module_name, colon, function_name = source.partition(":")
-    if not (module_name and colon and function_name):
-        raise InputError(
-            f"--model takes FILE.keras or package.module:function; got {printable(source)!r}."
-        )
+    module_name, _, function_name = source.partition(":")
     directory = os.getcwd()
     if directory not in sys.path:  # a console command's path lacks it
         sys.path.insert(0, directory)

@@ -3,9 +3,9 @@
 import keras
 
 from tfreuse.errors import InputError
-from tfreuse.models import blocks, encoders, sizes
+from tfreuse.models import blocks, encoders
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
-from tfreuse.specs import ModelSpec
+from tfreuse.specs import ModelSpec, sizes
 
 # Weight of the auxiliary output's loss: arXiv:1612.01105, section 5.2.
 AUXILIARY_LOSS_WEIGHT = 0.4

@@ -1,12 +1,15 @@
 """Saves model files atomically, and loads them with errors that name a remedy."""
 
 import os
-import pathlib
+import re
 
 import keras
 
 from tfreuse import files
-from tfreuse.errors import InputError, printable
+from tfreuse.checkpoints import loadable
+from tfreuse.errors import InputError, printable, reason
+
+_UNKNOWN = re.compile(r"Could not (?:locate|interpret) .*?(?:'|identifier: )([\w>.]+)")
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -23,27 +26,23 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
         optimizer: also load the optimizer with its state, to resume training.
 
     Raises:
-        InputError: there is no such file, or it contains no model that can be read.
+        InputError: there is no such file, it is damaged, or Keras cannot make its model.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"model file {path} does not exist; tools/train.py --out_dir=DIR writes "
-            "DIR/model.keras."
-        )
-    if path.suffix != ".keras":
-        raise InputError(f"expected a .keras file, got {path}.")
+    loadable.check(path)
     try:
         return keras.models.load_model(path, compile=optimizer)
-    except Exception as error:  # Keras raises many types for a broken file
-        if "Could not locate class" in str(error):
-            name = str(error).partition("class ")[2].partition(".")[0]
+    except Exception as error:  # Keras raises many types
+        if isinstance(error, MemoryError | OSError):
+            raise
+        unknown = _UNKNOWN.search(str(error))
+        if unknown:
+            name = printable(unknown[1], 60)
             raise InputError(
-                f"{path} holds a layer or model of a class that is not known here, "
-                f"{printable(name, 60)}: nothing in a file is executed. Make the model by a "
-                "function, --model=package.module:function, of Keras's own layers."
+                f"{printable(path)} holds {name}, which is not of Keras's own: code in a file is "
+                "not run. Make the model of Keras's own layers and functions, and save it again; "
+                "where --model takes package.module:function, such a function makes it."
             ) from error
         raise InputError(
-            f"{path} cannot be read as a Keras model: {printable(error)}. "
-            "It may be cut off; train or copy it again."
+            f"{printable(path)} is whole, but Keras {keras.__version__} cannot make its model: "
+            f"{reason(error)}. Save it with this version of Keras."
         ) from error

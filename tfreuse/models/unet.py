@@ -3,9 +3,9 @@
 import keras
 
 from tfreuse.errors import InputError
-from tfreuse.models import blocks, encoders, sizes
+from tfreuse.models import blocks, encoders
 from tfreuse.models.layers import ResizeLike
-from tfreuse.specs import ModelSpec
+from tfreuse.specs import ModelSpec, sizes
 
 
 def unet(

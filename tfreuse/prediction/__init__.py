@@ -8,6 +8,8 @@ Large images are processed tile by tile. A folder's `predictions.json` identifie
 the tiles, so that an interrupted run resumes without mixing outputs of two models.
 """
 
+from __future__ import annotations  # tf.Tensor stands in signatures
+
 import functools
 import glob
 import itertools
@@ -16,17 +18,19 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
-from tfreuse import export, files, rundir
+from tfreuse import files, rundir, runtime
 from tfreuse.data import drawing, pictures
 from tfreuse.errors import InputError, printable
 from tfreuse.prediction import shares, tiles
 from tfreuse.specs import PredictSpec
 
-__all__ = ["Predictor", "claim", "done", "images", "tabulate", "write"]
+__all__ = [
+    "Predictor", "claim", "done", "images", "saved_model", "tabulate", "write",
+]  # fmt: skip
 
+tf = runtime.Lazy("tensorflow")
 _MOST_LABELS = 256  # of a picture of 8 bits
 _TASKS = {"mask": "segmentation", "image": "autoencoder"}  # by an output of `export`
 _ENDS = {  # of the names of output files, in the order of writing
@@ -54,7 +58,7 @@ class Predictor:
         self, path: str | os.PathLike, spec: PredictSpec | None = None
     ) -> None:
         self.spec = spec or PredictSpec()
-        self.path = path = _saved_model(pathlib.Path(path))
+        self.path = path = saved_model(pathlib.Path(path))
         try:
             self._loaded = tf.saved_model.load(path)  # owns the signature's variables
             signature = self._loaded.signatures["serving_default"]
@@ -257,8 +261,12 @@ def _save(pixels: np.ndarray, path: pathlib.Path) -> None:
         picture.save(temporary)
 
 
-def _saved_model(path: pathlib.Path) -> pathlib.Path:
-    """Returns `path` itself, or its folder of the highest version, as TF Serving does."""
+def saved_model(path: pathlib.Path) -> pathlib.Path:
+    """Returns `path` itself, or its folder of the highest version, as TF Serving does.
+
+    Raises:
+        InputError: there is no SavedModel.
+    """
     if path.is_file():
         raise InputError(
             f"expected the folder of a SavedModel, got the file {path}; write one with "
@@ -280,6 +288,8 @@ def _saved_model(path: pathlib.Path) -> pathlib.Path:
 
 def _metadata(path: pathlib.Path) -> dict:
     """Reads the SavedModel's metadata; {} if missing or broken: all have defaults."""
+    from tfreuse import export  # imports Keras
+
     try:
         metadata = export.metadata(path)
     except (OSError, ValueError):

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any, Self
 
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.specs.base import Spec, option, parsed
 
 ARCHITECTURES = ("unet", "pspnet")
@@ -60,6 +60,11 @@ class ModelSpec(Spec):
                 f"--encoder takes {', '.join(ENCODERS)}, {KERAS}NAME of keras.applications or "
                 f"{KERAS_CV}NAME; got {self.encoder!r}."
             )
+        if self.model and not re.fullmatch(r".*\.keras|[^:]+:[^:]+", self.model):
+            raise InputError(
+                "--model takes FILE.keras or package.module:function; got "
+                f"{printable(self.model)!r}."
+            )
         for word in self.stages:
             if not re.fullmatch(r"\w+=\S+", word):
                 raise InputError(
@@ -76,6 +81,19 @@ class ModelSpec(Spec):
     @property
     def has_foreign_encoder(self) -> bool:
         return self.encoder.startswith((KERAS, KERAS_CV))
+
+    def check_options(self) -> None:
+        """Raises InputError if an option is set that the architecture does not have.
+
+        If it were ignored, two specs would describe equal networks.
+        """
+        for field in dataclasses.fields(self):
+            value, only = getattr(self, field.name), field.metadata["only"]
+            if value != field.default and only not in ("", self.architecture):
+                raise InputError(
+                    f"{self.architecture} has no --{field.name}; got {value}. Leave it out, which "
+                    f"is {field.default}, or choose another --architecture."
+                )
 
     def variant(self, text: str) -> Self:
         """Returns the network of an item of --architectures; other options are as here.

@@ -1,7 +1,7 @@
 """Image sizes that an architecture takes; errors name the nearest sizes that work."""
 
 from tfreuse.errors import InputError
-from tfreuse.specs import ModelSpec
+from tfreuse.specs.model import ModelSpec
 
 OUTPUT_STRIDE = 8  # pixels of the image per pixel of PSPNet's features, each way
 
