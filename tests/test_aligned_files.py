@@ -276,7 +276,7 @@ def test_models_that_call_models_twice_and_so_on_cost_no_more_than_a_bound(
         ([entry("ReLU", "x", [X])], "no InputLayer"),
         ([entry("InputLayer", "x"), entry("ReLU", "r", [("s", 0, 0)])], "cannot"),
         ([entry("InputLayer", "x"), entry("ReLU", "r", [("r", 0, 0)])], "cycle"),
-        ([entry("InputLayer", "x"), entry("ReLU", "r", [()])], "cannot be followed"),
+        ([entry("InputLayer", "x"), entry("ReLU", "r", [()])], "none that can be read"),
         ([entry("InputLayer", "x"), entry("Conv2D", "c", [X])], "missing"),
     ],
 )

@@ -29,7 +29,7 @@ def layer(path, class_name, *shapes, dtype="float32", **config):
             i,
             shape,
             dtype,
-            roles.layer_settings(config),
+            roles.layer_settings(config, config.get("rank")),
         )
         for i, (role, shape) in enumerate(zip(found, shapes, strict=True))
     ]
@@ -236,7 +236,7 @@ def test_arrays_without_roles_pair_by_name_where_their_order_is_unknown():
             "mean something",
         ),
         (conv("a", groups=2), conv("a", groups=1), "groups 2 does not fit 1"),
-        (bn("a", axis=1), bn("a", axis=-1), "axis 1 does not fit -1"),
+        (bn("a", axis=1, rank=4), bn("a", axis=-1), "axis 1 does not fit -1"),
     ],
 )
 def test_arrays_that_would_mean_something_else_are_refused(theirs, ours, why):
@@ -251,7 +251,7 @@ def test_the_axis_of_the_channels_may_have_another_number():
     plan = make(first, last).check()
     assert len(plan.copies) == 6
     assert any(note.startswith("data_format") for note in plan.notes)
-    rows = [*conv("c", data_format="channels_last"), *bn("b", axis=1)]
+    rows = [*conv("c", data_format="channels_last"), *bn("b", axis=1, rank=4)]
     assert {e.status for e in make(rows, last, roles="bn").entries} == {
         "REFUSED",
         "KEEP",

@@ -85,11 +85,15 @@ _SETTINGS = (
 )
 
 
-def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def layer_settings(
+    config: Mapping[str, Any], rank: int | None = None
+) -> tuple[tuple[str, Any], ...]:
     """Returns the settings that donor and recipient layers should share, sorted by name.
 
     Args:
         config: configuration as of `layer.get_config()`, live or read from a file.
+        rank: number of axes of the layer's input, the batch axis included; it stands beside
+            the axis, whose number it gives a meaning.
 
     Returns:
         (name, value) pairs. Lists become tuples, and an axis in a list of one becomes a number:
@@ -104,7 +108,9 @@ def layer_settings(config: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
                 value = value[0]
         if value is not None:
             settings.append((name, value))
-    return tuple(settings)
+    if rank is not None and config.get("axis") is not None:
+        settings.append(("rank", rank))
+    return tuple(sorted(settings))
 
 
 def class_of(name: str) -> str:

@@ -10,10 +10,11 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tfreuse import roles
+from tfreuse.checkpoints import nodes, ranks
 from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER
 from tfreuse.errors import InputError, printable
 
@@ -28,6 +29,7 @@ class Layer:
         class_name: "" where two layers of different classes have one path.
         config: settings as Keras writes them.
         file_path: its group in a weights file, e.g. "layers/conv2d_1"; None if unknown.
+        rank: number of axes of its input, the batch axis included; None if unknown.
     """
 
     path: str
@@ -35,6 +37,7 @@ class Layer:
     class_name: str
     config: Mapping[str, Any]
     file_path: str | None = None
+    rank: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Config:
     """All layers by path, and the layers that each reads from.
 
     `edges` has layers and operations alike. Nested models are looked through: a layer after
-    one reads from the layer that makes its output. None for a subclassed model, whose
-    connections are code.
+    one reads from the layer that makes its output. None where connections are code, as of a
+    subclassed model, or are written in no form that is known.
     """
 
     layers: Mapping[str, Layer]
@@ -66,8 +69,10 @@ def parse(text: bytes | str, where: str) -> Config:
         if not _is_object(root):
             raise ValueError("it names no class")
         reader.model(root["config"], "", "", 0)
-        graph = isinstance(root["config"].get("layers"), list)
-        return Config(reader.layers, reader.edges() if graph else None)
+        edges = reader.edges()
+        layers = ranks.with_ranks(reader.layers, edges, reader.shapes)
+        graph = nodes.layers_of(root["config"]) is not None and reader.connected
+        return Config(layers, edges if graph else None)
     except (ValueError, RecursionError) as error:
         raise _unreadable(where, error) from error
 
@@ -94,7 +99,7 @@ def _unreadable(where: str, error: object) -> InputError:
 
 def settings(layer: Layer | None) -> tuple[tuple[str, Any], ...]:
     """Returns `roles.layer_settings` of the layer, without values that Keras never writes."""
-    pairs = roles.layer_settings(layer.config) if layer else ()
+    pairs = roles.layer_settings(layer.config, layer.rank) if layer else ()
     return tuple((name, value) for name, value in pairs if _is_plain(value))
 
 
@@ -121,6 +126,8 @@ class _Reader:
         self.outputs: dict[
             str, list[tuple[str, int]]
         ] = {}  # model -> tensors it returns
+        self.shapes: dict[str, Any] = {}  # path -> shape of the input, as far as stated
+        self.connected = True  # whether all connections could be read
 
     def model(
         self, config: Mapping[str, Any], prefix: str, file_prefix: str, depth: int
@@ -129,24 +136,26 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise ValueError(f"models are nested over {MAX_DEPTH} deep")
         path = prefix.removesuffix("/")
-        entries = config.get("layers") if isinstance(config, dict) else None
-        if not isinstance(entries, list):
+        entries = nodes.layers_of(config)
+        if entries is None:
             return self.parts(config, path, depth)
-        sequential = "output_layers" not in config
+        sequential = isinstance(config, list) or "output_layers" not in config
+        entries = [entry for entry in entries if _is_object(entry)]
+        names = {entry_name(entry) for entry in entries}
         chain: list[str] = []
         used: Counter[str] = Counter()
         for entry in entries:
-            if not _is_object(entry):
-                continue
-            name = entry_name(entry)
+            kind = snake_case(entry["class_name"])
+            number = f"_{used[kind]}" if used[kind] else ""
             file_path = None
             if _is_saved(entry, sequential):
-                kind = snake_case(entry["class_name"])
-                number = f"_{used[kind]}" if used[kind] else ""
                 file_path = f"{file_prefix}layers/{kind}{number}"
                 used[kind] += 1
-            self.layer(entry, name, prefix, file_path, depth)
-            chain.append(f"{prefix}{name}")
+            name = entry_name(entry) or f"{kind}{number}"
+            own = f"{prefix}{name}"
+            self.layer(entry, name, own, file_path, depth)
+            self.node(entry, own, prefix, names)
+            chain.append(own)
         if not sequential:
             self.inputs[path] = [
                 f"{prefix}{name}" for name, _ in _ends(config, "input")
@@ -154,26 +163,45 @@ class _Reader:
             self.outputs[path] = [
                 (f"{prefix}{name}", index) for name, index in _ends(config, "output")
             ]
+            for own in {*chain} - {*self.inputs[path]}:
+                reads = self.reads[own] or self.layers[own].class_name == "InputLayer"
+                self.connected &= bool(reads)
         elif chain:  # Sequential: each layer reads from the one before it
             for before, after in itertools.pairwise(chain):
                 self.reads[after] = [(before, 0)]
             self.inputs[path], self.outputs[path] = chain[:1], [(chain[-1], 0)]
+            # Keras 1 put the branches of a network into its first layer
+            self.connected &= self.layers[chain[0]].class_name != "Merge"
 
     def layer(
-        self, entry, name: str, prefix: str, file_path: str | None, depth: int
+        self, entry, name: str, path: str, file_path: str | None, depth: int
     ) -> None:
-        path, config = f"{prefix}{name}", entry["config"]
+        config, class_name = entry["config"], str(entry["class_name"])
         if path in self.layers:
             raise ValueError(f"two layers are called {path!r}")
-        self.layers[path] = Layer(
-            path, name, str(entry["class_name"]), config, file_path
-        )
-        self.reads[path] = [
-            (f"{prefix}{source}", index) for source, index in _histories(entry)
-        ]
+        settings = config if isinstance(config, dict) else {}
+        self.layers[path] = Layer(path, name, class_name, settings, file_path)
         # layers whose arrays are known have no layers in them
-        if roles.layer_roles(str(entry["class_name"]), config) is None:
+        if roles.layer_roles(class_name, settings) is None:
             self.model(config, f"{path}/", f"{file_path}/", depth + 1)
+
+    def node(self, entry, path: str, prefix: str, names: set[str]) -> None:
+        """Adds the tensors that a layer reads, and the shape of the first."""
+        calls = []
+        try:
+            calls = nodes.nodes(entry, names)
+        except ValueError:
+            self.connected = False
+        self.reads[path] = list(
+            dict.fromkeys(
+                (f"{prefix}{t.layer}", t.output) for c in calls for t in c.reads
+            )
+        )
+        build = entry.get("build_config")
+        stated = build.get("input_shape") if isinstance(build, dict) else None
+        if stated is None and calls and calls[0].reads:
+            stated = calls[0].shapes.get(calls[0].reads[0])
+        self.shapes[path] = stated
 
     def parts(self, config: Any, path: str, depth: int) -> None:
         """Adds layers inside a layer that is no model, such as a wrapper; without edges."""
@@ -215,29 +243,13 @@ class _Reader:
 
 
 def entry_name(entry: Mapping[str, Any]) -> str:
-    """Returns the name of a layer's entry, which older files hold in its configuration."""
-    return str(entry.get("name") or entry["config"].get("name"))
+    """Returns the name of a layer's entry, which older files hold in its configuration.
 
-
-def is_tensor(value: Any) -> bool:
-    """Returns whether Keras writes this for a tensor that a layer is called on."""
-    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
-
-
-def leaves(value: Any, is_leaf: Callable[[Any], bool]) -> Iterator[Any]:
-    """Yields the leaves of nested lists and dictionaries.
-
-    In the order in which Keras flattens structures: dictionaries by sorted key.
+    "" where none is stored, as for a Sequential model within another in Keras before 2.2.3.
     """
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if is_leaf(value):
-            yield value
-        elif isinstance(value, list):
-            stack += reversed(value)
-        elif isinstance(value, dict):
-            stack += [value[key] for key in sorted(value, reverse=True)]
+    config = entry["config"]
+    inner = config.get("name") if isinstance(config, dict) else None
+    return str(entry.get("name") or inner or "")
 
 
 def _is_object(value: Any) -> bool:
@@ -245,7 +257,13 @@ def _is_object(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(value.get("class_name"), str)
-        and isinstance(value.get("config"), dict)
+        and (
+            isinstance(value.get("config"), dict)
+            or (
+                value["class_name"] == "Sequential"
+                and isinstance(value["config"], list)
+            )
+        )
     )
 
 
@@ -260,7 +278,7 @@ def _objects(value: Any, depth: int) -> Iterator[dict]:
     """Yields named objects anywhere in a configuration."""
     if depth > 4 * MAX_DEPTH:
         raise ValueError("it is nested too deep")
-    if _is_object(value) and isinstance(value["config"].get("name"), str):
+    if _is_object(value) and entry_name(value):
         yield value
     elif isinstance(value, dict):
         for part in value.values():
@@ -270,33 +288,9 @@ def _objects(value: Any, depth: int) -> Iterator[dict]:
             yield from _objects(part, depth + 1)
 
 
-def _histories(entry: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Returns (layer, output) of every tensor that the layer is called on, in order."""
-    histories: dict[tuple[str, int], None] = {}
-    for tensor in leaves(entry.get("inbound_nodes"), is_tensor):
-        config = tensor.get("config")
-        history = (
-            _node(config.get("keras_history")) if isinstance(config, dict) else None
-        )
-        if history:
-            histories[history] = None
-    return list(histories)
-
-
 def _ends(config: Mapping[str, Any], side: str) -> list[tuple[str, int]]:
     """Returns (layer, output) of the model's inputs or outputs, however they are nested."""
-    nodes = leaves(config.get(f"{side}_layers"), lambda value: _node(value) is not None)
-    return [_node(node) for node in nodes]
-
-
-def _node(value: Any) -> tuple[str, int] | None:
-    """Returns (layer, output) of [layer, call, output]; None for anything else."""
-    if (
-        isinstance(value, list)
-        and len(value) == 3
-        and isinstance(value[0], str)
-        and isinstance(value[2], int)
-        and value[2] >= 0
-    ):
-        return value[0], value[2]
-    return None
+    tensors = nodes.leaves(
+        config.get(f"{side}_layers"), lambda value: nodes.tensor(value) is not None
+    )
+    return [(tensor[0], tensor[2]) for tensor in tensors]

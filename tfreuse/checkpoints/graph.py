@@ -12,13 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse import roles
-from tfreuse.checkpoints import Checkpoint, configs, hdf5, keras_file, legacy_h5
+from tfreuse.checkpoints import (
+    Checkpoint,
+    configs,
+    hdf5,
+    keras_file,
+    legacy_h5,
+    nodes,
+)
+from tfreuse.checkpoints.nodes import Node, Tensor
 from tfreuse.checkpoints.source import MAX_OBJECTS
 from tfreuse.errors import InputError, printable
 from tfreuse.plan.calls import Call, Graph
 from tfreuse.plan.variables import by_layer
 
-_Tensor = tuple[str, int, int]  # layer, index of its call, index of the output
 _Shape = list[int | None]
 _SAME_SHAPE = frozenset(  # classes whose output has the shape of their input
     (
@@ -39,8 +46,8 @@ def calls(checkpoint: Checkpoint) -> Graph:
     where = printable(checkpoint.path)
     if text is None:
         raise InputError(
-            f"the adapter align needs the donor's graph, and {where} has none; give the "
-            ".keras file of a Functional or Sequential model."
+            f"the adapter align needs the donor's graph, and {where} has none that can be "
+            "read; give the .keras file of a Functional or Sequential model."
         )
     root = configs.parse_object(text, where)
     try:
@@ -110,32 +117,37 @@ class _Reader:
             outer: names of the calls that make its inputs, None for the outermost model.
             output_shapes: by index of the output, as far as the layers after it state them.
         """
-        self._count(len(config["layers"]))
-        if "output_layers" not in config:
-            return [self._chain(config["layers"], prefix, outer, output_shapes.get(0))]
-        entries = {configs.entry_name(entry): entry for entry in config["layers"]}
-        inputs = [(name, 0, number) for name, _, number in _ends(config, "input")]
+        listed = nodes.layers_of(config)
+        self._count(len(listed))
+        if listed is config or "output_layers" not in config:
+            return [self._chain(listed, prefix, outer, output_shapes.get(0))]
+        entries = {configs.entry_name(entry): entry for entry in listed}
+        inputs = [Tensor(end.layer, 0, end.output) for end in _ends(config, "input")]
         outputs = list(_ends(config, "output"))
-        nodes, shapes = _nodes(entries)
+        calls = _calls(entries, outputs)
+        shapes = {}
+        for call in calls.values():
+            shapes |= call.shapes
         for index, tensor in enumerate(outputs):
             shapes.setdefault(tensor, output_shapes.get(index))
         makers = self._inputs(entries, inputs, outer)
-        after = {node: [t[:2] for t in reads] for node, (_, reads) in nodes.items()}
+        after = {
+            at: [tensor[:2] for tensor in call.reads] for at, call in calls.items()
+        }
         # a call states the shapes that it reads, not those that it makes
         shapes_of: dict[tuple[str, int], dict[int, _Shape]] = {}
         for (name, call, number), shape in shapes.items():
             shapes_of.setdefault((name, call), {})[number] = shape
-        for node in graphlib.TopologicalSorter(after).static_order():
-            if (*node, 0) in makers:
+        for at in graphlib.TopologicalSorter(after).static_order():
+            if (*at, 0) in makers:
                 continue
-            arguments, reads = nodes[node]
-            sources = [makers[tensor] for tensor in reads]
-            shapes = shapes_of.get(node, {})
-            names = self._call(entries[node[0]], prefix, arguments, sources, shapes)
-            makers |= {(*node, number): name for number, name in names.items()}
+            sources = [makers[tensor] for tensor in calls[at].reads]
+            shapes = shapes_of.get(at, {})
+            names = self._call(entries[at[0]], prefix, calls[at], sources, shapes)
+            makers |= {(*at, number): name for number, name in names.items()}
         return [makers[tensor] for tensor in outputs]
 
-    def _inputs(self, entries, inputs: list[_Tensor], outer) -> dict[_Tensor, str]:
+    def _inputs(self, entries, inputs: list[Tensor], outer) -> dict[Tensor, str]:
         """Returns the call that makes each of a model's inputs; adds the outermost model's."""
         if outer is not None:
             return dict(zip(inputs, outer, strict=True))
@@ -144,9 +156,8 @@ class _Reader:
             entry = entries[tensor[0]]
             if entry["class_name"] != "InputLayer":
                 raise ValueError(f"input {tensor[0]!r} is no InputLayer")
-            makers[tensor] = self._add(
-                tensor[0], "InputLayer", (), entry["config"].get("batch_shape")
-            )
+            shape = _input_shape(entry["config"])
+            makers[tensor] = self._add(tensor[0], "InputLayer", (), shape)
         return makers
 
     def _chain(self, entries, prefix: str, outer, shape: _Shape) -> str:
@@ -157,7 +168,7 @@ class _Reader:
         if outer is None:
             config = first[0]["config"] if layers is not entries else {}
             name = str(config.get("name", "input"))
-            outer = [self._add(name, "InputLayer", (), config.get("batch_shape"))]
+            outer = [self._add(name, "InputLayer", (), _input_shape(config))]
         (maker,) = outer
         shapes = []  # of the outputs, last to first
         for entry in reversed(layers):
@@ -166,14 +177,14 @@ class _Reader:
             if reads or entry["class_name"] not in _SAME_SHAPE:
                 shape = reads
         for entry in layers:
-            maker = self._call(entry, prefix, (), [maker], {0: shapes.pop()})[0]
+            maker = self._call(entry, prefix, None, [maker], {0: shapes.pop()})[0]
         return maker
 
     def _call(
         self,
         entry: Mapping[str, Any],
         prefix: str,
-        arguments: Sequence[Any],
+        call: Node | None,
         sources: list[str],
         shapes: Mapping[int, _Shape],
     ) -> dict[int, str]:
@@ -181,14 +192,11 @@ class _Reader:
         path = self.twins.get(id(entry), f"{prefix}{configs.entry_name(entry)}")
         config = entry["config"]
         class_name = entry["class_name"].rpartition(">")[2]  # .h5: "package>Class"
-        by_name = len(sources) > 1 and any(
-            isinstance(value, dict) and not configs.is_tensor(value)
-            for value in arguments
-        )  # which input is which depends on code
+        by_name = len(sources) > 1 and call is not None and call.by_name
         if _is_model(entry) and not by_name:
             return dict(enumerate(self.model(config, f"{path}/", sources, shapes)))
         self.layers[path] = entry
-        if max(shapes, default=0) > 0 or any(map(_numbers, arguments)):
+        if max(shapes, default=0) > 0 or (call is not None and call.constants):
             class_name = ""  # the call treats channels by their index
         axis = config.get("axis")
         return {
@@ -219,7 +227,7 @@ class _Reader:
 
         Keras gives the number to the second and later entries of an object, not to the first.
         """
-        for entry in config["layers"]:
+        for entry in nodes.layers_of(config):
             path, twin = (
                 f"{prefix}{configs.entry_name(entry)}",
                 entry.get("shared_object_id"),
@@ -239,50 +247,36 @@ def _is_model(entry: Mapping[str, Any]) -> bool:
     """Returns whether an entry is a model whose configuration describes its calls."""
     config = entry["config"]
     whole = entry["class_name"] == "Sequential" or "output_layers" in config
-    return whole and isinstance(config.get("layers"), list)
+    return whole and nodes.layers_of(config) is not None
 
 
-def _ends(config: Mapping[str, Any], side: str) -> Iterator[_Tensor]:
+def _input_shape(config: Mapping[str, Any]) -> Any:
+    return config.get("batch_shape") or config.get("batch_input_shape")
+
+
+def _ends(config: Mapping[str, Any], side: str) -> Iterator[Tensor]:
     """Yields the model's inputs or outputs in the order in which Keras flattens them.
 
     Strict, so that no output is overlooked whose channels must keep their order.
     """
-    for end in configs.leaves(config[f"{side}_layers"], _is_end):
-        name, call, output = end
-        yield name, call, output
+    for end in nodes.leaves(config[f"{side}_layers"], nodes.is_end):
+        yield Tensor(*end)
 
 
-def _is_end(value: Any) -> bool:
-    """Returns whether a value is [layer, call, output], or anything but a container."""
-    if isinstance(value, list):
-        return bool(value) and isinstance(value[0], str)
-    return not isinstance(value, dict)
-
-
-def _nodes(entries: Mapping[str, Mapping[str, Any]]) -> tuple[dict, dict]:
-    """Returns (arguments, tensors read) by (layer, call), and the shapes of all tensors read."""
-    nodes: dict[tuple[str, int], tuple[list, list[_Tensor]]] = {}
-    shapes: dict[_Tensor, _Shape] = {}
-    for name, entry in entries.items():
-        for number, node in enumerate(entry.get("inbound_nodes") or ()):
-            if type(node) is list:  # as Keras 2 wrote them
-                raise ValueError("its connections are of another version of Keras")
-            kwargs = node["kwargs"]
-            arguments = [*node["args"], *(kwargs[key] for key in sorted(kwargs))]
-            reads: list[_Tensor] = []
-            for tensor in configs.leaves(arguments, configs.is_tensor):
-                source, call, output = tensor["config"]["keras_history"]
-                reads.append((source, call, output))
-                shapes[reads[-1]] = tensor["config"].get("shape")
-            nodes[name, number] = arguments, reads
-    return nodes, shapes
-
-
-def _numbers(value: Any) -> bool:
-    """Returns whether an argument of a call is an array, or a list with numbers in it."""
-    if isinstance(value, list):
-        return any(isinstance(v, int | float) or _numbers(v) for v in value)
-    if isinstance(value, dict) and not configs.is_tensor(value):
-        constant = value.get("class_name") in ("__numpy__", "__tensor__")
-        return constant or any(map(_numbers, value.values()))
-    return False
+def _calls(
+    entries: Mapping[str, Mapping[str, Any]], outputs: Sequence[Tensor]
+) -> dict[tuple[str, int], Node]:
+    """Returns the calls of a model's layers by (layer, index of the call)."""
+    calls_of = {name: nodes.nodes(entry, entries) for name, entry in entries.items()}
+    last: dict[str, int] = {}  # index of the last call that is read
+    for tensor in [
+        *outputs,
+        *(t for calls in calls_of.values() for c in calls for t in c.reads),
+    ]:
+        last[tensor.layer] = max(tensor.call, last.get(tensor.layer, 0))
+    # every call is read; Keras counts a nested model's own graph as its first call, or does not
+    return {
+        (name, max(0, last.get(name, 0) + 1 - len(calls)) + number): call
+        for name, calls in calls_of.items()
+        for number, call in enumerate(calls)
+    }

@@ -4,11 +4,16 @@ Keras itself loads these arrays by position, trainable ones first, so that in a 
 frozen layers arrays end up exchanged. The names in the file are right.
 """
 
+import re
+from collections.abc import Mapping
+
+from tfreuse import roles
 from tfreuse.checkpoints import configs, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config
 from tfreuse.checkpoints.hdf5 import Group
+from tfreuse.checkpoints.layouts import class_of_group
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
@@ -31,11 +36,14 @@ def read(source: Source, root: Group) -> Checkpoint:
     text = root.attributes.get("model_config")
     config = configs.parse(text, where) if isinstance(text, str) else None
     weights = root.groups.get("model_weights", root)
-    paths = _Paths(config)
-    arrays, weight_ids = [], set()
+    groups = {}
     for layer_name in _list(weights, "layer_names"):
         group = _descend(weights, layer_name.split("/"))
-        for name in _list(group, "weight_names") if group else ():
+        groups[layer_name] = group, _list(group, "weight_names") if group else []
+    paths = _Paths(config, {top: names for top, (_, names) in groups.items()})
+    arrays, weight_ids = [], set()
+    for layer_name, (group, names) in groups.items():
+        for name, path in zip(names, paths.of(layer_name), strict=True):
             parent = _descend(group, name.split("/")[:-1])
             stored = parent and parent.arrays.get(name.rpartition("/")[2])
             if not stored:
@@ -44,7 +52,6 @@ def read(source: Source, root: Group) -> Checkpoint:
                     "It is damaged; copy or save it again."
                 )
             weight_ids.add(id(stored))
-            path = paths.of(layer_name, name.split("/")[:-1])
             arrays.append((path, name.rpartition("/")[2], stored))
     variables, duplicates, notes = named.variables(arrays, config)
     provenance = root.attributes.get("tfreuse")
@@ -60,25 +67,66 @@ def read(source: Source, root: Group) -> Checkpoint:
 
 
 class _Paths:
-    """Finds a layer's path from the scopes in the names of its weights.
+    """Finds the paths of layers from the scopes in the names of their weights.
 
     In a nested Functional model the names begin with the inner layer, in a nested Sequential
     with the outer model; deeper nesting is not in the names. The configuration, if there is
-    one, resolves the rest.
+    one, resolves the rest. TensorFlow 1 numbers the scopes of a model that was built twice, as
+    in a file that is saved after loading: "conv2d_1_1/kernel:0" in the group "conv2d_1".
+
+    Args:
+        config: of the model, if the file has it.
+        names: names of the weights in each group, by the name of the outermost layer.
     """
 
-    def __init__(self, config: Config | None):
+    def __init__(self, config: Config | None, names: Mapping[str, list[str]]):
+        self._layers = config.layers if config else {}
+        self._scopes = {
+            top: [n.split("/")[:-1] for n in ns] for top, ns in names.items()
+        }
         self._by_name: dict[str, list[str]] = {}
-        for path, layer in (config.layers if config else {}).items():
+        for path, layer in self._layers.items():
             self._by_name.setdefault(layer.name, []).append(path)
+        heads = [(top, "/".join(s)) for top, all_ in self._scopes.items() for s in all_]
+        self._all_numbered = config is None and all(
+            _unnumbered(scope) == top for top, scope in heads
+        )
 
-    def of(self, top: str, scopes: list[str]) -> str:
-        """Returns the path of the layer at `scopes` in the outermost layer `top`."""
+    def of(self, top: str) -> list[str]:
+        """Returns the path of the layer of each weight in the outermost layer `top`."""
+        scopes = self._scopes[top]
+        if self._all_numbered or self._is_plain(top):
+            return [top] * len(scopes)
+        return [self._path(top, scope) for scope in self._without_number(top, scopes)]
+
+    def _is_plain(self, top: str) -> bool:
+        """Returns whether the layer has no layers inside, whatever the scopes say."""
+        layer = self._layers.get(top)
+        if layer is None:  # a name that Keras makes up for such a class
+            return not self._layers and class_of_group(top) is not None
+        return roles.layer_roles(layer.class_name, layer.config) is not None
+
+    def _without_number(self, top: str, scopes: list[list[str]]) -> list[list[str]]:
+        """Returns scopes without TensorFlow's number, if taking it away gives layers' names."""
+        below = f"{top}/"
+        inner = {
+            layer.name for path, layer in self._layers.items() if path.startswith(below)
+        }
+        inner.add(top)
+        heads = {scope[0] for scope in scopes if scope}
+        numbers = {head.removeprefix(_unnumbered(head)) for head in heads - inner}
+        if len(numbers) != 1 or not {_unnumbered(head) for head in heads} <= inner:
+            return scopes
+        return [
+            [_unnumbered(scope[0]), *scope[1:]] if scope else [] for scope in scopes
+        ]
+
+    def _path(self, top: str, scopes: list[str]) -> str:
         scope, nested = "/".join(scopes), "/".join([top, *scopes])
         candidates = self._by_name.get(scopes[-1] if scopes else top, ())
         if nested in candidates:
             return nested
-        if not scopes or scopes[-1] == top:
+        if not scopes or top in (scope, scopes[-1]):
             return top
         if scopes[0] == top:
             return scope
@@ -88,6 +136,11 @@ class _Paths:
             if path.startswith(f"{top}/") and path.endswith(f"/{scope}")
         ]
         return matches[0] if len(matches) == 1 else nested
+
+
+def _unnumbered(scope: str) -> str:
+    """Returns a scope without the number that TensorFlow puts behind its name."""
+    return re.sub(r"_\d+$", "", scope)
 
 
 def _descend(group: Group | None, names: list[str]) -> Group | None:

@@ -1,12 +1,12 @@
 """Makes a plan: selects variables, pairs them, and gives each a status."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import InputError
 from tfreuse.plan import adapters as adapters_module
-from tfreuse.plan import matching, pairing, selection
+from tfreuse.plan import axes, matching, pairing, selection
 from tfreuse.plan.topology import Edges
 from tfreuse.plan.values import (
     AMBIGUOUS,
@@ -14,6 +14,7 @@ from tfreuse.plan.values import (
     KEEP,
     MISMATCH,
     MISSING,
+    PROBLEMS,
     REFUSED,
     UNUSED,
     Entry,
@@ -106,7 +107,7 @@ class _Maker:
         self.matches = matching.pair(
             self.donor, self.recipient, mapping=plan.mapping, edges=edges
         )
-        self.axes = pairing.channel_axes(self.donor, self.recipient)
+        self.agree = axes.comparison(self.donor, self.recipient)
         self.missing_ok = _globs(plan.allow_missing, self.recipient)
         self.unused_ok = _globs(plan.allow_unused, self.donor)
         self.adapters: dict[str, list[str]] = {}
@@ -119,7 +120,7 @@ class _Maker:
         for path, layer in self.recipient.items():
             match = self.matches.of_recipient.get(path)
             twin = self.donor[match.other] if match and match.other else None
-            refusal = pairing.refusal(twin, layer, self.axes) if twin else ""
+            refusal = pairing.refusal(twin, layer, self.agree) if twin else ""
             composite = pairing.composite(layer)
             sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
             paired |= {source.path for source in sources.values()}
@@ -203,7 +204,21 @@ class _Maker:
                 path, source = entry.recipient.layer_path, entry.donor.layer_path
                 new = (self.donor[source], self.recipient[path], set())
                 moved.setdefault(path, new)[2].add(entry.recipient.role)
-        return pairing.notes(moved, self.recipient, self.edges[1])
+        return (
+            *pairing.notes(moved, self.recipient, self.edges[1], self.agree),
+            *self._without_graph(entries),
+        )
+
+    def _without_graph(self, entries: Iterable[Entry]) -> Iterator[str]:
+        """Yields a line on a side without a graph, where layers stay without a counterpart."""
+        if not any(entry.status in PROBLEMS for entry in entries):
+            return
+        for side, edges in zip(("donor", "recipient"), self.edges, strict=True):
+            if edges is None:
+                yield (
+                    f"the {side} has no graph of layers that can be read: layers are paired by "
+                    "name, path or --map, not by their place"
+                )
 
 
 def _globs(patterns: Iterable[str], layers: Mapping[str, Layer]) -> dict[str, str]:

@@ -6,12 +6,11 @@ on it and permits it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import printable
-from tfreuse.plan import topology
+from tfreuse.plan import axes, topology
 from tfreuse.plan.variables import Layer, Variable
 
 Layers = Mapping[str, Layer]
@@ -29,12 +28,12 @@ _ROLES = {  # roles whose meaning depends on a setting; others depend on it as a
 }
 
 
-def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> str:
+def refusal(source: Layer, target: Layer, agree: axes.Comparison) -> str:
     """Returns why arrays of `source` have another meaning in `target`; "" if they have not.
 
     Args:
         source, target: the donor's and the recipient's layer.
-        axes: `channel_axes` of both.
+        agree: compares their axes, see `axes.comparison`.
     """
     if source.class_name != target.class_name:
         return f"a {source.class_name}'s arrays mean something else in a {target.class_name}"
@@ -42,7 +41,7 @@ def refusal(source: Layer, target: Layer, axes: Callable[[Layer, int], Any]) -> 
     for name in ("groups", "depth_multiplier"):
         if donor.get(name, 1) != recipient.get(name, 1):
             return f"{name} {donor.get(name)} does not fit {recipient.get(name)}"
-    if axes(source, 0) != axes(target, 1):
+    if agree(source, target) is False:
         return f"axis {donor.get('axis')} does not fit {recipient.get('axis')}"
     return ""
 
@@ -124,42 +123,11 @@ def composite(layer: Layer) -> str:
     )
 
 
-def channel_axes(donor: Layers, recipient: Layers) -> Callable[[Layer, int], Any]:
-    """Returns a function of a layer and its side: the axis, or "channels" where that is known.
-
-    Sides are 0 (donor) and 1 (recipient).
-
-    A network of channels-first convolutions of rank r has its channels on axis 1 = 1 - r, one
-    of channels-last on axis -1 = r - 1; where convolutions differ, axes are compared as numbers.
-    """
-    channels = []  # numbers of the channel axis, by side
-    for layers in (donor, recipient):
-        kinds = {
-            (layer.settings["data_format"], len(layer.variables[0].shape))
-            for layer in layers.values()
-            if "data_format" in layer.settings and layer.variables[0].shape
-        }
-        numbers = set()
-        if len(kinds) == 1:
-            ((data_format, rank),) = kinds
-            numbers = (
-                {1, 1 - rank} if data_format == "channels_first" else {-1, rank - 1}
-            )
-        channels.append(numbers)
-    if not all(channels):  # unknown for one side: numbers are compared
-        channels = [set(), set()]
-
-    def axis(layer: Layer, side: int) -> Any:
-        value = layer.settings.get("axis")
-        return "channels" if value in channels[side] else value
-
-    return axis
-
-
 def notes(
     moved: Mapping[str, tuple[Layer, Layer, set[str]]],
     recipient: Layers,
     edges: topology.Edges | None,
+    agree: axes.Comparison,
 ) -> tuple[str, ...]:
     """Returns a line for each kind of parameter that a plan leaves behind or changes.
 
@@ -168,8 +136,14 @@ def notes(
         recipient: all layers of the recipient.
         edges: paths that each layer of the recipient reads from; with None, names and order
             decide which kernels feed a batch normalization.
+        agree: compares the axes of a pair, see `axes.comparison`.
     """
-    return (*_incomplete(moved, recipient, edges), *_settings(moved.values()))
+    pairs = moved.values()
+    return (
+        *_incomplete(moved, recipient, edges),
+        *_settings(pairs),
+        *_axes_by_shape(pairs, agree),
+    )
 
 
 def _incomplete(
@@ -224,6 +198,20 @@ def _settings(pairs: Iterable[tuple[Layer, Layer, set[str]]]) -> Iterable[str]:
         yield (
             f"{name} {donor} in the donor, {recipient} in the recipient, in {count} layers: "
             f"{_NUMBERS[name]}"
+        )
+
+
+def _axes_by_shape(pairs, agree: axes.Comparison) -> Iterable[str]:
+    """Yields a line on pairs whose axes agree by the shapes of their arrays alone."""
+    unknown = Counter(
+        (source.settings.get("axis"), target.settings.get("axis"))
+        for source, target, _ in pairs
+        if agree(source, target) is None
+    )
+    for (donor, recipient), count in unknown.items():
+        yield (
+            f"axis {donor} in the donor, {recipient} in the recipient, in {count} layers: no "
+            "side says how many axes their input has; taken as equal, since shapes fit"
         )
 
 

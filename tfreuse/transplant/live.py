@@ -7,12 +7,14 @@ LiveModel(model).read(index(model)[0])   # the value of one variable
 
 import functools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfreuse import roles as roles_module
+from tfreuse.checkpoints import ranks
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 from tfreuse.plan.calls import Graph
@@ -213,7 +215,8 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
         class_name = roles_module.class_of(type(layer).__name__)
         config = _config(layer)
         roles = roles_module.layer_roles(class_name, config)
-        settings = roles_module.layer_settings(config)
+        rank = ranks.of_shape(_input_shape(layer)) if "axis" in config else None
+        settings = roles_module.layer_settings(config, rank)
         arrays = own_weights(layer)
         if roles is not None and len(roles) != len(arrays):
             roles = None  # a subclass with more variables than its class: never guess
@@ -264,6 +267,11 @@ def _config(layer: keras.layers.Layer) -> dict:
         return layer.get_config()
     except NotImplementedError:
         return {}
+
+
+def _input_shape(layer: keras.layers.Layer) -> Any:
+    """Returns the shape that a layer was built for, as `.keras` files state it; else None."""
+    return (layer.get_build_config() or {}).get("input_shape")
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:
