@@ -7,7 +7,7 @@
     checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
 Formats: `.keras`, `.weights.h5`, sharded `.weights.json`, legacy `.h5`, `.npz`, safetensors,
-TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
+PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
 
 Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
 other files, and memory is bounded by the arrays that the caller reads.
@@ -22,6 +22,7 @@ from tfreuse.checkpoints import (
     keras_file,
     legacy_h5,
     npz,
+    pytorch,
     safetensors,
     sharded,
     source,
@@ -41,8 +42,8 @@ from tfreuse.checkpoints.writing import Provenance, WriteReport
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
-    ".keras, .weights.h5, .weights.json, .h5, .npz, .safetensors, a TensorFlow checkpoint "
-    "or a SavedModel's folder"
+    ".keras, .weights.h5, .weights.json, .h5, .npz, .safetensors, PyTorch's .pt, .pth or .bin, "
+    "a TensorFlow checkpoint or a SavedModel's folder"
 )
 
 __all__ = [
@@ -113,7 +114,15 @@ def _read(file: source.Source) -> Checkpoint:
     """Reads a file by its signature: names of files may be anything."""
     start = file.read(0, min(9, file.size))
     if start.startswith(archive.LOCAL_SIGNATURE):
-        directory = archive.read(file)
+        try:
+            directory = archive.read(file)
+        except archive.PackedMemberError as error:
+            if "/code/__torch__" in error.name:
+                raise pytorch.script_refused(file) from error
+            raise
+        if pytorch.is_pytorch(directory):
+            return pytorch.read_zip(file, directory)
+        archive.refuse_streamed(file, directory)
         reader = npz if npz.is_npz(directory) else keras_file
         return reader.read(file, directory)
     if start.startswith(hdf5.SIGNATURE):
@@ -122,6 +131,8 @@ def _read(file: source.Source) -> Checkpoint:
         )
         reader = legacy_h5 if legacy_h5.is_legacy(root) else weights_h5
         return reader.read(file, root)
+    if start.startswith(pytorch.LEGACY_SIGNATURE[: len(start)]):
+        return pytorch.read_legacy(file)
     if file.path.name.endswith(".json"):
         return sharded.read(file)
     if safetensors.is_safetensors(start, file.size):

@@ -1,9 +1,10 @@
 """Reads the central directory of a zip file; strict, so that nothing can hide in the file.
 
-Structures are those of PKWARE's APPNOTE.TXT 6.3, section 4.3. Accepted is the subset that Keras
-and `numpy.savez` write: stored members (no compression, no encryption, no data descriptors),
-disjoint, with unique names, and with equal local and central headers. Then an offset in a
-member is an offset in the file. Zip64 (files over 4 GiB) is read.
+Structures are those of PKWARE's APPNOTE.TXT 6.3, section 4.3. Accepted is the subset that Keras,
+`numpy.savez` and PyTorch write: stored members (no compression, no encryption), disjoint, with
+unique names, and with equal local and central headers. Then an offset in a member is an offset
+in the file. Zip64 (files over 4 GiB) is read. PyTorch's members are streamed: their sizes and
+checksums follow the data.
 """
 
 import dataclasses
@@ -24,12 +25,28 @@ CENTRAL_CRC = 16  # offset of the CRC-32 in a central directory header ...
 LOCAL_CRC = 14  # ... and in a local file header
 IN_ZIP64 = 0xFFFFFFFF  # in a 32-bit field: "see the zip64 extra field" (4.4.1.4)
 ZIP64_EXTRA = 1  # ID of that extra field, 4.5.3
-_UTF8_NAME = 0x800  # general purpose bit 11, 4.4.4; the only flag that is accepted
+_UTF8_NAME = 0x800  # general purpose bit 11, 4.4.4
+_STREAMED = 8  # bit 3: size and CRC-32 stand in a data descriptor after the data, 4.3.9
+_DESCRIPTORS = (
+    struct.Struct("<4s3L"),
+    struct.Struct("<4sL2Q"),
+)  # without, and with zip64
+
+
+class PackedMemberError(InputError):
+    """A member is compressed or encrypted; `name` is its name."""
+
+    def __init__(self, text: str, name: str):
+        super().__init__(text)
+        self.name = name
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A member of a zip file: its data, its CRC-32, and the offsets of both headers."""
+    """A member of a zip file: its data, its CRC-32, and the offsets of both headers.
+
+    `end` is the offset behind the data, and behind the data descriptor of a streamed member.
+    """
 
     name: str
     data: Source
@@ -37,6 +54,8 @@ class Member:
     header: int
     central: int
     central_size: int
+    end: int
+    streamed: bool = False
 
     @property
     def offset(self) -> int:
@@ -106,10 +125,21 @@ def read(source: Source) -> Archive:
     for member in sorted(members.values(), key=lambda member: member.header):
         if member.header < end:
             raise _refused(source, "has members that overlap")
-        end = member.offset + member.data.size
+        end = member.end
     if end > start:
         raise _refused(source, "has a member that overlaps the directory")
     return Archive(members, start)
+
+
+def refuse_streamed(source: Source, archive: Archive) -> None:
+    """Raises InputError if a member's size and checksum stand behind its data.
+
+    A writer that replaces data of the member would leave them as they were.
+    """
+    for member in archive.members.values():
+        if member.streamed:
+            name = printable(member.name)
+            raise _refused(source, f"has a member {name} that was streamed")
 
 
 def _directory_extent(source: Source) -> tuple[int, int, int]:
@@ -159,26 +189,47 @@ def _member(
         raise _refused(source, "has a directory that is damaged")
     extra = directory[name_start + name_size :][:extra_size]
     size, packed, header = _with_zip64(source, extra, [size, packed, header])
-    if method or packed != size or flags & ~_UTF8_NAME:
-        raise _refused(
-            source,
+    if method or packed != size or flags & ~(_UTF8_NAME | _STREAMED):
+        problem = (
             f"has a member {printable(name)} that is compressed or encrypted; "
-            "expected stored members, of which a part can be read",
+            "expected stored members, of which a part can be read"
         )
+        raise PackedMemberError(str(_refused(source, problem)), name)
     local = LOCAL.unpack(source.read(header, LOCAL.size))
     local_name = source.read(header + LOCAL.size, local[9])
     local_extra = source.read(header + LOCAL.size + len(local_name), local[10])
+    data = header + LOCAL.size + len(local_name) + len(local_extra)
+    declared = (local[6], *_with_zip64(source, local_extra, [local[8], local[7]]))
+    streamed = bool(flags & _STREAMED)
+    if streamed and declared == (0, 0, 0):
+        descriptor, declared = _descriptor(source, data + size, (crc, size, size))
+    else:
+        descriptor = 0
     # Readers differ in which header they follow: with equal headers all see one content.
     if (
         local[0] != LOCAL_SIGNATURE
         or local_name != raw_name
-        or (local[2], local[3], local[6]) != (flags, method, crc)
-        or _with_zip64(source, local_extra, [local[8], local[7]]) != [size, packed]
+        or (local[2], local[3]) != (flags, method)
+        or declared != (crc, size, packed)
     ):
         raise _refused(source, f"has two headers of {printable(name)} that differ")
-    data = header + LOCAL.size + len(local_name) + len(local_extra)
     window = source.window(data, size)
-    return Member(name, window, crc, header, directory_start + offset, length)
+    central, end = directory_start + offset, data + size + descriptor
+    return Member(name, window, crc, header, central, length, end, streamed)
+
+
+def _descriptor(source: Source, offset: int, expected: tuple[int, int, int]):
+    """Reads the data descriptor at `offset`: (its bytes, (CRC-32, size, packed size)).
+
+    Which of the two widths it has is written nowhere: that in which it fits `expected`.
+    """
+    fields = ()
+    for layout in _DESCRIPTORS:
+        if offset + layout.size <= source.size:
+            signature, *fields = layout.unpack(source.read(offset, layout.size))
+            if signature == b"PK\7\x08" and tuple(fields) == expected:
+                return layout.size, expected
+    return 0, tuple(fields)
 
 
 def _with_zip64(source: Source, extra: bytes, values: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import ml_dtypes
@@ -126,6 +126,83 @@ class StoredArray:
         if max(self.shape, default=0) > _MAX_SIDE:
             raise InputError(f"{self.source.path} declares an array of {self.shape}.")
         self.source.check(self.offset or 0, self.nbytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeArray(StoredArray):
+    """An array that is always read as a whole: its bytes do not lie in the array's order.
+
+    A subclass reads it; `dtype` has the machine's byte order.
+    """
+
+    def read(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def pieces(self) -> Iterator[memoryview]:
+        flat = np.ascontiguousarray(self.read()).reshape(-1).view(np.uint8)
+        step = PIECE // self.dtype.itemsize * self.dtype.itemsize
+        starts = range(0, flat.size, step)
+        return (memoryview(flat[start : start + step]) for start in starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class StridedArray(WholeArray):
+    """An array whose axes lie in the file in any order, with any gaps.
+
+    Attributes:
+        first: offset of the first number in `source`.
+        strides: numbers from one index of each axis to the next, none negative.
+        swapped: whether the file has the other byte order than the machine.
+    """
+
+    first: int = 0
+    strides: tuple[int, ...] = ()
+    swapped: bool = False
+
+    @property
+    def span(self) -> int:
+        """Bytes from the first number to the last."""
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.strides))
+        return (last + 1) * self.dtype.itemsize if math.prod(self.shape) else 0
+
+    def check(self) -> None:
+        self.source.check(self.first, self.span)
+
+    def read(self) -> np.ndarray:
+        self.check()
+        dtype = self.dtype.newbyteorder() if self.swapped else self.dtype
+        flat = np.empty(self.span // self.dtype.itemsize, dtype)
+        self.source.read_into(self.first, memoryview(flat.view(np.uint8)))
+        steps = [step * self.dtype.itemsize for step in self.strides]
+        view = np.lib.stride_tricks.as_strided(flat, self.shape, steps)
+        return np.ascontiguousarray(view).astype(self.dtype, copy=False)
+
+
+def transposed(stored: StoredArray, axes: Sequence[int]) -> StoredArray:
+    """Returns the array of a file with its axes in another order.
+
+    Args:
+        stored: an array whose bytes are contiguous, or a `StridedArray`.
+        axes: for each axis of the new array, the axis of `stored`.
+    """
+    if tuple(axes) == tuple(range(len(stored.shape))):
+        return stored
+    if isinstance(stored, StridedArray):
+        steps, first, swapped = stored.strides, stored.first, stored.swapped
+    else:
+        steps = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(axes))]
+        first = stored.offset
+        swapped = stored.dtype != stored.dtype.newbyteorder("=")
+    return StridedArray(
+        shape=tuple(stored.shape[axis] for axis in axes),
+        dtype=stored.dtype.newbyteorder("="),
+        source=stored.source,
+        offset=None,
+        why="its axes are in another order than Keras's",
+        first=first,
+        strides=tuple(steps[axis] for axis in axes),
+        swapped=swapped,
+    )
 
 
 def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None:

@@ -1,6 +1,7 @@
 """Reads `.safetensors` files: a JSON header, then the arrays, without gaps.
 
-Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot ("layer.role").
+Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot ("layer.role"); or those of a
+PyTorch state dict ("layer1.0.conv1.weight"), see `tfreuse.checkpoints.pytorch.states`.
 """
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from tfreuse.checkpoints import arrays, configs, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
+from tfreuse.checkpoints.pytorch import states
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
 from tfreuse.roles import NAMED
@@ -44,13 +46,13 @@ def read(source: Source) -> Checkpoint:
     if len(header) > MAX_OBJECTS:
         raise InputError(f"{where} has over {MAX_OBJECTS:,} arrays.")
     data = source.window(8 + length, source.size - 8 - length)
-    named_arrays, spans = [], []
+    stored_by_name, spans = {}, []
     for name, entry in header.items():
         stored = _array(data, entry)
         if stored is None:
             raise InputError(f"{where}: the entry of {printable(name)} is damaged.")
         spans.append((stored.offset, stored.nbytes))
-        named_arrays.append((*_split(name), stored))
+        stored_by_name[name] = stored
     end = 0
     for start, size in sorted(spans):
         if start != end:
@@ -60,9 +62,13 @@ def read(source: Source) -> Checkpoint:
         end = start + size
     if end != data.size:
         raise InputError(f"{where} is truncated, or has bytes that no array owns.")
-    variables, duplicates, notes = named.variables(named_arrays)
+    if states.is_pytorch(stored_by_name):
+        variables, unaddressed, notes = states.variables(stored_by_name)
+    else:
+        arrays_of_layers = ((*_split(name), a) for name, a in stored_by_name.items())
+        variables, unaddressed, notes = named.variables(arrays_of_layers)
     return Checkpoint(
-        "safetensors", source, variables, unaddressed=duplicates, notes=notes
+        "safetensors", source, variables, unaddressed=unaddressed, notes=notes
     )
 
 

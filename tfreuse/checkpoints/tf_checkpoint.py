@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tfreuse.checkpoints import named
-from tfreuse.checkpoints.arrays import StoredArray
+from tfreuse.checkpoints.arrays import WholeArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
-from tfreuse.checkpoints.source import PIECE, Source
+from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 from tfreuse.roles import NAMED
 
@@ -39,8 +39,8 @@ def prefix(path: str | os.PathLike) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tensor(StoredArray):
-    """An array that only TensorFlow can read: without an offset, so always read as a whole."""
+class _Tensor(WholeArray):
+    """An array that only TensorFlow can read."""
 
     reader: Any = None
     key: str = ""
@@ -50,12 +50,6 @@ class _Tensor(StoredArray):
         if value.shape != self.shape or value.dtype != self.dtype:
             raise InputError(f"{self.key} is not what {self.source.path} declares.")
         return value
-
-    def pieces(self):
-        flat = np.ascontiguousarray(self.read()).reshape(-1).view(np.uint8)
-        step = PIECE // self.dtype.itemsize * self.dtype.itemsize
-        starts = range(0, flat.size, step)
-        return (memoryview(flat[start : start + step]) for start in starts)
 
 
 def read(path: str) -> Checkpoint:

@@ -1,0 +1,181 @@
+"""Layers of a state dict: which of a checkpoint's dictionaries it is, and the roles of its arrays.
+
+PyTorch calls most arrays "weight" or "bias". Their roles follow from the arrays beside them: a
+bias beside a running mean is a beta. Kernels are presented in Keras's order of axes:
+
+    Conv2d             [out, in / groups, kh, kw] -> [kh, kw, in / groups, out]
+    depthwise Conv2d   [channels * m, 1, kh, kw] -> [kh, kw, 1, channels * m]
+    ConvTranspose2d    [in, out, kh, kw] -> [kh, kw, out, in]
+    Linear             [out, in] -> [in, out]
+
+Each reverses the axes of space to the front, so that the class of a convolution, which a state
+dict does not tell, is not needed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tfreuse.checkpoints.arrays import StoredArray, transposed
+from tfreuse.checkpoints.named import Unaddressed
+from tfreuse.checkpoints.pytorch.tensors import Tensor
+from tfreuse.errors import InputError, printable
+from tfreuse.plan import Variable
+
+# Keys under which scripts of training keep the state dict, the first that is there wins.
+_NESTED = (
+    *("state_dict", "model_state_dict", "model_state", "model", "net", "network"),
+    *("module", "params", "weights", "state_dict_ema", "model_ema", "ema_state_dict"),
+    *("params_ema", "ema"),
+)
+# `DataParallel` and `torch.compile` put these before all names.
+_WRAPPERS = ("module.", "_orig_mod.")
+_COMPOSITE = re.compile(
+    r"(weight_g|weight_v|weight_orig|weight_u|weight_mask|original\d*|weight_scale"
+    r"|_packed_params|lora_[AB]|zero_point|scale)$"
+)
+_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+_COUNT = "num_batches_tracked"  # of a batch normalization; Keras has no such array
+_MAX_DEPTH = 4
+
+
+def choose(tree: Any) -> tuple[dict[str, Tensor], str, list[str]]:
+    """Chooses the state dict of a checkpoint.
+
+    Returns:
+        tensors by name, without the prefixes of wrappers; the key of the dictionary ("" for
+        the checkpoint itself); and the keys of other dictionaries of tensors.
+
+    Raises:
+        InputError: the checkpoint has no dictionary of tensors.
+    """
+    candidates = {key: state for key, state in _dictionaries(tree, "", 0)}
+    if not candidates:
+        raise InputError(
+            "it has no dictionary of tensors. Where it was made: "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        )
+    order = {name: number for number, name in enumerate(_NESTED)}
+
+    def rank(key: str) -> tuple[bool, int]:
+        return key != "", order.get(key.rpartition("/")[2], len(order))
+
+    chosen = min(candidates, key=rank)
+    others = [key for key in candidates if key != chosen]
+    return _unwrapped(candidates[chosen]), chosen, others
+
+
+def _dictionaries(
+    tree: Any, key: str, depth: int
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yields the dictionaries that hold tensors by dotted names, with their keys."""
+    if not isinstance(tree, dict) or depth > _MAX_DEPTH:
+        return
+    tensors = {
+        name: value
+        for name, value in tree.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if any("." in name for name in tensors):
+        yield key, tensors
+    for name, value in tree.items():
+        if isinstance(name, str) and "optim" not in name:
+            yield from _dictionaries(value, f"{key}/{name}".strip("/"), depth + 1)
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = list(state)
+    while prefix := next(
+        (p for p in _WRAPPERS if all(name.startswith(p) for name in names)), None
+    ):
+        names = [name.removeprefix(prefix) for name in names]
+    return dict(zip(names, state.values()))
+
+
+def is_pytorch(names: Iterable[str]) -> bool:
+    """Returns whether arrays have PyTorch's names: "layer1.0.conv1.weight", not "conv1/kernel"."""
+    last = {name.rpartition(".")[2] for name in names}
+    return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "gamma"}
+
+
+def variables(
+    arrays: Mapping[str, StoredArray],
+) -> tuple[list[tuple[Variable, StoredArray]], list[Unaddressed], dict[str, str]]:
+    """Groups the arrays of a state dict into layers, in Keras's order of axes.
+
+    Args:
+        arrays: by name, in the order of the file, with PyTorch's order of axes.
+
+    Returns:
+        variables with their arrays; arrays of no layer; and notes by variable path: why a role
+        is unknown.
+    """
+    members: dict[str, dict[str, str]] = {}
+    unaddressed: list[Unaddressed] = []
+    for name, stored in arrays.items():
+        layer, _, last = name.rpartition(".")
+        # weight normalization by torch.nn.utils.parametrizations
+        layer, _, inner = layer.partition(".parametrizations.")
+        if last == _COUNT or not layer:
+            unaddressed.append((name, stored, "other"))
+        else:
+            members.setdefault(layer, {})[f"{inner}.{last}".strip(".")] = name
+    pairs, notes = [], {}
+    for layer, names in members.items():
+        shapes = {last: arrays[name].shape for last, name in names.items()}
+        class_name, roles, why = _roles(shapes)
+        for position, (last, role) in enumerate(roles.items()):
+            stored = arrays[names[last]]
+            stored = transposed(stored, _keras_axes(role, len(stored.shape)))
+            variable = Variable(
+                path=f"{layer}/{position}",
+                layer=layer,
+                class_name=class_name,
+                role=role,
+                position=position,
+                shape=stored.shape,
+                dtype=str(stored.dtype.newbyteorder("=")),
+                name="" if role else last,
+            )
+            if role is None:
+                notes[variable.path] = (
+                    why or f"the name {printable(last)} tells no role"
+                )
+            pairs.append((variable, stored))
+    return pairs, unaddressed, notes
+
+
+def _roles(
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[str, dict[str, str | None], str]:
+    """Returns class, role by the last part of the name in Keras's order, and why one is None."""
+    unknown: dict[str, str | None] = dict.fromkeys(shapes)
+    if any(_COMPOSITE.search(last) for last in shapes):
+        return "", unknown, "the layer is quantized, reparametrized or has LoRA arrays"
+    others = {last: None for last in shapes if last not in _NORM}
+    if "running_mean" in shapes:
+        roles = {last: role for last, role in _NORM.items() if last in shapes}
+        return "BatchNormalization", {**roles, **others}, ""
+    rank = len(shapes.get("weight", ()))
+    if rank >= 2:
+        class_name = "Dense" if rank == 2 else f"Conv{rank - 2}D"
+        roles = {"weight": "kernel"} | ({"bias": "bias"} if "bias" in shapes else {})
+        return class_name, {**roles, **others}, ""
+    if rank == 1 and shapes.get("bias") == shapes["weight"]:
+        # a GroupNorm or a LayerNorm: the recipient's layer decides
+        return "", {"weight": "gamma", "bias": "beta", **others}, ""
+    return (
+        "",
+        unknown,
+        "its names tell no role (PReLU, a normalization without bias ...)",
+    )
+
+
+def _keras_axes(role: str | None, rank: int) -> tuple[int, ...]:
+    """Returns the order of PyTorch's axes in which Keras stores the array of a role."""
+    return (*range(2, rank), 1, 0) if role == "kernel" else tuple(range(rank))
