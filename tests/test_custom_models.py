@@ -4,6 +4,7 @@ import sys
 
 import keras
 import numpy as np
+import people
 import pytest
 
 from tfreuse import models, records, study
@@ -122,6 +123,7 @@ def test_a_function_of_ones_own_file_makes_the_network(tmp_path, monkeypatch):
         "    return keras.Model(x, keras.layers.Conv2D(1, 1)(y))\n"
         "def wrong(): pass\n"
         "def none(image_size, channels): return 3\n"
+        "def fails(image_size, channels): raise KeyError('width:\\n')\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -133,6 +135,7 @@ def test_a_function_of_ones_own_file_makes_the_network(tmp_path, monkeypatch):
         ("own_nets:wrong", r"called as function\(\(H, W\), channels\)"),
         ("own_nets:none", "gave int; expected a keras.Model"),
         ("own_netz:make", "No module named 'own_netz'"),
+        ("own_nets:fails", "fails raised KeyError: 'width.*--debug shows where.$"),
         ("own_nets.make", "takes FILE.keras or package.module:function"),
     ):
         with pytest.raises(InputError, match=told):
@@ -184,10 +187,39 @@ def test_a_sequential_and_a_nested_network_are_graphs_too(tmp_path):
     }  # fmt: skip
 
 
-def test_a_size_that_does_not_come_back_is_refused(mine):
+def test_sizes_are_named_only_where_the_network_takes_them(mine, tmp_path):
     models.check_image_size(mine, (16, 16))
-    with pytest.raises(InputError, match="makes .20, 20. of images of .18, 18."):
+    with pytest.raises(InputError, match="makes .20, 20. of images of .18, 18.") as one:
         models.check_image_size(mine, (18, 18))
+    size = str(one.value).partition("--image_size=")[2].rstrip(".")
+    models.check_image_size(mine, tuple(map(int, size.split(","))))
+
+    own = people.own_names(None)  # joins two branches: fails to build at odd sides
+    own.save(tmp_path / "own.keras")
+    spec = ModelSpec(model=str(tmp_path / "own.keras"))
+    with pytest.raises(InputError, match="matching shapes.* Give --image_size=16,16.$"):
+        models.check_image_size(spec, (17, 15))
+
+    x = images = keras.Input((16, 16, 3))
+    x = layers.MaxPooling2D()(layers.Conv2D(4, 3, padding="same")(x))
+    half = keras.Model(images, layers.Conv2D(2, 1)(x))
+    half.save(tmp_path / "half.keras")
+    spec = ModelSpec(model=str(tmp_path / "half.keras"))
+    with pytest.raises(InputError, match="every size .* append .*UpSampling2D") as one:
+        models.check_image_size(spec, (16, 16))
+    assert "--image_size" not in str(one.value)
+
+
+@pytest.mark.parametrize("sides", [(16, 16), (None, None)])
+def test_channels_first_are_not_mistaken_for_many_channels(tmp_path, sides):
+    images = keras.Input((3, *sides))
+    conv = layers.Conv2D(2, 1, data_format="channels_first")
+    keras.Model(images, conv(images)).save(tmp_path / "first.keras")
+    spec = ModelSpec(model=str(tmp_path / "first.keras"))
+    for channels in (1, 3):
+        with pytest.raises(InputError, match="data_format='channels_last'") as one:
+            models.check_image_size(spec, (16, 16), channels)
+        assert "--channels" not in str(one.value)
 
 
 def test_a_study_compares_it_with_ours_by_the_files_name(mine):

@@ -51,6 +51,7 @@ __all__ = [
     "without_auxiliary",
 ]
 
+_UNEQUAL = "both should be equal"
 ARCHITECTURES = {"unet": unet, "pspnet": pspnet}
 
 
@@ -104,21 +105,40 @@ def check_image_size(
     if not spec.model:
         sizes.check_sides(spec, image_size)
         return
-    model = build(
-        spec,
-        task="autoencoder",
-        num_classes=0,
-        channels=channels,
-        image_size=image_size,
-    )
-    output_size = model.output.shape[1:3]
-    if tuple(output_size) != tuple(image_size):
-        # Most networks return an image of their output's size with its size unchanged.
-        working = ",".join(map(str, output_size))
-        raise InputError(
-            f"--model={printable(spec.model)} makes {output_size} of images of "
-            f"{tuple(image_size)} pixels; both should be equal. Give --image_size={working}."
+    problem = _misfit(spec, image_size, channels)
+    if not problem:
+        return
+    tried = sizes.near(image_size)
+    working = next((s for s in tried if not _misfit(spec, s, channels)), None)
+    if working:
+        problem += f" Give --image_size={working[0]},{working[1]}."
+    elif _UNEQUAL in problem:
+        problem += (
+            " So it is at every size that was tried: append a layer such as "
+            "keras.layers.UpSampling2D or keras.layers.Resizing."
         )
+    raise InputError(problem)
+
+
+def _misfit(spec: ModelSpec, image_size: tuple[int, int], channels: int) -> str:
+    """Returns why a custom model does not fit images of a size; "" if it does. Builds it."""
+    try:
+        model = build(
+            spec,
+            task="autoencoder",
+            num_classes=0,
+            channels=channels,
+            image_size=image_size,
+        )
+    except InputError as error:
+        return str(error)
+    output_size = tuple(model.output.shape[1:3])
+    if output_size == tuple(image_size):
+        return ""
+    return (
+        f"--model={printable(spec.model)} makes {output_size} of images of "
+        f"{tuple(image_size)} pixels; {_UNEQUAL}."
+    )
 
 
 def _options(spec: ModelSpec) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from tfreuse.errors import InputError, nearest, printable
+from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.models import blocks, graph, saving
 
 # A Rescaling as first layer with a smaller scale maps pixels from 0 to 255 to about [0, 1].
@@ -61,7 +61,7 @@ def network(
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--model={printable(source)} cannot be built for images of "
-            f"{images.shape[1:]}: {printable(error, 300)}"
+            f"{images.shape[1:]}: {reason(error, 300)}."
         ) from error
 
 
@@ -77,9 +77,11 @@ def _call(
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(
-            f"--model={printable(source)}: {printable(error)}; looked for from {directory} "
+            f"--model={printable(source)}: {reason(error)}; looked for from {directory} "
             "and where packages are installed."
         ) from error
+    except Exception as error:  # of the user's code: any
+        raise _raised(source, module_name, error) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         near = nearest(function_name, (n for n in dir(module) if n[0] != "_"))
@@ -94,7 +96,19 @@ def _call(
             f"--model={printable(source)} is called as function((H, W), channels), H and W "
             f"None for any size; it takes {inspect.signature(function)}."
         ) from error
-    return function(image_size, channels)
+    try:
+        return function(image_size, channels)
+    except InputError:
+        raise
+    except Exception as error:  # of the user's code: any
+        raise _raised(source, function_name, error) from error
+
+
+def _raised(source: str, name: str, error: Exception) -> InputError:
+    return InputError(
+        f"--model={printable(source)}: {printable(name)} raised {type(error).__name__}: "
+        f"{reason(error, 300)}. --debug shows where."
+    )
 
 
 def _functional(model: object, source: str) -> keras.Model:
@@ -160,6 +174,12 @@ def _for_task(
 def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
     """Adapts [0, 1] images to the original's channels and to its range of pixels."""
     expected, channels = original.inputs[0].shape[-1], images.shape[-1]
+    if is_channels_first(original, channels):
+        shape = ", ".join(str(side) for side in original.inputs[0].shape[1:])
+        raise ValueError(
+            f"its input [B, {shape}] has the channels first, and images are [B, H, W, C]; build "
+            "it with data_format='channels_last', to which its kernels fit as they are"
+        )
     if channels == 1 and expected:
         join = keras.layers.Concatenate(name="preprocessing_channels")
         images = join([images] * expected) if expected > 1 else images
@@ -183,6 +203,13 @@ def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTe
         rescale = keras.layers.Rescaling(255.0, name="preprocessing_scale")
         images = rescale(images)
     return images
+
+
+def is_channels_first(model: keras.Model, channels: int) -> bool:
+    """Returns whether a model's input is [B, C, H, W], judged by the numbers."""
+    _, first, _, last = model.inputs[0].shape
+    usual = (1, 3, channels)
+    return first in usual and last not in usual
 
 
 def _scale(layer: keras.layers.Rescaling) -> float:

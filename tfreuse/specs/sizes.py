@@ -1,5 +1,7 @@
 """Image sizes that an architecture takes; errors name the nearest sizes that work."""
 
+from collections.abc import Iterator
+
 from tfreuse.errors import InputError
 from tfreuse.specs.model import ModelSpec
 
@@ -46,6 +48,14 @@ def check_sides(spec: ModelSpec, image_size: tuple[int | None, int | None]) -> N
         f"{network} takes sides that are multiples of {multiple} pixels; "
         f"got {_text(sides)}. Use {remedy}."
     )
+
+
+def near(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yields other sizes, whose sides are multiples of 2, of 4 and so on, the nearest of each."""
+    for multiple in (2, 4, 8, 16, 32, 64):
+        height, width = (max(1, round(side / multiple)) * multiple for side in size)
+        if (height, width) != tuple(size):
+            yield height, width
 
 
 def _divide_by(sides: tuple[int | None, ...], multiple: int) -> bool:
