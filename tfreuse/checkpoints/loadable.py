@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from typing import Any
 
-from tfreuse.checkpoints import archive, configs, hdf5, keras_file, source
+from tfreuse.checkpoints import archive, configs, hdf5, keras_file, nodes, source
 from tfreuse.errors import InputError, nearest, printable
 
 _LAMBDA = "Lambda"
@@ -37,7 +37,7 @@ def check(path: str | os.PathLike, flag: str = "") -> None:
         config = _config(file, where)
     finally:
         os.close(file.descriptor)
-    layer = next(configs.leaves(config, _is_code), None)
+    layer = next(nodes.leaves(config, _is_code), None)
     if layer is not None:
         name = printable(layer["config"].get("name"), 60)
         raise InputError(
