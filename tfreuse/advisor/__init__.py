@@ -344,4 +344,5 @@ def _train(
         class_names=trials.labelled.class_names,
         notes={"plan": name} | about,
         task="segmentation",
+        reading=trials.data_spec.reading,
     )

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files
-from tfreuse.data import folder
+from tfreuse.data import layout
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
@@ -97,7 +97,7 @@ def seen_labels(donor: str | os.PathLike, spec: DataSpec, ids: Sequence[str]) ->
         if not run.with_labels:
             continue
         common = names.keys() & run.images.keys()
-        seen |= {pathlib.PurePath(names[digest]).stem for digest in common}
+        seen |= {_stem(names[digest]) for digest in common}
         if run.data.dataset == spec.dataset != "folder":
             limit = run.data.train_examples or math.inf
             seen |= {name for name in ids if int(name.rpartition("/")[2]) < limit}
@@ -112,13 +112,24 @@ def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
     names = {}
     for split in splits:
         try:
-            pairs = folder.list_pairs(root, split, False, spec.group_by)
-        except InputError:  # the images are gone
-            continue
+            pairs = layout.list_pairs(root, split, masks=False, group_by=spec.group_by)
+        except InputError:
+            continue  # the data set of an older run may be gone or changed
         limit = spec.train_examples if split == "train" else spec.test_examples
         for pair in pairs[: limit or None]:
-            names[files.file_digest(pair.image)] = f"{split}/images/{pair.image.name}"
+            name = f"{split}/images/{pair.stem}{pair.image.suffix}"
+            names[files.file_digest(pair.image)] = name
     return names
+
+
+def _stem(name: str) -> str:
+    """Returns the image's id in `data.Split` for a name of `hashes`."""
+    return (
+        pathlib.PurePosixPath(name)
+        .relative_to("train/images")
+        .with_suffix("")
+        .as_posix()
+    )
 
 
 def _runs(donor: pathlib.Path, spec: DataSpec) -> list[_Run]:

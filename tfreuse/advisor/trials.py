@@ -18,7 +18,7 @@ import numpy as np
 
 from tfreuse import data, models
 from tfreuse.advisor.schedule import Pace
-from tfreuse.data import folder, labels, pictures
+from tfreuse.data import folder
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
@@ -265,9 +265,5 @@ def _with_classes(spec: DataSpec) -> DataSpec:
     """
     if spec.dataset != "folder" or spec.num_classes:
         return spec
-    counts = []
-    for pair in folder.list_pairs(folder.Folder(spec).root, "train"):
-        mask, _ = pictures.read_mask(pair.mask)
-        counts.append((str(pair.mask), labels.count(mask)))
-    classes = labels.classes(counts, spec.ignore_label)
+    classes = folder.Folder(spec).num_classes(("train",))
     return dataclasses.replace(spec, num_classes=classes)

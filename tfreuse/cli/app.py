@@ -12,6 +12,7 @@ A command with several verbs lists them in VERBS; `main` then takes the verb, th
 import contextlib
 import dataclasses
 import functools
+import logging as python_logging
 import os
 import pathlib
 import sys
@@ -28,7 +29,7 @@ from tfreuse import files
 from tfreuse.cli import flagfiles
 from tfreuse.errors import InputError, in_one_line, nearest, printable
 from tfreuse.runners import lease, storage
-from tfreuse.specs import TASKS, DataSpec, Spec
+from tfreuse.specs import TASKS, DataSpec, ReadingSpec, Spec
 
 FLAGS = flags.FLAGS
 _DEBUG = "debug"
@@ -79,6 +80,12 @@ def define_data() -> None:
 
 def data_spec() -> DataSpec:
     """Builds the `DataSpec` of the flags; downloads the data set first with --download."""
+    if FLAGS.data_dir and not FLAGS["dataset"].present:
+        raise InputError(
+            f"--data_dir={FLAGS.data_dir} is given without --dataset. Type --dataset=folder for "
+            "images of your own, --dataset=tfds:NAME, or --dataset=shapes to keep the drawn "
+            "scenes there."
+        )
     dataset = spec(DataSpec)
     if FLAGS.download:
         from tfreuse.data import downloads  # imports NumPy
@@ -148,6 +155,15 @@ def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
     return run.get("specs", {})
 
 
+def reading(model: str | pathlib.Path) -> ReadingSpec:
+    """Returns how image files are read: the flags that are given, else as the model's training."""
+    values = trained(model).get("data", {})
+    names = [field.name for field in dataclasses.fields(ReadingSpec)]
+    values = {name: values[name] for name in names if name in values}
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+    return ReadingSpec(**values | given)
+
+
 def run(module: types.ModuleType) -> None:
     """Runs `module.main()`; prints errors as one line without a traceback (`--debug`: with).
 
@@ -173,6 +189,7 @@ def _main(module: types.ModuleType, argv: list[str]) -> int:
     """Runs a command whose flags are parsed; returns its exit status."""
     logging.set_verbosity(logging.WARNING)
     _expand_home()
+    _print_notes()
     words, verbs = argv[1:], getattr(module, "VERBS", ())
     if verbs and (not words or words[0] not in verbs):
         return _fail(_verb_error(words, verbs))
@@ -195,6 +212,16 @@ def _main(module: types.ModuleType, argv: list[str]) -> int:
         if FLAGS[_DEBUG].value:
             traceback.print_exc()
         return _fail(line)
+
+
+def _print_notes() -> None:
+    """Prints what `tfreuse.data` logs as plain lines, without absl's time and module."""
+    logger, handler = (
+        python_logging.getLogger("tfreuse.data"),
+        python_logging.StreamHandler(),
+    )
+    handler.setFormatter(python_logging.Formatter("Note: %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
 
 
 def _caller() -> str:

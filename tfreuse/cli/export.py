@@ -9,6 +9,7 @@ OUT_DIR/model.onnx and so on: LiteRT for the image size of the training, 8 bits 
 mean IoU on the test split.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -63,6 +64,7 @@ def main() -> None:
         class_names=tuple(app.FLAGS.class_names),
         notes={"model": str(source)},
         task=app.FLAGS.task,
+        reading=app.reading(source),
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.metadata(path), export.OUTPUTS))
@@ -82,19 +84,23 @@ def _formats() -> tuple[str, ...]:
 
 
 def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
-    """Returns the data of the flags; without any such flag, those of the model's training."""
-    names = DataSpec.__dataclass_fields__
+    """Returns the data of the flags; without any such flag, those of the model's training.
+
+    How files are read is as in the training in any case, unless flags say otherwise.
+    """
+    reading = app.reading(model).to_json()
+    names = DataSpec.__dataclass_fields__.keys() - reading.keys()
     if any(app.FLAGS[name].present for name in names):
-        return app.data_spec()
+        return dataclasses.replace(app.data_spec(), **reading)
     trained = app.trained(model)
     if "data" in trained:
-        return DataSpec.from_json(trained["data"])
+        return DataSpec.from_json(trained["data"] | reading)
     if any(kind.startswith("litert") for kind in kinds):
         raise InputError(
             "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "
             f"{model} with those of its training. Give --image_size, --dataset and --data_dir."
         )
-    return app.data_spec()
+    return dataclasses.replace(app.data_spec(), **reading)
 
 
 def _convert(convert, model, kind: str, data_spec: DataSpec) -> str:
@@ -151,11 +157,16 @@ def _describe(facts: dict, outputs: dict) -> str:
         gives = f"{derived} uint8 and {direct} float32, both [B, H, W, {channels}]"
     inputs = {
         "serving_default": f"images, uint8 [B, H, W, {channels}], any size",
-        "from_bytes": "image_bytes, a PNG or JPEG file",
+        "from_bytes": "image_bytes, a PNG or JPEG file; photos as they are stored",
         "logits": "images, gives logits float32 [B, H, W, classes]",
     }
     lines = [f"signature {name}: {inputs[name]}" for name in facts["signatures"]]
     lines.append(f"outputs: {gives}")
+    reading = [f"--{name}={value}" for name, value in facts["reading"].items() if value]
+    if reading:
+        lines.append(
+            f"images are read with {' '.join(reading)}, by tools/predict.py too"
+        )
     lines.append(
         f"checked on {check['images']}, loaded from the disk: differs from the model by "
         f"{check['largest_difference']:.2g} at most (allowed {check['tolerance']:.2g})"

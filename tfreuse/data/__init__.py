@@ -13,13 +13,15 @@ Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,
 {images,masks}/<stem>.*) and `tfds:NAME` (prepared beforehand). Every image is scaled to cover
 `spec.image_size` with its proportions kept, then cropped at the centre; images are averaged,
 masks take the nearest label. Nothing is dropped or guessed in silence: data that can't be used
-raise InputError here, not in the middle of training.
+raise InputError here, not in the middle of training, and what was decided about files (which
+split they are in, how they are paired) is logged as a warning, a line each.
 """
 
 from __future__ import annotations  # tf.Tensor stands in signatures
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
+_SAID: set[str] = set()  # notes on data that this process has printed
 
 tf = runtime.Lazy("tensorflow")
 augmentation = runtime.Lazy("tfreuse.data.augmentation")  # imports Keras
@@ -90,6 +93,7 @@ def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
     source = _source(spec)
     arrays = source.read(split, masks)
     num_classes = source.num_classes() if masks else spec.num_classes
+    _say(source.notes)
     components = {"image": arrays.images, "id": arrays.ids}
     if masks:
         check_labels(arrays.counts, num_classes, spec.ignore_label)
@@ -303,7 +307,18 @@ def check(spec: DataSpec) -> str:
     Raises:
         InputError: an image or mask can't be used.
     """
-    return survey.report(_source(spec), SPLITS, spec.ignore_label)
+    source = _source(spec)
+    text = survey.report(source, SPLITS, spec.ignore_label)
+    _SAID.update(source.notes)
+    return text
+
+
+def _say(notes: list[str]) -> None:
+    """Logs what was decided about the data, each line once a process."""
+    for note in notes:
+        if note not in _SAID:
+            logging.getLogger("tfreuse.data").warning("%s.", note)
+    _SAID.update(notes)
 
 
 def _source(spec: DataSpec) -> Source:

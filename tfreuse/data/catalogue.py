@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from tfreuse.data import labels, pictures, scenes, shapes
+from tfreuse.data import labels, masks, pictures, scenes, shapes
 from tfreuse.data.source import SplitArrays, smallest
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.specs import DataSpec
@@ -23,6 +22,7 @@ class Catalogue:
 
     def __init__(self, spec: DataSpec):
         self.spec = spec
+        self.notes: list[str] = []
         if spec.dataset == "shapes":  # keys and offset of the flags are for tfds:NAME
             self.class_names = scenes.CLASS_NAMES
             self.image_key, self.mask_key, self.offset = "image", "segmentation_mask", 0
@@ -33,23 +33,22 @@ class Catalogue:
             self.offset = spec.label_offset
             self.builder = _prepared(spec)
 
-    def read(self, split: str, masks: bool = True) -> SplitArrays:
+    def read(self, split: str, with_masks: bool = True) -> SplitArrays:
         """Reads all of `split`."""
         spec = self.spec
         limit = spec.train_examples if split == "train" else spec.test_examples
         images, labelled, counts, sizes, modes = [], [], [], [], []
-        for i, (image, mask) in enumerate(self._pairs(split, limit, masks)):
-            channels = "L" if image.shape[-1] == 1 else "RGB"
-            picture = Image.fromarray(image[..., 0] if channels == "L" else image)
-            images.append(pictures.fit_image(picture, spec.image_size, spec.channels))
+        for i, (image, mask) in enumerate(self._pairs(split, limit, with_masks)):
+            pixels = pictures.as_channels(image, spec.channels)
+            images.append(pictures.fit_image(pixels, spec.image_size))
             sizes.append(image.shape[:2])
-            modes.append(channels)
-            if masks:
+            modes.append("L" if image.shape[-1] == 1 else "RGB")
+            if with_masks:
                 labelled.append(pictures.fit_mask(mask, spec.image_size))
                 counts.append((f"example {i} of {split}", labels.count(mask)))
         return SplitArrays(
             images=np.stack(images),
-            masks=smallest(np.stack(labelled)) if masks else None,
+            masks=smallest(np.stack(labelled)) if with_masks else None,
             ids=np.array([f"{split}/{i}" for i in range(len(images))]),
             counts=counts,
             sizes=sizes,
@@ -66,14 +65,16 @@ class Catalogue:
             if self._tfds_split(split)
             for i, (_, mask) in enumerate(self._pairs(split, 0, True))
         ]
-        return labels.classes(counts, self.spec.ignore_label)
+        classes = labels.classes(counts, self.spec.ignore_label)
+        self.notes += labels.gaps(counts, self.spec.ignore_label)
+        return classes
 
     def _pairs(
-        self, split: str, limit: int, masks: bool
+        self, split: str, limit: int, with_masks: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yields images uint8 [H, W, C] and masks int32 [H, W] in their stored order."""
         self._check_keys(
-            (self.image_key, self.mask_key) if masks else (self.image_key,)
+            (self.image_key, self.mask_key) if with_masks else (self.image_key,)
         )
         tfds_split = self._tfds_split(split)
         if not tfds_split:
@@ -92,13 +93,16 @@ class Catalogue:
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
+            if self.spec.intensity_range:
+                image = pictures.scaled(image, self.spec)
             if image.dtype != np.uint8 or image.shape[2:] not in ((1,), (3,)):
                 raise InputError(
                     f"Images are uint8 [H, W, 1 or 3]; those of {self.spec.dataset} are "
-                    f"{image.dtype} {image.shape}. Name others with --image_key."
+                    f"{image.dtype} {image.shape}. Name others with --image_key, or scale their "
+                    "values with --intensity_range=min,max."
                 )
-            mask = self._labels(example[self.mask_key]) if masks else None
-            if masks and mask.shape != image.shape[:2]:
+            mask = self._labels(example[self.mask_key]) if with_masks else None
+            if with_masks and mask.shape != image.shape[:2]:
                 raise InputError(
                     f"A mask has its image's size; in {self.spec.dataset} an image is "
                     f"{image.shape[:2]}, its mask {mask.shape}. Check --mask_key."
@@ -114,6 +118,7 @@ class Catalogue:
             )
         mask = stored.reshape(stored.shape[:2]).astype(np.int32)
         mask = np.where(mask == self.spec.ignore_label, mask, mask + self.offset)
+        mask = masks.as_labels(mask, self.spec.mask_threshold)
         if mask.min() < 0:
             raise InputError(
                 f"Labels count up from 0; {self.spec.dataset} with --label_offset="

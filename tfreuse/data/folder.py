@@ -1,36 +1,22 @@
-"""A user's own images: <root>/{train,val,test}/{images,masks}/<stem>.*, paired by stem.
+"""A user's own images: a folder of images with masks, read as `layout` finds them.
 
-<root>/{images,masks} without splits is divided here into 70, 15 and 15 % of the subjects that
-`group_by` distinguishes, so that no subject is in two splits. The division depends on the
-subjects' names only. Every file is decoded once and checked; none is skipped in silence.
+Every file is decoded once and checked; none is skipped in silence. What was decided about the
+files (names, splits, photos that are turned) is said in a line each, `Folder.notes`.
 """
 
+import collections
 import concurrent.futures
 import functools
-import hashlib
 import os
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
-from tfreuse.data import labels, pictures
-from tfreuse.data.source import SplitArrays, groups, smallest
+from tfreuse.data import labels, layout, masks, pictures
+from tfreuse.data.source import SplitArrays, smallest
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
-
-SPLITS = ("train", "val", "test")
-LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
-_SPLIT_ENDS = (0.7, 0.85)  # of train and val, as shares of the subjects
-_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-
-
-class Pair(NamedTuple):
-    """An image file and its mask file (None where masks are not read)."""
-
-    stem: str
-    image: pathlib.Path
-    mask: pathlib.Path | None
 
 
 class Folder:
@@ -41,193 +27,175 @@ class Folder:
     def __init__(self, spec: DataSpec):
         if not spec.data_dir:
             raise InputError(
-                f"--dataset=folder needs the folder of {LAYOUT}; type --data_dir=DIR."
+                f"--dataset=folder needs the folder of {layout.LAYOUT}; type --data_dir=DIR."
             )
         self.spec, self.root = spec, pathlib.Path(spec.data_dir).expanduser()
+        self.notes: list[str] = []
 
-    def read(self, split: str, masks: bool = True) -> SplitArrays:
+    def read(self, split: str, with_masks: bool = True) -> SplitArrays:
         """Reads all of `split`, with several threads."""
         spec = self.spec
-        pairs = self.pairs(split, masks)
+        pairs, notes = layout.find(self.root, split, with_masks, spec.group_by)
         limit = spec.train_examples if split == "train" else spec.test_examples
         pairs = pairs[: limit or None]
-        images = np.empty((len(pairs), *spec.image_size, spec.channels), np.uint8)
-        labelled = np.empty((len(pairs), *spec.image_size), np.int32) if masks else None
-        counts, sizes, modes = [], [], []
+        shape = (len(pairs), *spec.image_size)
+        images = np.empty((*shape, spec.channels), np.uint8)
+        labelled = np.empty(shape, np.int32) if with_masks else None
+        rows = []
         with concurrent.futures.ThreadPoolExecutor() as pool:
             read = functools.partial(_read_pair, spec)
-            for i, (image, mask, count, size, mode) in enumerate(pool.map(read, pairs)):
+            for i, (image, mask, row) in enumerate(pool.map(read, pairs)):
                 images[i] = image
-                if masks:
+                if with_masks:
                     labelled[i] = mask
-                    counts.append((str(pairs[i].mask), count))
-                sizes.append(size)
-                modes.append(mode)
+                rows.append(row)
+        self.notes += notes + _notes(split, pairs, rows)
         return SplitArrays(
             images=images,
-            masks=smallest(labelled) if masks else None,
+            masks=smallest(labelled) if with_masks else None,
             ids=np.array([pair.stem for pair in pairs]),
-            counts=counts,
-            sizes=sizes,
-            modes=modes,
+            counts=[
+                (str(pair.mask), row.counts)
+                for pair, row in zip(pairs, rows)
+                if with_masks
+            ],
+            sizes=[row.size for row in rows],
+            modes=[row.modes for row in rows],
         )
 
-    def pairs(self, split: str, masks: bool = True) -> list[Pair]:
-        """Lists the pairs of `split`, sorted by stem; see `list_pairs`."""
-        return list_pairs(self.root, split, masks, self.spec.group_by)
+    def pairs(self, split: str, with_masks: bool = True) -> list[layout.Pair]:
+        """Lists the pairs of `split`, sorted by stem; see `layout.find`."""
+        return layout.list_pairs(self.root, split, with_masks, self.spec.group_by)
 
-    def num_classes(self) -> int:
-        """Returns the spec's, or 1 + the largest label in any mask of any existing split."""
-        if self.spec.num_classes:
-            return self.spec.num_classes
-        splits = [split for split in SPLITS if (self.root / split).is_dir()]
-        files = [
-            pair.mask
-            for split in splits or SPLITS
-            for pair in list_pairs(self.root, split, group_by=self.spec.group_by)
-        ]
+    def num_classes(self, splits: tuple[str, ...] = layout.SPLITS) -> int:
+        """Returns the spec's, or 1 + the largest label in any mask of these splits."""
+        spec = self.spec
+        if spec.num_classes:
+            return spec.num_classes
+        files = [pair.mask for split in splits for pair in self.pairs(split)]
         stamps = tuple((file, file.stat().st_mtime_ns) for file in files)
-        counts = _count_all(stamps, self.spec.palette)
-        return labels.classes(list(counts), self.spec.ignore_label)
+        counts = list(_count_all(stamps, spec.palette, spec.mask_threshold))
+        classes = labels.classes(counts, spec.ignore_label)
+        self.notes += labels.gaps(counts, spec.ignore_label)
+        return classes
 
 
-def list_pairs(
-    root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
-) -> list[Pair]:
-    """Lists the pairs of `split`, sorted by stem.
+class _Row(NamedTuple):
+    """Facts on the files of a pair."""
 
-    Args:
-        root: folder of the data set.
-        split: one of SPLITS.
-        masks: False leaves masks unread.
-        group_by: pattern of the subject in a stem, used if the folder has no splits.
-
-    Raises:
-        InputError: a folder is missing or empty, a file has no partner or a twin, or there
-            are too few subjects to divide.
-    """
-    has_splits = any((root / name).is_dir() for name in SPLITS)
-    if (root / "images").is_dir() and not has_splits:
-        pairs = _pairs(root, "", masks)
-        chosen = _divided(tuple(pair.stem for pair in pairs), group_by)[split]
-        return [pair for pair in pairs if pair.stem in chosen]
-    return _pairs(root, split, masks)
+    counts: np.ndarray | None  # pixels of labels 0, 1, ...
+    size: tuple[int, int]  # height, width of the image, upright
+    modes: str  # "image mode / mask mode"
+    turn: str  # what an EXIF mark turned: "", "both" files, "image" by the mask's size,
+    # "image alone", where sizes do not tell whether the mask was to be turned too
+    is_grey_colour: bool = False  # the mask
 
 
-@functools.lru_cache(maxsize=8)
-def _divided(stems: tuple[str, ...], group_by: str) -> dict[str, frozenset[str]]:
-    """Divides stems into splits by whole subjects, in the order of their names' SHA-256.
-
-    A hash is an order that looks random but depends on neither a generator nor the platform.
-    """
-    subjects: dict[str, list[str]] = {}
-    names = groups(stems, group_by) if group_by else stems
-    for name, stem in zip(names, stems, strict=True):
-        subjects.setdefault(name, []).append(stem)
-    order = sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())
-    ends = [round(share * len(order)) for share in _SPLIT_ENDS]
-    bounds = zip((0, *ends), (*ends, len(order)), strict=True)
-    parts = [order[start:end] for start, end in bounds]
-    if not all(parts):
-        raise InputError(
-            f"{LAYOUT} is expected; images without splits are divided by subject, and "
-            f"{len(order)} subjects are too few. Make the folders train, val and test."
-        )
-    return {
-        split: frozenset(stem for name in part for stem in subjects[name])
-        for split, part in zip(SPLITS, parts, strict=True)
-    }
-
-
-def _pairs(root: pathlib.Path, split: str, masks: bool) -> list[Pair]:
-    """Pairs the files of <root>/<split>/images and masks."""
-    images = _files(root, split, "images")
-    if not masks:
-        return [Pair(stem, path, None) for stem, path in images.items()]
-    labelled = _files(root, split, "masks")
-    alone = [images[stem] for stem in images if stem not in labelled]
-    alone += [labelled[stem] for stem in labelled if stem not in images]
-    if alone:
-        names = ", ".join(printable(path.relative_to(root)) for path in alone[:3])
-        rest_text = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-        raise InputError(
-            f"Every image has a mask of the same name but for the ending; in "
-            f"{printable(root)} these have no partner: {names}{rest_text}. "
-            "Add what is missing, or remove them."
-        )
-    return [Pair(stem, path, labelled[stem]) for stem, path in images.items()]
-
-
-def _files(root: pathlib.Path, split: str, kind: str) -> dict[str, pathlib.Path]:
-    """Lists the files of one kind by stem, sorted. Raises InputError."""
-    folder = root / split / kind
-    try:
-        paths = sorted(path for path in folder.iterdir() if not _is_system_file(path))
-    except OSError as error:
-        raise InputError(
-            f"--dataset=folder needs {LAYOUT}; {printable(folder)} can't be read "
-            f"({error.strerror}). Check --data_dir={printable(root)}."
-        ) from error
-    files: dict[str, pathlib.Path] = {}
-    for path in paths:
-        if path.suffix.lower() not in pictures.ENDINGS or not path.is_file():
-            raise InputError(
-                f"{printable(folder)} holds {kind} ({' '.join(pictures.ENDINGS)}); it also "
-                f"has {printable(path.name)}. Move it elsewhere, or save it as PNG."
-            )
-        if path.stem in files:
-            raise InputError(
-                f"A stem names one of the {kind}; {printable(folder)} has "
-                f"{printable(files[path.stem].name)} and {printable(path.name)}. Remove one."
-            )
-        files[path.stem] = path
-    if not files:
-        raise InputError(
-            f"--dataset=folder needs {LAYOUT}; {printable(folder)} is empty. "
-            f"Put {kind} there."
-        )
-    return dict(sorted(files.items()))
-
-
-def _is_system_file(path: pathlib.Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
-
-
-def _read_pair(spec: DataSpec, pair: Pair) -> tuple:
-    """Returns image and mask at the spec's size, label counts, original size and modes."""
-    if spec.channels in (1, 3):
-        picture, mode = pictures.read_image(pair.image)
-        size = picture.size[::-1]
-        image = pictures.fit_image(picture, spec.image_size, spec.channels)
-    else:
-        bands = pictures.read_bands(pair.image, spec.channels)
-        size, mode = bands.shape[:2], f"{spec.channels} bands"
-        image = pictures.fit_bands(bands, spec.image_size)
+def _read_pair(spec: DataSpec, pair: layout.Pair) -> tuple:
+    """Returns image and mask at the spec's size, and facts on them."""
+    picture = pictures.read_image(pair.image, spec.channels, spec)
+    size = picture.pixels.shape[:2]
+    image = pictures.fit_image(picture.pixels, spec.image_size)
     if pair.mask is None:
-        return image, None, None, size, mode
-    mask, mask_mode = pictures.read_mask(pair.mask, spec.palette)
-    if mask.shape != size:
+        return image, None, _Row(None, size, picture.mode, "")
+    mask = masks.read(pair.mask, spec)
+    stored, turn = mask.labels, ""
+    if picture.orientation != 1 and not mask.is_turned:
+        stored, turn = _turned(spec, stored, size, picture.orientation)
+    if stored.shape != size:
         raise InputError(
             f"A mask has its image's size; {printable(pair.image)} is "
             f"{size[1]} x {size[0]}, {printable(pair.mask)} is "
-            f"{mask.shape[1]} x {mask.shape[0]}. Resize one of them (masks: nearest)."
+            f"{stored.shape[1]} x {stored.shape[0]}. Resize one of them (masks: nearest)."
         )
-    fitted = pictures.fit_mask(mask, spec.image_size)
-    return image, fitted, labels.count(mask), size, f"{mode} / {mask_mode}"
+    row = _Row(
+        labels.count(stored),
+        size,
+        f"{picture.mode} / {mask.mode}",
+        turn,
+        mask.is_grey_colour,
+    )
+    return image, pictures.fit_mask(stored, spec.image_size), row
+
+
+def _turned(
+    spec: DataSpec, mask: np.ndarray, size: tuple[int, int], orientation: int
+) -> tuple[np.ndarray, str]:
+    """Turns the mask of a photo that was turned, if it was drawn on the pixels as stored."""
+    stored_size = size[::-1] if orientation >= 5 else size
+    choice = spec.mask_orientation
+    if choice == "auto" and stored_size != size:
+        choice = "stored" if mask.shape == stored_size else "image"
+    if choice == "stored":
+        return pictures.turned(mask, orientation), "both"
+    return mask, "image alone" if choice == "auto" else "image"
+
+
+def _notes(split: str, pairs: list[layout.Pair], rows: list[_Row]) -> list[str]:
+    """Says what was decided about the files of a split.
+
+    Raises:
+        InputError: the masks of some photos that EXIF marks turn were drawn on the pixels as
+            stored, by their size; of others the size does not tell.
+    """
+    numbers = collections.defaultdict(list)
+    for pair, row in zip(pairs, rows):
+        numbers[row.turn].append(pair)
+        numbers["grey" if row.is_grey_colour else ""].append(pair)
+    both, alone = numbers["both"], numbers["image alone"]
+    if both and alone:
+        raise InputError(
+            f"Masks are drawn on photos as stored, or as turned by their EXIF mark; that of "
+            f"{printable(both[0].image)} is drawn on the stored pixels, and the size of that of "
+            f"{printable(alone[0].image)} does not tell. Type --mask_orientation=stored or "
+            "upright."
+        )
+    notes = []
+    if both:
+        notes.append(
+            f"{split}: {len(both)} photos are turned by their EXIF mark, and their masks with "
+            f"them, since they were drawn on the stored pixels (e.g. {both[0].stem})"
+        )
+    if alone:
+        notes.append(
+            f"{split}: {len(alone)} photos are turned by their EXIF mark and their masks are not "
+            f"(e.g. {alone[0].stem}); if these were drawn on the stored pixels, type "
+            "--mask_orientation=stored, else --mask_orientation=upright"
+        )
+    if numbers["image"]:
+        notes.append(
+            f"{split}: {len(numbers['image'])} photos are turned by their EXIF mark, on which "
+            f"their masks were drawn (e.g. {numbers['image'][0].stem})"
+        )
+    if numbers["grey"]:
+        notes.append(
+            f"{split}: {len(numbers['grey'])} masks are RGB with three equal channels, of which "
+            "the first is read"
+        )
+    deep = sum(
+        ";16" in row.modes.partition(" / ")[0] and "RGB" in row.modes for row in rows
+    )
+    if deep:
+        notes.append(
+            f"{split}: {deep} colour images have 16 bits a channel, of which the upper 8 are read"
+        )
+    return notes
 
 
 @functools.lru_cache(maxsize=4)
 def _count_all(
-    stamps: tuple[tuple[pathlib.Path, int], ...], palette: tuple[str, ...]
+    stamps: tuple[tuple[pathlib.Path, int], ...],
+    palette: tuple[str, ...],
+    threshold: int,
 ) -> tuple[tuple[str, np.ndarray], ...]:
     """Counts the labels of mask files.
 
     Stamps are (path, modification time): a changed file is a new key of the cache.
     """
+    spec = DataSpec(palette=palette, mask_threshold=threshold)
 
     def count(stamp: tuple[pathlib.Path, int]) -> tuple[str, np.ndarray]:
-        mask, _ = pictures.read_mask(stamp[0], palette)
-        return os.fspath(stamp[0]), labels.count(mask)
+        return os.fspath(stamp[0]), labels.count(masks.read(stamp[0], spec).labels)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return tuple(pool.map(count, stamps))

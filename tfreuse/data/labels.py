@@ -1,15 +1,8 @@
 """Checks the labels of masks by their counts of pixels per file."""
 
-import pathlib
-
 import numpy as np
 
 from tfreuse.errors import InputError, printable
-
-DIVIDE = (
-    'python -c "import sys, numpy; from PIL import Image; [Image.fromarray((numpy.asarray('
-    "Image.open(f)) // 255).astype('uint8')).save(f) for f in sys.argv[1:]]\""
-)
 
 # (file or example, its number of pixels of each label 0, 1, ...)
 Counts = list[tuple[str, np.ndarray]]
@@ -32,9 +25,11 @@ def classes(counts: Counts, ignore_label: int) -> int:
     """Returns 1 + the largest label that is not `ignore_label`.
 
     Raises:
-        InputError: 255 looks like a mark of unlabelled pixels, or there is only one class.
+        InputError: the values look like grey values and not like labels, 255 looks like a mark
+            of unlabelled pixels, or there is only one class.
     """
     refuse_black_and_white(counts, ignore_label)
+    refuse_soft_edges(counts)
     present = [label for label in _present(total(counts)) if label != ignore_label]
     largest = max(present, default=0)
     if largest == 255:
@@ -60,6 +55,7 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
         if label >= num_classes and label != ignore_label
     ]
     if too_large:
+        refuse_soft_edges(counts)
         label = too_large[0]
         ignored = f" or --ignore_label={ignore_label}" if ignore_label >= 0 else ""
         raise InputError(
@@ -69,24 +65,70 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
         )
 
 
+def gaps(counts: Counts, ignore_label: int) -> list[str]:
+    """Returns a warning if labels below the largest occur in no mask; else no line."""
+    present = [label for label in _present(total(counts)) if label != ignore_label]
+    count = max(present) + 1
+    absent = sorted(set(range(count)) - {*present, ignore_label})
+    if not absent:
+        return []
+    advice = ""
+    if len(present) <= 8 and 2 * len(absent) >= count:
+        colours = ",".join(f"{label:02x}" * 3 for label in present if label < 256)
+        advice = f"; --palette={colours} makes those that occur labels 0, 1, ..."
+    if len(present) > 2 and 2 * len(absent) >= count:
+        advice += "; if they number objects, --mask_threshold=1 makes these one class"
+    line = f"{_ranges(absent)} of {count} labels occur in no mask, and are classes all the same"
+    return [line + advice]
+
+
+def refuse_soft_edges(counts: Counts) -> None:
+    """Raises InputError if the values are black and white with grey edges, not labels.
+
+    Such masks hold 0 and a white of 255 (or 65535) in most pixels, and between them many
+    values that leave gaps or fill the whole range. Labels count up from 0 to far below white.
+    """
+    pixels = total(counts)
+    present = _present(pixels)
+    white = present[-1]
+    between = present[1:-1]
+    if present[0] != 0 or white not in (255, 65535) or len(between) < 3:
+        return
+    is_run = between == list(range(1, len(between) + 1)) and len(between) < white - 1
+    is_dark = between[-1] <= white // 2
+    if is_run or is_dark or 2 * (pixels[0] + pixels[white]) < pixels.sum():
+        return
+    raise InputError(
+        f"Masks hold labels; {_holder(counts, white)} and others hold {len(between)} grey "
+        f"values between 0 and {white}, as black and white masks with soft edges do. Type "
+        f"--mask_threshold={(white + 1) // 2} to make them labels 0 and 1, or "
+        f"--num_classes={between[-1] + 1} if they are labels."
+    )
+
+
 def refuse_black_and_white(counts: Counts, ignore_label: int) -> None:
     """Raises InputError if the labels are 0 and 255 and 255 is not the ignored label."""
     present = _present(total(counts))
     if ignore_label == 255 or 255 not in present or not set(present) <= {0, 255}:
         return
-    name = _holder(counts, 255)
-    folder = pathlib.Path(name).parent
-    command = ""
-    if folder.is_absolute() or folder.is_dir() and folder != pathlib.Path("."):
-        command = f": {DIVIDE} {printable(folder)}/*"
     raise InputError(
-        f"Labels are 0, 1, 2, ...; {name} is black and white (0 and 255). If 255 marks "
-        f"unlabelled pixels, type --ignore_label=255; if it is a class, make it 1{command}"
+        f"Labels are 0, 1, 2, ...; {_holder(counts, 255)} is black and white (0 and 255). If "
+        "255 is a class, type --mask_threshold=128, which makes it label 1; if it marks "
+        "unlabelled pixels, --ignore_label=255."
     )
 
 
 def _present(pixels: np.ndarray) -> list[int]:
     return np.flatnonzero(pixels).tolist()
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Formats e.g. [1, 2, 3, 7] as "1 to 3, 7"; after four ranges only the rest's number."""
+    breaks = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
+    runs = [numbers[a:b] for a, b in zip((0, *breaks), (*breaks, len(numbers)))]
+    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    rest = sum(len(run) for run in runs[4:])
+    return ", ".join(texts[:4]) + (f" and {rest} more" if rest else "")
 
 
 def _holder(counts: Counts, label: int) -> str:

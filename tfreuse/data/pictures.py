@@ -1,48 +1,236 @@
-"""Reads one picture file strictly, and scales an image and its mask to a size.
+"""Reads an image file as 8 bits a channel, and scales an image and its mask to a size.
 
-An image and its mask are cropped to the same box and so stay aligned: `box` is the largest
+    picture = pictures.read_image(path, channels=1, reading=ReadingSpec("0,4095"))
+    image = pictures.fit_image(picture.pixels, (64, 64))  # uint8 [64, 64, 1]
+
+An image and its mask are cropped to the same box and so stay aligned: the box is the largest
 centred part of the picture that has the target's proportions.
 """
 
-import os
 import pathlib
+import struct
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import labels_of
+from tfreuse.specs import ReadingSpec
 
-ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-MOST_LABELS = 65536
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm",
+)  # fmt: skip
+DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # of more than 8 bits
+_SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
+_EIGHT_BITS = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
+_EIGHT_BIT_VALUES = ReadingSpec()  # opaque, of 8 bits a channel
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
-def read_image(path: pathlib.Path) -> tuple[Image.Image, str]:
-    """Reads an image in mode L or RGB, rotated by its EXIF tag, with the file's mode.
+class Picture(NamedTuple):
+    """The content of an image file."""
+
+    pixels: np.ndarray  # uint8 [H, W, C], turned as the EXIF mark says
+    mode: str
+    orientation: int  # as of Opened
+
+
+class Opened(NamedTuple):
+    """A decoded file, turned as its EXIF mark says."""
+
+    picture: Image.Image
+    mode: str  # Pillow's; "RGB;16" is colour of 16 bits, of which Pillow reads the upper 8
+    orientation: int  # the EXIF mark; 1: stored upright
+
+
+def is_system_file(path: pathlib.Path) -> bool:
+    """Returns whether an operating system put the file there (.DS_Store, Thumbs.db)."""
+    return path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES
+
+
+def read_image(
+    path: pathlib.Path, channels: int, reading: ReadingSpec = _EIGHT_BIT_VALUES
+) -> Picture:
+    """Reads an image of 1 or 3 channels, or a TIFF file of another number of bands.
+
+    Args:
+        path: the file.
+        channels: 1: colour becomes grey (ITU-R 601); 3: grey is repeated; else bands.
+        reading: the range of its values and the ground of transparent pixels.
 
     Raises:
-        InputError: not a readable image of 8 bits a channel.
+        InputError: not a readable image, or one that needs other settings of `reading`.
     """
-    picture = _open(path, "image")
-    mode = picture.mode
-    if mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
-            raise InputError(
-                f"Images are opaque; {printable(path)} is partly transparent. "
-                "Lay it on a ground first, e.g. convert FILE -background black -flatten FILE."
-            )
-    if mode not in ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"):
+    if channels not in (1, 3):
+        return Picture(_read_bands(path, channels, reading), f"{channels} bands", 1)
+    picture, mode, orientation = open_picture(path, "image")
+    if picture.mode in DEEP_MODES:
+        values = _scaled(np.asarray(picture), reading, path)[..., None]
+        return Picture(as_channels(values, channels), mode, orientation)
+    if picture.mode not in _EIGHT_BITS:
         raise InputError(
-            f"Images have 8 bits a channel; {printable(path)} has mode {mode}. Scale its values "
-            "to 0..255 and save it as 8-bit PNG."
+            f"Images are grey-scale or RGB; {printable(path)} has mode {mode}. Save it as PNG."
         )
-    grey = mode in ("1", "L", "LA")
-    return ImageOps.exif_transpose(picture.convert("L" if grey else "RGB")), mode
+    picture = _opaque(picture, reading, path).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(picture).reshape(*picture.size[::-1], channels)
+    if reading.intensity_range:
+        pixels = _stretched(pixels, mode, reading, path)
+    return Picture(pixels, mode, orientation)
 
 
-def read_bands(path: pathlib.Path, channels: int) -> np.ndarray:
+def scaled(values: np.ndarray, reading: ReadingSpec) -> np.ndarray:
+    """Maps the reading's range of values to 0..255, uint8; values beyond it are clipped."""
+    low, high = reading.limits or np.percentile(values, (1, 99))
+    shares = (values.astype(np.float64) - low) / max(high - low, 1e-12)
+    return np.round(shares.clip(0, 1) * 255).astype(np.uint8)
+
+
+def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Converts uint8 [H, W, 1 or 3] to [H, W, channels], as `read_image` does."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+
+
+def fit_image(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales and centre-crops uint8 [h, w, C] to `size` (height, width): uint8 [H, W, C]."""
+    height, width, channels = pixels.shape
+    if (height, width) == tuple(size):
+        return pixels
+    box = _box((width, height), size)
+
+    def fit(band: np.ndarray) -> np.ndarray:
+        # Pillow's BILINEAR averages over the area that becomes a pixel: no aliasing.
+        picture = Image.fromarray(np.ascontiguousarray(band))
+        return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR, box))
+
+    if channels == 3:
+        return fit(pixels)
+    return np.stack([fit(pixels[..., band]) for band in range(channels)], axis=-1)
+
+
+def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales and crops labels as `fit_image` does: int32 [h, w] to [H, W].
+
+    A pixel takes the label at its centre. Whole numbers compute the centres exactly: rounding
+    would decide on which side of an edge a centre lies that meets it.
+    """
+    (height, width), (rows, columns) = mask.shape, size
+    # Pixels of the picture for each target pixel, as a fraction: the smaller of the sides'.
+    whole, part = min(
+        (width, columns), (height, rows), key=lambda side: side[0] / side[1]
+    )
+    row, column = (
+        (side * part - count * whole + (2 * np.arange(count) + 1) * whole) // (2 * part)
+        for side, count in ((height, rows), (width, columns))
+    )
+    return mask[row[:, None], column]
+
+
+def turned(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns [H, W] as an EXIF mark of 1 to 8 turns the picture that has it."""
+    if orientation in (5, 6, 7, 8):
+        mask = mask.T
+    if orientation in (3, 4, 7, 8):
+        mask = mask[::-1]
+    return mask[:, ::-1] if orientation in (2, 3, 6, 7) else mask
+
+
+def open_picture(path: pathlib.Path, kind: str) -> Opened:
+    """Decodes a picture file and turns it upright.
+
+    Raises:
+        InputError: it cannot be decoded, or holds several pictures.
+    """
+    try:
+        with path.open("rb") as file:  # Pillow itself would keep a broken file open
+            picture = Image.open(file)
+            frames = getattr(picture, "n_frames", 1)
+            # Before the pixels are loaded: Pillow then turns TIFF files and drops the mark.
+            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+            is_deep = any(";16" in str(tile[3]) for tile in picture.tile)
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+    except _BROKEN as error:
+        raise InputError(
+            f"The {kind} {printable(path)} can't be decoded ({printable(error)}). "
+            "Replace it, or remove it together with its pair."
+        ) from error
+    if frames > 1:
+        raise InputError(
+            f"A file holds one {kind}; {printable(path)} holds {frames}. Split it."
+        )
+    mode = picture.mode
+    if is_deep and mode in _EIGHT_BITS:
+        mode += ";16"
+    return Opened(picture, mode, orientation if orientation in range(1, 9) else 1)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Returns whether a pixel is not opaque."""
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        return picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return False
+
+
+def _opaque(
+    picture: Image.Image, reading: ReadingSpec, path: pathlib.Path
+) -> Image.Image:
+    """Lays a partly transparent picture on the ground; returns mode L or RGB."""
+    if not has_alpha(picture):
+        return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    if not reading.background:
+        raise InputError(
+            f"Images are opaque; {printable(path)} is partly transparent. Type "
+            "--background=000000 to lay such images on black, or another colour RRGGBB."
+        )
+    pixels = np.asarray(picture.convert("RGBA"), np.int32)
+    alpha, ground = pixels[..., 3:], np.array(reading.ground)
+    mixed = (pixels[..., :3] * alpha + ground * (255 - alpha) + 127) // 255
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+def _scaled(values: np.ndarray, reading: ReadingSpec, path: pathlib.Path) -> np.ndarray:
+    """Returns `scaled` of the values of a file of more than 8 bits. Raises InputError."""
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"Images hold numbers; {printable(path)} has NaN or infinite values. Replace them."
+        )
+    if not reading.intensity_range:
+        low, high = values.min(), values.max()
+        bits = max(9, int(max(high, 0)).bit_length())
+        example = f"{low:g},{high:g}" if low < 0 or high <= 1 else f"0,{2**bits - 1}"
+        raise InputError(
+            f"Images have 8 bits a channel; {printable(path)} has values {low:g} to {high:g}. "
+            f"Type --intensity_range={example} for the values that become 0 and 255 in every "
+            "image, or --intensity_range=percentile for those of each image."
+        )
+    return scaled(values, reading)
+
+
+def _stretched(
+    pixels: np.ndarray, mode: str, reading: ReadingSpec, path: pathlib.Path
+) -> np.ndarray:
+    """Applies the range to 8 bits. Raises InputError where it was given for other files."""
+    reason = ""
+    if mode.endswith(";16"):
+        reason = "is in colour of 16 bits, of which the upper 8 are read"
+    elif reading.limits and reading.limits[1] > 255:
+        reason = "has 8 bits"
+    if reason:
+        raise InputError(
+            f"--intensity_range={reading.intensity_range} is for grey-scale images of more "
+            f"than 8 bits; {printable(path)} {reason}. Save all images alike, or leave the "
+            "flag out."
+        )
+    return scaled(pixels, reading)
+
+
+def _read_bands(path: pathlib.Path, channels: int, reading: ReadingSpec) -> np.ndarray:
     """Reads all bands of a TIFF file, uint8 [H, W, channels].
 
     Raises:
@@ -64,73 +252,18 @@ def read_bands(path: pathlib.Path, channels: int) -> np.ndarray:
         ) from error
     if bands.ndim == 3 and bands.shape[-1] != channels:
         bands = np.moveaxis(bands, 0, -1)  # planar storage: [C, H, W]
-    if bands.ndim != 3 or bands.shape[-1] != channels or bands.dtype != np.uint8:
+    if bands.ndim != 3 or bands.shape[-1] != channels:
         raise InputError(
-            f"Images have {channels} bands of 8 bits (--channels={channels}); "
-            f"{printable(path)} is {bands.dtype} {bands.shape}. Give --channels, or scale its "
-            "values to 0..255."
+            f"Images have {channels} bands (--channels={channels}); {printable(path)} is "
+            f"{bands.dtype} {bands.shape}. Give its number of bands as --channels."
         )
+    if bands.dtype != np.uint8 or reading.intensity_range:
+        bands = [_scaled(band, reading, path) for band in np.moveaxis(bands, -1, 0)]
+        return np.stack(bands, axis=-1)
     return np.ascontiguousarray(bands)
 
 
-def read_mask(
-    path: pathlib.Path, palette: tuple[str, ...] = ()
-) -> tuple[np.ndarray, str]:
-    """Reads the labels int32 [H, W] and the file's mode; mode P stores labels as indices.
-
-    Args:
-        path: the file.
-        palette: `DataSpec.palette`, which maps colours to labels; empty: pixels are labels.
-
-    Raises:
-        InputError: not a readable label image, or labels below 0 or from 65536 up.
-    """
-    picture = _open(path, "mask")
-    if picture.format == "JPEG":
-        raise InputError(
-            f"Masks keep labels exactly; {printable(path)} is JPEG, which blurs them. "
-            "Save the masks as PNG from their source."
-        )
-    if palette:
-        return _labels_of_colours(path, picture, palette), picture.mode
-    if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16L", "I;16B"):
-        raise InputError(_colour_message(path, picture))
-    mask = np.asarray(picture).astype(np.int32)
-    low, high = int(mask.min()), int(mask.max())
-    if low < 0 or high >= MOST_LABELS:
-        raise InputError(
-            f"Labels are 0 to {MOST_LABELS - 1}; {printable(path)} has {low} to {high}. "
-            "Renumber its labels to 0, 1, 2, ..."
-        )
-    return mask, picture.mode
-
-
-def fit_image(picture: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Scales and centre-crops to `size` (height, width): uint8 [H, W, channels]."""
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    crop = box(picture.size, size)
-    if picture.size != size[::-1]:
-        # Pillow's BILINEAR averages over the area that becomes a pixel: no aliasing.
-        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR, box=crop)
-    return np.asarray(picture).reshape(*size, channels)
-
-
-def fit_bands(bands: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Applies `fit_image` to each band: uint8 [h, w, C] to [*size, C]."""
-    pictures = [Image.fromarray(band) for band in np.moveaxis(bands, -1, 0)]
-    return np.concatenate([fit_image(p, size, 1) for p in pictures], axis=-1)
-
-
-def fit_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scales and crops labels as `fit_image` does, nearest: int32 [h, w] to [H, W]."""
-    height, width = mask.shape
-    x1, y1, x2, y2 = box((width, height), size)
-    rows = y1 + (np.arange(size[0]) + 0.5) * (y2 - y1) / size[0]
-    columns = x1 + (np.arange(size[1]) + 0.5) * (x2 - x1) / size[1]
-    return mask[rows.astype(int)[:, None], columns.astype(int)]
-
-
-def box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
+def _box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
     """Returns the largest centred box (x1, y1, x2, y2) with the proportions of `target`.
 
     Args:
@@ -145,72 +278,3 @@ def box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
     x1, y1 = (width - box_width) / 2, (height - box_height) / 2
     # Rounding must not put the box beyond the picture, which Pillow refuses.
     return x1, y1, min(x1 + box_width, width), min(y1 + box_height, height)
-
-
-def _open(path: pathlib.Path, kind: str) -> Image.Image:
-    """Decodes a picture file; Pillow has several exceptions for a broken file."""
-    try:
-        with path.open("rb") as file:  # Pillow itself would keep a broken file open
-            picture = Image.open(file)
-            frames = getattr(picture, "n_frames", 1)
-            picture.load()
-    except _BROKEN as error:
-        raise InputError(
-            f"The {kind} {printable(path)} can't be decoded ({printable(error)}). "
-            "Replace it, or remove it together with its pair."
-        ) from error
-    if frames > 1:
-        raise InputError(
-            f"A file holds one {kind}; {printable(path)} holds {frames}. Split it."
-        )
-    return picture
-
-
-def _labels_of_colours(
-    path: pathlib.Path, picture: Image.Image, palette: tuple[str, ...]
-) -> np.ndarray:
-    """Returns labels int32 [H, W]. Raises InputError on a colour that the palette lacks."""
-    labels = labels_of(palette)
-    codes = _codes(picture)
-    colours = np.array(sorted(labels), np.int32)
-    indices = np.searchsorted(colours, codes).clip(max=len(colours) - 1)
-    unknown = np.unique(codes[colours[indices] != codes])
-    if len(unknown):
-        raise InputError(
-            f"--palette names the colours of masks; {printable(path)} also has "
-            f"{_as_text(unknown)}. Add them, those that mark no class with the label of "
-            "--ignore_label, e.g. ffffff=255."
-        )
-    return np.array([labels[colour] for colour in colours.tolist()], np.int32)[indices]
-
-
-def _codes(picture: Image.Image) -> np.ndarray:
-    """Returns each pixel's colour as 0xRRGGBB, int32 [H, W]."""
-    red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB"), np.int32), -1, 0)
-    return (red << 16) | (green << 8) | blue
-
-
-def _as_text(colours: np.ndarray) -> str:
-    """Formats at most eight colours as RRGGBB, the syntax of --palette."""
-    text = ",".join(f"{colour:06x}" for colour in colours[:8].tolist())
-    return text + (f" and {len(colours) - 8} more" if len(colours) > 8 else "")
-
-
-def _colour_message(path: pathlib.Path, picture: Image.Image) -> str:
-    expected = (
-        f"Masks are single-channel label images; {printable(path)} has mode "
-        f"{picture.mode}"
-    )
-    channels = np.asarray(picture)
-    if channels.ndim == 3 and (channels[..., :3] == channels[..., :1]).all():
-        pattern = printable(os.path.join(path.parent, f"*{path.suffix}"))
-        return (
-            f"{expected} with equal channels. Keep the first: python -c "
-            '"import sys; from PIL import Image; '
-            f'[Image.open(f).getchannel(0).save(f) for f in sys.argv[1:]]" {pattern}'
-        )
-    colours = _as_text(np.unique(_codes(picture)))
-    return (
-        f"{expected} in colour. Name the colours of labels 0, 1, 2, ...; here are "
-        f"--palette={colours}"
-    )

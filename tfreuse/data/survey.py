@@ -19,6 +19,7 @@ def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
     for arrays in arrays_of.values():
         labels.check(arrays.counts, num_classes, ignore_label)
     lines = [_summary(split, arrays) for split, arrays in arrays_of.items()]
+    lines += [f"Note: {note}." for note in dict.fromkeys(source.notes)]
     table = _label_shares(source, arrays_of, num_classes, ignore_label)
     return "\n".join([*lines, "", *table])
 

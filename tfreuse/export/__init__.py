@@ -8,7 +8,8 @@ Signatures (all sizes free, float32 outputs for networks of any precision):
 
 * `serving_default`: `images`, uint8 [B, H, W, C].
 * `from_bytes`: `image_bytes`, one PNG or JPEG file as a string, [] or [1]; B is then 1. Only
-  for networks of 1 or 3 channels.
+  for networks of 1 or 3 channels whose images have 8 bits. Its pixels are those that training
+  read, but for EXIF marks: photos stay as they are stored.
 * `logits`, of a segmentation: `images` to `logits` float32 [B, H, W, num_classes].
 
 Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities`
@@ -32,7 +33,7 @@ from tfreuse.errors import InputError
 from tfreuse.export import check, folder, portable, serving
 from tfreuse.export.network import Network
 from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
-from tfreuse.specs import FORMATS
+from tfreuse.specs import FORMATS, ReadingSpec
 
 __all__ = [
     "DEFAULT", "FROM_BYTES", "LOGITS", "METADATA", "OUTPUTS", "convert", "export", "metadata",
@@ -51,6 +52,7 @@ def export(
     notes: dict[str, Any] | None = None,
     version: int = 1,
     task: str | None = None,
+    reading: ReadingSpec = serving.READING,
 ) -> pathlib.Path:
     """Writes the SavedModel `out_dir`/`version`, compares it with the network, returns its path.
 
@@ -69,6 +71,7 @@ def export(
         notes: any JSON, for the metadata (`assets.extra/tfreuse.json`).
         version: 1 or more; TF Serving takes the highest.
         task: "segmentation" or "autoencoder"; None: by the layer names.
+        reading: how training read its image files, for the metadata and `from_bytes`.
 
     Raises:
         InputError: the folder exists already, the model cannot be exported, or the outputs of
@@ -82,14 +85,15 @@ def export(
             "classes; give a name for each class, or none."
         )
     with folder.replacing(target) as temporary:
-        serving.write(network, temporary)
+        serving.write(network, temporary, reading=reading)
         facts = {
             "class_names": list(class_names),
             "task": network.task,
             "channels": network.channels,
             "size_multiple": network.multiple,
             "parameters": model.count_params(),
-            "signatures": serving.signatures(network),
+            "signatures": serving.signatures(network, reading),
+            "reading": reading.to_json(),
             "check": check.compare(network, temporary),
             "notes": notes or {},
             "versions": rundir.versions(),

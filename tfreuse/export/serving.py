@@ -6,19 +6,26 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfreuse.export import decoding
 from tfreuse.export.network import Network
+from tfreuse.specs import ReadingSpec
 
 DEFAULT, FROM_BYTES, LOGITS = "serving_default", "from_bytes", "logits"
+READING = ReadingSpec()  # opaque images of 8 bits a channel
 OUTPUTS = {  # by task: the derived output, and the network's direct output
     "segmentation": ("mask", "probabilities"),
     "autoencoder": ("image", "reconstruction"),
 }
 
 
-def signatures(network: Network) -> list[str]:
-    """Returns the names of the network's signatures."""
+def signatures(network: Network, reading: ReadingSpec = READING) -> list[str]:
+    """Returns the names of the network's signatures.
+
+    Without `from_bytes` where files need other decoders than TensorFlow's: those of other
+    than 1 or 3 channels, and of values in a range of their own.
+    """
     names = [DEFAULT]
-    if network.channels in (1, 3):  # as tf.io.decode_image can return
+    if network.channels in (1, 3) and not reading.intensity_range:
         names.append(FROM_BYTES)
     if network.task == "segmentation":  # an auto-encoder's direct output is in DEFAULT
         names.append(LOGITS)
@@ -30,6 +37,7 @@ def write(
     path: pathlib.Path,
     size: tuple[int | None, int | None, int | None] = (None, None, None),
     names: Sequence[str] = (),
+    reading: ReadingSpec = READING,
 ) -> None:
     """Writes the SavedModel to the folder `path`.
 
@@ -38,14 +46,12 @@ def write(
         path: the folder.
         size: (B, H, W) of the images; None leaves a dimension free.
         names: the signatures; empty: all of `signatures`.
+        reading: how `from_bytes` reads a file.
     """
     serve = server(network)
 
     def serve_bytes(image_bytes):
-        pixels = tf.io.decode_image(
-            tf.reshape(image_bytes, []), network.channels, expand_animations=False
-        )
-        return serve(pixels[None])
+        return serve(decoding.decode(image_bytes, network.channels, reading)[None])
 
     def serve_logits(images):
         return {LOGITS: _output(network, images)}
@@ -58,7 +64,7 @@ def write(
     }
     archive = keras.export.ExportArchive()
     archive.track(network.model)
-    for name in names or signatures(network):
+    for name in names or signatures(network, reading):
         function, spec = inputs[name]
         archive.add_endpoint(name, function, [spec])
     archive.write_out(path, verbose=False)

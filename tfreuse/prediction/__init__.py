@@ -24,7 +24,7 @@ from tfreuse import files, rundir, runtime
 from tfreuse.data import drawing, pictures
 from tfreuse.errors import InputError, printable
 from tfreuse.prediction import shares, tiles
-from tfreuse.specs import PredictSpec
+from tfreuse.specs import PredictSpec, ReadingSpec
 
 __all__ = [
     "Predictor", "claim", "done", "images", "saved_model", "tabulate", "write",
@@ -46,6 +46,7 @@ class Predictor:
     Attributes:
         task: "segmentation" or "autoencoder".
         channels: channels of the images: 1, 3, or the bands of TIFF files.
+        reading: how the training read its image files.
         class_names: names of a segmentation's labels 0, 1, ...; else ().
         path: folder of the SavedModel.
 
@@ -78,6 +79,7 @@ class Predictor:
             )
         self._signature = signature
         metadata = _metadata(path)
+        self.reading = _reading(path, metadata.get("reading"))
         self._multiple = _size_multiple(metadata.get("size_multiple"))
         self.class_names: tuple[str, ...] = ()
         if self.task == "segmentation":
@@ -229,7 +231,7 @@ def write(
     Raises:
         InputError: the file is no readable image, or there are too many labels for a picture.
     """
-    image = _read(path, predictor.channels)
+    image = pictures.read_image(path, predictor.channels, predictor.reading).pixels
     num_classes = len(predictor.class_names)
     if num_classes > _MOST_LABELS:
         raise InputError(
@@ -242,15 +244,6 @@ def write(
     if predictor.task == "segmentation":
         colours = drawing.palette(num_classes)[output]  # [H, W, 3]
         _save((drawing.rgb(image).astype(np.uint16) + colours + 1) // 2, paths[1])
-
-
-def _read(path: pathlib.Path, channels: int) -> np.ndarray:
-    """Reads the image with the network's channels, uint8 [H, W, channels]."""
-    if channels not in (1, 3):
-        return pictures.read_bands(path, channels)
-    picture, _ = pictures.read_image(path)
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    return np.asarray(picture).reshape(*picture.size[::-1], channels)
 
 
 def _save(pixels: np.ndarray, path: pathlib.Path) -> None:
@@ -301,6 +294,17 @@ def _size_multiple(value: object) -> int:
     """Returns the metadata's size multiple; 1 if it is not a sensible number."""
     is_valid = isinstance(value, int) and 1 <= value <= _LARGEST_MULTIPLE
     return value if is_valid else 1
+
+
+def _reading(path: pathlib.Path, value: object) -> ReadingSpec:
+    """Returns the metadata's settings for image files; the default if there are none."""
+    try:
+        return ReadingSpec.from_json(value or {})
+    except (InputError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: its description says how images are read in a way that is not known "
+            f"({printable(error, 200)}). Export the model again."
+        ) from error
 
 
 def _class_names(value: object, count: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ here reads a flag or imports TensorFlow.
 
 from tfreuse.specs.advice import AdviceSpec
 from tfreuse.specs.base import Spec, check_pattern, option
-from tfreuse.specs.data import DataSpec, labels_of
+from tfreuse.specs.data import DataSpec, ReadingSpec, labels_of
 from tfreuse.specs.labels import FEW, RECIPES, SCRATCH, LabelSpec
 from tfreuse.specs.model import (
     ARCHITECTURES,
@@ -74,6 +74,7 @@ __all__ = [
     "LabelSpec",
     "ModelSpec",
     "PredictSpec",
+    "ReadingSpec",
     "RunnerSpec",
     "Spec",
     "StudySpec",

@@ -1,6 +1,7 @@
 """Settings of the data set: images, masks and their size."""
 
 import dataclasses
+import math
 import re
 
 from tfreuse.errors import InputError
@@ -8,7 +9,60 @@ from tfreuse.specs.base import Spec, check_pattern, option
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSpec(Spec):
+class ReadingSpec(Spec):
+    """How the pixels of an image file become 8 bits a channel, in training and prediction."""
+
+    intensity_range: str = option(
+        "",
+        "min,max: values of the images that become 0 and 255, e.g. 0,4095; percentile: the 1st "
+        "and 99th percentile of each image. Needed for grey-scale images of more than 8 bits",
+    )
+    background: str = option(
+        "",
+        "RRGGBB: colour on which partly transparent images are laid, e.g. 000000 for black",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.limits  # refuses what is no range
+        if not re.fullmatch("#?([0-9a-fA-F]{6})?", self.background):
+            raise InputError(
+                f"--background takes RRGGBB, e.g. 000000; got {self.background!r}."
+            )
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The values that become 0 and 255; None where the range is empty or "percentile".
+
+        Raises:
+            InputError: the range is something else.
+        """
+        if self.intensity_range in ("", "percentile"):
+            return None
+        try:
+            low, high = (float(word) for word in self.intensity_range.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (low < high and math.isfinite(high - low)):
+            raise InputError(
+                "--intensity_range takes min,max such as 0,4095 with min below max, or "
+                f"percentile; got {self.intensity_range!r}."
+            )
+        return low, high
+
+    @property
+    def ground(self) -> tuple[int, ...]:
+        """Red, green and blue of the background, 0 to 255; () if there is none."""
+        return tuple(bytes.fromhex(self.background.removeprefix("#")))
+
+    @property
+    def reading(self) -> "ReadingSpec":
+        """These settings alone, without those of a data set."""
+        return ReadingSpec(self.intensity_range, self.background)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec(ReadingSpec):
     """A data set of images with masks, and the size at which they are read."""
 
     dataset: str = option(
@@ -57,6 +111,18 @@ class DataSpec(Spec):
         "folder: colours of masks stored as RGB images: RRGGBB of label 0, 1, ..., or "
         "RRGGBB=LABEL, e.g. 000000,ff0000,ffffff=255",
     )
+    mask_threshold: int = option(
+        0,
+        "masks become label 1 at this grey value or above and label 0 below it, e.g. 128 for "
+        "black and white masks, also with soft edges; 0: masks hold labels",
+        low=0,
+    )
+    mask_orientation: str = option(
+        "auto",
+        "folder: masks of photos that their EXIF mark turns were drawn on the pixels as stored, "
+        "on the upright photo, or (auto) on that which has the mask's size, else upright",
+        choices=("auto", "stored", "upright"),
+    )
     group_by: str = option(
         "",
         "regular expression, matched at the start of a file's name, whose match is the "
@@ -72,6 +138,10 @@ class DataSpec(Spec):
             )
         check_pattern("group_by", self.group_by)
         labels_of(self.palette)
+        if self.palette and self.mask_threshold:
+            raise InputError(
+                "--palette and --mask_threshold both say how masks become labels; give one."
+            )
         wrong = [w for w in self.splits if not re.fullmatch("(train|val|test)=.+", w)]
         if wrong:
             raise InputError(

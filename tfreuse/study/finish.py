@@ -47,6 +47,7 @@ def transplanted(
         overwrite=True,
         class_names=recipient.test.class_names if segments else (),
         notes=notes,
+        reading=block.specs.data.reading,
     )
 
 

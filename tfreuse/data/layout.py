@@ -1,0 +1,325 @@
+"""Finds the pairs of image and mask of a split in a folder, however people have laid them out.
+
+    pairs, notes = layout.find(root, "val")
+
+Read are `<root>/{train,val,test}/{images,masks}`, `<root>/{images,masks}/{train,val,test}` and
+`<root>/{images,masks}`, with the other names below, with folders within folders, and inside a
+single outer folder. A pair's names are equal, or are so without one ending or beginning
+("_mask"). Missing splits are taken from train by a hash of the names. `notes` says in a line
+each what was read otherwise than `LAYOUT`; what has no plain reading raises InputError.
+"""
+
+import functools
+import hashlib
+import itertools
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from tfreuse.data import pictures
+from tfreuse.data.source import groups
+from tfreuse.errors import InputError, printable
+
+SPLITS = ("train", "val", "test")
+LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+_KIND_NAMES = {
+    "images": ("images", "image", "imgs", "img"),
+    "masks": ("masks", "mask", "labels", "annotations"),
+}
+_SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}  # of the subjects that are divided
+
+Strip = Callable[[str], str]
+Folders = dict[str, dict[str, pathlib.Path]]  # split, "" if undivided -> kind -> folder
+
+
+class Pair(NamedTuple):
+    """An image file and its mask file (None where masks are not read)."""
+
+    stem: str  # of the image; with the folders between, if there are any
+    image: pathlib.Path
+    mask: pathlib.Path | None
+
+
+def find(
+    root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
+) -> tuple[list[Pair], list[str]]:
+    """Lists the pairs of `split`, sorted by stem, and notes on how they were found.
+
+    Args:
+        root: folder of the data set.
+        split: one of SPLITS.
+        masks: False leaves masks unread.
+        group_by: pattern of the subject in a stem; a subject is in one split alone where
+            splits are made here.
+
+    Raises:
+        InputError: a folder is missing or empty, a file has no partner or a twin, or there
+            are too few subjects to divide.
+    """
+    folders, notes = _folders(root)
+    whole = "" if "" in folders else "train"
+    missing = [name for name in SPLITS if name not in folders]
+    origin = split if split in folders else whole
+    if origin not in folders:
+        raise InputError(
+            f"--dataset=folder needs {LAYOUT}; {printable(root)} has {' and '.join(folders)}, "
+            f"but no train. Make {printable(root)}/train."
+        )
+    pairs, more = _pairs(root, folders[origin], masks)
+    if missing and origin == whole:
+        parts = tuple(dict.fromkeys(["train", *missing]))
+        chosen = _divided(tuple(pair.stem for pair in pairs), group_by, parts)
+        shares = ", ".join(f"{name} {len(chosen[name])}" for name in parts)
+        unit = "subjects" if group_by else "names"
+        more.append(
+            f"no folders for {' and '.join(missing)}: the images are divided by a hash of their "
+            f"{unit} ({shares})"
+        )
+        pairs = [pair for pair in pairs if pair.stem in chosen[split]]
+    return pairs, notes + more
+
+
+def list_pairs(
+    root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
+) -> list[Pair]:
+    """Returns the pairs of `find`."""
+    return find(root, split, masks, group_by)[0]
+
+
+def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
+    """Finds the folders of each split and kind."""
+    children = _subfolders(root)
+    splits = _named(root, children, _SPLIT_NAMES)
+    kinds = _named(root, children, _KIND_NAMES)
+    if splits:
+        folders = {name: _kinds(path) for name, path in splits.items()}
+    elif kinds:
+        folders = {}
+        for kind, path in kinds.items():
+            inner = _named(path, _subfolders(path), _SPLIT_NAMES) or {"": path}
+            for split, folder in inner.items():
+                folders.setdefault(split, {})[kind] = folder
+        for (
+            split,
+            paths,
+        ) in folders.items():  # so that an error can name what is missing
+            for kind in _KIND_NAMES:
+                paths.setdefault(kind, kinds.get(kind, root / kind) / split)
+    elif len(children) == 1:
+        folders, notes = _folders(children[0])
+        return folders, [f"the data set is in {printable(children[0])}", *notes]
+    else:
+        folders = {"train": _kinds(root / "train")}
+    words = {
+        word.lower()
+        for paths in folders.values()
+        for path in paths.values()
+        for word in path.relative_to(root).parts
+    }
+    notes = [
+        f"folders named {word} are read as {key}"
+        for key, names in (_SPLIT_NAMES | _KIND_NAMES).items()
+        for word in names
+        if word in words and word != key
+    ]
+    return folders, notes
+
+
+def _kinds(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Finds the folder of each kind; the one that is expected where there is none."""
+    expected = {kind: folder / kind for kind in _KIND_NAMES}
+    return expected | _named(folder, _subfolders(folder), _KIND_NAMES)
+
+
+def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        return []  # `_files` says why
+    return [p for p in paths if p.is_dir() and not pictures.is_system_file(p)]
+
+
+def _named(
+    folder: pathlib.Path,
+    children: list[pathlib.Path],
+    names_of: dict[str, tuple[str, ...]],
+) -> dict[str, pathlib.Path]:
+    """Returns the child that has one of the names of each key. Raises InputError for two."""
+    paths = {}
+    for key, names in names_of.items():
+        matches = [path for path in children if path.name.lower() in names]
+        if len(matches) > 1:
+            raise InputError(
+                f"One folder holds {key}; {printable(folder)} has "
+                f"{' and '.join(printable(path.name) for path in matches)}. Remove one."
+            )
+        if matches:
+            paths[key] = matches[0]
+    return paths
+
+
+@functools.lru_cache(maxsize=8)
+def _divided(
+    stems: tuple[str, ...], group_by: str, parts: tuple[str, ...]
+) -> dict[str, frozenset[str]]:
+    """Divides stems into parts by whole subjects, in the order of their names' SHA-256.
+
+    A hash is an order that looks random but depends on neither a generator nor the platform.
+    Each part but train has its share of the subjects, at least one; train has the rest.
+    """
+    subjects: dict[str, list[str]] = {}
+    names = groups(stems, group_by) if group_by else stems
+    for name, stem in zip(names, stems, strict=True):
+        subjects.setdefault(name, []).append(stem)
+    order = sorted(subjects, key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = len(order)
+    if count < len(parts):
+        raise InputError(
+            f"{LAYOUT} is expected; images without {' and '.join(parts[1:])} are divided by "
+            f"subject, and {count} subjects are too few. Make the folders "
+            f"{', '.join(SPLITS)}."
+        )
+    ends, share = [], 1.0 - sum(_SHARES[name] for name in parts[1:])
+    for name in (*parts[1:], ""):
+        ends.append(round(share * count))
+        share += _SHARES.get(name, 0.0)
+    for i in reversed(range(len(parts) - 1)):  # a subject at least for each later part
+        ends[i] = min(ends[i], ends[i + 1] - 1)
+    bounds = zip((0, *ends), ends)
+    return {
+        split: frozenset(stem for name in order[start:end] for stem in subjects[name])
+        for split, (start, end) in zip(parts, bounds)
+    }
+
+
+def _pairs(
+    root: pathlib.Path, folders: dict[str, pathlib.Path], masks: bool
+) -> tuple[list[Pair], list[str]]:
+    """Pairs the files of an images and a masks folder."""
+    images = _files(root, folders["images"], "images")
+    if not masks:
+        return [Pair(stem, path, None) for stem, path in images.items()], []
+    labelled = _files(root, folders["masks"], "masks")
+    strip, of_images, of_masks = _affixes(images, labelled)
+    key_of = {stem: strip(stem, of_images) for stem in images}
+    masks_by_key = {strip(stem, of_masks): path for stem, path in labelled.items()}
+    alone = [path for stem, path in images.items() if key_of[stem] not in masks_by_key]
+    keys = set(key_of.values())
+    alone += [path for key, path in masks_by_key.items() if key not in keys]
+    if alone:
+        names = ", ".join(printable(path.relative_to(root)) for path in alone[:3])
+        rest_text = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+        raise InputError(
+            f"Every image has a mask of the same name but for the ending; in "
+            f"{printable(root)} these have no partner: {names}{rest_text}. "
+            "Add what is missing, or remove them."
+        )
+    left_out = " and ".join(repr(affix) for affix in (of_images, of_masks) if affix)
+    note = f"names of images and masks are compared without {left_out}"
+    pairs = [
+        Pair(stem, path, masks_by_key[key_of[stem]]) for stem, path in images.items()
+    ]
+    return pairs, [note] if left_out else []
+
+
+def _affixes(images: Iterable[str], masks: Iterable[str]) -> tuple[Strip, str, str]:
+    """Returns how to make the names of an image and its mask equal.
+
+    Names are kept if one pair of them is equal. Else all images and all masks may have an
+    ending, or a beginning, that the others lack: "_mask", "_leftImg8bit".
+
+    Returns:
+        a function that takes a name and what to strip from it, and that of images and masks.
+    """
+    images, masks = set(images), set(masks)
+    if not images & masks:
+        for strip, candidates in (
+            (str.removesuffix, _endings),
+            (_without_beginning, _beginnings),
+        ):
+            options = itertools.product(candidates(images), candidates(masks))
+            for of_images, of_masks in sorted(
+                options, key=lambda pair: len("".join(pair))
+            ):
+                keys = {strip(name, of_images) for name in images}
+                common = keys & {strip(name, of_masks) for name in masks}
+                if 2 * len(common) >= max(len(images), len(masks)):
+                    return strip, of_images, of_masks
+    return str.removesuffix, "", ""
+
+
+def _endings(names: set[str]) -> list[str]:
+    """Returns "" and the endings such as "_mask" that all names have."""
+    first = min(names)
+    starts = (match.start() for match in re.finditer(r"[_.\- ](?=[^/]*$)", first))
+    return _shared((first[start:] for start in starts), names, str.endswith)
+
+
+def _beginnings(names: set[str]) -> list[str]:
+    """Returns "" and the beginnings such as "mask_" that all names have."""
+    stems = {name.rpartition("/")[2] for name in names}
+    first = min(stems)
+    ends = (match.end() for match in re.finditer(r"[_.\- ]", first))
+    return _shared((first[:end] for end in ends), stems, str.startswith)
+
+
+def _shared(
+    affixes: Iterable[str], names: set[str], has: Callable[[str, str], bool]
+) -> list[str]:
+    """Keeps those that all names have; one without a letter may be a number, which counts."""
+    words = [affix for affix in affixes if re.search("[A-Za-z]", affix)]
+    return ["", *(affix for affix in words if all(has(name, affix) for name in names))]
+
+
+def _without_beginning(name: str, beginning: str) -> str:
+    folder, slash, stem = name.rpartition("/")
+    return folder + slash + stem.removeprefix(beginning)
+
+
+def _files(
+    root: pathlib.Path, folder: pathlib.Path, kind: str
+) -> dict[str, pathlib.Path]:
+    """Lists the files of one kind by stem, sorted. Raises InputError."""
+    try:
+        paths = _walk(folder)
+    except OSError as error:
+        raise InputError(
+            f"--dataset=folder needs {LAYOUT}; {printable(folder)} can't be read "
+            f"({error.strerror}). Check --data_dir={printable(root)}."
+        ) from error
+    files: dict[str, pathlib.Path] = {}
+    for path in paths:
+        if path.suffix.lower() not in pictures.ENDINGS:
+            raise InputError(
+                f"{printable(folder)} holds {kind} ({' '.join(pictures.ENDINGS)}); it also "
+                f"has {printable(path.relative_to(folder))}. Move it elsewhere, or save it as "
+                "PNG."
+            )
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise InputError(
+                f"A stem names one of the {kind}; {printable(folder)} has "
+                f"{printable(files[stem].name)} and {printable(path.name)}. Remove one."
+            )
+        files[stem] = path
+    if not files:
+        raise InputError(
+            f"--dataset=folder needs {LAYOUT}; {printable(folder)} is empty. "
+            f"Put {kind} there."
+        )
+    return dict(sorted(files.items()))
+
+
+def _walk(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Lists the files in the folder and the folders in it, without the system's."""
+    paths = []
+    for path in sorted(folder.iterdir()):
+        if not pictures.is_system_file(path):
+            paths += _walk(path) if path.is_dir() else [path]
+    return paths
