@@ -163,36 +163,6 @@ def test_train_evaluate_and_the_effective_flags_fit_together(scenes, tmp_path):
     assert (tmp_path / "e" / "metrics.json").exists()
 
 
-@pytest.mark.slow
-def test_evaluate_measures_a_model_as_it_was_trained_unless_told_otherwise(
-    scenes, tmp_path
-):
-    from tfreuse import files, training
-    from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
-
-    data = DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16))
-    model = ModelSpec(width=4, depth=1)
-    flags = ["--dataset=folder", f"--data_dir={scenes}", "--image_size=16,16"]
-    flags += [f"--out_dir={tmp_path / 'found'}"]
-    masked = TrainSpec(task="autoencoder", corruption="mask", steps=2, batch_size=4)
-    metrics = training.train(model, data, masked, tmp_path / "masked")
-    path = tmp_path / "masked" / "model.keras"
-    done = tool("evaluate", f"--model={path}", *flags)
-    assert done.returncode == 0, done.stderr
-    assert "input corrupted: mask" in done.stdout
-    measured = files.read_json(tmp_path / "found" / "metrics.json")
-    assert measured["r2"] == pytest.approx(metrics["r2"], rel=1e-5)
-
-    two = TrainSpec(labels="foreground", steps=2, batch_size=4)
-    training.train(model, data, two, tmp_path / "two")
-    path = tmp_path / "two" / "model.keras"
-    done = tool("evaluate", f"--model={path}", *flags)
-    assert done.returncode == 0, done.stderr
-    assert "foreground" in done.stdout
-    done = tool("evaluate", f"--model={path}", "--labels=all", *flags)
-    refused(done, "2 classes, ", "3", "--labels")
-
-
 def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
     installed = pathlib.Path(flagfiles.__file__).parents[1] / "flags"
     names = sorted(path.name for path in (ROOT / "flags").iterdir())

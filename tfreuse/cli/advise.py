@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from tfreuse import advisor, files, progress, runtime
+from tfreuse import advisor, progress, runtime
 from tfreuse.advisor import page, planfile, store
 from tfreuse.checkpoints import loadable
 from tfreuse.cli import app, early
@@ -43,7 +43,8 @@ def define_flags() -> None:
 def main() -> None:
     if app.FLAGS.plan:
         return _repeat(pathlib.Path(app.FLAGS.plan))
-    _set_flags_from_donor()
+    if app.FLAGS.donor and not app.FLAGS.recipient:
+        app.take_from_training(app.FLAGS.donor[0], _FROM_DONOR)
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
     _check_early(*specs)
     with app.sole_out_dir("this search", holds="run.json") as out_dir:
@@ -104,25 +105,6 @@ def _with_progress(work, done_before: int = 0):
     finally:
         if display:
             display.close()
-
-
-def _set_flags_from_donor() -> None:
-    """Sets network and image size flags that are not given to the first donor's values."""
-    donors = app.FLAGS.donor
-    path = pathlib.Path(donors[0]).parent / "run.json" if donors else None
-    if path is None or not path.is_file() or app.FLAGS.recipient:
-        return
-    try:
-        specs = files.read_json(path)["specs"]
-    except (ValueError, KeyError, TypeError):
-        return  # not a run of tfreuse; the advice's provenance says so
-    for part, names in _FROM_DONOR.items():
-        for name in names:
-            if not app.FLAGS[name].present and name in specs.get(part, {}):
-                value = specs[part][name]
-                if isinstance(value, list):
-                    value = [str(word) for word in value]
-                app.FLAGS[name].value = value
 
 
 def run() -> None:

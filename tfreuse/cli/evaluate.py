@@ -1,11 +1,11 @@
 """Measures a trained model on a data set.
 
-  python tools/evaluate.py --model=runs/segmentation/model.keras --dataset=shapes \\
-      --image_size=64,64 --out_dir=runs/evaluation
+  python tools/evaluate.py --model=runs/segmentation/model.keras --out_dir=runs/evaluation
 
 Writes OUT_DIR/metrics.json: mean IoU, per-class IoU, pixel accuracy and the confusion matrix
-for segmentation; PSNR, SSIM and R2 for an auto-encoder. --labels and --corruption default to
-those of the training.
+for segmentation; PSNR, SSIM and R2 for an auto-encoder. The data set, how its images are read,
+--labels and --corruption are those of the training (run.json beside the model) unless flags say
+otherwise; of another --dataset only size and channels of the images are.
 """
 
 import sys
@@ -15,8 +15,10 @@ from absl import flags
 from tfreuse import files, runtime
 from tfreuse.cli import app
 from tfreuse.cli.train import describe
-from tfreuse.specs import CORRUPTIONS, LABELS, TrainSpec
+from tfreuse.errors import printable
+from tfreuse.specs import CORRUPTIONS, LABELS, DataSpec, TrainSpec
 
+_OF_ANY_DATASET = ("image_size", "channels")  # the network's, not the data set's
 _DEFAULT = "default: as in run.json beside the model"
 
 
@@ -44,22 +46,22 @@ def main() -> None:
     from tfreuse import data  # here, since it imports NumPy: --help is faster
     from tfreuse.cli import early
 
-    data_spec = app.data_spec()
     early.model_file("model")
-    trained = app.trained(app.FLAGS.model).get("train", {})
-    has_masks = (app.FLAGS.task or trained.get("task")) == "segmentation"
+    print(_take_from_training(app.FLAGS.model))
+    data_spec = app.data_spec()
+    has_masks = app.FLAGS.task == "segmentation"
     data.check_files(data_spec, [app.FLAGS.split], has_masks)
     out_dir = app.out_dir()
     runtime.start()
-    from tfreuse import training
+    from tfreuse import models, training
     from tfreuse.models import saving
     from tfreuse.training import evaluation
 
     model = saving.load(app.FLAGS.model)
     task = app.FLAGS.task or evaluation.task_of(model)
-    spec = TrainSpec(
-        task=task, **_as_trained(app.FLAGS.model)
-    )  # checks the combination
+    options = {"labels": app.FLAGS.labels, "corruption": app.FLAGS.corruption}
+    spec = TrainSpec(task=task, **{k: v for k, v in options.items() if v})
+    models.images.check(model, data_spec.image_size, data_spec.channels)
     split = data.load(data_spec, app.FLAGS.split, masks=task == "segmentation")
     split = data.relabel(split, spec.labels)
     metrics = training.evaluate(model, split, task, spec.corruption)
@@ -68,14 +70,23 @@ def main() -> None:
     print(f"Metrics: {out_dir / 'metrics.json'}")
 
 
-def _as_trained(model: str) -> dict[str, str]:
-    """Returns --labels and --corruption; by default those of the model's training."""
-    trained = app.trained(model).get("train", {})
-    values = {
-        name: app.FLAGS[name].value or trained.get(name)
-        for name in ("labels", "corruption")
-    }
-    return {name: value for name, value in values.items() if value}
+def _take_from_training(model: str) -> str:
+    """Sets flags that are not given to the training's values; returns a line that says so."""
+    trained = app.trained(model)
+    if not trained:
+        return (
+            f"No run.json beside {printable(model)} says how it was trained: flags that are not "
+            "given have their defaults."
+        )
+    dataset, given = trained.get("data", {}).get("dataset"), app.FLAGS["dataset"]
+    if given.present:
+        is_other = given.value != dataset
+    else:
+        is_other = app.FLAGS["data_dir"].present and dataset != "folder"
+    names = _OF_ANY_DATASET if is_other else tuple(DataSpec.__dataclass_fields__)
+    train = ("task", "labels", "corruption")
+    words = app.take_from_training(model, {"data": names, "train": train})
+    return f"As in the training: {' '.join(words) or 'all flags that are not given'}"
 
 
 def run() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import keras
 
 from tfreuse.errors import InputError, printable
-from tfreuse.models import custom
+from tfreuse.models import custom, images
 from tfreuse.models.graph import with_stages
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.models.names import stage_ends, stage_of, stages
@@ -40,6 +40,7 @@ __all__ = [
     "ResizeLike",
     "build",
     "check_image_size",
+    "images",
     "multiplications",
     "pspnet",
     "size_multiple",

@@ -1,0 +1,86 @@
+"""Checks that a trained model takes images of a size and returns a value of every pixel.
+
+images.check(model, (96, 128), channels=3)  # raises InputError, names a size that works
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfreuse.errors import InputError, printable
+
+_MULTIPLES = (2, 4, 8, 16, 32, 64)  # of sides, tried for an image size that works
+
+
+def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> None:
+    """Checks that a model maps images [B, H, W, C] to [B, H, W, K].
+
+    Args:
+        model: any model; the output "head" counts of several.
+        image_size: (H, W).
+        channels: C.
+
+    Raises:
+        InputError: it does not; names the flag that would work, where there is one.
+    """
+    inputs = getattr(model, "inputs", None) or []
+    if inputs and (len(inputs) != 1 or len(inputs[0].shape) != 4):
+        shapes = [tuple(tensor.shape) for tensor in inputs]
+        raise InputError(
+            f"expected a model of one input [B, H, W, C]; its inputs have the shapes {shapes}."
+        )
+    if inputs:
+        *sides, expected = inputs[0].shape[1:]
+        if expected not in (None, channels):
+            raise InputError(
+                f"the model takes images of {expected} channels, got {channels}; type "
+                f"--channels={expected}."
+            )
+        pairs = zip(sides, image_size, strict=True)
+        if any(side not in (None, size) for side, size in pairs):
+            fixed = [side or size for side, size in zip(sides, image_size, strict=True)]
+            raise InputError(_refusal(image_size, "takes one size only", fixed))
+    try:
+        _trace(model, image_size, channels)
+    except InputError as error:
+        working = _working(model, image_size, channels)
+        raise InputError(_refusal(image_size, str(error), working)) from error
+
+
+def _refusal(size: tuple[int, int], reason: str, working: Sequence[int] | None) -> str:
+    remedy = "choose another --image_size"
+    if working:
+        remedy = f"type --image_size={working[0]},{working[1]}"
+    return f"the model does not fit images of {size[0]} x {size[1]} pixels: it {reason}; {remedy}."
+
+
+def _trace(model: keras.Model, size: tuple[int, int], channels: int) -> None:
+    """Traces the model at a size. Raises InputError with the reason where it does not fit."""
+    network = tf.function(lambda images: model(images, training=False))
+    spec = tf.TensorSpec((1, *size, channels), tf.float32)
+    try:
+        outputs = network.get_concrete_function(spec).structured_outputs
+    except Exception as error:  # layers raise errors of many types
+        reason = printable(str(error).strip().rpartition("\n")[2], 150)
+        raise InputError(f"fails there ({reason})") from error
+    output = outputs.get("head") if isinstance(outputs, dict) else outputs
+    if not isinstance(output, tf.TensorSpec | tf.Tensor):
+        raise InputError("has several outputs, none of them called 'head'")
+    if output.shape.rank != 4 or not output.shape[1:3].is_compatible_with(size):
+        raise InputError(
+            f"gives outputs of the shape {tuple(output.shape)}, not [B, H, W, K]"
+        )
+
+
+def _working(
+    model: keras.Model, size: tuple[int, int], channels: int
+) -> tuple[int, int] | None:
+    """Returns the nearest size that fits, with sides in multiples of 2, of 4 and so on."""
+    for multiple in _MULTIPLES:
+        height, width = (max(1, round(side / multiple)) * multiple for side in size)
+        with contextlib.suppress(InputError):
+            _trace(model, (height, width), channels)
+            return height, width
+    return None
