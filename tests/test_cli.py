@@ -180,26 +180,3 @@ def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
     assert flagfiles.resolved([word]) == [word]
     with pytest.raises(InputError, match="is a folder"):
         flagfiles.resolved([f"--flagfile={tmp_path}"])
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_nothing_is_lost(scenes, tmp_path):
-    """A limit on the size of files stands in for the disk."""
-    code = (
-        "import resource, runpy, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
-    run = tmp_path / "run"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "tools" / "train.py"), *TRAIN,
-         f"--data_dir={scenes}", f"--out_dir={run}", "--batch_size=4"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    refused(done)
-    assert not (run / "model.keras").exists()
-    assert not list(run.glob(".*"))  # no half-written file is left
-    done = tool("train", f"--flagfile={run / 'config.flags'}")
-    assert done.returncode == 0, done.stderr

@@ -19,7 +19,9 @@ _CONTEXT = re.compile(
     r"|\[Op:\w*\].*",
     re.DOTALL,
 )
-_FULL_DISK = ("No space left on device", "errno = 28", "Disk quota exceeded")
+_FULL_DISK = (
+    "No space left on device", "errno = 28", "Disk quota exceeded", "File too large",
+)  # fmt: skip
 _FULL_DISK_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -94,8 +96,10 @@ def in_one_line(error: BaseException) -> str | None:
             f"the package {printable(error.name)} is not installed; install it, or run the "
             "Python that has it."
         )
-    library = _library(error)
-    if library and (isinstance(error, ValueError) or _is_tensorflows(error, "OpError")):
+    library = _library(error) if isinstance(error, ValueError) else ""
+    if _is_tensorflows(error, "OpError"):
+        library = "tensorflow"
+    if library:
         return f"{library} refuses this: {reason(error, 400)}. --debug shows where it arose."
     return None
 

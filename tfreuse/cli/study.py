@@ -100,7 +100,13 @@ def _check_early(specs: study.Specs, runner_spec: RunnerSpec) -> None:
     out_dir = app.FLAGS.out_dir
     # a cluster's workers may have data that this machine lacks
     if runner_spec.runner != "ray" and not storage.is_url(out_dir):
-        early.run(pathlib.Path(out_dir) / "study.json", specs.named(), masks=False)
+        kinds = "".join(specs.study.directions)
+        masks = "segmentation" in kinds or "foreground" in kinds
+        early.run(
+            pathlib.Path(out_dir) / "study.json",
+            specs.named(),
+            masks=masks or bool(specs.labels.label_counts),
+        )
 
 
 def _run_unit(
