@@ -12,7 +12,7 @@ from tfreuse import transplant
 from tfreuse.errors import InputError
 from tfreuse.plan import AMBIGUOUS
 
-FORMATS = ("exported", "checkpoint", "arrays.npz", "arrays.safetensors")
+FORMATS = ("checkpoint", "arrays.npz", "arrays.safetensors")
 
 
 def branch(name):
@@ -28,9 +28,7 @@ def two_branches():
 
 
 def write(model, path):
-    if path.name == "exported":
-        model.export(path, verbose=False)
-    elif path.name == "checkpoint":
+    if path.name == "checkpoint":
         tf.train.Checkpoint(model=model).write(str(path))
     elif path.suffix == ".npz":  # TensorFlow's spelling beside Keras's: one name, twice
         head = model.get_layer("head").get_weights()
@@ -78,6 +76,21 @@ def test_layers_of_one_name_in_several_inner_models_are_ambiguous(name, tmp_path
     assert "duplicate" in transplant.info(tmp_path / name)["text"]
 
 
+def test_an_export_has_the_inner_models_in_the_scopes_of_its_function(tmp_path):
+    donor = two_branches()
+    donor.export(tmp_path / "exported", verbose=False)
+    inputs = keras.Input((8, 8, 3))
+    recipient = keras.Model(inputs, branch("depth")(inputs))
+    options = {"layers": ["depth/*"], "allow_unused": ["*"]}
+    plan = transplant.plan(tmp_path / "exported", recipient, **options).check()
+    transplant.apply(plan, tmp_path / "exported", recipient)
+    for layer in ("conv1", "bn1"):
+        moved = recipient.get_layer("depth").get_layer(layer).get_weights()
+        wanted = donor.get_layer("depth").get_layer(layer).get_weights()
+        for value, right in zip(moved, wanted, strict=True):
+            np.testing.assert_array_equal(value, right)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_layers_with_a_name_of_their_own_still_move(name, tmp_path):
     donor, recipient = two_branches(), two_branches()
@@ -97,7 +110,7 @@ def test_layers_with_a_name_of_their_own_still_move(name, tmp_path):
 def test_verify_does_not_take_another_branch_for_the_donor(tmp_path):
     """The wrong transplant of before: rgb's kernel where depth's was selected."""
     donor = two_branches()
-    write(donor, tmp_path / "exported")
+    write(donor, tmp_path / "checkpoint")
     donor.save(tmp_path / "donor.keras")
     inputs = keras.Input((8, 8, 3))
     recipient = keras.Model(inputs, branch("depth")(inputs))
@@ -110,6 +123,6 @@ def test_verify_does_not_take_another_branch_for_the_donor(tmp_path):
     with pytest.raises(InputError, match="not the donor's"):
         proof = transplant.verify(right, tmp_path / "donor.keras", before, recipient)
         proof.check()
-    wrong = transplant.plan(tmp_path / "exported", recipient, **options)
+    wrong = transplant.plan(tmp_path / "checkpoint", recipient, **options)
     with pytest.raises(InputError, match="inner models"):
-        transplant.verify(wrong, tmp_path / "exported", before, recipient).check()
+        transplant.verify(wrong, tmp_path / "checkpoint", before, recipient).check()

@@ -6,8 +6,9 @@
         checkpoints.write("recipient.keras", "out.keras", {"conv/0": (donor, variable)}, {})
     checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
-Formats: `.keras`, `.weights.h5`, sharded `.weights.json`, legacy `.h5`, `.npz`, safetensors,
-PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
+Formats: `.keras` (a zip file or a folder), `.weights.h5`, sharded `.weights.json`, legacy `.h5`,
+`.npz`, safetensors, PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), TensorFlow checkpoints
+and SavedModels (only the last two import TensorFlow, on opening).
 
 Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
 other files, and memory is bounded by the arrays that the caller reads.
@@ -42,8 +43,8 @@ from tfreuse.checkpoints.writing import Provenance, WriteReport
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
-    ".keras, .weights.h5, .weights.json, .h5, .npz, .safetensors, PyTorch's .pt, .pth or .bin, "
-    "a TensorFlow checkpoint or a SavedModel's folder"
+    ".keras or its folder, .weights.h5, .weights.json, .h5, .npz, .safetensors, PyTorch's "
+    ".pt, .pth or .bin, a TensorFlow checkpoint or a SavedModel's folder"
 )
 
 __all__ = [
@@ -68,6 +69,8 @@ def open(path: str | os.PathLike) -> Checkpoint:
     prefix = tf_checkpoint.prefix(path)
     if prefix is not None:
         return tf_checkpoint.read(prefix)
+    if keras_file.is_folder(path):
+        return keras_file.read_folder(path)
     file = source.open_file(path)
     try:
         return _read(file)

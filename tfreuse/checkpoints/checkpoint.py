@@ -28,8 +28,9 @@ CRC32, UNVERIFIED = "crc32", "unverified"
 class OtherArray:
     """An array that belongs to no layer's weights.
 
-    `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path) or
-    "other" (of the model itself, or in a format that only its layer knows).
+    `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path),
+    "repeated" (stored with another layer too, which counts) or "other" (of the model itself, or
+    in a format that only its layer knows).
     """
 
     path: str
@@ -43,9 +44,9 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        kind: "keras", "weights_h5", "sharded", "legacy_h5", "tf", "npz" or "safetensors".
+        kind: "keras", "keras_folder", "weights_h5", "sharded", "legacy_h5", "tf", "npz" or "safetensors".
         variables: arrays of the layers' weights, in the model's order if the file has it.
-        ordered: whether it has: bare weights of Keras only number the layers of a class.
+        ordered: whether it has: weights of Keras only number the layers of a class.
         edges: layer path -> paths of its input layers, operations included and nested models
             flattened; None if the file has no graph.
         notes: variable path -> why its role is unknown.
@@ -67,9 +68,10 @@ class Checkpoint:
         members: Iterable[Member] = (),
         shards: Iterable[Source] = (),
         provenance: Any = None,
+        ordered: bool = True,
     ):
         self.kind = kind
-        self.ordered = kind not in ("weights_h5", "sharded")
+        self.ordered = ordered
         self.path = source.path
         self.source = source
         self.edges = None if edges is None else dict(edges)

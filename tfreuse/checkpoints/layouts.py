@@ -75,6 +75,24 @@ def _affine(count: int) -> tuple[str | None, ...]:
     return {0: (), 1: (None,), 2: ("gamma", "beta")}[count]
 
 
+def other_names(class_name: str, known: Sequence[str | None]) -> tuple[str, ...]:
+    """Returns Keras's names of the last arrays of a layer, those that have none of the roles.
+
+    Args:
+        class_name: class of the layer.
+        known: roles of its arrays, as `roles_of_arrays` returns them.
+
+    Returns:
+        A name per array, "" where it has a role or is not known.
+    """
+    names = roles.array_names(class_name) or ()
+    others = tuple(n for n in names if roles.role_of(class_name, n) is None)
+    before = len(known) - len(others)
+    if not others or any(known[before:]) or not any(known):
+        return ("",) * len(known)
+    return (*("",) * before, *others)
+
+
 def misfit(
     class_name: str,
     config: Mapping[str, Any],

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfreuse.checkpoints import named
 from tfreuse.checkpoints.archive import Archive, Member
-from tfreuse.checkpoints.arrays import StoredArray, number_type
+from tfreuse.checkpoints.arrays import StoredArray, number_type, transposed
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
@@ -76,16 +76,15 @@ def _array(member: Member) -> StoredArray:
     shape = tuple(int(side) for side in re.findall(rb"\d+", match[3]))
     if dtype is None or len(shape) > 32:
         raise _refused(member, "holds something else than plain numbers")
-    if match[2] == b"True" and len(shape) > 1:  # Fortran order
-        return StoredArray(
-            shape, dtype, data, None, f"{printable(member.name)} is transposed"
-        )
     offset = header_start + length
     stored = StoredArray(shape, dtype, data, offset)
     if offset + stored.nbytes != data.size:
         raise _refused(
             member, f"declares {stored.nbytes:,} bytes, has {data.size - offset:,}"
         )
+    if match[2] == b"True" and len(shape) > 1:  # Fortran's order
+        stored = StoredArray(shape[::-1], dtype, data, offset)
+        return transposed(stored, range(len(shape))[::-1])
     return stored
 
 

@@ -95,8 +95,9 @@ def _sizes(value) -> bool:
 
 def _split(name: str) -> tuple[str, str]:
     """Splits an array's name into (layer path, name in the layer)."""
-    for separator in "/.":
-        layer, _, last = name.rpartition(separator)
-        if layer and (last.isdecimal() or named.clean(last) in NAMED):
-            return layer, last
-    return name, "value"
+    layer, _, last = name.rpartition("/")
+    if layer:
+        return layer, last
+    layer, _, last = name.rpartition(".")
+    known = last.isdecimal() or named.clean(last) in NAMED or named.is_companion(last)
+    return (layer, last) if layer and known else (name, "value")

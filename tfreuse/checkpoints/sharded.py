@@ -40,6 +40,7 @@ def read(source: Source) -> Checkpoint:
             weights.variables,
             unaddressed=weights.unaddressed,
             notes=weights.notes,
+            ordered=weights.ordered,
             shards=shards,
         )
     except BaseException:

@@ -1,18 +1,20 @@
-"""Reads TensorFlow checkpoints, and the variables of a SavedModel, by their variables' names.
+"""Reads TensorFlow checkpoints, and the variables of a SavedModel.
 
 The only format that needs TensorFlow, which is imported when such a file is opened. Names are
-those that layers gave their variables ("conv1/kernel"). Keras writes the names of nested models
-neither there nor into the object graph, so layers of one name in several of them are ambiguous.
+those that layers gave their variables ("conv1/kernel"), or their models' attributes: see
+`tf_objects`.
 """
 
 import dataclasses
 import os
 import pathlib
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from tfreuse.checkpoints import named
+from tfreuse.checkpoints import named, tf_objects, tf_scopes
 from tfreuse.checkpoints.arrays import WholeArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import Source
@@ -20,7 +22,6 @@ from tfreuse.errors import InputError, printable
 from tfreuse.roles import NAMED
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # key of the object graph in a TF2 checkpoint
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"  # suffix of a variable's key
 
 
 def prefix(path: str | os.PathLike) -> str | None:
@@ -66,14 +67,15 @@ def read(path: str) -> Checkpoint:
         reader = tf.train.load_checkpoint(path)
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()
-        names = _names(reader) if _GRAPH in shapes else {key: key for key in shapes}
+        found = _with_scopes(_variables(reader, shapes), path)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         os.close(source.descriptor)
         raise InputError(
             f"{path} cannot be read as a TensorFlow checkpoint: {printable(error)}."
         ) from error
     named_arrays, unaddressed = [], []
-    for key, name in names.items():
+    for variable in found:
+        key = variable.key
         dtype = np.dtype(types[key].as_numpy_dtype)
         if dtype.kind in "OSU":  # strings, such as the object graph
             continue
@@ -82,39 +84,58 @@ def read(path: str) -> Checkpoint:
             reader=reader,
             key=key,
         )
-        layer, _, last = name.rpartition("/")
-        if layer and (named.clean(last) in NAMED or named.is_companion(last)):
-            named_arrays.append((layer, last, tensor))
+        if variable.kind == "layer":
+            named_arrays.append((variable.layer, variable.name, tensor))
         else:
-            unaddressed.append((key.removesuffix(_VALUE), tensor, _kind(key, name)))
+            path = f"{variable.layer}/{variable.name}".removeprefix("/")
+            unaddressed.append((path, tensor, variable.kind))
     variables, duplicates, notes = named.variables(named_arrays)
     unaddressed += duplicates
     return Checkpoint("tf", source, variables, unaddressed=unaddressed, notes=notes)
 
 
-def _names(reader) -> dict[str, str]:
-    """Returns the variables' names by checkpoint key, in the order of the object graph."""
+def _variables(reader, shapes: Iterable[str]) -> list[tf_objects.Named]:
+    """Returns the variables of a checkpoint; of one of TensorFlow 1 by their names alone."""
+    if _GRAPH not in shapes:
+        return [_by_name(key) for key in shapes]
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(reader.get_tensor(_GRAPH))
-    names = {
-        attribute.checkpoint_key: attribute.full_name or attribute.checkpoint_key
-        for node in graph.nodes
-        for attribute in node.attributes
-        if reader.has_tensor(attribute.checkpoint_key)
-    }
-    # `Model.export` lists each variable twice, under two keys
-    exported = any(key.startswith("variables/") for key in names)
-    return {
-        key: name
-        for key, name in names.items()
-        if not (exported and key.startswith("_all_variables/"))
-    }
+    return [v for v in tf_objects.variables(graph) if reader.has_tensor(v.key)]
 
 
-def _kind(key: str, name: str) -> str:
-    """Returns the kind of an unaddressed array; see `OtherArray`."""
-    if "optimizer" in key:
-        return "optimizer"
-    return "seed" if "seed_generator" in name else "other"
+def _with_scopes(
+    variables: list[tf_objects.Named], path: str
+) -> list[tf_objects.Named]:
+    """Gives variables that share their names the layers in whose scopes a SavedModel reads them.
+
+    Unchanged where a scope does not end in the layer that the variable's own name has, or begin
+    with the subclassed model that it has instead.
+    """
+    folder = pathlib.Path(path).parent.parent
+    count = Counter((v.layer, v.name) for v in variables if v.kind == "layer")
+    shared = {layer for (layer, _), number in count.items() if number > 1}
+    if not shared or not (folder / "saved_model.pb").is_file():
+        return variables
+    layers = tf_scopes.layers(folder)
+    changed = []
+    for variable in variables:
+        scope = layers.get(variable.key.partition("/.")[0])
+        if variable.kind == "layer" and variable.layer in shared:
+            model, _, below = (scope or "").partition("/")
+            if variable.layer == model and below:
+                variable = dataclasses.replace(variable, layer=below)
+            elif scope and scope.rpartition("/")[2] == variable.layer:
+                variable = dataclasses.replace(variable, layer=below or model)
+        changed.append(variable)
+    return changed
+
+
+def _by_name(key: str) -> tf_objects.Named:
+    """Returns a variable by its name: TensorFlow 1 calls slots "conv1/kernel/Adam"."""
+    layer, _, last = key.rpartition("/")
+    if layer and (named.clean(last) in NAMED or named.is_companion(last)):
+        return tf_objects.Named(key, layer, last, "layer")
+    slot = named.clean(layer.rpartition("/")[2]) in NAMED
+    return tf_objects.Named(key, layer, last, "optimizer" if slot else "other")

@@ -36,8 +36,13 @@ def read(source: Source, root: Group) -> Checkpoint:
         weights.variables,
         unaddressed=weights.unaddressed,
         notes=weights.notes,
+        ordered=weights.ordered,
         provenance=configs.parse_object(text, where) if text else None,
     )
+
+
+# Its file repeats the kernel of the layer in it, which Keras then reads from that layer.
+_WRAPPER = "SpectralNormalization"
 
 
 @dataclasses.dataclass
@@ -45,12 +50,14 @@ class Weights:
     """Content of a weights file.
 
     `variables` are the layers' with their arrays; `unaddressed` has (path, array, kind) of all
-    other arrays, see `OtherArray`; `notes` says by variable path why a role is unknown.
+    other arrays, see `OtherArray`; `notes` says by variable path why a role is unknown;
+    `ordered` whether the variables are in the order of the model.
     """
 
     variables: list[tuple[Variable, StoredArray]]
     unaddressed: list[tuple[str, StoredArray, str]]
     notes: dict[str, str]
+    ordered: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +117,7 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
         _check_complete(config, layer_paths, weights, where)
         order = {path: number for number, path in enumerate(config.layers)}
         last = len(order)
+        weights.ordered = layer_paths <= order.keys()
         weights.variables.sort(
             key=lambda pair: order.get(pair[0].path.rpartition("/")[0], last)
         )
@@ -179,9 +187,17 @@ def _add(
     where: str,
 ) -> None:
     """Adds the variables of one layer to `weights`, with roles where they are certain."""
-    shapes = [stored.shape for stored in arrays]
     roles, why = None, "its class is not known"
     class_name = roles_module.class_of(layer.class_name) if layer else ""
+    group = saved.file_path.rpartition("/")[2]
+    first = 0
+    if class_name == _WRAPPER or group.startswith(snake_case(_WRAPPER)):
+        first = len(arrays) - 1
+        for position, stored in enumerate(arrays[:first]):
+            path = f"{saved.file_path}/{position}"
+            weights.unaddressed.append((path, stored, "repeated"))
+        arrays = arrays[first:]
+    shapes = [stored.shape for stored in arrays]
     if layer:
         roles = roles_module.layer_roles(class_name, layer.config)
         if roles is not None and len(roles) != len(shapes):
@@ -195,12 +211,15 @@ def _add(
                     f"{misfit}. Weights and configuration are not of one model."
                 )
     elif not configured and saved.in_layers:
-        class_name = layouts.class_of_group(saved.file_path.rpartition("/")[2]) or ""
+        class_name = layouts.class_of_group(group) or ""
         if class_name:
             roles, why = layouts.roles_of_arrays(class_name, arrays)
-    names = roles_module.array_names(class_name, layer.config) if layer else None
-    for position, stored in enumerate(arrays):
-        role = roles[position] if roles else None
+    names = layouts.other_names(class_name, roles) if roles else ("",) * len(arrays)
+    if first:
+        names = ("vector_u",)
+    for number, stored in enumerate(arrays):
+        position = first + number
+        role = roles[number] if roles else None
         variable = Variable(
             path=f"{saved.path}/{position}",
             layer=saved.name,
@@ -210,7 +229,7 @@ def _add(
             shape=stored.shape,
             dtype=str(stored.dtype.newbyteorder("=")),
             settings=configs.settings(layer),
-            name=names[position] if roles and names and not role else "",
+            name=names[number],
         )
         if variable.role is None:
             weights.notes[variable.path] = why or "it is no parameter"

@@ -47,10 +47,10 @@ def table(variables: Iterable[Variable]) -> str:
         total.update(row["roles"])
         numbers.update({k: row[k] for k in ("layers", "parameters", "bytes")})
     lines.append(_line("total", numbers["layers"], total, numbers))
-    unknown = sorted({v.class_name for v in variables if v.role is None})
+    unknown = sorted({v.class_name or "?" for v in variables if v.role is None})
     if unknown:
         names = ", ".join(printable(name, 30) for name in unknown[:5])
-        lines.append(f"roles unknown, never moved by role: {names}"[:100])
+        lines.append(f"without a role, moved with whole layers: {names}"[:100])
     return "\n".join(lines)
 
 

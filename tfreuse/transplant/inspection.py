@@ -22,6 +22,7 @@ _OTHER_ARRAYS = {
     "optimizer": "stay as they are, and belong to the values before a transplant",
     "seed": "random generators; never moved",
     "duplicate": "several have one path, so that none of them can be addressed",
+    "repeated": "Keras reads them from the layer within",
     "other": "of the model itself, or stored in a way of their layer's own",
 }
 
@@ -148,7 +149,7 @@ def _unknown(model: OpenModel) -> Iterator[Finding]:
             reasons.setdefault(f"{kind}, {why}", []).append(variable.path)
     for why, paths in reasons.items():
         where = f"{describe(paths)} ({printable(why)})"
-        yield Finding("unknown role", where, "never moved by role")
+        yield Finding("unknown role", where, "moves only with its whole layer")
 
 
 def _names(model: OpenModel) -> Iterator[Finding]:

@@ -200,10 +200,13 @@ def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
         known = [None] * len(members)
     elif class_name and not layer.class_name and bare:
         known = layouts.roles_of_arrays(class_name, members)[0]
+    names = layouts.other_names(class_name, known)
     completed = []
-    for variable, role in zip(members, known, strict=True):
+    for variable, role, name in zip(members, known, names, strict=True):
         fields = {"class_name": class_name, "settings": settings, "role": role}
         if variable.role and not role:  # the role was its name; its position is unknown
             fields |= {"name": variable.role, "position": -1}
+        elif bare:
+            fields["name"] = name
         completed.append(dataclasses.replace(variable, **fields))
     return tuple(completed)

@@ -1,0 +1,229 @@
+"""Networks that users bring, through every format: what moves equals the live donor's values."""
+
+import json
+
+import keras
+import numpy as np
+import people
+import pytest
+import tensorflow as tf
+from keras import layers as L
+
+from tfreuse import checkpoints, transplant
+from tfreuse.errors import InputError
+from tfreuse.plan import AMBIGUOUS
+from tfreuse.transplant import live
+
+SIDE = (8, 8, 3)
+
+
+def fill(model, seed):
+    """Gives every array random values, positive so that variances are."""
+    draw = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "int" not in weight.dtype:
+            weight.assign(draw.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def arrays(model):
+    """Arrays by "layer path/name in Keras", as the readers of named arrays expect."""
+    return {
+        f"{path}/{array.name}": array.value.numpy()
+        for path, layer in live.layers(model)
+        for array in live.own_weights(layer)
+    }
+
+
+def write_safetensors(model, path):
+    header, data = {}, b""
+    for name, value in arrays(model).items():
+        span = [len(data), len(data) + value.nbytes]
+        code = {"f": "F", "i": "I"}[value.dtype.kind] + str(value.dtype.itemsize * 8)
+        header[name] = {"dtype": code, "shape": value.shape, "data_offsets": span}
+        data += value.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+WRITERS = {
+    "model.keras": lambda model, path: model.save(path),
+    "model.weights.h5": lambda model, path: model.save_weights(path),
+    "model.h5": lambda model, path: model.save(path),
+    "exported": lambda model, path: model.export(path, verbose=False),
+    "checkpoint": lambda m, path: tf.train.Checkpoint(model=m).write(str(path)),
+    "arrays.npz": lambda model, path: np.savez(path, **arrays(model)),
+    "arrays.safetensors": write_safetensors,
+}
+
+
+@keras.saving.register_keras_serializable("people")
+class TwoScales(L.Layer):
+    """A block with two arrays of one shape, whose order in a file matters."""
+
+    def build(self, shape):
+        self.gamma = self.add_weight(shape=shape[-1:], name="gamma")
+        self.shift = self.add_weight(shape=shape[-1:], name="shift", trainable=False)
+
+    def call(self, x):
+        return x * self.gamma + self.shift
+
+
+def unusual(side=SIDE):
+    """Layers that have arrays of their own kinds, or layers within them."""
+    inputs = keras.Input(side)
+    x = L.SpectralNormalization(L.Conv2D(4, 3, name="within"), name="spectral")(inputs)
+    x = L.BatchNormalization(synchronized=True, name="synchronized")(x)
+    x = TwoScales(name="scales")(x)
+    x = L.SeparableConv2D(4, 3, name="separable")(L.PReLU(name="slopes")(x))
+    x = L.TimeDistributed(L.Dense(4, name="each"), name="rows")(x)
+    x = L.Bidirectional(L.GRU(2, name="gru"), name="both")(L.Reshape((4, 16))(x))
+    return keras.Model(inputs, L.Dense(2, name="out")(x), name="unusual")
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__(name="net")
+        self.enc = L.Conv2D(4, 3, name="enc")
+        self.bn = L.BatchNormalization(name="bn")
+        self.head = L.Conv2D(2, 1, name="head")
+
+    def call(self, x):
+        return self.head(self.bn(self.enc(x)))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros((1, *SIDE), "float32"))
+    return model
+
+
+def made_up_names(depth=5):
+    """A chain whose names Keras makes up, with more than ten layers of a class in all."""
+    keras.utils.clear_session()
+    x = inputs = keras.Input((None, None, 3))
+    for width in range(depth):
+        for _ in range(2):
+            x = L.Conv2D(4 + width, 3, padding="same")(x)
+            x = L.ReLU()(L.BatchNormalization()(x))
+    return keras.Model(inputs, L.Conv2D(2, 1)(x))
+
+
+BUILDERS = {
+    **{kind: lambda kind=kind: people.build(kind) for kind in people.NETWORKS},
+    "unusual layers": unusual,
+    "subclassed": subclassed,
+    "made-up names": made_up_names,
+}
+
+# Formats without the names of inner models cannot tell the two layers "out" apart.
+AMBIGUOUS_IN = {"nested": {"checkpoint"}}
+
+# An export takes a second; the others are as "own names" is.
+EXPORTED = ("own names", "nested", "Normalization", "unusual layers", "subclassed")
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_all_arrays_move_from_every_format(kind, tmp_path):
+    donor, recipient = fill(BUILDERS[kind](), 1), BUILDERS[kind]()
+    wanted = transplant.values(donor)
+    for name, write in WRITERS.items():
+        if name == "exported" and kind not in EXPORTED:
+            continue
+        write(donor, tmp_path / name)
+        fill(recipient, 2)
+        plan = transplant.plan(tmp_path / name, recipient)
+        if name in AMBIGUOUS_IN.get(kind, ()):
+            assert {entry.status for entry in plan.problems} == {AMBIGUOUS}
+            continue
+        assert len(plan.check().copies) == len(wanted)
+        transplant.apply(plan, tmp_path / name, recipient)
+        for path, value in transplant.values(recipient).items():
+            np.testing.assert_array_equal(
+                value, wanted[path], err_msg=f"{name}: {path}"
+            )
+
+
+def test_a_written_file_computes_as_its_donor(tmp_path):
+    """Also where the file repeats an array, as that of a spectral normalization."""
+    donor, recipient = fill(unusual(), 1), fill(unusual(), 2)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    recipient.save(tmp_path / "recipient.keras")
+    files = tmp_path / "donor.weights.h5", tmp_path / "recipient.keras"
+    plan = transplant.plan(*files).check()
+    transplant.apply(plan, *files, tmp_path / "out.keras")
+    transplant.verify(plan, *files, tmp_path / "out.keras").check()
+    images = people.images(2, 8)
+    np.testing.assert_array_equal(
+        keras.saving.load_model(tmp_path / "out.keras")(images), donor(images)
+    )
+
+
+def test_state_of_optimizers_is_no_layer(tmp_path):
+    model = made_up_names(1)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True), "mse")
+    images = people.images(2, 8)
+    model.train_on_batch(images, images[..., :2])
+    slots = tf.train.Checkpoint()  # as tf.keras 2.11 to 2.15 names them
+    slots._variables = [
+        tf.Variable(weight.value, name=f"{slot}/{weight.path}")
+        for weight in model.trainable_weights
+        for slot in ("Adam/m", "Adam/v", "SGD/average")
+    ]
+    layer = tf.train.Checkpoint(kernel=tf.Variable(np.ones((1, 2)), name="c1/kernel"))
+    old = tf.train.Checkpoint(model=layer, optimizer=slots)
+    old.write(str(tmp_path / "old"))
+    assert [v.path for v in transplant.index(tmp_path / "old")] == ["c1/0"]
+    for name in ("trained", "named"):
+        held = {"model": model} | (
+            {"state": model.optimizer} if name == "named" else {}
+        )
+        tf.train.Checkpoint(**held).write(str(tmp_path / name))
+    model.save(tmp_path / "trained.keras")
+    model.save(tmp_path / "trained.h5")
+    for name in ("trained", "named", "trained.keras", "trained.h5"):
+        plan = transplant.plan(tmp_path / name, model).check()
+        assert len(plan.copies) == len(model.weights)
+        with checkpoints.open(tmp_path / name) as file:
+            assert {array.kind for array in file.unaddressed} == {"optimizer"}
+
+
+def test_whole_numbers_of_bare_weights_have_no_roles(tmp_path):
+    """A kernel_scale has the shape of a bias."""
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, use_bias=False, name="d")])
+    plain = keras.Sequential([keras.Input((8,)), L.Dense(4, name="d")])
+    model.get_layer("d").quantize("int8")
+    model.save_weights(tmp_path / "int8.weights.h5")
+    assert {v.role for v in transplant.index(tmp_path / "int8.weights.h5")} == {None}
+    plan = transplant.plan(tmp_path / "int8.weights.h5", plain)
+    assert {entry.status for entry in plan.problems} == {"REFUSED"}
+    assert "quantized" in plan.problems[0].reason
+
+
+def test_a_folder_of_an_unzipped_model_is_read_as_its_file(tmp_path):
+    donor, recipient = (fill(people.build("own names"), seed) for seed in (1, 2))
+    donor.save(tmp_path / "folder", zipped=False)
+    donor.save(tmp_path / "file.keras")
+    assert transplant.index(tmp_path / "folder") == transplant.index(
+        tmp_path / "file.keras"
+    )
+    plan = transplant.plan(tmp_path / "folder", recipient).check()
+    transplant.apply(plan, tmp_path / "folder", recipient)
+    for path, value in transplant.values(recipient).items():
+        np.testing.assert_array_equal(value, transplant.values(donor)[path])
+    files = tmp_path / "file.keras", tmp_path / "folder"
+    with pytest.raises(InputError, match="keras_folder file cannot be written"):
+        transplant.apply(transplant.plan(*files), *files, tmp_path / "out.keras")
+    (tmp_path / "folder" / "metadata.json").unlink()
+    with pytest.raises(InputError, match="has no metadata.json"):
+        transplant.index(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4"])
+def test_arrays_in_fortran_order_are_read_as_numpy_reads_them(dtype, tmp_path):
+    kernel = np.arange(24, dtype=dtype).reshape(1, 2, 3, 4)
+    np.savez(tmp_path / "a.npz", **{"c/kernel": np.asfortranarray(kernel)})
+    with checkpoints.open(tmp_path / "a.npz") as file:
+        np.testing.assert_array_equal(file.read("c/0"), kernel)
+        numbers = np.concatenate(list(file.numbers("c/0")))
+        np.testing.assert_array_equal(numbers, kernel.ravel())
