@@ -34,7 +34,8 @@ MAY_LOAD_TENSORFLOW = {
     *("study/cost", "study/donors", "study/finish", "study/gallery", "study/labels"),
     *("study/measuring", "study/recipient", "study/repairs", "study/treatments"),
     "study/workspace",
-    *("transplant/assigning", "transplant/live", "transplant/live_graph"),
+    *("transplant/assigning", "transplant/derived"),
+    *("transplant/live", "transplant/live_graph"),
     *("transplant/live_inspection", "transplant/loading"),
     "transplant/optimizer_state",
 }

@@ -326,3 +326,4 @@ def _state(model: keras.Model) -> list[np.ndarray]:
 def _restore(model: keras.Model, values: list[np.ndarray]) -> None:
     for variable, value in zip(model.variables, values, strict=True):
         variable.assign(value)
+    transplant.refresh(model)

@@ -21,6 +21,7 @@ import keras
 
 from tfreuse import models, transplant
 from tfreuse.errors import InputError, nearest, printable
+from tfreuse.training import views
 
 _HEADS = ("head", "auxiliary")
 _DECODERS = ("decoder_", "pyramid", "fusion")
@@ -148,13 +149,13 @@ def with_stored_statistics(model: keras.Model, layers: Collection[str]) -> keras
             return _AtInference(layer)(*args)
         return layer(*args, **kwargs)
 
-    return keras.models.clone_model(
-        model, clone_function=lambda layer: layer, call_function=call
-    )
+    return views.view(model, call)
 
 
 class _AtInference(keras.layers.Layer):
     """Applies a batch normalization in inference mode, always."""
+
+    uses_stored_statistics = True  # for `training.recalibration`
 
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(dtype=layer.dtype_policy)

@@ -1,7 +1,10 @@
 """Saves model files atomically, and loads them with errors that name a remedy."""
 
+import json
+import logging
 import os
 import re
+import zipfile
 
 import keras
 
@@ -11,11 +14,48 @@ from tfreuse.errors import InputError, printable, reason
 
 _UNKNOWN = re.compile(r"Could not (?:locate|interpret) .*?(?:'|identifier: )([\w>.]+)")
 
+_LOGGER = logging.getLogger(__name__)
+_RANDOM = "random_states.json"  # in a `.keras` archive; Keras ignores it
 
-def save(model: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a `.keras` file; a kill at any moment leaves the old file or the new file."""
+
+def save(
+    model: keras.Model, path: str | os.PathLike, *, random_states: bool = False
+) -> None:
+    """Writes a `.keras` file; a kill at any moment leaves the old file or the new file.
+
+    Args:
+        model: the model.
+        path: the file.
+        random_states: keep the states of random layers too, which Keras leaves out, to resume
+            training with the same draws.
+    """
     with files.replacing(path, suffix=".keras") as temporary:
         model.save(temporary)
+        if random_states:
+            states = [state.numpy().tolist() for state in seed_states(model)]
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(_RANDOM, json.dumps(states))
+
+
+def seed_states(model: keras.Model) -> list[keras.Variable]:
+    """Returns the states of the random generators of all layers: dropout, noise, augmentation."""
+    weights = {id(weight) for weight in model.weights}
+    return [state for state in model.variables if id(state) not in weights]
+
+
+def _restore_random_states(model: keras.Model, path: str | os.PathLike) -> None:
+    states = seed_states(model)
+    with zipfile.ZipFile(path) as archive:
+        kept = _RANDOM in archive.namelist()
+        values = json.loads(archive.read(_RANDOM)) if kept else []
+    if len(values) != len(states):
+        _LOGGER.warning(
+            "%s does not hold the states of %d random layers: training goes on with other "
+            "draws than without the interruption.", path, len(states),
+        )  # fmt: skip
+        return
+    for state, value in zip(states, values, strict=True):
+        state.assign(value)
 
 
 def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
@@ -23,14 +63,15 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
 
     Args:
         path: the file.
-        optimizer: also load the optimizer with its state, to resume training.
+        optimizer: also load the optimizer with its state, and states of random layers, to
+            resume training.
 
     Raises:
         InputError: there is no such file, it is damaged, or Keras cannot make its model.
     """
     loadable.check(path)
     try:
-        return keras.models.load_model(path, compile=optimizer)
+        model = keras.models.load_model(path, compile=optimizer)
     except Exception as error:  # Keras raises many types
         if isinstance(error, MemoryError | OSError):
             raise
@@ -46,3 +87,6 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
             f"{printable(path)} is whole, but Keras {keras.__version__} cannot make its model: "
             f"{reason(error)}. Save it with this version of Keras."
         ) from error
+    if optimizer:
+        _restore_random_states(model, path)
+    return model

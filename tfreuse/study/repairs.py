@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfreuse import data, models, training
+from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
 from tfreuse.training.sweep import Sweep
 
@@ -136,8 +137,8 @@ class _Stitch(keras.layers.Layer):
 class FineTuner:
     """Trains a model for a few steps from its present values, the same way in every call.
 
-    Every call has the same batches in the same order, a fresh optimizer state, and a tenth of
-    the study's learning rate without warm-up. The caller restores the values.
+    Every call has the same batches in the same order, the same draws of dropout, a fresh optimizer
+    state, and a tenth of the study's learning rate without warm-up. The caller restores the values.
     """
 
     def __init__(
@@ -148,14 +149,15 @@ class FineTuner:
         )
         training.decay_only_kernels(self._optimizer)
         self._optimizer.build(model.trainable_variables)
-        self._start = [variable.numpy() for variable in self._optimizer.variables]
+        self._states = [*self._optimizer.variables, *saving.seed_states(model)]
+        self._start = [variable.numpy() for variable in self._states]
         self._graph = training.trainable(
             model, self._optimizer, spec.task, split.ignore_label
         )
         self._batches = list(training.batches(self._graph, split, spec).take(steps))
 
     def __call__(self) -> None:
-        for variable, value in zip(self._optimizer.variables, self._start, strict=True):
+        for variable, value in zip(self._states, self._start, strict=True):
             variable.assign(value)
         for images, targets in self._batches:
             self._graph.train_on_batch(images, targets)

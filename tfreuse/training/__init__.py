@@ -221,7 +221,7 @@ def _start(
         seed=spec.seed if spec.initial_seed < 0 else spec.initial_seed,
     )
     if spec.initial_seed >= 0:
-        _seed_dropout(model, spec.seed)
+        _seed_random_layers(model, spec.seed)
     if spec.initial_model:
         _take_values(_initial_model(spec, out_dir), model)
     model.compile(optimizer=optimizer(model, spec))
@@ -229,12 +229,14 @@ def _start(
     return model
 
 
-def _seed_dropout(model: keras.Model, seed: int) -> None:
-    """Makes dropout follow the seed of the training, not that of the initial values."""
+def _seed_random_layers(model: keras.Model, seed: int) -> None:
+    """Makes dropout and other random layers follow the seed of the training.
+
+    Without it they follow that of the initial values.
+    """
     keras.utils.set_random_seed(seed)
-    for layer in model.layers:
-        if generator := getattr(layer, "seed_generator", None):
-            generator.state.assign(keras.random.SeedGenerator().state)
+    for state in saving.seed_states(model):
+        state.assign(keras.random.SeedGenerator().state)
 
 
 def _initial_model(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:

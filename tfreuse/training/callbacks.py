@@ -91,7 +91,7 @@ class Checkpoints(keras.callbacks.Callback):
         files.write_json(self._history_path, self._history)
         if counts.value > best:
             saving.save(self._plain, self._out_dir / "model.keras")
-        saving.save(self._plain, self._out_dir / "last.keras")
+        saving.save(self._plain, self._out_dir / "last.keras", random_states=True)
 
     def _log(self, step: int, logs: dict[str, float], counts) -> None:
         rate = self._plain.optimizer.learning_rate

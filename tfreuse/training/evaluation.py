@@ -17,6 +17,7 @@ from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.specs import TASKS
 from tfreuse.training.sweep import Sweep
+from tfreuse.transplant import derived
 
 METRIC = {"segmentation": "mean_iou", "autoencoder": "r2"}
 
@@ -192,7 +193,8 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
     """Returns a function of images [B, H, W, C'] and masks [B, H, W]: int64 [B, C, C]."""
 
     def count(images, masks):
-        logits = main_output(model(images, training=False))
+        with derived.from_variables(model):
+            logits = main_output(model(images, training=False))
         predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
         cells = masks * num_classes + predicted
         ignored = num_classes * num_classes  # an extra cell, dropped below
@@ -212,7 +214,8 @@ def _error_counter(model, similarity: bool):
     """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 2], error and SSIM."""
 
     def count(inputs, targets):
-        output = main_output(model(inputs, training=False))
+        with derived.from_variables(model):
+            output = main_output(model(inputs, training=False))
         error = tf.cast(tf.square(output - targets), tf.float64)
         squared = tf.reduce_sum(error, axis=[1, 2, 3])
         if similarity:

@@ -9,6 +9,8 @@
 import keras
 import tensorflow as tf
 
+from tfreuse.training import views
+
 BatchNormalization = keras.layers.BatchNormalization
 
 
@@ -25,9 +27,8 @@ def folded(model: keras.Model) -> keras.Model:
     A convolution is folded if only one batch normalization reads it, in nested models too. A
     model that is not a graph of layers is returned unchanged.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs[0], model.outputs[0])
-    if not hasattr(model, "_nodes_by_depth"):
+    model = views.as_graph(model)
+    if not views.is_graph(model):
         return model
     foldable = _foldable(model)
     # (convolution, its input, its output), by the id of the output.
@@ -53,11 +54,11 @@ def folded(model: keras.Model) -> keras.Model:
 def _foldable(model: keras.Model) -> set[str]:
     """Returns the convolutions that are called once and read by one batch normalization only."""
     nodes = [node for level in model._nodes_by_depth.values() for node in level]
-    readers: dict[str, list] = {}
+    readers: dict[str, list] = {}  # calls that read a layer's output
     for node in nodes:
         for tensor in node.input_tensors:
             producer = tensor._keras_history.operation
-            readers.setdefault(producer.name, []).append(node.operation)
+            readers.setdefault(producer.name, []).append(node)
     outputs = {t._keras_history.operation.name for t in model.outputs}
     calls = [node.operation.name for node in nodes]
     return {
@@ -69,10 +70,22 @@ def _foldable(model: keras.Model) -> set[str]:
         and conv.quantization_mode is None
         and conv.name not in outputs
         and calls.count(conv.name) == 1
-        and [type(reader) for reader in readers.get(conv.name, ())]
-        == [BatchNormalization]
-        and readers[conv.name][0].axis in (-1, 3)
+        and len(readers.get(conv.name, ())) == 1
+        and _merges(readers[conv.name][0], conv)
     }
+
+
+def _merges(node, conv: keras.layers.Conv2D) -> bool:
+    """Returns whether the merged operation computes what conv and the reading call compute."""
+    norm, options = node.operation, node.arguments.kwargs
+    return (
+        type(norm) is BatchNormalization
+        and norm.axis in (-1, 3)
+        and norm.compute_dtype == conv.compute_dtype != "float64"
+        and options.get("training")
+        is None  # True: with the batch's moments at inference too
+        and options.get("mask") is None
+    )
 
 
 class _ConvolveAndNormalize(keras.layers.Layer):

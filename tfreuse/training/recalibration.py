@@ -3,29 +3,48 @@
 The images are training images without labels. The result is exact: each layer's mean and
 variance are those of its inputs over all the images, with the layers before it already
 re-estimated, sigma² = E[variance of a batch] + variance of the batch means; dropout is off.
+Moments are never computed as E[x²] - E[x]², which loses the variance of channels with a large mean
+(Keras's `synchronized=True` does so in training).
 
     recalibrate = Recalibrator(model, images)  # traced once
     recalibrate()                              # as often as the model's parameters change
 """
 
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfreuse.errors import InputError, printable
 from tfreuse.training.sweep import Sweep
+from tfreuse.transplant import derived, live
 
 BatchNormalization = keras.layers.BatchNormalization
+Moments = tuple[int, np.ndarray, np.ndarray]  # count, mean and variance
+_LOGGER = logging.getLogger(__name__)
+# Passes over the layers where a layer's inputs depend on its own statistics, and the largest
+# change of the last pass, in standard deviations.
+_PASSES, _TOLERANCE = 100, 1e-5
 
 
 class Recalibrator:
-    """Sets every moving mean and variance of a functional model to those of `images`.
+    """Sets every moving mean and variance of a model to those of `images`.
+
+    A layer that is called several times gets the statistics of all its inputs together. Where one
+    call's input depends on another call's output, passes are repeated until the statistics are
+    those that the layer itself computes with.
 
     Args:
-        model: a functional model; its layers are read and their statistics written.
+        model: its layers are read and their statistics written, in models inside it too.
         images: float32 [N, H, W, C], as the model takes them.
         batch_size: images in memory at a time. All at once (None) costs one forward pass in
             all; in batches it costs one pass a batch normalization layer, with equal result
             up to rounding. All at once, a second call computes only what has changed.
+        sweeping: all at once: between two calls few parameters change; compute only what they
+            affect.
 
     Attributes:
         layers: the batch normalization layers whose statistics are set.
@@ -33,107 +52,229 @@ class Recalibrator:
     """
 
     def __init__(
-        self, model: keras.Model, images: np.ndarray, batch_size: int | None = None
+        self,
+        model: keras.Model,
+        images: np.ndarray,
+        batch_size: int | None = None,
+        *,
+        sweeping: bool = True,
     ) -> None:
-        self.layers = normalizations(model)
+        self._model = model
         size = batch_size or len(images)
         self._batches = [
             tf.constant(images[start : start + size])
             for start in range(0, len(images), size)
         ]
-        self.sweep = None
-        if self.layers and len(self._batches) == 1:
-            graph = _with_batch_statistics(model, self.layers)
-            self.sweep = Sweep(graph, [self._batches])
-            return
-        self._inputs = [
-            tf.function(keras.Model(model.input, layer.input)) for layer in self.layers
-        ]
+        self.layers = normalizations(model)
+        self._repeats, self._inputs = False, []
+        self.sweep, self._at_once = None, None
+        if len(self._batches) == 1 and not any(map(_is_own, self.layers)):
+            self._trace_moments(sweeping)
+        if self.sweep is None and self._at_once is None:
+            self._trace_inputs()
 
     def __call__(self) -> None:
         """Re-estimates the statistics from the model's present parameters."""
         if self.sweep is not None:
-            # Mean and variance of each layer in turn; flat, since Keras drops the list around
-            # a single layer's outputs.
-            moments = tf.nest.flatten(self.sweep())
-            triples = zip(self.layers, moments[::2], moments[1::2], strict=True)
-            for layer, mean, variance in triples:
-                _assign(layer, mean, variance)
-            return
-        for layer, inputs_of in zip(self.layers, self._inputs, strict=True):
-            sums = [_count_and_moments(inputs_of(batch)) for batch in self._batches]
-            _assign(layer, *_combine(sums))
+            self._assign_all(self.sweep()[0])
+        elif self._at_once is not None:
+            self._assign_all(self._at_once(*self._batches))
+        else:
+            self._estimate_in_turn()
+
+    def _assign_all(self, moments: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        for layer, (mean, variance) in zip(self.layers, moments, strict=True):
+            _assign(layer, mean, variance)
+
+    def _estimate_in_turn(self) -> None:
+        """Sets one layer after another, so that each sees the final statistics before it."""
+        for number in range(_PASSES if self._repeats else 1):
+            changes = [
+                self._estimate(layer, inputs_of, first_call_only=number == 0)
+                for layer, inputs_of in zip(self.layers, self._inputs, strict=True)
+            ]
+            if number and max(changes) < _TOLERANCE:
+                return
+        if self._repeats:
+            name = self.layers[int(np.argmax(changes))].name
+            _LOGGER.warning(
+                "Statistics of %s depend on themselves and still change by %.1e standard "
+                "deviations after %d passes.", printable(name), max(changes), _PASSES,
+            )  # fmt: skip
+
+    def _estimate(self, layer, inputs_of, first_call_only: bool) -> float:
+        """Sets a layer's statistics; returns their largest change, in standard deviations.
+
+        In the first pass only the first call counts: the inputs of later calls may depend on
+        the statistics that are to be replaced.
+        """
+        parts = [
+            _count_and_moments(layer, inputs)
+            for batch in self._batches
+            for inputs in inputs_of(batch)[: 1 if first_call_only else None]
+        ]
+        mean, variance = _combine(parts)
+        old_mean, old_variance = (
+            np.float64(v.value) for v in (layer.moving_mean, layer.moving_variance)
+        )
+        _assign(layer, mean, variance)
+        deviation, old = np.sqrt(variance + layer.epsilon), old_variance + layer.epsilon
+        change = np.maximum(abs(mean - old_mean), abs(deviation - np.sqrt(old)))
+        return float((change / deviation).max())
+
+    def _trace_moments(self, sweeping: bool) -> None:
+        """Traces one pass for all layers, unless a layer is called several times."""
+        calls: list[BatchNormalization] = []
+
+        def moments_of(images):
+            """Computes each layer's (mean, variance), all layers normalizing by the batch.
+
+            With all images in one batch these are the exact statistics: the inputs of every
+            layer were normalized exactly by the layers before it.
+            """
+            moments = []
+
+            def compute(layer, inputs):
+                calls.append(layer)
+                output, *statistics = _normalize_by_batch(layer, inputs)
+                moments.append(statistics)
+                return output
+
+            self._run(images, self.layers, compute)
+            return moments
+
+        if sweeping and self.layers:
+            self.sweep = Sweep(moments_of, [self._batches])
+        else:
+            traced = tf.function(moments_of, autograph=False)
+            spec = tf.TensorSpec.from_tensor(self._batches[0])
+            self._at_once = traced.get_concrete_function(spec)
+        if len(calls) > len(set(calls)):
+            self.sweep = self._at_once = None
+        else:
+            self.layers = calls
+
+    def _trace_inputs(self) -> None:
+        """Makes a function for each layer's inputs, the layers in the order of their calls."""
+        calls = []
+
+        def compute(layer, inputs):
+            calls.append(layer)
+            return inputs
+
+        spec = tf.TensorSpec([None, *self._batches[0].shape[1:]], tf.float32)
+        trace = tf.function(lambda images: self._run(images, self.layers, compute))
+        trace.get_concrete_function(spec)
+        self.layers = list(dict.fromkeys(calls))
+        self._repeats = len(calls) > len(self.layers)
+        self._inputs = [tf.function(self._inputs_of(layer)) for layer in self.layers]
+
+    def _inputs_of(self, layer: BatchNormalization) -> Callable:
+        """Returns a function of images that returns the inputs of each call of the layer."""
+
+        def inputs_of(images):
+            found = []
+
+            def compute(layer, inputs):
+                found.append(inputs)
+                return type(layer).call(layer, inputs, training=False)
+
+            self._run(images, [layer], compute)
+            return found
+
+        return inputs_of
+
+    def _run(self, images, layers, compute) -> None:
+        with _computed_by(layers, compute), derived.from_variables(self._model):
+            self._model(images, training=False)
 
 
 def normalizations(model: keras.Model) -> list[BatchNormalization]:
-    """Returns the model's batch normalization layers in the order in which data pass them."""
-    return [
-        operation
-        for operation in model.operations
-        if isinstance(operation, BatchNormalization)
-    ]
+    """Returns the model's batch normalization layers in the order in which data pass them.
 
-
-def _with_batch_statistics(
-    model: keras.Model, layers: list[BatchNormalization]
-) -> keras.Model:
-    """Returns a view that normalizes by batch statistics and outputs each layer's moments.
-
-    With all images in one batch these (mean, variance) are the exact statistics: the inputs
-    of every layer were normalized exactly by the layers before it.
+    Layers inside models and layers of the model are listed too, but not those that a view holds
+    to their stored statistics (an attribute `uses_stored_statistics` of the holding layer).
     """
-    moments = {}
-
-    def call(layer, *args, **kwargs):
+    found: dict[BatchNormalization, None] = {}
+    for layer in live.sublayers(model):
         if isinstance(layer, BatchNormalization):
-            (inputs,) = args
-            output, mean, variance = _NormalizeByBatch(layer)(inputs)
-            moments[layer.name] = (mean, variance)
-            return output
-        return layer(*args, **kwargs)
-
-    graph = keras.models.clone_model(
-        model, clone_function=lambda layer: layer, call_function=call
-    )
-    return keras.Model(graph.input, [moments[layer.name] for layer in layers])
+            found[layer] = None
+        elif not getattr(layer, "uses_stored_statistics", False):
+            found.update(dict.fromkeys(normalizations(layer)))
+    return list(found)
 
 
-class _NormalizeByBatch(keras.layers.Layer):
-    """Applies a batch normalization with the statistics of its input; returns these as well."""
+@contextlib.contextmanager
+def _computed_by(
+    layers: Sequence[BatchNormalization],
+    compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
+) -> Iterator[None]:
+    """Makes `compute(layer, inputs)` stand for the layers' own computation in this block.
 
-    def __init__(self, layer: BatchNormalization) -> None:
-        super().__init__(dtype=layer.dtype_policy)
-        self.layer = layer
+    Unlike a view (`training.views`) it reaches layers inside layers of any class.
+    """
 
-    def call(self, inputs):
-        layer = self.layer
-        mean, variance = tf.nn.moments(
-            tf.cast(inputs, tf.float32), list(range(len(inputs.shape) - 1))
-        )
-        normalized = tf.nn.batch_normalization(
-            tf.cast(inputs, tf.float32),
-            mean,
-            variance,
-            layer.beta if layer.center else None,
-            layer.gamma if layer.scale else None,
-            layer.epsilon,
-        )
-        return tf.cast(normalized, inputs.dtype), mean, variance
+    def replacement(layer):
+        def call(inputs, training=None, mask=None):
+            if mask is not None:
+                raise InputError(
+                    f"batch normalization {printable(layer.name)!r} reads a masked tensor; its "
+                    "statistics cannot be re-estimated."
+                )
+            return compute(layer, inputs)
+
+        return call
+
+    try:
+        for layer in layers:
+            vars(layer)["call"] = replacement(layer)  # hides the method of the class
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
 
 
-def _count_and_moments(
-    values: tf.Tensor,
-) -> tuple[int, np.ndarray, np.ndarray]:
-    axes = list(range(len(values.shape) - 1))
+def _is_own(layer: BatchNormalization) -> bool:
+    """Returns whether a subclass normalizes by a formula of its own."""
+    return type(layer).call is not BatchNormalization.call
+
+
+def _axes(layer: BatchNormalization, inputs: tf.Tensor) -> list[int]:
+    """Returns the axes over which the layer takes moments: all but that of its channels."""
+    rank = len(inputs.shape)
+    return [axis for axis in range(rank) if axis != layer.axis % rank]
+
+
+def _normalize_by_batch(
+    layer: BatchNormalization, inputs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Applies the layer with the statistics of its input; returns these as well."""
+    wide = inputs if inputs.dtype == tf.float64 else tf.cast(inputs, tf.float32)
+    axes = _axes(layer, inputs)
+    mean, variance = tf.nn.moments(wide, axes)
+    parameters = [
+        mean,
+        variance,
+        layer.beta if layer.center else None,
+        layer.gamma if layer.scale else None,
+    ]
+    if axes[-1] == len(axes):  # the channels are not the last axis
+        shape = [1 if axis in axes else -1 for axis in range(len(axes) + 1)]
+        parameters = [p if p is None else tf.reshape(p, shape) for p in parameters]
+    normalized = tf.nn.batch_normalization(wide, *parameters, layer.epsilon)
+    return tf.cast(normalized, inputs.dtype), mean, variance
+
+
+def _count_and_moments(layer: BatchNormalization, values: tf.Tensor) -> Moments:
+    axes = _axes(layer, values)
     mean, variance = tf.nn.moments(tf.cast(values, tf.float64), axes)
-    return int(np.prod(values.shape[:-1])), mean.numpy(), variance.numpy()
+    count = int(np.prod([values.shape[axis] for axis in axes]))
+    return count, mean.numpy(), variance.numpy()
 
 
-def _combine(
-    sums: list[tuple[int, np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
+def _combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:
     """Computes mean and variance of all batches together, by the law of total variance."""
-    counts, means, variances = (np.array(column) for column in zip(*sums, strict=True))
+    counts, means, variances = (np.array(column) for column in zip(*parts, strict=True))
     share = counts / counts.sum()
     mean = share @ means
     return mean, share @ variances + share @ (means - mean) ** 2
@@ -142,3 +283,5 @@ def _combine(
 def _assign(layer: BatchNormalization, mean, variance) -> None:
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
+    if layer.renorm:  # further training takes the moving variance from it
+        layer.moving_stddev.assign(np.sqrt(np.float64(variance) + layer.epsilon))

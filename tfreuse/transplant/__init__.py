@@ -52,6 +52,7 @@ __all__ = [
     "opened",
     "plan",
     "reader",
+    "refresh",
     "save",
     "ties",
     "undo",
@@ -307,3 +308,10 @@ def reader(model: "keras.Model") -> "Callable[[Variable], np.ndarray]":
     from tfreuse.transplant import live
 
     return live.LiveModel(model).read
+
+
+def refresh(model: "keras.Model") -> int:
+    """Brings a live model in line after its variables were assigned; see `derived.refresh`."""
+    from tfreuse.transplant import derived
+
+    return derived.refresh(model)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Plan, Variable, soundness
-from tfreuse.transplant import live, loading, optimizer_state
+from tfreuse.transplant import derived, live, loading, optimizer_state
 from tfreuse.transplant.applied import Displaced
 from tfreuse.transplant.live import LiveModel
 from tfreuse.transplant.moves import Moves
@@ -120,9 +120,9 @@ def _write(
     try:
         for _, variable, value in writes:
             live.assign(variable, value)
-        finalized = optimizer_state.finalize(layers)
-        if finalized:
-            report = (*report, f"{finalized} Normalization layers recomputed")
+        refreshed = derived.refresh(model, layers)
+        if refreshed:
+            report = (*report, f"{refreshed} Normalization layers recomputed")
         displaced.report = report
         displaced.model = weakref.ref(model)
         for line in report:
@@ -130,7 +130,7 @@ def _write(
         return displaced
     except BaseException:  # Ctrl-C too must not leave half a transplant
         _restore([(variable, displaced[path]) for path, variable, _ in writes])
-        optimizer_state.finalize(layers)
+        derived.refresh(model, layers)
         raise
 
 

@@ -1,9 +1,8 @@
-"""Brings state that depends on parameters in line when they move.
+"""Brings the state of an optimizer in line when parameters move.
 
 Optimizer slots (momentum, second moments) belong to the values that were trained; an optimizer's
-moving averages (`use_ema`) would restore the old values; a Normalization layer computes with
-constants derived from its variables. `follow` writes slots and averages through the caller's
-writer, so that `undo` restores them with the parameters; `finalize` recomputes the constants.
+moving averages (`use_ema`) would restore the old values. `follow` writes slots and averages through
+the caller's writer, so that `undo` restores them with the parameters.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -71,16 +70,6 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
     if optimizer is None:
         return {}
     return {f"{LAYER}/{i}": v for i, v in enumerate(optimizer.variables)}
-
-
-def finalize(layers: list[keras.layers.Layer]) -> int:
-    """Recomputes constants that layers derive from variables; returns the count of layers."""
-    derived = [
-        layer for layer in layers if isinstance(layer, keras.layers.Normalization)
-    ]
-    for layer in derived:
-        layer.finalize_state()
-    return len(derived)
 
 
 def _optimizer(model: keras.Model):
