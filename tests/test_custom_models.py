@@ -214,12 +214,15 @@ def test_sizes_are_named_only_where_the_network_takes_them(mine, tmp_path):
 def test_channels_first_are_not_mistaken_for_many_channels(tmp_path, sides):
     images = keras.Input((3, *sides))
     conv = layers.Conv2D(2, 1, data_format="channels_first")
-    keras.Model(images, conv(images)).save(tmp_path / "first.keras")
+    model = keras.Model(images, conv(images))
+    model.save(tmp_path / "first.keras")
     spec = ModelSpec(model=str(tmp_path / "first.keras"))
     for channels in (1, 3):
         with pytest.raises(InputError, match="data_format='channels_last'") as one:
             models.check_image_size(spec, (16, 16), channels)
         assert "--channels" not in str(one.value)
+        with pytest.raises(InputError, match="data_format='channels_last'"):
+            models.images.check(model, (16, 16), channels)
 
 
 def test_a_study_compares_it_with_ours_by_the_files_name(mine):

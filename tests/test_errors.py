@@ -66,6 +66,15 @@ def test_what_keras_and_tensorflow_refuse_is_a_line_without_colours_and_code(mod
     assert "3" in line and "defined at" not in line and "{{" not in line
 
 
+def test_errors_while_a_graph_is_traced_are_told_by_their_last_sentence():
+    @tf.function
+    def traced(x):
+        return tf.reshape(x, [7])
+
+    text = reason(raised(traced, tf.zeros([3])))
+    assert text.startswith("ValueError: ") and "File" not in text and "3" in text
+
+
 def test_errors_of_our_own_code_keep_their_traceback():
     assert in_one_line(raised(lambda: {}["key"])) is None
     assert in_one_line(raised(int, "x")) is None

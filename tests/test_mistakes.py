@@ -103,10 +103,13 @@ def test_images_that_the_model_does_not_take_are_one_line(trained, tmp_path):
         *SHAPES.split(),
         f"--out_dir={tmp_path}",
     ]
-    for wrong in ("--channels=1", "--image_size=17,17"):
+    for wrong, words in (
+        ("--channels=1", "type --channels=3"),
+        ("--image_size=17,17", "type --image_size=16,16"),
+    ):
         done = commands.run("evaluate", *flags, wrong)
         assert done.returncode == 1
-        one_line(done.stderr, "evaluate.py: ")
+        one_line(done.stderr, words)
 
 
 def test_debug_shows_the_traceback_and_the_line(tmp_path):

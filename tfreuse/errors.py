@@ -14,10 +14,11 @@ _CONTEXT = re.compile(
     r"Exception encountered when calling [^\n]*\n"
     r"|Arguments received by .*"
     r"|Graph execution error:"
-    r"|Detected at node .*?(?=\n\n|$)"
+    r"|Detected at node .*?(?=\n\n|\Z)"
+    r'|in user code:|^ *File "[^\n]*\n[^\n]*'
     r"|\[\[\{\{node .*|\{\{function_node [^}]*\}\} *(\{\{[^}]*\}\})?"
     r"|\[Op:\w*\].*",
-    re.DOTALL,
+    re.DOTALL | re.MULTILINE,
 )
 _FULL_DISK = (
     "No space left on device", "errno = 28", "Disk quota exceeded", "File too large",

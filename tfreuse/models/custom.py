@@ -17,6 +17,7 @@ import keras
 
 from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.models import blocks, graph, saving
+from tfreuse.models.images import check_channels_last
 
 # A Rescaling as first layer with a smaller scale maps pixels from 0 to 255 to about [0, 1].
 _LARGEST_PIXEL_SCALE = 0.02
@@ -55,6 +56,7 @@ def network(
     else:
         model = _call(source, image_size, channels)
     original = _functional(model, source)
+    check_channels_last(original, channels)
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     try:
         return _for_task(original, images, task, outputs)
@@ -174,12 +176,6 @@ def _for_task(
 def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
     """Adapts [0, 1] images to the original's channels and to its range of pixels."""
     expected, channels = original.inputs[0].shape[-1], images.shape[-1]
-    if is_channels_first(original, channels):
-        shape = ", ".join(str(side) for side in original.inputs[0].shape[1:])
-        raise ValueError(
-            f"its input [B, {shape}] has the channels first, and images are [B, H, W, C]; build "
-            "it with data_format='channels_last', to which its kernels fit as they are"
-        )
     if channels == 1 and expected:
         join = keras.layers.Concatenate(name="preprocessing_channels")
         images = join([images] * expected) if expected > 1 else images
@@ -203,13 +199,6 @@ def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTe
         rescale = keras.layers.Rescaling(255.0, name="preprocessing_scale")
         images = rescale(images)
     return images
-
-
-def is_channels_first(model: keras.Model, channels: int) -> bool:
-    """Returns whether a model's input is [B, C, H, W], judged by the numbers."""
-    _, first, _, last = model.inputs[0].shape
-    usual = (1, 3, channels)
-    return first in usual and last not in usual
 
 
 def _scale(layer: keras.layers.Rescaling) -> float:

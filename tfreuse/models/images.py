@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfreuse.errors import InputError, printable
-
-_MULTIPLES = (2, 4, 8, 16, 32, 64)  # of sides, tried for an image size that works
+from tfreuse.errors import InputError, reason
+from tfreuse.specs import sizes
 
 
 def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> None:
@@ -32,6 +31,7 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
             f"expected a model of one input [B, H, W, C]; its inputs have the shapes {shapes}."
         )
     if inputs:
+        check_channels_last(model, channels)
         *sides, expected = inputs[0].shape[1:]
         if expected not in (None, channels):
             raise InputError(
@@ -49,11 +49,24 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
         raise InputError(_refusal(image_size, str(error), working)) from error
 
 
-def _refusal(size: tuple[int, int], reason: str, working: Sequence[int] | None) -> str:
+def check_channels_last(model: keras.Model, channels: int) -> None:
+    """Raises InputError for an input [B, C, H, W], which the numbers tell from [B, H, W, C]."""
+    _, first, _, last = model.inputs[0].shape
+    usual = (1, 3, channels)
+    if first in usual and last not in usual:
+        shape = ", ".join(str(side) for side in model.inputs[0].shape[1:])
+        raise InputError(
+            f"the model's input [B, {shape}] has the channels first, and images are "
+            "[B, H, W, C]; build the model with data_format='channels_last', to which its "
+            "kernels fit as they are."
+        )
+
+
+def _refusal(size: tuple[int, int], problem: str, working: Sequence[int] | None) -> str:
     remedy = "choose another --image_size"
     if working:
         remedy = f"type --image_size={working[0]},{working[1]}"
-    return f"the model does not fit images of {size[0]} x {size[1]} pixels: it {reason}; {remedy}."
+    return f"the model does not fit images of {size[0]} x {size[1]} pixels: it {problem}; {remedy}."
 
 
 def _trace(model: keras.Model, size: tuple[int, int], channels: int) -> None:
@@ -63,8 +76,7 @@ def _trace(model: keras.Model, size: tuple[int, int], channels: int) -> None:
     try:
         outputs = network.get_concrete_function(spec).structured_outputs
     except Exception as error:  # layers raise errors of many types
-        reason = printable(str(error).strip().rpartition("\n")[2], 150)
-        raise InputError(f"fails there ({reason})") from error
+        raise InputError(f"fails there ({reason(error)})") from error
     output = outputs.get("head") if isinstance(outputs, dict) else outputs
     if not isinstance(output, tf.TensorSpec | tf.Tensor):
         raise InputError("has several outputs, none of them called 'head'")
@@ -77,10 +89,9 @@ def _trace(model: keras.Model, size: tuple[int, int], channels: int) -> None:
 def _working(
     model: keras.Model, size: tuple[int, int], channels: int
 ) -> tuple[int, int] | None:
-    """Returns the nearest size that fits, with sides in multiples of 2, of 4 and so on."""
-    for multiple in _MULTIPLES:
-        height, width = (max(1, round(side / multiple)) * multiple for side in size)
+    """Returns the first of `sizes.near` that fits."""
+    for near in sizes.near(size):
         with contextlib.suppress(InputError):
-            _trace(model, (height, width), channels)
-            return height, width
+            _trace(model, near, channels)
+            return near
     return None
