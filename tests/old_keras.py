@@ -73,6 +73,56 @@ def h5(model, path, *, scope=lambda name: name, change=lambda config: None, whol
     return path
 
 
+def keras_1_h5(model, path, *, number="", whole=True, ordering="tf"):
+    """A `.h5` file as of Keras 1.2.2 on TensorFlow, of a chain of layers: "conv_W_1:0"."""
+    text = config(model)
+    for entry in text["config"]["layers"]:
+        own = entry["config"] = _KERAS_1_SETTINGS[entry["class_name"]] | {
+            "name": entry["name"],
+            "batch_input_shape": entry["config"].get("batch_input_shape"),
+        }
+        if "Conv" in entry["class_name"]:
+            own["dim_ordering"] = ordering
+        entry["class_name"] = own.pop("class_name", entry["class_name"])
+        entry["inbound_nodes"] = [
+            [end[:3] for end in c] for c in entry["inbound_nodes"]
+        ]
+    with h5py.File(path, "w") as file:
+        root = file
+        if whole:
+            file.attrs["model_config"] = json.dumps(text)
+            file.attrs["keras_version"] = "1.2.2"
+            root = file.create_group("model_weights")
+        root.attrs["layer_names"] = [layer.name for layer in model.layers]
+        for layer in model.layers:
+            group = root.create_group(layer.name)
+            arrays = {}
+            for w in layer.weights:
+                name = _KERAS_1_ARRAYS.get(w.name, w.name)
+                arrays[f"{layer.name}_{name}{number}:0"] = w.numpy()
+            group.attrs["weight_names"] = [*arrays]
+            for name, array in arrays.items():
+                group[name] = array
+    return path
+
+
+_KERAS_1_ARRAYS = {
+    "kernel": "W",
+    "bias": "b",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_std",
+}
+_KERAS_1_SETTINGS = {
+    "InputLayer": {},
+    "Flatten": {},
+    "Dense": {"bias": True},
+    "Conv2D": {"class_name": "Convolution2D", "subsample": [2, 2], "bias": True},
+    "Conv2DTranspose": {"class_name": "Deconvolution2D", "subsample": [2, 2]},
+    "SeparableConv2D": {"class_name": "SeparableConvolution2D", "subsample": [1, 1]},
+    "BatchNormalization": {"mode": 0, "axis": -1, "epsilon": 1e-3, "momentum": 0.99},
+}
+
+
 def archive(model, path, *, change=lambda config: None):
     """A `.keras` file as of Keras 2.12 to 2.15."""
     text = config(model)

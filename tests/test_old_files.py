@@ -278,6 +278,85 @@ def test_models_without_a_name_within_a_list_open_without_a_graph(tmp_path):
     assert len(transplant.plan(path, sequential("a_")).check().copies) == 12
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_model_without_a_name_in_a_list_has_that_of_its_group(named, tmp_path):
+    donor, recipient = nets.scrambled(chain_in_chain("a_"), 1), chain_in_chain("b_")
+
+    def change(config):
+        _, chain, last = config["config"]["layers"]
+        chain = {"class_name": "Sequential", "config": chain["config"]["layers"]}
+        del last["name"]
+        config["config"] = [chain, last] if named else [chain, last, chain]
+
+    path = old_keras.h5(donor, tmp_path / "donor.h5", change=change)
+    plan = transplant.plan(path, recipient)
+    assert len(plan.copies) == (8 if named else 0)
+    if named:
+        transplant.apply(plan, path, recipient)
+        for value, expected in zip(in_order(recipient), in_order(donor), strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
+def chain_in_chain(p):
+    inner = [
+        keras.Input((8, 8, 3)),
+        layers.Conv2D(4, 3, name=f"{p}conv"),
+        layers.BatchNormalization(name=f"{p}norm"),
+    ]
+    inner = keras.Sequential(inner, name=f"{p}inner")
+    last = layers.Conv2D(2, 1, name=f"{p}last")
+    return keras.Sequential([keras.Input((8, 8, 3)), inner, last])
+
+
+# Keras 1
+
+
+def keras_1(p, transposed=False):
+    x = inputs = keras.Input((9, 9, 3), name=f"{p}in")
+    x = layers.Conv2D(4, 3, strides=2, name=f"{p}conv")(x)
+    x = layers.BatchNormalization(name=f"{p}norm")(x)
+    x = layers.SeparableConv2D(5, 3, name=f"{p}apart")(x)
+    if transposed:
+        x = layers.Conv2DTranspose(5, 2, strides=2, name=f"{p}up")(x)
+    x = layers.Flatten(name=f"{p}flat")(x)
+    return keras.Model(inputs, layers.Dense(2, name=f"{p}dense")(x))
+
+
+@pytest.mark.parametrize("number", ["", "_1"])
+@pytest.mark.parametrize("p", ["a_", "b_"])
+def test_arrays_of_keras_1_have_roles(p, number, tmp_path):
+    """As Keras 1.2.2 on TensorFlow saved them; a number is there when it had loaded them."""
+    donor, recipient = nets.scrambled(keras_1("a_"), 1), keras_1(p)
+    path = old_keras.keras_1_h5(donor, tmp_path / "donor.h5", number=number)
+    plan = transplant.plan(path, recipient).check()
+    assert not plan.notes
+    transplant.apply(plan, path, recipient)
+    for value, expected in zip(in_order(recipient), in_order(donor), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_bare_weights_of_keras_1_move_where_their_layout_leaves_no_choice(tmp_path):
+    donor, recipient = nets.scrambled(keras_1("a_"), 1), keras_1("a_")
+    path = old_keras.keras_1_h5(donor, tmp_path / "donor.h5", whole=False)
+    plan = transplant.plan(path, recipient)
+    assert {e.variable.layer for e in plan.problems} == {"a_apart"}
+    plan = transplant.plan(path, recipient, layers="*,!a_apart").check()
+    transplant.apply(plan, path, recipient)
+    kernel = recipient.get_layer("a_conv").kernel
+    np.testing.assert_array_equal(kernel, donor.get_layer("a_conv").kernel)
+
+
+@pytest.mark.parametrize("ordering", ["tf", "th"])
+def test_kernels_of_keras_1_in_another_layout_are_refused_by_name(ordering, tmp_path):
+    donor = keras_1("a_", transposed=True)
+    path = old_keras.keras_1_h5(donor, tmp_path / "donor.h5", ordering=ordering)
+    plan = transplant.plan(path, keras_1("a_", transposed=True))
+    refused = {e.variable.layer for e in plan.problems if e.status == "REFUSED"}
+    others = {"a_conv", "a_apart", "a_norm"}  # axis -1 is not that of channels first
+    assert refused == {"a_up"} | (others if ordering == "th" else set())
+    assert {e.status for e in plan.problems} == {"REFUSED"}
+
+
 # Axes of normalizations
 
 

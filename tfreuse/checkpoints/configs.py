@@ -10,11 +10,11 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse import roles
-from tfreuse.checkpoints import nodes, ranks
+from tfreuse.checkpoints import keras_1, nodes, ranks
 from tfreuse.checkpoints.source import MAX_DEPTH, MAX_HEADER
 from tfreuse.errors import InputError, printable
 
@@ -53,12 +53,14 @@ class Config:
     edges: Mapping[str, tuple[str, ...]] | None
 
 
-def parse(text: bytes | str, where: str) -> Config:
+def parse(text: bytes | str, where: str, names: Sequence[str] = ()) -> Config:
     """Reads the layers of a model's JSON configuration.
 
     Args:
         text: UTF-8 JSON as Keras writes it.
         where: name of the file, for errors.
+        names: of the outermost layers, as far as another part of the file tells them: Keras
+            before 2.2.3 leaves out those of models within a Sequential model.
 
     Raises:
         InputError: it is no JSON, too large, too deep, or no model's configuration.
@@ -68,6 +70,10 @@ def parse(text: bytes | str, where: str) -> Config:
     try:
         if not _is_object(root):
             raise ValueError("it names no class")
+        if isinstance(root["config"], list) and len(root["config"]) == len(names):
+            for entry, name in zip(root["config"], names, strict=True):
+                if _is_object(entry) and not entry_name(entry):
+                    entry["name"] = name
         reader.model(root["config"], "", "", 0)
         edges = reader.edges()
         layers = ranks.with_ranks(reader.layers, edges, reader.shapes)
@@ -152,6 +158,7 @@ class _Reader:
                 file_path = f"{file_prefix}layers/{kind}{number}"
                 used[kind] += 1
             name = entry_name(entry) or f"{kind}{number}"
+            self.connected &= bool(entry_name(entry))
             own = f"{prefix}{name}"
             self.layer(entry, name, own, file_path, depth)
             self.node(entry, own, prefix, names)
@@ -179,7 +186,7 @@ class _Reader:
         config, class_name = entry["config"], str(entry["class_name"])
         if path in self.layers:
             raise ValueError(f"two layers are called {path!r}")
-        settings = config if isinstance(config, dict) else {}
+        settings = keras_1.settings(config) if isinstance(config, dict) else {}
         self.layers[path] = Layer(path, name, class_name, settings, file_path)
         # layers whose arrays are known have no layers in them
         if roles.layer_roles(class_name, settings) is None:

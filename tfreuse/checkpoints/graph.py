@@ -228,6 +228,8 @@ class _Reader:
         Keras gives the number to the second and later entries of an object, not to the first.
         """
         for entry in nodes.layers_of(config):
+            if not configs.entry_name(entry):
+                raise ValueError("a model within has no name")
             path, twin = (
                 f"{prefix}{configs.entry_name(entry)}",
                 entry.get("shared_object_id"),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from tfreuse import roles
-from tfreuse.checkpoints import configs, named
+from tfreuse.checkpoints import configs, keras_1, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config
@@ -18,7 +18,7 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
 ATTRIBUTES = ("layer_names", "weight_names")
-ROOT_ATTRIBUTES = ("model_config", "tfreuse")
+ROOT_ATTRIBUTES = ("model_config", "tfreuse", "keras_version")
 
 
 def is_legacy(root: Group) -> bool:
@@ -34,16 +34,22 @@ def read(source: Source, root: Group) -> Checkpoint:
     """
     where = printable(source.path)
     text = root.attributes.get("model_config")
-    config = configs.parse(text, where) if isinstance(text, str) else None
     weights = root.groups.get("model_weights", root)
+    tops = _list(weights, "layer_names")
+    config = configs.parse(text, where, tops) if isinstance(text, str) else None
     groups = {}
-    for layer_name in _list(weights, "layer_names"):
-        group = _descend(weights, layer_name.split("/"))
-        groups[layer_name] = group, _list(group, "weight_names") if group else []
-    paths = _Paths(config, {top: names for top, (_, names) in groups.items()})
+    for top in tops:
+        group = _descend(weights, top.split("/"))
+        groups[top] = group, _list(group, "weight_names") if group else []
+    first = keras_1.is_version(root.attributes.get("keras_version"))
+    scoped = keras_1.scoped if first else str
+    scopes = {
+        top: [scoped(name) for name in names] for top, (_, names) in groups.items()
+    }
+    paths = _Paths(config, scopes)
     arrays, weight_ids = [], set()
-    for layer_name, (group, names) in groups.items():
-        for name, path in zip(names, paths.of(layer_name), strict=True):
+    for top, (group, names) in groups.items():
+        for name, full, path in zip(names, scopes[top], paths.of(top), strict=True):
             parent = _descend(group, name.split("/")[:-1])
             stored = parent and parent.arrays.get(name.rpartition("/")[2])
             if not stored:
@@ -52,7 +58,9 @@ def read(source: Source, root: Group) -> Checkpoint:
                     "It is damaged; copy or save it again."
                 )
             weight_ids.add(id(stored))
-            arrays.append((path, name.rpartition("/")[2], stored))
+            arrays.append((path, full.rpartition("/")[2], stored))
+    if first:
+        arrays = keras_1.renamed(arrays, config.layers if config else {})
     variables, duplicates, notes = named.variables(arrays, config)
     provenance = root.attributes.get("tfreuse")
     return Checkpoint(

@@ -192,7 +192,8 @@ def _settings(pairs: Iterable[tuple[Layer, Layer, set[str]]]) -> Iterable[str]:
             concerned = _ROLES.get(name)
             if concerned and not roles & {*concerned}:
                 continue
-            if donor.get(name) != recipient.get(name):
+            values = donor.get(name), recipient.get(name)
+            if None not in values and values[0] != values[1]:
                 differ[name, str(donor.get(name)), str(recipient.get(name))] += 1
     for (name, donor, recipient), count in sorted(differ.items()):
         yield (
