@@ -9,6 +9,7 @@ from pairs import fill, picture, save
 from PIL import Image
 
 from tfreuse import data
+from tfreuse.data import labels
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec
 
@@ -190,3 +191,93 @@ def test_a_source_that_is_not_there_is_named_with_what_to_type(fields, message):
 def test_a_split_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(InputError, match="train, val, test; got 'validation'"):
         data.load(fill(tmp_path), "validation")
+
+
+def put(root, paint):
+    """Replaces every mask by paint(labels of the mask, number of the file)."""
+    for number, path in enumerate(sorted(root.glob("*/masks/*.png"))):
+        save(paint(np.asarray(Image.open(path)), number), path)
+
+
+def soft(mask, number, by=2):
+    """The mask's foreground as white, its edges made soft by scaling down."""
+    white = Image.fromarray((mask > 0).astype(np.uint8) * 255)
+    width, height = white.size
+    white = white.resize((width * by, height * by)).resize(
+        (width, height), Image.BICUBIC
+    )
+    turned = white.rotate(5 + number, Image.Resampling.BILINEAR)
+    return np.asarray(turned)
+
+
+@pytest.mark.parametrize("fields", [{}, {"ignore_label": 255}, {"num_classes": 2}])
+@pytest.mark.parametrize("deep", [False, True])
+def test_soft_edges_are_named_and_the_flag_to_read_them_works(tmp_path, fields, deep):
+    spec = fill(tmp_path, size=(48, 64))
+    factor = np.uint16(257) if deep else np.uint8(1)
+    put(tmp_path, lambda mask, number: soft(mask, number) * factor)
+    sharp = [
+        np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("train/masks/*.png"))
+    ]
+    white = 65535 if deep else 255
+    message = (
+        f"grey values between 0 and {white}, as black and white masks with soft edges"
+    )
+    with pytest.raises(InputError, match=message) as refusal:
+        data.check(dataclasses.replace(spec, **fields))
+    threshold = int(re.search(r"--mask_threshold=(\d+)", str(refusal.value))[1])
+    spec = dataclasses.replace(spec, image_size=(48, 64), mask_threshold=threshold)
+    split = data.load(spec, "train")
+    assert split.num_classes == 2
+    wanted = np.stack(sharp).astype(int) * (1 if deep else 257) >= 32768
+    np.testing.assert_array_equal(split.tensors["mask"], wanted)
+
+
+LABELS = {  # of masks that are no grey pictures, as counts of files: none is refused
+    "classes and a mark": [[50, 9, 9, 9, *[0] * 251, 9]],
+    "many classes and a mark": [[5] * 150 + [0] * 105 + [60]],
+    "few of many classes": [[5, 0, 0, 9, *[0] * 146, 80, *[0] * 104, 6]],
+    "all of 255 classes and a mark": [[1] * 256],
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_are_not_taken_for_soft_edges(case):
+    counts = [("mask.png", np.array(pixels)) for pixels in LABELS[case]]
+    assert labels.classes(counts, 255) >= 4
+
+
+def test_labels_that_occur_nowhere_are_named_with_what_makes_them_classes(
+    tmp_path, caplog
+):
+    spec = fill(tmp_path)
+    put(tmp_path, lambda mask, number: (mask > 0) * np.uint8(7))
+    report = data.check(spec)
+    assert "Note: 1 to 6 of 8 labels occur in no mask" in report
+    palette = tuple(re.search(r"--palette=(\S+)", report)[1].split(","))
+    few = data.load(dataclasses.replace(spec, palette=palette), "train")
+    assert (few.num_classes, set(np.unique(few.tensors["mask"]))) == (2, {0, 1})
+    put(tmp_path, lambda mask, number: (mask > 0) * np.uint8(1 + 20 * number))
+    data.load(spec, "train")
+    assert (
+        "2 to 20, 22 to 40, 42 to 60, 62 to 80 and 76 more of 162 labels" in caplog.text
+    )
+    assert "if they number objects, --mask_threshold=1" in caplog.text
+    one = data.load(dataclasses.replace(spec, mask_threshold=1), "train")
+    assert one.num_classes == 2
+
+
+def test_grey_masks_stored_in_colour_are_read_and_said(tmp_path):
+    spec = fill(tmp_path)
+    plain = data.load(spec, "train").tensors["mask"].numpy()
+    put(tmp_path, lambda mask, number: np.stack([mask] * 3, -1))
+    np.testing.assert_array_equal(data.load(spec, "train").tensors["mask"], plain)
+    assert "train: 5 masks are RGB with three equal channels" in data.check(spec)
+    put(tmp_path, lambda mask, number: np.stack([mask[..., 0]] * 4, -1))
+    with pytest.raises(InputError, match="RGBA and is partly transparent"):
+        data.load(spec, "train")
+
+
+def test_a_palette_and_a_threshold_exclude_each_other():
+    with pytest.raises(InputError, match="give one"):
+        DataSpec(palette=("000000",), mask_threshold=128)
