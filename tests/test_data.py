@@ -192,13 +192,14 @@ def test_a_photo_is_turned_upright_with_a_mask_that_was_drawn_on_its_stored_pixe
 def test_the_report_counts_turned_photos_and_the_masks_turned_with_them(tmp_path):
     spec = fill(tmp_path)
     store_turned(tmp_path, 3)
-    note = "train: 1 photos are turned by their EXIF mark and their masks are not (e.g. p0)"
+    note = "train: 1 of 5 photos are turned by their EXIF mark and their masks are not"
     assert note in data.check(spec) and "--mask_orientation=stored" in data.check(spec)
     fill(tmp_path / "six")
     store_turned(tmp_path / "six", 6, masks=True)
     spec = dataclasses.replace(spec, data_dir=str(tmp_path / "six"))
-    assert "1 photos are turned by their EXIF mark, and their masks with" in data.check(
-        spec
+    assert (
+        "1 of 5 photos are turned by their EXIF mark, and with them their"
+        in data.check(spec)
     )
     # Of p1 the size does not tell, but p0 does: it is not left to chance.
     exif = Image.Exif()

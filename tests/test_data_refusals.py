@@ -254,6 +254,7 @@ def test_labels_that_occur_nowhere_are_named_with_what_makes_them_classes(
     put(tmp_path, lambda mask, number: (mask > 0) * np.uint8(7))
     report = data.check(spec)
     assert "Note: 1 to 6 of 8 labels occur in no mask" in report
+    assert "    1 to 6: no pixels" in report
     palette = tuple(re.search(r"--palette=(\S+)", report)[1].split(","))
     few = data.load(dataclasses.replace(spec, palette=palette), "train")
     assert (few.num_classes, set(np.unique(few.tensors["mask"]))) == (2, {0, 1})
@@ -272,7 +273,7 @@ def test_grey_masks_stored_in_colour_are_read_and_said(tmp_path):
     plain = data.load(spec, "train").tensors["mask"].numpy()
     put(tmp_path, lambda mask, number: np.stack([mask] * 3, -1))
     np.testing.assert_array_equal(data.load(spec, "train").tensors["mask"], plain)
-    assert "train: 5 masks are RGB with three equal channels" in data.check(spec)
+    assert "train: 5 of 5 masks are RGB with three equal channels" in data.check(spec)
     put(tmp_path, lambda mask, number: np.stack([mask[..., 0]] * 4, -1))
     with pytest.raises(InputError, match="RGBA and is partly transparent"):
         data.load(spec, "train")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import io
+import json
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +14,7 @@ from PIL import Image
 from tfreuse import data, export, models, prediction
 from tfreuse.data import masks, pictures
 from tfreuse.errors import InputError
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ReadingSpec
 
 DEEP = (np.arange(12 * 16).reshape(12, 16) * 20 + 100).astype(np.uint16)  # 100 to 3920
@@ -185,8 +188,9 @@ def test_colour_of_16_bits_says_that_its_upper_half_is_read(tmp_path):
     (tmp_path / "train" / "images" / "p0.png").unlink()
     image = examples(data.load(spec, "train"))[0]["image"]
     np.testing.assert_array_equal(image, colour >> 8)
-    assert "1 colour images have 16 bits a channel, of which the upper 8" in data.check(
-        spec
+    assert (
+        "1 of 5 images are in colour of 16 bits a channel, of which the upper 8"
+        in data.check(spec)
     )
     with pytest.raises(InputError, match="p0.tif is in colour of 16 bits"):
         data.load(dataclasses.replace(spec, intensity_range="0,4095"), "train")
@@ -204,3 +208,49 @@ def test_lossy_masks_need_a_threshold(tmp_path):
         np.testing.assert_array_equal(labels, half > 0)
     Image.fromarray(half // 255).save(tmp_path / "exact.webp", lossless=True)
     np.testing.assert_array_equal(masks.read(tmp_path / "exact.webp").labels, half > 0)
+
+
+def test_the_tools_hand_the_range_on_from_training_to_prediction(tmp_path):
+    spec = fill(tmp_path / "data", [("train", 6)])
+    for path in tmp_path.glob("data/*/images/*.png"):
+        save(DEEP, path)
+    place, run, out = f"--data_dir={spec.data_dir}", tmp_path / "run", tmp_path / "out"
+    options = [
+        place,
+        "--image_size=12,16",
+        "--channels=1",
+        "--steps=1",
+        "--batch_size=2",
+    ]
+    options += ["--width=2", "--depth=1", f"--out_dir={run}"]
+    done = commands.run("train", *options)
+    assert done.returncode and "Type --dataset=folder" in done.stderr
+    done = commands.run("train", "--dataset=folder", *options)
+    assert done.returncode and "Type --intensity_range=0,4095" in done.stderr
+    assert not run.exists() or not (run / "run.json").exists()
+    done = commands.run(
+        "train", "--dataset=folder", *options, "--intensity_range=0,4095"
+    )
+    assert not done.returncode, done.stderr
+    assert "Note: no folders for val and test" in done.stderr
+    done = commands.run(
+        "evaluate", f"--model={run / 'model.keras'}", f"--out_dir={tmp_path / 'scores'}"
+    )
+    assert not done.returncode, done.stderr
+    metrics = [
+        json.loads((p / "metrics.json").read_text()) for p in (run, tmp_path / "scores")
+    ]
+    assert metrics[0]["per_class_iou"] == metrics[1]["per_class_iou"]
+    done = commands.run(
+        "export", f"--model={run / 'model.keras'}", f"--out_dir={tmp_path / 's'}"
+    )
+    assert "images are read with --intensity_range=0,4095" in done.stdout, done.stderr
+    image = next(tmp_path.glob("data/train/images/*.png"))
+    done = commands.run(
+        "predict", f"--model={tmp_path / 's'}", f"--images={image}", f"--out_dir={out}"
+    )
+    assert not done.returncode, done.stderr
+    model = saving.load(run / "model.keras")
+    logits = model(scaled(DEEP, 0, 4095)[None, ..., None].astype(np.float32) / 255)
+    with Image.open(out / f"{image.stem}_mask.png") as mask:
+        np.testing.assert_array_equal(mask, np.argmax(logits, -1)[0])

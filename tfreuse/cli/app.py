@@ -29,7 +29,7 @@ from tfreuse import files
 from tfreuse.cli import flagfiles
 from tfreuse.errors import InputError, in_one_line, nearest, printable
 from tfreuse.runners import lease, storage
-from tfreuse.specs import TASKS, DataSpec, ReadingSpec, Spec
+from tfreuse.specs import TASKS, DataSpec, Spec
 
 FLAGS = flags.FLAGS
 _DEBUG = "debug"
@@ -183,15 +183,6 @@ def take_from_training(
                 changed.append(printable(flag.serialize()))
             flag.present = 1
     return changed
-
-
-def reading(model: str | pathlib.Path) -> ReadingSpec:
-    """Returns how image files are read: the flags that are given, else as the model's training."""
-    values = trained(model).get("data", {})
-    names = [field.name for field in dataclasses.fields(ReadingSpec)]
-    values = {name: values[name] for name in names if name in values}
-    given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
-    return ReadingSpec(**values | given)
 
 
 def run(module: types.ModuleType) -> None:

@@ -9,7 +9,6 @@ OUT_DIR/model.onnx and so on: LiteRT for the image size of the training, 8 bits 
 mean IoU on the test split.
 """
 
-import dataclasses
 import os
 import pathlib
 import sys
@@ -19,7 +18,9 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import FORMATS, DataSpec
+from tfreuse.specs import FORMATS, DataSpec, ReadingSpec
+
+_READING = tuple(ReadingSpec.__dataclass_fields__)  # flags of how files are read
 
 
 def define_flags() -> None:
@@ -46,6 +47,7 @@ def main() -> None:
 
     early.model_file("model")
     kinds = _formats()
+    app.take_from_training(app.FLAGS.model, {"data": _READING})
     data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
     if "litert_int8" in kinds:
         data.check_files(data_spec, ["train"], masks=False)
@@ -64,7 +66,7 @@ def main() -> None:
         class_names=tuple(app.FLAGS.class_names),
         notes={"model": str(source)},
         task=app.FLAGS.task,
-        reading=app.reading(source),
+        reading=data_spec.reading,
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.metadata(path), export.OUTPUTS))
@@ -88,19 +90,18 @@ def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
 
     How files are read is as in the training in any case, unless flags say otherwise.
     """
-    reading = app.reading(model).to_json()
-    names = DataSpec.__dataclass_fields__.keys() - reading.keys()
+    names = DataSpec.__dataclass_fields__.keys() - set(_READING)
     if any(app.FLAGS[name].present for name in names):
-        return dataclasses.replace(app.data_spec(), **reading)
+        return app.data_spec()
     trained = app.trained(model)
     if "data" in trained:
-        return DataSpec.from_json(trained["data"] | reading)
+        return DataSpec.from_json(trained["data"] | app.spec(ReadingSpec).to_json())
     if any(kind.startswith("litert") for kind in kinds):
         raise InputError(
             "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "
             f"{model} with those of its training. Give --image_size, --dataset and --data_dir."
         )
-    return dataclasses.replace(app.data_spec(), **reading)
+    return app.data_spec()
 
 
 def _convert(convert, model, kind: str, data_spec: DataSpec) -> str:

@@ -93,7 +93,9 @@ class Catalogue:
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
-            if self.spec.intensity_range:
+            if self.spec.intensity_range and image.dtype == np.uint8:
+                image = pictures.stretched(image, "L", self.spec, self.spec.dataset)
+            elif self.spec.intensity_range:
                 image = pictures.scaled(image, self.spec)
             if image.dtype != np.uint8 or image.shape[2:] not in ((1,), (3,)):
                 raise InputError(

@@ -4,7 +4,6 @@ Every file is decoded once and checked; none is skipped in silence. What was dec
 files (names, splits, photos that are turned) is said in a line each, `Folder.notes`.
 """
 
-import collections
 import concurrent.futures
 import functools
 import os
@@ -83,12 +82,21 @@ class Folder:
 class _Row(NamedTuple):
     """Facts on the files of a pair."""
 
-    counts: np.ndarray | None  # pixels of labels 0, 1, ...
+    counts: np.ndarray | None  # pixels of labels 0, 1, ...; None without a mask
     size: tuple[int, int]  # height, width of the image, upright
     modes: str  # "image mode / mask mode"
-    turn: str  # what an EXIF mark turned: "", "both" files, "image" by the mask's size,
-    # "image alone", where sizes do not tell whether the mask was to be turned too
-    is_grey_colour: bool = False  # the mask
+    facts: tuple[str, ...]  # keys of _FACTS
+
+
+_FACTS = {  # what a note says of the pairs that a fact is true of
+    "mask turned": "photos are turned by their EXIF mark, and with them their masks, which were "
+    "drawn on the stored pixels",
+    "mask upright": "photos are turned by their EXIF mark, as their masks were drawn",
+    "mask undecided": "photos are turned by their EXIF mark and their masks are not; if these were "
+    "drawn on the stored pixels, type --mask_orientation=stored, else upright",
+    "grey colour": "masks are RGB with three equal channels, of which the first is read",
+    "deep colour": "images are in colour of 16 bits a channel, of which the upper 8 are read",
+}
 
 
 def _read_pair(spec: DataSpec, pair: layout.Pair) -> tuple:
@@ -96,90 +104,73 @@ def _read_pair(spec: DataSpec, pair: layout.Pair) -> tuple:
     picture = pictures.read_image(pair.image, spec.channels, spec)
     size = picture.pixels.shape[:2]
     image = pictures.fit_image(picture.pixels, spec.image_size)
+    facts = ["deep colour"] if picture.mode.endswith(pictures.DEEP_COLOUR) else []
     if pair.mask is None:
-        return image, None, _Row(None, size, picture.mode, "")
+        return image, None, _Row(None, size, picture.mode, tuple(facts))
     mask = masks.read(pair.mask, spec)
-    stored, turn = mask.labels, ""
+    upright = mask.labels
+    if mask.is_grey_colour:
+        facts.append("grey colour")
     if picture.orientation != 1 and not mask.is_turned:
-        stored, turn = _turned(spec, stored, size, picture.orientation)
-    if stored.shape != size:
+        fact = _orientation(spec, upright.shape, size, picture.orientation)
+        facts.append(fact)
+        if fact == "mask turned":
+            upright = pictures.turned(upright, picture.orientation)
+    if upright.shape != size:
         raise InputError(
             f"A mask has its image's size; {printable(pair.image)} is "
             f"{size[1]} x {size[0]}, {printable(pair.mask)} is "
-            f"{stored.shape[1]} x {stored.shape[0]}. Resize one of them (masks: nearest)."
+            f"{upright.shape[1]} x {upright.shape[0]}. Resize one of them (masks: nearest)."
         )
-    row = _Row(
-        labels.count(stored),
-        size,
-        f"{picture.mode} / {mask.mode}",
-        turn,
-        mask.is_grey_colour,
-    )
-    return image, pictures.fit_mask(stored, spec.image_size), row
+    modes = f"{picture.mode} / {mask.mode}"
+    row = _Row(labels.count(upright), size, modes, tuple(facts))
+    return image, pictures.fit_mask(upright, spec.image_size), row
 
 
-def _turned(
-    spec: DataSpec, mask: np.ndarray, size: tuple[int, int], orientation: int
-) -> tuple[np.ndarray, str]:
-    """Turns the mask of a photo that was turned, if it was drawn on the pixels as stored."""
+def _orientation(
+    spec: DataSpec,
+    mask_size: tuple[int, int],
+    size: tuple[int, int],
+    orientation: int,
+) -> str:
+    """Decides whether a mask was drawn on a photo as stored, or as its mark turns it to `size`.
+
+    Returns:
+        a key of _FACTS.
+    """
     stored_size = size[::-1] if orientation >= 5 else size
-    choice = spec.mask_orientation
-    if choice == "auto" and stored_size != size:
-        choice = "stored" if mask.shape == stored_size else "image"
-    if choice == "stored":
-        return pictures.turned(mask, orientation), "both"
-    return mask, "image alone" if choice == "auto" else "image"
+    if spec.mask_orientation != "auto":
+        is_stored = spec.mask_orientation == "stored"
+    elif stored_size != size:
+        is_stored = mask_size == stored_size
+    else:
+        return "mask undecided"
+    return "mask turned" if is_stored else "mask upright"
 
 
 def _notes(split: str, pairs: list[layout.Pair], rows: list[_Row]) -> list[str]:
     """Says what was decided about the files of a split.
 
     Raises:
-        InputError: the masks of some photos that EXIF marks turn were drawn on the pixels as
-            stored, by their size; of others the size does not tell.
+        InputError: the sizes of some masks tell that they were drawn on photos as stored, and
+            those of others do not tell.
     """
-    numbers = collections.defaultdict(list)
-    for pair, row in zip(pairs, rows):
-        numbers[row.turn].append(pair)
-        numbers["grey" if row.is_grey_colour else ""].append(pair)
-    both, alone = numbers["both"], numbers["image alone"]
-    if both and alone:
+    stems = {
+        fact: [pair.stem for pair, row in zip(pairs, rows) if fact in row.facts]
+        for fact in _FACTS
+    }
+    if stems["mask turned"] and stems["mask undecided"]:
         raise InputError(
-            f"Masks are drawn on photos as stored, or as turned by their EXIF mark; that of "
-            f"{printable(both[0].image)} is drawn on the stored pixels, and the size of that of "
-            f"{printable(alone[0].image)} does not tell. Type --mask_orientation=stored or "
-            "upright."
+            f"Masks are drawn on photos as stored, or as their EXIF marks turn them; in {split} "
+            f"that of {printable(stems['mask turned'][0])} is drawn on the stored pixels, and the "
+            f"size of that of {printable(stems['mask undecided'][0])} does not tell. Type "
+            "--mask_orientation=stored or upright."
         )
-    notes = []
-    if both:
-        notes.append(
-            f"{split}: {len(both)} photos are turned by their EXIF mark, and their masks with "
-            f"them, since they were drawn on the stored pixels (e.g. {both[0].stem})"
-        )
-    if alone:
-        notes.append(
-            f"{split}: {len(alone)} photos are turned by their EXIF mark and their masks are not "
-            f"(e.g. {alone[0].stem}); if these were drawn on the stored pixels, type "
-            "--mask_orientation=stored, else --mask_orientation=upright"
-        )
-    if numbers["image"]:
-        notes.append(
-            f"{split}: {len(numbers['image'])} photos are turned by their EXIF mark, on which "
-            f"their masks were drawn (e.g. {numbers['image'][0].stem})"
-        )
-    if numbers["grey"]:
-        notes.append(
-            f"{split}: {len(numbers['grey'])} masks are RGB with three equal channels, of which "
-            "the first is read"
-        )
-    deep = sum(
-        ";16" in row.modes.partition(" / ")[0] and "RGB" in row.modes for row in rows
-    )
-    if deep:
-        notes.append(
-            f"{split}: {deep} colour images have 16 bits a channel, of which the upper 8 are read"
-        )
-    return notes
+    return [
+        f"{split}: {len(names)} of {len(rows)} {_FACTS[fact]} (e.g. {printable(names[0])})"
+        for fact, names in stems.items()
+        if names
+    ]
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,6 +20,7 @@ from tfreuse.specs import ReadingSpec
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm",
 )  # fmt: skip
+DEEP_COLOUR = ";16"  # end of the mode of colour images of 16 bits a channel
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # of more than 8 bits
 _SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
 _EIGHT_BITS = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
@@ -76,7 +77,7 @@ def read_image(
     picture = _opaque(picture, reading, path).convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(picture).reshape(*picture.size[::-1], channels)
     if reading.intensity_range:
-        pixels = _stretched(pixels, mode, reading, path)
+        pixels = stretched(pixels, mode, reading, path)
     return Picture(pixels, mode, orientation)
 
 
@@ -85,6 +86,24 @@ def scaled(values: np.ndarray, reading: ReadingSpec) -> np.ndarray:
     low, high = reading.limits or np.percentile(values, (1, 99))
     shares = (values.astype(np.float64) - low) / max(high - low, 1e-12)
     return np.round(shares.clip(0, 1) * 255).astype(np.uint8)
+
+
+def stretched(
+    pixels: np.ndarray, mode: str, reading: ReadingSpec, name: object
+) -> np.ndarray:
+    """Applies the range to uint8 [H, W, C]. Raises InputError where it was given for others."""
+    reason = ""
+    if mode.endswith(DEEP_COLOUR):
+        reason = "is in colour of 16 bits, of which the upper 8 are read"
+    elif reading.limits and reading.limits[1] > 255:
+        reason = "has 8 bits"
+    if reason:
+        raise InputError(
+            f"--intensity_range={reading.intensity_range} is for grey-scale images of more "
+            f"than 8 bits; {printable(name)} {reason}. Save all images alike, or leave the "
+            "flag out."
+        )
+    return scaled(pixels, reading)
 
 
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -166,7 +185,7 @@ def open_picture(path: pathlib.Path, kind: str) -> Opened:
         )
     mode = picture.mode
     if is_deep and mode in _EIGHT_BITS:
-        mode += ";16"
+        mode += DEEP_COLOUR
     return Opened(picture, mode, orientation if orientation in range(1, 9) else 1)
 
 
@@ -210,24 +229,6 @@ def _scaled(values: np.ndarray, reading: ReadingSpec, path: pathlib.Path) -> np.
             "image, or --intensity_range=percentile for those of each image."
         )
     return scaled(values, reading)
-
-
-def _stretched(
-    pixels: np.ndarray, mode: str, reading: ReadingSpec, path: pathlib.Path
-) -> np.ndarray:
-    """Applies the range to 8 bits. Raises InputError where it was given for other files."""
-    reason = ""
-    if mode.endswith(";16"):
-        reason = "is in colour of 16 bits, of which the upper 8 are read"
-    elif reading.limits and reading.limits[1] > 255:
-        reason = "has 8 bits"
-    if reason:
-        raise InputError(
-            f"--intensity_range={reading.intensity_range} is for grey-scale images of more "
-            f"than 8 bits; {printable(path)} {reason}. Save all images alike, or leave the "
-            "flag out."
-        )
-    return scaled(pixels, reading)
 
 
 def _read_bands(path: pathlib.Path, channels: int, reading: ReadingSpec) -> np.ndarray:

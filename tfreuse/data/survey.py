@@ -1,6 +1,7 @@
 """The report of --check_data: contents of a data set, before hours are spent on it."""
 
 import collections
+import itertools
 
 import numpy as np
 
@@ -19,9 +20,9 @@ def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
     for arrays in arrays_of.values():
         labels.check(arrays.counts, num_classes, ignore_label)
     lines = [_summary(split, arrays) for split, arrays in arrays_of.items()]
-    lines += [f"Note: {note}." for note in dict.fromkeys(source.notes)]
-    table = _label_shares(source, arrays_of, num_classes, ignore_label)
-    return "\n".join([*lines, "", *table])
+    lines += ["", *_label_shares(source, arrays_of, num_classes, ignore_label)]
+    notes = [f"Note: {note}." for note in dict.fromkeys(source.notes)]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def _summary(split: str, arrays: SplitArrays) -> str:
@@ -49,12 +50,22 @@ def _label_shares(
     listed = list(range(num_classes))
     if ignore_label >= num_classes:
         listed.append(ignore_label)
-    for label in listed:
-        row = f"{label:5d}  "
-        for pixels in totals.values():
-            share = pixels[label] / pixels.sum() if label < len(pixels) else 0.0
-            row += f"{share:9.2%}"
-        names = source.class_names
-        name = names[label] if label < len(names) else ""
-        rows.append(f"{row}  {'ignored' if label == ignore_label else name}".rstrip())
+    present = {
+        label for counts in totals.values() for label in counts.nonzero()[0].tolist()
+    }
+    for occur, run in itertools.groupby(listed, present.__contains__):
+        run = list(run)
+        if not occur and len(run) > 3:
+            rows.append(f"{run[0]:5d} to {run[-1]}: no pixels")
+            continue
+        for label in run:
+            row = f"{label:5d}  "
+            for pixels in totals.values():
+                share = pixels[label] / pixels.sum() if label < len(pixels) else 0.0
+                row += f"{share:9.2%}"
+            names = source.class_names
+            name = names[label] if label < len(names) else ""
+            rows.append(
+                f"{row}  {'ignored' if label == ignore_label else name}".rstrip()
+            )
     return rows
