@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import keras
 import numpy as np
 import people
@@ -227,3 +228,89 @@ def test_arrays_in_fortran_order_are_read_as_numpy_reads_them(dtype, tmp_path):
         np.testing.assert_array_equal(file.read("c/0"), kernel)
         numbers = np.concatenate(list(file.numbers("c/0")))
         np.testing.assert_array_equal(numbers, kernel.ravel())
+
+
+def keras_2(path, layers, configured=True):
+    """Writes a chain of layers as Keras 2 does.
+
+    Args:
+        path: file to write.
+        layers: (class, name, settings, arrays by their names in the file).
+        configured: whether the file has the configuration too.
+    """
+    entries, before = [], []
+    with h5py.File(path, "w") as file:
+        top = file.create_group("model_weights") if configured else file
+        top.attrs["layer_names"] = [name.encode() for _, name, _, _ in layers]
+        for class_name, name, settings, values in layers:
+            group = top.create_group(name)
+            group.attrs["weight_names"] = [f"{key}:0".encode() for key in values]
+            for key, value in values.items():
+                group[f"{key}:0"] = value
+            config = {"name": name, **settings}
+            entry = {"class_name": class_name, "config": config, "name": name}
+            entries.append(
+                {**entry, "inbound_nodes": [[[*before, {}]]] if before else []}
+            )
+            before = [name, 0, 0]
+        ends = {"input_layers": [[layers[0][1], 0, 0]], "output_layers": [before]}
+        config = {"name": "model", "layers": entries, **ends}
+        text = json.dumps({"class_name": "Functional", "config": config})
+        if configured:
+            file.attrs["model_config"] = text.encode()
+
+
+INPUT = ("InputLayer", "in", {"batch_input_shape": [None, 4, 4, 3]}, {})
+
+
+def wrapper(class_name, **more):
+    """A wrapper "td" of a convolution: Keras 2 names the arrays of both after it."""
+    settings = {"name": "conv", "filters": 2, "kernel_size": [1, 1], "use_bias": True}
+    inner = {"layer": {"class_name": "Conv2D", "config": settings}}
+    arrays = {"td/kernel": np.ones((1, 1, 3, 2), "f4"), "td/bias": np.ones(2, "f4")}
+    return class_name, "td", inner, {**arrays, **more}
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_the_layer_in_a_wrapper_has_the_arrays_that_keras_2_calls_after_it(
+    configured, tmp_path
+):
+    keras_2(tmp_path / "2.h5", [INPUT, wrapper("TimeDistributed")], configured)
+    inner = L.Conv2D(2, 1, name="conv")
+    sequence = keras.Sequential(
+        [keras.Input((2, 4, 4, 3)), L.TimeDistributed(inner, name="td")]
+    )
+    plan = transplant.plan(tmp_path / "2.h5", sequence).check()
+    transplant.apply(plan, tmp_path / "2.h5", sequence)
+    assert [float(value.mean()) for value in inner.get_weights()] == [1, 1]
+    sequence.save(tmp_path / "3.keras")
+    back = transplant.plan(tmp_path / "3.keras", tmp_path / "2.h5").check()
+    assert {entry.recipient.role for entry in back.copies} == {"kernel", "bias"}
+
+
+@pytest.mark.parametrize(
+    "class_name, name",
+    [("WeightNormalization", "g"), ("PruneLowMagnitude", "mask")],
+)
+def test_a_kernel_that_its_wrapper_changes_is_refused(class_name, name, tmp_path):
+    changed = wrapper(class_name, **{f"td/{name}": np.zeros(2, "f4")})
+    keras_2(tmp_path / "2.h5", [INPUT, changed])
+    plain = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(2, 1, name="conv")])
+    for selected in ("all", "kernel"):
+        plan = transplant.plan(tmp_path / "2.h5", plain, roles=selected)
+        assert not plan.copies
+        assert "REFUSED" in {entry.status for entry in plan.problems}
+    assert class_name in transplant.info(tmp_path / "2.h5")["text"]
+
+
+def test_synchronized_batch_normalization_of_keras_2_is_that_of_keras_3(tmp_path):
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    arrays = {f"bn/{name}": np.full(3, n, "f4") for n, name in enumerate(names, 1)}
+    settings = {"axis": [3], "epsilon": 1e-3, "momentum": 0.99}
+    sync = "SyncBatchNormalization", "bn", settings, arrays
+    keras_2(tmp_path / "2.h5", [INPUT, sync])
+    bn = L.BatchNormalization(synchronized=True, name="bn")
+    recipient = keras.Sequential([keras.Input((4, 4, 3)), bn])
+    plan = transplant.plan(tmp_path / "2.h5", recipient, roles="bn").check()
+    transplant.apply(plan, tmp_path / "2.h5", recipient)
+    assert [float(value[0]) for value in bn.get_weights()] == [1, 2, 3, 4]

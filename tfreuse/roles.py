@@ -61,6 +61,16 @@ NAMED = {
 }
 _OF_NORMALIZATION = {"mean": "moving_mean", "variance": "moving_variance"}
 
+# Wrappers that compute a kernel from that of the layer in them and arrays of their own: weight
+# normalization's direction and length, a mask, cluster centres, ranges of quantization.
+CHANGING = (
+    "WeightNormalization",
+    "PruneLowMagnitude",
+    "ClusterWeights",
+    "QuantizeWrapper",
+    "QuantizeWrapperV2",
+)
+
 # Former and other names of classes.
 _ALIASES = {
     "BatchNormalizationV1": "BatchNormalization",

@@ -54,8 +54,11 @@ def variables(
         variable path: why a role is unknown.
     """
     layers: dict[str, list[tuple[str, StoredArray]]] = {}
+    within = _wrapped(config) if config else {}
     for path, name, stored in named_arrays:
-        layers.setdefault(path, []).append((clean(name), stored))
+        name = clean(name)
+        inner, names = within.get(path, ("", ()))
+        layers.setdefault(inner if name in names else path, []).append((name, stored))
     pairs, duplicates, notes = [], [], {}
     for path, arrays in layers.items():
         names = [name for name, _ in arrays]
@@ -72,6 +75,9 @@ def variables(
             roles_module.class_of(layer.class_name) if layer else _class(arrays)
         )
         known, why = _roles(class_name, [name for name, _ in arrays])
+        around = config.layers.get(path.rpartition("/")[0]) if config else None
+        if around and roles_module.class_of(around.class_name) in roles_module.CHANGING:
+            known, why = [None] * len(arrays), f"{around.class_name} computes with it"
         for rank, (name, stored) in enumerate(arrays):
             # without a role, only its name says which array it is
             named = known[rank] is None and not numbers
@@ -92,6 +98,24 @@ def variables(
                 )
             pairs.append((variable, stored))
     return pairs, duplicates, notes
+
+
+def _wrapped(config: Config) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Returns the only layer in each layer that has one, with the names of its arrays.
+
+    Keras 2 calls the arrays of a layer in a TimeDistributed after the wrapper: "td/kernel".
+    """
+    below: dict[str, list[str]] = {}
+    for path in config.layers:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            below.setdefault("/".join(parts[:depth]), []).append(path)
+    wrapped = {}
+    for path, (inner, *more) in below.items():
+        names = roles_module.array_names(config.layers[inner].class_name)
+        if names and not more:
+            wrapped[path] = inner, names
+    return wrapped
 
 
 def _roles(class_name: str, names: list[str]) -> tuple[list[str | None], str]:

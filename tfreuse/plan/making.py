@@ -76,9 +76,12 @@ def make(
     entries = maker.entries()
     plan = dataclasses.replace(plan, entries=entries, notes=maker.notes(entries))
     if not any(entry.status != KEEP for entry in entries):
+        unknown = any(entry.reason == "unknown role" for entry in entries)
         raise InputError(
             f"nothing was selected: no layer that matches {list(plan.layers)} has a variable "
             f"of role {', '.join(plan.roles)}."
+            + " Layers of unknown classes move whole with --roles=all."
+            * unknown
         )
     refused = any(entry.status == REFUSED for entry in entries)
     for pattern, name in plan.adapters:
@@ -95,6 +98,7 @@ class _Maker:
 
     def __init__(self, plan: Plan, donor, recipient, edges) -> None:
         self.plan, self.edges = plan, edges
+        self.kernels = not {"kernel", "bias"}.isdisjoint(plan.roles)
         self.whole = set(plan.roles) == set(roles_module.ROLES)
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
         self.selected = selection.choose(
@@ -121,7 +125,7 @@ class _Maker:
             match = self.matches.of_recipient.get(path)
             twin = self.donor[match.other] if match and match.other else None
             refusal = pairing.refusal(twin, layer, self.agree) if twin else ""
-            composite = pairing.composite(layer)
+            composite = self.kernels and pairing.composite(layer)
             sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
             paired |= {source.path for source in sources.values()}
             if unpaired:

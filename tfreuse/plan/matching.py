@@ -1,7 +1,8 @@
 """Pairs the layers of a donor and a recipient, without ever guessing.
 
-Four steps, each on the layers that the steps before left unpaired: 1. the explicit map; 2. the
-same layer name, if each side has it once; 3. the same path; 4. the same position in the graph
+Five steps, each on the layers that the steps before left unpaired: 1. the explicit map; 2. the
+same layer name, if each side has it once; 3. the same path; 4. the only layer in a wrapper, whose
+name some files give its arrays; 5. the same position in the graph
 (`topology`), with the same class and shapes. A layer without a counterpart is missing; a layer
 with several candidates is ambiguous and is refused, since a wrong pair moves values silently.
 
@@ -57,7 +58,7 @@ def pair(
         donor, recipient: layers with variables, by path.
         mapping: (donor layer, recipient layer), with at most one `*` a side.
         edges: paths that each layer reads from, by its path, for donor and recipient; with
-            None for either, the fourth step is skipped.
+            None for either, the last step is skipped.
 
     Raises:
         InputError: the map does not fit the models.
@@ -68,6 +69,7 @@ def pair(
         for target, source in paths.items():
             matches.of_recipient[target] = Match(source, "paired by the map")
     _by_name(donor, recipient, matches)
+    _by_wrapper(donor, recipient, matches)
     if None not in edges and _unpaired(donor, recipient, matches):
         _by_position(donor, recipient, edges, matches)
     return matches
@@ -104,6 +106,25 @@ def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:
             if donors and recipients:
                 why = "several layers have this name"
                 _mark_ambiguous(matches, donors, recipients, why)
+
+
+def inside(path: str, layers: Layers) -> str | None:
+    """Returns the path of the only layer in the layer at `path`; None if there are several."""
+    below = [other for other in layers if other.startswith(f"{path}/")]
+    return below[0] if len(below) == 1 and path not in layers else None
+
+
+def _by_wrapper(donor: Layers, recipient: Layers, matches: Matches) -> None:
+    """Adds pairs of a layer in a wrapper, and the wrapper where a file leaves the layer out."""
+    taken = {match.other for match in matches.of_recipient.values()}
+    free = [p for p in donor if p not in taken and p not in matches.of_donor]
+    pairs = [(path, inside(path, recipient)) for path in free]
+    open_ = [p for p in recipient if p not in matches.of_recipient]
+    pairs += [(inside(path, donor), path) for path in open_]
+    for source, target in pairs:
+        if source in free and target in open_:
+            match = Match(source, "the only layer in the wrapper")
+            matches.of_recipient.setdefault(target, match)
 
 
 def _by_position(

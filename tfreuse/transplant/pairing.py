@@ -14,7 +14,7 @@ from tfreuse import plan as plan_module
 from tfreuse import roles
 from tfreuse.checkpoints import layouts
 from tfreuse.errors import InputError
-from tfreuse.plan import Entry, Plan, Variable, selection
+from tfreuse.plan import Entry, Plan, Variable, matching, selection
 from tfreuse.plan.variables import Layer, by_layer
 from tfreuse.transplant import alignment
 from tfreuse.transplant.opening import OpenModel
@@ -179,6 +179,8 @@ def _completed(
     variables, count = [], 0
     for path, layer in layers.items():
         twin = mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
+        if twin is None and not layer.settings and not layer.class_name:
+            twin = counterparts.get(matching.inside(path, counterparts) or "")
         members = layer.variables
         if not layer.settings and twin and layer.class_name in ("", twin.class_name):
             members = _with_class(layer, twin)
