@@ -205,6 +205,24 @@ def transposed(stored: StoredArray, axes: Sequence[int]) -> StoredArray:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reshaped(WholeArray):
+    """The numbers of `whole`, in their order, as an array of another shape."""
+
+    whole: WholeArray | None = None
+
+    def read(self) -> np.ndarray:
+        return self.whole.read().reshape(self.shape)
+
+
+def reshaped(stored: StoredArray, shape: tuple[int, ...]) -> StoredArray:
+    """Returns the array of a file with its numbers, in their order, in another shape."""
+    if isinstance(stored, WholeArray):
+        fields = (stored.dtype, stored.source, stored.offset, stored.why)
+        return _Reshaped(shape, *fields, whole=stored)
+    return dataclasses.replace(stored, shape=shape)
+
+
 def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None:
     """Returns the numeric type that `dtype` stands for; None if it holds no numbers.
 

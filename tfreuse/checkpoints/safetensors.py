@@ -62,13 +62,19 @@ def read(source: Source) -> Checkpoint:
         end = start + size
     if end != data.size:
         raise InputError(f"{where} is truncated, or has bytes that no array owns.")
-    if states.is_pytorch(stored_by_name):
+    pytorch = states.is_pytorch(stored_by_name)
+    if pytorch:
         variables, unaddressed, notes = states.variables(stored_by_name)
     else:
         arrays_of_layers = ((*_split(name), a) for name, a in stored_by_name.items())
         variables, unaddressed, notes = named.variables(arrays_of_layers)
     return Checkpoint(
-        "safetensors", source, variables, unaddressed=unaddressed, notes=notes
+        "safetensors",
+        source,
+        variables,
+        unaddressed=unaddressed,
+        notes=notes,
+        pytorch=pytorch,
     )
 
 

@@ -16,7 +16,7 @@ def resolved(words: Sequence[str]) -> list[str]:
     """Replaces names of installed flagfiles by their paths; a file that exists wins.
 
     Args:
-        words: a command line. The name is NAME.flags or flags/NAME.flags, after `--flagfile=`
+        words: a command line. The name is NAME.flags or NAME.flags, after `--flagfile=`
             or as the word after `--flagfile`.
 
     Raises:

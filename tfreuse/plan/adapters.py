@@ -5,6 +5,12 @@ channels:pad     it reads more channels: the new ones start at zero
 channels:mean    the mean over the donor's channels for each, scaled so that an image whose
                  channels are all equal gives the same output
 cast             convert to the recipient's dtype
+flatten:C        rows of a Dense kernel after a Flatten of C channels: PyTorch's order, channels
+                 first, to Keras's, channels last
+zero             zeros for the arrays that the donor's layer lacks: the bias of a convolution that
+                 a batch normalization follows, which PyTorch's networks leave out
+epsilon:E        the variance that gives the donor's function under the recipient's epsilon, for a
+                 donor with epsilon E: variance + E - the recipient's epsilon
 blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
 align            the donor's channels in the order in which its trained arrays agree best with
                  the recipient's, moved here or not (`tfreuse.transplant.alignment`). Needs the
@@ -22,10 +28,13 @@ import numpy as np
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan.variables import Variable
 
-NAMES = ("channels:slice", "channels:pad", "channels:mean", "align", "cast", "blend:A")
+NAMES = (
+    *("channels:slice", "channels:pad", "channels:mean", "align", "cast", "zero"),
+    *("flatten:C", "epsilon:E", "blend:A"),
+)
 Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
 # a blend comes last: it needs the recipient's shape and type
-_ORDER = ("align", "channels", "cast", "blend")
+_ORDER = ("align", "flatten", "channels", "cast", "zero", "epsilon", "blend")
 _INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
 
 
@@ -65,11 +74,15 @@ def needed(
     names: Iterable[str], donor: Variable, recipient: Variable
 ) -> tuple[str, ...]:
     """Returns the adapters that change something between two variables, in order."""
-    idle = set()
+    idle = {"zero"}  # for arrays without a donor's
     if donor.shape == recipient.shape:
         idle.add("channels")
     if donor.dtype == recipient.dtype:
         idle.add("cast")
+    if recipient.role != "kernel":
+        idle.add("flatten")
+    if recipient.role != "moving_variance" or _epsilon(recipient) is None:
+        idle.add("epsilon")
     if recipient.role is None and "int" in recipient.dtype:  # a count or a mask
         idle.add("blend")
     return ordered(name for name in names if name.partition(":")[0] not in idle)
@@ -78,6 +91,8 @@ def needed(
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     """Returns why the donor's array does not fit after the adapters; empty if it fits."""
     names = tuple(names)
+    if "zero" in names:
+        return ""
     channels = [name for name in names if name.startswith("channels:")]
     if donor.shape != recipient.shape:
         axis = _INPUT_AXIS.get(recipient.class_name)
@@ -97,6 +112,9 @@ def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
             return f"{have} channels are too few to take {want} from; use channels:pad"
         if channels[0] == "channels:pad" and have > want:
             return f"{have} channels are more than {want}; use channels:slice"
+    flatten = [name for name in names if name.startswith("flatten:")]
+    if flatten and donor.shape[0] % int(flatten[0].partition(":")[2]):
+        return f"{donor.shape[0]} rows are no multiple of the channels of {flatten[0]}"
     if donor.dtype != recipient.dtype and "cast" not in names:
         return (
             f"dtype {donor.dtype} does not fit {recipient.dtype}; use the adapter cast"
@@ -129,6 +147,13 @@ def adapt(
             if value.shape != want.shape:
                 axis = _INPUT_AXIS[want.class_name]
                 value = _channels(argument, value, want.shape[axis], axis)
+        elif kind == "flatten":
+            channels_first = value.reshape(int(argument), -1, value.shape[-1])
+            value = channels_first.swapaxes(0, 1).reshape(value.shape)
+        elif kind == "epsilon":
+            value = value + value.dtype.type(float(argument) - _epsilon(want))
+        elif kind == "zero":
+            value = np.zeros(want.shape, _dtype(want.dtype))
         elif kind == "cast":
             with np.errstate(over="ignore"):
                 value = value.astype(_dtype(want.dtype))
@@ -165,9 +190,15 @@ def _dtype(name: str) -> np.dtype:
 
 def _is_adapter(name: str) -> bool:
     kind, _, argument = name.partition(":")
-    if kind != "blend":
+    if kind == "flatten":
+        return argument.isdecimal() and 0 < int(argument) < 2**31
+    if kind not in ("blend", "epsilon"):
         return name in NAMES
     try:
         return 0 <= float(argument) <= 1 and math.isfinite(float(argument))
     except ValueError:
         return False
+
+
+def _epsilon(variable: Variable) -> float | None:
+    return dict(variable.settings).get("epsilon")

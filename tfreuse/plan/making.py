@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as adapters_module
-from tfreuse.plan import axes, matching, pairing, selection
+from tfreuse.plan import axes, matching, pairing, selection, structure
 from tfreuse.plan.topology import Edges
 from tfreuse.plan.values import (
     AMBIGUOUS,
@@ -34,6 +34,7 @@ def make(
     mapping: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     donor_edges: Edges | None = None,
     recipient_edges: Edges | None = None,
+    by_structure: tuple[structure.Pairs, structure.Unclear] = ({}, []),
     allow_missing: str | Iterable[str] = (),
     allow_unused: str | Iterable[str] = (),
     adapters: str | Iterable[str] = (),
@@ -54,6 +55,7 @@ def make(
         mapping: donor layer -> recipient layer, with at most one `*` a side.
         donor_edges, recipient_edges: paths that each layer reads from, by its path; with
             both, layers of different names are paired by their position in the graph.
+        by_structure: pairs of `structure.pair`, for a donor with PyTorch's names.
         allow_missing: patterns on recipient layers that may be without a donor.
         allow_unused: patterns on donor layers that may be without a recipient.
         adapters: "LAYERS=ADAPTER", see `tfreuse.plan.adapters`.
@@ -72,7 +74,8 @@ def make(
         allow_unused=selection.texts(allow_unused),
         adapters=adapters_module.parse(selection.texts(adapters)),
     )
-    maker = _Maker(plan, donor, recipient, (donor_edges, recipient_edges))
+    edges = donor_edges, recipient_edges
+    maker = _Maker(plan, donor, recipient, edges, by_structure)
     entries = maker.entries()
     plan = dataclasses.replace(plan, entries=entries, notes=maker.notes(entries))
     if not any(entry.status != KEEP for entry in entries):
@@ -96,7 +99,7 @@ def make(
 class _Maker:
     """Layers of both sides, the selection, and the pairs of layers."""
 
-    def __init__(self, plan: Plan, donor, recipient, edges) -> None:
+    def __init__(self, plan: Plan, donor, recipient, edges, by_structure) -> None:
         self.plan, self.edges = plan, edges
         self.kernels = not {"kernel", "bias"}.isdisjoint(plan.roles)
         self.whole = set(plan.roles) == set(roles_module.ROLES)
@@ -109,8 +112,13 @@ class _Maker:
             depth=plan.depth,
         )
         self.matches = matching.pair(
-            self.donor, self.recipient, mapping=plan.mapping, edges=edges
+            self.donor,
+            self.recipient,
+            mapping=plan.mapping,
+            edges=edges,
+            by_structure=by_structure,
         )
+        self.by_structure = bool(by_structure[0])
         self.agree = axes.comparison(self.donor, self.recipient)
         self.missing_ok = _globs(plan.allow_missing, self.recipient)
         self.unused_ok = _globs(plan.allow_unused, self.donor)
@@ -159,9 +167,14 @@ class _Maker:
         path = variable.layer_path
         if match and match.other is None:
             return Entry(AMBIGUOUS, None, variable, match.reason)
+        twin = self.donor[match.other] if match else None
+        if source is None and "zero" in self.adapters.get(path, ()) and twin:
+            # an entry needs a donor's array; the value is zero, whatever that holds
+            return Entry(
+                COPY, twin.variables[0], variable, "set to zero", "", ("zero",)
+            )
         if source is None:
             reason = "the donor has no such layer"
-            twin = self.donor[match.other] if match else None
             if twin and (composite := pairing.composite(twin)):
                 return Entry(REFUSED, None, variable, f"of the donor: {composite}")
             if twin and refusal:
@@ -172,6 +185,8 @@ class _Maker:
                 return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
+                if variable.role == "bias":
+                    reason += f"; --adapters='{printable(path)}=zero' sets it to zero"
             elif matching.automatic(self.recipient[path]):
                 reason += "; Keras made the name up, so pair it in a map"
             allowed = self.missing_ok.get(path, "")
@@ -218,7 +233,7 @@ class _Maker:
         if not any(entry.status in PROBLEMS for entry in entries):
             return
         for side, edges in zip(("donor", "recipient"), self.edges, strict=True):
-            if edges is None:
+            if edges is None and not self.by_structure:
                 yield (
                     f"the {side} has no graph of layers that can be read: layers are paired by "
                     "name, path or --map, not by their place"

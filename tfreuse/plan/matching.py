@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import printable
-from tfreuse.plan import selection, topology
+from tfreuse.plan import selection, structure, topology
 from tfreuse.plan.variables import Layer, stage
 
 Layers = Mapping[str, Layer]
@@ -51,6 +51,7 @@ def pair(
     *,
     mapping: selection.Pairs = (),
     edges: tuple[topology.Edges | None, topology.Edges | None] = (None, None),
+    by_structure: tuple[structure.Pairs, structure.Unclear] = ({}, []),
 ) -> Matches:
     """Pairs layers; a layer without a candidate is in neither dictionary.
 
@@ -59,6 +60,8 @@ def pair(
         mapping: (donor layer, recipient layer), with at most one `*` a side.
         edges: paths that each layer reads from, by its path, for donor and recipient; with
             None for either, the last step is skipped.
+        by_structure: pairs of `structure.pair`, for a donor with PyTorch's names. They take
+            the place of equal names, which mean little between two libraries.
 
     Raises:
         InputError: the map does not fit the models.
@@ -68,6 +71,10 @@ def pair(
         paths = selection.expand_mapping(mapping, donor, recipient)
         for target, source in paths.items():
             matches.of_recipient[target] = Match(source, "paired by the map")
+    for target, (source, reason) in by_structure[0].items():
+        matches.of_recipient[target] = Match(source, reason)
+    for donors, recipients in by_structure[1]:
+        _mark_ambiguous(matches, donors, recipients, "these branches look the same")
     _by_name(donor, recipient, matches)
     _by_wrapper(donor, recipient, matches)
     if None not in edges and _unpaired(donor, recipient, matches):

@@ -37,6 +37,7 @@ class OpenModel(Protocol):
         kind: format of the file, or "live".
         variables: descriptions of its arrays, from input to output.
         ordered: whether they are; else layers come in order within a class only.
+        pytorch: whether it is a PyTorch file, with other names and without classes.
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
         unaddressed: arrays that are no layer's weights, or of one path with others.
@@ -46,6 +47,7 @@ class OpenModel(Protocol):
     kind: str
     variables: tuple[Variable, ...]
     ordered: bool
+    pytorch: bool
     edges: Edges | None
     notes: Mapping[str, str]
     unaddressed: tuple[OtherArray, ...]
@@ -95,6 +97,7 @@ class InMemory:
     provenance = None
     unaddressed = ()
     ordered = True
+    pytorch = False
 
     def view(self, variable: Variable) -> np.ndarray:
         """Returns a variable's values without a copy where possible; only to be read."""

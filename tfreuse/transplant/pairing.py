@@ -14,9 +14,17 @@ from tfreuse import plan as plan_module
 from tfreuse import roles
 from tfreuse.checkpoints import layouts
 from tfreuse.errors import InputError
-from tfreuse.plan import Entry, Plan, Variable, matching, selection
+from tfreuse.plan import (
+    Entry,
+    Plan,
+    Variable,
+    matching,
+    selection,
+    structure,
+    topology,
+)
 from tfreuse.plan.variables import Layer, by_layer
-from tfreuse.transplant import alignment
+from tfreuse.transplant import alignment, pytorch
 from tfreuse.transplant.opening import OpenModel
 
 _OPTIONS = (
@@ -59,10 +67,18 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     mapping = {}
     if pairs:
         mapping = selection.expand_mapping(pairs, donor_layers, recipient_layers)
+    by_structure = _by_structure(
+        donor, recipient, donor_layers, recipient_layers, mapping
+    )
+    structural = {target: source for target, (source, _) in by_structure[0].items()}
     donor_variables, donor_count = _completed(
         donor_layers,
         recipient_layers,
-        {source: recipient_layers[target] for target, source in mapping.items()},
+        {
+            source: recipient_layers[target]
+            for target, source in {**structural, **mapping}.items()
+        },
+        recipient_decides=donor.pytorch,
     )
     recipient_variables, recipient_count = _completed(
         recipient_layers,
@@ -74,11 +90,12 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         recipient_variables,
         donor_edges=donor.edges,
         recipient_edges=recipient.edges,
+        by_structure=by_structure,
         **options,
     )
     notes = [
         f"the {side}'s file does not say the settings (epsilon, axis ...) of {count} layers; "
-        f"taken to be those of the {other}'s layers of the same name"
+        f"taken to be those of the {other}'s layers that they are paired with"
         for side, other, count in (
             ("donor", "recipient", donor_count),
             ("recipient", "donor", recipient_count),
@@ -86,7 +103,34 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         if count
     ]
     entries = _with_ambiguous(plan.entries, donor)
+    if donor.pytorch:
+        notes += pytorch.notes(plan)
+        entries = pytorch.without_scrambled_rows(
+            entries, recipient_layers, recipient.edges
+        )
     return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
+
+
+def _by_structure(
+    donor: OpenModel,
+    recipient: OpenModel,
+    donor_layers: Mapping[str, Layer],
+    recipient_layers: Mapping[str, Layer],
+    mapping: Mapping[str, str],
+) -> tuple[structure.Pairs, structure.Unclear]:
+    """Pairs the layers of a PyTorch donor that no map pairs; see `tfreuse.plan.structure`."""
+    if not donor.pytorch or recipient.edges is None:
+        return {}, []
+    mapped = set(mapping.values())
+    return structure.pair(
+        {path: layer for path, layer in donor_layers.items() if path not in mapped},
+        {
+            path: layer
+            for path, layer in recipient_layers.items()
+            if path not in mapping
+        },
+        topology.contract(recipient.edges, recipient_layers),
+    )
 
 
 def _with_ambiguous(entries: tuple[Entry, ...], donor: OpenModel) -> tuple[Entry, ...]:
@@ -164,6 +208,7 @@ def _completed(
     layers: Mapping[str, Layer],
     counterparts: Mapping[str, Layer],
     mapping: Mapping[str, Layer],
+    recipient_decides: bool = False,
 ) -> tuple[list[Variable], int]:
     """Completes the classes and settings of layers that lack them.
 
@@ -171,6 +216,8 @@ def _completed(
         layers: by path, of the model to complete.
         counterparts: layers of the other model, by path.
         mapping: counterparts that a map names, by the path of the layer to complete.
+        recipient_decides: whether the counterpart's class holds, since a state dict does not
+            tell a depthwise convolution from another.
 
     Returns:
         The variables of all layers, and how many layers were completed.
@@ -182,11 +229,32 @@ def _completed(
         if twin is None and not layer.settings and not layer.class_name:
             twin = counterparts.get(matching.inside(path, counterparts) or "")
         members = layer.variables
-        if not layer.settings and twin and layer.class_name in ("", twin.class_name):
+        if recipient_decides and twin and path in mapping:
+            members = _read_as(layer, twin)
+            count += members != layer.variables
+        elif not layer.settings and twin and layer.class_name in ("", twin.class_name):
             members = _with_class(layer, twin)
             count += members != layer.variables
         variables += members
     return variables, count
+
+
+def _read_as(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
+    """Returns a PyTorch layer's variables as arrays of its counterpart's class.
+
+    A kernel gets the counterpart's shape where its bytes can be read so.
+    """
+    if structure.shape_of(layer) != structure.shape_of(twin):
+        return layer.variables
+    members = []
+    for variable in _with_class(layer, twin):
+        kernel = twin.by_role.get(("kernel", 0))
+        if variable.role == "kernel" and structure.same_bytes(
+            variable.shape, kernel.shape
+        ):
+            variable = dataclasses.replace(variable, shape=kernel.shape)
+        members.append(variable)
+    return tuple(members)
 
 
 def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:

@@ -1,7 +1,7 @@
 """Reads PyTorch's weight files (`.pt`, `.pth`, `.bin`) without PyTorch, and runs nothing in them.
 
 Two formats hold the same pickle (PyTorch's torch/serialization.py): since 1.6 a zip file, with a
-member `data.pkl` and one member for each storage; before, a bare sequence of pickles (magic
+member "data.pkl" and one member for each storage; before, a bare sequence of pickles (magic
 number, version, sizes of types, the checkpoint, keys of the storages), then the storages.
 """
 
@@ -143,6 +143,7 @@ def _checkpoint(source: Source, tree, locate, little: bool, members) -> Checkpoi
         unaddressed=unaddressed,
         notes=notes,
         members=members,
+        pytorch=True,
     )
 
 

@@ -1,0 +1,282 @@
+"""Weights of PyTorch in Keras models: pairs by structure, layouts by the recipient's layers."""
+
+import handmade_torch
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tfreuse import transplant
+from tfreuse.errors import InputError
+from tfreuse.plan import Variable, structure
+from tfreuse.plan.variables import by_layer
+
+# ------------------------------------------------------------ pairs, from names and shapes
+
+
+def described(shapes):
+    """Layers from {path: shape of the kernel, or channels of a batch normalization}."""
+    variables = []
+    for path, shape in shapes.items():
+        roles = ["kernel"] if isinstance(shape, tuple) else ["moving_mean"]
+        kind = "Conv2D" if roles == ["kernel"] else "BatchNormalization"
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        variables += [
+            Variable(f"{path}/{i}", path, kind, role, i, shape, "float32")
+            for i, role in enumerate(roles)
+        ]
+    return by_layer(variables)
+
+
+BLOCK = {  # PyTorch registers the shortcut last
+    "stem": (3, 3, 3, 8),
+    "layer1.0.conv1": (1, 1, 8, 4),
+    "layer1.0.bn1": 4,
+    "layer1.0.conv2": (3, 3, 4, 8),
+    "layer1.0.bn2": 8,
+    "layer1.0.downsample.0": (3, 3, 8, 8),
+    "layer1.0.downsample.1": 8,
+    "layer1.1.conv1": (3, 3, 8, 8),
+    "layer1.1.bn1": 8,
+}
+KERAS = {  # Keras lists it before the branch beside
+    "s": (3, 3, 3, 8),
+    "a_0": (3, 3, 8, 8),
+    "a_0_bn": 8,
+    "a_1": (1, 1, 8, 4),
+    "a_1_bn": 4,
+    "a_2": (3, 3, 4, 8),
+    "a_2_bn": 8,
+    "b_1": (3, 3, 8, 8),
+    "b_1_bn": 8,
+}
+READS = {
+    "s": (),
+    "a_0": ("s",),
+    "a_0_bn": ("a_0",),
+    "a_1": ("s",),
+    "a_1_bn": ("a_1",),
+    "a_2": ("a_1_bn",),
+    "a_2_bn": ("a_2",),
+    "b_1": ("a_0_bn", "a_2_bn"),
+    "b_1_bn": ("b_1",),
+}
+RIGHT = {
+    "s": "stem",
+    "a_0": "layer1.0.downsample.0",
+    "a_0_bn": "layer1.0.downsample.1",
+    "a_1": "layer1.0.conv1",
+    "a_1_bn": "layer1.0.bn1",
+    "a_2": "layer1.0.conv2",
+    "a_2_bn": "layer1.0.bn2",
+    "b_1": "layer1.1.conv1",
+    "b_1_bn": "layer1.1.bn1",
+}
+
+
+def pairs(donor, recipient=KERAS, reads=READS):
+    paired, unclear = structure.pair(described(donor), described(recipient), reads)
+    return {target: source for target, (source, _) in paired.items()}, unclear
+
+
+def test_a_shortcut_is_paired_whichever_comes_first():
+    assert pairs(BLOCK) == (RIGHT, [])
+
+
+def test_a_shortcut_of_the_shape_of_the_branch_beside_is_told_by_name_and_graph():
+    donor = BLOCK | {"layer1.0.conv1": (3, 3, 8, 8), "layer1.0.bn1": 8}
+    donor["layer1.0.conv2"] = (3, 3, 8, 8)
+    recipient = KERAS | {"a_1": (3, 3, 8, 8), "a_1_bn": 8, "a_2": (3, 3, 8, 8)}
+    paired, unclear = pairs(donor, recipient)
+    # a run of three branches, of which one is the shortcut, is left open
+    assert paired.items() <= RIGHT.items() and {"s", "b_1"} <= paired.keys()
+    assert {path for _, targets in unclear for path in targets} == RIGHT.keys() - paired
+
+
+def test_branches_of_one_shape_without_a_shortcuts_name_are_ambiguous():
+    donor = {"stem": (3, 3, 3, 8), "left": (3, 3, 8, 8), "right": (3, 3, 8, 8)}
+    recipient = {"s": (3, 3, 3, 8), "x": (3, 3, 8, 8), "y": (3, 3, 8, 8)}
+    paired, unclear = pairs(donor, recipient, {"s": (), "x": ("s",), "y": ("s",)})
+    assert paired == {"s": "stem"}
+    assert unclear == [(["left", "right"], ["x", "y"])]
+
+
+def test_numbers_that_contradict_the_order_of_the_file_are_ambiguous():
+    donor = {"conv2": (3, 3, 8, 8), "conv1": (3, 3, 8, 8)}
+    recipient = {"x": (3, 3, 8, 8), "y": (3, 3, 8, 8)}
+    paired, unclear = pairs(donor, recipient, {"x": (), "y": ("x",)})
+    assert not paired and unclear == [(["conv2", "conv1"], ["x", "y"])]
+
+
+def test_pairs_end_where_the_shapes_part():
+    longer = KERAS | {"up": (2, 2, 8, 8), "out": (1, 1, 8, 3)}
+    reads = READS | {"up": ("b_1_bn",), "out": ("up",)}
+    assert pairs(BLOCK | {"fc": (8, 10)}, longer, reads) == (RIGHT, [])
+
+
+# ------------------------------------------------------------ values, from Keras to Keras
+
+
+def network():
+    """A stem, a depthwise block with a shortcut, and a head behind a Flatten."""
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(name="stem_bn")(x)
+    short = layers.Conv2D(6, 1, use_bias=False, name="short")(x)
+    short = layers.BatchNormalization(name="short_bn")(short)
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="deep")(x)
+    x = layers.BatchNormalization(name="deep_bn")(x)
+    x = layers.Conv2D(6, 1, name="project")(x)
+    x = layers.BatchNormalization(name="project_bn")(x)
+    x = layers.Conv2D(5, 3, name="last")(layers.Add()([short, x]))
+    x = layers.Flatten()(layers.ReLU()(x))
+    return keras.Model(inputs, layers.Dense(7, name="head")(x))
+
+
+PYTORCH = {  # in the order in which modules would be registered
+    "stem": "conv1",
+    "stem_bn": "bn1",
+    "deep": "block.0.conv1",
+    "deep_bn": "block.0.bn1",
+    "project": "block.0.conv2",
+    "project_bn": "block.0.bn2",
+    "short": "block.0.downsample.0",
+    "short_bn": "block.0.downsample.1",
+    "last": "conv_last",
+    "head": "fc",
+}
+
+
+def as_pytorch(model):
+    """The state dict that PyTorch would have: its names, orders of axes and of features."""
+    state = {}
+    for name, foreign in PYTORCH.items():
+        layer = model.get_layer(name)
+        arrays = {v.path.rpartition("/")[2]: v.numpy() for v in layer.weights}
+        if "gamma" in arrays:
+            names = ("gamma", "beta", "moving_mean", "moving_variance")
+            for role, name in zip(
+                names, ("weight", "bias", "running_mean", "running_var"), strict=True
+            ):
+                state[f"{foreign}.{name}"] = arrays[role]
+            continue
+        kernel = arrays["kernel"]
+        if isinstance(layer, layers.DepthwiseConv2D):
+            high, wide, channels, each = kernel.shape
+            kernel = kernel.reshape(high, wide, 1, channels * each)
+        if kernel.ndim == 2:  # features of 4 x 4 x 5
+            image = kernel.reshape(4, 4, 5, 7)
+            state[f"{foreign}.weight"] = image.transpose(3, 2, 0, 1).reshape(7, 80)
+        else:
+            state[f"{foreign}.weight"] = kernel.transpose(3, 2, 0, 1)
+        if "bias" in arrays:
+            state[f"{foreign}.bias"] = arrays["bias"]
+    return {name: handmade_torch.tensor(array) for name, array in state.items()}
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    """(model with drawn values, its weights as PyTorch writes them)."""
+    model = network()
+    draw = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(draw.uniform(0.5, 1.5, variable.shape))
+    path = tmp_path_factory.mktemp("pytorch") / "weights.pth"
+    handmade_torch.save(path, as_pytorch(model))
+    return model, path
+
+
+FLATTEN = "head=flatten:5"
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
+def test_every_value_lands_where_keras_has_it(donor, tmp_path, live):
+    model, path = donor
+    recipient = network()
+    target = recipient
+    if not live:
+        recipient.save(tmp_path / "recipient.keras")
+        target = tmp_path / "recipient.keras"
+    plan = transplant.plan(path, target, adapters=[FLATTEN])
+    if live:
+        transplant.apply(plan, path, recipient)
+    else:
+        out = tmp_path / "out.keras"
+        transplant.apply(plan, path, target, out)
+        transplant.verify(plan, path, target, out)
+        recipient = keras.models.load_model(out)
+    for new, old in zip(recipient.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(new.numpy(), old.numpy(), err_msg=new.path)
+
+
+def test_rows_behind_a_flatten_never_pass_unturned(donor):
+    _, path = donor
+    plan = transplant.plan(path, network())
+    with pytest.raises(InputError, match=FLATTEN):
+        plan.check()
+
+
+def test_a_missing_bias_is_set_to_zero_where_the_plan_says_so(donor, tmp_path):
+    model, _ = donor
+    state = as_pytorch(model)
+    del state["block.0.conv2.bias"]
+    path = tmp_path / "weights.pth"
+    handmade_torch.save_legacy(path, state)
+    recipient = network()
+    recipient.get_layer("project").bias.assign(np.ones(6))
+    with pytest.raises(InputError, match="project=zero"):
+        transplant.plan(path, recipient, adapters=[FLATTEN]).check()
+    plan = transplant.plan(path, recipient, adapters=[FLATTEN, "project=zero"])
+    transplant.apply(plan, path, recipient)
+    np.testing.assert_array_equal(recipient.get_layer("project").bias, np.zeros(6))
+
+
+def test_epsilon_is_folded_into_the_variance(donor):
+    model, path = donor
+    recipient = network()
+    adapters = [FLATTEN, "*=epsilon:1e-5"]
+    plan = transplant.plan(path, recipient, adapters=adapters)
+    transplant.apply(plan, path, recipient)
+    variance = recipient.get_layer("stem_bn").moving_variance.numpy() + 1e-3
+    expected = model.get_layer("stem_bn").moving_variance.numpy() + 1e-5
+    np.testing.assert_allclose(variance, expected, rtol=1e-6)
+
+
+def test_the_plan_says_what_shapes_cannot_show(donor):
+    _, path = donor
+    notes = " ".join(transplant.plan(path, network(), adapters=[FLATTEN]).notes)
+    assert "epsilon is 0.001 in 4 layers" in notes and "which images" in notes
+
+
+# ------------------------------------------------------------ against PyTorch itself
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, family, adapters",
+    [
+        ("densenet121", "DenseNet121", ("*=epsilon:1e-5",)),
+        ("vgg16", "VGG16", ("fc1=flatten:512",)),
+    ],
+)
+def test_outputs_equal_those_of_torchvision(tmp_path, name, family, adapters):
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision.models")
+    net = getattr(models, name)(weights=None)
+    for key, value in net.state_dict().items():
+        if "running_var" in key:
+            value.uniform_(0.5, 1.5)
+        elif value.ndim == 1:
+            value.normal_(1.0 * key.endswith("weight"), 0.2)
+    net.eval()
+    path = tmp_path / "weights.pth"
+    torch.save(net.state_dict(), path)
+    model = getattr(keras.applications, family)(
+        weights=None, classifier_activation=None
+    )
+    plan = transplant.plan(path, model, adapters=adapters)
+    transplant.apply(plan, path, model)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype("f4")
+    with torch.no_grad():
+        expected = net(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)

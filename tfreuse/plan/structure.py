@@ -1,0 +1,224 @@
+"""Pairs the layers of a donor that has an order and names, but no graph, with a recipient's.
+
+A PyTorch state dict lists layers as its modules were registered. Along a chain that is the order
+of execution; between the branches of a block it is any order, and a shortcut often has the shape
+of the last convolution beside it. So three sources must agree before two layers are paired:
+
+1. Shapes: both sequences are cut where everything before the cut has the same shapes.
+2. The recipient's graph: among layers of one shape, order decides only between layers of which
+   one is computed from the other. Branches are told apart by the donor's names (a shortcut is
+   called so) and by the convolution that a normalization follows.
+3. The donor's names: numbers must not contradict the order ("conv2" before "conv1").
+
+All else is ambiguous.
+
+    pairs, unclear = pair(donor_layers, recipient_layers, topology.contract(edges, recipient_layers))
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tfreuse.plan.variables import Layer
+
+Layers = Mapping[str, Layer]
+Pairs = dict[str, tuple[str, str]]  # recipient layer -> (donor layer, reason)
+Unclear = list[tuple[list[str], list[str]]]  # (donor layers, recipient layers)
+
+_WINDOW = 24  # layers within which the orders of two sequences may differ
+_SHORTCUT = re.compile(r"(^|[._])(downsample|shortcut|skip|proj(ection)?|identity)")
+_NUMBERED = re.compile(r"(.*?)(\d+)$")
+ORDER, SHORTCUT, FOLLOWS = (
+    "same place in the order of layers, and same shapes",
+    "the shortcut of its block, by name and graph",
+    "follows the same convolution",
+)
+
+
+def pair(
+    donor: Layers, recipient: Layers, reads: Mapping[str, Sequence[str]]
+) -> tuple[Pairs, Unclear]:
+    """Pairs layers by shapes, the recipient's graph and the donor's order and names.
+
+    Args:
+        donor: layers in the order of the file.
+        recipient: layers from input to output.
+        reads: layers with variables that each layer of the recipient reads from.
+    """
+    sources = {path: s for path, layer in donor.items() if (s := shape_of(layer))}
+    targets = {path: s for path, layer in recipient.items() if (s := shape_of(layer))}
+    count = _common(list(sources.values()), list(targets.values()))
+    return _Pairing(
+        list(sources)[:count], list(targets)[:count], sources, targets, reads
+    ).pairs()
+
+
+def shape_of(layer: Layer) -> tuple | None:
+    """Returns kind and shape of a layer, equal for layers that may be paired; None if unknown.
+
+    A depthwise kernel [kh, kw, channels, m] is one of [kh, kw, 1, channels * m] in groups, and
+    a Dense kernel one of 1 x 1.
+    """
+    roles = [variable.role for variable in layer.variables]
+    if roles.count("kernel") == 1:
+        shape = layer.by_role["kernel", 0].shape
+        if layer.class_name.startswith("DepthwiseConv"):
+            shape = (*shape[:-2], 1, shape[-2] * shape[-1])
+        return "kernel", (1, 1, *shape) if len(shape) == 2 else shape
+    if "moving_mean" in roles:
+        return "batch", layer.by_role["moving_mean", 0].shape
+    if "gamma" in roles and "beta" in roles:
+        return "norm", layer.by_role["gamma", 0].shape
+    return None
+
+
+def same_bytes(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Returns whether a kernel of one shape can be read as one of the other, number by number.
+
+    So can [kh, kw, 1, channels * m] as the depthwise [kh, kw, channels, m], and a kernel of
+    1 x 1 as a Dense kernel, in either direction.
+    """
+    short, long = sorted((tuple(shape), tuple(other)), key=len)
+    if short == long or (1,) * (len(long) - len(short)) + short == long:
+        return True
+    return any(
+        len(a) == len(b) > 2
+        and a[:-2] == b[:-2]
+        and a[-2] == 1
+        and a[-1] == b[-2] * b[-1]
+        for a, b in ((short, long), (long, short))
+    )
+
+
+def _common(donor: Sequence[tuple], recipient: Sequence[tuple]) -> int:
+    """Returns the length of the longest start of both sequences with the same shapes.
+
+    The order may differ within a window. The last cut counts, not the last equal shape.
+    """
+    surplus: Counter[tuple] = Counter()
+    cut = 0
+    for index, (source, target) in enumerate(zip(donor, recipient), start=1):
+        surplus[source] += 1
+        surplus[target] -= 1
+        surplus = Counter({shape: n for shape, n in surplus.items() if n})
+        if not surplus:
+            cut = index
+        elif index - cut > _WINDOW:
+            break
+    return cut
+
+
+class _Pairing:
+    """Layers of both sides up to the last cut, grouped by shape."""
+
+    def __init__(self, sources, targets, source_shapes, target_shapes, reads):
+        self.sources, self.targets, self.reads = sources, targets, reads
+        self.by_shape: dict[tuple, tuple[list[str], list[str]]] = {}
+        for path in sources:
+            self.by_shape.setdefault(source_shapes[path], ([], []))[0].append(path)
+        for path in targets:
+            self.by_shape[target_shapes[path]][1].append(path)
+        self.before = _ancestors(targets, reads)
+        self.convolution = _followed(sources, source_shapes)
+        self.done: Pairs = {}
+        self.unclear: Unclear = []
+
+    def pairs(self) -> tuple[Pairs, Unclear]:
+        # kernels first: normalizations are told apart by the convolutions before them
+        for shape in sorted(self.by_shape, key=lambda shape: shape[0] != "kernel"):
+            sources, targets = self.by_shape[shape]
+            for start, end in self._runs(sources, targets):
+                self._pair_run(sources[start:end], targets[start:end])
+        return self.done, self.unclear
+
+    def _runs(self, sources: list[str], targets: list[str]) -> list[tuple[int, int]]:
+        """Cuts layers of one shape where all before the cut are computed before all after."""
+        runs, start = [], 0
+        for end in range(1, len(targets) + 1):
+            ordered = all(
+                first in self.before[later]
+                for later in targets[end:]
+                for first in targets[start:end]
+            )
+            if ordered and not _contradicts(sources[end - 1 : end + 1]):
+                runs.append((start, end))
+                start = end
+        if start < len(targets):
+            runs.append((start, len(targets)))
+        return runs
+
+    def _pair_run(self, sources: list[str], targets: list[str]) -> None:
+        if len(sources) == 1:
+            self.done[targets[0]] = sources[0], ORDER
+            return
+        chosen = self._by_convolution(sources, targets) or self._by_shortcut(
+            sources, targets
+        )
+        if chosen:
+            self.done |= chosen
+        else:
+            self.unclear.append((sources, targets))
+
+    def _by_convolution(self, sources: list[str], targets: list[str]) -> Pairs:
+        """Pairs normalizations by the paired convolutions that they follow; all or none."""
+        follower = {self.convolution.get(source): source for source in sources}
+        chosen: Pairs = {}
+        for target in targets:
+            (before,) = self.reads[target] if len(self.reads[target]) == 1 else (None,)
+            convolution = self.done.get(before, (None, ""))[0]
+            if convolution is None or convolution not in follower:
+                return {}
+            chosen[target] = follower[convolution], FOLLOWS
+        used = {source for source, _ in chosen.values()}
+        return chosen if len(used) == len(sources) else {}
+
+    def _by_shortcut(self, sources: list[str], targets: list[str]) -> Pairs:
+        """Pairs the two branches of a block, of which the shorter is its shortcut."""
+        if len(sources) != 2:
+            return {}
+        named = [source for source in sources if _SHORTCUT.search(source)]
+        first, second = (self.before[target] for target in targets)
+        if len(named) != 1 or not (first < second or second < first):
+            return {}
+        short, long = targets if first < second else reversed(targets)
+        (other,) = (source for source in sources if source != named[0])
+        return {short: (named[0], SHORTCUT), long: (other, SHORTCUT)}
+
+
+def _ancestors(
+    paths: Sequence[str], reads: Mapping[str, Sequence[str]]
+) -> dict[str, frozenset[str]]:
+    """Returns all layers from which each layer is computed."""
+    ancestors: dict[str, frozenset[str]] = {}
+    for path in paths:
+        ancestors[path] = frozenset().union(
+            *({before} | ancestors.get(before, frozenset()) for before in reads[path])
+        )
+    return ancestors
+
+
+def _followed(
+    sources: Sequence[str], shapes: Mapping[str, tuple]
+) -> dict[str, str | None]:
+    """Returns the convolution of the same module that stands before each normalization."""
+    followed = {}
+    for before, path in itertools.pairwise(sources):
+        kernel = shapes[before][0] == "kernel" and shapes[path][0] != "kernel"
+        same_module = before.rpartition(".")[0] == path.rpartition(".")[0]
+        if kernel and same_module and shapes[path][1][-1] in shapes[before][1][-2:]:
+            followed[path] = before
+    return followed
+
+
+def _contradicts(paths: Sequence[str]) -> bool:
+    """Returns whether numbers in two names say the other order than the file."""
+    if len(paths) < 2:
+        return False
+    for first, second in zip(paths[0].split("."), paths[1].split(".")):
+        if first != second:
+            numbers = _NUMBERED.match(first), _NUMBERED.match(second)
+            if None in numbers or numbers[0][1] != numbers[1][1]:
+                return False
+            return int(numbers[0][2]) > int(numbers[1][2])
+    return False
