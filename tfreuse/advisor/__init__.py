@@ -345,4 +345,5 @@ def _train(
         notes={"plan": name} | about,
         task="segmentation",
         reading=trials.data_spec.reading,
+        image_size=trials.data_spec.image_size,
     )

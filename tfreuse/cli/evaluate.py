@@ -16,9 +16,11 @@ from tfreuse import files, runtime
 from tfreuse.cli import app
 from tfreuse.cli.train import describe
 from tfreuse.errors import printable
-from tfreuse.specs import CORRUPTIONS, LABELS, DataSpec, TrainSpec
+from tfreuse.specs import CORRUPTIONS, LABELS, DataSpec, ReadingSpec, TrainSpec
 
-_OF_ANY_DATASET = ("image_size", "channels")  # the network's, not the data set's
+_OF_ANY_DATASET = (  # the network's, not the data set's
+    "image_size", "channels", *ReadingSpec.__dataclass_fields__,
+)  # fmt: skip
 _DEFAULT = "default: as in run.json beside the model"
 
 

@@ -18,9 +18,7 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import FORMATS, DataSpec, ReadingSpec
-
-_READING = tuple(ReadingSpec.__dataclass_fields__)  # flags of how files are read
+from tfreuse.specs import FORMATS, DataSpec
 
 
 def define_flags() -> None:
@@ -47,7 +45,6 @@ def main() -> None:
 
     early.model_file("model")
     kinds = _formats()
-    app.take_from_training(app.FLAGS.model, {"data": _READING})
     data_spec = _data_spec(pathlib.Path(app.FLAGS.model), kinds)
     if "litert_int8" in kinds:
         data.check_files(data_spec, ["train"], masks=False)
@@ -67,6 +64,7 @@ def main() -> None:
         notes={"model": str(source)},
         task=app.FLAGS.task,
         reading=data_spec.reading,
+        image_size=data_spec.image_size if app.FLAGS["image_size"].present else None,
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.metadata(path), export.OUTPUTS))
@@ -86,17 +84,11 @@ def _formats() -> tuple[str, ...]:
 
 
 def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
-    """Returns the data of the flags; without any such flag, those of the model's training.
-
-    How files are read is as in the training in any case, unless flags say otherwise.
-    """
-    names = DataSpec.__dataclass_fields__.keys() - set(_READING)
-    if any(app.FLAGS[name].present for name in names):
-        return app.data_spec()
-    trained = app.trained(model)
-    if "data" in trained:
-        return DataSpec.from_json(trained["data"] | app.spec(ReadingSpec).to_json())
-    if any(kind.startswith("litert") for kind in kinds):
+    """Returns the data of the flags; of those that are not given, the training's."""
+    names = tuple(DataSpec.__dataclass_fields__)
+    is_given = any(app.FLAGS[name].present for name in names)
+    app.take_from_training(model, {"data": names})
+    if not (is_given or app.trained(model)) and any("litert" in kind for kind in kinds):
         raise InputError(
             "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "
             f"{model} with those of its training. Give --image_size, --dataset and --data_dir."
@@ -167,6 +159,12 @@ def _describe(facts: dict, outputs: dict) -> str:
     if reading:
         lines.append(
             f"images are read with {' '.join(reading)}, by tools/predict.py too"
+        )
+    if facts["image_size"]:
+        height, width = facts["image_size"]
+        lines.append(
+            f"in training, images were scaled to cover {height} x {width} pixels; "
+            "tools/predict.py does that too"
         )
     lines.append(
         f"checked on {check['images']}, loaded from the disk: differs from the model by "

@@ -1,12 +1,14 @@
 """Runs an exported model on image files.
 
-  python tools/predict.py --model=served --images='photos/*.jpg' --out_dir=predictions
+  python tools/predict.py --model=served --images=photos --out_dir=predictions
 
 Writes, for each image, OUT_DIR/<stem>_mask.png (labels as grey values) and
 <stem>_overlay.png (the labels' colours over the image) for a segmentation, or
 <stem>_reconstruction.png for an auto-encoder; and OUT_DIR/shares.csv, the share of each class
-in each image. Images may have any size: large ones are processed in tiles. After an
-interruption, the same command goes on.
+in each image. --images is a folder, or a glob in quotes such as 'photos/**/*.jpg'. Images may
+have any size: they are scaled as in the training, and the outputs back; large ones are processed
+in tiles. Files that are no readable images are named, the others predicted, and the exit status
+is 1. After an interruption, the same command goes on.
 """
 
 import pathlib
@@ -23,7 +25,7 @@ from tfreuse.specs import PredictSpec
 def define_flags() -> None:
     flags.DEFINE_string("model", "", "directory that tools/export.py wrote to")
     flags.DEFINE_string(
-        "images", "", "glob pattern of image files, in quotes; ** matches any folder"
+        "images", "", "folder of images, or a glob in quotes; ** matches any folder"
     )
     flags.DEFINE_string("out_dir", "", "directory for the predictions")
     app.define(PredictSpec)
@@ -40,25 +42,48 @@ def main() -> None:
     spec = app.spec(PredictSpec)
     runtime.start()
     predictor = prediction.Predictor(app.FLAGS.model, spec)
-    out_dir = app.out_dir(holds="predictions.json")
-    prediction.claim(predictor, out_dir)
-    todo = [path for path in paths if not prediction.done(predictor, path, out_dir)]
-    display = progress.Display(len(todo))
-    try:
-        for i, path in enumerate(todo):
-            name = printable(path.name)
-
-            def report(share: float, i=i, name=name) -> None:
-                display.update(i + share, f"image {i + 1}/{len(todo)} {name}")
-
-            report(0.0)
-            prediction.write(predictor, path, out_dir, report)
-    finally:
-        display.close()
-    prediction.tabulate(predictor, paths, out_dir)
+    print(predictor.describe_scale())
+    with app.sole_out_dir("this prediction", holds="predictions.json") as out_dir:
+        prediction.claim(predictor, out_dir)
+        todo = [path for path in paths if not prediction.done(predictor, path, out_dir)]
+        failed = _predict(prediction, predictor, todo, out_dir)
+        done = [path for path in paths if path not in failed]
+        prediction.tabulate(predictor, done, out_dir)
     before = len(paths) - len(todo)
     earlier = f", {before} of them by an earlier run" if before else ""
-    print(f"{len(paths)} images predicted ({predictor.task}){earlier}: {out_dir}")
+    print(f"{len(done)} images predicted ({predictor.task}){earlier}: {out_dir}")
+    if not failed:
+        return
+    for path, reason in failed.items():
+        print(f"not predicted: {printable(path)}: {reason}", file=sys.stderr)
+    raise InputError(
+        f"{len(failed)} of {len(paths)} files were not predicted. Replace or remove them and "
+        "run the same command again."
+    )
+
+
+def _predict(
+    prediction, predictor, paths: list[pathlib.Path], out_dir: pathlib.Path
+) -> dict[pathlib.Path, str]:
+    """Predicts the images; returns those that cannot be read, with the reason."""
+    failed: dict[pathlib.Path, str] = {}
+    display = progress.Display(len(paths))
+    try:
+        for i, path in enumerate(paths):
+            name = printable(path.name)
+            tail = f", {len(failed)} failed" if failed else ""
+
+            def report(share: float, i=i, name=name, tail=tail) -> None:
+                display.update(i + share, f"image {i + 1}/{len(paths)} {name}{tail}")
+
+            report(0.0)
+            try:
+                prediction.write(predictor, path, out_dir, report)
+            except InputError as error:
+                failed[path] = printable(error, 1000)
+    finally:
+        display.close()
+    return failed
 
 
 def run() -> None:

@@ -40,6 +40,9 @@ __all__ = [
 ]  # fmt: skip
 
 _CALIBRATION_IMAGES = 100
+_RESIZING = (
+    "scaled to cover image_size, bilinear, averaging; then cropped at the centre"
+)
 METADATA = "assets.extra/tfreuse.json"  # TF Serving ignores assets.extra
 
 
@@ -53,6 +56,7 @@ def export(
     version: int = 1,
     task: str | None = None,
     reading: ReadingSpec = serving.READING,
+    image_size: tuple[int, int] | None = None,
 ) -> pathlib.Path:
     """Writes the SavedModel `out_dir`/`version`, compares it with the network, returns its path.
 
@@ -72,6 +76,7 @@ def export(
         version: 1 or more; TF Serving takes the highest.
         task: "segmentation" or "autoencoder"; None: by the layer names.
         reading: how training read its image files, for the metadata and `from_bytes`.
+        image_size: (H, W) of the training's images, for the metadata; None: unknown.
 
     Raises:
         InputError: the folder exists already, the model cannot be exported, or the outputs of
@@ -94,6 +99,8 @@ def export(
             "parameters": model.count_params(),
             "signatures": serving.signatures(network, reading),
             "reading": reading.to_json(),
+            "image_size": image_size and list(image_size),
+            "resizing": _RESIZING if image_size else None,
             "check": check.compare(network, temporary),
             "notes": notes or {},
             "versions": rundir.versions(),

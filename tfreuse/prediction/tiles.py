@@ -9,6 +9,9 @@ the network's total stride, where the grids of its features coincide.
 """
 
 import dataclasses
+import itertools
+
+import numpy as np
 
 from tfreuse.errors import InputError
 
@@ -68,6 +71,25 @@ def spans(size: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
         if last:
             return tiles
         start += tile - 2 * margin
+
+
+def equal_spans(size: int, tile: int, overlap: int) -> list[Span]:
+    """Returns spans that all read `tile` pixels, for a network of one size; each pixel once.
+
+    Args:
+        size: pixels of the side, at least `tile`.
+        tile: pixels of every `read`.
+        overlap: pixels that two neighbours share at least, less than `tile`.
+    """
+    count = 1 + max(0, -(-(size - tile) // (tile - overlap)))
+    starts = np.linspace(0, size - tile, count).round().astype(int).tolist()
+    # Neighbours meet in the middle of what they share.
+    cuts = [(b + a + tile) // 2 for a, b in itertools.pairwise(starts)]
+    bounds = zip([0, *cuts], [*cuts, size], strict=True)
+    return [
+        Span(slice(start, start + tile), slice(*bound))
+        for start, bound in zip(starts, bounds, strict=True)
+    ]
 
 
 def _aligned(tile: int, overlap: int, multiple: int) -> tuple[int, int]:

@@ -10,10 +10,12 @@ FORMATS = {  # beside the SavedModel, with their file names
     "litert_int8": "model_int8.tflite",
 }
 
+SCALES = ("training", "original")
+
 
 @dataclasses.dataclass(frozen=True)
 class PredictSpec(Spec):
-    """The tiles in which large images are predicted."""
+    """The scale at which images are predicted, and the tiles of large ones."""
 
     tile: int = option(
         1024,
@@ -21,7 +23,18 @@ class PredictSpec(Spec):
         low=0,
     )
     overlap: int = option(
-        256,
-        "pixels that neighbouring tiles share; half of them are dropped at each cut",
-        low=0,
+        -1,
+        "pixels that neighbouring tiles share; half of them are dropped at each cut; -1: a "
+        "quarter of --tile",
+        low=-1,
     )
+    scale: str = option(
+        "training",
+        "training: scale images to cover the size of the training's images, and the outputs "
+        "back; original: predict images as they are",
+        choices=SCALES,
+    )
+
+    def overlap_of(self, tile: int) -> int:
+        """Returns the overlap in pixels of tiles of a side."""
+        return tile // 4 if self.overlap < 0 else self.overlap

@@ -48,6 +48,7 @@ def transplanted(
         class_names=recipient.test.class_names if segments else (),
         notes=notes,
         reading=block.specs.data.reading,
+        image_size=block.specs.data.image_size,
     )
 
 
