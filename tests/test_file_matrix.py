@@ -1,6 +1,8 @@
 """Networks that users bring, through every format: what moves equals the live donor's values."""
 
+import io
 import json
+import zipfile
 
 import h5py
 import keras
@@ -314,3 +316,29 @@ def test_synchronized_batch_normalization_of_keras_2_is_that_of_keras_3(tmp_path
     plan = transplant.plan(tmp_path / "2.h5", recipient, roles="bn").check()
     transplant.apply(plan, tmp_path / "2.h5", recipient)
     assert [float(value[0]) for value in bn.get_weights()] == [1, 2, 3, 4]
+
+
+def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
+    def sequence():
+        inner = L.TimeDistributed(L.Conv2D(2, 1, name="conv"), name="td")
+        return keras.Sequential([keras.Input((2, 4, 4, 3)), inner])
+
+    donor, recipient = fill(sequence(), 1), fill(sequence(), 2)
+    donor.save(tmp_path / "donor.keras")
+    with zipfile.ZipFile(tmp_path / "donor.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    weights = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(weights, "a") as file:
+        file["metrics/mean/vars/0"] = np.float32(1)
+        groups = []
+        file.visititems(lambda _, group: groups.append(group))
+        for group in groups:
+            group.attrs.pop("name", None)
+    parts["model.weights.h5"] = weights.getvalue()
+    with zipfile.ZipFile(tmp_path / "old.keras", "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    plan = transplant.plan(tmp_path / "old.keras", recipient).check()
+    transplant.apply(plan, tmp_path / "old.keras", recipient)
+    for path, value in transplant.values(recipient).items():
+        np.testing.assert_array_equal(value, transplant.values(donor)[path])

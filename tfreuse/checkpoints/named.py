@@ -54,7 +54,7 @@ def variables(
         variable path: why a role is unknown.
     """
     layers: dict[str, list[tuple[str, StoredArray]]] = {}
-    within = _wrapped(config) if config else {}
+    within = wrapped(config) if config else {}
     for path, name, stored in named_arrays:
         name = clean(name)
         inner, names = within.get(path, ("", ()))
@@ -100,22 +100,24 @@ def variables(
     return pairs, duplicates, notes
 
 
-def _wrapped(config: Config) -> dict[str, tuple[str, tuple[str, ...]]]:
+def wrapped(config: Config) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Returns the only layer in each layer that has one, with the names of its arrays.
 
     Keras 2 calls the arrays of a layer in a TimeDistributed after the wrapper: "td/kernel".
     """
     below: dict[str, list[str]] = {}
-    for path in config.layers:
+    for path, layer in config.layers.items():
+        if layer.class_name == "DTypePolicy":  # a named object, but no layer
+            continue
         parts = path.split("/")
         for depth in range(1, len(parts)):
             below.setdefault("/".join(parts[:depth]), []).append(path)
-    wrapped = {}
+    only = {}
     for path, (inner, *more) in below.items():
         names = roles_module.array_names(config.layers[inner].class_name)
         if names and not more:
-            wrapped[path] = inner, names
-    return wrapped
+            only[path] = inner, names
+    return only
 
 
 def _roles(class_name: str, names: list[str]) -> tuple[list[str | None], str]:

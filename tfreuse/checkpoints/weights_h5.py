@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tfreuse import roles as roles_module
-from tfreuse.checkpoints import configs, layouts
+from tfreuse.checkpoints import configs, layouts, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.configs import Config, Layer, snake_case
@@ -75,9 +75,10 @@ class _Saved:
 
     @property
     def kind(self) -> str:
-        """Kind of its arrays: "layer", "optimizer" or "seed"."""
-        if self.file_path.startswith("optimizer"):
-            return "optimizer"
+        """Kind of its arrays: "layer", or one of `OtherArray`."""
+        top = self.file_path.partition("/")[0]
+        if top in ("optimizer", "metrics"):  # Keras 2 writes metrics too
+            return "optimizer" if top == "optimizer" else "other"
         seed = self.name.startswith("seed_generator") and not self.in_layers
         return "seed" if seed else "layer"
 
@@ -102,6 +103,10 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
         for layer in (config.layers.values() if config else ())
         if layer.file_path
     }
+    for path, (inner, _) in (named.wrapped(config) if config else {}).items():
+        if path in config.layers and config.layers[path].file_path:
+            around = config.layers[path].file_path
+            by_file_path[f"{around}/layer"] = config.layers[inner]
     layer_paths = set()
     for saved in _saved(root, "", "", by_file_path):
         arrays = _in_order(saved.arrays)
