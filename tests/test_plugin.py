@@ -254,7 +254,10 @@ def test_an_open_answer_names_the_repair_that_it_is_open_after(tmp_path):
     planted.write(tmp_path / "study", records)
     (part,) = Asked(tmp_path).study("study")["parts"]
     row = next(row for row in part["answers"] if row["group"] == "affine")
-    assert row["word"] == "open"
+    assert row["word"] == "open after repair"
+    assert (
+        "Not reusable as transplanted, open after repair: affine." in part["headline"]
+    )
     assert row["why"].startswith("Not reusable as transplanted (0.53 [")
     assert "open after recalibration: there the interval lies on both" in row["why"]
 

@@ -11,7 +11,7 @@ import test_labels_report as labelled
 from tfreuse import specs
 from tfreuse.analysis import arms, label_curves, tables
 from tfreuse.report import drawings, figures
-from tfreuse.report.figures import colours, forest, marks
+from tfreuse.report.figures import colours, forest, ladder, marks
 from tfreuse.report.figures import label_curves as curves
 
 SPEC = planted_study.SPEC
@@ -105,6 +105,17 @@ def test_values_beyond_the_axis_are_arrows_with_their_numbers():
     assert mark.texts[-1] == "−50.00 [−54.97, −45.03]"
 
 
+def test_an_interval_that_the_axis_cuts_ends_in_an_arrow():
+    _, (first, _) = forest_of(planted.arm((0.2, 0.9, 1.4), group="stats"))
+    (mark,) = pictured.marks(first)
+    tips = [node.get("d") for node in shapes(mark, "path")]
+    assert len(tips) == 3  # a seed and both ends of the interval; the mean is a circle
+    (inside,) = (forest.Bar({"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}),)
+    (cut,) = (forest.Bar({"mean": 0.5, "low": -9.0, "high": None, "n": 3}),)
+    drawn = [pictured.texts(forest.strip([bar], (0, 1), "x")) for bar in (inside, cut)]
+    assert sorted(drawn[1]) == ["▸", "◂"] and not drawn[0]
+
+
 def test_one_seed_has_no_interval():
     _, (first, _) = forest_of(planted.arm((0.5,), group="stats"))
     (mark,) = pictured.marks(first)
@@ -142,6 +153,31 @@ def test_the_ladder_stacks_the_shares_of_the_loss(subject):
     )
     assert pictured.texts(found["bias"]).count("nothing lost") == 8
     assert not pictured.marks(found["bias"])
+
+
+def test_a_share_has_its_number_only_where_its_bar_has_room():
+    row = {
+        "quantity": "share",
+        "group": "kernel",
+        "site": "a",
+        "low": 0,
+        "high": 1,
+        "n": 3,
+    }
+    row |= {"outcome": "lost", "control": "transfer", "depth": 0}
+    rows = [
+        row | {"step": step, "mean": mean}
+        for step, mean in (
+            ("statistics", 3.0),
+            ("permutation", 0.4),
+            ("features", -2.4),
+        )
+    ]
+    drawing = ladder._shares(rows, "kernel", ["a"], (-0.25, 1.25))
+    assert "300%" in pictured.texts(drawing)
+    assert "40%" not in pictured.texts(drawing)  # it lies behind the axis's end
+    places = [float(n.get("x")) for n in pictured.root(drawing).iter("text")]
+    assert all(0 <= x <= drawing.width for x in places)
 
 
 def test_levels_of_the_ladder_are_in_the_order_of_the_repairs(subject):

@@ -247,6 +247,20 @@ def test_skips_are_drawn_where_the_network_has_them(
     assert study.skips(PART._replace(architecture=architecture)) == skips
 
 
+def test_the_skips_of_an_own_network_are_those_that_its_study_noted(tmp_path):
+    held = {"specs": {"study": SPEC.to_json(), "model": {"model": "mine.keras"}}}
+    held["skips"] = {"mine": [["encoder_1", "decoder_1"], 3, ["x"]], "bad": 5}
+    study = source.load(planted.write(tmp_path / "study", [], **held))
+    skips = study.skips(PART._replace(architecture="mine"))
+    assert skips == {("encoder_1", "decoder_1")}
+    layout = network.arrange(("encoder_1", "encoder_2", "decoder_1"), skips)
+    (line,) = layout.skips
+    assert [point[1] for point in line] == [layout.boxes["encoder_1"].y] * 2
+    (past,) = network.arrange(("front", "middle", "back"), {("front", "back")}).skips
+    assert len(past) == 4 and past[1][0] > layout.boxes["encoder_1"].x1
+    assert not study.skips(PART._replace(architecture="other"))
+
+
 def test_curves_along_the_network_go_from_input_to_output_with_the_controls(subject):
     rows, figure = drawn("cumulative", subject)
     first, second = (axes for axes in figure.axes if axes.get_title() == "kernel")

@@ -8,7 +8,7 @@ import planted
 import pytest
 
 from tfreuse import specs
-from tfreuse.analysis import ladder, tables
+from tfreuse.analysis import intervals, ladder, tables
 from tfreuse.analysis.arms import Part, by_part
 from tfreuse.report import captions, checks, drawings, figures, source
 from tfreuse.report.figures import heat, marks, svg
@@ -82,6 +82,10 @@ def test_numbers_are_as_short_as_their_label():
     row = {"mean": -409324826.0, "low": -2170385965.0, "high": 1351736313.0, "n": 3}
     assert marks.words(row) == "−4.1e8 [−2.2e9, 1.4e9]"
     assert heat.cell_text(-409324826.0) == "−4.1e8"
+    told = intervals.Interval(
+        -409324826.0, -2170385965.0, 12345.0, 3, "Student t", 0.95
+    )
+    assert str(told) == "−4.1e8 [−2.2e9, 1.2e4]"
     assert [heat.cell_text(value) for value in (-50.4, 0.5)] == ["−50", "0.50"]
 
 

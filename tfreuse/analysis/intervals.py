@@ -22,6 +22,7 @@ import numpy as np
 RESAMPLES = 9999
 SMALLEST_BOOTSTRAP = 6  # values; with fewer, resamples are too much alike
 MOST_NEEDED = 1000  # seeds; nobody trains more
+LARGE = 10_000  # from here on numbers are written with a power of 10
 EQUAL = 1e-12  # relative spread up to which values count as equal: rounding errors
 
 
@@ -58,12 +59,17 @@ class Interval:
 
 
 def number(value: float) -> str:
-    """Formats with two decimals, three within 0.01 of 0 or 1; never a minus before a zero."""
+    """Formats with two decimals, three within 0.01 of 0 or 1; never a minus before a zero.
+
+    From LARGE on with a power of 10: −409324826 is −4.1e8, which a label has room for.
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if abs(value) >= 100:
+    if abs(value) >= LARGE:
+        text = f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+    elif abs(value) >= 100:
         text = f"{value:.0f}"
     elif 0 < min(abs(value), abs(value - 1)) < 0.01:
         text = f"{value:.3f}"

@@ -23,6 +23,7 @@ from tfreuse.analysis.arms import Arms, Part
 from tfreuse.analysis.tables import Row
 from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
+from tfreuse.report.figures.network import Skips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Subject:
     part: Part
     arms: Arms
     spec: specs.StudySpec
-    skips: bool = True  # whether a U-shaped network has them
+    skips: Skips = True  # of a U-shaped network
     arrays: Arrays = dataclasses.field(default_factory=dict)
     stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
 

@@ -34,6 +34,10 @@ class Source:
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)  # arms per block
     # architecture -> layer -> stage; {} where each layer's name begins with its stage's
     stages: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    # architecture -> pairs of stages that a connection past others joins
+    skip_pairs: dict[str, frozenset[tuple[str, str]]] = dataclasses.field(
+        default_factory=dict
+    )
     # (name, reason, node) of units of work that failed, and of those that were retried
     failed: tuple[tuple[str, str, str], ...] = ()
     retried: tuple[tuple[str, str, str], ...] = ()
@@ -66,8 +70,10 @@ class Source:
             read = counts.read if counts.size else None
             return verdicts.judge(self.records, self.spec, read)
 
-    def skips(self, part: Part) -> bool:
-        """Whether the part's networks have skip connections; False for custom networks."""
+    def skips(self, part: Part) -> bool | frozenset[tuple[str, str]]:
+        """Whether the part's networks have skip connections; of custom networks the pairs."""
+        if part.architecture in self.skip_pairs:
+            return self.skip_pairs[part.architecture]
         architecture, *options = part.architecture.split(":")
         skips = [option for option in options if option.startswith("skips=")]
         if skips:
@@ -136,6 +142,7 @@ def load(
         recipes=content.get("recipes", {}),
         measured=content.get("measured", {}),
         stages=_stages(content.get("stages")),
+        skip_pairs=_pairs(content.get("skips")),
         failed=failed,
         retried=retried,
     )
@@ -168,6 +175,20 @@ def _stages(content: Any) -> dict[str, dict[str, str]]:
         }
         for architecture, layers in content.items()
         if isinstance(layers, dict)
+    }
+
+
+def _pairs(content: Any) -> dict[str, frozenset[tuple[str, str]]]:
+    """Returns architecture -> pairs of stages; ignores entries of another shape."""
+    return {
+        architecture: frozenset(
+            (pair[0], pair[1])
+            for pair in (pairs if isinstance(pairs, list) else ())
+            if isinstance(pair, list) and [type(name) for name in pair] == [str, str]
+        )
+        for architecture, pairs in (
+            content if isinstance(content, dict) else {}
+        ).items()
     }
 
 

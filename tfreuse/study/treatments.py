@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 
 import keras
 
-from tfreuse import models, roles
+from tfreuse import models, roles, transplant
 from tfreuse import plan as plan_module
 from tfreuse.specs import RANDOM_CONTROLS, StudySpec
 
@@ -119,6 +119,31 @@ def foreign_stages(model: keras.Model) -> dict[str, str]:
     stage_of = {layer: stage for stage, names in stages.items() for layer in names}
     named = all(layer.startswith(f"{stage}_") for layer, stage in stage_of.items())
     return {} if named else stage_of
+
+
+def skips(model: keras.Model) -> list[tuple[str, str]]:
+    """Lists the pairs of stages that a connection joins past the stages between them."""
+    inside = models.stages(model)
+    stage_of = {layer: stage for stage, names in inside.items() for layer in names}
+    order = {stage: number for number, stage in enumerate(inside)}
+    feeds = transplant.edges(model) or {}
+
+    def sources(path: str, seen: set[str]) -> Iterable[str]:
+        """Yields the stages that a layer reads from, through layers without parameters."""
+        for source in feeds.get(path, ()):
+            if source in stage_of:
+                yield stage_of[source]
+            elif source not in seen:
+                seen.add(source)
+                yield from sources(source, seen)
+
+    pairs = {
+        (source, stage)
+        for path, stage in stage_of.items()
+        for source in sources(path, set())
+        if order[stage] > order[source] + 1 and stage not in ("head", "auxiliary")
+    }
+    return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 
 def arms(

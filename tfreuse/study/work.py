@@ -165,6 +165,8 @@ def measure(
     opened = recipient.load(block, models_dir)
     if stages := treatments.foreign_stages(opened.model):
         output.annotate("stages", {block.architecture: stages})
+    if block.model.model:
+        output.annotate("skips", {block.architecture: treatments.skips(opened.model)})
     measuring.measure(output, workspace.open_workspace(opened))
     if block.seed == 0:
         pictures = gallery.gallery(opened, block.specs.study.groups)

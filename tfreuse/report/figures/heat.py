@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tfreuse import specs
-from tfreuse.analysis.intervals import number
+from tfreuse.analysis.intervals import LARGE, number
 from tfreuse.analysis.tables import Row, groups_of, sites_of
 from tfreuse.report.figures import colours, marks, svg
 
@@ -120,9 +120,9 @@ def tip(row: Row, quantity: str = "retention") -> list[str]:
 
 def cell_text(mean: float) -> str:
     """Returns a retention in as few characters as a cell has room for."""
-    if 10 <= abs(mean) < marks.LARGE:
+    if 10 <= abs(mean) < LARGE:
         return f"{mean:.0f}".replace("-", "−")
-    return marks.short(mean)
+    return number(mean)
 
 
 def scale_bar(

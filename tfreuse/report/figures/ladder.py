@@ -15,6 +15,7 @@ PARTS = {  # background and ink, in the order in which they are stacked
 }
 LINE, WIDE, NAME = 19, 190, 150  # px: a bar's line, the plot, a site's name
 LEAST, MOST = -0.25, 1.25  # ends of the axis of shares, at most
+ARROW = 12  # px, room of an arrow in a bar that the axis cuts
 WIDEST = 0.16  # share of the loss from which a bar holds its percentage
 _STEPS = {  # of the ladder, as short as an axis needs them
     "none": "none",
@@ -108,9 +109,14 @@ def _bar(drawing: svg.Drawing, axis: marks.Axis, y: float, rows: list[Row]) -> N
         with drawing.group(data={"site": row["site"], "part": row["step"]}, tip=tip):
             opacity = None if lost else 0.35
             drawing.rect(x, y + 2, width, LINE - 4, fill=fill, opacity=opacity)
-            if abs(row["mean"]) >= WIDEST:
-                look = {"fill": ink} if lost else {"class_": "ink"}
-                text = f"{row['mean']:.0%}".replace("-", "−")
+            look = {"fill": ink} if lost else {"class_": "ink"}
+            text = f"{row['mean']:.0%}".replace("-", "−")
+            free = width - svg.text_width(text, 10)  # negative behind the axis's end
+            arrow = axis.beyond(high) or axis.beyond(low)
+            if arrow and not 0 <= free < ARROW:
+                end = {"<": axis.start + ARROW / 3, ">": axis.end - ARROW / 3}[arrow]
+                marks.marker(drawing, end, y + LINE / 2, arrow, ARROW / 5, **look)
+            if abs(row["mean"]) >= WIDEST and free >= 0:
                 drawing.text(x + width / 2, y + 13, text, "middle", size=10, **look)
 
 

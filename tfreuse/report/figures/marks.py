@@ -36,7 +36,6 @@ _CORNERS = {
         for angle, radius in zip(range(10), (1.4, 0.6) * 5, strict=True)
     ),
 }  # fmt: skip
-LARGE = 10_000  # from here on numbers are written with a power of 10
 LINE = 17  # px, height of a legend's line
 
 
@@ -98,7 +97,7 @@ def interval(
     drawing: svg.Drawing, axis: Axis, y: float, row: Row, shape: str = "o",
     size: float = 3.4, upright: bool = False, **look,
 ) -> None:  # fmt: skip
-    """Draws an interval as a line and its mean as a marker, or as an arrow beyond the axis.
+    """Draws an interval as a line and its mean as a marker; arrows stand for what is beyond the axis.
 
     Args:
         y: position of the line, across the axis.
@@ -112,10 +111,32 @@ def interval(
         stroke = {"stroke": look["fill"]} if "fill" in look else {}
         start, end = (axis(low), y)[turned], (axis(high), y)[turned]
         drawing.line(*start, *end, class_="interval", **stroke)
-    arrow = axis.beyond(row["mean"])
-    if arrow and not axis.unit:
-        shape = {"<": "v", ">": "^"}[arrow] if upright else arrow
-    marker(drawing, *(axis(row["mean"]), y)[turned], shape, size, **look)
+        for end in {axis.beyond(low), axis.beyond(high)} - {
+            "",
+            axis.beyond(row["mean"]),
+        }:
+            value = {"<": axis.low, ">": axis.high}[end]
+            _head(drawing, axis, value, y, end, size - 0.8, upright, look)
+    if arrow := axis.beyond(row["mean"]):
+        _head(drawing, axis, row["mean"], y, arrow, size, upright, look)
+    else:
+        marker(drawing, *(axis(row["mean"]), y)[turned], shape, size, **look)
+
+
+def _head(
+    drawing: svg.Drawing, axis: Axis, value: float, y: float, arrow: str, size: float,
+    upright: bool, look: dict[str, Any],
+) -> None:  # fmt: skip
+    """Draws an arrow, "<" or ">" along the axis, at a value."""
+    if axis.unit:  # a path has no position in percent
+        text = {"<": "◂", ">": "▸"}[arrow]
+        drawing.text(
+            axis(value), y + size, text, "middle", size=3 * size, class_="arrow"
+        )
+        return
+    shape = {"<": "v", ">": "^"}[arrow] if upright else arrow
+    position = (y, axis(value)) if upright else (axis(value), y)
+    marker(drawing, *position, shape, size, **look)
 
 
 def ends(row: Row) -> tuple[float, float]:
@@ -130,16 +151,8 @@ def words(row: Row) -> str:
         return "–"
     low, high = ends(row)
     if row["n"] == 1 and math.isinf(low):
-        return short(row["mean"])
-    return f"{short(row['mean'])} [{short(low)}, {short(high)}]"
-
-
-def short(value: float) -> str:
-    """Formats like `number`, but −409324826 as −4.1e8, which a label has room for."""
-    if math.isinf(value) or abs(value) < LARGE:
-        return number(value)
-    digits, power = f"{value:.1e}".replace("-", "−").split("e+")
-    return f"{digits}e{int(power)}"
+        return number(row["mean"])
+    return f"{number(row['mean'])} [{number(low)}, {number(high)}]"
 
 
 def site(name: str) -> str:

@@ -7,7 +7,7 @@ any other names. The strip below a stage has its layers, input at the left.
 import dataclasses
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tfreuse import specs
 from tfreuse.analysis.tables import Row, groups_of, sites_of
@@ -21,6 +21,8 @@ _LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
 _BINS = (1, 2, 3, 6)  # parts a side that the pyramid averages over
 Point = tuple[float, float]
 Stage = tuple[str, Sequence[str]]  # its name and its layers'
+# Whether encoder and decoder are connected at equal size, or the pairs of stages that are.
+Skips = bool | Collection[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Layout:
 
 
 def network(
-    rows: list[Row], spec: specs.StudySpec, layers: list[Row], *, skips: bool = True
+    rows: list[Row], spec: specs.StudySpec, layers: list[Row], *, skips: Skips = True
 ) -> list[svg.Drawing]:
     """Draws the stages' retention in the network's own shape, a drawing a repair.
 
@@ -75,7 +77,7 @@ def network(
         rows: of single stages, from `tables.heat_rows`.
         spec: the study's settings.
         layers: rows of single layers, for the strips; may be empty.
-        skips: whether encoder and decoder are connected at equal size.
+        skips: connections past the stages between.
     """
     stages = stages_of(rows, layers)
     return [
@@ -105,7 +107,7 @@ def panel(
     quantity: str = "retention",
     seed: int = -1,
     *,
-    skips: bool = True,
+    skips: Skips = True,
 ) -> svg.Drawing:
     """Draws one repair: a picture a group.
 
@@ -140,17 +142,17 @@ def panel(
     return drawing
 
 
-def arrange(stages: Sequence[str], skips: bool, strip: float = 0) -> Layout:
+def arrange(stages: Sequence[str], skips: Skips, strip: float = 0) -> Layout:
     """Returns the layout for the names of the stages, from input to output."""
     levels = {name: int(m[2]) for name in stages if (m := _LEVEL.fullmatch(name))}
     sides = {name.split("_")[0] for name in levels}
     if sides == {"encoder", "decoder"} and set(stages) - set(levels) <= {"bottleneck"}:
         return _u_shape(stages, levels, skips, strip)
-    return _column(stages, strip)
+    return _column(stages, skips, strip)
 
 
 def _u_shape(
-    stages: Sequence[str], levels: dict[str, int], skips: bool, strip: float
+    stages: Sequence[str], levels: dict[str, int], skips: Skips, strip: float
 ) -> Layout:
     """Arranges stages down at the left, across at the bottom, up at the right."""
     depth = max(levels.values())
@@ -165,17 +167,16 @@ def _u_shape(
     first, last = boxes[stages[0]], boxes[stages[-1]]
     arrows.insert(0, ((first.x, 22), (first.x, first.y0)))
     arrows.append(((last.x, last.y0), (last.x, 22)))
-    across = []
-    for level in range(1, depth + 1):
-        ends = [boxes.get(f"{side}_{level}") for side in ("encoder", "decoder")]
-        if skips and all(ends):
-            a, b = ends
-            across.append(((a.x1, a.y), (b.x0, b.y)))
+    if isinstance(skips, bool):
+        levels_of_skips = range(1, depth + 1) if skips else ()
+        skips = [(f"encoder_{level}", f"decoder_{level}") for level in levels_of_skips]
+    ends = [(boxes[a], boxes[b]) for a, b in skips if a in boxes and b in boxes]
+    across = [((a.x1, a.y), (b.x0, b.y)) for a, b in ends if a.x < b.x]
     return Layout(boxes, 204, tuple(arrows), tuple(across))
 
 
-def _column(stages: Sequence[str], strip: float) -> Layout:
-    """Arranges stages one below the other; a line leads past a pyramid."""
+def _column(stages: Sequence[str], skips: Skips, strip: float) -> Layout:
+    """Arranges stages one below the other; lines lead past a pyramid, and past others by skips."""
     boxes, y = {}, 38
     for name in stages:
         height = HIGH + 20 if name == "pyramid" else HIGH
@@ -185,19 +186,17 @@ def _column(stages: Sequence[str], strip: float) -> Layout:
     first, last = boxes[stages[0]], boxes[stages[-1]]
     arrows.insert(0, ((first.x, 22), (first.x, first.y0)))
     arrows.append(((last.x, last.y1), (last.x, last.y1 + 14)))
-    around = []
     names = list(stages)
-    if "pyramid" in names[1:-1]:
+    past = [] if isinstance(skips, bool) else [p for p in skips if set(p) <= set(names)]
+    if "pyramid" in names[1:-1] and not past:
         index = names.index("pyramid")
-        before, after = boxes[names[index - 1]], boxes[names[index + 1]]
-        out = before.x1 + 10
-        around.append(
-            (
-                (before.x1, before.y), (out, before.y),
-                (out, after.y), (after.x1, after.y),
-            )
-        )  # fmt: skip
-    return Layout(boxes, 140, tuple(arrows), tuple(around))
+        past = [(names[index - 1], names[index + 1])]
+    around = []
+    for number, (before, after) in enumerate(past):
+        a, b, out = boxes[before], boxes[after], boxes[before].x1 + 10 + 7 * number
+        around.append(((a.x1, a.y), (out, a.y), (out, b.y), (b.x1, b.y)))
+    width = 140 + 7 * max(0, len(past) - 1)
+    return Layout(boxes, width, tuple(arrows), tuple(around))
 
 
 def _between(start: Box, end: Box) -> tuple[Point, ...]:

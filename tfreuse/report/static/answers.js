@@ -8,6 +8,7 @@ const LOOKS = {
   "reusable once repaired": ["✓", "repaired"],
   replaceable: ["✓", "repaired"],
   "not reusable": ["✕", "refuted"],
+  "open after repair": ["?", "inconclusive"],
   open: ["?", "inconclusive"],
   "not testable": ["–", "not-testable"],
 };

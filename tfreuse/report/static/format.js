@@ -5,7 +5,8 @@ const MINUS = "−";
 export function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   let text;
-  if (Math.abs(value) >= 100) text = value.toFixed(0);
+  if (Math.abs(value) >= 10000) text = value.toExponential(1).replace("e+", "e");
+  else if (Math.abs(value) >= 100) text = value.toFixed(0);
   else {
     const near = Math.min(Math.abs(value), Math.abs(value - 1));
     text = value.toFixed(near > 0 && near < 0.01 ? 3 : 2);

@@ -27,9 +27,10 @@ REPAIRS = {
     for name in ("none", "recalibration", "permutation", "permutation+recalibration")
 }
 WORDS = (
-    "reusable", "reusable once repaired", "replaceable", "not reusable", "open",
-    "not testable",
+    "reusable", "reusable once repaired", "replaceable", "not reusable", "open after repair",
+    "open", "not testable",
 )  # fmt: skip
+_HEADLINES = {"open after repair": "not reusable as transplanted, open after repair"}
 _STATISTICS = {"moving_mean", "moving_variance"}  # re-estimated by recalibration
 
 
@@ -84,7 +85,8 @@ def headline(rows: list[dict[str, Any]]) -> str:
     for word in WORDS:
         groups = [row["group"] for row in rows if row["word"] == word]
         if groups:
-            sentences.append(f"{word[0].upper()}{word[1:]}: {', '.join(groups)}.")
+            words = _HEADLINES.get(word, word)
+            sentences.append(f"{words[0].upper()}{words[1:]}: {', '.join(groups)}.")
     return " ".join(sentences)
 
 
@@ -143,7 +145,7 @@ def _answer(
     if plain is None or plain.high >= enough:
         return "open", f"The interval as transplanted {sides}."
     repair = max(effects, key=lambda repair: effects[repair].high)
-    return "open", (
+    return "open after repair", (
         f"Not reusable as transplanted ({plain}), open after "
         f"{repair.replace('+', ' and ')}: there the interval {sides}."
     )
