@@ -14,7 +14,6 @@ from tfreuse import (
     advisor,
     data,
     files,
-    models,
     training,
 )
 from tfreuse.advisor import page, planfile, schedule, trials
@@ -180,28 +179,6 @@ def test_subjects_stay_in_one_fold(place, tmp_path, monkeypatch):
     assert told["data"]["groups"] == ["00", "01", "02", "03"]
     assert told["choice"]["promise"]["n"] == 4
     assert "subjects" in (tmp_path / "advice.html").read_text()
-
-
-def test_any_keras_model_can_be_the_recipient(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(schedule, "LADDER", ((1.0, 1, 3),))
-    recipient = tmp_path / "recipient.keras"
-    saving.save(
-        models.build(MODEL, task="segmentation", num_classes=3, seed=5), recipient
-    )
-    told = advisor.run(
-        question(place, recipient=str(recipient)),
-        folder(place),
-        ModelSpec(),
-        tmp_path / "out",
-    )
-    assert (tmp_path / "out/model.keras").is_file() and told["choice"]["rows"]
-    with pytest.raises(InputError, match="has 3 outputs"):
-        advisor.run(
-            question(place, recipient=str(recipient)),
-            folder(place, num_classes=4),
-            ModelSpec(),
-            tmp_path / "other",
-        )
 
 
 def test_what_cannot_be_answered_is_refused_in_one_line(place, tmp_path):

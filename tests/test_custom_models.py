@@ -183,7 +183,7 @@ def test_a_sequential_and_a_nested_network_are_graphs_too(tmp_path):
     net = build(ModelSpec(model=str(tmp_path / "outer.keras")))
     assert net(images(8, 8, 3)).shape == (2, 8, 8, 3)
     assert models.stages(net) == {
-        "encoder_1": ["backbone"], "head": ["head_segmentation_conv"],
+        "encoder_1": ["a"], "head": ["head_segmentation_conv"],
     }  # fmt: skip
 
 

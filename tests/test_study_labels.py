@@ -208,7 +208,7 @@ def test_numbers_of_labels_that_the_data_does_not_have_are_refused(
 ):
     specs = specs_of(label_counts=counts)
     with pytest.raises(InputError, match=f"--label_counts.*{message}"):
-        labels._subsets(replicate.train, None, specs.curves()[0])
+        labels.labelled_subsets(replicate.train, None, specs.curves()[0])
 
 
 # --- the command

@@ -8,10 +8,12 @@
 Reads no split but the training split.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -20,6 +22,7 @@ from tfreuse import data, models
 from tfreuse.advisor.schedule import Pace
 from tfreuse.data import folder
 from tfreuse.errors import InputError
+from tfreuse.export.network import Network
 from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
@@ -32,6 +35,7 @@ DEFAULT = "scratch"
 # than the second number the labelled ones are used too.
 _MOST_UNLABELLED = 128
 _FEWEST_UNLABELLED = 64
+_FEWEST_LABELLED = 3  # nested cross-validation has three folds or more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +74,14 @@ class Trials:
     ) -> None:
         self.spec = spec
         self.data_spec = _with_classes(data_spec)
-        self._choose_images()
         self._model_spec = model_spec
+        if spec.recipient:
+            self._model_spec = dataclasses.replace(model_spec, model=spec.recipient)
+        with self._naming_recipient():
+            models.check_image_size(
+                self._model_spec, data_spec.image_size, data_spec.channels
+            )
+        self._choose_images()
         train = TrainSpec(
             batch_size=spec.batch_size, learning_rate=spec.learning_rate, seed=spec.seed
         )
@@ -80,29 +90,39 @@ class Trials:
             for path in spec.donor
         ]
         self._find_plans()
+        if self._model_spec.is_foreign:  # else the search would end in a refusal
+            Network.of(self._fitters[0].model, "segmentation")
+
+    @contextlib.contextmanager
+    def _naming_recipient(self) -> Iterator[None]:
+        """Errors on the recipient's file name the flag that it was given by."""
+        try:
+            yield
+        except InputError as error:
+            if not self.spec.recipient:
+                raise
+            text = str(error).replace("--model=", "--recipient=")
+            raise InputError(text) from error
 
     def build(self, seed: int) -> keras.Model:
         """Builds a recipient with fresh initial values."""
-        if not self.spec.recipient:
-            models.check_image_size(
-                self._model_spec, self.data_spec.image_size, self.data_spec.channels
-            )
-            return models.build(
-                self._model_spec,
-                task="segmentation",
-                num_classes=self.labelled.num_classes,
-                channels=self.data_spec.channels,
-                seed=seed,
-            )
-        structure = saving.load(self.spec.recipient)
-        classes = evaluation.main_output(structure.output).shape[-1]
+        if self.spec.recipient:
+            self._check_classes(saving.load(self.spec.recipient))
+        return models.build(
+            self._model_spec,
+            task="segmentation",
+            num_classes=self.labelled.num_classes,
+            channels=self.data_spec.channels,
+            seed=seed,
+        )
+
+    def _check_classes(self, recipient: keras.Model) -> None:
+        classes = evaluation.main_output(recipient.output).shape[-1]
         if classes != self.labelled.num_classes:
             raise InputError(
                 f"--recipient={self.spec.recipient} has {classes} outputs, the labelled images "
                 f"{self.labelled.num_classes} classes. Give a model with as many."
             )
-        keras.utils.set_random_seed(seed)
-        return keras.models.clone_model(structure)
 
     def score(
         self,
@@ -184,6 +204,11 @@ class Trials:
             raise InputError(
                 f"--labels={labels} is more than the {pool.size} training images with masks; "
                 f"use at most {pool.size}."
+            )
+        if labels < _FEWEST_LABELLED:
+            raise InputError(
+                f"expected --labels={_FEWEST_LABELLED} or more, since cross-validation needs "
+                f"three folds; got {labels} of {pool.size} training images with masks."
             )
         chosen = subsets.nested(data.histogram(pool), [labels], self.spec.seed)[labels]
         self.labelled = data.take(pool, chosen)

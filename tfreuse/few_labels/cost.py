@@ -17,12 +17,11 @@ def step_cost(recipe: Recipe, model: keras.Model) -> float:
     only. 0.0: nothing is trained. Time is not measured, memory traffic not counted.
     """
     copied_roles = roles.expand(recipe.groups) if recipe.groups else ()
-    copied_layers = _layers(recipe, model)
+    copied_layers = freezing.layer_paths(model, recipe.takes)
     copied = {
         variable.path
         for variable in transplant.index(model)
-        if variable.layer_path.split("/")[0] in copied_layers
-        and variable.role in copied_roles
+        if variable.layer_path in copied_layers and variable.role in copied_roles
     }
     trained = {id(v) for v in freezing.trained_variables(model, recipe.trains, copied)}
     if not trained:
@@ -40,10 +39,3 @@ def step_cost(recipe: Recipe, model: keras.Model) -> float:
     first = next((layer.name for layer in model.layers if layer.weights), "")
     full = 3 * forward - work.get(first, 0.0)  # the image needs no gradient
     return (forward + backward) / full
-
-
-def _layers(recipe: Recipe, model: keras.Model) -> set[str]:
-    """Returns the layers of the stages that the recipe takes from the donor."""
-    stages = freezing.stages(model)
-    selected = freezing.stage_names(model, recipe.takes)
-    return {name for stage in selected for name in stages[stage]}

@@ -10,6 +10,7 @@ independent of earlier fits.
 """
 
 import dataclasses
+import glob
 import math
 from collections.abc import Callable, Collection
 
@@ -157,7 +158,7 @@ class Fitter:
             self.donor,
             self.model,
             roles=recipe.groups,
-            stages=freezing.stage_names(self.model, recipe.takes),
+            layers=self._layers(recipe),
         )
         if plan.problems:
             first = plan.problems[0]
@@ -166,7 +167,23 @@ class Fitter:
                 f"{len(plan.problems)} variables differ, the first is {first.variable} "
                 f"({first.reason})."
             )
+        freezing.check_statistics(recipe, [e.recipient for e in plan.copies])
         return plan
+
+    def _layers(self, recipe: Recipe) -> list[str]:
+        """Returns patterns of the layers that the recipe takes.
+
+        The donor's own layers of these stages are among them, where names say the stage: a
+        layer that the recipient lacks must not stay behind without a word.
+        """
+        stages = freezing.stage_names(self.model, recipe.takes)
+        paths = freezing.layer_paths(self.model, recipe.takes)
+        paths += [
+            variable.layer_path
+            for variable in transplant.index(self.donor)
+            if plan_module.stage(variable.layer) in stages
+        ]
+        return [glob.escape(path) for path in dict.fromkeys(paths)]
 
     def copy_donor(self, recipe: Recipe, seed: int) -> set[str]:
         """Copies the donor's parameters of the recipe into `model`; returns their paths."""

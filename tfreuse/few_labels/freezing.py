@@ -15,12 +15,15 @@ touched. (It could not serve: no gamma can be trained in a layer that is not tra
 """
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import keras
 
 from tfreuse import models, transplant
+from tfreuse import plan as plan_module
 from tfreuse.errors import InputError, nearest, printable
+from tfreuse.few_labels.recipes import Recipe
+from tfreuse.models import graph
 from tfreuse.training import views
 
 _HEADS = ("head", "auxiliary")
@@ -49,7 +52,7 @@ def stage_names(model: keras.Model, selection: str) -> list[str]:
     if kind == "all":
         return names
     if kind == "encoder":
-        return [name for name in names if not name.startswith(_DECODERS)]
+        return _encoder(model)
     if kind == "prefix":
         if int(argument) > len(names):
             raise InputError(
@@ -64,6 +67,38 @@ def stage_names(model: keras.Model, selection: str) -> list[str]:
             f"{nearest(argument, names)}."
         )
     return [argument]
+
+
+def _encoder(model: keras.Model) -> list[str]:
+    """Returns the stages before the decoder: by their names, else up to the smallest features."""
+    names = stages(model)
+    if any(name.startswith(_DECODERS) for name in names):
+        return [name for name in names if not name.startswith(_DECODERS)]
+    by_size = graph.by_size(model)
+    return [
+        name
+        for name, layers in names.items()
+        if all(by_size[layer].startswith("encoder_") for layer in layers)
+    ]
+
+
+def layer_paths(model: keras.Model, selection: str) -> list[str]:
+    """Returns the paths of the layers with variables that a recipe's `takes` selects.
+
+    Raises:
+        InputError: see `stage_names`.
+    """
+    layers = stages(model)
+    selected = {
+        layer for stage in stage_names(model, selection) for layer in layers[stage]
+    }
+    paths = (variable.layer_path for variable in transplant.index(model))
+    return list(dict.fromkeys(path for path in paths if _outer(path) in selected))
+
+
+def _outer(path: str) -> str:
+    """Returns the layer of the model itself: "block" of the path "block/conv"."""
+    return path.partition("/")[0]
 
 
 def trained_variables(
@@ -85,7 +120,8 @@ def trained_variables(
     def is_selected(variable) -> bool:
         if trains == "nothing":
             return False
-        if variable.layer not in body or trains == "all":  # not in the body: a head
+        layer = _outer(variable.path)
+        if layer not in body or trains == "all":  # not in the body: a head
             return True
         if trains == "head":
             return False
@@ -93,7 +129,7 @@ def trained_variables(
             return variable.role in ("gamma", "beta")
         if trains == "decoder":
             return variable.path not in copied
-        return variable.layer in stage_layers
+        return layer in stage_layers
 
     return [
         by_path[variable.path]
@@ -150,6 +186,23 @@ def with_stored_statistics(model: keras.Model, layers: Collection[str]) -> keras
         return layer(*args, **kwargs)
 
     return views.view(model, call)
+
+
+def check_statistics(recipe: Recipe, copied: Iterable[plan_module.Variable]) -> None:
+    """Checks that views reach the moving statistics that a recipe fixes.
+
+    Raises:
+        InputError: one is inside a layer that is no graph of layers.
+    """
+    if recipe.statistics == "moving" or recipe.trains == "all":
+        return
+    for variable in copied:
+        if variable.role == "moving_mean" and "/" in variable.layer_path:
+            raise InputError(
+                f"recipe {recipe.name} fixes moving statistics, and "
+                f"{printable(variable.layer_path)} is inside a layer of a class of its own. Make "
+                "the network of Keras's own layers, or of networks of them."
+            )
 
 
 class _AtInference(keras.layers.Layer):

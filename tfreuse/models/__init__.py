@@ -24,7 +24,7 @@ import keras
 
 from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, images
-from tfreuse.models.graph import with_stages
+from tfreuse.models.graph import flattened, with_stages
 from tfreuse.models.layers import AdaptiveAveragePool, ResizeLike
 from tfreuse.models.names import stage_ends, stage_of, stages
 from tfreuse.models.pspnet import AUXILIARY_LOSS_WEIGHT, pspnet, without_auxiliary
@@ -40,6 +40,7 @@ __all__ = [
     "ResizeLike",
     "build",
     "check_image_size",
+    "flattened",
     "images",
     "multiplications",
     "pspnet",

@@ -4,7 +4,8 @@
     model = custom.network("mypackage.nets:make", task="autoencoder", num_classes=0)
 
 Parameters are fresh, and the head of the task replaces the last layer, so that one structure can
-be trained for two tasks. All other layers keep their names. `models.build` calls this.
+be trained for two tasks. All other layers keep their names; those of a nested network take its
+place (`graph.flattened`). `models.build` calls this.
 """
 
 import importlib
@@ -122,6 +123,8 @@ def _functional(model: object, source: str) -> keras.Model:
     flag = f"--model={printable(source)}"
     if not isinstance(model, keras.Model):
         raise InputError(f"{flag} gave {type(model).__name__}; expected a keras.Model.")
+    if isinstance(getattr(model, "output", None), dict) and "head" in model.output:
+        model = keras.Model(model.input, model.output["head"], name=model.name)
     inputs, outputs = (getattr(model, end, None) for end in ("inputs", "outputs"))
     if not inputs or not outputs:
         raise InputError(
@@ -136,7 +139,7 @@ def _functional(model: object, source: str) -> keras.Model:
             "[B, H, W, C] and one of as many pixels [B, H, W, K]. Of a classifier give "
             "--encoder=keras.NAME, or its part before the pooling."
         )
-    return keras.Model(inputs[0], outputs[0], name=model.name)
+    return graph.flattened(keras.Model(inputs[0], outputs[0], name=model.name))
 
 
 def _for_task(

@@ -7,12 +7,13 @@ For networks whose layer names do not follow the grammar of `names`. Nothing is 
 are followed through the graph for an image of 512 pixels, or of the model's fixed size.
 """
 
+import collections
 import dataclasses
 import fnmatch
 import math
 import re
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -127,6 +128,61 @@ def copied(
     )
 
 
+def flattened(model: keras.Model) -> keras.Model:
+    """Returns a view with the layers of nested networks in place of these networks.
+
+    Layers are shared and keep their names where these are unique; others are renamed to begin
+    with their network's name, "body_conv". Networks that are no graph of layers stay layers.
+    A fixed `training` argument of a call (`base(x, training=False)`) is left out: it belongs
+    to a fine-tuning of given values, and batch normalization of fresh values needs its batch.
+
+    Args:
+        model: a functional model.
+    """
+    _make_names_unique(model)
+
+    def call(layer, *args, **kwargs):
+        kwargs.pop("training", None)
+        inner = _inner_graph(layer)
+        if inner is None or isinstance(
+            args[0], dict
+        ):  # by name: order is up to its code
+            return layer(*args, **kwargs)
+        output = inner._run_through_graph(args[0], call_fn=call)
+        return output[0] if isinstance(output, list) and len(output) == 1 else output
+
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def _inner_graph(layer: keras.Layer) -> keras.Model | None:
+    """Returns the graph of a network that is a layer, None if it is no graph of layers."""
+    graph = layer._functional if isinstance(layer, keras.Sequential) else layer
+    is_graph = isinstance(graph, keras.Model) and hasattr(graph, "_run_through_graph")
+    own_call = not type(layer).call.__module__.startswith("keras.")
+    return graph if is_graph and not own_call else None
+
+
+def _make_names_unique(model: keras.Model) -> None:
+    """Renames layers of nested networks that have a name with another layer in common."""
+    layers = {id(layer): (layer, outer) for layer, outer in _flat_layers(model)}
+    count = collections.Counter(layer.name for layer, _ in layers.values())
+    for layer, outer in layers.values():
+        if outer and count[layer.name] > 1:
+            layer.name = f"{outer}_{layer.name}"
+
+
+def _flat_layers(model: keras.Model, outer: str = "") -> Iterator[tuple]:
+    """Yields layers that are not networks, each with the names of the networks around it."""
+    for layer in model.layers:
+        if _inner_graph(layer) is None:
+            yield layer, outer
+        else:
+            name = f"{outer}_{layer.name}" if outer else layer.name
+            yield from _flat_layers(layer, name)
+
+
 def stages(model: keras.Model) -> dict[str, str]:
     """Returns the stage of every layer: "encoder_4" where features have 1/8 of the side.
 
@@ -135,7 +191,7 @@ def stages(model: keras.Model) -> dict[str, str]:
     layer is the "head".
     """
     if model not in _STAGES:
-        _STAGES[model] = _stages_by_stride(model)
+        _STAGES[model] = by_size(model)
     return _STAGES[model]
 
 
@@ -183,7 +239,8 @@ def with_stages(model: keras.Model, globs: Sequence[str]) -> keras.Model:
     return model
 
 
-def _stages_by_stride(model: keras.Model) -> dict[str, str]:
+def by_size(model: keras.Model) -> dict[str, str]:
+    """Returns the stages as `stages`, whatever stages were assigned to the model."""
     prefixes = {layer.name: _STAGE_PREFIX.match(layer.name) for layer in model.layers}
     output_strides = dict.fromkeys(prefixes, 0)
     if len(model.inputs[0].shape) == 4:

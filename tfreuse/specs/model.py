@@ -95,6 +95,11 @@ class ModelSpec(Spec):
                     f"is {field.default}, or choose another --architecture."
                 )
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the network, or its encoder, is not this package's."""
+        return bool(self.model) or self.has_foreign_encoder
+
     def variant(self, text: str) -> Self:
         """Returns the network of an item of --architectures; other options are as here.
 

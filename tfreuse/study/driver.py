@@ -17,7 +17,7 @@ from tfreuse.few_labels import recipes
 from tfreuse.report import tensorboard
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, storage
 from tfreuse.runners.gathering import Gathering
-from tfreuse.study import outcome, work
+from tfreuse.study import checks, outcome, work
 from tfreuse.study.board import Board
 from tfreuse.study.design import Specs
 
@@ -56,6 +56,8 @@ def run(
     mirror = storage.mirror_of(url, out_dir)
     with storage.hold_lease(out_dir / _LEASE, "this study", mirror):
         _fetch(mirror)
+        if not (out_dir / "study.json").exists():
+            checks.check(specs)
         with _Study(specs, out_dir, mirror) as state:
             units = work.plan(specs, out_dir)
             state.run([unit for unit in units if not state.has(unit)], runner_spec)
@@ -100,6 +102,8 @@ def run_one(
     mirror = storage.mirror_of(url, out_dir)
     mirror.pull("study.json")
     mirror.pull(runners.UNITS, only=(storage.MARKER,))
+    if not (out_dir / "study.json").exists():
+        checks.check(specs)
     rundir.claim(out_dir / "study.json", specs.named())
     mirror.push("study.json")
     unit = units[runner_spec.unit_index]
@@ -311,8 +315,9 @@ class _Study:
 
     def _note(self, unit: Unit, marker: dict[str, Any]) -> None:
         """Copies a finished unit's annotations, and its number of records, to study.json."""
-        if stages := marker.get("told", {}).get("stages"):
-            self._json["stages"] = self._json.get("stages", {}) | stages
+        for name in ("stages", "skips"):
+            if noted := marker.get("told", {}).get(name):
+                self._json[name] = self._json.get(name, {}) | noted
         if unit.function is work.measure:
             count = {unit.arguments[0].name: self._gathering.counts[work.owner(unit)]}
             self._json["measured"] = self._json.get("measured", {}) | count

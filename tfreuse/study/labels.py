@@ -117,7 +117,7 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
     groups, test_groups = (
         data.group_names(split, specs.data.group_by) for split in (train, test)
     )
-    labelled = _subsets(train, groups, curve)
+    labelled = labelled_subsets(train, groups, curve)
     donors, digests = {"": None}, {"": ""}
     for kind, network in curve.donors.items():
         path = models_dir / network.name / "model.keras"
@@ -125,14 +125,7 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
         digests[kind] = files.file_digest(path)
         inputs = as_input(images, network.train.corruption)
         recalibration.Recalibrator(donors[kind], inputs)()
-    build = functools.partial(
-        models.build,
-        curve.model,
-        task="segmentation",
-        num_classes=train.num_classes,
-        channels=specs.data.channels,
-    )
-    fitter = fitting.Fitter(None, lambda seed: build(seed=seed), images, curve.train)
+    fitter = make_fitter(curve, train.num_classes, images)
     evaluate = evaluation.Evaluator(fitter.model, test, "segmentation")
     return Replicate(
         curve=curve,
@@ -146,6 +139,24 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
         fitter=fitter,
         evaluate=evaluate,
     )
+
+
+def make_fitter(curve: Curve, num_classes: int, images: np.ndarray) -> fitting.Fitter:
+    """Builds the replicate's network and what fits it, still without a donor.
+
+    Args:
+        curve: the replicate.
+        num_classes: classes of the masks.
+        images: images without labels, see `fitting.Fitter`.
+    """
+    build = functools.partial(
+        models.build,
+        curve.model,
+        task="segmentation",
+        num_classes=num_classes,
+        channels=curve.specs.data.channels,
+    )
+    return fitting.Fitter(None, lambda seed: build(seed=seed), images, curve.train)
 
 
 def measure_arm(
@@ -243,7 +254,7 @@ def metric_by_group(
     }
 
 
-def _subsets(
+def labelled_subsets(
     split: data.Split, groups: Sequence[str] | None, curve: Curve
 ) -> dict[int, np.ndarray]:
     """Returns indices of the labelled images for each of --label_counts; 0 is all."""
