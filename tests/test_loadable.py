@@ -47,6 +47,14 @@ def test_names_that_lead_to_no_file_say_what_there_is(path, tmp_path):
     refused(tmp_path / "a.h5", r"model.save\('NAME.keras'\)")
 
 
+def test_an_unzipped_folder_is_a_model_file(path, tmp_path):
+    with zipfile.ZipFile(path) as packed:
+        packed.extractall(tmp_path / "folder")
+    loadable.check(tmp_path / "folder")
+    (tmp_path / "folder" / "config.json").write_text("{")
+    refused(tmp_path / "folder", "holds JSON that cannot be read")
+
+
 def test_damage_is_named_as_the_reader_of_transplants_names_it(path):
     data = path.read_bytes()
     path.write_bytes(data[:-100])

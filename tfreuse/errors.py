@@ -101,7 +101,7 @@ def in_one_line(error: BaseException) -> str | None:
     if _is_tensorflows(error, "OpError"):
         library = "tensorflow"
     if library:
-        return f"{library} refuses this: {reason(error, 400)}. --debug shows where it arose."
+        return f"{library} refuses this: {reason(error, 400)}."
     return None
 
 

@@ -232,6 +232,8 @@ def _main(module: types.ModuleType, argv: list[str]) -> int:
             raise
         if FLAGS[_DEBUG].value:
             traceback.print_exc()
+        elif not isinstance(error, InputError | OSError):
+            line += " --debug shows where it arose."
         return _fail(line)
 
 

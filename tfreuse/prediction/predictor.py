@@ -10,7 +10,7 @@ import numpy as np
 
 from tfreuse import files, runtime
 from tfreuse.data import pictures
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
 from tfreuse.prediction import scale, tiles
 from tfreuse.specs import PredictSpec, ReadingSpec
 
@@ -51,7 +51,7 @@ class Predictor:
             self._output = next(name for name in TASKS if name in outputs)
         except Exception as error:  # TensorFlow raises many types for a broken folder
             raise InputError(
-                f"{path} cannot be used: {printable(error) or type(error).__name__}. Expected "
+                f"{path} cannot be used: {reason(error)}. Expected "
                 "a SavedModel that tools/export.py wrote; export the model again."
             ) from error
         self.task, self.channels = TASKS[self._output], input_spec.shape[-1]
@@ -248,7 +248,7 @@ def _reading(path: pathlib.Path, value: object) -> ReadingSpec:
     except (InputError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: its description says how images are read in a way that is not known "
-            f"({printable(error, 200)}). Export the model again."
+            f"({reason(error)}). Export the model again."
         ) from error
 
 

@@ -28,7 +28,7 @@ from typing import Any, Self
 import numpy as np
 
 from tfreuse import files, records
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, in_one_line, printable, reason
 from tfreuse.runners import lease, storage
 
 UNITS = "units"
@@ -232,8 +232,8 @@ def carry_out(
     except OSError as error:  # a full disk, a lost network: a retry may succeed
         return Failure(printable(error, 300), traceback.format_exc(), node)
     except Exception as error:  # noqa: BLE001 - the scheduler handles and reports them all
-        message = f"{type(error).__name__}: {error}"
-        return Failure(printable(message, 300), traceback.format_exc(), node)
+        message = in_one_line(error) or f"{type(error).__name__}: {reason(error, 300)}"
+        return Failure(message, traceback.format_exc(), node)
     return None
 
 
