@@ -7,6 +7,7 @@ import keras
 import nets
 import numpy as np
 import old_keras
+import people
 import pytest
 from keras import layers
 
@@ -132,6 +133,26 @@ def test_a_file_of_keras_2_is_a_recipient_too(pair, name, tmp_path):
         values = [written.read(variable) for variable in written.variables]
     for value, expected in zip(values, in_order(donor), strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("name", KERAS_2)
+def test_channels_of_a_file_of_keras_2_are_tied_as_the_model_s(pair, name, tmp_path):
+    donor, _ = pair
+    with checkpoints.open(KERAS_2[name](donor, tmp_path / f"a{name}")) as file:
+        sizes = sorted(transplant.ties(file).sizes.values())
+    told = name != "2.h5" or not isinstance(donor, keras.Sequential)  # it has no shapes
+    assert sizes == (sorted(transplant.ties(donor).sizes.values()) if told else [])
+
+
+@pytest.mark.parametrize("name", KERAS_2)
+def test_a_segmentation_network_of_keras_2_computes_the_same_in_keras_3(name, tmp_path):
+    donor = nets.scrambled(people.own_names(momentum=0.999), 1)
+    recipient = people.own_names(epsilon=1e-3)
+    path = KERAS_2[name](donor, tmp_path / f"donor{name}")
+    plan = transplant.plan(path, recipient).check()
+    transplant.apply(plan, path, recipient)
+    images = people.images(2)
+    np.testing.assert_array_equal(recipient(images), donor(images))
 
 
 @pytest.mark.parametrize("name", WRITERS)
