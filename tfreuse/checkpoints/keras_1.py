@@ -1,6 +1,6 @@
 """Translates what Keras 1 calls arrays and settings; its files otherwise are those of Keras 2.
 
-    array("block1_conv1_W_1:0")   # "block1_conv1/W:0": layer and array as Keras 2 separates them
+    scoped("block1_conv1_W_1:0")  # "block1_conv1/W:0": layer and array, as Keras 2 parts them
 
 TensorFlow's names end in ":0". Theano's do not, and its convolutions mirror their kernels: such
 arrays get no role. The layout of these files was read from Keras 1.2.2.
