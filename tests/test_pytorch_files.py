@@ -107,6 +107,12 @@ def test_a_checkpoint_of_training_is_searched_for_its_state_dict(write):
         np.testing.assert_array_equal(nested[key], value)
 
 
+def test_weights_that_are_left_out_are_named(write):
+    tree = {"state_dict_ema": state(network()), "state_dict": state(network())}
+    with checkpoints.open(write(tree)) as file:
+        assert "state_dict is read, not state_dict_ema" in file.remark
+
+
 def test_views_share_a_storage_in_any_order_of_axes(write):
     flat = numbers(60)
     tree = {

@@ -47,7 +47,8 @@ class Checkpoint:
         path: the file.
         kind: "keras", "keras_folder", "weights_h5", "sharded", "legacy_h5", "tf", "npz",
             "safetensors" or "pytorch".
-        pytorch: whether layers have PyTorch's names, and classes that it does not tell.
+        pytorch: whether layers have PyTorch's names, which do not include their classes.
+        remark: a line on arrays of the file that are left out; "" if there are none.
         variables: arrays of the layers' weights, in the model's order if the file has it.
         ordered: whether it has: weights of Keras only number the layers of a class.
         edges: layer path -> paths of its input layers, operations included and nested models
@@ -73,10 +74,12 @@ class Checkpoint:
         provenance: Any = None,
         ordered: bool = True,
         pytorch: bool = False,
+        remark: str = "",
     ):
         self.kind = kind
         self.ordered = ordered
         self.pytorch = pytorch
+        self.remark = remark
         self.path = source.path
         self.source = source
         self.edges = None if edges is None else dict(edges)

@@ -61,6 +61,10 @@ def shape_of(layer: Layer) -> tuple | None:
     a Dense kernel one of 1 x 1.
     """
     roles = [variable.role for variable in layer.variables]
+    if (
+        layer.class_name == "Normalization"
+    ):  # of the input, which PyTorch's networks lack
+        return None
     if roles.count("kernel") == 1:
         shape = layer.by_role["kernel", 0].shape
         if layer.class_name.startswith("DepthwiseConv"):
@@ -177,13 +181,13 @@ class _Pairing:
         """Pairs the two branches of a block, of which the shorter is its shortcut."""
         if len(sources) != 2:
             return {}
-        named = [source for source in sources if _SHORTCUT.search(source)]
+        shortcuts = [source for source in sources if _SHORTCUT.search(source)]
         first, second = (self.before[target] for target in targets)
-        if len(named) != 1 or not (first < second or second < first):
+        if len(shortcuts) != 1 or not (first < second or second < first):
             return {}
         short, long = targets if first < second else reversed(targets)
-        (other,) = (source for source in sources if source != named[0])
-        return {short: (named[0], SHORTCUT), long: (other, SHORTCUT)}
+        (branch,) = (source for source in sources if source != shortcuts[0])
+        return {short: (shortcuts[0], SHORTCUT), long: (branch, SHORTCUT)}
 
 
 def _ancestors(

@@ -115,19 +115,19 @@ def _tree(source: Source, stream: io.BytesIO) -> Any:
 
 def _all_tensors(tree: Any):
     """Yields the tensors of a checkpoint, at any depth."""
-    waiting, seen = [tree], set()
+    waiting, visited = [tree], set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, Tensor):
             yield value
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
+        elif isinstance(value, dict | list | tuple) and id(value) not in visited:
+            visited.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value
 
 
 def _checkpoint(source: Source, tree, locate, little: bool, members) -> Checkpoint:
     try:
-        state, _, _ = states.choose(tree)
+        state, remark = states.choose(tree)
     except InputError as error:
         raise _refused(source, str(error)) from error
     if len(state) > MAX_OBJECTS:
@@ -144,6 +144,7 @@ def _checkpoint(source: Source, tree, locate, little: bool, members) -> Checkpoi
         notes=notes,
         members=members,
         pytorch=True,
+        remark=remark,
     )
 
 

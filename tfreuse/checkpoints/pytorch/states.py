@@ -1,4 +1,4 @@
-"""Layers of a state dict: which of a checkpoint's dictionaries it is, and the roles of its arrays.
+"""Finds the state dict in a checkpoint of PyTorch, and the roles of its arrays.
 
 PyTorch calls most arrays "weight" or "bias". Their roles follow from the arrays beside them: a
 bias beside a running mean is a beta. Kernels are presented in Keras's order of axes:
@@ -8,8 +8,8 @@ bias beside a running mean is a beta. Kernels are presented in Keras's order of 
     ConvTranspose2d    [in, out, kh, kw] -> [kh, kw, out, in]
     Linear             [out, in] -> [in, out]
 
-Each reverses the axes of space to the front, so that the class of a convolution, which a state
-dict does not tell, is not needed.
+All move the axes of space to the front and exchange the other two, so that the class of a
+convolution, which is not in a state dict, is not needed.
 """
 
 import re
@@ -44,12 +44,12 @@ _COUNT = "num_batches_tracked"  # of a batch normalization; Keras has no such ar
 _MAX_DEPTH = 4
 
 
-def choose(tree: Any) -> tuple[dict[str, Tensor], str, list[str]]:
+def choose(tree: Any) -> tuple[dict[str, Tensor], str]:
     """Chooses the state dict of a checkpoint.
 
     Returns:
-        tensors by name, without the prefixes of wrappers; the key of the dictionary ("" for
-        the checkpoint itself); and the keys of other dictionaries of tensors.
+        tensors by name, without the prefixes of wrappers; and a line on dictionaries of tensors
+        that are not read, as of averaged weights, "" if there are none.
 
     Raises:
         InputError: the checkpoint has no dictionary of tensors.
@@ -66,8 +66,10 @@ def choose(tree: Any) -> tuple[dict[str, Tensor], str, list[str]]:
         return key != "", order.get(key.rpartition("/")[2], len(order))
 
     chosen = min(candidates, key=rank)
-    others = [key for key in candidates if key != chosen]
-    return _unwrapped(candidates[chosen]), chosen, others
+    unread = ", ".join(printable(key) for key in candidates if key != chosen)
+    part = printable(chosen or "the outermost")
+    remark = f"of its dictionaries of tensors {part} is read, not {unread}"
+    return _unwrapped(candidates[chosen]), remark if unread else ""
 
 
 def _dictionaries(
@@ -157,18 +159,18 @@ def _roles(
     unknown: dict[str, str | None] = dict.fromkeys(shapes)
     if any(_COMPOSITE.search(last) for last in shapes):
         return "", unknown, "the layer is quantized, reparametrized or has LoRA arrays"
-    others = {last: None for last in shapes if last not in _NORM}
+    without_role = {last: None for last in shapes if last not in _NORM}
     if "running_mean" in shapes:
         roles = {last: role for last, role in _NORM.items() if last in shapes}
-        return "BatchNormalization", {**roles, **others}, ""
+        return "BatchNormalization", {**roles, **without_role}, ""
     rank = len(shapes.get("weight", ()))
     if rank >= 2:
         class_name = "Dense" if rank == 2 else f"Conv{rank - 2}D"
         roles = {"weight": "kernel"} | ({"bias": "bias"} if "bias" in shapes else {})
-        return class_name, {**roles, **others}, ""
+        return class_name, {**roles, **without_role}, ""
     if rank == 1 and shapes.get("bias") == shapes["weight"]:
         # a GroupNorm or a LayerNorm: the recipient's layer decides
-        return "", {"weight": "gamma", "bias": "beta", **others}, ""
+        return "", {"weight": "gamma", "bias": "beta", **without_role}, ""
     return (
         "",
         unknown,
