@@ -101,7 +101,7 @@ def files():
     noise[10:] = noise[10:].mean(axis=(0, 1))
     noise[..., 3] = 255
     noise[3:9, 3:9, 3] = 77
-    contents = {}
+    contents, depth = {}, Image.new("RGB", (40, 30))
     for name, mode, form, options in (
         ("photo", "RGB", "JPEG", {"quality": 70}),
         (
@@ -110,6 +110,7 @@ def files():
             "JPEG",
             {"quality": 90, "subsampling": 0, "progressive": True},
         ),
+        ("phone", "RGB", "MPO", {"save_all": True, "append_images": [depth]}),
         ("grey", "L", "JPEG", {}),
         ("print", "CMYK", "JPEG", {}),
         ("drawing", "RGB", "PNG", {}),
@@ -121,7 +122,8 @@ def files():
     ):
         buffer = io.BytesIO()
         Image.fromarray(noise).convert(mode).save(buffer, form, **options)
-        contents[f"{name}.{form.lower()}"] = buffer.getvalue()
+        ending = form.lower().replace("mpo", "jpg")
+        contents[f"{name}.{ending}"] = buffer.getvalue()
     return contents
 
 
@@ -168,6 +170,7 @@ def test_a_range_is_the_same_in_training_and_prediction(tmp_path):
     np.testing.assert_array_equal(image[..., 0], scaled(DEEP, 500, 2000))
     model = models.unet(width=2, depth=1, num_classes=3, channels=1)
     path = export.export(model, tmp_path / "served", reading=spec.reading)
+    assert "Note" not in data.check(spec)
     assert "from_bytes" not in export.metadata(path)["signatures"]
     predictor = prediction.Predictor(path)
     assert predictor.reading == ReadingSpec("500,2000")

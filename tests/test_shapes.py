@@ -161,6 +161,13 @@ def test_a_tfds_data_set_is_read_with_its_keys_and_label_offset(prepared):
     wanted = plain.tensors["mask"].numpy()
     wanted = np.where(wanted == 0, 0, wanted + 1)
     np.testing.assert_array_equal(data.load(shifted, "val").tensors["mask"], wanted)
+    grey = dataclasses.replace(spec, mask_threshold=2, intensity_range="0,200")
+    split, image = data.load(grey, "val"), plain.tensors["image"].numpy()
+    np.testing.assert_array_equal(
+        split.tensors["mask"], plain.tensors["mask"].numpy() >= 2
+    )
+    wanted = np.rint(np.minimum(image / 200, 1) * 255)
+    np.testing.assert_array_equal(split.tensors["image"], wanted)
     for fields, message in (
         ({"label_offset": -1}, "--label_offset=0"),
         (
@@ -168,6 +175,7 @@ def test_a_tfds_data_set_is_read_with_its_keys_and_label_offset(prepared):
             "no 'annotation'; it has image, segmentation_mask",
         ),
         ({"mask_key": "image"}, r"Masks are \[H, W\]"),
+        ({"intensity_range": "0,4095"}, "tfds:shapes has 8 bits"),
         ({"image_key": "segmentation_mask", "mask_key": "segmentation"}, "no 'segmen"),
     ):
         with pytest.raises(InputError, match=message):

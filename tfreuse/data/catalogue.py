@@ -80,7 +80,8 @@ class Catalogue:
         if not tfds_split:
             raise InputError(
                 f"{self.spec.dataset} needs a split {split}; it has "
-                f"{', '.join(self.builder.info.splits)}. Choose another data set."
+                f"{', '.join(self.builder.info.splits)}. Cut it from another, e.g. "
+                "--splits='train=train[:70%],val=train[70%:85%],test=train[85%:]'."
             )
         try:
             examples = self.builder.as_dataset(split=tfds_split)

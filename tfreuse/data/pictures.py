@@ -20,7 +20,7 @@ from tfreuse.specs import ReadingSpec
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm",
 )  # fmt: skip
-DEEP_COLOUR = ";16"  # end of the mode of colour images of 16 bits a channel
+DEEP_COLOUR = " of 16 bits"  # end of the mode of such colour images
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # of more than 8 bits
 _SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
 _EIGHT_BITS = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr")
@@ -42,7 +42,7 @@ class Opened(NamedTuple):
     """A decoded file, turned as its EXIF mark says."""
 
     picture: Image.Image
-    mode: str  # Pillow's; "RGB;16" is colour of 16 bits, of which Pillow reads the upper 8
+    mode: str  # Pillow's; "RGB of 16 bits" is colour, of which Pillow reads the upper 8
     orientation: int  # the EXIF mark; 1: stored upright
 
 
@@ -169,6 +169,8 @@ def open_picture(path: pathlib.Path, kind: str) -> Opened:
         with path.open("rb") as file:  # Pillow itself would keep a broken file open
             picture = Image.open(file)
             frames = getattr(picture, "n_frames", 1)
+            if picture.format == "MPO":  # a telephone's photo, and its depth after it
+                frames = 1
             # Before the pixels are loaded: Pillow then turns TIFF files and drops the mark.
             orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
             is_deep = any(";16" in str(tile[3]) for tile in picture.tile)
