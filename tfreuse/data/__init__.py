@@ -13,8 +13,8 @@ Three sources: `shapes` (built in, drawn on first use), `folder` (<root>/{train,
 {images,masks}/<stem>.*) and `tfds:NAME` (prepared beforehand). Every image is scaled to cover
 `spec.image_size` with its proportions kept, then cropped at the centre; images are averaged,
 masks take the nearest label. Nothing is dropped or guessed in silence: data that can't be used
-raise InputError here, not in the middle of training, and what was decided about files (which
-split they are in, how they are paired) is logged as a warning, a line each.
+raise InputError here, not in the middle of training, and each decision about files (which split
+they are in, how they are paired) is logged as a warning of one line.
 """
 
 from __future__ import annotations  # tf.Tensor stands in signatures
@@ -314,7 +314,7 @@ def check(spec: DataSpec) -> str:
 
 
 def _say(notes: list[str]) -> None:
-    """Logs what was decided about the data, each line once a process."""
+    """Logs decisions about the data, each line once a process."""
     for note in notes:
         if note not in _SAID:
             logging.getLogger("tfreuse.data").warning("%s.", note)

@@ -1,7 +1,7 @@
 """A user's own images: a folder of images with masks, read as `layout` finds them.
 
-Every file is decoded once and checked; none is skipped in silence. What was decided about the
-files (names, splits, photos that are turned) is said in a line each, `Folder.notes`.
+Every file is decoded once and checked; none is skipped in silence. `Folder.notes` has a line on
+each decision about the files: names, splits, photos that are turned.
 """
 
 import concurrent.futures
@@ -88,7 +88,7 @@ class _Row(NamedTuple):
     facts: tuple[str, ...]  # keys of _FACTS
 
 
-_FACTS = {  # what a note says of the pairs that a fact is true of
+_FACTS = {  # fact: the words of a note on all pairs that it is true of
     "mask turned": "photos are turned by their EXIF mark, and with them their masks, which were "
     "drawn on the stored pixels",
     "mask upright": "photos are turned by their EXIF mark, as their masks were drawn",
@@ -149,11 +149,11 @@ def _orientation(
 
 
 def _notes(split: str, pairs: list[layout.Pair], rows: list[_Row]) -> list[str]:
-    """Says what was decided about the files of a split.
+    """Returns a line on each fact about the files of a split.
 
     Raises:
-        InputError: the sizes of some masks tell that they were drawn on photos as stored, and
-            those of others do not tell.
+        InputError: by their size some masks were drawn on photos as stored; with others,
+            either is possible.
     """
     stems = {
         fact: [pair.stem for pair, row in zip(pairs, rows) if fact in row.facts]
@@ -162,8 +162,8 @@ def _notes(split: str, pairs: list[layout.Pair], rows: list[_Row]) -> list[str]:
     if stems["mask turned"] and stems["mask undecided"]:
         raise InputError(
             f"Masks are drawn on photos as stored, or as their EXIF marks turn them; in {split} "
-            f"that of {printable(stems['mask turned'][0])} is drawn on the stored pixels, and the "
-            f"size of that of {printable(stems['mask undecided'][0])} does not tell. Type "
+            f"that of {printable(stems['mask turned'][0])} is drawn on the stored pixels, and by its "
+            f"size that of {printable(stems['mask undecided'][0])} may be either. Type "
             "--mask_orientation=stored or upright."
         )
     return [

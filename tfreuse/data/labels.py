@@ -127,8 +127,8 @@ def _ranges(numbers: list[int]) -> str:
     breaks = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
     runs = [numbers[a:b] for a, b in zip((0, *breaks), (*breaks, len(numbers)))]
     texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    rest = sum(len(run) for run in runs[4:])
-    return ", ".join(texts[:4]) + (f" and {rest} more" if rest else "")
+    left_out = sum(len(run) for run in runs[4:])
+    return ", ".join(texts[:4]) + (f" and {left_out} more" if left_out else "")
 
 
 def _holder(counts: Counts, label: int) -> str:

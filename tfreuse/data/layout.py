@@ -5,8 +5,8 @@
 Read are `<root>/{train,val,test}/{images,masks}`, `<root>/{images,masks}/{train,val,test}` and
 `<root>/{images,masks}`, with the other names below, with folders within folders, and inside a
 single outer folder. A pair's names are equal, or are so without one ending or beginning
-("_mask"). Missing splits are taken from train by a hash of the names. `notes` says in a line
-each what was read otherwise than `LAYOUT`; what has no plain reading raises InputError.
+("_mask"). Missing splits are taken from train by a hash of the names. `notes` has a line on each
+deviation from `LAYOUT`; a folder without a plain reading raises InputError.
 """
 
 import functools
@@ -71,18 +71,18 @@ def find(
             f"--dataset=folder needs {LAYOUT}; {printable(root)} has {' and '.join(folders)}, "
             f"but no train. Make {printable(root)}/train."
         )
-    pairs, more = _pairs(root, folders[origin], masks)
+    pairs, pair_notes = _pairs(root, folders[origin], masks)
     if missing and origin == whole:
         parts = tuple(dict.fromkeys(["train", *missing]))
         chosen = _divided(tuple(pair.stem for pair in pairs), group_by, parts)
         shares = ", ".join(f"{name} {len(chosen[name])}" for name in parts)
         unit = "subjects" if group_by else "names"
-        more.append(
+        pair_notes.append(
             f"no folders for {' and '.join(missing)}: the images are divided by a hash of their "
             f"{unit} ({shares})"
         )
         pairs = [pair for pair in pairs if pair.stem in chosen[split]]
-    return pairs, notes + more
+    return pairs, notes + pair_notes
 
 
 def list_pairs(
@@ -95,22 +95,12 @@ def list_pairs(
 def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
     """Finds the folders of each split and kind."""
     children = _subfolders(root)
-    splits = _named(root, children, _SPLIT_NAMES)
-    kinds = _named(root, children, _KIND_NAMES)
+    splits = _children_named(root, children, _SPLIT_NAMES)
+    kinds = _children_named(root, children, _KIND_NAMES)
     if splits:
         folders = {name: _kinds(path) for name, path in splits.items()}
     elif kinds:
-        folders = {}
-        for kind, path in kinds.items():
-            inner = _named(path, _subfolders(path), _SPLIT_NAMES) or {"": path}
-            for split, folder in inner.items():
-                folders.setdefault(split, {})[kind] = folder
-        for (
-            split,
-            paths,
-        ) in folders.items():  # so that an error can name what is missing
-            for kind in _KIND_NAMES:
-                paths.setdefault(kind, kinds.get(kind, root / kind) / split)
+        folders = _splits_in(root, kinds)
     elif len(children) == 1:
         folders, notes = _folders(children[0])
         return folders, [f"the data set is in {printable(children[0])}", *notes]
@@ -131,10 +121,23 @@ def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
     return folders, notes
 
 
+def _splits_in(root: pathlib.Path, kinds: dict[str, pathlib.Path]) -> Folders:
+    """Finds the folders of each split below those of images and masks."""
+    folders: Folders = {}
+    for kind, path in kinds.items():
+        splits = _children_named(path, _subfolders(path), _SPLIT_NAMES) or {"": path}
+        for split, folder in splits.items():
+            folders.setdefault(split, {})[kind] = folder
+    for split, paths in folders.items():
+        for kind in _KIND_NAMES:  # those that are missing too: errors name them
+            paths.setdefault(kind, kinds.get(kind, root / kind) / split)
+    return folders
+
+
 def _kinds(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Finds the folder of each kind; the one that is expected where there is none."""
     expected = {kind: folder / kind for kind in _KIND_NAMES}
-    return expected | _named(folder, _subfolders(folder), _KIND_NAMES)
+    return expected | _children_named(folder, _subfolders(folder), _KIND_NAMES)
 
 
 def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -145,7 +148,7 @@ def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [p for p in paths if p.is_dir() and not pictures.is_system_file(p)]
 
 
-def _named(
+def _children_named(
     folder: pathlib.Path,
     children: list[pathlib.Path],
     names_of: dict[str, tuple[str, ...]],
@@ -218,7 +221,7 @@ def _pairs(
         raise InputError(
             f"Every image has a mask of the same name but for the ending; in "
             f"{printable(root)} these have no partner: {names}{rest_text}. "
-            "Add what is missing, or remove them."
+            "Add the partners, or remove the files."
         )
     left_out = " and ".join(repr(affix) for affix in (of_images, of_masks) if affix)
     note = f"names of images and masks are compared without {left_out}"
@@ -235,7 +238,7 @@ def _affixes(images: Iterable[str], masks: Iterable[str]) -> tuple[Strip, str, s
     ending, or a beginning, that the others lack: "_mask", "_leftImg8bit".
 
     Returns:
-        a function that takes a name and what to strip from it, and that of images and masks.
+        a function of a name and an affix that strips it, and the affixes of images and masks.
     """
     images, masks = set(images), set(masks)
     if not images & masks:

@@ -27,7 +27,7 @@ class Source(Protocol):
     """A kind of data set."""
 
     class_names: tuple[str, ...]  # of labels 0, 1, ...; may be shorter than num_classes
-    notes: list[str]  # what was decided about its files so far, a line each
+    notes: list[str]  # a line on each decision about its files so far
 
     def read(self, split: str, with_masks: bool = True) -> SplitArrays:
         """Reads all of `split`. Raises InputError if an image or mask can't be used."""

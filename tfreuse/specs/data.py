@@ -24,7 +24,7 @@ class ReadingSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.limits  # refuses what is no range
+        _ = self.limits  # raises InputError
         if not re.fullmatch("#?([0-9a-fA-F]{6})?", self.background):
             raise InputError(
                 f"--background takes RRGGBB, e.g. 000000; got {self.background!r}."
