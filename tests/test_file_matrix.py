@@ -318,6 +318,40 @@ def test_synchronized_batch_normalization_of_keras_2_is_that_of_keras_3(tmp_path
     assert [float(value[0]) for value in bn.get_weights()] == [1, 2, 3, 4]
 
 
+def without_names(path):
+    """Takes the names of layers out of a weights file: Keras before 3.3 wrote none."""
+    with h5py.File(path, "a") as file:
+        groups = []
+        file.visititems(lambda _, group: groups.append(group))
+        for group in groups:
+            group.attrs.pop("name", None)
+
+
+def test_bare_weights_pair_by_counters_where_names_are_missing_or_shifted(tmp_path):
+    def own():  # half of the names are the user's
+        x = inputs = keras.Input((None, None, 3))
+        for number in range(11):
+            name = f"mine_{number}" if number % 2 else None
+            x = L.BatchNormalization()(L.Conv2D(3, 3, name=name)(x))
+        return keras.Model(inputs, x)
+
+    donor, recipient = fill(own(), 1), fill(own(), 2)  # numbers of names have shifted
+    path = tmp_path / "donor.weights.h5"
+    donor.save_weights(path)
+    for step in ("shifted", "nameless"):
+        plan = transplant.plan(path, recipient).check()
+        transplant.apply(plan, path, recipient)
+        for value, right in zip(
+            recipient.get_weights(), donor.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(value, right, err_msg=step)
+        fill(recipient, 2)
+        without_names(path)
+    shorter = keras.Model(recipient.input, recipient.layers[-3].output)
+    plan = transplant.plan(path, shorter, allow_unused=["*"])
+    assert not plan.copies and plan.problems
+
+
 def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
     def sequence():
         inner = L.TimeDistributed(L.Conv2D(2, 1, name="conv"), name="td")
@@ -330,10 +364,7 @@ def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
     weights = io.BytesIO(parts["model.weights.h5"])
     with h5py.File(weights, "a") as file:
         file["metrics/mean/vars/0"] = np.float32(1)
-        groups = []
-        file.visititems(lambda _, group: groups.append(group))
-        for group in groups:
-            group.attrs.pop("name", None)
+    without_names(weights)
     parts["model.weights.h5"] = weights.getvalue()
     with zipfile.ZipFile(tmp_path / "old.keras", "w") as archive:
         for name, data in parts.items():

@@ -47,6 +47,7 @@ class Checkpoint:
         path: the file.
         kind: "keras", "keras_folder", "weights_h5", "sharded", "legacy_h5", "tf", "npz",
             "safetensors" or "pytorch".
+        nameless: whether the file has no names of layers: bare weights of Keras 3.0 to 3.2.
         pytorch: whether layers have PyTorch's names, which do not include their classes.
         remark: a line on arrays of the file that are left out; "" if there are none.
         variables: arrays of the layers' weights, in the model's order if the file has it.
@@ -73,11 +74,13 @@ class Checkpoint:
         shards: Iterable[Source] = (),
         provenance: Any = None,
         ordered: bool = True,
+        nameless: bool = False,
         pytorch: bool = False,
         remark: str = "",
     ):
         self.kind = kind
         self.ordered = ordered
+        self.nameless = nameless
         self.pytorch = pytorch
         self.remark = remark
         self.path = source.path

@@ -37,12 +37,23 @@ def read(source: Source, root: Group) -> Checkpoint:
         unaddressed=weights.unaddressed,
         notes=weights.notes,
         ordered=weights.ordered,
+        nameless=_is_nameless(root),
         provenance=configs.parse_object(text, where) if text else None,
     )
 
 
 # Its file repeats the kernel of the layer in it, which Keras then reads from that layer.
 _WRAPPER = "SpectralNormalization"
+
+
+def _is_nameless(root: Group) -> bool:
+    layers = root.groups.get("layers")
+    groups = (
+        [g.groups["vars"] for g in layers.walk() if "vars" in g.groups]
+        if layers
+        else []
+    )
+    return bool(groups) and not any("name" in group.attributes for group in groups)
 
 
 @dataclasses.dataclass

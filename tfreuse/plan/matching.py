@@ -82,6 +82,48 @@ def pair(
     return matches
 
 
+def by_counter(donor: Layers, recipient: Layers, *, every: bool) -> structure.Pairs:
+    """Pairs layers as Keras loads weights: by their numbers within a class and an inner model.
+
+    Only if all of them have the same shapes on both sides, and names that Keras made up differ.
+
+    Args:
+        donor: in the order of its counters.
+        recipient: layers from input to output.
+        every: whether the donor's file has no names of layers, so that all pair by counters.
+    """
+    counted = [_counted(layers, every) for layers in (donor, recipient)]
+    paths = [{p for ps in side.values() for p in ps} for side in counted]
+    nested = any("/" in path for side in paths for path in side)
+    if counted[0].keys() != counted[1].keys() or (
+        nested if every else paths[0] == paths[1]
+    ):
+        return {}
+    pairs = {}
+    for key, sources in counted[0].items():
+        targets = counted[1][key]
+        if _shapes(donor, sources) != _shapes(recipient, targets):
+            return {}
+        reason = "same number within its class, and same shapes"
+        pairs |= {t: (s, reason) for s, t in zip(sources, targets, strict=True)}
+    return pairs
+
+
+def _counted(layers: Layers, every: bool) -> dict[tuple[str, str], list[str]]:
+    """Returns paths by inner model and class, of all layers or those with automatic names."""
+    counted: dict[tuple[str, str], list[str]] = {}
+    for path, layer in layers.items():
+        stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")
+        kind = layer.class_name.lower() or stem
+        if every or stem == kind:
+            counted.setdefault((path.rpartition("/")[0], kind), []).append(path)
+    return counted
+
+
+def _shapes(layers: Layers, paths: list[str]) -> list[list[tuple[int, ...]]]:
+    return [[variable.shape for variable in layers[path].variables] for path in paths]
+
+
 def automatic(layer: Layer) -> bool:
     """Returns whether Keras made up the name from the class: batch_normalization_12."""
     stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")

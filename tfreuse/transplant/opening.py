@@ -37,6 +37,7 @@ class OpenModel(Protocol):
         kind: format of the file, or "live".
         variables: descriptions of its arrays, from input to output.
         ordered: whether they are; else layers come in order within a class only.
+        nameless: whether it has numbers of layers in place of names.
         pytorch: whether it is a PyTorch file, with other names and without classes.
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
@@ -47,6 +48,7 @@ class OpenModel(Protocol):
     kind: str
     variables: tuple[Variable, ...]
     ordered: bool
+    nameless: bool
     pytorch: bool
     edges: Edges | None
     notes: Mapping[str, str]
@@ -97,6 +99,7 @@ class InMemory:
     provenance = None
     unaddressed = ()
     ordered = True
+    nameless = False
     pytorch = False
 
     def view(self, variable: Variable) -> np.ndarray:

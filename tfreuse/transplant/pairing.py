@@ -118,7 +118,14 @@ def _by_structure(
     recipient_layers: Mapping[str, Layer],
     mapping: Mapping[str, str],
 ) -> tuple[structure.Pairs, structure.Unclear]:
-    """Pairs the layers of a PyTorch donor that no map pairs; see `tfreuse.plan.structure`."""
+    """Pairs the layers that no map pairs of a PyTorch donor, or of one of bare weights.
+
+    See `tfreuse.plan.structure` and `tfreuse.plan.matching.by_counter`.
+    """
+    if donor.edges is None and not donor.ordered and not mapping and recipient.ordered:
+        layers = by_layer(donor.variables)  # in the order of the file
+        pairs = matching.by_counter(layers, recipient_layers, every=donor.nameless)
+        return pairs, []
     if not donor.pytorch or recipient.edges is None:
         return {}, []
     mapped = set(mapping.values())
