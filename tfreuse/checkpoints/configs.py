@@ -159,10 +159,10 @@ class _Reader:
                 used[kind] += 1
             name = entry_name(entry) or f"{kind}{number}"
             self.connected &= bool(entry_name(entry))
-            own = f"{prefix}{name}"
-            self.layer(entry, name, own, file_path, depth)
-            self.node(entry, own, prefix, names)
-            chain.append(own)
+            layer_path = f"{prefix}{name}"
+            self.layer(entry, name, layer_path, file_path, depth)
+            self.node(entry, layer_path, prefix, names)
+            chain.append(layer_path)
         if not sequential:
             self.inputs[path] = [
                 f"{prefix}{name}" for name, _ in _ends(config, "input")
@@ -170,8 +170,11 @@ class _Reader:
             self.outputs[path] = [
                 (f"{prefix}{name}", index) for name, index in _ends(config, "output")
             ]
-            for own in {*chain} - {*self.inputs[path]}:
-                reads = self.reads[own] or self.layers[own].class_name == "InputLayer"
+            for layer_path in {*chain} - {*self.inputs[path]}:
+                reads = (
+                    self.reads[layer_path]
+                    or self.layers[layer_path].class_name == "InputLayer"
+                )
                 self.connected &= bool(reads)
         elif chain:  # Sequential: each layer reads from the one before it
             for before, after in itertools.pairwise(chain):

@@ -132,19 +132,19 @@ class _Reader:
             shapes.setdefault(tensor, output_shapes.get(index))
         makers = self._inputs(entries, inputs, outer)
         after = {
-            at: [tensor[:2] for tensor in call.reads] for at, call in calls.items()
+            node: [tensor[:2] for tensor in call.reads] for node, call in calls.items()
         }
         # a call states the shapes that it reads, not those that it makes
         shapes_of: dict[tuple[str, int], dict[int, _Shape]] = {}
         for (name, call, number), shape in shapes.items():
             shapes_of.setdefault((name, call), {})[number] = shape
-        for at in graphlib.TopologicalSorter(after).static_order():
-            if (*at, 0) in makers:
+        for node in graphlib.TopologicalSorter(after).static_order():
+            if (*node, 0) in makers:
                 continue
-            sources = [makers[tensor] for tensor in calls[at].reads]
-            shapes = shapes_of.get(at, {})
-            names = self._call(entries[at[0]], prefix, calls[at], sources, shapes)
-            makers |= {(*at, number): name for number, name in names.items()}
+            sources = [makers[tensor] for tensor in calls[node].reads]
+            shapes = shapes_of.get(node, {})
+            names = self._call(entries[node[0]], prefix, calls[node], sources, shapes)
+            makers |= {(*node, number): name for number, name in names.items()}
         return [makers[tensor] for tensor in outputs]
 
     def _inputs(self, entries, inputs: list[Tensor], outer) -> dict[Tensor, str]:

@@ -2,7 +2,7 @@
 
     scoped("block1_conv1_W_1:0")  # "block1_conv1/W:0": layer and array, as Keras 2 parts them
 
-TensorFlow's names end in ":0". Theano's do not, and its convolutions mirror their kernels: such
+TensorFlow's names end in ":0". Theano's do not, and its convolutions mirror their kernels: these
 arrays get no role. The layout of these files was read from Keras 1.2.2.
 """
 
@@ -57,7 +57,9 @@ def renamed(arrays: Iterable[Array], layers: Mapping[str, Any]) -> list[Array]:
     arrays = [(path, name.removesuffix(":0"), stored) for path, name, stored in arrays]
     for path, name, stored in arrays:
         by_layer.setdefault(path, {})[name] = stored
-    same = {path: _same(own, layers.get(path)) for path, own in by_layer.items()}
+    same = {
+        path: _same(members, layers.get(path)) for path, members in by_layer.items()
+    }
     return [
         (path, _ARRAYS.get(name, name) if same[path] else name, stored)
         for path, name, stored in arrays

@@ -21,6 +21,10 @@ _SAME_RANK = frozenset(
         *("Concatenate", "Merge", "Identity", "ActivityRegularization"),
     )
 )
+_SPATIAL = re.compile(
+    r"(?:(?:Separable|Depthwise|Atrous)?Conv(?:olution)?|Deconvolution|UpSampling|ZeroPadding"
+    r"|Cropping|SpatialDropout|(?:Global)?(?:Average|Max)Pooling)(\d)D(?:Transpose)?"
+)
 _OTHER_RANK = {"Flatten": 2, "RepeatVector": 3}
 
 
@@ -63,9 +67,9 @@ def _of_input(path: str, layers, edges, shapes) -> int | None:
         source = layers.get(before[0]) if before else None
         if source is None:
             return None
-        made = _of_output(source.class_name, source.config)
-        if made or source.class_name not in _SAME_RANK:
-            return made
+        rank = _of_output(source.class_name, source.config)
+        if rank or source.class_name not in _SAME_RANK:
+            return rank
         path = source.path
     return None
 
@@ -77,7 +81,7 @@ def _of_output(class_name: str, config: Mapping[str, Any]) -> int | None:
     if class_name == "Reshape":
         target = of_shape(config.get("target_shape"))
         return target and target + 1
-    spatial = re.search(r"(\d)D", class_name)
+    spatial = _SPATIAL.fullmatch(class_name)
     if spatial is None:
         return _OTHER_RANK.get(class_name)
     flat = class_name.startswith("Global") and not config.get("keepdims")

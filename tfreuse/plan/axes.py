@@ -1,7 +1,7 @@
 """Compares the axes of paired normalizations by what they mean.
 
-Axis 1 of an input [B, C], 2 of [B, T, C] and 3 of [B, H, W, C] all are axis -1, and Keras 2
-writes them so. The rank of the input stands beside the axis where a model or a file tells it.
+Axis 1 of an input [B, C], 2 of [B, T, C] and 3 of [B, H, W, C] all are axis -1; Keras 2 writes
+the positive numbers. The rank of the input stands beside the axis where a model or a file tells it.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ Comparison = Callable[[Layer, Layer], bool | None]
 def comparison(donor: Layers, recipient: Layers) -> Comparison:
     """Returns a function of a donor's and a recipient's layer: whether their axes agree.
 
-    None where that depends on a rank that neither side tells: shapes then decide.
+    None where that depends on the rank of an input and neither side tells it: shapes decide.
 
-    In a network of channels-first convolutions the channels are on axis 1, in one of
-    channels-last on axis -1. They agree with each other.
+    The channels of a network of channels-first convolutions are on axis 1, of channels-last on
+    axis -1. The two axes agree.
     """
     formats = [_data_format(layers) for layers in (donor, recipient)]
     if None in formats:  # unknown for one side: numbers are compared

@@ -116,7 +116,10 @@ def composite(layer: Layer) -> str:
     if any(v.dtype.startswith(("int", "uint")) for v in layer.variables):
         cause = "it is quantized, and whole numbers mean nothing without their scale"
     else:
-        cause = "quantized to float8, LoRA, pruned, weight-normalised or otherwise not plain"
+        cause = (
+            "quantized to float8, LoRA, pruned, weight-normalised, of another layout in Keras 1 "
+            "or otherwise not plain"
+        )
     return (
         f"its {len(layer.variables)} arrays are not those of a plain {layer.class_name} "
         f"({cause}): save the model with plain weights, or leave the layer out"
