@@ -1,6 +1,7 @@
 """Tools x mistakes: one line each, and before TensorFlow is imported wherever that is possible."""
 
 import json
+import logging
 import pathlib
 import re
 import resource
@@ -12,7 +13,7 @@ import mistakes
 import pytest
 from PIL import Image
 
-from tfreuse import models
+from tfreuse import models, runtime
 from tfreuse.models import saving
 from tfreuse.specs import ModelSpec
 
@@ -116,6 +117,17 @@ def test_debug_shows_the_traceback_and_the_line(tmp_path):
     done = commands.run("transplant", "info", "--model=none", "--debug")
     assert done.returncode == 1 and "Traceback" in done.stderr
     one_line(done.stderr.splitlines()[-1], "none cannot be read")
+
+
+def test_a_started_tensorflow_logs_errors_alone():
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    try:
+        runtime.start()
+        assert logger.isEnabledFor(logging.ERROR)
+        assert not logger.isEnabledFor(logging.WARNING)
+    finally:
+        logger.setLevel(level)
 
 
 def test_an_error_of_our_own_code_keeps_its_traceback(monkeypatch):

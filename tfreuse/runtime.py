@@ -41,6 +41,8 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
+    # Functions that are traced again are warned of, which is of use to programmers alone.
+    tf.get_logger().setLevel("ERROR")
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
