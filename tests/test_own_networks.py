@@ -11,6 +11,7 @@ import pytest
 from tfreuse import advisor, data, models, study, transplant
 from tfreuse.advisor import schedule
 from tfreuse.errors import InputError
+from tfreuse.export.network import Network
 from tfreuse.few_labels import cost, fitting, freezing
 from tfreuse.few_labels.recipes import CATALOGUE, Recipe
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
@@ -301,3 +302,22 @@ def test_what_the_advisor_cannot_do_is_refused_before_any_training(
     with pytest.raises(InputError, match=told):
         advisor.run(*asked, ModelSpec(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_cannot_be_exported_is_refused_before_any_training(
+    files, scenes, tmp_path, monkeypatch
+):
+    def refuse(model, task):
+        raise InputError("cannot be exported")
+
+    monkeypatch.setattr(Network, "of", refuse)
+    spec = files("own names")
+    asked = question(spec.model, scenes, recipient=spec.model)
+    with pytest.raises(InputError, match="cannot be exported"):
+        advisor.run(*asked, ModelSpec(), tmp_path / "advice")
+    directions = StudySpec(seeds=2, directions=("autoencoder-to-segmentation",))
+    specs = dataclasses.replace(curves_of(spec, scenes), study=directions)
+    with pytest.raises(InputError, match="cannot be exported"):
+        study.run(specs, tmp_path / "study")
+    assert not (tmp_path / "advice").exists()
+    assert not (tmp_path / "study" / "study.json").exists()
