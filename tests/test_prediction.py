@@ -3,8 +3,8 @@
 import csv
 import os
 import subprocess
-import sys
 
+import commands
 import nets
 import numpy as np
 import pytest
@@ -99,8 +99,7 @@ def test_logits_are_served_too(served):
 
 
 def tool(*flags):
-    command = [sys.executable, "-m", "tfreuse.cli.predict", *flags]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    return commands.run("predict", *flags)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     model = models.unet((None, None), num_classes=3, width=4, depth=2)
     saving.save(nets.scrambled(model, 0), root / "model.keras")
-    spec = DataSpec(image_size=TRAINED, intensity_range="0,200")
+    spec = DataSpec(image_size=TRAINED, test_examples=3, intensity_range="0,200")
     files.write_json(root / "run.json", {"specs": {"data": spec.to_json()}})
     done = commands.run(
         "export", f"--model={root}/model.keras", f"--out_dir={root}/served"
@@ -104,6 +104,17 @@ def test_an_export_without_a_size_is_run_on_images_as_they_are(tmp_path):
     predictor = prediction.Predictor(export.export(model, tmp_path))
     assert predictor.image_size is None
     assert "export.py --image_size" in predictor.describe_scale()
+
+
+def test_of_another_data_set_only_the_networks_settings_are_exported(run, tmp_path):
+    """The shapes must not be drawn into the folder of the training."""
+    done = commands.run(
+        "export", f"--model={run[0]}/model.keras", f"--out_dir={tmp_path}",
+        "--dataset=folder", f"--data_dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    effective = (tmp_path / "config.flags").read_text()
+    assert "--image_size=16,24" in effective and "--test_examples=0" in effective
 
 
 # Networks of one size

@@ -18,7 +18,7 @@ from absl import flags
 from tfreuse import advisor, progress, runtime
 from tfreuse.advisor import page, planfile, store
 from tfreuse.checkpoints import loadable
-from tfreuse.cli import app, early
+from tfreuse.cli import app, as_trained, early
 from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
@@ -44,7 +44,7 @@ def main() -> None:
     if app.FLAGS.plan:
         return _repeat(pathlib.Path(app.FLAGS.plan))
     if app.FLAGS.donor and not app.FLAGS.recipient:
-        app.take_from_training(app.FLAGS.donor[0], _FROM_DONOR)
+        as_trained.take(app.FLAGS.donor[0], _FROM_DONOR)
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
     _check_early(*specs)
     with app.sole_out_dir("this search", holds="run.json") as out_dir:

@@ -19,7 +19,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import app as absl_app
@@ -155,34 +155,6 @@ def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
         return {name: spec for name, spec in specs.items() if isinstance(spec, dict)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # none, or not a run of tfreuse
-
-
-def take_from_training(
-    model: str | pathlib.Path, names: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Sets the flags that are not given to the values that a model was trained with.
-
-    Args:
-        model: the model file, beside its run.json.
-        names: of the flags, by the spec in run.json that holds their values.
-
-    Returns:
-        the flags that it changed, as --name=value.
-    """
-    changed, specs = [], trained(model)
-    for part, fields in names.items():
-        for name in fields:
-            flag = FLAGS[name]
-            if flag.present or name not in specs.get(part, {}):
-                continue
-            value = specs[part][name]
-            if isinstance(value, list):
-                value = [str(word) for word in value]
-            if value != flag.value:
-                flag.value = value
-                changed.append(printable(flag.serialize()))
-            flag.present = 1
-    return changed
 
 
 def run(module: types.ModuleType) -> None:

@@ -13,14 +13,11 @@ import sys
 from absl import flags
 
 from tfreuse import files, runtime
-from tfreuse.cli import app
+from tfreuse.cli import app, as_trained
 from tfreuse.cli.train import describe
 from tfreuse.errors import printable
-from tfreuse.specs import CORRUPTIONS, LABELS, DataSpec, ReadingSpec, TrainSpec
+from tfreuse.specs import CORRUPTIONS, LABELS, TrainSpec
 
-_OF_ANY_DATASET = (  # the network's, not the data set's
-    "image_size", "channels", *ReadingSpec.__dataclass_fields__,
-)  # fmt: skip
 _DEFAULT = "default: as in run.json beside the model"
 
 
@@ -74,20 +71,13 @@ def main() -> None:
 
 def _take_from_training(model: str) -> str:
     """Sets flags that are not given to the training's values; returns a line that says so."""
-    trained = app.trained(model)
-    if not trained:
+    if not app.trained(model):
         return (
             f"No run.json beside {printable(model)} says how it was trained: flags that are not "
             "given have their defaults."
         )
-    dataset, given = trained.get("data", {}).get("dataset"), app.FLAGS["dataset"]
-    if given.present:
-        is_other = given.value != dataset
-    else:
-        is_other = app.FLAGS["data_dir"].present and dataset != "folder"
-    names = _OF_ANY_DATASET if is_other else tuple(DataSpec.__dataclass_fields__)
-    train = ("task", "labels", "corruption")
-    words = app.take_from_training(model, {"data": names, "train": train})
+    words = as_trained.take_data(model)
+    words += as_trained.take(model, {"train": ("task", "labels", "corruption")})
     return f"As in the training: {' '.join(words) or 'all flags that are not given'}"
 
 

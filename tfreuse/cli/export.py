@@ -6,7 +6,8 @@ Writes OUT_DIR/1/, which takes uint8 images of any size, and a description of th
 OUT_DIR/1/assets.extra/tfreuse.json. Before that, the export is loaded again and compared with
 the model; if they differ, nothing is written. --formats=onnx,litert,litert_int8 also writes
 OUT_DIR/model.onnx and so on: LiteRT for the image size of the training, 8 bits with the loss of
-mean IoU on the test split.
+mean IoU on the test split. Settings of the data that are not given are those of the training
+(run.json beside the model).
 """
 
 import os
@@ -16,7 +17,7 @@ import sys
 from absl import flags
 
 from tfreuse import runtime
-from tfreuse.cli import app
+from tfreuse.cli import app, as_trained
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import FORMATS, DataSpec
 
@@ -85,9 +86,8 @@ def _formats() -> tuple[str, ...]:
 
 def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
     """Returns the data of the flags; of those that are not given, the training's."""
-    names = tuple(DataSpec.__dataclass_fields__)
-    is_given = any(app.FLAGS[name].present for name in names)
-    app.take_from_training(model, {"data": names})
+    is_given = any(app.FLAGS[n].present for n in DataSpec.__dataclass_fields__)
+    as_trained.take_data(model)
     if not (is_given or app.trained(model)) and any("litert" in kind for kind in kinds):
         raise InputError(
             "LiteRT needs an image size and, for 8 bits, images: there is no run.json beside "

@@ -121,12 +121,12 @@ def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
     names = sorted(path for path in folder.iterdir() if path.is_file())
     names = [path for path in names if not pictures.is_system_file(path)]
     paths = [path for path in names if path.suffix.lower() in pictures.ENDINGS]
-    others = [printable(path.name) for path in names if path not in paths]
-    if others:
+    left_out = [printable(path.name) for path in names if path not in paths]
+    if left_out:
         _logger.warning(
             "%d files in %s are no images (%s) and are left out: %s%s.",
-            len(others), printable(folder), " ".join(pictures.ENDINGS),
-            ", ".join(others[:3]), ", ..." if len(others) > 3 else "",
+            len(left_out), printable(folder), " ".join(pictures.ENDINGS),
+            ", ".join(left_out[:3]), ", ..." if len(left_out) > 3 else "",
         )  # fmt: skip
     return paths
 
