@@ -24,10 +24,9 @@ import functools
 import logging
 from collections.abc import Sequence
 
-import numpy as np
-
 from tfreuse import runtime
 from tfreuse.data import survey
+from tfreuse.data.class_shares import balancing_weights, histogram
 from tfreuse.data.corruption import corrupt, inputs_and_targets
 from tfreuse.data.labels import check as check_labels
 from tfreuse.data.source import Source, groups
@@ -38,6 +37,7 @@ __all__ = [
     "SPLITS",
     "Split",
     "augment",
+    "balancing_weights",
     "check",
     "check_files",
     "corrupt",
@@ -155,33 +155,6 @@ def take(split: Split, indices: Sequence[int]) -> Split:
     return _split(
         split.name, tensors, split.num_classes, split.ignore_label, split.class_names
     )
-
-
-def histogram(split: Split) -> np.ndarray:
-    """Counts the pixels of each class in each image, [N, C], without ignored pixels."""
-    masks = split.tensors["mask"].numpy().astype(np.int64)
-    # Ignored pixels go into an extra class, which is dropped.
-    masks = np.where(masks == split.ignore_label, split.num_classes, masks)
-    return np.stack(
-        [np.bincount(mask.ravel(), minlength=split.num_classes + 1) for mask in masks]
-    )[:, : split.num_classes]
-
-
-def balancing_weights(split: Split) -> np.ndarray:
-    """Returns class weights [C] by median frequency (Eigen and Fergus 2015, arXiv:1411.4734).
-
-    The frequency f of a class is its share of the pixels of the images that contain it; its
-    weight is median(f) / f. Weights are then scaled to a mean of 1 over all pixels, so that
-    the loss keeps its scale. An absent class has weight 0.
-    """
-    pixels = histogram(split).astype(float)  # [N, C]
-    total = pixels.sum(axis=0)
-    in_images = np.where(pixels > 0, pixels.sum(axis=1, keepdims=True), 0).sum(axis=0)
-    frequency = total / np.maximum(1, in_images)
-    present = frequency > 0
-    median = np.median(frequency[present])
-    weights = np.where(present, median / np.maximum(frequency, 1e-12), 0)
-    return weights * total.sum() / (weights * total).sum()
 
 
 def group_names(split: Split, pattern: str) -> list[str] | None:
