@@ -9,6 +9,7 @@ BatchNormalization with `scale=False` has no gamma, so its first array is beta.
     # (("axis", 3), ("epsilon", 0.001))
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -158,6 +159,11 @@ def array_names(
     if config is None:
         return names
     return tuple(name for name in names if config.get(_SWITCHES.get(name, ""), True))
+
+
+def own_name(name: str) -> str:
+    """Returns the name of an array; "" for "variable_3", which Keras makes up and numbers."""
+    return "" if re.fullmatch(r"variable(_\d+)?", name) else name
 
 
 def role_of(class_name: str, name: str) -> str | None:

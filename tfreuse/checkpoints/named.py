@@ -90,7 +90,7 @@ def variables(
                 shape=stored.shape,
                 dtype=str(stored.dtype.newbyteorder("=")),
                 settings=configs.settings(layer),
-                name=name if named else "",
+                name=roles_module.own_name(name) if named else "",
             )
             if variable.role is None:
                 notes[variable.path] = (

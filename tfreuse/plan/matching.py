@@ -92,7 +92,8 @@ def by_counter(donor: Layers, recipient: Layers, *, every: bool) -> structure.Pa
         recipient: layers from input to output.
         every: whether the donor's file has no names of layers, so that all pair by counters.
     """
-    counted = [_counted(layers, every) for layers in (donor, recipient)]
+    classes = {layer.class_name.lower() for layer in recipient.values()}
+    counted = [_counted(layers, classes, every) for layers in (donor, recipient)]
     paths = [{p for ps in side.values() for p in ps} for side in counted]
     nested = any("/" in path for side in paths for path in side)
     if counted[0].keys() != counted[1].keys() or (
@@ -109,13 +110,15 @@ def by_counter(donor: Layers, recipient: Layers, *, every: bool) -> structure.Pa
     return pairs
 
 
-def _counted(layers: Layers, every: bool) -> dict[tuple[str, str], list[str]]:
+def _counted(
+    layers: Layers, classes: set[str], every: bool
+) -> dict[tuple[str, str], list[str]]:
     """Returns paths by inner model and class, of all layers or those with automatic names."""
     counted: dict[tuple[str, str], list[str]] = {}
     for path, layer in layers.items():
         stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")
         kind = layer.class_name.lower() or stem
-        if every or stem == kind:
+        if every or (stem == kind and kind in classes):
             counted.setdefault((path.rpartition("/")[0], kind), []).append(path)
     return counted
 

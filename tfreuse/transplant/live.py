@@ -231,7 +231,9 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
                     shape=tuple(array.shape),
                     dtype=str(array.dtype),
                     settings=settings,
-                    name="" if roles and roles[position] else array.name,
+                    name=""
+                    if roles and roles[position]
+                    else roles_module.own_name(array.name),
                 )
             )
     return tuple(descriptions)
