@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 from tfreuse import checkpoints, transplant
-from tfreuse.checkpoints import nodes
+from tfreuse.checkpoints import configs, nodes
 from tfreuse.checkpoints.nodes import Tensor
 
 KERAS_2 = {"2.keras": old_keras.archive, "2.h5": old_keras.h5}
@@ -330,6 +330,14 @@ def chain_in_chain(p):
 
 
 # Keras 1
+
+
+def test_branches_within_the_first_layer_of_a_sequential_model_are_no_graph():
+    merge = {"class_name": "Merge", "config": {"name": "merge_1", "layers": []}}
+    dense = {"class_name": "Dense", "config": {"name": "dense_1"}}
+    text = json.dumps({"class_name": "Sequential", "config": [merge, dense]})
+    read = configs.parse(text, "a.h5")
+    assert (read.edges, [*read.layers]) == (None, ["merge_1", "dense_1"])
 
 
 def keras_1(p, transposed=False):
