@@ -9,6 +9,7 @@
   python tools/benchmark.py growth --out_dir=runs/benchmark_growth
   python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
+  python tools/benchmark.py formats --out_dir=runs/benchmark_formats
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, resume, read counts, report, TensorBoard
@@ -18,6 +19,7 @@ sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreus
 growth      the cost of a sweep when images, layers, groups or seeds double, with a figure
 units       overhead of a unit of work, here and on Ray, and the number a driver can handle
 estimators  training-free estimates compared with a study's label curves
+formats     ONNX and LiteRT files of every family of encoders, compared with Keras
 
 Every run is a fresh process whose output is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -55,6 +57,7 @@ VERBS = (
     "growth",
     "units",
     "estimators",
+    "formats",
 )
 
 
@@ -108,6 +111,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
     flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
+    flags.DEFINE_list("encoders", [], "formats: encoders; default: one of each family")
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
         "work_dir", "", "directory of temporary model files; default: the system's"
@@ -258,6 +262,17 @@ def _estimators(folder: pathlib.Path) -> tuple[dict, str]:
     return comparison | {"rows": rows}, markdown
 
 
+def _formats(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the differences; returns them for benchmark.json and benchmark.md."""
+    from tfreuse import runtime
+
+    runtime.start()
+    from benchmarks import formats
+
+    rows = formats.run(app.FLAGS.encoders or formats.FAMILIES, folder)
+    return {"rows": rows}, formats.markdown(rows)
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -268,6 +283,7 @@ _MEASURES = {
     "growth": _growth,
     "units": _units,
     "estimators": _estimators,
+    "formats": _formats,
 }
 
 

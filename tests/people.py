@@ -4,6 +4,9 @@ Every network maps images [B, 16, 16, 3] to a value of every pixel [B, 16, 16, c
 heads as any `--model=` does. `NETWORKS` is the set over which each tool's contract is tested.
 """
 
+import json
+import tempfile
+
 import keras
 import numpy as np
 from keras import layers
@@ -117,3 +120,19 @@ def images(count=6, side=SIDE, seed=0):
     """Images [B, side, side, 3] in [0, 1]."""
     draw = np.random.default_rng(seed)
     return draw.uniform(0, 1, (count, side, side, 3)).astype("float32")
+
+
+def resized(model, side):
+    """The same network and values for images of another side, as Keras alone rebuilds it."""
+    config = json.dumps(keras.saving.serialize_keras_object(model))
+    shape = f'"batch_shape": [null, {SIDE}, {SIDE}, 3]'
+    assert shape in config
+    other = shape.replace(str(SIDE), str(side))
+    copy = keras.saving.deserialize_keras_object(
+        json.loads(config.replace(shape, other))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/values.weights.h5"
+        model.save_weights(path)
+        copy.load_weights(path)
+    return copy

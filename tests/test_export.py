@@ -142,13 +142,6 @@ def test_a_size_that_the_network_does_not_take_is_reflected_and_cropped(
     np.testing.assert_allclose(outputs["probabilities"], expected, 0, 1e-5)
 
 
-def test_a_network_of_one_size_serves_any_size(tmp_path):
-    free, fixed = network(), network(image_size=(16, 8))
-    path = export.export(fixed, tmp_path)
-    found = serve(path, pictures(22, 40))["probabilities"]
-    np.testing.assert_allclose(found, evaluate(free, pictures(22, 40)), 0, 1e-5)
-
-
 @pytest.mark.parametrize(
     ("spec", "multiple"),
     [
@@ -162,15 +155,13 @@ def test_the_sizes_that_a_network_takes_are_read_from_its_layers(spec, multiple)
     assert Network.of(model).multiple == multiple
 
 
-def test_a_network_of_other_layer_names_is_served_as_the_task_that_is_given(tmp_path):
+def test_strides_of_an_inner_model_count_too():
     images = keras.Input((None, None, 3))
     halved = keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
-    encoder = keras.Model(images, halved)  # nested: its stride counts too
+    encoder = keras.Model(images, halved)
     outputs = keras.layers.Conv2DTranspose(2, 2, strides=2)(encoder(images))
-    model = keras.Model(images, outputs)
-    path = export.export(model, tmp_path, task="segmentation")
-    assert export.metadata(path)["size_multiple"] == 2
-    assert serve(path, pictures(5, 6))["mask"].shape == (2, 5, 6)
+    network = Network.of(keras.Model(images, outputs), "segmentation")
+    assert network.multiple == 2
 
 
 @pytest.mark.parametrize("shape", [[], [1]])
@@ -330,13 +321,17 @@ def test_a_kill_before_the_last_step_leaves_the_old_export(tmp_path, monkeypatch
     assert visible == ["1"]  # TF Serving looks at names that are numbers
 
 
+def unnamed():
+    return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)])
+
+
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
         (network, {"class_names": ("a", "b")}, "2 class names .* 3 classes"),
         (network, {"version": 0}, "from 1 up"),
         (lambda: network(SMALL, "autoencoder"), {"class_names": ("a",)}, "0 classes"),
-        (lambda: keras.Sequential([keras.Input((4,))]), {}, "do not reveal its task"),
+        (unnamed, {}, "do not reveal its task"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(model, options, message, tmp_path):

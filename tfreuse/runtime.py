@@ -1,12 +1,18 @@
-"""Starts TensorFlow: without messages, with memory growth, with a number of threads."""
+"""Starts TensorFlow without messages, with memory growth; keeps libraries quiet."""
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from typing import Any
+
+from tfreuse.errors import InputError, printable
+
+_LINES_SHOWN = 20  # of what was captured; compilers write pages
 
 
 class Lazy:
@@ -33,7 +39,7 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with _without_start_up_messages():
+    with quiet():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -51,21 +57,36 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _without_start_up_messages() -> Iterator[None]:
-    """Captures stderr, that of C++ too; prints it only if the block fails.
+def quiet() -> Iterator[None]:
+    """Keeps warnings, logs and stderr of libraries off the terminal; shows its end on failure.
 
-    TensorFlow writes its build options there before it reads any log level.
+    TensorFlow and its converters write to stderr from C++, some of it before they read any log
+    level, so that the file descriptor is captured. An InputError says itself what is wrong.
     """
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
+    levels = [logger.level for logger in loggers]
+    for (
+        logger
+    ) in loggers:  # for notebooks, where they do not write to the file descriptor
+        logger.setLevel(logging.ERROR)
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as captured:
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as captured:
+        warnings.simplefilter("ignore")
         stderr = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
             yield
-        except BaseException:
-            captured.seek(0)
-            os.write(stderr, captured.read())
+        except BaseException as error:
+            sys.stderr.flush()
+            if not isinstance(error, InputError | KeyboardInterrupt):
+                captured.seek(0)
+                lines = captured.read().decode(errors="replace").splitlines()
+                for line in lines[-_LINES_SHOWN:]:
+                    os.write(stderr, f"{printable(line, 300)}\n".encode())
             raise
         finally:
+            sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

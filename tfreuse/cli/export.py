@@ -2,12 +2,12 @@
 
   python tools/export.py --model=runs/segmentation/model.keras --out_dir=served
 
-Writes OUT_DIR/1/, which takes uint8 images of any size, and a description of the model to
-OUT_DIR/1/assets.extra/tfreuse.json. Before that, the export is loaded again and compared with
-the model; if they differ, nothing is written. --formats=onnx,litert,litert_int8 also writes
-OUT_DIR/model.onnx and so on: LiteRT for the image size of the training, 8 bits with the loss of
-mean IoU on the test split. Settings of the data that are not given are those of the training
-(run.json beside the model).
+Writes OUT_DIR/1/, which takes uint8 images of any size (or of one, where the model takes no
+other), and a description of the model to OUT_DIR/1/assets.extra/tfreuse.json. Before that, the
+export is loaded again and compared with the model; if they differ, nothing is written.
+--formats=onnx,litert,litert_int8 also writes OUT_DIR/model.onnx and so on: LiteRT for the image
+size of the training, 8 bits with the loss of mean IoU on the test split. Settings of the data
+that are not given are those of the training (run.json beside the model).
 """
 
 import os
@@ -143,13 +143,16 @@ def _signed(value: float) -> str:
 def _describe(facts: dict, outputs: dict) -> str:
     """Describes a SavedModel's inputs, outputs and check, a line each."""
     channels, (derived, direct) = facts["channels"], outputs[facts["task"]]
+    size = "any size"
+    if facts["fixed_size"]:
+        size = "{} x {} pixels".format(*facts["fixed_size"])
     check = facts["check"]
     if facts["task"] == "segmentation":
         gives = f"{derived} int32 [B, H, W], {direct} float32 [B, H, W, classes]"
     else:
         gives = f"{derived} uint8 and {direct} float32, both [B, H, W, {channels}]"
     inputs = {
-        "serving_default": f"images, uint8 [B, H, W, {channels}], any size",
+        "serving_default": f"images, uint8 [B, H, W, {channels}], {size}",
         "from_bytes": "image_bytes, a PNG or JPEG file; photos as they are stored",
         "logits": "images, gives logits float32 [B, H, W, classes]",
     }
@@ -166,6 +169,7 @@ def _describe(facts: dict, outputs: dict) -> str:
             f"in training, images were scaled to cover {height} x {width} pixels; "
             "tools/predict.py does that too"
         )
+    lines += [f"note: {remark}" for remark in facts["remarks"]]
     lines.append(
         f"checked on {check['images']}, loaded from the disk: differs from the model by "
         f"{check['largest_difference']:.2g} at most (allowed {check['tolerance']:.2g})"

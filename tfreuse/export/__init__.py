@@ -4,13 +4,15 @@
     served = tf.saved_model.load(path)  # in any program with TensorFlow
     served.signatures["serving_default"](images=images)["mask"]
 
-Signatures (all sizes free, float32 outputs for networks of any precision):
+Signatures (all sizes free where the network can be freed; float32 outputs for networks of any
+precision):
 
 * `serving_default`: `images`, uint8 [B, H, W, C].
 * `from_bytes`: `image_bytes`, one PNG or JPEG file as a string, [] or [1]; B is then 1. Only
   for networks of 1 or 3 channels whose images have 8 bits. Its pixels are those that training
   read, but for EXIF marks: photos stay as they are stored.
-* `logits`, of a segmentation: `images` to `logits` float32 [B, H, W, num_classes].
+* `logits`, of a segmentation: `images` to `logits` float32 [B, H, W, num_classes]; not for
+  networks that average probabilities, which have no logits.
 
 Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities`
 [B, H, W, num_classes]; auto-encoder `image` uint8 [B, H, W, C] and `reconstruction`
@@ -18,8 +20,11 @@ Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities
 
 `convert` writes ONNX and LiteRT files (`specs.FORMATS`), which are compared with the network too.
 
-The network gets the images / 255, as in training. Images of a size that it cannot take are
-padded by reflection at the bottom and the right, and the outputs are cropped.
+The network gets the images / 255, as in training, or as they are if it begins with a Rescaling of
+pixels. Images of a size that it cannot take are padded by reflection at the bottom and the right,
+and the outputs are cropped. A last softmax, sigmoid or argmax is cut off, and a single channel is
+that of label 1, of two; `examined` says what is changed. All is compared with what Keras computes
+with the uncut model.
 """
 
 import os
@@ -28,7 +33,7 @@ from typing import Any
 
 import keras
 
-from tfreuse import data, files, rundir
+from tfreuse import data, files, rundir, runtime
 from tfreuse.errors import InputError
 from tfreuse.export import check, folder, portable, serving
 from tfreuse.export.network import Network
@@ -36,7 +41,8 @@ from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
 from tfreuse.specs import FORMATS, ReadingSpec
 
 __all__ = [
-    "DEFAULT", "FROM_BYTES", "LOGITS", "METADATA", "OUTPUTS", "convert", "export", "metadata",
+    "DEFAULT", "FROM_BYTES", "LOGITS", "METADATA", "OUTPUTS", "convert", "examined", "export",
+    "metadata",
 ]  # fmt: skip
 
 _CALIBRATION_IMAGES = 100
@@ -67,8 +73,8 @@ def export(
     exchange two folders in one step (most of Linux's can), neither exists for a moment.
 
     Args:
-        model: images [B, H, W, C], float32 in [0, 1], to logits or images; of several outputs
-            the output "head" is exported.
+        model: images [B, H, W, C], float32 in [0, 1], to logits, probabilities, labels or
+            images; of several outputs the output "head" is exported.
         out_dir: TF Serving's base path; each number in it is a version.
         overwrite: replace an existing SavedModel.
         class_names: names of the labels 0, 1, ..., for the metadata.
@@ -83,19 +89,16 @@ def export(
             the SavedModel differ from the model's.
     """
     target = _target(pathlib.Path(out_dir), version, overwrite)
-    network = Network.of(model, task)
+    network = examined(model, task)
     if class_names and len(class_names) != network.num_classes:
         raise InputError(
             f"got {len(class_names)} class names for a network of {network.num_classes} "
             "classes; give a name for each class, or none."
         )
-    with folder.replacing(target) as temporary:
+    with folder.replacing(target) as temporary, runtime.quiet():
         serving.write(network, temporary, reading=reading)
-        facts = {
+        facts = network.facts() | {
             "class_names": list(class_names),
-            "task": network.task,
-            "channels": network.channels,
-            "size_multiple": network.multiple,
             "parameters": model.count_params(),
             "signatures": serving.signatures(network, reading),
             "reading": reading.to_json(),
@@ -107,6 +110,26 @@ def export(
         }
         files.write_json(temporary / METADATA, facts)
     return target
+
+
+def examined(model: keras.Model, task: str | None = None) -> Network:
+    """Examines how a model can be exported, in seconds and without writing anything.
+
+    Call it before long work that ends in an export: it fails where `export` would.
+
+    Args:
+        model: as in `export`; its values do not matter.
+        task: as in `export`.
+
+    Returns:
+        The network that `export` serves. Its `remarks` are lines for the user, such as that only
+        one image size is served, and its `size` is that size or None.
+
+    Raises:
+        InputError: the model cannot be exported.
+    """
+    with runtime.quiet():
+        return Network.of(model, task)
 
 
 def convert(
@@ -125,7 +148,7 @@ def convert(
         model: as in `export`.
         kind: one of `specs.FORMATS`.
         out_dir: folder of the file; an existing file is replaced.
-        size: (H, W) of LiteRT's images.
+        size: (H, W) of LiteRT's images, if the network takes more than one size.
         calibration: for "litert_int8": images that determine the ranges of features.
         test: for a segmentation in 8 bits: split on which the loss of mean IoU is measured.
         task: as in `export`.
@@ -134,18 +157,21 @@ def convert(
         InputError: a needed package is not installed, or the outputs of the file differ from
             the model's.
     """
-    network = Network.of(model, task)
+    portable.check_installed(kind)
+    network = examined(model, task)
     path = pathlib.Path(out_dir) / FORMATS[kind]
-    path.parent.mkdir(parents=True, exist_ok=True)
     images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATION_IMAGES]
-    facts = portable.write(network, kind, path, size, images)
+    with folder.created(path.parent):
+        facts = portable.write(network, kind, path, size, images)
     if images is not None:
         facts["calibrated_on"] = len(images)
     if test is not None and network.task == "segmentation":
         arrays = [test.tensors[name].numpy() for name in ("image", "mask")]
         run = portable.runner(kind, path)
-        facts["loss"] = portable.loss(network, run, *arrays, test.ignore_label)
-    files.write_json(path.with_suffix(".json"), facts | {"task": network.task})
+        with runtime.quiet():
+            facts["loss"] = portable.loss(network, run, *arrays, test.ignore_label)
+    facts = network.facts() | facts
+    files.write_json(path.with_suffix(".json"), facts)
     return facts
 
 

@@ -5,12 +5,14 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfreuse.errors import InputError
-from tfreuse.export import serving
+from tfreuse.export import serving, sides
 from tfreuse.export.network import Network
+from tfreuse.models import endings
 
 Outputs = dict[str, np.ndarray]  # of the default signature
 
@@ -31,7 +33,7 @@ def compare(network: Network, path: pathlib.Path) -> dict[str, Any]:
             yield _numpy(loaded[serving.FROM_BYTES](image_bytes=file))
         if serving.LOGITS in loaded:
             served = loaded[serving.LOGITS](images=tf.constant(images))
-            yield _numpy(_from_logits(served[serving.LOGITS]))
+            yield _numpy(_from_logits(network, served[serving.LOGITS]))
 
     return agree(network, run, sizes(network))
 
@@ -59,11 +61,11 @@ def agree(
     for size in image_sizes:
         images = draw.integers(0, 256, (2, *size, network.channels), dtype=np.uint8)
         with _exact_float32():
-            expected, tolerance = _expected(network, images)
-            tolerance *= slack
-            for outputs in run(images):
-                count = len(outputs[serving.OUTPUTS[network.task][0]])
-                difference = _difference(network, outputs, expected[:count], tolerance)
+            values = expected(network, images)
+            tolerance = slack * _tolerance(network, images)
+            for served in run(images):
+                count = len(served[serving.OUTPUTS[network.task][0]])
+                difference = _difference(network, served, values[:count], tolerance)
                 largest = max(largest, difference)
         allowed = max(allowed, tolerance)
     text = " and ".join(f"{height} x {width}" for height, width in image_sizes)
@@ -78,15 +80,17 @@ def _numpy(outputs: dict[str, tf.Tensor]) -> Outputs:
     return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def _from_logits(logits: tf.Tensor) -> dict[str, tf.Tensor]:
+def _from_logits(network: Network, logits: tf.Tensor) -> dict[str, tf.Tensor]:
     """Computes the outputs of the default signature."""
     names = serving.OUTPUTS["segmentation"]
-    outputs = tf.argmax(logits, axis=-1), tf.nn.softmax(logits)
-    return dict(zip(names, outputs, strict=True))
+    values = tf.argmax(logits, axis=-1), serving.probabilities(network, logits)
+    return dict(zip(names, values, strict=True))
 
 
 def sizes(network: Network) -> list[tuple[int, int]]:
-    """Returns the network's fixed size, or a size that it takes, and a size with odd sides."""
+    """Returns the network's only size; or a size that it takes, and a size with odd sides."""
+    if network.size:
+        return [network.size]
     height, width = (
         side or 2 * max(network.multiple, 16)
         for side in network.original.input_shape[1:3]
@@ -94,49 +98,105 @@ def sizes(network: Network) -> list[tuple[int, int]]:
     return [(height, width), (height + 5 - height % 2, width + 3 - width % 2)]
 
 
-def _expected(network: Network, images: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns Keras's probabilities, or images, for uint8 [B, H, W, C], and a tolerance."""
+def expected(network: Network, images: np.ndarray) -> np.ndarray:
+    """Returns what Keras computes with the user's model: probabilities, or images.
+
+    Args:
+        network: the network; its own model, which may have been cut, is not used.
+        images: uint8 [B, H, W, C].
+
+    Returns:
+        float32 [B, H, W, K]; of a segmentation, K is the number of classes.
+
+    Raises:
+        InputError: outputs are infinite or NaN, or the model's labels do not follow from them.
+    """
     height, width = images.shape[1:3]
-    fits = network.original.input_shape[1:3] in ((height, width), (None, None))
-    model = network.original if fits else network.model
     padding = [(0, -side % network.multiple) for side in (height, width)]
     padded = np.pad(images, [(0, 0), *padding, (0, 0)], mode="reflect")
-    output = model(padded.astype(np.float32) / 255.0, training=False)
-    output = tf.cast(output, tf.float32).numpy()[:, :height, :width]
-    if not np.isfinite(output).all():
+    inputs = padded.astype(np.float32) / network.divisor
+
+    def output(model: keras.Model) -> np.ndarray:
+        if not _takes(model, padded.shape[1:3]):
+            model = sides.changed(model, *padded.shape[1:3])
+        values = tf.cast(model(inputs, training=False), tf.float32)
+        return values.numpy()[:, :height, :width]
+
+    values = output(network.original)
+    if not np.isfinite(values).all():
         raise InputError(
             "the model's outputs for random images are infinite or NaN, so that the export "
             "cannot be checked; train the model again with a lower --learning_rate."
         )
-    tolerance = network.tolerance(output)
-    if network.task == "autoencoder":
-        return output, tolerance
-    exponents = np.exp(output - output.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True), tolerance
+    if network.task == "segmentation":
+        values = _probabilities(network, values)
+    if network.labels is not None and network.task == "segmentation":
+        labels = output(network.labels).reshape(values.shape[:3])
+        if (
+            not _shortfall(values, labels) <= 1e-5
+        ):  # of labels of equal probability, any
+            raise InputError(
+                "the labels of the model's last argmax are not those of its largest outputs."
+            )
+    return values
+
+
+def _takes(model: keras.Model, size: tuple[int, int]) -> bool:
+    pairs = zip(model.inputs[0].shape[1:3], size, strict=True)
+    return all(fixed in (None, side) for fixed, side in pairs)
+
+
+def _probabilities(network: Network, values: np.ndarray) -> np.ndarray:
+    """Maps the outputs of the user's model [B, H, W, K] to probabilities of the classes."""
+    is_distribution = values.min() >= 0 and np.allclose(values.sum(-1), 1, atol=1e-3)
+    has_probabilities = network.activation != endings.LINEAR or is_distribution
+    if values.shape[-1] == 1:
+        if not has_probabilities:
+            values = 1.0 / (1.0 + np.exp(-values))
+        return np.concatenate([1.0 - values, values], axis=-1)
+    if has_probabilities:
+        return values
+    exponents = np.exp(values - values.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
+
+
+def _tolerance(network: Network, images: np.ndarray) -> float:
+    """Returns the allowed difference of outputs for images uint8 [B, H, W, C].
+
+    A graph adds in another order than eager Keras. The effect on probabilities grows with the
+    logits: those of an untrained ResNet-50 reach 1000.
+    """
+    inputs = serving.reflected(tf.constant(images), network.multiple)
+    output = network.model(
+        tf.cast(inputs, tf.float32) / network.divisor, training=False
+    )
+    largest = float(np.abs(tf.cast(output, tf.float32).numpy()).max())
+    if all(layer.compute_dtype == "float32" for layer in network.model.layers):
+        return max(1e-5, 1e-6 * largest)
+    return max(2e-2, 4e-3 * largest)  # bfloat16 has 8 bits
 
 
 def _difference(
-    network: Network, outputs: Outputs, expected: np.ndarray, tolerance: float
+    network: Network, served: Outputs, values: np.ndarray, tolerance: float
 ) -> float:
-    """Returns the largest difference of the direct output from `expected`.
+    """Returns the largest difference of the direct output from `values`.
 
     Raises:
         InputError: it is above the tolerance, or the derived output (mask, image) does not
-            follow from `expected`.
+            follow from `values`.
     """
-    derived, direct = (outputs[name] for name in serving.OUTPUTS[network.task])
-    if direct.shape != expected.shape:
+    derived, direct = (served[name] for name in serving.OUTPUTS[network.task])
+    if direct.shape != values.shape:
         raise InputError(
             f"the exported file has outputs of shape {direct.shape}, the model of "
-            f"{expected.shape}; the file was deleted."
+            f"{values.shape}; the file was deleted."
         )
-    difference = float(np.abs(direct - expected).max())
+    difference = float(np.abs(direct - values).max())
     if network.task == "segmentation":
-        labelled = np.take_along_axis(expected, derived[..., None], axis=-1)[..., 0]
         # A label may differ only where two probabilities are equal within the tolerance.
-        derived_difference = float((expected.max(axis=-1) - labelled).max())
+        derived_difference = _shortfall(values, derived)
     else:
-        pixels = 255.0 * np.clip(expected, 0.0, 1.0)
+        pixels = 255.0 * np.clip(values, 0.0, 1.0)
         # Rounding to whole numbers explains a difference of 0.5.
         derived_difference = float((np.abs(derived - pixels).max() - 0.5) / 255.0)
     worst = max(difference, derived_difference)
@@ -147,6 +207,13 @@ def _difference(
             "differently in a graph."
         )
     return difference
+
+
+def _shortfall(values: np.ndarray, labels: np.ndarray) -> float:
+    """Returns by how much the labels' probabilities fall short of the largest, at most."""
+    labels = labels[..., None].astype(np.int64)
+    labelled = np.take_along_axis(values, labels, axis=-1)[..., 0]
+    return float((values.max(axis=-1) - labelled).max())
 
 
 @contextlib.contextmanager

@@ -18,24 +18,34 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux: fcntl.h and fs.h
 def replacing(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a new folder that is renamed to `target` if the block succeeds."""
     parent = target.parent
-    created = [path for path in (parent, *parent.parents) if not path.exists()]
-    parent.mkdir(parents=True, exist_ok=True)
-    # On the target's file system, so that a rename moves it.
-    workshop = pathlib.Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}."))
-    new = workshop / "new"
-    new.mkdir()
+    with created(parent):
+        # On the target's file system, so that a rename moves it.
+        workshop = pathlib.Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}."))
+        new = workshop / "new"
+        new.mkdir()
+        try:
+            yield new
+            for path in (*new.rglob("*"), new):
+                files.sync(path)
+            _put(new, target, workshop / "old")
+            files.sync(parent)
+        finally:
+            # With the old folder, if exchanged.
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def created(folder: pathlib.Path) -> Iterator[None]:
+    """Creates a folder and its parents; if the block fails, those that are empty are removed."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        yield new
-        for path in (*new.rglob("*"), new):
-            files.sync(path)
-        _put(new, target, workshop / "old")
-        created = []
-        files.sync(parent)
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)  # with the old folder, if exchanged
-        for path in created:
+        yield
+    except BaseException:
+        for path in missing:
             with contextlib.suppress(OSError):  # not empty: used by another process
                 path.rmdir()
+        raise
 
 
 def _put(new: pathlib.Path, target: pathlib.Path, aside: pathlib.Path) -> None:

@@ -1,127 +1,203 @@
-"""A model with the properties that are needed to serve it at any image size."""
+"""A model with the properties that are needed to serve it."""
 
 import dataclasses
-import math
-from collections.abc import Iterator
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfreuse import models
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
+from tfreuse.export import sides
+from tfreuse.models import custom, endings
+from tfreuse.models.images import check_channels_last
 from tfreuse.training import evaluation
+
+_PROBES = 2  # random images whose outputs tell logits from probabilities
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network with free sides and the properties needed to serve it.
+    """A network that gives logits where it can, at any size where it can.
 
     Attributes:
-        model: [B, H, W, channels] -> [B, H, W, outputs], sides in multiples of `multiple`.
-        original: the same model with its fixed sides, if it had any.
+        model: [B, H, W, channels] -> [B, H, W, outputs]: logits, probabilities or images.
+        original: the user's model, of one output and without a last argmax; the reference.
+        labels: the user's model [B, H, W, channels] -> int [B, H, W], if it ends in argmax.
         task: "segmentation" or "autoencoder".
         channels: channels of the images.
         multiple: pixels that both sides must be a multiple of.
+        size: (H, W) if the network takes images of one size only.
+        divisor: what the pixels, 0 to 255, are divided by: 255, or 1 for a network that begins
+            with a Rescaling of its own.
+        activation: what maps the output of `model` to that of `original`: "softmax", "sigmoid",
+            `endings.LINEAR` (both are logits, or images), or `endings.PROBABILITIES` (both
+            are probabilities).
+        remarks: what the user should know about how the network is exported, a line each.
     """
 
     model: keras.Model
     original: keras.Model
+    labels: keras.Model | None
     task: str
     channels: int
     multiple: int
+    size: tuple[int, int] | None
+    divisor: float
+    activation: str
+    remarks: tuple[str, ...]
 
     @classmethod
     def of(cls, model: keras.Model, task: str | None = None) -> "Network":
-        """Examines a model. Raises InputError if it cannot be served at any image size."""
+        """Examines a model. Raises InputError if it cannot be exported."""
+        model = _main(model)
         task = task or evaluation.task_of(model)
-        if isinstance(model.output, dict) and "head" not in model.output:
-            raise InputError(
-                f"the model's outputs are {sorted(model.output)}; expected one called 'head'."
+        remarks: list[str] = []
+        original, has_argmax = endings.without_argmax(model)
+        if has_argmax and task == "segmentation":
+            remarks.append("the last argmax is cut off: the mask has its labels.")
+        channels = _channels(original)
+        divisor = 255.0
+        if custom.takes_pixels(original):
+            divisor = 1.0
+            remarks.append(
+                "the model scales its pixels itself and gets them from 0 to 255."
             )
-        model = models.without_auxiliary(model)
-        shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
-        if len(shapes) != 2 or any(len(s) != 4 or s[3] is None for s in shapes):
-            raise InputError(
-                "expected a model with one input [B, H, W, C] and one output [B, H, W, K] "
-                f"(or one called 'head'); got the shapes {shapes}."
-            )
-        channels = shapes[0][3]
-        free = _with_free_sides(model)
-        return cls(free, model, task, channels, size_multiple(free, channels))
+        cut, activation = original, endings.LINEAR
+        if task == "segmentation":
+            cut, activation = _logits(original, divisor, remarks)
+        free, multiple, size = _free(cut, remarks)
+        return cls(
+            free, original, model if has_argmax else None, task, channels, multiple, size,
+            divisor, activation, tuple(remarks),
+        )  # fmt: skip
 
     @property
     def num_classes(self) -> int:
-        """Classes of a segmentation; 0 for an auto-encoder."""
-        return self.model.output.shape[3] if self.task == "segmentation" else 0
+        """Classes of a segmentation, 2 for one channel; 0 for an auto-encoder."""
+        if self.task != "segmentation":
+            return 0
+        return max(2, self.model.output.shape[3])
 
-    def tolerance(self, logits: np.ndarray) -> float:
-        """Returns the allowed difference of outputs, given the network's logits (or image).
+    @property
+    def has_logits(self) -> bool:
+        """Whether the network's logits can be served."""
+        return self.task == "segmentation" and self.activation != endings.PROBABILITIES
 
-        A graph adds in another order than eager Keras. The effect on probabilities grows with
-        the logits: those of an untrained ResNet-50 reach 1000.
-        """
-        largest = float(np.abs(logits).max())
-        if all(layer.compute_dtype == "float32" for layer in self.model.layers):
-            return max(1e-5, 1e-6 * largest)
-        return max(2e-2, 4e-3 * largest)  # bfloat16 has 8 bits
+    def facts(self) -> dict:
+        """Describes what is served, for the metadata."""
+        return {
+            "task": self.task,
+            "channels": self.channels,
+            "model_output": self._model_output(),
+            "image_range": f"uint8 images / {self.divisor:g}",
+            "size_multiple": self.multiple,
+            "fixed_size": self.size and list(self.size),
+            "remarks": list(self.remarks),
+        }
+
+    def _model_output(self) -> str:
+        if self.task != "segmentation":
+            return "image"
+        if self.labels is not None:
+            return "labels"
+        return "logits" if self.activation == endings.LINEAR else "probabilities"
 
 
-def _with_free_sides(model: keras.Model) -> keras.Model:
-    """Returns `model`, or a copy whose input has free height and width.
+def _main(model: keras.Model) -> keras.Model:
+    """Returns the model with its main output only.
 
     Raises:
-        InputError: the model has a layer that needs a fixed size.
+        InputError: the model is no graph of layers, or has no main output.
     """
-    (fixed,) = model.inputs
-    if fixed.shape[1:3] == (None, None):
-        return model
-    images = keras.Input((None, None, fixed.shape[3]), dtype=fixed.dtype)
+    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+        raise InputError(
+            f"the model is a subclassed or unbuilt one ({printable(type(model).__name__)}); "
+            "export needs a graph of layers: make it by keras.Model(inputs, outputs), or "
+            "keras.Sequential that begins with a keras.Input."
+        )
+    if isinstance(model, keras.Sequential):  # has no output before it is called
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if isinstance(model.output, dict) and "head" not in model.output:
+        raise InputError(
+            f"the model's outputs are {printable(sorted(model.output))}; expected one called "
+            "'head'."
+        )
+    return models.without_auxiliary(model)
+
+
+def _channels(model: keras.Model) -> int:
+    """Returns the channels of the images.
+
+    Raises:
+        InputError: the model does not map images to a vector per pixel.
+    """
+    shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+    if len(shapes) != 2 or any(len(s) != 4 or s[3] is None for s in shapes):
+        raise InputError(
+            "expected a model with one input [B, H, W, C] and one output [B, H, W, K] "
+            f"(or one called 'head'); got the shapes {shapes}."
+        )
+    check_channels_last(model, 3)
+    return shapes[0][3]
+
+
+def _logits(
+    original: keras.Model, divisor: float, remarks: list[str]
+) -> tuple[keras.Model, str]:
+    """Returns the model up to its logits and its activation; adds remarks."""
+    cut, activation = endings.logits(original)
+    if activation is None:
+        activation = _activation_by_values(original, 255.0 / divisor)
+    is_single = original.output.shape[3] == 1
+    if activation == endings.PROBABILITIES:
+        remarks.append(
+            "the model's output is served as probabilities as it is; it has no logits."
+        )
+    elif activation != endings.LINEAR:
+        remarks.append(f"the last {activation} is cut off to serve logits.")
+    if is_single:
+        remarks.append("the model's only channel is read as that of label 1, of two.")
+    elif activation == "sigmoid":
+        remarks.append("the probabilities of a pixel's classes need not add up to 1.")
+    return cut, activation
+
+
+def _activation_by_values(model: keras.Model, largest: float) -> str:
+    """Tells probabilities, whose values all lie between 0 and 1, from logits, by random images."""
+    ends = zip(model.inputs[0].shape[1:3], model.outputs[0].shape[1:3], strict=True)
+    size = [image or output or 64 for image, output in ends]
+    draw = np.random.default_rng(0)
+    images = draw.random((_PROBES, *size, model.inputs[0].shape[3]), dtype=np.float32)
     try:
-        copy = keras.models.clone_model(model, input_tensors=images)
+        values = np.asarray(model(largest * images, training=False), np.float32)
     except Exception as error:  # layers raise errors of many types
         raise InputError(
-            f"the model takes images of {fixed.shape[1:3]} pixels only, and cannot be changed "
-            f"to take any size: {printable(error)}"
+            f"the model fails on images of {size[0]} x {size[1]} pixels: {reason(error)}."
         ) from error
-    for layer in model.layers:
-        if layer.weights:
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
-    return copy
+    inside = values.min() >= 0.0 and 0.0 < values.max() <= 1.0 + 1e-3
+    return endings.PROBABILITIES if inside else endings.LINEAR
 
 
-def size_multiple(model: keras.Model, channels: int) -> int:
-    """Returns the smallest number whose multiples are all valid sides, found by tracing.
+def _free(
+    model: keras.Model, remarks: list[str]
+) -> tuple[keras.Model, int, tuple[int, int] | None]:
+    """Returns the model for any size, if possible, its size multiple and its only size.
 
-    It divides the product of all strides, S. Each divisor d is tried with the sides d (S + 1)
-    and d (2 S + 1): these factors have no divisor in common with S, so that only d can make
-    the sizes fit. Tracing infers shapes without computing. (Keras's own shape inference is no
-    help: once built, Concatenate does not compare its inputs.)
+    Raises:
+        InputError: the output does not have the size of the image.
     """
-    strides = math.prod(_strides(model))
-    network = tf.function(lambda images: model(images, training=False))
-    for multiple in (m for m in range(1, strides + 1) if strides % m == 0):
-        size = (multiple * (strides + 1), multiple * (2 * strides + 1))
-        images = tf.TensorSpec((1, *size, channels), model.inputs[0].dtype)
-        try:
-            output = network.get_concrete_function(images).structured_outputs
-        except ValueError:  # two branches of different size are joined
-            continue
-        if output.shape[1:3].is_compatible_with(size):
-            return multiple
-    raise InputError(
-        "the model's output differs from its input in height and width at every size tried; "
-        "only models that keep the size can be exported."
-    )
-
-
-def _strides(model: keras.Model) -> Iterator[int]:
-    """Yields the strides of layers that shrink images, nested models included."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _strides(layer)
-        elif hasattr(layer, "strides") and not isinstance(layer, _ENLARGING):
-            yield int(np.max(layer.strides))
-
-
-_ENLARGING = (keras.layers.Conv2DTranspose,)
+    try:
+        return (*sides.freed(model), None)
+    except InputError as error:
+        why = str(error)
+    # A network that resizes its images has an output of one size, whatever the input's.
+    ends = model.inputs[0].shape[1:3], model.outputs[0].shape[1:3]
+    size = next((tuple(end) for end in ends if None not in end), None)
+    if size is None:
+        raise InputError(
+            f"the model cannot be exported for images of any size: {why}. Give its input a "
+            "fixed size, such as keras.Input((64, 64, 3))."
+        )
+    fixed = sides.fixed(model, *size)
+    remarks.append(f"served for images of {size[0]} x {size[1]} pixels only: {why}.")
+    return fixed, 1, size

@@ -10,22 +10,19 @@ are compared with the network before they get their names. LiteRT in 8 bits is n
 network: `loss` measures how much of the metric it costs.
 """
 
-import contextlib
 import importlib.util
-import logging
 import os
 import pathlib
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfreuse import files
+from tfreuse import files, runtime
 from tfreuse.analysis import metrics
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, reason
 from tfreuse.export import check, serving
 from tfreuse.export.network import Network
 
@@ -60,25 +57,39 @@ def write(
     """
     check_installed(kind)
     with files.replacing(path, suffix=path.suffix) as temporary:
-        with _quietly():
-            try:
-                if kind == "onnx":
-                    _to_onnx(network, temporary)
-                else:
-                    _to_litert(network, temporary, size, calibration)
-            except Exception as error:  # converters raise errors of many types
-                raise InputError(
-                    f"the model cannot be converted to {kind}: {printable(error, 300)}"
-                ) from error
+        converted(network, kind, temporary, size, calibration)
         facts = {"file": path.name, "bytes": os.path.getsize(temporary)}
         if kind == "litert_int8":
             return facts
-        run = runner(kind, temporary)
-        sizes = check.sizes(network) if kind == "onnx" else [size]
-        facts["check"] = check.agree(
-            network, lambda images: [run(images)], sizes, slack=_SLACK
-        )
+        sizes = check.sizes(network) if kind == "onnx" else [network.size or size]
+        with runtime.quiet():
+            run = runner(kind, temporary)
+            facts["check"] = check.agree(
+                network, lambda images: [run(images)], sizes, slack=_SLACK
+            )
     return facts
+
+
+def converted(
+    network: Network,
+    kind: str,
+    path: pathlib.Path,
+    size: tuple[int, int],
+    calibration: np.ndarray | None = None,
+) -> None:
+    """Writes the file without comparing it; see `write`."""
+    try:
+        with runtime.quiet():
+            if kind == "onnx":
+                _to_onnx(network, path)
+            else:
+                _to_litert(network, path, size, calibration)
+    except (OSError, tf.errors.ResourceExhaustedError):  # a full disk or memory
+        raise
+    except Exception as error:  # converters raise errors of many types
+        raise InputError(
+            f"the model cannot be converted to {kind}: {reason(error, 300)}."
+        ) from error
 
 
 def check_installed(kind: str) -> None:
@@ -120,8 +131,8 @@ def loss(
     confusions = np.zeros((2, len(images), classes, classes), np.int64)
     for i in range(len(images)):
         image = images[i : i + 1]
-        logits = network.model(image.astype(np.float32) / 255.0, training=False)
-        predictions = np.argmax(logits, axis=-1), run(image)["mask"]
+        labels = np.argmax(check.expected(network, image), axis=-1)
+        predictions = labels, run(image)["mask"]
         valid = masks[i] != ignore
         for confusion, mask in zip(confusions, predictions, strict=True):
             cells = masks[i][valid] * classes + mask[0][valid]
@@ -143,11 +154,25 @@ def loss(
 
 def _to_onnx(network: Network, path: pathlib.Path) -> None:
     import tf2onnx  # an extra
+    from tf2onnx import tf_loader
 
-    pixels = tf.TensorSpec((None, None, None, network.channels), tf.uint8, "images")
-    function = tf.function(serving.server(network), input_signature=[pixels])
-    tf2onnx.convert.from_function(
-        function, input_signature=[pixels], opset=_OPSET, output_path=str(path)
+    function = tf.function(serving.server(network))
+    concrete = function.get_concrete_function(serving.image_spec(network))
+    inputs = {concrete.inputs[0].name: "images"}
+    names = sorted(concrete.structured_outputs)  # the order of a flattened dict
+    outputs = {
+        tensor.name: name for tensor, name in zip(concrete.outputs, names, strict=True)
+    }
+    # Not tf2onnx.convert.from_function: in version 1.17 it declares the constants that a
+    # function captures, such as the mean of Normalization, as inputs that must be fed.
+    graph = tf_loader.from_function(concrete, list(inputs), list(outputs))
+    tf2onnx.convert.from_graph_def(
+        graph,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        tensors_to_rename=inputs | outputs,
+        opset=_OPSET,
+        output_path=str(path),
     )
 
 
@@ -186,31 +211,13 @@ def _onnx_runner(path: pathlib.Path) -> Runner:
 
 
 def _litert_runner(path: pathlib.Path) -> Runner:
-    with (
-        warnings.catch_warnings()
-    ):  # deprecated, but part of TensorFlow until 2.22 at least
-        warnings.simplefilter("ignore")
+    # Deprecated, with a warning, but part of TensorFlow until 2.22 at least.
+    with runtime.quiet():
         interpreter = tf.lite.Interpreter(str(path))
-    signature = interpreter.get_signature_runner(serving.DEFAULT)
+        signature = interpreter.get_signature_runner(serving.DEFAULT)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         rows = [signature(images=image[None]) for image in images]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
     return run
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps the converters' log and warnings off the terminal; errors are raised anyway."""
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfreuse.export import decoding
 from tfreuse.export.network import Network
+from tfreuse.models import endings
 from tfreuse.specs import ReadingSpec
 
 DEFAULT, FROM_BYTES, LOGITS = "serving_default", "from_bytes", "logits"
@@ -27,7 +28,7 @@ def signatures(network: Network, reading: ReadingSpec = READING) -> list[str]:
     names = [DEFAULT]
     if network.channels in (1, 3) and not reading.intensity_range:
         names.append(FROM_BYTES)
-    if network.task == "segmentation":  # an auto-encoder's direct output is in DEFAULT
+    if network.has_logits:  # an auto-encoder's direct output is in DEFAULT
         names.append(LOGITS)
     return names
 
@@ -44,23 +45,24 @@ def write(
     Args:
         network: the network.
         path: the folder.
-        size: (B, H, W) of the images; None leaves a dimension free.
+        size: (B, H, W) of the images; see `image_spec`.
         names: the signatures; empty: all of `signatures`.
         reading: how `from_bytes` reads a file.
     """
     serve = server(network)
 
     def serve_bytes(image_bytes):
-        return serve(decoding.decode(image_bytes, network.channels, reading)[None])
+        pixels = decoding.decode(image_bytes, network.channels, reading)[None]
+        return serve(tf.ensure_shape(pixels, (1, *images.shape[1:])))
 
     def serve_logits(images):
         return {LOGITS: _output(network, images)}
 
-    pixels = tf.TensorSpec((*size, network.channels), tf.uint8, "images")
+    images = image_spec(network, *size)
     inputs = {
-        DEFAULT: (serve, pixels),
+        DEFAULT: (serve, images),
         FROM_BYTES: (serve_bytes, tf.TensorSpec(None, tf.string, "image_bytes")),
-        LOGITS: (serve_logits, pixels),
+        LOGITS: (serve_logits, images),
     }
     archive = keras.export.ExportArchive()
     archive.track(network.model)
@@ -68,6 +70,17 @@ def write(
         function, spec = inputs[name]
         archive.add_endpoint(name, function, [spec])
     archive.write_out(path, verbose=False)
+
+
+def image_spec(
+    network: Network,
+    batch: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> tf.TensorSpec:
+    """Describes the images of a signature; None leaves a dimension free, if the network can."""
+    size = network.size or (height, width)
+    return tf.TensorSpec((batch, *size, network.channels), tf.uint8, "images")
 
 
 def server(network: Network):
@@ -78,22 +91,43 @@ def server(network: Network):
         output = _output(network, images)
         if network.task == "segmentation":
             mask = tf.argmax(output, axis=-1, output_type=tf.int32)
-            return {derived: mask, direct: tf.nn.softmax(output)}
+            return {derived: mask, direct: probabilities(network, output)}
         pixels = tf.round(255.0 * tf.clip_by_value(output, 0.0, 1.0))
         return {derived: tf.cast(pixels, tf.uint8), direct: output}
 
     return serve
 
 
+def probabilities(network: Network, output: tf.Tensor) -> tf.Tensor:
+    """Maps what `_output` returns to probabilities of the classes, [B, H, W, num_classes]."""
+    if network.activation == endings.PROBABILITIES:
+        return output
+    if network.activation == "sigmoid" and network.model.output.shape[3] > 1:
+        return tf.sigmoid(output)  # each class by itself
+    return tf.nn.softmax(output)
+
+
 def _output(network: Network, images: tf.Tensor) -> tf.Tensor:
-    """Computes the network's output float32 [B, H, W, K] for images uint8 [B, H, W, C]."""
+    """Computes the network's output float32 [B, H, W, K] for images uint8 [B, H, W, C].
+
+    Of a segmentation K is the number of classes: a single channel is that of label 1, and gets
+    one of label 0 beside it.
+    """
     height, width = tf.unstack(tf.shape(images)[1:3])
-    padded = _reflected(images, network.multiple)
-    output = network.model(tf.cast(padded, tf.float32) / 255.0, training=False)
-    return tf.cast(output[:, :height, :width], tf.float32)
+    padded = reflected(images, network.multiple)
+    output = network.model(
+        tf.cast(padded, tf.float32) / network.divisor, training=False
+    )
+    output = tf.cast(output[:, :height, :width], tf.float32)
+    if output.shape[-1] == network.num_classes or network.task != "segmentation":
+        return output
+    if network.activation == endings.PROBABILITIES:
+        return tf.concat([1.0 - output, output], axis=-1)
+    # softmax([0, x]) is [1 - sigmoid(x), sigmoid(x)].
+    return tf.concat([tf.zeros_like(output), output], axis=-1)
 
 
-def _reflected(images: tf.Tensor, multiple: int) -> tf.Tensor:
+def reflected(images: tf.Tensor, multiple: int) -> tf.Tensor:
     """Pads [B, H, W, C] by reflection to sides that are multiples of `multiple`.
 
     Gathers by index, since tf.pad cannot add more pixels than a side has.

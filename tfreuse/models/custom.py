@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from tfreuse.errors import InputError, nearest, printable, reason
-from tfreuse.models import blocks, graph, saving
+from tfreuse.models import blocks, endings, graph, saving
 from tfreuse.models.images import check_channels_last
 
 # A Rescaling as first layer with a smaller scale maps pixels from 0 to 255 to about [0, 1].
@@ -132,6 +132,10 @@ def _functional(model: object, source: str) -> keras.Model:
             "layers is needed: make it by keras.Model(inputs, outputs), or keras.Sequential "
             "that begins with a keras.Input."
         )
+    if len(inputs) == len(outputs) == 1:
+        model, _ = endings.without_argmax(model)
+        model, _ = endings.logits(model)
+        outputs = model.outputs
     shapes = [tuple(tensor.shape) for tensor in (*inputs, *outputs)]
     if len(shapes) != 2 or any(len(shape) != 4 for shape in shapes):
         raise InputError(
@@ -187,21 +191,22 @@ def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTe
             f"it takes {expected} channels and the images have {channels}; give "
             f"--channels={expected}"
         )
-    first = next(
-        (
-            layer
-            for layer in original.layers
-            if not isinstance(layer, keras.layers.InputLayer)
-        ),
-        None,
-    )
-    if (
-        isinstance(first, keras.layers.Rescaling)
-        and _scale(first) < _LARGEST_PIXEL_SCALE
-    ):
+    if takes_pixels(original):
         rescale = keras.layers.Rescaling(255.0, name="preprocessing_scale")
         images = rescale(images)
     return images
+
+
+def takes_pixels(model: keras.Model) -> bool:
+    """Returns whether a model scales pixels from 0 to 255 itself, by its first layer."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            return takes_pixels(layer)
+        if isinstance(layer, keras.layers.Rescaling):
+            return _scale(layer) < _LARGEST_PIXEL_SCALE
+        if not isinstance(layer, keras.layers.InputLayer | keras.layers.Resizing):
+            return False
+    return False
 
 
 def _scale(layer: keras.layers.Rescaling) -> float:

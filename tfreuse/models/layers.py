@@ -27,6 +27,32 @@ class ResizeLike(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfreuse")
+class ResizeBy(keras.layers.Layer):
+    """Resizes by whole factors, as keras.layers.UpSampling2D: [B, H, W, C] -> [B, f H, g W, C]."""
+
+    def __init__(self, size: tuple[int, int], interpolation: str, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.interpolation = tuple(size), interpolation
+
+    def call(self, features):
+        sides = tf.shape(features)[1:3] * self.size
+        resized = tf.image.resize(features, sides, self.interpolation)
+        return tf.cast(resized, features.dtype)
+
+    def compute_output_shape(self, features_shape):
+        sides = zip(features_shape[1:3], self.size, strict=True)
+        sides = (side and side * factor for side, factor in sides)
+        return (features_shape[0], *sides, features_shape[3])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "interpolation": self.interpolation,
+        }
+
+
+@keras.saving.register_keras_serializable("tfreuse")
 class AdaptiveAveragePool(keras.layers.Layer):
     """Averages over a grid of bins x bins: [B, H, W, C] -> [B, bins, bins, C].
 

@@ -1,0 +1,155 @@
+"""Changes the sides of a network's images, and finds the sizes that a network takes.
+
+model = sides.changed(model, None, None)  # any size; layers are shared, not copied
+multiple = sides.multiple(model)          # pixels that both sides must be a multiple of
+"""
+
+import math
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfreuse.errors import InputError, printable, reason
+from tfreuse.models.layers import AdaptiveAveragePool, ResizeBy
+
+_ENLARGING = (keras.layers.Conv2DTranspose,)
+
+
+def freed(model: keras.Model) -> tuple[keras.Model, int]:
+    """Returns the model with free sides, and what both sides must be a multiple of.
+
+    Raises:
+        InputError: the model takes one size only; the message is the reason, a clause.
+    """
+    try:
+        free = changed(model, None, None)
+        return free, _multiple(free)
+    except Exception as error:  # layers raise errors of many types
+        raise InputError(reason(error)) from error
+
+
+def fixed(model: keras.Model, height: int, width: int) -> keras.Model:
+    """Returns the model for images of one size.
+
+    Raises:
+        InputError: it cannot be traced, or its output has another size.
+    """
+    try:
+        if model.inputs[0].shape[1:3] != (height, width):
+            model = changed(model, height, width)
+        size = _traced(model, None, height, width).shape[1:3]
+    except Exception as error:  # layers raise errors of many types
+        raise InputError(
+            f"the model cannot be exported for images of {height} x {width} pixels: "
+            f"{reason(error)}."
+        ) from error
+    if size != (height, width):
+        raise InputError(
+            f"the model makes {tuple(size)} pixels of images of {(height, width)}; only models "
+            "that keep the size can be exported. Append a layer such as "
+            "keras.layers.UpSampling2D or keras.layers.Resizing."
+        )
+    return model
+
+
+def changed(model: keras.Model, height: int | None, width: int | None) -> keras.Model:
+    """Returns a functional model for images of other sides; None is a free side.
+
+    Layers are shared, so that all of their state is too, such as the tensors that Normalization
+    derives from its weights. Bilinear UpSampling2D and AdaptiveAveragePooling2D, which Keras
+    3.15 cannot trace with free sides, are replaced by layers that compute the same.
+
+    Raises:
+        Exception: a layer needs other sides; layers raise errors of many types.
+    """
+    (tensor,) = model.inputs
+    images = keras.Input((height, width, tensor.shape[3]), dtype=tensor.dtype)
+    flexible: dict[int, keras.Layer] = {}  # a layer may be called more than once
+
+    def replaced(layer: keras.Layer) -> keras.Layer:
+        if id(layer) not in flexible:
+            flexible[id(layer)] = _flexible(layer)
+        return flexible[id(layer)]
+
+    graph = keras.Model(model.inputs, model.outputs, name=model.name)
+    copy = keras.models.clone_model(
+        graph, input_tensors=[images], clone_function=replaced
+    )
+    return keras.Model(images, copy.outputs[0], name=model.name)
+
+
+def _multiple(model: keras.Model) -> int:
+    """Returns the smallest number whose multiples are all valid sides, found by tracing.
+
+    It divides the product of all strides, S. Each divisor d is tried with the sides d (S + 1)
+    and d (2 S + 1): these factors have no divisor in common with S, so that only d can make
+    the sizes fit. Tracing infers shapes without computing. (Keras's own shape inference is no
+    help: once built, Concatenate does not compare its inputs.)
+
+    Raises:
+        ValueError: at no size does the output have the size of the image.
+        Exception: the model cannot be traced with free sides.
+    """
+    _traced(model, None, None, None)  # as it is served
+    strides = math.prod(_strides(model))
+    for number in (m for m in range(1, strides + 1) if strides % m == 0):
+        size = (number * (strides + 1), number * (2 * strides + 1))
+        try:
+            shape = _traced(model, 1, *size).shape
+        except ValueError:  # two branches of different size are joined
+            continue
+        if shape[1:3].is_compatible_with(size):
+            return number
+    raise ValueError(
+        f"{_fixed_by(model)}its output has the size of the image at none of the sizes tried"
+    )
+
+
+def _traced(model: keras.Model, *shape: int | None) -> tf.TensorSpec:
+    """Traces the model for images of the shape [B, H, W] and returns what its output is."""
+    (tensor,) = model.inputs
+    network = tf.function(lambda images: model(images, training=False))
+    images = tf.TensorSpec((*shape, tensor.shape[3]), tensor.dtype)
+    return network.get_concrete_function(images).structured_outputs
+
+
+def _flexible(layer: keras.Layer) -> keras.Layer:
+    """Returns `layer`, or one that computes the same at any size."""
+    if not isinstance(layer, keras.Layer):  # an operation of keras.ops
+        return layer
+    options = {"name": layer.name, "dtype": layer.dtype_policy}
+    if getattr(layer, "data_format", "") == "channels_first":
+        return layer
+    if isinstance(layer, keras.layers.UpSampling2D):
+        if layer.interpolation != "nearest":
+            return ResizeBy(layer.size, layer.interpolation, **options)
+    elif isinstance(layer, keras.layers.AdaptiveAveragePooling2D):
+        if layer.output_size[0] == layer.output_size[1]:
+            return AdaptiveAveragePool(layer.output_size[0], **options)
+    elif isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+        shapes = [tensor.shape for tensor in (*layer.inputs, *layer.outputs)]
+        if len(shapes) == 2 and len(shapes[0]) == 4:
+            return changed(layer, None, None)
+    return layer
+
+
+def _fixed_by(model: keras.Model) -> str:
+    """Names the first layer or operation with an output of one size, for a message; or ""."""
+    for operation in model.operations:
+        for node in operation._inbound_nodes[-1:]:
+            shape = node.output_tensors[0].shape
+            if len(shape) == 4 and None not in shape[1:3] and shape[1:3] != (1, 1):
+                size = f"{shape[1]} x {shape[2]} pixels at any size"
+                return f"{printable(operation.name, 60)} gives {size}, and "
+    return ""
+
+
+def _strides(model: keras.Model) -> Iterator[int]:
+    """Yields the strides of layers that shrink images, nested models included."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _strides(layer)
+        elif hasattr(layer, "strides") and not isinstance(layer, _ENLARGING):
+            yield int(np.max(layer.strides))
