@@ -14,6 +14,7 @@ from tfreuse import (
     prediction,
     training,
 )
+from tfreuse.advisor import trials
 from tfreuse.data import contact_sheet, layout
 from tfreuse.errors import InputError
 from tfreuse.models import saving
@@ -35,7 +36,7 @@ def test_colours_are_labels_by_the_palette(tmp_path):
     paint(tmp_path)
     coloured = DataSpec(**spec.__dict__ | {"palette": COLOURS})
     split = data.load(coloured, "train")
-    assert split.num_classes == 3
+    assert split.num_classes == 3 == trials._with_classes(coloured).num_classes
     np.testing.assert_array_equal(split.tensors["mask"].numpy(), plain)
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations  # tf.Tensor stands in signatures
 import dataclasses
 import functools
 import logging
+import multiprocessing
 from collections.abc import Sequence
 
 from tfreuse import runtime
@@ -264,6 +265,8 @@ def check_files(
 ) -> None:
     """Checks that the files of these splits are there, without reading them or TensorFlow.
 
+    Logs, as `load`, how they are laid out.
+
     Raises:
         InputError: as `load`, where names of files and folders suffice to see it.
     """
@@ -272,6 +275,7 @@ def check_files(
     source = _source(spec)
     for split in splits:
         source.pairs(split, masks)
+    _say(source.notes)
 
 
 def check(spec: DataSpec) -> str:
@@ -288,8 +292,10 @@ def check(spec: DataSpec) -> str:
 
 def _say(notes: list[str]) -> None:
     """Logs decisions about the data, each line once a process."""
+    # The workers of a study read the same files again and again; the study said it once.
+    in_worker = multiprocessing.parent_process() is not None
     for note in notes:
-        if note not in _SAID:
+        if note not in _SAID and not in_worker:
             logging.getLogger("tfreuse.data").warning("%s.", note)
     _SAID.update(notes)
 

@@ -34,7 +34,7 @@ class Folder:
     def read(self, split: str, with_masks: bool = True) -> SplitArrays:
         """Reads all of `split`, with several threads."""
         spec = self.spec
-        pairs, notes = layout.find(self.root, split, with_masks, spec.group_by)
+        pairs = self.pairs(split, with_masks)
         limit = spec.train_examples if split == "train" else spec.test_examples
         pairs = pairs[: limit or None]
         shape = (len(pairs), *spec.image_size)
@@ -48,7 +48,7 @@ class Folder:
                 if with_masks:
                     labelled[i] = mask
                 rows.append(row)
-        self.notes += notes + _notes(split, pairs, rows)
+        self.notes += _notes(split, pairs, rows)
         return SplitArrays(
             images=images,
             masks=smallest(labelled) if with_masks else None,
@@ -63,8 +63,10 @@ class Folder:
         )
 
     def pairs(self, split: str, with_masks: bool = True) -> list[layout.Pair]:
-        """Lists the pairs of `split`, sorted by stem; see `layout.find`."""
-        return layout.list_pairs(self.root, split, with_masks, self.spec.group_by)
+        """Lists the pairs of `split`, sorted by stem, and notes how; see `layout.find`."""
+        pairs, notes = layout.find(self.root, split, with_masks, self.spec.group_by)
+        self.notes += notes
+        return pairs
 
     def num_classes(self, splits: tuple[str, ...] = layout.SPLITS) -> int:
         """Returns the spec's, or 1 + the largest label in any mask of these splits."""
