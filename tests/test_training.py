@@ -17,10 +17,11 @@ from tfreuse import (
     models,
     training,
 )
+from tfreuse.cli import train as train_tool
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
-from tfreuse.training import evaluation, fusion
+from tfreuse.training import evaluation, fusion, recalibration
 
 MODEL = ModelSpec(width=4, depth=1)
 TRAIN = TrainSpec(steps=12, batch_size=4, validations=3, learning_rate=5e-3)
@@ -112,6 +113,47 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert files.read_json(trained / "history.json") == files.read_json(
         tmp_path / "history.json"
     )
+
+
+def test_recalibration_changes_the_saved_model_alone_and_goes_on_after_a_stop(
+    trained, data_spec, tmp_path
+):
+    with pytest.raises(Stopped):
+        training.train(
+            MODEL, data_spec, TRAIN, tmp_path, recalibrate=True, report=stop_at(7)
+        )
+    with pytest.raises(InputError, match="begun with --recalibrate"):
+        training.train(MODEL, data_spec, TRAIN, tmp_path)
+    metrics = training.train(MODEL, data_spec, TRAIN, tmp_path, recalibrate=True)
+    same(weights(trained / "last.keras"), weights(tmp_path / "last.keras"))
+    assert metrics["recalibration_images"] == 32
+    assert "recalibration_images" not in files.read_json(trained / "metrics.json")
+    assert files.read_json(tmp_path / "run.json")["recalibrate"] is True
+    model = saving.load(tmp_path / "model.keras")
+    norm = model.get_layer("encoder_1_a_bn")
+    found = norm.moving_mean.numpy(), norm.moving_variance.numpy()
+    images = training.statistics_images(data.load(data_spec, "train"), TRAIN)
+    recalibration.Recalibrator(model, images)()  # the inputs of the first need no other
+    np.testing.assert_allclose(found[0], norm.moving_mean.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[1], norm.moving_variance.numpy(), rtol=1e-4)
+
+
+def test_a_run_of_before_recalibration_goes_on_without_it():
+    assert not training._recorded({"specs": {}}, True)
+    assert training._recorded({"specs": {}, "recalibrate": True}, True)
+
+
+def test_images_smaller_than_the_window_of_ssim_are_measured_in_a_smaller_one(scenes):
+    model = models.build(
+        ModelSpec(width=2, depth=1), task="autoencoder", num_classes=0, seed=0
+    )
+    spec = DataSpec(dataset="folder", data_dir=str(scenes), image_size=(8, 8))
+    metrics = training.evaluate(
+        model, data.load(spec, "val", masks=False), "autoencoder"
+    )
+    assert metrics["ssim_window"] == 8
+    assert -1 <= metrics["ssim"] <= 1
+    assert "windows of 8 pixels" in train_tool.describe(metrics)
 
 
 def test_a_corrupted_run_that_was_stopped_goes_on_with_the_same_bits(

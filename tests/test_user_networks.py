@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from tfreuse import data, models, training, transplant
+from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.study import repairs
@@ -145,6 +146,34 @@ def test_recalibration_keeps_the_variance_of_channels_with_a_large_mean(size):
     recalibration.Recalibrator(model, images, size)()
     exact = images.astype("float64").var(axis=(0, 1, 2))
     np.testing.assert_allclose(norm.moving_variance.numpy(), exact, rtol=1e-3)
+
+
+class Block(layers.Layer):
+    """A layer of the user's own with a batch normalization inside."""
+
+    def build(self, shape):
+        self.conv = layers.Conv2D(4, 3, padding="same", name="conv")
+        self.norm = layers.BatchNormalization(name="norm")
+        self.conv.build(shape)
+        self.norm.build((*shape[:-1], 4))
+
+    def call(self, inputs, training=None):
+        return self.norm(self.conv(inputs), training=training)
+
+
+def test_normalizations_inside_layers_are_re_estimated_and_refused_on_devices(
+    monkeypatch,
+):
+    inputs = keras.Input((people.SIDE, people.SIDE, 3))
+    model = keras.Model(inputs, Block(name="second")(Block(name="first")(inputs)))
+    recalibration.Recalibrator(model, IMAGES)()
+    seen = inputs_by_layer(model, monkeypatch)
+    assert len(seen) == 2
+    for layer, values in seen.items():
+        variance = layer.moving_variance.numpy()
+        np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-4)
+    with pytest.raises(InputError, match="'first/norm' is inside .*--strategy=none"):
+        fusion._check_synchronized(model, set())
 
 
 # --- going on after an interruption

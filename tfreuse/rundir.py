@@ -31,8 +31,12 @@ def _versions() -> dict[str, str]:
     return versions_by_name
 
 
-def claim(path: pathlib.Path, specs: dict[str, Spec]) -> dict[str, Any]:
+def claim(
+    path: pathlib.Path, specs: dict[str, Spec], more: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Writes the specs to `path`, a JSON file in the run's directory, or compares them with it.
+
+    `more` is written beside the specs of a new run, and not compared.
 
     Returns:
         the file's content: {"specs": ..., "versions": ..., "directory": ...} and later
@@ -47,6 +51,7 @@ def claim(path: pathlib.Path, specs: dict[str, Spec]) -> dict[str, Any]:
             "specs": settings,
             "versions": versions(),
             "directory": os.getcwd(),
+            **(more or {}),
         }
         files.write_json(path, content)
         return content

@@ -25,6 +25,12 @@ def define_flags() -> None:
     app.define_data()
     app.define(DeviceSpec)
     flags.DEFINE_string("out_dir", "", "directory of the run")
+    flags.DEFINE_boolean(
+        "recalibrate",
+        True,
+        "measure and save the model with moving statistics that are re-estimated on training "
+        "images; the moving averages of a short training lag behind",
+    )
     flags.DEFINE_boolean("check_data", False, "describe the data set, and stop")
 
 
@@ -52,6 +58,10 @@ def main() -> None:
 
         metrics = _train(training, model_spec, data_spec, train_spec, out_dir)
     print(describe(metrics))
+    if count := metrics.get("recalibration_images"):
+        print(
+            f"Moving statistics re-estimated on {count} training images (--recalibrate)"
+        )
     print(f"Model: {out_dir / 'model.keras'}  metrics: {out_dir / 'metrics.json'}")
 
 
@@ -81,6 +91,7 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
             train_spec,
             out_dir,
             device_spec=app.spec(DeviceSpec),
+            recalibrate=app.FLAGS.recalibrate,
             report=report,
         )
     finally:
@@ -94,9 +105,11 @@ def describe(metrics: dict) -> str:
     if metrics.get("corruption", "none") != "none":
         images += f", input corrupted: {metrics['corruption']}"
     if metrics["task"] == "autoencoder":
+        side = metrics.get("ssim_window")
+        window = f" (in windows of {side} pixels, not 11)" if side else ""
         return (
             f"R2 {metrics['r2']:.3f}, PSNR {metrics['psnr']:.1f} dB, "
-            f"SSIM {metrics['ssim']:.3f} {images}"
+            f"SSIM {metrics['ssim']:.3f}{window} {images}"
         )
     classes = "\n".join(
         f"  {name:20} {'absent' if value is None else f'{value:.3f}'}"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfreuse import (
@@ -28,8 +29,13 @@ from tfreuse import (
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
-from tfreuse.training import callbacks, devices, evaluation, fusion
+from tfreuse.training import callbacks, devices, evaluation, fusion, recalibration
 from tfreuse.training.callbacks import Report
+from tfreuse.training.objective import decay_only_kernels, loss, optimizer
+
+MOST_IMAGES = (
+    128  # training images on which statistics are re-estimated at a validation
+)
 
 
 def train(
@@ -39,6 +45,7 @@ def train(
     out_dir: pathlib.Path,
     *,
     device_spec: DeviceSpec = devices.DEFAULT,
+    recalibrate: bool = False,
     report: Report = lambda step, text: None,
 ) -> dict[str, Any]:
     """Trains a network, or resumes an interrupted training; returns the test metrics.
@@ -47,16 +54,22 @@ def train(
     threads, whether the run was interrupted or not. `device_spec` is not part of the run's
     identity: a run can be resumed with other devices, which round differently.
 
+    With `recalibrate`, the moving statistics of the model that is validated and saved as
+    `model.keras` are re-estimated on training images; the training itself is the same, bit for
+    bit. A run that was begun before this option existed goes on without it.
+
     Raises:
         InputError: out_dir belongs to another spec, or the data cannot be used.
     """
     out_dir = pathlib.Path(out_dir)
     models.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
     specs = {"model": model_spec, "data": data_spec, "train": train_spec}
-    claim = functools.partial(rundir.claim, out_dir / "run.json", specs)
+    claim = functools.partial(
+        rundir.claim, out_dir / "run.json", specs, {"recalibrate": recalibrate}
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
     if (out_dir / "run.json").exists():
-        claim()
+        recalibrate = _recorded(claim(), recalibrate)
     if (out_dir / "metrics.json").exists():
         return files.read_json(out_dir / "metrics.json")
     started = time.monotonic()
@@ -74,6 +87,9 @@ def train(
             train_spec,
             out_dir,
             device_spec=device_spec,
+            recalibration_images=statistics_images(
+                train_split, train_spec, recalibrate
+            ),
             report=report,
         )
     test_split = split(data_spec, "test", train_spec)
@@ -84,8 +100,35 @@ def train(
         "parameters": best.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
+    if recalibrate and recalibration.normalizations(best):
+        metrics["recalibration_images"] = min(MOST_IMAGES, train_split.size)
     files.write_json(out_dir / "metrics.json", metrics)
     return metrics
+
+
+def _recorded(run: dict[str, Any], recalibrate: bool) -> bool:
+    """Returns the setting that the run was begun with; InputError if it is asked for another."""
+    recorded = run.get("recalibrate")
+    if recorded not in (None, recalibrate):
+        now, before = (
+            f"--{'' if flag else 'no'}recalibrate" for flag in (recalibrate, recorded)
+        )
+        raise InputError(
+            f"the run was begun with {before}, now {now}; give {before}, or another --out_dir."
+        )
+    return bool(recorded)
+
+
+def statistics_images(
+    split: data.Split, spec: TrainSpec, recalibrate: bool = True
+) -> np.ndarray | None:
+    """Returns evenly spread training images [N, H, W, C], corrupted as in training."""
+    if not recalibrate:
+        return None
+    count = min(MOST_IMAGES, split.size)
+    chosen = data.take(split, np.linspace(0, split.size - 1, count).round())
+    (batch,) = data.evaluation_batches(chosen, count)
+    return np.asarray(data.inputs_and_targets(batch["image"], spec.corruption)[0])
 
 
 def split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
@@ -105,6 +148,9 @@ def evaluate(
     setting = {"task": task, "split": split.name, "images": split.size}
     if task == "autoencoder":
         setting["corruption"] = corruption
+        window = evaluation.ssim_window(split.examples.element_spec["image"].shape[:2])
+        if window < 11:
+            setting["ssim_window"] = window
     return setting | summary
 
 
@@ -116,9 +162,14 @@ def fit(
     out_dir: pathlib.Path,
     *,
     device_spec: DeviceSpec = devices.DEFAULT,
+    recalibration_images: np.ndarray | None = None,
     report: Report = lambda step, text: None,
 ) -> None:
-    """Runs the updates up to `spec.steps` that the model's optimizer has not done yet."""
+    """Runs the updates up to `spec.steps` that the model's optimizer has not done yet.
+
+    Statistics of the model that is validated and saved as the best are re-estimated on
+    `recalibration_images` [N, H, W, C], if given.
+    """
     done = int(model.optimizer.iterations.numpy())
     period = math.ceil(spec.steps / spec.validations)
     rounds = math.ceil(spec.steps / period)
@@ -140,7 +191,9 @@ def fit(
         shuffle=False,
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
-            callbacks.Checkpoints(model, validation_split, spec, out_dir),
+            callbacks.Checkpoints(
+                model, validation_split, spec, out_dir, recalibration_images
+            ),
             *devices.callbacks(device_spec, out_dir / "tensorboard", spec.steps - done),
             callbacks.Progress(report, done, spec.steps),
         ],
@@ -267,37 +320,6 @@ def _take_values(path: pathlib.Path, model: keras.Model) -> None:
             "of the network must be as they were when it was trained."
         )
     transplant.apply(plan, donor, model)
-
-
-def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
-    """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero.
-
-    Weight decay applies to kernels only.
-    """
-    warmup = max(1, round(spec.warmup * spec.steps))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, spec.steps - warmup),
-        warmup_target=spec.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
-    decay_only_kernels(optimizer)
-    return optimizer
-
-
-def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
-    """Excludes all variables but kernels from weight decay."""
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-
-
-def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
-    """Returns the loss per pixel: cross-entropy of logits, or mean squared error."""
-    if task == "segmentation":
-        return keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, ignore_class=None if ignore_label < 0 else ignore_label
-        )
-    return keras.losses.MeanSquaredError()
 
 
 def _heads(model: keras.Model) -> list[str]:

@@ -3,6 +3,7 @@
 graph.fit(..., callbacks=[callbacks.Checkpoints(model, split, spec, out_dir)])
 """
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from tfreuse.data import drawing
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
-from tfreuse.training import evaluation, summaries
+from tfreuse.training import evaluation, recalibration, summaries
 
 Report = Callable[[int, str], None]  # (steps done, event)
 SAMPLES = 4  # images shown in TensorBoard, the first of the validation split
@@ -46,6 +47,8 @@ class Checkpoints(keras.callbacks.Callback):
         split: the validation split.
         spec: settings of the training.
         out_dir: directory of the run.
+        images: float32 [N, H, W, C], training images on which the moving statistics of the
+            validated model are re-estimated; None: they stay those of the training.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Checkpoints(keras.callbacks.Callback):
         split: data.Split,
         spec: TrainSpec,
         out_dir: pathlib.Path,
+        images: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self._plain, self._out_dir = model, out_dir
@@ -61,6 +65,12 @@ class Checkpoints(keras.callbacks.Callback):
         self._evaluate = evaluation.Evaluator(
             model, split, spec.task, corruption=spec.corruption
         )
+        self._statistics = None
+        if images is not None:
+            # Four batches without gradients need no more memory than a training step.
+            self._statistics = recalibration.Recalibrator(
+                model, images, 4 * spec.batch_size, one_pass=True
+            )
         self._history_path = out_dir / "history.json"
         history = (
             files.read_json(self._history_path) if self._history_path.exists() else []
@@ -82,6 +92,26 @@ class Checkpoints(keras.callbacks.Callback):
                 f"the loss is {logs['loss']} at step {step}; try a lower --learning_rate "
                 f"than {self._spec.learning_rate:g}."
             )
+        with self._recalibrated():
+            self._validate(step, logs)
+        saving.save(self._plain, self._out_dir / "last.keras", random_states=True)
+
+    @contextlib.contextmanager
+    def _recalibrated(self):
+        """Re-estimates statistics in this block; the training goes on with its own."""
+        if not self._statistics:
+            yield
+            return
+        variables = [v for layer in self._statistics.layers for v in layer.weights]
+        before = [variable.numpy() for variable in variables]
+        try:
+            self._statistics()
+            yield
+        finally:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+
+    def _validate(self, step: int, logs: dict[str, float]) -> None:
         counts = self._evaluate()
         self._log(step, logs, counts)
         best = max((row["value"] for row in self._history), default=-math.inf)
@@ -91,7 +121,6 @@ class Checkpoints(keras.callbacks.Callback):
         files.write_json(self._history_path, self._history)
         if counts.value > best:
             saving.save(self._plain, self._out_dir / "model.keras")
-        saving.save(self._plain, self._out_dir / "last.keras", random_states=True)
 
     def _log(self, step: int, logs: dict[str, float], counts) -> None:
         rate = self._plain.optimizer.learning_rate

@@ -169,6 +169,11 @@ def main_output(outputs):
     return outputs["head"] if isinstance(outputs, dict) else outputs
 
 
+def ssim_window(sides) -> int:
+    """Returns the side of SSIM's window, in pixels: 11, or that of a smaller image."""
+    return min(11, *sides)
+
+
 def _check_classes(model: keras.Model, split: data.Split) -> None:
     """Raises InputError unless the model has as many classes as the split."""
     classes = main_output(model.output).shape[-1]
@@ -219,7 +224,12 @@ def _error_counter(model, similarity: bool):
         error = tf.cast(tf.square(output - targets), tf.float64)
         squared = tf.reduce_sum(error, axis=[1, 2, 3])
         if similarity:
-            ssim = tf.image.ssim(tf.clip_by_value(output, 0.0, 1.0), targets, 1.0)
+            ssim = tf.image.ssim(
+                tf.clip_by_value(output, 0.0, 1.0),
+                targets,
+                1.0,
+                filter_size=ssim_window(targets.shape[1:3]),
+            )
         else:
             ssim = tf.fill(tf.shape(squared), np.nan)
         return tf.stack([squared, tf.cast(ssim, tf.float64)], axis=1)

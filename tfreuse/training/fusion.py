@@ -169,11 +169,13 @@ class _SynchronizedNormalization(keras.layers.Layer):
     def __init__(self, layer: BatchNormalization) -> None:
         super().__init__(dtype=layer.dtype_policy)
         self.layer = layer
+        # Noted here: the devices trace `call` in threads that run into one another.
+        self._synchronized = layer.synchronized
 
     def call(self, inputs, training=None, mask=None):
         # Only while tracing: the saved configuration is that of the plain model.
-        before, self.layer.synchronized = self.layer.synchronized, True
+        self.layer.synchronized = True
         try:
             return self.layer(inputs, training=training, mask=mask)
         finally:
-            self.layer.synchronized = before
+            self.layer.synchronized = self._synchronized

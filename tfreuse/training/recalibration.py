@@ -43,8 +43,8 @@ class Recalibrator:
         batch_size: images in memory at a time. All at once (None) costs one forward pass in
             all; in batches it costs one pass a batch normalization layer, with equal result
             up to rounding. All at once, a second call computes only what has changed.
-        sweeping: all at once: between two calls few parameters change; compute only what they
-            affect.
+        one_pass: normalize each batch by its own moments, as in training, so that one pass is
+            enough (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021). Exact for one batch.
 
     Attributes:
         layers: the batch normalization layers whose statistics are set.
@@ -57,7 +57,7 @@ class Recalibrator:
         images: np.ndarray,
         batch_size: int | None = None,
         *,
-        sweeping: bool = True,
+        one_pass: bool = False,
     ) -> None:
         self._model = model
         size = batch_size or len(images)
@@ -68,8 +68,9 @@ class Recalibrator:
         self.layers = normalizations(model)
         self._repeats, self._inputs = False, []
         self.sweep, self._at_once = None, None
-        if len(self._batches) == 1 and not any(map(_is_own, self.layers)):
-            self._trace_moments(sweeping)
+        at_once = one_pass or len(self._batches) == 1
+        if at_once and not any(map(_is_own, self.layers)):
+            self._trace_moments(sweeping=not one_pass)
         if self.sweep is None and self._at_once is None:
             self._trace_inputs()
 
@@ -78,7 +79,11 @@ class Recalibrator:
         if self.sweep is not None:
             self._assign_all(self.sweep()[0])
         elif self._at_once is not None:
-            self._assign_all(self._at_once(*self._batches))
+            moments = [self._at_once(batch) for batch in self._batches]
+            shares = [len(batch) for batch in self._batches]
+            for layer, *parts in zip(self.layers, *moments, strict=True):
+                triples = [(n, *np.array(m, np.float64)) for n, m in zip(shares, parts)]
+                _assign(layer, *_combine(triples))
         else:
             self._estimate_in_turn()
 
@@ -147,7 +152,7 @@ class Recalibrator:
             self.sweep = Sweep(moments_of, [self._batches])
         else:
             traced = tf.function(moments_of, autograph=False)
-            spec = tf.TensorSpec.from_tensor(self._batches[0])
+            spec = tf.TensorSpec([None, *self._batches[0].shape[1:]], tf.float32)
             self._at_once = traced.get_concrete_function(spec)
         if len(calls) > len(set(calls)):
             self.sweep = self._at_once = None
@@ -173,14 +178,14 @@ class Recalibrator:
         """Returns a function of images that returns the inputs of each call of the layer."""
 
         def inputs_of(images):
-            found = []
+            tensors = []
 
             def compute(layer, inputs):
-                found.append(inputs)
+                tensors.append(inputs)
                 return type(layer).call(layer, inputs, training=False)
 
             self._run(images, [layer], compute)
-            return found
+            return tensors
 
         return inputs_of
 
@@ -195,13 +200,13 @@ def normalizations(model: keras.Model) -> list[BatchNormalization]:
     Layers inside models and layers of the model are listed too, but not those that a view holds
     to their stored statistics (an attribute `uses_stored_statistics` of the holding layer).
     """
-    found: dict[BatchNormalization, None] = {}
+    layers: dict[BatchNormalization, None] = {}
     for layer in live.sublayers(model):
         if isinstance(layer, BatchNormalization):
-            found[layer] = None
+            layers[layer] = None
         elif not getattr(layer, "uses_stored_statistics", False):
-            found.update(dict.fromkeys(normalizations(layer)))
-    return list(found)
+            layers.update(dict.fromkeys(normalizations(layer)))
+    return list(layers)
 
 
 @contextlib.contextmanager

@@ -35,14 +35,16 @@ def refresh(
         model: the model whose variables were assigned.
         layers: those of its layers that were assigned; None: all.
     """
-    found = normalizations(model) if layers is None else list(filter(_derives, layers))
-    for layer in found:
+    derived = (
+        normalizations(model) if layers is None else list(filter(_derives, layers))
+    )
+    for layer in derived:
         layer.finalize_state()
-    if found:
+    if derived:
         for part in (model, *(layer for _, layer in live.every_layer(model))):
             if isinstance(part, keras.Model):
                 part.predict_function = part.test_function = part.train_function = None
-    return len(found)
+    return len(derived)
 
 
 @contextlib.contextmanager

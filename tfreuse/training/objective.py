@@ -1,0 +1,68 @@
+"""What a training minimizes and how: the loss per pixel, and the optimizer with its rates.
+
+graph.compile(objective.optimizer(model, spec), objective.loss("segmentation", ignore_label=255))
+"""
+
+import keras
+import tensorflow as tf
+
+from tfreuse.specs import TrainSpec
+
+
+def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
+    """Returns the loss per pixel: cross-entropy of logits, or mean squared error.
+
+    Ignored pixels count for nothing: the sum is divided by the number of the other pixels. Call it
+    in the scope of the strategy (tf.distribute) that trains.
+    """
+    if task != "segmentation":
+        return keras.losses.MeanSquaredError()
+    if ignore_label < 0:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    kind = keras.losses.SparseCategoricalCrossentropy
+    if distributed:
+        kind = _CrossEntropyOfAllDevices
+    return kind(from_logits=True, ignore_class=ignore_label)
+
+
+def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
+    """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero.
+
+    Weight decay applies to kernels only.
+    """
+    warmup = max(1, round(spec.warmup * spec.steps))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, spec.steps - warmup),
+        warmup_target=spec.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
+    decay_only_kernels(optimizer)
+    return optimizer
+
+
+def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
+    """Excludes all variables but kernels from weight decay."""
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+
+class _CrossEntropyOfAllDevices(keras.losses.SparseCategoricalCrossentropy):
+    """Divides a device's sum by the number of counted pixels of the whole batch.
+
+    Keras would average the means of the devices, in which a pixel counts more where more of the
+    other pixels of its device are ignored.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        losses = self.call(y_true, y_pred)  # [B, H, W], 0 where ignored
+        labels = tf.reshape(y_true, tf.shape(losses))
+        count = tf.reduce_sum(tf.cast(labels != self.ignore_class, losses.dtype))
+        if sample_weight is not None:
+            losses *= tf.cast(sample_weight, losses.dtype)
+        replica = tf.distribute.get_replica_context()
+        if replica is not None:  # None while Keras infers shapes
+            count = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        # The gradients of the devices are added up, so that this sum needs no other scale.
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), count)
