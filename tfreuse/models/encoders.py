@@ -1,4 +1,4 @@
-"""Foreign encoders with fresh parameters: models of keras.applications, ResNets of keras-cv.
+"""Foreign encoders with fresh parameters: models of keras.applications, backbones of keras-cv.
 
     features = encoders.features("keras.MobileNetV2", images)          # images in [0, 1]
     # {2: [B, H/2, W/2, 96], 4: [B, H/4, W/4, 144], ..., 32: [B, H/32, W/32, 1280]}
@@ -137,11 +137,12 @@ def _keras(name: str) -> tuple[keras.Model, _Prepare]:
 
 
 def _keras_cv(name: str) -> tuple[keras.Model, _Prepare]:
-    """Builds a ResNet of keras-cv; its presets' weights take images in [0, 1]."""
+    """Builds a backbone of keras-cv, with the preprocessing that pre-trained weights expect."""
     architecture = name.removeprefix(KERAS_CV)
-    if architecture not in kerascv.RESNETS:
-        raise _unknown(name, KERAS_CV, kerascv.RESNETS)
-    return kerascv.resnet(architecture), _rgb
+    if architecture not in kerascv.BACKBONES:
+        raise _unknown(name, KERAS_CV, kerascv.BACKBONES)
+    prepare = _rgb if architecture.startswith("ResNet") else _signed
+    return kerascv.backbone(architecture), prepare
 
 
 def _unknown(name: str, prefix: str, names: Iterable[str]) -> InputError:
@@ -155,6 +156,14 @@ def _rgb(images: keras.KerasTensor) -> keras.KerasTensor:
         return images
     join = keras.layers.Concatenate(name="preprocessing_rgb", dtype="float32")
     return join([images] * _CHANNELS)
+
+
+def _signed(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Maps images from [0, 1] to [-1, 1]."""
+    rescale = keras.layers.Rescaling(
+        2.0, offset=-1.0, name="preprocessing_scale", dtype="float32"
+    )
+    return rescale(_rgb(images))
 
 
 def _prepared(module: ModuleType, images: keras.KerasTensor) -> keras.KerasTensor:
