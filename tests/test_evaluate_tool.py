@@ -155,3 +155,29 @@ def test_every_network_is_measured_as_plain_keras_predicts(kind, scenes):
     images.check(model, spec.image_size, spec.channels)
     metrics = training.evaluate(model, split, "segmentation")
     assert metrics["confusion_matrix"] == confusion(model, split)
+
+
+def test_a_model_that_scales_its_pixels_gets_them_from_0_to_255(scenes, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    bias = keras.initializers.RandomUniform(
+        -1, 1, seed=1
+    )  # else scale changes no label
+    x = keras.layers.Conv2D(8, 3, padding="same", bias_initializer=bias, name="one")(x)
+    x = keras.layers.Conv2D(3, 1, name="out")(keras.layers.ReLU()(x))
+    model = keras.Model(inputs, x)
+    saving.save(model, tmp_path / "model.keras")
+    words = [
+        "--task=segmentation",
+        *("--dataset=folder", f"--data_dir={scenes}", "--image_size=16,16"),
+    ]
+    metrics, _ = evaluated(tmp_path, tmp_path / "out", *words)
+    spec = DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16))
+    split = data.load(spec, "test")
+    masks = split.tensors["mask"].numpy()
+    pixels = split.tensors["image"].numpy().astype("float32")  # 0 to 255
+    labels = model.predict(pixels, verbose=0).argmax(-1)
+    expected = np.zeros((3, 3), int)
+    np.add.at(expected, (masks, labels), 1)
+    assert metrics["confusion_matrix"] == expected.tolist()

@@ -61,6 +61,7 @@ def main() -> None:
     options = {"labels": app.FLAGS.labels, "corruption": app.FLAGS.corruption}
     spec = TrainSpec(task=task, **{k: v for k, v in options.items() if v})
     models.images.check(model, data_spec.image_size, data_spec.channels)
+    model = models.custom.from_unit_range(model)
     split = data.load(data_spec, app.FLAGS.split, masks=task == "segmentation")
     split = data.relabel(split, spec.labels)
     metrics = training.evaluate(model, split, task, spec.corruption)

@@ -209,6 +209,14 @@ def takes_pixels(model: keras.Model) -> bool:
     return False
 
 
+def from_unit_range(model: keras.Model) -> keras.Model:
+    """Returns the model for images in [0, 1]; itself unless it takes pixels from 0 to 255."""
+    if not takes_pixels(model):
+        return model
+    images = keras.Input(model.inputs[0].shape[1:])
+    return keras.Model(images, model(keras.layers.Rescaling(255.0)(images)))
+
+
 def _scale(layer: keras.layers.Rescaling) -> float:
     """Returns the largest absolute scale of a channel."""
     return float(max(map(abs, keras.tree.flatten(layer.scale))))
