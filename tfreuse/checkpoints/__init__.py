@@ -134,7 +134,7 @@ def _read(file: source.Source) -> Checkpoint:
         )
         reader = legacy_h5 if legacy_h5.is_legacy(root) else weights_h5
         return reader.read(file, root)
-    if start.startswith(pytorch.LEGACY_SIGNATURE[: len(start)]):
+    if pytorch.LEGACY_SIGNATURE.startswith(start) and len(start) == 9:
         return pytorch.read_legacy(file)
     if file.path.name.endswith(".json"):
         return sharded.read(file)

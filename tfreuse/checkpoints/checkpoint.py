@@ -30,7 +30,7 @@ class OtherArray:
     """An array that belongs to no layer's weights.
 
     `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path),
-    "repeated" (stored with another layer too, which counts) or "other" (of the model itself, or
+    "repeated" (stored with another layer too, which counts), "count" (of batches) or "other" (of the model itself, or
     in a format that only its layer knows).
     """
 

@@ -19,7 +19,7 @@ from tfreuse.errors import printable
 _STAGE = re.compile(
     r"(encoder_\d+|decoder_\d+|bottleneck|conv\d+|pool1|pyramid|fusion|head|auxiliary)_"
 )
-_FOREIGN_STAGE = re.compile(r"(.*?(?:stage|stack|block|layer)_?\d+)(?:_|$)")
+_FOREIGN_STAGE = re.compile(r"(.*?(?:stage|stack|block|layer)_?\d+)(?:[_.]|$)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ _OTHER_ARRAYS = {
     "seed": "random generators; never moved",
     "duplicate": "several have one path, so that none of them can be addressed",
     "repeated": "Keras reads them from the layer within",
+    "count": "of the batches that statistics are of; Keras has no such array",
     "other": "of the model itself, or stored in a way of their layer's own",
 }
 
@@ -127,7 +128,10 @@ def _file(model: Checkpoint) -> Iterator[Finding]:
 
 def _graph(model: OpenModel) -> Iterator[Finding]:
     if model.edges is None:
-        yield Finding("no graph", "", "layers are paired by name, path or --map")
+        pairing = (
+            "shapes, order and the other's graph" if model.pytorch else "name, path"
+        )
+        yield Finding("no graph", "", f"layers are paired by {pairing} or --map")
 
 
 def _shared(model: OpenModel) -> Iterator[Finding]:

@@ -124,7 +124,8 @@ def variables(
         # weight normalization by torch.nn.utils.parametrizations
         layer, _, inner = layer.partition(".parametrizations.")
         if last == _COUNT or not layer:
-            unaddressed.append((name, stored, "other"))
+            kind = "count" if last == _COUNT else "other"
+            unaddressed.append((name, stored, kind))
         else:
             members.setdefault(layer, {})[f"{inner}.{last}".strip(".")] = name
     pairs, notes = [], {}
