@@ -213,11 +213,73 @@ def test_every_value_lands_where_keras_has_it(donor, tmp_path, live):
         np.testing.assert_array_equal(new.numpy(), old.numpy(), err_msg=new.path)
 
 
-def test_rows_behind_a_flatten_never_pass_unturned(donor):
-    _, path = donor
-    plan = transplant.plan(path, network())
-    with pytest.raises(InputError, match=FLATTEN):
-        plan.check()
+def flat(kind):
+    """(network whose Dense layer "fc" reads features of an image, channels to turn)."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(5, 3, padding="same", name="conv")(inputs)
+    channels = 5
+    if kind == "residual":
+        x = layers.Add()([x, layers.Conv2D(5, 3, padding="same", name="more")(x)])
+    elif kind == "transposed":
+        x, channels = layers.Conv2DTranspose(6, 2, strides=2, name="up")(x), 6
+    elif kind == "input":
+        x, channels = inputs, 3
+    if kind == "pooled":
+        pools = layers.GlobalAveragePooling2D(), layers.GlobalMaxPooling2D()
+        x, channels = layers.Concatenate()([pool(x) for pool in pools]), 0
+    else:
+        x = layers.Flatten()(x)
+    if kind == "normalized":
+        x = layers.BatchNormalization(name="flat_bn")(x)
+    x = layers.ReLU()(layers.Dense(10, name="fc")(x))
+    return keras.Model(inputs, layers.Dense(2, name="out")(x)), channels
+
+
+def flat_state(model, channels):
+    """The state dict of such a network: rows of a flattened image have channels first."""
+    state = {}
+    for layer in model.layers:
+        norm = layer.name == "flat_bn"
+        names = ("weight", "bias", *["running_mean", "running_var"] * norm)
+        for name, weight in zip(names, layer.weights):
+            array = np.asarray(weight)
+            if norm or (channels and (layer.name, name) == ("fc", "weight")):
+                image = array.reshape(-1, channels, *array.shape[1:])
+                array = image.swapaxes(0, 1).reshape(array.shape)
+            axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim]
+            state[f"{layer.name}.{name}"] = handmade_torch.tensor(array.transpose(axes))
+    return state
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "residual", "transposed", "input", "normalized", "pooled"]
+)
+def test_rows_behind_a_flatten_are_turned_right_or_refused(kind, live, tmp_path):
+    model, channels = flat(kind)
+    draw = np.random.default_rng(1)
+    for variable in model.weights:
+        variable.assign(draw.uniform(0.5, 1.5, variable.shape))
+    path, file = tmp_path / "weights.pth", tmp_path / "recipient.keras"
+    handmade_torch.save(path, flat_state(model, channels))
+    recipient, _ = flat(kind)
+    recipient.save(file)
+    target = recipient if live else file
+    turned = ["fc", "flat_bn"] if kind == "normalized" else ["fc"]
+    right = [f"{name}=flatten:{channels}" for name in turned if channels]
+    wrong = [["fc=flatten:2"], [*right, "out=flatten:2"]]
+    wrong += [[], right[:-1]] if right else []
+    for adapters in wrong:
+        with pytest.raises(InputError, match="flattened image"):
+            transplant.plan(path, target, adapters=adapters).check()
+    plan = transplant.plan(path, target, adapters=right)
+    if live:
+        transplant.apply(plan, path, recipient)
+    else:
+        transplant.apply(plan, path, file, tmp_path / "out.keras")
+        recipient = keras.models.load_model(tmp_path / "out.keras")
+    images = draw.uniform(0, 1, (2, 4, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(recipient(images), model(images))
 
 
 def test_a_missing_bias_is_set_to_zero_where_the_plan_says_so(donor, tmp_path):

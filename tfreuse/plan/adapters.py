@@ -5,8 +5,8 @@ channels:pad     it reads more channels: the new ones start at zero
 channels:mean    the mean over the donor's channels for each, scaled so that an image whose
                  channels are all equal gives the same output
 cast             convert to the recipient's dtype
-flatten:C        rows of a Dense kernel after a Flatten of C channels: PyTorch's order, channels
-                 first, to Keras's, channels last
+flatten:C        rows of a Dense kernel, or features of a normalization, after a Flatten of C
+                 channels: PyTorch's order, channels first, to Keras's, channels last
 zero             zeros for the arrays that the donor's layer lacks: the bias of a convolution that
                  a batch normalization follows, which PyTorch's networks leave out
 epsilon:E        the variance that gives the donor's function under the recipient's epsilon, for a
@@ -79,7 +79,7 @@ def needed(
         idle.add("channels")
     if donor.dtype == recipient.dtype:
         idle.add("cast")
-    if recipient.role != "kernel":
+    if recipient.role == "bias":
         idle.add("flatten")
     if recipient.role != "moving_variance" or _epsilon(recipient) is None:
         idle.add("epsilon")
@@ -148,7 +148,7 @@ def adapt(
                 axis = _INPUT_AXIS[want.class_name]
                 value = _channels(argument, value, want.shape[axis], axis)
         elif kind == "flatten":
-            channels_first = value.reshape(int(argument), -1, value.shape[-1])
+            channels_first = value.reshape(int(argument), -1, *value.shape[1:])
             value = channels_first.swapaxes(0, 1).reshape(value.shape)
         elif kind == "epsilon":
             value = value + value.dtype.type(float(argument) - _epsilon(want))

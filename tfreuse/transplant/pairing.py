@@ -105,9 +105,7 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     entries = _with_ambiguous(plan.entries, donor)
     if donor.pytorch:
         notes += [*filter(None, [donor.remark]), *pytorch.notes(plan)]
-        entries = pytorch.without_scrambled_rows(
-            entries, recipient_layers, recipient.edges
-        )
+        entries = pytorch.without_scrambled_rows(entries, recipient_layers, recipient)
     return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
 
 

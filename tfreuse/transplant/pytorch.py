@@ -1,4 +1,4 @@
-"""Notes on what a PyTorch file does not hold, and shapes cannot show.
+"""Checks and notes on what a PyTorch file does not hold, and shapes cannot show.
 
 Every array may fit and the network still be another function: PyTorch's files have weights, and
 neither strides, paddings and epsilon nor the images that the network expects.
@@ -7,8 +7,11 @@ neither strides, paddings and epsilon nor the images that the network expects.
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
+from tfreuse.errors import InputError
 from tfreuse.plan import COPY, REFUSED, Entry, Plan, Variable, structure, topology
+from tfreuse.plan.calls import Call
 from tfreuse.plan.variables import Layer
+from tfreuse.transplant.opening import OpenModel
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
 _INPUT = (
@@ -18,43 +21,116 @@ _INPUT = (
 
 
 def without_scrambled_rows(
-    entries: Iterable[Entry], layers: Mapping[str, Layer], edges: topology.Edges | None
+    entries: Iterable[Entry], layers: Mapping[str, Layer], recipient: OpenModel
 ) -> tuple[Entry, ...]:
-    """Refuses Dense kernels whose rows have another order in the two libraries.
+    """Refuses arrays whose rows would be in another order than the recipient's features.
 
-    A flattened image has its channels first in PyTorch and last in Keras. Without the
-    recipient's graph no layer is known to follow a Flatten, and none is refused.
+    A flattened image has its channels first in PyTorch and last in Keras, which matters to Dense
+    kernels and to normalizations of its features. Without the recipient's graph no layer is
+    known to follow a Flatten, and none is refused.
 
     Args:
         entries: of a plan with a PyTorch donor.
         layers: the recipient's, by path.
-        edges: paths that each of its layers reads from.
+        recipient: the model that has them.
     """
-    reads = topology.contract(edges or {}, layers)
+    images = _flattened(layers, recipient)
     checked = []
     for entry in entries:
-        channels = _flattened(entry, layers, reads) if entry.status == COPY else 0
-        if channels and not any(name.startswith("flatten:") for name in entry.adapters):
-            path = entry.recipient.layer_path
-            reason = (
-                f"its rows are a flattened image of {channels} channels, which PyTorch has "
-                f"in another order; --adapters='{path}=flatten:{channels}' turns them"
-            )
+        channels = images.get(entry.recipient.layer_path)
+        reason = _scrambled(entry, channels) if channels is not None else ""
+        if reason and entry.status == COPY:
             entry = dataclasses.replace(entry, status=REFUSED, reason=reason)
         checked.append(entry)
     return tuple(checked)
 
 
-def _flattened(entry: Entry, layers: Mapping[str, Layer], reads) -> int:
-    """Returns the channels of the image that a Dense kernel reads; 0 if it reads none."""
-    variable = entry.recipient
-    sources = reads.get(variable.layer_path, ())
-    if (variable.class_name, variable.role) != ("Dense", "kernel") or len(sources) != 1:
-        return 0
+def _scrambled(entry: Entry, channels: frozenset[int]) -> str:
+    """Returns why the rows of an array would be in a wrong order; "" if they would not."""
+    if entry.recipient.role == "bias":
+        return ""
+    adapters = [name for name in entry.adapters if name.startswith("flatten:")]
+    if adapters == ["flatten:1"]:  # by which a user says that both orders are the same
+        return ""
+    if not channels:
+        return (
+            f"it reads no flattened image; leave {adapters[0]} out" if adapters else ""
+        )
+    if len(channels) > 1:
+        return "its rows are several flattened images, which no adapter turns"
+    (count,) = channels
+    if adapters == [f"flatten:{count}"]:
+        return ""
+    return (
+        f"its rows are a flattened image of {count} channels, which PyTorch has in another "
+        f"order; --adapters='{entry.recipient.layer_path}=flatten:{count}' turns them, and "
+        "flatten:1 leaves them"
+    )
+
+
+def _flattened(
+    layers: Mapping[str, Layer], recipient: OpenModel
+) -> dict[str, frozenset[int]]:
+    """Returns the channels of the flattened images that layers read, where that is known."""
+    try:
+        calls, _ = recipient.calls()
+    except InputError:
+        calls = []
+    reads = topology.contract(recipient.edges or {}, layers)
+    by_shapes = {path: _by_shapes(path, layers, reads) for path in layers}
+    return {path: c for path, c in by_shapes.items() if c} | _by_calls(calls, layers)
+
+
+def _by_calls(
+    calls: Iterable[Call], layers: Mapping[str, Layer]
+) -> dict[str, frozenset[int]]:
+    """As `_flattened`, from the shapes in the graph; layers of unknown shapes are left out.
+
+    Features [B, N] of a flattened image stay such until a kernel mixes them.
+    """
+    mixes = {
+        path
+        for path, layer in layers.items()
+        if any(variable.role == "kernel" for variable in layer.variables)
+    }
+    ranks: dict[str, int] = {}
+    channels: dict[str, int | None] = {}
+    images: dict[str, frozenset[int] | None] = {}  # of the features that a call makes
+    read: dict[str, frozenset[int] | None] = {}  # by path of the layer that reads them
+    for call in calls:
+        ranks[call.name], channels[call.name] = call.rank, call.channels
+        sources = [images[name] for name in call.reads]
+        before = None if None in sources else frozenset().union(*sources)
+        read[call.path] = before
+        if call.path in mixes or call.rank > 2:
+            images[call.name] = frozenset()
+            continue
+        grown = {
+            channels[name]
+            for name in call.reads
+            if ranks[name] > 2 and channels[name] not in (1, call.channels)
+        }
+        known = call.rank and all(ranks[name] for name in call.reads)
+        if not known or before is None or None in grown or call.channels is None:
+            images[call.name] = None
+        else:
+            images[call.name] = before | grown
+            if images[call.name] and call.class_name == "Concatenate":
+                images[call.name] |= {0}  # beside other features
+    return {path: images for path, images in read.items() if images is not None}
+
+
+def _by_shapes(path: str, layers: Mapping[str, Layer], reads) -> frozenset[int]:
+    """Returns the channels of the image that a Dense kernel reads, for graphs without shapes."""
+    kernel = layers[path].by_role.get(("kernel", 0))
+    sources = reads.get(path, ())
+    if kernel is None or kernel.class_name != "Dense" or len(sources) != 1:
+        return frozenset()
     shape = structure.shape_of(layers[sources[0]]) if sources[0] in layers else None
     channels = shape[1][-1] if shape else 0
-    rows = variable.shape[0]
-    return channels if channels and rows > channels and rows % channels == 0 else 0
+    rows = kernel.shape[0]
+    flattened = channels and rows > channels and rows % channels == 0
+    return frozenset({channels}) if flattened else frozenset()
 
 
 def notes(plan: Plan) -> list[str]:
