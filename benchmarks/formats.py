@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfreuse import models
+from tfreuse import export, models
 from tfreuse.errors import InputError
 from tfreuse.export import check, portable
 from tfreuse.export.network import Network
@@ -59,7 +59,7 @@ def compare(spec: ModelSpec, folder: pathlib.Path) -> dict[str, Any]:
     _randomize(model)
     row: dict[str, Any] = {}
     try:
-        network = Network.of(model, "autoencoder")
+        network = export.examined(model, "autoencoder")
     except InputError as error:
         return {"error": str(error)}
     files = [("onnx", SIZES)] + [("litert", (size,)) for size in SIZES]
@@ -99,8 +99,8 @@ def _difference(
     draw = np.random.default_rng(1)
     images = draw.integers(0, 256, (2, *size, network.channels), dtype=np.uint8)
     expected = check.expected(network, images)
-    found = portable.runner(kind, path)(images)["reconstruction"]
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    converted = portable.runner(kind, path)(images)["reconstruction"]
+    return float(np.abs(converted - expected).max() / np.abs(expected).max())
 
 
 def _line(row: dict[str, Any]) -> str:

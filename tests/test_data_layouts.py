@@ -143,10 +143,10 @@ def test_names_are_paired_without_an_ending_that_all_have(
         shutil.copytree(tmp_path / "train", tmp_path / split)
     if pairs is None:
         with pytest.raises(InputError, match="no partner") as refusal:
-            layout.list_pairs(tmp_path, "train")
+            layout.find(tmp_path, "train")
         assert len(images) != 3 or "train/images/c.png. Add" in str(refusal.value)
     else:
-        found = layout.list_pairs(tmp_path, "train")
+        found, _ = layout.find(tmp_path, "train")
         assert [f"{pair.image.stem}-{pair.mask.stem}" for pair in found] == pairs
 
 

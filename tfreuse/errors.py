@@ -70,7 +70,7 @@ def reason(error: BaseException, limit: int = 200) -> str:
 
 
 def in_one_line(error: BaseException) -> str | None:
-    """Returns the line that tells a user what went wrong; None for an error of our own code.
+    """Returns an error as one line for the user; None for an error of our own code.
 
     Errors of the file system, a full memory, and errors that Keras, TensorFlow or HDF5 raise on
     purpose are lines. Other exceptions are programming errors, whose traceback is of use.

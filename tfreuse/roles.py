@@ -125,8 +125,10 @@ def layer_settings(
 
 
 def class_of(name: str) -> str:
-    """Returns the class that a name stands for: SyncBatchNormalization's arrays are those of
-    BatchNormalization. The package of a registered class ("package>Class") is left out.
+    """Returns the class whose arrays a class of this name has.
+
+    "BatchNormalization" of SyncBatchNormalization; the package of a registered class
+    ("package>Class") is left out.
     """
     name = name.rpartition(">")[2]
     return _ALIASES.get(name, name)

@@ -32,11 +32,11 @@ def _versions() -> dict[str, str]:
 
 
 def claim(
-    path: pathlib.Path, specs: dict[str, Spec], more: dict[str, Any] | None = None
+    path: pathlib.Path, specs: dict[str, Spec], additions: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Writes the specs to `path`, a JSON file in the run's directory, or compares them with it.
 
-    `more` is written beside the specs of a new run, and not compared.
+    `additions` are written beside the specs of a new run, and not compared.
 
     Returns:
         the file's content: {"specs": ..., "versions": ..., "directory": ...} and later
@@ -51,7 +51,7 @@ def claim(
             "specs": settings,
             "versions": versions(),
             "directory": os.getcwd(),
-            **(more or {}),
+            **(additions or {}),
         }
         files.write_json(path, content)
         return content

@@ -12,7 +12,7 @@ from typing import Any
 
 from tfreuse.errors import InputError, printable
 
-_LINES_SHOWN = 20  # of what was captured; compilers write pages
+_LINES_SHOWN = 20  # last lines of the captured text; compilers write pages
 
 
 class Lazy:
@@ -61,13 +61,13 @@ def quiet() -> Iterator[None]:
     """Keeps warnings, logs and stderr of libraries off the terminal; shows its end on failure.
 
     TensorFlow and its converters write to stderr from C++, some of it before they read any log
-    level, so that the file descriptor is captured. An InputError says itself what is wrong.
+    level, so that the file descriptor is captured. Nothing is shown for an InputError, whose
+    own message is enough.
     """
     loggers = [logging.getLogger(name) for name in ("tensorflow", "tf2onnx", "absl")]
     levels = [logger.level for logger in loggers]
-    for (
-        logger
-    ) in loggers:  # for notebooks, where they do not write to the file descriptor
+    # In notebooks loggers do not write to the file descriptor.
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     sys.stderr.flush()
     with warnings.catch_warnings(), tempfile.TemporaryFile() as captured:

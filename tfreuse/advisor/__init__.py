@@ -1,4 +1,4 @@
-"""Advises what to reuse of a donor with few labels, with evidence, and abstains without.
+"""Advises which parameters of a donor to reuse with few labels; abstains without evidence.
 
     advice = advisor.run(advice_spec, data_spec, model_spec, out_dir)  # also in advice.json
     advisor.repeat(planfile.read("plan.json"), out_dir)                # the final training again
@@ -209,7 +209,7 @@ def _advice(
     model_spec: ModelSpec,
 ) -> dict[str, Any]:
     """Returns the content of `advice.json`, without times and commands."""
-    seen = {
+    label_counts = {
         donor.path: provenance.seen_labels(donor.path, trials.data_spec, trials.ids)
         for donor in donors
     }
@@ -221,7 +221,7 @@ def _advice(
             for name, plan in trials.plans.items()
         },
         "unfit": trials.unfit,
-        "flags": _warnings(trials, choice, folds, donors, seen),
+        "flags": _warnings(trials, choice, folds, donors, label_counts),
         "donors": [donor.path for donor in donors],
         "provenance": [
             f"The donor {donor.path} was {donor.origin}" for donor in donors
@@ -235,7 +235,7 @@ def _advice(
             "unlabelled": len(trials.unlabelled),
             "overlap": trials.overlap,
             "groups": list(trials.groups),
-            "seen_by_donors": seen,
+            "seen_by_donors": label_counts,
         },
         "versions": rundir.versions(),
     }
@@ -246,11 +246,11 @@ def _warnings(
     choice: selection.Choice,
     folds: np.ndarray,
     donors: list[provenance.Provenance],
-    seen: dict[str, int],
+    label_counts: dict[str, int],
 ) -> dict[str, str]:
     """Returns the weaknesses of the advice: a name and a sentence each.
 
-    `seen` counts the labelled images whose masks each donor was trained with.
+    `label_counts`: labelled images whose masks each donor was trained with, by its path.
     """
     from tfreuse.few_labels import subsets
 
@@ -263,7 +263,7 @@ def _warnings(
         warnings["donor of unknown origin"] = (
             "it may have been trained on the test images, or on these ones."
         )
-    for path, count in seen.items():
+    for path, count in label_counts.items():
         if count:
             warnings[f"{path} has seen these labels"] = (
                 f"it was trained with the masks of {count} of the {len(trials.ids)} labelled "

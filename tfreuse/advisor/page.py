@@ -1,4 +1,4 @@
-"""Writes the advice as a page: what to do, the gain to expect, and when it would be wrong.
+"""Writes the advice as a page: the recipe, the gain to expect, and when it would be wrong.
 
     page.write(advice, out_dir)     # advice.html, advice.md, figures/gains.svg; no TensorFlow
     print(page.summary(advice))

@@ -91,17 +91,17 @@ def seen_labels(donor: str | os.PathLike, spec: DataSpec, ids: Sequence[str]) ->
         spec: the data set of the images.
         ids: the images, as `data.Split` names those of the train split.
     """
-    seen: set[str] = set()
+    labelled: set[str] = set()
     names = hashes(spec, "train")
     for run in _runs(pathlib.Path(donor), spec):
         if not run.with_labels:
             continue
         common = names.keys() & run.images.keys()
-        seen |= {_stem(names[digest]) for digest in common}
+        labelled |= {_stem(names[digest]) for digest in common}
         if run.data.dataset == spec.dataset != "folder":
             limit = run.data.train_examples or math.inf
-            seen |= {name for name in ids if int(name.rpartition("/")[2]) < limit}
-    return len(seen & set(ids))
+            labelled |= {name for name in ids if int(name.rpartition("/")[2]) < limit}
+    return len(labelled & set(ids))
 
 
 def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
@@ -112,7 +112,7 @@ def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
     names = {}
     for split in splits:
         try:
-            pairs = layout.list_pairs(root, split, masks=False, group_by=spec.group_by)
+            pairs, _ = layout.find(root, split, masks=False, group_by=spec.group_by)
         except InputError:
             continue  # the data set of an older run may be gone or changed
         limit = spec.train_examples if split == "train" else spec.test_examples
@@ -153,19 +153,19 @@ def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
         return _Run(origin, False, {}, None)
     before = _initial_model(donor, train)
     task = train.get("task", "?")
-    known = {"data": data, "with_labels": task == "segmentation"}
+    training = {"data": data, "with_labels": task == "segmentation"}
     if train.get("corruption", "none") != "none":
         task += f" ({train['corruption']})"
     if data.dataset != "folder":
         # the splits of one data set are disjoint; two data sets may share images
         origin = f"trained as {task} on the train split of {data.dataset}"
-        return _Run(origin, spec.dataset == data.dataset, {}, before, **known)
+        return _Run(origin, spec.dataset == data.dataset, {}, before, **training)
     images = hashes(data, "train", "val")
     if not any(name.startswith("train/") for name in images.values()):
         origin = f"trained as {task} on images that cannot be checked: {data.data_dir}"
         return _Run(f"{origin} is not here any more", False, {}, before)
     origin = f"trained as {task} on {len(images)} images of {data.data_dir}"
-    return _Run(origin, True, images, before, **known)
+    return _Run(origin, True, images, before, **training)
 
 
 def _initial_model(donor: pathlib.Path, train: dict[str, Any]) -> pathlib.Path | None:

@@ -18,11 +18,10 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from tfreuse import data, models
+from tfreuse import data, export, models
 from tfreuse.advisor.schedule import Pace
 from tfreuse.data import folder
 from tfreuse.errors import InputError
-from tfreuse.export.network import Network
 from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
@@ -91,11 +90,11 @@ class Trials:
         ]
         self._find_plans()
         if self._model_spec.is_foreign:  # else the search would end in a refusal
-            Network.of(self._fitters[0].model, "segmentation")
+            export.examined(self._fitters[0].model, "segmentation")
 
     @contextlib.contextmanager
     def _naming_recipient(self) -> Iterator[None]:
-        """Errors on the recipient's file name the flag that it was given by."""
+        """Names --recipient, not --model, in errors on the recipient's file."""
         try:
             yield
         except InputError as error:

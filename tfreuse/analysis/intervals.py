@@ -1,4 +1,4 @@
-"""Intervals that stay honest with three to ten seeds, and what so few seeds cannot show.
+"""Computes intervals that stay honest with three to ten seeds, and the limits of so few seeds.
 
     mean_interval([0.91, 0.95, 0.93])  # Student t: 0.93 [0.88, 0.98], n = 3
     smallest_sign_flip_p(3)            # 0.25: three seeds never reach p < 0.05
@@ -61,7 +61,7 @@ class Interval:
 def number(value: float) -> str:
     """Formats with two decimals, three within 0.01 of 0 or 1; never a minus before a zero.
 
-    From LARGE on with a power of 10: −409324826 is −4.1e8, which a label has room for.
+    From LARGE on with a power of 10: −409324826 is −4.1e8, short enough for a label.
     """
     if math.isnan(value):
         return "–"

@@ -27,10 +27,8 @@ IN_ZIP64 = 0xFFFFFFFF  # in a 32-bit field: "see the zip64 extra field" (4.4.1.4
 ZIP64_EXTRA = 1  # ID of that extra field, 4.5.3
 _UTF8_NAME = 0x800  # general purpose bit 11, 4.4.4
 _STREAMED = 8  # bit 3: size and CRC-32 stand in a data descriptor after the data, 4.3.9
-_DESCRIPTORS = (
-    struct.Struct("<4s3L"),
-    struct.Struct("<4sL2Q"),
-)  # without, and with zip64
+# Of a file without, and with zip64.
+_DESCRIPTORS = struct.Struct("<4s3L"), struct.Struct("<4sL2Q")
 
 
 class PackedMemberError(InputError):
@@ -221,7 +219,7 @@ def _member(
 def _descriptor(source: Source, offset: int, expected: tuple[int, int, int]):
     """Reads the data descriptor at `offset`: (its bytes, (CRC-32, size, packed size)).
 
-    Which of the two widths it has is written nowhere: that in which it fits `expected`.
+    Its width is written nowhere: it has the width in which its fields equal `expected`.
     """
     fields = ()
     for layout in _DESCRIPTORS:

@@ -235,9 +235,9 @@ def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None
     if dtype.kind == "V" and dtype.fields is None:
         if declared is None and dtype.itemsize == 2:
             return BFLOAT16  # legacy files name no type; no other is stored as 2 bytes
-        named = _STORED_AS_BYTES.get(declared or "")
-        if named is not None and named.itemsize == dtype.itemsize:
-            return named
+        numeric = _STORED_AS_BYTES.get(declared or "")
+        if numeric is not None and numeric.itemsize == dtype.itemsize:
+            return numeric
     return None
 
 

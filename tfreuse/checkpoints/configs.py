@@ -59,7 +59,7 @@ def parse(text: bytes | str, where: str, names: Sequence[str] = ()) -> Config:
     Args:
         text: UTF-8 JSON as Keras writes it.
         where: name of the file, for errors.
-        names: of the outermost layers, as far as another part of the file tells them: Keras
+        names: of the outermost layers, as far as another part of the file has them: Keras
             before 2.2.3 leaves out those of models within a Sequential model.
 
     Raises:
@@ -218,9 +218,9 @@ class _Reader:
         for part in _objects(config, depth):
             name = str(part["config"].get("name"))
             below = f"{path}/{name}" if path else name
-            known = self.layers.get(below)
+            earlier = self.layers.get(below)
             layer = Layer(below, name, str(part["class_name"]), part["config"])
-            if known is not None and known.class_name != layer.class_name:
+            if earlier is not None and earlier.class_name != layer.class_name:
                 layer = dataclasses.replace(layer, class_name="")  # two claim the name
             self.layers[below] = layer
 

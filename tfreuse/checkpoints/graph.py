@@ -19,6 +19,7 @@ from tfreuse.checkpoints import (
     keras_file,
     legacy_h5,
     nodes,
+    ranks,
 )
 from tfreuse.checkpoints.nodes import Node, Tensor
 from tfreuse.checkpoints.source import MAX_OBJECTS
@@ -80,10 +81,10 @@ def _configuration(checkpoint: Checkpoint) -> bytes | str | None:
 
 def _check_arrays(checkpoint: Checkpoint, reader: "_Reader") -> None:
     """Raises InputError if a layer's arrays are stored under a name that is unknown."""
-    known = by_layer(checkpoint.variables)
+    stored_layers = by_layer(checkpoint.variables)
     for path, entry in reader.layers.items():
         needs = roles.layer_roles(entry["class_name"], entry["config"])
-        if needs and path not in known:
+        if needs and path not in stored_layers:
             raise InputError(
                 f"layer {printable(path)} of {printable(checkpoint.path)} shares its arrays "
                 "with another layer, the file does not tell which; its channels cannot be "
@@ -156,7 +157,7 @@ class _Reader:
             entry = entries[tensor[0]]
             if entry["class_name"] != "InputLayer":
                 raise ValueError(f"input {tensor[0]!r} is no InputLayer")
-            shape = _input_shape(entry["config"])
+            shape = ranks.input_shape(entry["config"])
             makers[tensor] = self._add(tensor[0], "InputLayer", (), shape)
         return makers
 
@@ -168,7 +169,7 @@ class _Reader:
         if outer is None:
             config = first[0]["config"] if layers is not entries else {}
             name = str(config.get("name", "input"))
-            outer = [self._add(name, "InputLayer", (), _input_shape(config))]
+            outer = [self._add(name, "InputLayer", (), ranks.input_shape(config))]
         (maker,) = outer
         shapes = []  # of the outputs, last to first
         for entry in reversed(layers):
@@ -222,7 +223,7 @@ class _Reader:
         if self.steps > MAX_OBJECTS:  # models that call models twice, and so on
             raise ValueError(f"it has over {MAX_OBJECTS:,} calls")
 
-    def _find_twins(self, config, prefix: str, known: dict, shared: dict) -> None:
+    def _find_twins(self, config, prefix: str, by_name: dict, shared: dict) -> None:
         """Finds entries that repeat a layer, by the number that Keras marks them with.
 
         Keras gives the number to the second and later entries of an object, not to the first.
@@ -234,7 +235,7 @@ class _Reader:
                 f"{prefix}{configs.entry_name(entry)}",
                 entry.get("shared_object_id"),
             )
-            like = known.setdefault(
+            like = by_name.setdefault(
                 (entry["class_name"], configs.entry_name(entry)), []
             )
             if twin is not None and (twin in shared or len(like) == 1):
@@ -242,7 +243,7 @@ class _Reader:
                 continue
             like.append(path)
             if _is_model(entry):
-                self._find_twins(entry["config"], f"{path}/", known, shared)
+                self._find_twins(entry["config"], f"{path}/", by_name, shared)
 
 
 def _is_model(entry: Mapping[str, Any]) -> bool:
@@ -250,10 +251,6 @@ def _is_model(entry: Mapping[str, Any]) -> bool:
     config = entry["config"]
     whole = entry["class_name"] == "Sequential" or "output_layers" in config
     return whole and nodes.layers_of(config) is not None
-
-
-def _input_shape(config: Mapping[str, Any]) -> Any:
-    return config.get("batch_shape") or config.get("batch_input_shape")
 
 
 def _ends(config: Mapping[str, Any], side: str) -> Iterator[Tensor]:

@@ -95,7 +95,7 @@ class Journal:
 
 
 class JournalFile(io.RawIOBase):
-    """A file object on top of a journal, so that the undo file covers what h5py changes."""
+    """A file object on top of a journal, so that the undo file covers the changes of h5py."""
 
     def __init__(self, journal: Journal):
         self._journal = journal

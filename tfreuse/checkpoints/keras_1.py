@@ -1,6 +1,6 @@
-"""Translates what Keras 1 calls arrays and settings; its files otherwise are those of Keras 2.
+"""Translates Keras 1's names of arrays and settings; its files otherwise are those of Keras 2.
 
-    scoped("block1_conv1_W_1:0")  # "block1_conv1/W:0": layer and array, as Keras 2 parts them
+    scoped("block1_conv1_W_1:0")  # "block1_conv1/W:0": layer and array, as Keras 2 separates them
 
 TensorFlow's names end in ":0". Theano's do not, and its convolutions mirror their kernels: these
 arrays get no role. The layout of these files was read from Keras 1.2.2.
@@ -46,8 +46,8 @@ def scoped(name: str) -> str:
 def renamed(arrays: Iterable[Array], layers: Mapping[str, Any]) -> list[Array]:
     """Returns arrays with their names in Keras 2.
 
-    Those of a layer whose arrays have another layout, or one that is not told, keep their
-    names, and thus have no role.
+    Arrays of a layer with another layout, or an unknown one, keep their names and thus have
+    no role.
 
     Args:
         arrays: (path of the layer, name in the layer, array).

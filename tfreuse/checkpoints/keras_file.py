@@ -50,10 +50,15 @@ def read_folder(path: str | os.PathLike) -> Checkpoint:
 def _check_complete(path: pathlib.Path, names) -> None:
     for name in (WEIGHTS, CONFIG, METADATA):
         if name not in names:
-            raise InputError(
-                f"{printable(path)} has no {name}; an interrupted save leaves such a file. "
-                "Save the model again."
-            )
+            raise incomplete(printable(path), name)
+
+
+def incomplete(where: str, name: str) -> InputError:
+    """Returns the error for a file, or folder, that lacks the member `name`."""
+    return InputError(
+        f"{where} has no {name}; an interrupted save leaves such a file. "
+        "Save the model again."
+    )
 
 
 def _text(path: pathlib.Path) -> bytes:

@@ -75,22 +75,22 @@ def _affine(count: int) -> tuple[str | None, ...]:
     return {0: (), 1: (None,), 2: ("gamma", "beta")}[count]
 
 
-def other_names(class_name: str, known: Sequence[str | None]) -> tuple[str, ...]:
+def other_names(class_name: str, array_roles: Sequence[str | None]) -> tuple[str, ...]:
     """Returns Keras's names of the last arrays of a layer, those that have none of the roles.
 
     Args:
         class_name: class of the layer.
-        known: roles of its arrays, as `roles_of_arrays` returns them.
+        array_roles: roles of its arrays, as `roles_of_arrays` returns them.
 
     Returns:
-        A name per array, "" where it has a role or is not known.
+        A name per array, "" where it has a role or its name is unknown.
     """
     names = roles.array_names(class_name) or ()
-    others = tuple(n for n in names if roles.role_of(class_name, n) is None)
-    before = len(known) - len(others)
-    if not others or any(known[before:]) or not any(known):
-        return ("",) * len(known)
-    return (*("",) * before, *others)
+    roleless = tuple(n for n in names if roles.role_of(class_name, n) is None)
+    before = len(array_roles) - len(roleless)
+    if not roleless or any(array_roles[before:]) or not any(array_roles):
+        return ("",) * len(array_roles)
+    return (*("",) * before, *roleless)
 
 
 def misfit(

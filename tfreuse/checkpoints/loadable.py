@@ -1,9 +1,9 @@
-"""Whether a `.keras` file is whole, and whether Keras can load it without running its code.
+"""Checks that a `.keras` file is whole, and that Keras can load it without running its code.
 
     loadable.check("model.keras")  # before Keras, which answers "File not found" to all damage
 
 Every member is read once and compared with its CRC-32. Keras finds changed bytes too, but only
-after TensorFlow is imported and the network is built, and tells of them in HDF5's words.
+after TensorFlow is imported and the network is built, with a message of HDF5.
 """
 
 import os
@@ -68,7 +68,7 @@ def _check_name(path: pathlib.Path, where: str) -> None:
 
 
 def _nearest(path: pathlib.Path) -> str:
-    """Names a file of the same folder, or how to make one."""
+    """Returns the end of a message: files of the same folder, or the command that makes one."""
     if path.parent.is_dir():
         names = [entry.name for entry in path.parent.glob("*.keras")]
         if names:
@@ -96,7 +96,7 @@ def _config(file: source.Source, where: str) -> dict[str, Any]:
     for member in members.values():
         member.check()
     if keras_file.CONFIG not in members:
-        raise _incomplete(where)
+        raise keras_file.incomplete(where, keras_file.CONFIG)
     return configs.parse_object(members[keras_file.CONFIG].read(), where)
 
 
@@ -117,15 +117,8 @@ def _repacked(path: pathlib.Path, damage: InputError) -> dict[str, Any]:
     if not whole:
         raise damage
     if not text:
-        raise _incomplete(printable(path))
+        raise keras_file.incomplete(printable(path), keras_file.CONFIG)
     return configs.parse_object(text, printable(path))
-
-
-def _incomplete(where: str) -> InputError:
-    return InputError(
-        f"{where} has no {keras_file.CONFIG}; an interrupted save leaves such a file. Save the "
-        "model again."
-    )
 
 
 def _is_code(value: Any) -> bool:

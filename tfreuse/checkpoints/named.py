@@ -74,25 +74,29 @@ def variables(
         class_name = (
             roles_module.class_of(layer.class_name) if layer else _class(arrays)
         )
-        known, why = _roles(class_name, [name for name, _ in arrays])
+        array_roles, why = _roles(class_name, [name for name, _ in arrays])
         around = config.layers.get(path.rpartition("/")[0]) if config else None
         if around and roles_module.class_of(around.class_name) in roles_module.CHANGING:
-            known, why = [None] * len(arrays), f"{around.class_name} computes with it"
+            array_roles, why = (
+                [None] * len(arrays),
+                f"{around.class_name} computes with it",
+            )
         for rank, (name, stored) in enumerate(arrays):
-            # without a role, only its name says which array it is
-            named = known[rank] is None and not numbers
+            role = array_roles[rank]
+            # only its name identifies an array without a role
+            by_name = role is None and not numbers
             variable = Variable(
-                path=f"{path}/{rank if known[rank] else name}",
+                path=f"{path}/{rank if role else name}",
                 layer=path.rpartition("/")[2],
                 class_name=class_name,
-                role=known[rank],
-                position=int(name) if numbers else -1 if named else rank,
+                role=role,
+                position=int(name) if numbers else -1 if by_name else rank,
                 shape=stored.shape,
                 dtype=str(stored.dtype.newbyteorder("=")),
                 settings=configs.settings(layer),
-                name=roles_module.own_name(name) if named else "",
+                name=roles_module.own_name(name) if by_name else "",
             )
-            if variable.role is None:
+            if role is None:
                 notes[variable.path] = (
                     why or f"the name {printable(name)} tells no role"
                 )
@@ -113,10 +117,10 @@ def wrapped(config: Config) -> dict[str, tuple[str, tuple[str, ...]]]:
         for depth in range(1, len(parts)):
             below.setdefault("/".join(parts[:depth]), []).append(path)
     only = {}
-    for path, (inner, *more) in below.items():
-        names = roles_module.array_names(config.layers[inner].class_name)
-        if names and not more:
-            only[path] = inner, names
+    for path, inner_paths in below.items():
+        names = roles_module.array_names(config.layers[inner_paths[0]].class_name)
+        if names and len(inner_paths) == 1:
+            only[path] = inner_paths[0], names
     return only
 
 
@@ -132,17 +136,17 @@ def _roles(class_name: str, names: list[str]) -> tuple[list[str | None], str]:
     expected = roles_module.array_names(class_name)
     if expected is None and class_name:
         return none, "its class is not known"
-    known = [roles_module.role_of(class_name, name) for name in names]
-    for name, role in zip(names, known, strict=True):
+    array_roles = [roles_module.role_of(class_name, name) for name in names]
+    for name, role in zip(names, array_roles, strict=True):
         if role is None and name not in (expected or ()):
             if all(name.isdecimal() for name in names):
                 return none, ""
             return none, f"it has an array {printable(name)}, which tells no role"
-    return known, ""
+    return array_roles, ""
 
 
 def is_companion(name: str) -> bool:
-    """Whether an array belongs to a quantized kernel, or to one with LoRA."""
+    """Returns whether an array belongs to a quantized kernel, or to one with LoRA."""
     return clean(name) in _COMPLETED
 
 

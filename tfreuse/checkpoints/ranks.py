@@ -36,6 +36,11 @@ def of_shape(shape: Any) -> int | None:
     return len(shape) if sides else None
 
 
+def input_shape(config: Mapping[str, Any]) -> Any:
+    """Returns the shape that the configuration of an input states; Keras 2 has another key."""
+    return config.get("batch_shape") or config.get("batch_input_shape")
+
+
 def with_ranks(
     layers: Mapping[str, Any],
     edges: Mapping[str, tuple[str, ...]],
@@ -77,7 +82,7 @@ def _of_input(path: str, layers, edges, shapes) -> int | None:
 def _of_output(class_name: str, config: Mapping[str, Any]) -> int | None:
     """Returns the number of axes that a class makes whatever it reads; None if it depends."""
     if class_name == "InputLayer":
-        return of_shape(config.get("batch_shape") or config.get("batch_input_shape"))
+        return of_shape(input_shape(config))
     if class_name == "Reshape":
         target = of_shape(config.get("target_shape"))
         return target and target + 1

@@ -1,7 +1,7 @@
 """Reads `.safetensors` files: a JSON header, then the arrays, without gaps.
 
-Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot ("layer.role"); or those of a
-PyTorch state dict ("layer1.0.conv1.weight"), see `tfreuse.checkpoints.pytorch.states`.
+Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot ("layer.role"); or
+those of a PyTorch state dict ("layer1.0.conv1.weight"), see `tfreuse.checkpoints.pytorch.states`.
 """
 
 import numpy as np
@@ -105,5 +105,7 @@ def _split(name: str) -> tuple[str, str]:
     if layer:
         return layer, last
     layer, _, last = name.rpartition(".")
-    known = last.isdecimal() or named.clean(last) in NAMED or named.is_companion(last)
-    return (layer, last) if layer and known else (name, "value")
+    is_array = (
+        last.isdecimal() or named.clean(last) in NAMED or named.is_companion(last)
+    )
+    return (layer, last) if layer and is_array else (name, "value")

@@ -18,7 +18,7 @@ from tfreuse.checkpoints import named, tf_objects, tf_scopes
 from tfreuse.checkpoints.arrays import WholeArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import Source
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, reason
 from tfreuse.roles import NAMED
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # key of the object graph in a TF2 checkpoint
@@ -67,14 +67,14 @@ def read(path: str) -> Checkpoint:
         reader = tf.train.load_checkpoint(path)
         shapes = reader.get_variable_to_shape_map()
         types = reader.get_variable_to_dtype_map()
-        found = _with_scopes(_variables(reader, shapes), path)
+        graph_variables = _with_scopes(_variables(reader, shapes), path)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         os.close(source.descriptor)
         raise InputError(
-            f"{path} cannot be read as a TensorFlow checkpoint: {printable(error)}."
+            f"{path} cannot be read as a TensorFlow checkpoint: {reason(error)}."
         ) from error
     named_arrays, unaddressed = [], []
-    for variable in found:
+    for variable in graph_variables:
         key = variable.key
         dtype = np.dtype(types[key].as_numpy_dtype)
         if dtype.kind in "OSU":  # strings, such as the object graph

@@ -16,7 +16,7 @@ from tfreuse.checkpoints import named
 from tfreuse.roles import NAMED
 
 _VALUE = "VARIABLE_VALUE"
-# Edges beside those of layers: metrics, functions, and what is stored a second time.
+# Edges beside those of layers: metrics, functions, and second copies of variables.
 _ASIDE = ("keras_api", "signatures", "metrics", "_metrics", "_compile_metrics")
 _COPIES = "_all_variables"  # `Model.export` lists each variable a second time here
 _NUMBERED = ("_operations", "_layers", "_tracked")  # lists of a Functional's layers
@@ -37,8 +37,14 @@ class Named:
 
 
 @dataclasses.dataclass
-class _Place:
-    """Where the walk from the root first met an object, and the last layer that holds it."""
+class _Position:
+    """A position of an object: the shortest route from the root, and the last holder.
+
+    Attributes:
+        route: names of the edges from the root.
+        holder: number of the last object that holds it under a name; None if there is none.
+        attribute: that name.
+    """
 
     route: tuple[str, ...]
     holder: int | None = None
@@ -47,57 +53,57 @@ class _Place:
 
 def variables(graph: Any) -> list[Named]:
     """Returns the variables of a `TrackableObjectGraph`, in its order."""
-    places = _walk(graph)
+    positions = _walk(graph)
     groups: dict[Any, list[tuple[str, str, str]]] = {}  # (key, full name, attribute)
-    others: dict[str, Named] = {}
+    unaddressed: dict[str, Named] = {}
     order = []
     for number, node in enumerate(graph.nodes):
         for attribute in node.attributes:
             if attribute.name != _VALUE:
                 continue
             key, full_name = attribute.checkpoint_key, attribute.full_name
-            if number not in places and key.startswith(f"{_COPIES}/"):
+            if number not in positions and key.startswith(f"{_COPIES}/"):
                 continue
             order.append(key)
-            place = places.get(number)
+            position = positions.get(number)
             scope = full_name.rpartition("/")[0]
-            if place is None or "seed_generator" in full_name:
+            if position is None or "seed_generator" in full_name:
                 aside = {*_ASIDE} & {*key.split("/")}
                 kind = "other" if aside else "optimizer"
                 kind = "seed" if "seed_generator" in full_name else kind
-                others[key] = Named(key, "", full_name, kind)
-            elif place.holder in (None, 0) and not scope:  # a counter of steps
-                others[key] = Named(key, "", full_name, "other")
+                unaddressed[key] = Named(key, "", full_name, kind)
+            elif position.holder in (None, 0) and not scope:  # a counter of steps
+                unaddressed[key] = Named(key, "", full_name, "other")
             else:
-                holder = scope if place.holder is None else place.holder
+                holder = scope if position.holder is None else position.holder
                 group = groups.setdefault(holder, [])
-                group.append((key, full_name, place.attribute))
-    members = _labelled(groups, places)
-    found = {member.key: member for member in members} | others
-    return [found[key] for key in dict.fromkeys(order)]
+                group.append((key, full_name, position.attribute))
+    members = _labelled(groups, positions)
+    by_key = {member.key: member for member in members} | unaddressed
+    return [by_key[key] for key in dict.fromkeys(order)]
 
 
-def _walk(graph: Any) -> dict[int, _Place]:
-    """Returns the places of all objects of the model; those of optimizers are left out."""
+def _walk(graph: Any) -> dict[int, _Position]:
+    """Returns the positions of all objects of the model; those of optimizers are left out."""
     nodes = graph.nodes
     aside = {*_ASIDE}
     if any(child.local_name == "variables" for child in nodes[0].children):
         aside.add(_COPIES)
-    places, queue = {0: _Place(())}, deque([0])
+    positions, queue = {0: _Position(())}, deque([0])
     while queue:
         number = queue.popleft()
-        place = places[number]
+        position = positions[number]
         for child in nodes[number].children:
             name, below = child.local_name, child.node_id
             if name in aside or _is_optimizer(name, nodes[below]):
                 continue
-            if below not in places:
-                places[below] = _Place((*place.route, name))
+            if below not in positions:
+                positions[below] = _Position((*position.route, name))
                 queue.append(below)
             if not name.isdecimal() and nodes[below].attributes:
                 # a wrapper may hold the kernel of its layer too: the inner one is met later
-                places[below].holder, places[below].attribute = number, name
-    return places
+                positions[below].holder, positions[below].attribute = number, name
+    return positions
 
 
 def _is_optimizer(name: str, node: Any) -> bool:
@@ -110,7 +116,7 @@ def _is_optimizer(name: str, node: Any) -> bool:
 
 
 def _labelled(
-    groups: Mapping[Any, list[tuple[str, str, str]]], places: Mapping[int, _Place]
+    groups: Mapping[Any, list[tuple[str, str, str]]], positions: Mapping[int, _Position]
 ) -> list[Named]:
     """Returns the variables of all groups under the label of their group."""
     scopes = {
@@ -122,13 +128,13 @@ def _labelled(
         for name in names:
             claims[name] = claims.get(name, 0) + 1
     # tf.train.Checkpoint(model=...): the first attribute is no part of the model
-    first = {places[h].route[:1] for h in groups if isinstance(h, int)}
+    first = {positions[h].route[:1] for h in groups if isinstance(h, int)}
     start = int(len(first) == 1 and len(groups) > 1 and () not in first)
     labelled = []
     for holder, members in groups.items():
-        (scope, *more), kind = scopes[holder], "layer"
-        if more or not scope or claims[scope] > 1:
-            route = places[holder].route[start:] if isinstance(holder, int) else ()
+        kind, scope = "layer", next(iter(scopes[holder]))
+        if len(scopes[holder]) > 1 or not scope or claims[scope] > 1:
+            route = positions[holder].route[start:] if isinstance(holder, int) else ()
             if route and not any(r in _NUMBERED or "-" in r for r in route):
                 scope = "/".join(route)
             elif not scope or claims[scope] > 1:

@@ -30,7 +30,7 @@ def layers(folder: str | os.PathLike) -> dict[str, str]:
     listed = {child.local_name: child.node_id for child in nodes[0].children}
     if "variables" not in listed:
         return {}
-    place = {
+    key_of_node = {
         child.node_id: f"variables/{child.local_name}"
         for child in nodes[listed["variables"]].children
     }
@@ -42,9 +42,12 @@ def layers(folder: str | os.PathLike) -> dict[str, str]:
         arguments = [argument.name for argument in function.signature.input_arg]
         variable = dict(zip(reversed(arguments), reversed(captured)))
         for node in function.node_def:
-            if node.op == "ReadVariableOp" and variable.get(node.input[0]) in place:
+            if (
+                node.op == "ReadVariableOp"
+                and variable.get(node.input[0]) in key_of_node
+            ):
                 scope = node.name.split("/")[:-2]  # without the operation and its read
-                scopes.setdefault(place[variable[node.input[0]]], scope)
+                scopes.setdefault(key_of_node[variable[node.input[0]]], scope)
     words = [word for scope in scopes.values() for word in scope]
     if not all(map(_NUMBER.search, words)):
         return {}

@@ -1,4 +1,4 @@
-"""Advises what to reuse of a donor with few labels, with evidence, or that nothing helps.
+"""Advises which parameters of a donor to reuse with few labels, or that none helps.
 
   python tools/advise.py --donor=runs/donor/model.keras --dataset=folder --data_dir=DATA \\
       --labels=32 --out_dir=runs/advice

@@ -137,7 +137,7 @@ def sole_out_dir(run: str, *, holds: str) -> Iterator[pathlib.Path]:
     """Yields `out_dir(holds=holds)`; no second process can use it until the block ends.
 
     Args:
-        run: of the command, for the message, such as "this training".
+        run: name of the command's work for the message, such as "this training".
         holds: as in `out_dir`.
 
     Raises:
@@ -210,7 +210,7 @@ def _main(module: types.ModuleType, argv: list[str]) -> int:
 
 
 def _print_notes() -> None:
-    """Prints what `tfreuse.data` logs as plain lines, without absl's time and module."""
+    """Prints the log of `tfreuse.data` as plain lines, without absl's time and module."""
     logger, handler = (
         python_logging.getLogger("tfreuse.data"),
         python_logging.StreamHandler(),

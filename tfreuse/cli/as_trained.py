@@ -40,7 +40,7 @@ def take(model: str | pathlib.Path, names: Mapping[str, Sequence[str]]) -> list[
 def take_data(model: str | pathlib.Path) -> list[str]:
     """Sets the data's flags that are not given to those of a model's training.
 
-    Of another data set than the training's, only what belongs to the network is taken: size
+    Of another data set than the training's, only settings of the network are taken: size
     and channels of the images, and how their files are read.
 
     Returns:

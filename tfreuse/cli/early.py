@@ -1,6 +1,6 @@
-"""Checks of a command's files and settings before TensorFlow is imported, which takes seconds.
+"""Checks a command's files and settings before TensorFlow is imported, which takes seconds.
 
-Each raises InputError; what passes is checked again where it is used.
+Each function raises InputError. Files and settings are checked again where they are used.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Flagfiles by name: those of the current folder, and those that are installed with tfreuse.
+"""Finds flagfiles by name: in the current folder, and among those installed with tfreuse.
 
 flagfiles.resolved(["--flagfile=quickstart.flags"])  # from anywhere
 """
@@ -16,13 +16,13 @@ def resolved(words: Sequence[str]) -> list[str]:
     """Replaces names of installed flagfiles by their paths; a file that exists wins.
 
     Args:
-        words: a command line. The name is NAME.flags or NAME.flags, after `--flagfile=`
-            or as the word after `--flagfile`.
+        words: a command line. The name, after `--flagfile=` or as the word after
+            `--flagfile`, may begin with the folder `flags`.
 
     Raises:
         InputError: there is no such file, neither here nor installed.
     """
-    result, is_name = [], False
+    resolved_words, is_name = [], False
     for word in words:
         flag, equals, name = word.partition("=")
         if equals and _is_flagfile(flag):
@@ -30,8 +30,8 @@ def resolved(words: Sequence[str]) -> list[str]:
         elif is_name:
             word = _path(word)
         is_name = not equals and _is_flagfile(flag)
-        result.append(word)
-    return result
+        resolved_words.append(word)
+    return resolved_words
 
 
 def _is_flagfile(flag: str) -> bool:

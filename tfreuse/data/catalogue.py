@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from tfreuse.data import labels, masks, pictures, scenes, shapes
 from tfreuse.data.source import SplitArrays, smallest
-from tfreuse.errors import InputError, nearest, printable
+from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.specs import DataSpec
 
 VALIDATION = ("val", "validation", "dev")  # names of the validation split in TFDS
@@ -89,7 +89,7 @@ class Catalogue:
             raise InputError(
                 f"--splits={split}={printable(tfds_split)} is none of {self.spec.dataset}'s "
                 f"({', '.join(self.builder.info.splits)}) or of their parts: "
-                f"{printable(error, 120)}"
+                f"{reason(error, 120)}"
             ) from error
         examples = examples.take(limit) if limit else examples
         for example in examples.as_numpy_iterator():

@@ -1,4 +1,4 @@
-"""A user's own images: a folder of images with masks, read as `layout` finds them.
+"""Reads a user's own images: a folder of images with masks, as `layout` finds them.
 
 Every file is decoded once and checked; none is skipped in silence. `Folder.notes` has a line on
 each decision about the files: names, splits, photos that are turned.
@@ -90,7 +90,7 @@ class _Row(NamedTuple):
     facts: tuple[str, ...]  # keys of _FACTS
 
 
-_FACTS = {  # fact: the words of a note on all pairs that it is true of
+_FACTS = {  # fact: text of the note on the pairs that have it
     "mask turned": "photos are turned by their EXIF mark, and with them their masks, which were "
     "drawn on the stored pixels",
     "mask upright": "photos are turned by their EXIF mark, as their masks were drawn",

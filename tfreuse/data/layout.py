@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 def find(
     root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
 ) -> tuple[list[Pair], list[str]]:
-    """Lists the pairs of `split`, sorted by stem, and notes on how they were found.
+    """Lists the pairs of `split`, sorted by stem, and notes on deviations from `LAYOUT`.
 
     Args:
         root: folder of the data set.
@@ -83,13 +83,6 @@ def find(
         )
         pairs = [pair for pair in pairs if pair.stem in chosen[split]]
     return pairs, notes + pair_notes
-
-
-def list_pairs(
-    root: pathlib.Path, split: str, masks: bool = True, group_by: str = ""
-) -> list[Pair]:
-    """Returns the pairs of `find`."""
-    return find(root, split, masks, group_by)[0]
 
 
 def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
@@ -232,7 +225,7 @@ def _pairs(
 
 
 def _affixes(images: Iterable[str], masks: Iterable[str]) -> tuple[Strip, str, str]:
-    """Returns how to make the names of an image and its mask equal.
+    """Finds the affixes without which the names of images equal those of their masks.
 
     Names are kept if one pair of them is equal. Else all images and all masks may have an
     ending, or a beginning, that the others lack: "_mask", "_leftImg8bit".
@@ -275,7 +268,7 @@ def _beginnings(names: set[str]) -> list[str]:
 def _shared(
     affixes: Iterable[str], names: set[str], has: Callable[[str, str], bool]
 ) -> list[str]:
-    """Keeps those that all names have; one without a letter may be a number, which counts."""
+    """Returns "" and the affixes with a letter that all names have; others may be numbers."""
     words = [affix for affix in affixes if re.search("[A-Za-z]", affix)]
     return ["", *(affix for affix in words if all(has(name, affix) for name in names))]
 

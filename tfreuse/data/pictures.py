@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
 from tfreuse.specs import ReadingSpec
 
 ENDINGS = (
@@ -178,7 +178,7 @@ def open_picture(path: pathlib.Path, kind: str) -> Opened:
             ImageOps.exif_transpose(picture, in_place=True)
     except _BROKEN as error:
         raise InputError(
-            f"The {kind} {printable(path)} can't be decoded ({printable(error)}). "
+            f"The {kind} {printable(path)} can't be decoded ({reason(error)}). "
             "Replace it, or remove it together with its pair."
         ) from error
     if frames > 1:
@@ -250,7 +250,7 @@ def _read_bands(path: pathlib.Path, channels: int, reading: ReadingSpec) -> np.n
         bands = tifffile.imread(path)
     except Exception as error:  # tifffile has no common base class of errors
         raise InputError(
-            f"The image {printable(path)} can't be read as TIFF ({printable(error, 120)}). "
+            f"The image {printable(path)} can't be read as TIFF ({reason(error, 120)}). "
             f"Images of --channels={channels} are TIFF files."
         ) from error
     if bands.ndim == 3 and bands.shape[-1] != channels:
@@ -274,9 +274,8 @@ def _box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
         target: height, width after scaling.
     """
     (width, height), (rows, columns) = size, target
-    scale = min(
-        width / columns, height / rows
-    )  # pixels of the picture per target pixel
+    # Pixels of the picture for each pixel of the target.
+    scale = min(width / columns, height / rows)
     box_width, box_height = scale * columns, scale * rows
     x1, y1 = (width - box_width) / 2, (height - box_height) / 2
     # Rounding must not put the box beyond the picture, which Pillow refuses.

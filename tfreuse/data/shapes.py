@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from tfreuse.data import scenes
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
@@ -77,7 +77,7 @@ def prepare(data_dir: str, **options: Any) -> Shapes:
     except (OSError, tf.errors.OpError) as error:
         raise InputError(
             f"The scenes of --dataset=shapes need a folder that can be written; got "
-            f"{printable(error)}. Choose one with --data_dir=DIR."
+            f"{reason(error)}. Choose one with --data_dir=DIR."
         ) from error
     return builder
 

@@ -23,8 +23,8 @@ Outputs of the first two: segmentation `mask` int32 [B, H, W] and `probabilities
 The network gets the images / 255, as in training, or as they are if it begins with a Rescaling of
 pixels. Images of a size that it cannot take are padded by reflection at the bottom and the right,
 and the outputs are cropped. A last softmax, sigmoid or argmax is cut off, and a single channel is
-that of label 1, of two; `examined` says what is changed. All is compared with what Keras computes
-with the uncut model.
+that of label 1, of two; `examined` returns the changes as remarks. Every output is compared with
+that of the uncut model in Keras.
 """
 
 import os

@@ -99,7 +99,7 @@ def sizes(network: Network) -> list[tuple[int, int]]:
 
 
 def expected(network: Network, images: np.ndarray) -> np.ndarray:
-    """Returns what Keras computes with the user's model: probabilities, or images.
+    """Computes the output of the user's model in Keras: probabilities, or images.
 
     Args:
         network: the network; its own model, which may have been cut, is not used.
@@ -132,9 +132,8 @@ def expected(network: Network, images: np.ndarray) -> np.ndarray:
         values = _probabilities(network, values)
     if network.labels is not None and network.task == "segmentation":
         labels = output(network.labels).reshape(values.shape[:3])
-        if (
-            not _shortfall(values, labels) <= 1e-5
-        ):  # of labels of equal probability, any
+        # Of labels with equal probabilities any is right; `not <=` refuses NaN too.
+        if not _shortfall(values, labels) <= 1e-5:
             raise InputError(
                 "the labels of the model's last argmax are not those of its largest outputs."
             )

@@ -1,4 +1,4 @@
-"""A model with the properties that are needed to serve it."""
+"""Examines a model for export: its task, its logits and the image sizes that it takes."""
 
 import dataclasses
 
@@ -10,9 +10,9 @@ from tfreuse.errors import InputError, printable, reason
 from tfreuse.export import sides
 from tfreuse.models import custom, endings
 from tfreuse.models.images import check_channels_last
-from tfreuse.training import evaluation
+from tfreuse.training import evaluation, views
 
-_PROBES = 2  # random images whose outputs tell logits from probabilities
+_PROBES = 2  # random images whose outputs show whether they are probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Network:
         channels: channels of the images.
         multiple: pixels that both sides must be a multiple of.
         size: (H, W) if the network takes images of one size only.
-        divisor: what the pixels, 0 to 255, are divided by: 255, or 1 for a network that begins
-            with a Rescaling of its own.
-        activation: what maps the output of `model` to that of `original`: "softmax", "sigmoid",
-            `endings.LINEAR` (both are logits, or images), or `endings.PROBABILITIES` (both
-            are probabilities).
-        remarks: what the user should know about how the network is exported, a line each.
+        divisor: divisor of the pixels, 0 to 255, before the network: 255, or 1 for a network
+            that begins with a Rescaling of its own.
+        activation: function from the output of `model` to that of `original`: "softmax",
+            "sigmoid", `endings.LINEAR` (both are logits, or images), or
+            `endings.PROBABILITIES` (both are probabilities).
+        remarks: lines for the user on changes to the network and limits of the export.
     """
 
     model: keras.Model
@@ -80,11 +80,11 @@ class Network:
 
     @property
     def has_logits(self) -> bool:
-        """Whether the network's logits can be served."""
+        """Returns whether the network's logits can be served."""
         return self.task == "segmentation" and self.activation != endings.PROBABILITIES
 
     def facts(self) -> dict:
-        """Describes what is served, for the metadata."""
+        """Returns a description of the served network, for the metadata."""
         return {
             "task": self.task,
             "channels": self.channels,
@@ -115,8 +115,7 @@ def _main(model: keras.Model) -> keras.Model:
             "export needs a graph of layers: make it by keras.Model(inputs, outputs), or "
             "keras.Sequential that begins with a keras.Input."
         )
-    if isinstance(model, keras.Sequential):  # has no output before it is called
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    model = views.as_graph(model)  # a Sequential has no output before it is called
     if isinstance(model.output, dict) and "head" not in model.output:
         raise InputError(
             f"the model's outputs are {printable(sorted(model.output))}; expected one called "
@@ -163,7 +162,7 @@ def _logits(
 
 
 def _activation_by_values(model: keras.Model, largest: float) -> str:
-    """Tells probabilities, whose values all lie between 0 and 1, from logits, by random images."""
+    """Returns PROBABILITIES if all outputs for random images lie between 0 and 1, else LINEAR."""
     ends = zip(model.inputs[0].shape[1:3], model.outputs[0].shape[1:3], strict=True)
     size = [image or output or 64 for image, output in ends]
     draw = np.random.default_rng(0)

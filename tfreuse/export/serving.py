@@ -99,7 +99,7 @@ def server(network: Network):
 
 
 def probabilities(network: Network, output: tf.Tensor) -> tf.Tensor:
-    """Maps what `_output` returns to probabilities of the classes, [B, H, W, num_classes]."""
+    """Maps outputs of `_output` to probabilities of the classes, [B, H, W, num_classes]."""
     if network.activation == endings.PROBABILITIES:
         return output
     if network.activation == "sigmoid" and network.model.output.shape[3] > 1:

@@ -1,7 +1,7 @@
 """Changes the sides of a network's images, and finds the sizes that a network takes.
 
-model = sides.changed(model, None, None)  # any size; layers are shared, not copied
-multiple = sides.multiple(model)          # pixels that both sides must be a multiple of
+model, multiple = sides.freed(model)     # any size whose sides are multiples of `multiple`
+model = sides.changed(model, 64, 64)     # one size; layers are shared, not copied
 """
 
 import math
@@ -18,7 +18,7 @@ _ENLARGING = (keras.layers.Conv2DTranspose,)
 
 
 def freed(model: keras.Model) -> tuple[keras.Model, int]:
-    """Returns the model with free sides, and what both sides must be a multiple of.
+    """Returns the model with free sides, and the pixels that both must be a multiple of.
 
     Raises:
         InputError: the model takes one size only; the message is the reason, a clause.
@@ -108,7 +108,7 @@ def _multiple(model: keras.Model) -> int:
 
 
 def _traced(model: keras.Model, *shape: int | None) -> tf.TensorSpec:
-    """Traces the model for images of the shape [B, H, W] and returns what its output is."""
+    """Traces the model for images of the shape [B, H, W]; returns its output's specification."""
     (tensor,) = model.inputs
     network = tf.function(lambda images: model(images, training=False))
     images = tf.TensorSpec((*shape, tensor.shape[3]), tensor.dtype)

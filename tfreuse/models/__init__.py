@@ -110,8 +110,8 @@ def check_image_size(
     problem = _misfit(spec, image_size, channels)
     if not problem:
         return
-    tried = sizes.near(image_size)
-    working = next((s for s in tried if not _misfit(spec, s, channels)), None)
+    candidates = sizes.near(image_size)
+    working = next((s for s in candidates if not _misfit(spec, s, channels)), None)
     if working:
         problem += f" Give --image_size={working[0]},{working[1]}."
     elif _UNEQUAL in problem:

@@ -1,10 +1,10 @@
-"""What a segmentation's output is, and the model up to its logits.
+"""Cuts a segmentation's last activation or argmax off, so that the model returns logits.
 
     cut, activation = endings.logits(model)  # "softmax": `cut` is `model` without its last softmax
     cut, has_argmax = endings.without_argmax(model)
 
 Networks end in a layer Softmax or Activation, in a convolution's `activation="softmax"`, in
-keras.ops.softmax, sigmoid or argmax, perhaps with a Reshape or a resizing behind. Training and
+keras.ops.softmax, sigmoid or argmax, perhaps followed by a Reshape or a resizing. Training and
 export need the logits. Cut models share the layers of the model.
 """
 
@@ -39,7 +39,7 @@ def without_argmax(model: keras.Model) -> tuple[keras.Model, bool]:
 
 
 def logits(model: keras.Model) -> tuple[keras.Model, str | None]:
-    """Returns the model up to its logits, and what its own output is.
+    """Returns the model up to its logits, and the kind of its own output.
 
     Args:
         model: a functional model of one input and one output.

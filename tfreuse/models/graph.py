@@ -144,9 +144,8 @@ def flattened(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         kwargs.pop("training", None)
         inner = _inner_graph(layer)
-        if inner is None or isinstance(
-            args[0], dict
-        ):  # by name: order is up to its code
+        # The order of inputs by name depends on the network's code.
+        if inner is None or isinstance(args[0], dict):
             return layer(*args, **kwargs)
         output = inner._run_through_graph(args[0], call_fn=call)
         return output[0] if isinstance(output, list) and len(output) == 1 else output

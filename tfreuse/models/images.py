@@ -50,7 +50,7 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
 
 
 def check_channels_last(model: keras.Model, channels: int) -> None:
-    """Raises InputError for an input [B, C, H, W], which the numbers tell from [B, H, W, C]."""
+    """Raises InputError for an input [B, C, H, W]: only its second side is a number of channels."""
     _, first, _, last = model.inputs[0].shape
     usual = (1, 3, channels)
     if first in usual and last not in usual:

@@ -46,8 +46,8 @@ def seed_states(model: keras.Model) -> list[keras.Variable]:
 def _restore_random_states(model: keras.Model, path: str | os.PathLike) -> None:
     states = seed_states(model)
     with zipfile.ZipFile(path) as archive:
-        kept = _RANDOM in archive.namelist()
-        values = json.loads(archive.read(_RANDOM)) if kept else []
+        has_states = _RANDOM in archive.namelist()
+        values = json.loads(archive.read(_RANDOM)) if has_states else []
     if len(values) != len(states):
         _LOGGER.warning(
             "%s does not hold the states of %d random layers: training goes on with other "

@@ -1,7 +1,7 @@
-"""Compares the axes of paired normalizations by what they mean.
+"""Compares the axes of paired normalizations by meaning, not by number.
 
 Axis 1 of an input [B, C], 2 of [B, T, C] and 3 of [B, H, W, C] all are axis -1; Keras 2 writes
-the positive numbers. The rank of the input stands beside the axis where a model or a file tells it.
+the positive numbers. The rank of the input stands beside the axis where a model or a file has it.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Comparison = Callable[[Layer, Layer], bool | None]
 def comparison(donor: Layers, recipient: Layers) -> Comparison:
     """Returns a function of a donor's and a recipient's layer: whether their axes agree.
 
-    None where that depends on the rank of an input and neither side tells it: shapes decide.
+    None where that depends on the rank of an input that neither side states: shapes decide.
 
     The channels of a network of channels-first convolutions are on axis 1, of channels-last on
     axis -1. The two axes agree.

@@ -83,8 +83,11 @@ def make(
         raise InputError(
             f"nothing was selected: no layer that matches {list(plan.layers)} has a variable "
             f"of role {', '.join(plan.roles)}."
-            + " Layers of unknown classes move whole with --roles=all."
-            * unknown
+            + (
+                " Layers of unknown classes move whole with --roles=all."
+                if unknown
+                else ""
+            )
         )
     refused = any(entry.status == REFUSED for entry in entries)
     for pattern, name in plan.adapters:
@@ -148,7 +151,7 @@ class _Maker:
                     entries.append(Entry(KEEP, None, variable, reason))
                 else:
                     source = sources.get(variable.path)
-                    why = refusal or unpaired * (variable.role is None)
+                    why = refusal or ("" if variable.role else unpaired)
                     entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)
@@ -179,9 +182,7 @@ class _Maker:
                 return Entry(REFUSED, None, variable, f"of the donor: {composite}")
             if twin and refusal:
                 return Entry(REFUSED, None, variable, refusal)
-            if (
-                twin and variable.role is None
-            ):  # of a known class, as a count of samples
+            if twin and variable.role is None:  # of a known class: a count of samples
                 return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"

@@ -116,7 +116,7 @@ def _counted(
     """Returns paths by inner model and class, of all layers or those with automatic names."""
     counted: dict[tuple[str, str], list[str]] = {}
     for path, layer in layers.items():
-        stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")
+        stem = _stem(layer.name)
         kind = layer.class_name.lower() or stem
         if every or (stem == kind and kind in classes):
             counted.setdefault((path.rpartition("/")[0], kind), []).append(path)
@@ -129,8 +129,13 @@ def _shapes(layers: Layers, paths: list[str]) -> list[list[tuple[int, ...]]]:
 
 def automatic(layer: Layer) -> bool:
     """Returns whether Keras made up the name from the class: batch_normalization_12."""
-    stem = re.sub(r"_\d+$", "", layer.name).replace("_", "")
-    return stem in map(str.lower, roles_module.spellings(layer.class_name))
+    spellings = roles_module.spellings(layer.class_name)
+    return _stem(layer.name) in map(str.lower, spellings)
+
+
+def _stem(name: str) -> str:
+    """Returns "batchnormalization" of batch_normalization_12."""
+    return re.sub(r"_\d+$", "", name).replace("_", "")
 
 
 def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:
@@ -162,14 +167,14 @@ def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:
 
 def inside(path: str, layers: Layers) -> str | None:
     """Returns the path of the only layer in the layer at `path`; None if there are several."""
-    below = [other for other in layers if other.startswith(f"{path}/")]
+    below = [inner for inner in layers if inner.startswith(f"{path}/")]
     return below[0] if len(below) == 1 and path not in layers else None
 
 
 def _by_wrapper(donor: Layers, recipient: Layers, matches: Matches) -> None:
     """Adds pairs of a layer in a wrapper, and the wrapper where a file leaves the layer out."""
-    taken = {match.other for match in matches.of_recipient.values()}
-    free = [p for p in donor if p not in taken and p not in matches.of_donor]
+    paired = {match.other for match in matches.of_recipient.values()}
+    free = [p for p in donor if p not in paired and p not in matches.of_donor]
     pairs = [(path, inside(path, recipient)) for path in free]
     open_ = [p for p in recipient if p not in matches.of_recipient]
     pairs += [(inside(path, donor), path) for path in open_]

@@ -66,17 +66,18 @@ def pairs(source: Layer, target: Layer) -> tuple[dict[str, Variable], str]:
         for key, variable in target.by_role.items()
         if key[0] is not None and key in source.by_role
     }
-    theirs = [v for v in source.variables if v.role is None]
-    ours = [v for v in target.variables if v.role is None]
-    if not ours or (is_known(target) and not theirs):
+    donor_arrays = [v for v in source.variables if v.role is None]
+    recipient_arrays = [v for v in target.variables if v.role is None]
+    if not recipient_arrays or (is_known(target) and not donor_arrays):
         return by_role, ""
-    if len(theirs) != len(ours):
+    counts = len(donor_arrays), len(recipient_arrays)
+    if counts[0] != counts[1]:
         return (
             by_role,
-            f"the donor's layer has {len(theirs)} such arrays, not {len(ours)}",
+            f"the donor's layer has {counts[0]} such arrays, not {counts[1]}",
         )
     for key in (_name, _position, _shape):
-        keys = [[key(v) for v in side] for side in (theirs, ours)]
+        keys = [[key(v) for v in side] for side in (donor_arrays, recipient_arrays)]
         if all(None not in side and len(set(side)) == len(side) for side in keys):
             break
     else:
@@ -87,9 +88,9 @@ def pairs(source: Layer, target: Layer) -> tuple[dict[str, Variable], str]:
     if set(keys[0]) != set(keys[1]):
         words = ", ".join(printable(str(word)) for word in keys[0])
         return by_role, f"the donor's layer has other arrays: {words}"
-    found = dict(zip(keys[0], theirs, strict=True))
-    others = {v.path: found[k] for k, v in zip(keys[1], ours, strict=True)}
-    return by_role | others, ""
+    donor_array = dict(zip(keys[0], donor_arrays, strict=True))
+    pairs_of_keys = zip(keys[1], recipient_arrays, strict=True)
+    return by_role | {v.path: donor_array[key] for key, v in pairs_of_keys}, ""
 
 
 def _name(variable: Variable) -> str | None:

@@ -6,7 +6,7 @@ of the last convolution beside it. So three sources must agree before two layers
 
 1. Shapes: both sequences are cut where everything before the cut has the same shapes.
 2. The recipient's graph: among layers of one shape, order decides only between layers of which
-   one is computed from the other. Branches are told apart by the donor's names (a shortcut is
+   one is computed from the other. Branches are distinguished by the donor's names (a shortcut is
    called so) and by the convolution that a normalization follows.
 3. The donor's names: numbers must not contradict the order ("conv2" before "conv1").
 
@@ -61,9 +61,7 @@ def shape_of(layer: Layer) -> tuple | None:
     a Dense kernel one of 1 x 1.
     """
     roles = [variable.role for variable in layer.variables]
-    if (
-        layer.class_name == "Normalization"
-    ):  # of the input, which PyTorch's networks lack
+    if layer.class_name == "Normalization":  # of images; PyTorch's networks have none
         return None
     if roles.count("kernel") == 1:
         shape = layer.by_role["kernel", 0].shape
@@ -77,13 +75,13 @@ def shape_of(layer: Layer) -> tuple | None:
     return None
 
 
-def same_bytes(shape: Sequence[int], other: Sequence[int]) -> bool:
-    """Returns whether a kernel of one shape can be read as one of the other, number by number.
+def same_bytes(first: Sequence[int], second: Sequence[int]) -> bool:
+    """Returns whether kernels of two shapes hold the same numbers in the same order.
 
-    So can [kh, kw, 1, channels * m] as the depthwise [kh, kw, channels, m], and a kernel of
-    1 x 1 as a Dense kernel, in either direction.
+    So do [kh, kw, 1, channels * m] and the depthwise [kh, kw, channels, m], and a kernel of
+    1 x 1 and a Dense kernel.
     """
-    short, long = sorted((tuple(shape), tuple(other)), key=len)
+    short, long = sorted((tuple(first), tuple(second)), key=len)
     if short == long or (1,) * (len(long) - len(short)) + short == long:
         return True
     return any(
@@ -129,7 +127,7 @@ class _Pairing:
         self.unclear: Unclear = []
 
     def pairs(self) -> tuple[Pairs, Unclear]:
-        # kernels first: normalizations are told apart by the convolutions before them
+        # kernels first: normalizations are distinguished by the convolutions before them
         for shape in sorted(self.by_shape, key=lambda shape: shape[0] != "kernel"):
             sources, targets = self.by_shape[shape]
             for start, end in self._runs(sources, targets):

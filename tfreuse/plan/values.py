@@ -156,9 +156,7 @@ def _entry_plain(entry: Entry) -> dict[str, Any]:
 
 def _variable_plain(variable: Variable) -> dict[str, Any]:
     plain = dict(vars(variable))
-    if (
-        not variable.name
-    ):  # most have none: plans stay as short as they were, and as equal
+    if not variable.name:  # so that plans of earlier versions keep their hash
         del plain["name"]
     return plain
 

@@ -118,10 +118,10 @@ def images(pattern: str, out_dir: pathlib.Path) -> list[pathlib.Path]:
 
 def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
     """Lists the image files in a folder, not those in the folders in it."""
-    names = sorted(path for path in folder.iterdir() if path.is_file())
-    names = [path for path in names if not pictures.is_system_file(path)]
-    paths = [path for path in names if path.suffix.lower() in pictures.ENDINGS]
-    left_out = [printable(path.name) for path in names if path not in paths]
+    entries = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    entries = [path for path in entries if not pictures.is_system_file(path)]
+    paths = [path for path in entries if path.suffix.lower() in pictures.ENDINGS]
+    left_out = [printable(path.name) for path in entries if path not in paths]
     if left_out:
         _logger.warning(
             "%d files in %s are no images (%s) and are left out: %s%s.",

@@ -1,4 +1,4 @@
-"""A SavedModel that `tools/export.py` wrote, run on single images of any size."""
+"""Runs a SavedModel that `tools/export.py` wrote on single images of any size."""
 
 import functools
 import itertools

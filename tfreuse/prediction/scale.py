@@ -3,8 +3,8 @@
     size = scale.covering((600, 800), (96, 128))  # (96, 128): the same proportions
     labels = scale.labels(probabilities, (600, 800))
 
-Training scales an image to cover its `image_size` and crops what is beyond; a prediction keeps
-the whole image.
+Training scales an image to cover its `image_size` and crops the parts beyond it; a prediction
+keeps the whole image.
 """
 
 import numpy as np

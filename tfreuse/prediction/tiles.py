@@ -83,7 +83,7 @@ def equal_spans(size: int, tile: int, overlap: int) -> list[Span]:
     """
     count = 1 + max(0, -(-(size - tile) // (tile - overlap)))
     starts = np.linspace(0, size - tile, count).round().astype(int).tolist()
-    # Neighbours meet in the middle of what they share.
+    # Neighbours meet in the middle of their overlap.
     cuts = [(b + a + tile) // 2 for a, b in itertools.pairwise(starts)]
     bounds = zip([0, *cuts], [*cuts, size], strict=True)
     return [

@@ -71,7 +71,7 @@ class Source:
             return verdicts.judge(self.records, self.spec, read)
 
     def skips(self, part: Part) -> bool | frozenset[tuple[str, str]]:
-        """Whether the part's networks have skip connections; of custom networks the pairs."""
+        """Returns whether the part's networks have skip connections; of custom networks the pairs."""
         if part.architecture in self.skip_pairs:
             return self.skip_pairs[part.architecture]
         architecture, *options = part.architecture.split(":")
@@ -124,10 +124,10 @@ def load(
         )
     failed, retried = (_units(content, name) for name in ("failed", "again"))
     if failed:
-        more = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
+        rest_text = f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else ""
         warnings.append(
             f"{len(failed)} units of work failed, and results that need them are missing: "
-            f"{listed(failed)}{more}. Run the same command to retry them."
+            f"{listed(failed)}{rest_text}. Run the same command to retry them."
         )
     return Source(
         path=study_dir,

@@ -10,7 +10,7 @@ from tfreuse.specs.base import Spec, check_pattern, option
 
 @dataclasses.dataclass(frozen=True)
 class ReadingSpec(Spec):
-    """How the pixels of an image file become 8 bits a channel, in training and prediction."""
+    """Settings by which an image file becomes 8 bits a channel, in training and prediction."""
 
     intensity_range: str = option(
         "",

@@ -97,7 +97,7 @@ class ModelSpec(Spec):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the network, or its encoder, is not this package's."""
+        """Returns whether the network, or its encoder, is not this package's."""
         return bool(self.model) or self.has_foreign_encoder
 
     def variant(self, text: str) -> Self:

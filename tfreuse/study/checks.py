@@ -1,4 +1,4 @@
-"""Checks at the start of a study what would otherwise fail after hours of training.
+"""Finds at the start of a study the errors that would stop it after hours of training.
 
     checks.check(specs)  # raises InputError
 
@@ -46,19 +46,18 @@ def check_here(specs: Specs) -> None:
     blocks, curves = specs.blocks(), specs.curves()
     for network in dict.fromkeys(part.model for part in (*blocks, *curves)):
         models.check_image_size(network, specs.data.image_size, specs.data.channels)
-    if (
-        blocks and blocks[0].model.is_foreign
-    ):  # the recipient that the last unit exports
+    # The last unit of work exports the recipient of the first block.
+    if blocks and blocks[0].model.is_foreign:
         _check_export(blocks[0])
     if curves:
         _check_curves(specs, curves)
 
 
 def _check_export(block: Block) -> None:
-    from tfreuse.export.network import Network
+    from tfreuse import export
 
     task = block.parts["recipient"].train.task
-    Network.of(_build(block.model, task, block.specs.data), task)
+    export.examined(_build(block.model, task, block.specs.data), task)
 
 
 def _check_curves(specs: Specs, curves: list[Curve]) -> None:

@@ -144,8 +144,8 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
         return
     with contextlib.suppress(lease.AlreadyHeld), contextlib.ExitStack() as stack:
         stack.enter_context(storage.hold_lease(out_dir / _LEASE, "this study", mirror))
-        named = files.read_json(out_dir / "study.json")["specs"]
-        gathering = _gathering(stack, out_dir, curves="labels" in named)
+        specs = files.read_json(out_dir / "study.json")["specs"]
+        gathering = _gathering(stack, out_dir, curves="labels" in specs)
         for folder in sorted(units.iterdir()):
             gathering.collect(folder)
 
@@ -316,8 +316,8 @@ class _Study:
     def _note(self, unit: Unit, marker: dict[str, Any]) -> None:
         """Copies a finished unit's annotations, and its number of records, to study.json."""
         for name in ("stages", "skips"):
-            if noted := marker.get("told", {}).get(name):
-                self._json[name] = self._json.get(name, {}) | noted
+            if annotation := marker.get("told", {}).get(name):
+                self._json[name] = self._json.get(name, {}) | annotation
         if unit.function is work.measure:
             count = {unit.arguments[0].name: self._gathering.counts[work.owner(unit)]}
             self._json["measured"] = self._json.get("measured", {}) | count

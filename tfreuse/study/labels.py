@@ -142,7 +142,7 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
 
 
 def make_fitter(curve: Curve, num_classes: int, images: np.ndarray) -> fitting.Fitter:
-    """Builds the replicate's network and what fits it, still without a donor.
+    """Builds the replicate's network and its fitter, still without a donor.
 
     Args:
         curve: the replicate.

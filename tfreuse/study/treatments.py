@@ -117,8 +117,8 @@ def foreign_stages(model: keras.Model) -> dict[str, str]:
     """Returns each layer's stage; {} where layers' names begin with it, as in this package."""
     stages = models.stages(model)
     stage_of = {layer: stage for stage, names in stages.items() for layer in names}
-    named = all(layer.startswith(f"{stage}_") for layer, stage in stage_of.items())
-    return {} if named else stage_of
+    by_name = all(layer.startswith(f"{stage}_") for layer, stage in stage_of.items())
+    return {} if by_name else stage_of
 
 
 def skips(model: keras.Model) -> list[tuple[str, str]]:
@@ -128,14 +128,14 @@ def skips(model: keras.Model) -> list[tuple[str, str]]:
     order = {stage: number for number, stage in enumerate(inside)}
     feeds = transplant.edges(model) or {}
 
-    def sources(path: str, seen: set[str]) -> Iterable[str]:
+    def sources(path: str, visited: set[str]) -> Iterable[str]:
         """Yields the stages that a layer reads from, through layers without parameters."""
         for source in feeds.get(path, ()):
             if source in stage_of:
                 yield stage_of[source]
-            elif source not in seen:
-                seen.add(source)
-                yield from sources(source, seen)
+            elif source not in visited:
+                visited.add(source)
+                yield from sources(source, visited)
 
     pairs = {
         (source, stage)

@@ -33,9 +33,7 @@ from tfreuse.training import callbacks, devices, evaluation, fusion, recalibrati
 from tfreuse.training.callbacks import Report
 from tfreuse.training.objective import decay_only_kernels, loss, optimizer
 
-MOST_IMAGES = (
-    128  # training images on which statistics are re-estimated at a validation
-)
+MOST_IMAGES = 128  # of the training, on which a validation re-estimates statistics
 
 
 def train(

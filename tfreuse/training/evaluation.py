@@ -96,7 +96,7 @@ class Evaluator:
         corruption: auto-encoder: corruption of its input, a fixed draw for each position in
             the split. Metrics compare the output with the target: the original image, or the
             scrambled image for "scramble".
-        sweeping: between two evaluations few parameters change; compute only what they affect.
+        sweeping: between two evaluations few parameters change; compute only the layers after them.
 
     Attributes:
         batches: inputs float32 [B, H, W, C], and targets: masks int32 [B, H, W] or images

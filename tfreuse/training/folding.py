@@ -76,14 +76,14 @@ def _foldable(model: keras.Model) -> set[str]:
 
 
 def _merges(node, conv: keras.layers.Conv2D) -> bool:
-    """Returns whether the merged operation computes what conv and the reading call compute."""
+    """Returns whether the merged operation computes the same as `conv` and the reading call."""
     norm, options = node.operation, node.arguments.kwargs
     return (
         type(norm) is BatchNormalization
         and norm.axis in (-1, 3)
         and norm.compute_dtype == conv.compute_dtype != "float64"
-        and options.get("training")
-        is None  # True: with the batch's moments at inference too
+        # training=True normalizes by the batch's moments, at inference too.
+        and options.get("training") is None
         and options.get("mask") is None
     )
 

@@ -1,4 +1,4 @@
-"""What a training minimizes and how: the loss per pixel, and the optimizer with its rates.
+"""Builds the objective of a training: the loss per pixel, and the optimizer with its rates.
 
 graph.compile(objective.optimizer(model, spec), objective.loss("segmentation", ignore_label=255))
 """

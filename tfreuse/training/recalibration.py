@@ -42,7 +42,7 @@ class Recalibrator:
         images: float32 [N, H, W, C], as the model takes them.
         batch_size: images in memory at a time. All at once (None) costs one forward pass in
             all; in batches it costs one pass a batch normalization layer, with equal result
-            up to rounding. All at once, a second call computes only what has changed.
+            up to rounding. All at once, a second call computes only the layers after a change.
         one_pass: normalize each batch by its own moments, as in training, so that one pass is
             enough (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021). Exact for one batch.
 

@@ -1,4 +1,4 @@
-"""Views of a model: the same layers and variables, some layers computed in another way.
+"""Makes views of a model: the same layers and variables, some layers computed in another way.
 
 def call(layer, *args, **kwargs):
     ...                            # instead of layer(*args, **kwargs)

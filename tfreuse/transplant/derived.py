@@ -2,7 +2,7 @@
 
     derived.refresh(model)                  # after variables were assigned
     with derived.from_variables(model):     # while a function of the model is traced
-        outputs = model(images)
+        ...
 
 `keras.layers.Normalization` computes with tensors that it derived from its mean and variance, and
 assigning the variables does not derive them again (Keras 3.15). A function that was compiled

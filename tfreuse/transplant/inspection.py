@@ -1,4 +1,4 @@
-"""Describes a model, and finds what a transplant cannot address or should not trust.
+"""Describes a model, and finds arrays that a transplant cannot address or should not trust.
 
 for finding in examine(model):
     print(finding)   # "shared: twice: called 2 times: arrays that move, move for all calls"

@@ -95,8 +95,8 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     )
     notes = [
         f"the {side}'s file does not say the settings (epsilon, axis ...) of {count} layers; "
-        f"taken to be those of the {other}'s layers that they are paired with"
-        for side, other, count in (
+        f"taken to be those of the {counterpart}'s layers that they are paired with"
+        for side, counterpart, count in (
             ("donor", "recipient", donor_count),
             ("recipient", "donor", recipient_count),
         )
@@ -170,16 +170,16 @@ def _in_order(
     Unchanged if the two disagree on the order of layers of one class in one inner model, which
     the file does know.
     """
-    place = {path: number for number, path in enumerate(like)}
+    rank = {path: number for number, path in enumerate(like)}
     sequences: dict[tuple[str, str], list[int]] = {}
     for path, layer in layers.items():
-        if path in place and layer.class_name:
+        if path in rank and layer.class_name:
             key = path.rpartition("/")[0], layer.class_name
-            sequences.setdefault(key, []).append(place[path])
-    if any(sorted(places) != places for places in sequences.values()):
+            sequences.setdefault(key, []).append(rank[path])
+    if any(sorted(ranks) != ranks for ranks in sequences.values()):
         return layers
-    last = len(place)
-    return dict(sorted(layers.items(), key=lambda item: place.get(item[0], last)))
+    last = len(rank)
+    return dict(sorted(layers.items(), key=lambda item: rank.get(item[0], last)))
 
 
 def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
@@ -221,8 +221,8 @@ def _completed(
         layers: by path, of the model to complete.
         counterparts: layers of the other model, by path.
         mapping: counterparts that a map names, by the path of the layer to complete.
-        recipient_decides: whether the counterpart's class holds, since a state dict does not
-            tell a depthwise convolution from another.
+        recipient_decides: whether the counterpart's class holds, since a state dict has
+            no classes: a depthwise convolution looks like any other.
 
     Returns:
         The variables of all layers, and how many layers were completed.
@@ -269,15 +269,15 @@ def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
     """
     class_name, settings = twin.class_name, twin.variables[0].settings
     members = layer.variables
-    known = [variable.role for variable in members]
+    array_roles = [variable.role for variable in members]
     bare = not any(v.role or v.name for v in members)
     if class_name and roles.array_names(class_name) is None:  # as in files that name it
-        known = [None] * len(members)
+        array_roles = [None] * len(members)
     elif class_name and not layer.class_name and bare:
-        known = layouts.roles_of_arrays(class_name, members)[0]
-    names = layouts.other_names(class_name, known)
+        array_roles = layouts.roles_of_arrays(class_name, members)[0]
+    names = layouts.other_names(class_name, array_roles)
     completed = []
-    for variable, role, name in zip(members, known, names, strict=True):
+    for variable, role, name in zip(members, array_roles, names, strict=True):
         fields = {"class_name": class_name, "settings": settings, "role": role}
         if variable.role and not role:  # the role was its name; its position is unknown
             fields |= {"name": variable.role, "position": -1}

@@ -1,4 +1,4 @@
-"""Checks and notes on what a PyTorch file does not hold, and shapes cannot show.
+"""Checks and notes the properties of a network that neither a PyTorch file nor shapes show.
 
 Every array may fit and the network still be another function: PyTorch's files have weights, and
 neither strides, paddings and epsilon nor the images that the network expects.

@@ -154,7 +154,7 @@ def _stored(source, name, tensor: Tensor, locate, little: bool, uses) -> StoredA
     if dtype is None:
         why = "NumPy has no such type"
         return StoredArray(tensor.shape, np.dtype("V1"), source, None, why)
-    run, start, size = locate(tensor.storage)
+    file, start, size = locate(tensor.storage)
     if size < (tensor.storage.start + tensor.storage.size) * dtype.itemsize:
         raise _refused(
             source, f"the storage of {printable(name)} is shorter than it declares"
@@ -162,9 +162,9 @@ def _stored(source, name, tensor: Tensor, locate, little: bool, uses) -> StoredA
     first = start + (tensor.storage.start + tensor.offset) * dtype.itemsize
     if tensor.contiguous and uses[tensor.storage.key] == 1:
         order = dtype.newbyteorder("<" if little else ">")
-        return StoredArray(tensor.shape, order, run, first)
+        return StoredArray(tensor.shape, order, file, first)
     return StridedArray(
-        *(tensor.shape, dtype, run, None, "it shares its bytes, or has gaps"),
+        *(tensor.shape, dtype, file, None, "it shares its bytes, or has gaps"),
         first=first,
         strides=tensor.strides,
         swapped=little != (sys.byteorder == "little"),

@@ -166,13 +166,12 @@ class _Machine:
     def op_appends(self, _):
         self.extend(self.take_to_mark())
 
-    op_additems = (
-        op_appends  # sets are read as lists: their items may not be hashable here
-    )
+    # Sets are read as lists: their elements may not be hashable here.
+    op_additems = op_appends
 
     def extend(self, values):
         if not isinstance(self.stack[-1], list):
-            raise TypeError("items for an object that is no list")
+            raise TypeError("elements for an object that is no list")
         self.stack[-1].extend(values)
 
     def op_setitem(self, _):
@@ -211,9 +210,8 @@ class _Machine:
     op_newobj = op_reduce
 
     def op_build(self, _):
-        self.take(
-            1
-        )  # attributes of an object, such as the versions of modules: not needed
+        # Attributes of an object, such as the versions of modules, are not needed.
+        self.take(1)
 
     def op_binpersid(self, _):
         if self.persistent is None:

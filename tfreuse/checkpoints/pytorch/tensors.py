@@ -1,4 +1,4 @@
-"""Tensors of a pickle: views of storages, whose bytes lie elsewhere in the file.
+"""Makes the tensors of a pickle: views of storages, whose bytes lie elsewhere in the file.
 
     CONSTRUCTORS["torch._utils _rebuild_tensor_v2"](storage, 0, (64, 3, 7, 7), (147, 49, 7, 1))
 
@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -72,14 +73,11 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        size = 1
-        for side in self.shape:
-            size *= side
-        return size
+        return math.prod(self.shape)
 
     @property
     def contiguous(self) -> bool:
-        """Whether the numbers lie in the order of their indices, without gaps."""
+        """Returns whether the numbers lie in the order of their indices, without gaps."""
         expected = 1
         for side, stride in zip(reversed(self.shape), reversed(self.strides)):
             if side != 1 and stride != expected:

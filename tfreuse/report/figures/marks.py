@@ -41,7 +41,7 @@ LINE = 17  # px, height of a legend's line
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """A linear map from values to positions; what lies outside is drawn at the nearer end.
+    """A linear map from values to positions; values outside are drawn at the nearer end.
 
     Attributes:
         low, high: values at the ends.
@@ -97,7 +97,7 @@ def interval(
     drawing: svg.Drawing, axis: Axis, y: float, row: Row, shape: str = "o",
     size: float = 3.4, upright: bool = False, **look,
 ) -> None:  # fmt: skip
-    """Draws an interval as a line and its mean as a marker; arrows stand for what is beyond the axis.
+    """Draws an interval as a line and its mean as a marker; arrows point to values beyond the axis.
 
     Args:
         y: position of the line, across the axis.

@@ -21,7 +21,7 @@ _LEVEL = re.compile(r"(encoder|decoder)_(\d{1,3})")
 _BINS = (1, 2, 3, 6)  # parts a side that the pyramid averages over
 Point = tuple[float, float]
 Stage = tuple[str, Sequence[str]]  # its name and its layers'
-# Whether encoder and decoder are connected at equal size, or the pairs of stages that are.
+# True: encoder and decoder are connected at equal size; else the pairs of connected stages.
 Skips = bool | Collection[tuple[str, str]]
 
 

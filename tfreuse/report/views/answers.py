@@ -1,4 +1,4 @@
-"""Answers "What can I reuse?" with one word a group, from the arms of all layers.
+"""Answers for each group, in one word, whether it can be reused, from the arms of all layers.
 
 The rules are those of the verdicts: retentions below 0 count as 0, and a group is called reusable
 or not reusable only where its whole interval lies on one side of 1 - margin.
