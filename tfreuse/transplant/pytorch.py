@@ -37,10 +37,10 @@ def without_scrambled_rows(
     images = _flattened(layers, recipient)
     checked = []
     for entry in entries:
-        channels = images.get(entry.recipient.layer_path)
-        reason = _scrambled(entry, channels) if channels is not None else ""
-        if reason and entry.status == COPY:
-            entry = dataclasses.replace(entry, status=REFUSED, reason=reason)
+        if entry.status == COPY and entry.recipient.layer_path in images:
+            reason = _scrambled(entry, images[entry.recipient.layer_path])
+            if reason:
+                entry = dataclasses.replace(entry, status=REFUSED, reason=reason)
         checked.append(entry)
     return tuple(checked)
 
@@ -110,8 +110,8 @@ def _by_calls(
             for name in call.reads
             if ranks[name] > 2 and channels[name] not in (1, call.channels)
         }
-        known = call.rank and all(ranks[name] for name in call.reads)
-        if not known or before is None or None in grown or call.channels is None:
+        ranked = call.rank and all(ranks[name] for name in call.reads)
+        if not ranked or before is None or None in grown or call.channels is None:
             images[call.name] = None
         else:
             images[call.name] = before | grown
