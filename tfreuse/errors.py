@@ -24,6 +24,13 @@ _FULL_DISK = (
     "No space left on device", "errno = 28", "Disk quota exceeded", "File too large",
 )  # fmt: skip
 _FULL_DISK_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    errno.EACCES: "; give yourself the right to it, or choose another place",
+    errno.EPERM: "; give yourself the right to it, or choose another place",
+    errno.EROFS: "; choose a place that can be written to",
+    errno.EISDIR: "; expected a file",
+    errno.ENOTDIR: "; expected a folder",
+}
 
 
 class InputError(ValueError):
@@ -105,22 +112,13 @@ def in_one_line(error: BaseException) -> str | None:
     return None
 
 
-_REMEDIES = {
-    errno.EACCES: "; give yourself the right to it, or choose another place",
-    errno.EPERM: "; give yourself the right to it, or choose another place",
-    errno.EROFS: "; choose a place that can be written to",
-    errno.EISDIR: "; expected a file",
-    errno.ENOTDIR: "; expected a folder",
-}
-
-
 def _is_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
         return True
-    outside = isinstance(error, OSError | RuntimeError) or _is_tensorflows(
+    of_library = isinstance(error, OSError | RuntimeError) or _is_tensorflows(
         error, "OpError"
     )
-    return outside and any(text in str(error) for text in _FULL_DISK)
+    return of_library and any(text in str(error) for text in _FULL_DISK)
 
 
 def _is_tensorflows(error: BaseException, name: str) -> bool:

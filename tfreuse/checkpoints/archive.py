@@ -43,7 +43,7 @@ class PackedMemberError(InputError):
 class Member:
     """A member of a zip file: its data, its CRC-32, and the offsets of both headers.
 
-    `end` is the offset behind the data, and behind the data descriptor of a streamed member.
+    `end` is the offset after the data, and after the data descriptor of a streamed member.
     """
 
     name: str
@@ -130,7 +130,7 @@ def read(source: Source) -> Archive:
 
 
 def refuse_streamed(source: Source, archive: Archive) -> None:
-    """Raises InputError if a member's size and checksum stand behind its data.
+    """Raises InputError if a member's size and checksum follow its data.
 
     A writer that replaces data of the member would leave them as they were.
     """

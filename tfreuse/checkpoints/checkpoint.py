@@ -30,8 +30,8 @@ class OtherArray:
     """An array that belongs to no layer's weights.
 
     `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path),
-    "repeated" (stored with another layer too, which counts), "count" (of batches) or "other" (of the model itself, or
-    in a format that only its layer knows).
+    "repeated" (stored with another layer too, which is the one that moves), "count" (of batches)
+    or "other" (of the model itself, or in a format that only its layer knows).
     """
 
     path: str
@@ -51,7 +51,8 @@ class Checkpoint:
         pytorch: whether layers have PyTorch's names, which do not include their classes.
         remark: a line on arrays of the file that are left out; "" if there are none.
         variables: arrays of the layers' weights, in the model's order if the file has it.
-        ordered: whether it has: weights of Keras only number the layers of a class.
+        ordered: whether `variables` are in that order: bare weights only number the layers of a
+            class.
         edges: layer path -> paths of its input layers, operations included and nested models
             flattened; None if the file has no graph.
         notes: variable path -> why its role is unknown.

@@ -27,8 +27,8 @@ _NAME = re.compile(rf"(.+)_({'|'.join(_ARRAYS)})(?:_\d+)?:0")
 _SETTINGS = {"subsample": "strides", "bias": "use_bias"}
 Array = tuple[str, str, StoredArray]  # path of the layer, name in the layer, array
 _ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
-# Classes whose arrays have the same layout in Keras 2.
 _MODES = (None, 0, 2)  # of a batch normalization; 1 is another function
+# Classes whose arrays have the same layout in Keras 2.
 _SAME = ("Dense", "BatchNormalization", "Convolution2D", "SeparableConvolution2D")
 
 

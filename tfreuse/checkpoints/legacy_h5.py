@@ -95,7 +95,8 @@ class _Paths:
         self._by_name: dict[str, list[str]] = {}
         for path, layer in self._layers.items():
             self._by_name.setdefault(layer.name, []).append(path)
-        heads = [(top, "/".join(s)) for top, all_ in self._scopes.items() for s in all_]
+        pairs = self._scopes.items()
+        heads = [(top, "/".join(scope)) for top, scopes in pairs for scope in scopes]
         self._all_numbered = config is None and all(
             _unnumbered(scope) == top for top, scope in heads
         )
@@ -147,7 +148,7 @@ class _Paths:
 
 
 def _unnumbered(scope: str) -> str:
-    """Returns a scope without the number that TensorFlow puts behind its name."""
+    """Returns a scope without the number that TensorFlow appends to its name."""
     return re.sub(r"_\d+$", "", scope)
 
 

@@ -20,6 +20,9 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 
+# A wrapper whose file repeats the kernel of the layer in it; Keras reads it from that layer.
+_WRAPPER = "SpectralNormalization"
+
 
 def read(source: Source, root: Group) -> Checkpoint:
     """Reads a bare `.weights.h5` file, whose HDF5 structure is `root`.
@@ -40,10 +43,6 @@ def read(source: Source, root: Group) -> Checkpoint:
         nameless=_is_nameless(root),
         provenance=configs.parse_object(text, where) if text else None,
     )
-
-
-# Its file repeats the kernel of the layer in it, which Keras then reads from that layer.
-_WRAPPER = "SpectralNormalization"
 
 
 def _is_nameless(root: Group) -> bool:

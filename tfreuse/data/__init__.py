@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
-_SAID: set[str] = set()  # notes on data that this process has printed
+_LOGGED: set[str] = set()  # notes on data that this process has logged
 
 tf = runtime.Lazy("tensorflow")
 augmentation = runtime.Lazy("tfreuse.data.augmentation")  # imports Keras
@@ -94,7 +94,7 @@ def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
     source = _source(spec)
     arrays = source.read(split, masks)
     num_classes = source.num_classes() if masks else spec.num_classes
-    _say(source.notes)
+    _log(source.notes)
     components = {"image": arrays.images, "id": arrays.ids}
     if masks:
         check_labels(arrays.counts, num_classes, spec.ignore_label)
@@ -275,7 +275,7 @@ def check_files(
     source = _source(spec)
     for split in splits:
         source.pairs(split, masks)
-    _say(source.notes)
+    _log(source.notes)
 
 
 def check(spec: DataSpec) -> str:
@@ -286,18 +286,18 @@ def check(spec: DataSpec) -> str:
     """
     source = _source(spec)
     text = survey.report(source, SPLITS, spec.ignore_label)
-    _SAID.update(source.notes)
+    _LOGGED.update(source.notes)
     return text
 
 
-def _say(notes: list[str]) -> None:
+def _log(notes: list[str]) -> None:
     """Logs decisions about the data, each line once a process."""
-    # The workers of a study read the same files again and again; the study said it once.
+    # The workers of a study read the same files, on which the study itself has logged the notes.
     in_worker = multiprocessing.parent_process() is not None
     for note in notes:
-        if note not in _SAID and not in_worker:
+        if note not in _LOGGED and not in_worker:
             logging.getLogger("tfreuse.data").warning("%s.", note)
-    _SAID.update(notes)
+    _LOGGED.update(notes)
 
 
 def _source(spec: DataSpec) -> Source:

@@ -123,7 +123,7 @@ def _present(pixels: np.ndarray) -> list[int]:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Formats e.g. [1, 2, 3, 7] as "1 to 3, 7"; after four ranges the count of the other numbers."""
+    """Formats [1, 2, 3, 7] as "1 to 3, 7"; beyond four ranges by the count of their numbers."""
     breaks = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
     runs = [numbers[a:b] for a, b in zip((0, *breaks), (*breaks, len(numbers)))]
     texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]

@@ -173,8 +173,8 @@ class Fitter:
     def _layers(self, recipe: Recipe) -> list[str]:
         """Returns patterns of the layers that the recipe takes.
 
-        The donor's own layers of these stages are among them, where names say the stage: a
-        layer that the recipient lacks must not stay behind without a word.
+        The donor's own layers of these stages are among them, where names say the stage, so
+        that the plan reports a layer that the recipient lacks.
         """
         stages = freezing.stage_names(self.model, recipe.takes)
         paths = freezing.layer_paths(self.model, recipe.takes)

@@ -71,7 +71,7 @@ class Source:
             return verdicts.judge(self.records, self.spec, read)
 
     def skips(self, part: Part) -> bool | frozenset[tuple[str, str]]:
-        """Returns whether the part's networks have skip connections; of custom networks the pairs."""
+        """Returns whether the part's networks have skip connections; of custom ones the pairs."""
         if part.architecture in self.skip_pairs:
             return self.skip_pairs[part.architecture]
         architecture, *options = part.architecture.split(":")

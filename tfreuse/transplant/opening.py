@@ -36,8 +36,8 @@ class OpenModel(Protocol):
         name: for messages: the path of a file, or the name of a live model.
         kind: format of the file, or "live".
         variables: descriptions of its arrays, from input to output.
-        ordered: whether they are; else layers come in order within a class only.
-        nameless: whether it has numbers of layers in place of names.
+        ordered: whether `variables` are in that order; else only layers of one class are.
+        nameless: whether the file has numbers of layers in place of names.
         pytorch: whether it is a PyTorch file, with other names and without classes.
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.

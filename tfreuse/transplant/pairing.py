@@ -2,8 +2,8 @@
 
 A bare weights file or an array of `.npz` knows no epsilon and no axis, and often no class. They
 are taken from the layer of the same path or name in the other model, and the plan has a note on
-it. Roles are never taken from there, for that is how gamma becomes beta; of a layer that gets
-its class so, they are those that its own names or shapes leave no choice of.
+it. Roles are never taken from there, since a gamma could become a beta. A layer that gets its class
+in this way has the roles that its own names or shapes determine.
 """
 
 import dataclasses
@@ -116,7 +116,7 @@ def _by_structure(
     recipient_layers: Mapping[str, Layer],
     mapping: Mapping[str, str],
 ) -> tuple[structure.Pairs, structure.Unclear]:
-    """Pairs the layers that no map pairs of a PyTorch donor, or of one of bare weights.
+    """Pairs layers of a PyTorch donor, or of one of bare weights, that are in no map.
 
     See `tfreuse.plan.structure` and `tfreuse.plan.matching.by_counter`.
     """
@@ -167,8 +167,8 @@ def _in_order(
 ) -> Mapping[str, Layer]:
     """Sorts layers as the other model's of the same paths.
 
-    Unchanged if the two disagree on the order of layers of one class in one inner model, which
-    the file does know.
+    Unchanged if the two disagree on the order of layers of one class in one inner model: the
+    file has that order.
     """
     rank = {path: number for number, path in enumerate(like)}
     sequences: dict[tuple[str, str], list[int]] = {}
@@ -265,7 +265,7 @@ def _read_as(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
 def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
     """Returns a layer's variables with the class and the settings of its counterpart.
 
-    Roles are those that names or shapes leave no choice of in a layer of this class.
+    Roles are those that names or shapes determine in a layer of this class.
     """
     class_name, settings = twin.class_name, twin.variables[0].settings
     members = layer.variables

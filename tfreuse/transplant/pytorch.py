@@ -84,7 +84,7 @@ def _flattened(
 def _by_calls(
     calls: Iterable[Call], layers: Mapping[str, Layer]
 ) -> dict[str, frozenset[int]]:
-    """As `_flattened`, from the shapes in the graph; layers of unknown shapes are left out.
+    """Returns channels as `_flattened`, by shapes in the graph; layers without shapes are left out.
 
     Features [B, N] of a flattened image stay such until a kernel mixes them.
     """

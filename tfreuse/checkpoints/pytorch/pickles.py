@@ -56,7 +56,7 @@ def read(
     constructors: Mapping[str, Callable[..., Any]],
     persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Reads one pickle and leaves the stream behind it.
+    """Reads one pickle; the stream is then at the byte after it.
 
     Args:
         stream: bytes, bounded in length by the caller.
