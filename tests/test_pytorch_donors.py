@@ -112,6 +112,24 @@ def test_numbers_that_contradict_the_order_of_the_file_are_ambiguous():
     assert not paired and unclear == [(["conv2", "conv1"], ["x", "y"])]
 
 
+def test_names_that_both_sides_have_outrank_the_order_of_the_file():
+    shapes = {"stem": (3, 3, 3, 8), "a.enc": (3, 3, 8, 8), "dec": (3, 3, 8, 8)}
+    recipient = {"first": (3, 3, 3, 8), "a_enc": (3, 3, 8, 8), "x": 8}
+    recipient |= {"dec": (3, 3, 8, 8), "y": 8}
+    chain = list(recipient)
+    reads = {path: tuple(chain[:i][-1:]) for i, path in enumerate(chain)}
+    donor = {"dec": shapes["dec"], "bn_1": 8, "a.enc": shapes["a.enc"], "a.bn": 8}
+    donor |= {"stem": shapes["stem"]}
+    paired, unclear = pairs(donor, recipient, reads)
+    right = {"first": "stem", "a_enc": "a.enc", "dec": "dec", "x": "a.bn", "y": "bn_1"}
+    assert paired == right and not unclear
+    recipient["b"] = recipient.pop("dec")  # the order would give it enc's pair
+    reads["b"] = ("y",)
+    paired, unclear = pairs(donor, recipient, reads | {"y": ("x",)})
+    assert not {"a_enc", "b"} & paired.keys()
+    assert (["dec", "a.enc"], ["a_enc", "b"]) in unclear
+
+
 def test_pairs_end_where_the_shapes_part():
     longer = KERAS | {"up": (2, 2, 8, 8), "out": (1, 1, 8, 3)}
     reads = READS | {"up": ("b_1_bn",), "out": ("up",)}
@@ -314,6 +332,19 @@ def test_the_plan_says_what_shapes_cannot_show(donor):
     _, path = donor
     notes = " ".join(transplant.plan(path, network(), adapters=[FLATTEN]).notes)
     assert "epsilon is 0.001 in 4 layers" in notes and "which images" in notes
+    assert "as they were registered" in notes
+
+
+def test_the_epsilon_of_every_normalization_is_told(tmp_path):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.GroupNormalization(2, name="norm")(layers.Conv2D(4, 3, name="a")(inputs))
+    state = {"a.weight": np.ones((4, 3, 3, 3)), "a.bias": np.ones(4)}
+    state |= {"norm.weight": np.ones(4), "norm.bias": np.ones(4)}
+    path = tmp_path / "weights.pth"
+    tensors = {k: handmade_torch.tensor(v.astype("f4")) for k, v in state.items()}
+    handmade_torch.save(path, tensors)
+    plan = transplant.plan(path, keras.Model(inputs, x)).check()
+    assert "epsilon is 0.001 in 1 layers" in " ".join(plan.notes)
 
 
 # ------------------------------------------------------------ against PyTorch itself

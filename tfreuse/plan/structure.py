@@ -8,7 +8,9 @@ of the last convolution beside it. So three sources must agree before two layers
 2. The recipient's graph: among layers of one shape, order decides only between layers of which
    one is computed from the other. Branches are distinguished by the donor's names (a shortcut is
    called so) and by the convolution that a normalization follows.
-3. The donor's names: numbers must not contradict the order ("conv2" before "conv1").
+3. The donor's names: numbers must not contradict the order ("conv2" before "conv1"), nor may
+   names that the recipient has too. Where all layers of a shape have the same names on both
+   sides, names decide.
 
 All else is ambiguous.
 
@@ -29,7 +31,8 @@ Unclear = list[tuple[list[str], list[str]]]  # (donor layers, recipient layers)
 _WINDOW = 24  # layers within which the orders of two sequences may differ
 _SHORTCUT = re.compile(r"(^|[._])(downsample|shortcut|skip|proj(ection)?|identity)")
 _NUMBERED = re.compile(r"(.*?)(\d+)$")
-ORDER, SHORTCUT, FOLLOWS = (
+NAMES, ORDER, SHORTCUT, FOLLOWS = (
+    "same name, and same shapes",
     "same place in the order of layers, and same shapes",
     "the shortcut of its block, by name and graph",
     "follows the same convolution",
@@ -127,12 +130,35 @@ class _Pairing:
         self.unclear: Unclear = []
 
     def pairs(self) -> tuple[Pairs, Unclear]:
+        by_name = False
         # kernels first: normalizations are distinguished by the convolutions before them
         for shape in sorted(self.by_shape, key=lambda shape: shape[0] != "kernel"):
             sources, targets = self.by_shape[shape]
+            named = _by_name(sources, targets)
+            if len(named) == len(targets):
+                self.done |= {target: (named[target], NAMES) for target in targets}
+                by_name = True
+                continue
+            # where names decide, the order of the file says nothing on what follows them
+            followed = self._by_convolution(sources, targets) if by_name else {}
+            if followed:
+                self.done |= followed
+                continue
             for start, end in self._runs(sources, targets):
                 self._pair_run(sources[start:end], targets[start:end])
+            self._doubt(sources, targets, named)
         return self.done, self.unclear
+
+    def _doubt(self, sources, targets, named: Mapping[str, str]) -> None:
+        """Takes the pairs of one shape back if some layers have the names of other pairs."""
+        pairs = {
+            target: self.done[target][0] for target in targets if target in self.done
+        }
+        if any(pairs.get(target, source) != source for target, source in named.items()):
+            for target in pairs:
+                del self.done[target]
+            self.unclear = [u for u in self.unclear if u[1][0] not in targets]
+            self.unclear.append((sources, targets))
 
     def _runs(self, sources: list[str], targets: list[str]) -> list[tuple[int, int]]:
         """Cuts layers of one shape where all before the cut are computed before all after."""
@@ -186,6 +212,17 @@ class _Pairing:
         short, long = targets if first < second else reversed(targets)
         (branch,) = (source for source in sources if source != shortcuts[0])
         return {short: (shortcuts[0], SHORTCUT), long: (branch, SHORTCUT)}
+
+
+def _by_name(sources: Sequence[str], targets: Sequence[str]) -> dict[str, str]:
+    """Returns the donor's layers by the recipient's of the same name, "a.conv1" as "a_conv1"."""
+    names = [
+        [re.sub(r"\W", "_", path) for path in paths] for paths in (sources, targets)
+    ]
+    if any(len(set(side)) < len(side) for side in names):
+        return {}
+    donors = dict(zip(names[0], sources, strict=True))
+    return {t: donors[name] for t, name in zip(targets, names[1]) if name in donors}
 
 
 def _ancestors(

@@ -14,6 +14,10 @@ from tfreuse.plan.variables import Layer
 from tfreuse.transplant.opening import OpenModel
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
+_ORDER = (
+    "the file lists layers as they were registered. Where the donor runs them, or joins "
+    "branches, in another order, shapes do not show it: compare outputs, and pair by --map"
+)
 _INPUT = (
     "the file does not say which images it expects. Weights of torchvision and timm mostly "
     "take RGB in [0, 1], less (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"
@@ -142,14 +146,16 @@ def notes(plan: Plan) -> list[str]:
     }
     kernels = [v for (_, role), v in moved.items() if role == "kernel"]
     lines = [*_epsilon(moved), *_strides(kernels)]
-    return [*lines, _INPUT] if kernels else lines
+    return [*lines, _ORDER, _INPUT] if kernels else lines
 
 
 def _epsilon(moved) -> Iterator[str]:
     counts: dict[float, int] = {}
     for (_, role), variable in moved.items():
         value = dict(variable.settings).get("epsilon")
-        if role == "moving_variance" and value is not None and value != _EPSILON:
+        batch = variable.class_name == "BatchNormalization"
+        role_of_layer = "moving_variance" if batch else "gamma"  # one of a layer counts
+        if role == role_of_layer and value not in (None, _EPSILON):
             counts[value] = counts.get(value, 0) + 1
     for value, count in counts.items():
         yield (
