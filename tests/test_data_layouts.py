@@ -103,6 +103,13 @@ def test_missing_splits_are_divided_off_train_by_names_alone(tmp_path, missing, 
     assert len(digests) == len(parts[0]) + 3
 
 
+def test_a_decision_is_told_once_for_all_splits(tmp_path, caplog, monkeypatch):
+    spec = fill(tmp_path, [("train", 20)])
+    monkeypatch.setattr(data, "_LOGGED", set())
+    data.check_files(spec, layout.SPLITS)
+    assert caplog.text.count("no folders for val and test") == 1
+
+
 def test_subjects_stay_whole_where_splits_are_divided_off(tmp_path):
     spec = fill(tmp_path, [("train", 20)])
     for path in tmp_path.glob("train/*/*.png"):

@@ -294,7 +294,7 @@ def _log(notes: list[str]) -> None:
     """Logs decisions about the data, each line once a process."""
     # The workers of a study read the same files, on which the study itself has logged the notes.
     in_worker = multiprocessing.parent_process() is not None
-    for note in notes:
+    for note in dict.fromkeys(notes):  # splits of one folder have the same notes
         if note not in _LOGGED and not in_worker:
             logging.getLogger("tfreuse.data").warning("%s.", note)
     _LOGGED.update(notes)
