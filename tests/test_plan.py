@@ -193,7 +193,7 @@ def test_a_layer_of_an_unknown_class_moves_whole_or_is_refused():
     assert "whole layer" in plan.table()
     kernels = make([*odd, *conv("a")], [*odd, *conv("a")], roles="kernel").check()
     assert statuses(kernels)["block/0"] == "KEEP"
-    assert "unknown classes: Odd" in kernels.table()
+    assert "unknown roles: Odd" in kernels.table()
     for theirs, status in (
         (layer("block", "Other", (4,), (4,)), "REFUSED"),
         (layer("block", "Odd", (4,)), "REFUSED"),

@@ -6,6 +6,7 @@ import pathlib
 import handmade_torch
 import keras
 import numpy as np
+import people
 import pytest
 from keras import layers
 
@@ -299,6 +300,37 @@ def test_rows_behind_a_flatten_are_turned_right_or_refused(kind, live, tmp_path)
         transplant.apply(plan, path, file, tmp_path / "out.keras")
         recipient = keras.models.load_model(tmp_path / "out.keras")
     images = draw.uniform(0, 1, (2, 4, 4, 3)).astype("float32")
+    np.testing.assert_array_equal(recipient(images), model(images))
+
+
+class Subclassed(keras.Model):
+    """The network "plain" of `flat`, without a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = layers.Conv2D(5, 3, padding="same", name="conv")
+        self.flatten = layers.Flatten()
+        self.fc = layers.Dense(10, activation="relu", name="fc")
+        self.out = layers.Dense(2, name="out")
+
+    def call(self, x):
+        return self.out(self.fc(self.flatten(self.conv(x))))
+
+
+def test_without_a_graph_it_must_be_said_what_a_dense_layer_reads(tmp_path):
+    model, channels = flat("plain")
+    path, bare = tmp_path / "weights.pth", tmp_path / "bare.weights.h5"
+    handmade_torch.save(path, flat_state(model, channels))
+    recipient = Subclassed()
+    images = people.images(2, 4)
+    recipient(images)
+    model.save_weights(bare)
+    for target in (recipient, bare):
+        for adapters in ([], ["fc=flatten:5"], ["out=flatten:1"]):
+            with pytest.raises(InputError, match="does not show .*flatten:C"):
+                transplant.plan(path, target, adapters=adapters).check()
+    plan = transplant.plan(path, recipient, adapters=["fc=flatten:5", "out=flatten:1"])
+    transplant.apply(plan, path, recipient)
     np.testing.assert_array_equal(recipient(images), model(images))
 
 

@@ -92,7 +92,7 @@ def _kept_rows(entries: Iterable) -> list[str]:
             name = reason
             if reason == "unknown role":
                 classes = sorted({e.variable.class_name for e in members})
-                name = f"unknown classes: {', '.join(map(printable, classes))}"
+                name = f"unknown roles: {', '.join(map(printable, classes))}"
             size = sum(e.variable.size for e in members)
             total = bytes_of(sum(e.variable.bytes for e in members))
             rows.append(_row("KEEP", name, "", len(members), size, total))

@@ -13,6 +13,7 @@ from tfreuse.plan.calls import Call
 from tfreuse.plan.variables import Layer
 from tfreuse.transplant.opening import OpenModel
 
+_JOINED, _UNKNOWN = 0, -1  # in place of the number of an image's channels
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
 _ORDER = (
     "the file lists layers as they were registered. Where the donor runs them, or joins "
@@ -30,8 +31,8 @@ def without_scrambled_rows(
     """Refuses arrays whose rows would be in another order than the recipient's features.
 
     A flattened image has its channels first in PyTorch and last in Keras, which matters to Dense
-    kernels and to normalizations of its features. Without the recipient's graph no layer is
-    known to follow a Flatten, and none is refused.
+    kernels and to normalizations of its features. Where the recipient does not show what a Dense
+    layer reads, an adapter must say it.
 
     Args:
         entries: of a plan with a PyTorch donor.
@@ -60,14 +61,25 @@ def _scrambled(entry: Entry, channels: frozenset[int]) -> str:
         return (
             f"it reads no flattened image; leave {adapters[0]} out" if adapters else ""
         )
-    if len(channels) > 1:
-        return "its rows are several flattened images, which no adapter turns"
+    path = entry.recipient.layer_path
+    if _UNKNOWN in channels:
+        return (
+            ""
+            if adapters
+            else (
+                "the recipient does not show whether its rows are a flattened image, which PyTorch "
+                f"has in another order; --adapters='{path}=flatten:C' turns those of C channels, "
+                "and flatten:1 leaves them"
+            )
+        )
+    if _JOINED in channels or len(channels) > 1:
+        return "its rows are a flattened image beside others, which no adapter turns"
     (count,) = channels
     if adapters == [f"flatten:{count}"]:
         return ""
     return (
         f"its rows are a flattened image of {count} channels, which PyTorch has in another "
-        f"order; --adapters='{entry.recipient.layer_path}=flatten:{count}' turns them, and "
+        f"order; --adapters='{path}=flatten:{count}' turns them, and "
         "flatten:1 leaves them"
     )
 
@@ -81,8 +93,14 @@ def _flattened(
     except InputError:
         calls = []
     reads = topology.contract(recipient.edges or {}, layers)
-    by_shapes = {path: _by_shapes(path, layers, reads) for path in layers}
-    return {path: c for path, c in by_shapes.items() if c} | _by_calls(calls, layers)
+    dense = [path for path, layer in layers.items() if _dense_kernel(layer)]
+    by_shapes = {path: _by_shapes(path, layers, reads) for path in dense}
+    return by_shapes | _by_calls(calls, layers)
+
+
+def _dense_kernel(layer: Layer) -> Variable | None:
+    kernel = layer.by_role.get(("kernel", 0))
+    return kernel if kernel and len(kernel.shape) == 2 else None
 
 
 def _by_calls(
@@ -120,21 +138,29 @@ def _by_calls(
         else:
             images[call.name] = before | grown
             if images[call.name] and call.class_name == "Concatenate":
-                images[call.name] |= {0}  # beside other features
+                images[call.name] |= {_JOINED}
     return {path: images for path, images in read.items() if images is not None}
 
 
 def _by_shapes(path: str, layers: Mapping[str, Layer], reads) -> frozenset[int]:
-    """Returns the channels of the image that a Dense kernel reads, for graphs without shapes."""
-    kernel = layers[path].by_role.get(("kernel", 0))
-    sources = reads.get(path, ())
-    if kernel is None or kernel.class_name != "Dense" or len(sources) != 1:
+    """As `_flattened`, for a Dense layer in a model without a graph, or without shapes in it."""
+    rows = _dense_kernel(layers[path]).shape[0]
+    widths = [
+        _width(layers[source]) for source in reads.get(path, ()) if source in layers
+    ]
+    if not widths or None in widths:
+        return frozenset({_UNKNOWN})
+    if set(widths) == {rows}:
         return frozenset()
-    shape = structure.shape_of(layers[sources[0]]) if sources[0] in layers else None
-    channels = shape[1][-1] if shape else 0
-    rows = kernel.shape[0]
-    flattened = channels and rows > channels and rows % channels == 0
-    return frozenset({channels}) if flattened else frozenset()
+    divides = len(widths) == 1 and rows % widths[0] == 0
+    return frozenset(widths if divides else {_UNKNOWN})
+
+
+def _width(layer: Layer) -> int | None:
+    """Returns the channels of a layer's output, None if its arrays do not tell."""
+    shape = structure.shape_of(layer)
+    axis = -2 if "Transpose" in layer.class_name else -1
+    return shape[1][axis] if shape else None
 
 
 def notes(plan: Plan) -> list[str]:
