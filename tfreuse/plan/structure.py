@@ -134,9 +134,9 @@ class _Pairing:
         # kernels first: normalizations are distinguished by the convolutions before them
         for shape in sorted(self.by_shape, key=lambda shape: shape[0] != "kernel"):
             sources, targets = self.by_shape[shape]
-            named = _by_name(sources, targets)
-            if len(named) == len(targets):
-                self.done |= {target: (named[target], NAMES) for target in targets}
+            same_names = _by_name(sources, targets)
+            if len(same_names) == len(targets):
+                self.done |= {target: (same_names[target], NAMES) for target in targets}
                 by_name = True
                 continue
             # where names decide, the order of the file says nothing on what follows them
@@ -146,15 +146,17 @@ class _Pairing:
                 continue
             for start, end in self._runs(sources, targets):
                 self._pair_run(sources[start:end], targets[start:end])
-            self._doubt(sources, targets, named)
+            self._doubt(sources, targets, same_names)
         return self.done, self.unclear
 
-    def _doubt(self, sources, targets, named: Mapping[str, str]) -> None:
+    def _doubt(self, sources, targets, same_names: Mapping[str, str]) -> None:
         """Takes the pairs of one shape back if some layers have the names of other pairs."""
         pairs = {
             target: self.done[target][0] for target in targets if target in self.done
         }
-        if any(pairs.get(target, source) != source for target, source in named.items()):
+        if any(
+            pairs.get(target, source) != source for target, source in same_names.items()
+        ):
             for target in pairs:
                 del self.done[target]
             self.unclear = [u for u in self.unclear if u[1][0] not in targets]
