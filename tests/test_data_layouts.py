@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 
+import commands
 import pytest
 from pairs import examples, fill
 
@@ -96,6 +97,7 @@ def test_missing_splits_are_divided_off_train_by_names_alone(tmp_path, missing, 
     assert sum(map(len, parts)) == 20
     assert all(contents(spec, split) == pairs for split, pairs in kept.items())
     assert f"no folders for {' and '.join(missing)}" in caplog.text
+    assert layout.listed(layout.SPLITS) == "train, val and test"
     # What an auto-encoder trains on, without masks, is no image of the other splits.
     images = examples(data.load(spec, "train", masks=False))
     assert {example["id"].decode() for example in images} == set(parts[0])
@@ -110,6 +112,31 @@ def test_a_decision_is_told_once_for_all_splits(tmp_path, caplog, monkeypatch):
     assert caplog.text.count("no folders for val and test") == 1
 
 
+def test_the_check_of_data_says_a_decision_once(tmp_path, monkeypatch):
+    spec = fill(tmp_path, [("train", 20)])
+    monkeypatch.setattr(data, "_LOGGED", set())
+    words = ["--dataset=folder", f"--data_dir={spec.data_dir}", "--image_size=12,16"]
+    done = commands.run("train", "--check_data", *words)
+    assert not done.returncode, done.stderr
+    assert (done.stdout + done.stderr).count("no folders for val and test") == 1
+
+
+def test_a_folder_that_is_not_there_is_named_and_no_split_is_demanded(tmp_path):
+    spec = fill(tmp_path / "cells")
+    messages = {
+        "cels": f"folder .*cels does not exist. Did you mean {tmp_path / 'cells'}",
+        "other/deep": "deep does not exist. Check its name",
+        "file": "file is a file; expected a folder",
+        "flat": "no folder .*flat/images. Expected the folders images and masks, or",
+    }
+    (tmp_path / "file").touch()
+    (tmp_path / "flat").mkdir()
+    for name, message in messages.items():
+        spec = dataclasses.replace(spec, data_dir=str(tmp_path / name))
+        with pytest.raises(InputError, match=message):
+            data.check_files(spec)
+
+
 def test_subjects_stay_whole_where_splits_are_divided_off(tmp_path):
     spec = fill(tmp_path, [("train", 20)])
     for path in tmp_path.glob("train/*/*.png"):
@@ -118,7 +145,7 @@ def test_subjects_stay_whole_where_splits_are_divided_off(tmp_path):
     parts = [contents(spec, split) for split in layout.SPLITS]
     assert [len(part) for part in parts] == [12, 4, 4]
     spec = dataclasses.replace(spec, group_by="s")
-    with pytest.raises(InputError, match="1 subjects are too few. Make the folders"):
+    with pytest.raises(InputError, match="3 subjects or more; got 1. Make the folders"):
         data.load(spec, "val")
 
 

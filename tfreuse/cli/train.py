@@ -35,13 +35,10 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    from tfreuse import data  # here, since it imports NumPy: --help is faster
-    from tfreuse.cli import early
+    from tfreuse.cli import early  # imports NumPy: --help is faster without
 
     data_spec = app.data_spec()
     if app.FLAGS.check_data:
-        data.check_files(data_spec)
-        runtime.start()
         _check_data(data_spec)
         return
     model_spec, train_spec = app.spec(ModelSpec), app.spec(TrainSpec)
@@ -67,10 +64,15 @@ def main() -> None:
 
 def _check_data(data_spec: DataSpec) -> None:
     from tfreuse import data
-    from tfreuse.data import contact_sheet  # imports TensorFlow
 
+    if data_spec.dataset != "folder":  # TFDS imports TensorFlow
+        data.check_files(data_spec)
+        runtime.start()
     print(data.check(data_spec))
     if app.FLAGS.out_dir:
+        runtime.start()
+        from tfreuse.data import contact_sheet
+
         path = pathlib.Path(app.FLAGS.out_dir) / "data.png"
         contact_sheet.write(data_spec, path, app.spec(TrainSpec).augment)
         print(f"\nImages with their masks: {path}")

@@ -26,7 +26,7 @@ class Folder:
     def __init__(self, spec: DataSpec):
         if not spec.data_dir:
             raise InputError(
-                f"--dataset=folder needs the folder of {layout.LAYOUT}; type --data_dir=DIR."
+                f"--dataset=folder needs a folder with {layout.EXPECTED}; type --data_dir=DIR."
             )
         self.spec, self.root = spec, pathlib.Path(spec.data_dir).expanduser()
         self.notes: list[str] = []

@@ -9,6 +9,7 @@ single outer folder. A pair's names are equal, or are so without one ending or b
 deviation from `LAYOUT`; a folder without a plain reading raises InputError.
 """
 
+import difflib
 import functools
 import hashlib
 import itertools
@@ -19,10 +20,11 @@ from typing import NamedTuple
 
 from tfreuse.data import pictures
 from tfreuse.data.source import groups
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, printable, reason
 
 SPLITS = ("train", "val", "test")
 LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
+EXPECTED = "the folders images and masks, or these in train, and in val and test if you have them"
 _SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -62,14 +64,15 @@ def find(
         InputError: a folder is missing or empty, a file has no partner or a twin, or there
             are too few subjects to divide.
     """
+    _check_root(root)
     folders, notes = _folders(root)
     whole = "" if "" in folders else "train"
     missing = [name for name in SPLITS if name not in folders]
     origin = split if split in folders else whole
     if origin not in folders:
         raise InputError(
-            f"--dataset=folder needs {LAYOUT}; {printable(root)} has {' and '.join(folders)}, "
-            f"but no train. Make {printable(root)}/train."
+            f"{printable(root)} has {listed(folders)}, but no train. Expected {EXPECTED}: make "
+            f"{printable(root)}/train with images and masks in it."
         )
     pairs, pair_notes = _pairs(root, folders[origin], masks)
     if missing and origin == whole:
@@ -78,11 +81,31 @@ def find(
         shares = ", ".join(f"{name} {len(chosen[name])}" for name in parts)
         unit = "subjects" if group_by else "names"
         pair_notes.append(
-            f"no folders for {' and '.join(missing)}: the images are divided by a hash of their "
+            f"no folders for {listed(missing)}: the images are divided by a hash of their "
             f"{unit} ({shares})"
         )
         pairs = [pair for pair in pairs if pair.stem in chosen[split]]
     return pairs, notes + pair_notes
+
+
+def listed(words: Iterable[str]) -> str:
+    """Formats words as "train, val and test"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _check_root(root: pathlib.Path) -> None:
+    """Raises InputError unless the folder of the data set exists."""
+    if root.is_dir():
+        return
+    if root.exists():
+        raise InputError(f"{printable(root)} is a file; expected a folder of images.")
+    names = [path.name for path in _subfolders(root.parent)]
+    close = difflib.get_close_matches(root.name, names, n=1)
+    hint = f"Did you mean {printable(root.with_name(close[0]))}?" if close else ""
+    raise InputError(
+        f"The folder {printable(root)} does not exist. {hint or 'Check its name.'}"
+    )
 
 
 def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
@@ -98,7 +121,7 @@ def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
         folders, notes = _folders(children[0])
         return folders, [f"the data set is in {printable(children[0])}", *notes]
     else:
-        folders = {"train": _kinds(root / "train")}
+        folders = {"": _kinds(root)}  # of which there are none: errors name them
     words = {
         word.lower()
         for paths in folders.values()
@@ -177,9 +200,9 @@ def _divided(
     count = len(order)
     if count < len(parts):
         raise InputError(
-            f"{LAYOUT} is expected; images without {' and '.join(parts[1:])} are divided by "
-            f"subject, and {count} subjects are too few. Make the folders "
-            f"{', '.join(SPLITS)}."
+            f"Images without folders for {listed(parts[1:])} are divided by subject, and there "
+            f"must be {len(parts)} subjects or more; got {count}. Make the folders "
+            f"{', '.join(SPLITS)}, or add images."
         )
     ends, share = [], 1.0 - sum(_SHARES[name] for name in parts[1:])
     for name in (*parts[1:], ""):
@@ -284,10 +307,13 @@ def _files(
     """Lists the files of one kind by stem, sorted. Raises InputError."""
     try:
         paths = _walk(folder)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"There is no folder {printable(folder)}. Expected {EXPECTED}, in {printable(root)}."
+        ) from error
     except OSError as error:
         raise InputError(
-            f"--dataset=folder needs {LAYOUT}; {printable(folder)} can't be read "
-            f"({error.strerror}). Check --data_dir={printable(root)}."
+            f"The folder {printable(folder)} can't be read ({reason(error)}). Check its rights."
         ) from error
     files: dict[str, pathlib.Path] = {}
     for path in paths:
@@ -306,8 +332,7 @@ def _files(
         files[stem] = path
     if not files:
         raise InputError(
-            f"--dataset=folder needs {LAYOUT}; {printable(folder)} is empty. "
-            f"Put {kind} there."
+            f"The folder {printable(folder)} is empty; expected {kind} in it. Put them there."
         )
     return dict(sorted(files.items()))
 
