@@ -96,6 +96,10 @@ def test_an_exclamation_mark_excludes_and_the_last_pattern_decides():
 def test_a_pattern_that_matches_nothing_is_refused_with_the_nearest_names():
     with pytest.raises(InputError, match=r"'encodr_1\*' matches no layer.*encoder_1_a"):
         make(TWO, TWO, layers=["encodr_1*"])
+    own = [*net("stem", "body"), *conv("head_autoencoder_conv")]
+    names = "the first of each stage: stem_conv, body_conv, head_autoencoder_conv"
+    with pytest.raises(InputError, match=f"'encoder_.*' matches no layer; {names}"):
+        make(own, own, layers=["encoder_*"])
     with pytest.raises(InputError, match="matches no layer"):
         make(TWO, TWO, layers=["*", "!head_*"])
 
@@ -147,6 +151,38 @@ def test_a_layer_that_the_donor_lacks_is_missing_and_one_too_many_is_unused():
     assert statuses(plan)["c_conv:kernel"] == "UNUSED"
     with pytest.raises(InputError, match="12 of the selected variables cannot"):
         plan.check()
+
+
+def test_a_refused_plan_names_flags_that_help_with_the_names_of_its_layers():
+    theirs = net("encoder_1_a") + conv("head_autoencoder_conv")
+    ours = net("encoder_1_a") + conv("classes")
+    with pytest.raises(InputError) as refusal:
+        make(theirs, ours).check()
+    first = "--layers='!classes,!head_autoencoder_conv'"
+    allow = "--allow_missing=classes --allow_unused=head_autoencoder_conv"
+    assert f"Leave them out with {first}, or allow them with {allow}." in str(
+        refusal.value
+    )
+    make(theirs, ours, layers="!classes,!head_autoencoder_conv").check()
+    make(
+        theirs, ours, allow_missing="classes", allow_unused="head_autoencoder_conv"
+    ).check()
+    # a remedy that was followed by half is completed, not repeated
+    with pytest.raises(InputError, match=r"--layers='!head_\*,!classes'"):
+        make(theirs, ours, layers="!head_*").check()
+    with pytest.raises(
+        InputError, match="of the selected variables cannot be compared"
+    ):
+        make(theirs, ours).check("compared")
+    # several that begin alike, where no other layer does
+    with pytest.raises(
+        InputError, match=r"with --layers='!decoder_\*', .*used='decoder_\*'"
+    ):
+        make(net("encoder_1_a", "decoder_1", "decoder_2"), net("encoder_1_a")).check()
+    with pytest.raises(InputError, match=r"--layers='!b_conv,!b_bn'"):
+        make(net("a", "b") + conv("b_more"), net("a") + conv("b_more")).check()
+    with pytest.raises(InputError, match="name the pairs with --map"):
+        make(conv("theirs"), conv("ours")).check()
 
 
 def test_tolerances_are_written_out_and_recorded():

@@ -15,6 +15,7 @@ from tfreuse import (
     data,
     files,
     records,
+    runtime,
     study,
     transplant,
 )
@@ -201,7 +202,10 @@ def test_the_metric_of_groups_adds_up_to_that_of_all(replicate, monkeypatch):
 
 @pytest.mark.parametrize(
     "counts, message",
-    [((4, 33), "1 to 32 images"), ((32, 0), "names all 32 images twice")],
+    [
+        ((4, 33, 64), r"1 to 32 images, got \[33, 64\].*Type --label_counts=4,0 "),
+        ((8, 32, 0), "names all 32 images twice.*Type --label_counts=8,0 "),
+    ],
 )
 def test_numbers_of_labels_that_the_data_does_not_have_are_refused(
     replicate, counts, message
@@ -267,6 +271,12 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     subprocess.run(command(scenes, broken), check=True, capture_output=True)
     assert values(path) == values(whole / "labels.jsonl")
     assert len(values(path)) == 18 and survivors.items() <= values(path).items()
+
+
+def test_a_forecast_refuses_the_label_counts_that_the_run_refuses(scenes, monkeypatch):
+    monkeypatch.setattr(runtime, "start", lambda *_: None)  # TensorFlow runs already
+    with pytest.raises(InputError, match="--label_counts: .*got.*99.*=4,0 "):
+        study.forecast(specs_of(scenes, label_counts=(4, 99)))
 
 
 @pytest.mark.slow

@@ -62,9 +62,10 @@ def main() -> None:
     _check_early(specs, runner_spec)
     if app.FLAGS.dry_run:
         count = len(study.plan(specs, pathlib.Path(app.FLAGS.out_dir)))
+        forecast = study.forecast(specs, runner_spec)  # refuses what the run would
         print(specs.describe())
         print(f"{count} units of work: --runner=index --unit_index=0 to {count - 1}")
-        print(study.forecast(specs, runner_spec))
+        print(forecast)
         return
     out_dir = app.out_dir(holds="study.json", leave_out=_RUNNER_FLAGS, remote=True)
     url = app.FLAGS.out_dir if storage.is_url(app.FLAGS.out_dir) else ""

@@ -177,7 +177,7 @@ def _diff() -> None:
         _print({"rows": [row.to_json() for row in rows], "problems": problems})
     else:
         print(comparison.table(rows))
-    plan.check()
+    plan.check("compared")
 
 
 def _info() -> None:

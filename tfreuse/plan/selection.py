@@ -5,6 +5,7 @@ depth_range("0..0.5")            # (0.0, 0.5)
 read_mapping("resnet.map")       # (("conv1_conv", "encoder_1_a_conv"), ...)
 """
 
+import difflib
 import fnmatch
 import math
 import os
@@ -16,6 +17,7 @@ from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.plan import variables as variables_module
 from tfreuse.plan.variables import Layer
 
+_STAGES = 8  # that a message lists
 Pairs = tuple[tuple[str, str], ...]  # (donor layer, recipient layer), patterns allowed
 
 
@@ -37,7 +39,7 @@ def select(
     Raises:
         InputError: a pattern matches no name.
     """
-    names = set(names)
+    names = list(dict.fromkeys(names))  # in the model's order, as messages list them
     chosen = set(names) if patterns and patterns[0].startswith("!") else set()
     for pattern in patterns:
         hit = matching(names, pattern, noun)
@@ -49,7 +51,7 @@ def matching(names: Iterable[str], pattern: str, noun: str = "layer") -> set[str
     """Returns the names that one pattern matches, without its "!".
 
     Raises:
-        InputError: it matches none; the message lists the nearest names.
+        InputError: it matches none; the message lists the nearest names, or the first of each stage.
     """
     glob = pattern.removeprefix("!")
     # most patterns are plain names, and a study makes thousands of plans
@@ -59,9 +61,21 @@ def matching(names: Iterable[str], pattern: str, noun: str = "layer") -> set[str
         hit = {name for name in names if fnmatch.fnmatchcase(name, glob)}
     if not hit:
         raise InputError(
-            f"{noun} pattern {pattern!r} matches no {noun}; nearest: {nearest(glob, names)}."
+            f"{noun} pattern {pattern!r} matches no {noun}; {_hint(glob, list(names))}."
         )
     return hit
+
+
+def _hint(glob: str, names: Sequence[str]) -> str:
+    """Returns the names nearest to a pattern; the first of each stage where none is near."""
+    near = difflib.get_close_matches(glob, names, n=5, cutoff=0.6)
+    if near:
+        return f"nearest: {[printable(name) for name in near]}"
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(variables_module.stage(name), printable(name))
+    more = ", ..." if len(first) > _STAGES else ""
+    return f"the first of each stage: {', '.join([*first.values()][:_STAGES])}{more}"
 
 
 def choose(

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from tfreuse import files
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import table
+from tfreuse.plan import remedies, table
 from tfreuse.plan.adapters import Adapters
 from tfreuse.plan.selection import Pairs
 from tfreuse.plan.variables import Variable
@@ -78,8 +78,11 @@ class Plan:
         """SHA-256 of the canonical plan, its identity."""
         return files.digest(self._plain())
 
-    def check(self) -> "Plan":
+    def check(self, verb: str = "moved") -> "Plan":
         """Returns the plan itself, if all selected variables are accounted for.
+
+        Args:
+            verb: what the variables are selected for, as the message says it.
 
         Raises:
             InputError: there are problems; names the first variables and the causes.
@@ -90,9 +93,8 @@ class Plan:
                 for entry in self.problems[:3]
             )
             raise InputError(
-                f"{len(self.problems)} of the selected variables cannot be moved: {causes}. "
-                "Leave them out with a layer pattern such as '!head_*', or allow them with "
-                "--allow_missing or --allow_unused."
+                f"{len(self.problems)} of the selected variables cannot be {verb}: {causes}. "
+                f"{remedies.remedy(self)}"
             )
         return self
 

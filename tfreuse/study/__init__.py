@@ -29,10 +29,15 @@ __all__ = ["Block", "Curve", "Specs", "collect", "forecast", "plan", "run", "run
 
 
 def forecast(specs: Specs, runner_spec: RunnerSpec = LOCAL) -> str:
-    """Forecasts the study's time and disk space; builds and times the networks, no more."""
+    """Forecasts the study's time and disk space; builds and times the networks, no more.
+
+    Raises:
+        InputError: the study would be refused; see `checks.check`.
+    """
     units = len(specs.blocks()) + len(specs.curves())
     jobs = runner_spec.jobs or runners.default_jobs(units)
     runtime.start(runners.threads(runner_spec, jobs), specs.train.deterministic)
-    from tfreuse.study import cost  # imports TensorFlow
+    from tfreuse.study import checks, cost  # `cost` imports TensorFlow
 
+    checks.check_here(specs)
     return cost.describe(specs, jobs)

@@ -259,9 +259,11 @@ def labelled_subsets(
 ) -> dict[int, np.ndarray]:
     """Returns indices of the labelled images for each of --label_counts; 0 is all."""
     counts = curve.specs.labels.label_counts
+    fewer = [count for count in counts if 0 < count < split.size]
+    remedy = f"Type --label_counts={','.join(map(str, [*fewer, 0]))} (0: all images)."
     if 0 in counts and split.size in counts:
         raise InputError(
-            f"--label_counts names all {split.size} images twice: 0 is all of them."
+            f"--label_counts names all {split.size} images twice: 0 is all of them. {remedy}"
         )
     sizes = {count: count or split.size for count in counts}
     try:
@@ -269,5 +271,5 @@ def labelled_subsets(
             data.histogram(split), list(sizes.values()), curve.train.seed, groups
         )
     except InputError as error:
-        raise InputError(f"--label_counts: {error}") from None
+        raise InputError(f"--label_counts: {error} {remedy}") from None
     return {count: nested[size] for count, size in sizes.items()}

@@ -1,0 +1,59 @@
+"""Writes the flags that leave the problems of a plan out, or allow them."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+_MOST = 6  # patterns that a remedy lists
+
+
+def remedy(plan: Any) -> str:
+    """Returns the flags to type for the problems of a plan, with the real names of layers."""
+    if not plan.copies:
+        return (
+            "No selected layer has a counterpart that fits: name the pairs with --map=FILE, "
+            "or select other layers with --layers."
+        )
+    shared = {side.layer for e in plan.copies for side in (e.donor, e.recipient)}
+    names = _patterns((e.variable.layer for e in plan.problems), shared)
+    own = [] if plan.layers == ("*",) else list(plan.layers)
+    text = "Leave them out with " + _flag("layers", own, [f"!{name}" for name in names])
+    if any(e.status not in ("MISSING", "UNUSED") for e in plan.problems):
+        return f"{text}."
+    allow = []
+    for status in ("MISSING", "UNUSED"):
+        layers = [e.variable.layer for e in plan.problems if e.status == status]
+        if layers:
+            flag = f"allow_{status.lower()}"
+            own = list(getattr(plan, flag))
+            allow.append(_flag(flag, own, _patterns(layers, shared)))
+    return f"{text}, or allow them with {' '.join(allow)}."
+
+
+def _patterns(layers: Iterable[str], shared: set[str]) -> list[str]:
+    """Returns names of layers; `decoder_*` for several that begin alike, if all are problems.
+
+    Args:
+        layers: names of the layers with problems.
+        shared: names of the layers without.
+    """
+    by_beginning: dict[str, dict[str, None]] = {}
+    for name in layers:
+        beginning = re.split(r"(?<=[_\d.])", name, maxsplit=1)[0].rstrip("0123456789")
+        by_beginning.setdefault(beginning, {})[name] = None
+    patterns: list[str] = []
+    for beginning, names in by_beginning.items():
+        several = len(names) > 1 and beginning not in names and beginning
+        if several and not any(name.startswith(beginning) for name in shared):
+            patterns.append(f"{beginning}*")
+        else:
+            patterns += names
+    return patterns
+
+
+def _flag(flag: str, own: list[str], patterns: list[str]) -> str:
+    """Returns `--flag=patterns` for a shell, after those that were given already."""
+    shown = ",".join([*own, *patterns[:_MOST]])
+    more = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
+    return f"--{flag}={shlex.quote(shown)}{more}"
