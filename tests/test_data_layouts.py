@@ -187,7 +187,9 @@ def test_names_are_paired_without_an_ending_that_all_have(
 def test_two_folders_for_one_split_are_refused(tmp_path):
     spec = fill(tmp_path)
     shutil.copytree(tmp_path / "val", tmp_path / "validation")
-    with pytest.raises(InputError, match="One folder holds val; .*val and validation"):
+    with pytest.raises(
+        InputError, match="Only one folder may hold val; .*val and validation"
+    ):
         data.load(spec, "val")
 
 

@@ -58,7 +58,7 @@ REFUSALS = {
     ),
     "a stray file": (
         spoil(lambda images, masks: (images / "notes.txt").write_text("x")),
-        "notes.txt. Move it",
+        "notes.txt. Move such",
     ),
     "a broken image": (
         spoil(lambda images, masks: (images / "p1.png").write_bytes(b"no image")),
@@ -74,11 +74,11 @@ REFUSALS = {
     ),
     "two pictures in a file": (
         spoil(lambda images, masks: two_pages(images / "p1.png")),
-        "one image; .*p1.tif holds 2",
+        "A file must hold one image; .*p1.tif holds 2",
     ),
     "numbers that are no labels": (
         spoil(lambda images, masks: instances(masks / "p1.png")),
-        "Labels are 0 to 65535; .*p1.tif has 0 to 70000",
+        "Labels must be 0 to 65535; .*p1.tif has 0 to 70000",
     ),
     "16 bits a channel": (
         spoil(
@@ -109,7 +109,7 @@ REFUSALS = {
     ),
     "a label out of range": (
         spoil(lambda images, masks: save(picture(0)[1] + 7, masks / "p1.png")),
-        r"Labels are 0 to 2 .*masks/p1.png has 7. Type --num_classes=10",
+        r"Labels must be 0 to 2 .*masks/p1.png has 7. Type --num_classes=10",
     ),
 }
 
@@ -126,6 +126,38 @@ def test_what_cannot_be_used_is_refused_by_name_before_training_and_in_the_check
         with pytest.raises(InputError, match=message) as refusal:
             use()
         assert "\n" not in str(refusal.value)
+
+
+def test_the_check_names_all_files_that_cannot_be_used(tmp_path):
+    spec = fill(tmp_path, [("train", 12), ("val", 2), ("test", 2)])
+    for path in sorted(tmp_path.glob("train/images/*.png")) + [
+        tmp_path / "val" / "masks" / "p1.png"
+    ]:
+        path.write_bytes(path.read_bytes()[:60])
+    (tmp_path / "test" / "images" / "p0.png").write_bytes(b"no image")
+    with pytest.raises(InputError) as refusal:
+        data.check(spec)
+    text = str(refusal.value)
+    assert (
+        "p0.png can't be decoded" in text and "remove it and its mask. 14 files" in text
+    )
+    assert text.endswith(
+        "p5.png, " + str(tmp_path / "train/images/p6.png") + " and 5 more."
+    )
+    for i in range(12):
+        save(RGB, tmp_path / "train" / "images" / f"p{i}.png")
+    with pytest.raises(
+        InputError, match=r"its image\. 2 files .* are .*test/images/p0"
+    ):
+        data.check(spec)
+    with pytest.raises(InputError, match=r"p1.png can't be .* and its image\.$"):
+        data.load(spec, "val")
+    for name in ("notes.txt", "b.csv", "c.csv", "d.csv"):
+        (tmp_path / "train" / "images" / name).touch()
+    with pytest.raises(
+        InputError, match="also has b.csv, c.csv, d.csv and 1 more. Move"
+    ):
+        data.check_files(spec)
 
 
 def blacken(root, label=255):

@@ -230,12 +230,12 @@ def test_the_tools_hand_the_range_on_from_training_to_prediction(tmp_path):
     assert done.returncode and "Type --dataset=folder" in done.stderr
     done = commands.run("train", "--dataset=folder", *options)
     assert done.returncode and "Type --intensity_range=0,4095" in done.stderr
+    assert "Note: no folders for val and test" in done.stderr
     assert not run.exists() or not (run / "run.json").exists()
     done = commands.run(
         "train", "--dataset=folder", *options, "--intensity_range=0,4095"
     )
     assert not done.returncode, done.stderr
-    assert "Note: no folders for val and test" in done.stderr
     done = commands.run(
         "evaluate", f"--model={run / 'model.keras'}", f"--out_dir={tmp_path / 'scores'}"
     )

@@ -149,7 +149,9 @@ def test_the_report_names_the_classes(prepared):
 
 
 def test_fewer_classes_than_the_scenes_have_are_refused(prepared):
-    with pytest.raises(InputError, match="Labels are 0 to 2 .*Type --num_classes=5"):
+    with pytest.raises(
+        InputError, match="Labels must be 0 to 2 .*Type --num_classes=5"
+    ):
         data.load(DataSpec(data_dir=str(prepared), num_classes=3), "train")
 
 
@@ -174,7 +176,7 @@ def test_a_tfds_data_set_is_read_with_its_keys_and_label_offset(prepared):
             {"mask_key": "annotation"},
             "no 'annotation'; it has image, segmentation_mask",
         ),
-        ({"mask_key": "image"}, r"Masks are \[H, W\]"),
+        ({"mask_key": "image"}, r"Masks must be \[H, W\]"),
         ({"intensity_range": "0,4095"}, "tfds:shapes has 8 bits"),
         ({"image_key": "segmentation_mask", "mask_key": "segmentation"}, "no 'segmen"),
     ):

@@ -100,14 +100,14 @@ class Catalogue:
                 image = pictures.scaled(image, self.spec)
             if image.dtype != np.uint8 or image.shape[2:] not in ((1,), (3,)):
                 raise InputError(
-                    f"Images are uint8 [H, W, 1 or 3]; those of {self.spec.dataset} are "
+                    f"Images must be uint8 [H, W, 1 or 3]; those of {self.spec.dataset} are "
                     f"{image.dtype} {image.shape}. Name others with --image_key, or scale their "
                     "values with --intensity_range=min,max."
                 )
             mask = self._labels(example[self.mask_key]) if with_masks else None
             if with_masks and mask.shape != image.shape[:2]:
                 raise InputError(
-                    f"A mask has its image's size; in {self.spec.dataset} an image is "
+                    f"A mask must have its image's size; in {self.spec.dataset} an image is "
                     f"{image.shape[:2]}, its mask {mask.shape}. Check --mask_key."
                 )
             yield image, mask
@@ -116,7 +116,7 @@ class Catalogue:
         """Returns labels int32 [H, W], the offset added to all but the ignored label."""
         if stored.ndim not in (2, 3) or stored.shape[2:] not in ((), (1,)):
             raise InputError(
-                f"Masks are [H, W] or [H, W, 1]; those of {self.spec.dataset} are "
+                f"Masks must be [H, W] or [H, W, 1]; those of {self.spec.dataset} are "
                 f"{stored.shape}. Name others with --mask_key."
             )
         mask = stored.reshape(stored.shape[:2]).astype(np.int32)
@@ -124,7 +124,7 @@ class Catalogue:
         mask = masks.as_labels(mask, self.spec.mask_threshold)
         if mask.min() < 0:
             raise InputError(
-                f"Labels count up from 0; {self.spec.dataset} with --label_offset="
+                f"Labels must count up from 0; {self.spec.dataset} with --label_offset="
                 f"{self.offset} has {mask.min()}. Type --label_offset=0."
             )
         return mask

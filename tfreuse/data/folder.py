@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfreuse.data import labels, layout, masks, pictures
-from tfreuse.data.source import SplitArrays, smallest
+from tfreuse.data.source import SplitArrays, UnusableFiles, smallest
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
 
@@ -40,14 +40,19 @@ class Folder:
         shape = (len(pairs), *spec.image_size)
         images = np.empty((*shape, spec.channels), np.uint8)
         labelled = np.empty(shape, np.int32) if with_masks else None
-        rows = []
+        rows, problems = [], {}
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            read = functools.partial(_read_pair, spec)
-            for i, (image, mask, row) in enumerate(pool.map(read, pairs)):
-                images[i] = image
+            read = functools.partial(_read_or_problem, spec)
+            for i, content in enumerate(pool.map(read, pairs)):
+                if isinstance(content, InputError):
+                    problems[str(pairs[i].image)] = str(content)
+                    continue
+                images[i], mask, row = content
                 if with_masks:
                     labelled[i] = mask
                 rows.append(row)
+        if problems:
+            raise UnusableFiles(problems)
         self.notes += _notes(split, pairs, rows)
         return SplitArrays(
             images=images,
@@ -101,6 +106,14 @@ _FACTS = {  # fact: text of the note on the pairs that have it
 }
 
 
+def _read_or_problem(spec: DataSpec, pair: layout.Pair) -> tuple | InputError:
+    """Returns `_read_pair`, or why the pair can't be used: the others are read all the same."""
+    try:
+        return _read_pair(spec, pair)
+    except InputError as error:
+        return error
+
+
 def _read_pair(spec: DataSpec, pair: layout.Pair) -> tuple:
     """Returns image and mask at the spec's size, and facts on them."""
     picture = pictures.read_image(pair.image, spec.channels, spec)
@@ -120,7 +133,7 @@ def _read_pair(spec: DataSpec, pair: layout.Pair) -> tuple:
             upright = pictures.turned(upright, picture.orientation)
     if upright.shape != size:
         raise InputError(
-            f"A mask has its image's size; {printable(pair.image)} is "
+            f"A mask must have its image's size; {printable(pair.image)} is "
             f"{size[1]} x {size[0]}, {printable(pair.mask)} is "
             f"{upright.shape[1]} x {upright.shape[0]}. Resize one of them (masks: nearest)."
         )
@@ -163,8 +176,8 @@ def _notes(split: str, pairs: list[layout.Pair], rows: list[_Row]) -> list[str]:
     }
     if stems["mask turned"] and stems["mask undecided"]:
         raise InputError(
-            f"Masks are drawn on photos as stored, or as their EXIF marks turn them; in {split} "
-            f"that of {printable(stems['mask turned'][0])} is drawn on the stored pixels, and by its "
+            "Masks must all be drawn on photos as stored, or all as EXIF marks turn them; in "
+            f"{split} that of {printable(stems['mask turned'][0])} is drawn on the stored pixels, and by its "
             f"size that of {printable(stems['mask undecided'][0])} may be either. Type "
             "--mask_orientation=stored or upright."
         )

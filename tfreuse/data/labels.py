@@ -34,7 +34,7 @@ def classes(counts: Counts, ignore_label: int) -> int:
     largest = max(present, default=0)
     if largest == 255:
         raise InputError(
-            f"Labels count up from 0; {_holder(counts, 255)} has 255, which usually marks "
+            f"Labels must count up from 0; {_holder(counts, 255)} has 255, which usually marks "
             "unlabelled pixels. Type --ignore_label=255, or --num_classes=256 if it is a class."
         )
     if largest == 0:
@@ -59,7 +59,7 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
         label = too_large[0]
         ignored = f" or --ignore_label={ignore_label}" if ignore_label >= 0 else ""
         raise InputError(
-            f"Labels are 0 to {num_classes - 1} (--num_classes={num_classes}){ignored}; "
+            f"Labels must be 0 to {num_classes - 1} (--num_classes={num_classes}){ignored}; "
             f"{_holder(counts, label)} has {label}. Type --num_classes={max(too_large) + 1}, or "
             f"--ignore_label={label} if {label} marks pixels without a class."
         )
@@ -99,7 +99,7 @@ def refuse_soft_edges(counts: Counts) -> None:
     if is_run or is_dark or 2 * (pixels[0] + pixels[white]) < pixels.sum():
         return
     raise InputError(
-        f"Masks hold labels; {_holder(counts, white)} and others hold {len(between)} grey "
+        f"Masks must hold labels; {_holder(counts, white)} and others hold {len(between)} grey "
         f"values between 0 and {white}, as black and white masks with soft edges do. Type "
         f"--mask_threshold={(white + 1) // 2} to make them labels 0 and 1, or "
         f"--num_classes={between[-1] + 1} if they are labels."
@@ -112,7 +112,7 @@ def refuse_black_and_white(counts: Counts, ignore_label: int) -> None:
     if ignore_label == 255 or 255 not in present or not set(present) <= {0, 255}:
         return
     raise InputError(
-        f"Labels are 0, 1, 2, ...; {_holder(counts, 255)} is black and white (0 and 255). If "
+        f"Labels must be 0, 1, 2, ...; {_holder(counts, 255)} is black and white (0 and 255). If "
         "255 is a class, type --mask_threshold=128, which makes it label 1; if it marks "
         "unlabelled pixels, --ignore_label=255."
     )

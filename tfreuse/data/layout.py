@@ -175,7 +175,7 @@ def _children_named(
         matches = [path for path in children if path.name.lower() in names]
         if len(matches) > 1:
             raise InputError(
-                f"One folder holds {key}; {printable(folder)} has "
+                f"Only one folder may hold {key}; {printable(folder)} has "
                 f"{' and '.join(printable(path.name) for path in matches)}. Remove one."
             )
         if matches:
@@ -232,11 +232,9 @@ def _pairs(
     keys = set(key_of.values())
     alone += [path for key, path in masks_by_key.items() if key not in keys]
     if alone:
-        names = ", ".join(printable(path.relative_to(root)) for path in alone[:3])
-        rest_text = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         raise InputError(
-            f"Every image has a mask of the same name but for the ending; in "
-            f"{printable(root)} these have no partner: {names}{rest_text}. "
+            f"Every image must have a mask of the same name but for the ending; in "
+            f"{printable(root)} these have no partner: {_some(alone, root)}. "
             "Add the partners, or remove the files."
         )
     left_out = " and ".join(repr(affix) for affix in (of_images, of_masks) if affix)
@@ -316,18 +314,18 @@ def _files(
             f"The folder {printable(folder)} can't be read ({reason(error)}). Check its rights."
         ) from error
     files: dict[str, pathlib.Path] = {}
+    strays = [path for path in paths if path.suffix.lower() not in pictures.ENDINGS]
+    if strays:
+        raise InputError(
+            f"{printable(folder)} must hold {kind} alone ({' '.join(pictures.ENDINGS)}); it also "
+            f"has {_some(strays, folder)}. Move such files elsewhere, or save them as PNG."
+        )
     for path in paths:
-        if path.suffix.lower() not in pictures.ENDINGS:
-            raise InputError(
-                f"{printable(folder)} holds {kind} ({' '.join(pictures.ENDINGS)}); it also "
-                f"has {printable(path.relative_to(folder))}. Move it elsewhere, or save it as "
-                "PNG."
-            )
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
             raise InputError(
-                f"A stem names one of the {kind}; {printable(folder)} has "
-                f"{printable(files[stem].name)} and {printable(path.name)}. Remove one."
+                f"The names of {kind} must differ in more than their endings; "
+                f"{printable(folder)} has {printable(files[stem].name)} and {printable(path.name)}. Remove one."
             )
         files[stem] = path
     if not files:
@@ -335,6 +333,12 @@ def _files(
             f"The folder {printable(folder)} is empty; expected {kind} in it. Put them there."
         )
     return dict(sorted(files.items()))
+
+
+def _some(paths: list[pathlib.Path], root: pathlib.Path) -> str:
+    """Formats the first three paths, and the number of the others."""
+    names = ", ".join(printable(path.relative_to(root)) for path in paths[:3])
+    return names + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
 def _walk(folder: pathlib.Path) -> list[pathlib.Path]:

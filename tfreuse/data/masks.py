@@ -38,7 +38,7 @@ def read(path: pathlib.Path, spec: DataSpec = _LABELS) -> Mask:
     picture, mode, orientation = pictures.open_picture(path, "mask")
     if _is_blurred(path, picture) and not spec.mask_threshold:
         raise InputError(
-            f"Masks keep labels exactly; {printable(path)} is {picture.format}, which blurs "
+            f"Masks must keep labels exactly; {printable(path)} is {picture.format}, which blurs "
             "them. Save the masks as PNG from their source, or type --mask_threshold=128 if "
             "they are black and white."
         )
@@ -51,7 +51,7 @@ def read(path: pathlib.Path, spec: DataSpec = _LABELS) -> Mask:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= MOST_LABELS:
         raise InputError(
-            f"Labels are 0 to {MOST_LABELS - 1}; {printable(path)} has {low} to {high}. "
+            f"Labels must be 0 to {MOST_LABELS - 1}; {printable(path)} has {low} to {high}. "
             "Renumber its labels to 0, 1, 2, ..."
         )
     return Mask(labels, mode, orientation != 1, is_grey_colour)
@@ -76,7 +76,7 @@ def _is_blurred(path: pathlib.Path, picture: Image.Image) -> bool:
 def _grey(path: pathlib.Path, picture: Image.Image) -> np.ndarray:
     """Returns the first of three equal channels. Raises InputError on colours."""
     expected = (
-        f"Masks are single-channel label images; {printable(path)} has mode "
+        f"Masks must be single-channel label images; {printable(path)} has mode "
         f"{picture.mode}"
     )
     if pictures.has_alpha(picture):
@@ -104,7 +104,7 @@ def _labels_of_colours(
     unknown = np.unique(codes[colours[indices] != codes])
     if len(unknown):
         raise InputError(
-            f"--palette names the colours of masks; {printable(path)} also has "
+            f"--palette must name all colours of masks; {printable(path)} also has "
             f"{_as_text(unknown)}. Add them, those that mark no class with the label of "
             "--ignore_label, e.g. ffffff=255."
         )

@@ -72,7 +72,7 @@ def read_image(
         return Picture(as_channels(values, channels), mode, orientation)
     if picture.mode not in _EIGHT_BITS:
         raise InputError(
-            f"Images are grey-scale or RGB; {printable(path)} has mode {mode}. Save it as PNG."
+            f"Images must be grey-scale or RGB; {printable(path)} has mode {mode}. Save it as PNG."
         )
     picture = _opaque(picture, reading, path).convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(picture).reshape(*picture.size[::-1], channels)
@@ -179,11 +179,11 @@ def open_picture(path: pathlib.Path, kind: str) -> Opened:
     except _BROKEN as error:
         raise InputError(
             f"The {kind} {printable(path)} can't be decoded ({reason(error)}). "
-            "Replace it, or remove it together with its pair."
+            f"Replace it, or remove it and its {'image' if kind == 'mask' else 'mask'}."
         ) from error
     if frames > 1:
         raise InputError(
-            f"A file holds one {kind}; {printable(path)} holds {frames}. Split it."
+            f"A file must hold one {kind}; {printable(path)} holds {frames}. Split it."
         )
     mode = picture.mode
     if is_deep and mode in _EIGHT_BITS:
@@ -206,7 +206,7 @@ def _opaque(
         return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     if not reading.background:
         raise InputError(
-            f"Images are opaque; {printable(path)} is partly transparent. Type "
+            f"Images must be opaque; {printable(path)} is partly transparent. Type "
             "--background=000000 to lay such images on black, or another colour RRGGBB."
         )
     pixels = np.asarray(picture.convert("RGBA"), np.int32)
@@ -219,14 +219,15 @@ def _scaled(values: np.ndarray, reading: ReadingSpec, path: pathlib.Path) -> np.
     """Returns `scaled` of the values of a file of more than 8 bits. Raises InputError."""
     if not np.isfinite(values).all():
         raise InputError(
-            f"Images hold numbers; {printable(path)} has NaN or infinite values. Replace them."
+            f"Images must hold finite numbers; {printable(path)} has NaN or infinite values. "
+            "Replace them."
         )
     if not reading.intensity_range:
         low, high = values.min(), values.max()
         bits = max(9, int(max(high, 0)).bit_length())
         example = f"{low:g},{high:g}" if low < 0 or high <= 1 else f"0,{2**bits - 1}"
         raise InputError(
-            f"Images have 8 bits a channel; {printable(path)} has values {low:g} to {high:g}. "
+            f"Images must have 8 bits a channel; {printable(path)} has values {low:g} to {high:g}. "
             f"Type --intensity_range={example} for the values that become 0 and 255 in every "
             "image, or --intensity_range=percentile for those of each image."
         )
@@ -251,13 +252,13 @@ def _read_bands(path: pathlib.Path, channels: int, reading: ReadingSpec) -> np.n
     except Exception as error:  # tifffile has no common base class of errors
         raise InputError(
             f"The image {printable(path)} can't be read as TIFF ({reason(error, 120)}). "
-            f"Images of --channels={channels} are TIFF files."
+            f"Images of --channels={channels} must be TIFF files."
         ) from error
     if bands.ndim == 3 and bands.shape[-1] != channels:
         bands = np.moveaxis(bands, 0, -1)  # planar storage: [C, H, W]
     if bands.ndim != 3 or bands.shape[-1] != channels:
         raise InputError(
-            f"Images have {channels} bands (--channels={channels}); {printable(path)} is "
+            f"Images must have {channels} bands (--channels={channels}); {printable(path)} is "
             f"{bands.dtype} {bands.shape}. Give its number of bands as --channels."
         )
     if bands.dtype != np.uint8 or reading.intensity_range:

@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from tfreuse.data import labels
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
+
+_MOST_NAMED = 8  # files of a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +23,22 @@ class SplitArrays:
     counts: labels.Counts  # pixels of each label, before resizing; empty without masks
     sizes: list[tuple[int, int]]  # height, width of each image, before resizing
     modes: list[str]  # "image mode / mask mode" of each pair
+
+
+class UnusableFiles(InputError):
+    """Several files that can't be used; the text names them all, up to a limit."""
+
+    def __init__(self, problems: dict[str, str]):
+        """Keeps `problems`: file -> why it can't be used, a sentence."""
+        self.problems = problems
+        first, *others = problems
+        text = problems[first]
+        if others:
+            names = ", ".join(printable(name) for name in others[:_MOST_NAMED])
+            rest = len(others) - _MOST_NAMED
+            text += f" {len(problems)} files can't be used; the others are {names}"
+            text += f" and {rest} more." if rest > 0 else "."
+        super().__init__(text)
 
 
 class Source(Protocol):

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from tfreuse.data import labels
-from tfreuse.data.source import Source, SplitArrays
+from tfreuse.data.source import Source, SplitArrays, UnusableFiles
 
 
 def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
@@ -15,7 +15,7 @@ def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
     Raises:
         InputError: an image or mask can't be used.
     """
-    arrays_of = {split: source.read(split) for split in splits}
+    arrays_of = _read_all(source, splits)
     num_classes = source.num_classes()
     for arrays in arrays_of.values():
         labels.check(arrays.counts, num_classes, ignore_label)
@@ -23,6 +23,19 @@ def report(source: Source, splits: tuple[str, ...], ignore_label: int) -> str:
     lines += ["", *_label_shares(source, arrays_of, num_classes, ignore_label)]
     notes = [f"Note: {note}." for note in dict.fromkeys(source.notes)]
     return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _read_all(source: Source, splits: tuple[str, ...]) -> dict[str, SplitArrays]:
+    """Reads the splits. Raises UnusableFiles with the files of all splits."""
+    arrays_of, problems = {}, {}
+    for split in splits:
+        try:
+            arrays_of[split] = source.read(split)
+        except UnusableFiles as error:
+            problems |= error.problems
+    if problems:
+        raise UnusableFiles(problems)
+    return arrays_of
 
 
 def _summary(split: str, arrays: SplitArrays) -> str:
