@@ -113,6 +113,13 @@ def test_the_page_tells_gain_interval_optimism_cost_and_when_it_is_wrong(advice)
         assert word in html and word.replace("_", "\\_") in text, word
     assert "none of them among the 8 test images" in html
     assert "expected gain" in page.summary(told)
+    assert list(told["flags"]) == sorted(told["flags"])
+    choice = told["choice"] | {"best": "x", "chosen": [["y", 4], ["z", 4], ["y", 4]]}
+    other = told | {"choice": choice}
+    reason = "(y in 2 of 3, z in 1 of 3 folds); with all images, x is the cheapest"
+    assert reason in page.summary(other)
+    choice["chosen"] = [["x", 6], ["x", 6]]
+    assert "of recipes chosen without" not in page.summary(other)
 
 
 def test_the_advice_names_a_donor_that_saw_the_labels(advice, place):

@@ -117,8 +117,40 @@ def test_a_donors_images_are_known_from_its_run(donor):
 def test_a_donor_that_saw_test_images_is_refused(donor):
     path, spec, root = donor
     shutil.copy(root / "test/images/003.png", root / "train/images/other name.png")
-    with pytest.raises(InputError, match="1 of the 8 test images.*003.png"):
+    with pytest.raises(
+        InputError, match="1 of the 8 test images.*003.png.*out of .*test/images\\."
+    ):
         provenance.examine(path, spec)
+
+
+def test_a_donor_of_another_division_of_the_folder_says_how_to_agree(donor):
+    path, spec, root = donor
+    for kind in ("images", "masks"):
+        (root / kind).mkdir()
+        for number in range(12):
+            name = f"plate{number // 2}_{number}.png"
+            (root / kind / name).write_bytes(f"{kind} {number}".encode())
+    for split in ("train", "val", "test"):
+        shutil.rmtree(root / split)
+    assert provenance.examine(path, spec).documented
+    grouped = dataclasses.replace(spec, group_by=".*(?=_)")
+    with pytest.raises(InputError) as refusal:
+        provenance.examine(path, grouped)
+    text = str(refusal.value)
+    assert f"(e.g. {root / 'images' / 'plate'}" in text and "out of test/" not in text
+    assert "train the donor with --group_by='.*(?=_)' too" in text
+    held = files.read_json(path.parent / "run.json")
+    held["specs"]["data"] = grouped.to_json()
+    files.write_json(path.parent / "run.json", held)
+    assert provenance.examine(path, grouped).documented
+    # the warning that names --group_by says so before
+    names = tuple(f"plate{number // 2}_{number}" for number in range(12))
+    prefixes = tuple(name.partition("_")[0] for name in names)
+    assert provenance.is_divided(spec)
+    ((_, warning),) = cautions.of_names(names, prefixes, divided=True).items()
+    assert "train the donor with the same --group_by" in warning
+    ((_, warning),) = cautions.of_names(names, prefixes).items()
+    assert "train the donor" not in warning
 
 
 def test_a_donor_that_saw_test_images_as_validation_or_earlier_is_refused(donor):
@@ -141,7 +173,9 @@ def test_a_donor_of_unknown_origin_is_told_not_refused(donor):
     path, spec, _ = donor
     (path.parent / "run.json").unlink()
     found = provenance.examine(path, spec)
-    assert not found.documented and "unknown origin" in found.origin
+    assert not found.documented and "no run.json beside it" in found.origin
+    (path.parent / "run.json").write_text("[]")
+    assert "does not say on which" in provenance.examine(path, spec).origin
     with pytest.raises(InputError, match="does not exist"):
         provenance.examine(path.with_name("other.keras"), spec)
 

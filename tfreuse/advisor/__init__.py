@@ -258,7 +258,9 @@ def _warnings(
         trials.histogram(), folds, trials.units, [name for name, _ in choice.chosen]
     )
     if not trials.groups:
-        warnings |= cautions.of_names(trials.ids, subsets.by_prefix(trials.ids))
+        divided = provenance.is_divided(trials.data_spec)
+        prefixes = subsets.by_prefix(trials.ids)
+        warnings |= cautions.of_names(trials.ids, prefixes, divided)
     if not all(donor.documented for donor in donors):
         warnings["donor of unknown origin"] = (
             "it may have been trained on the test images, or on these ones."
@@ -277,11 +279,8 @@ def _warnings(
             f"{len(duplicates)} files are the same."
         )
     if trials.overlap:
-        warnings["few images without labels"] = (
-            "statistics were re-estimated on the labelled images too, those of the held-out "
-            "folds among them (without their labels)."
-        )
-    return warnings
+        warnings |= cautions.FEW_UNLABELLED
+    return dict(sorted(warnings.items()))  # as in advice.json, which later runs read
 
 
 def _write_models(

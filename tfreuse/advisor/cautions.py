@@ -9,6 +9,13 @@ import numpy as np
 FEWEST_OF_CLASS = 5  # labelled images that hold a class
 SMALLEST_FOLD = 5  # images
 FEWEST_UNITS = 15
+FEW_UNLABELLED = {
+    "few images without labels": (
+        "batch normalization's means and variances were also estimated on the labelled images, "
+        "without their labels, and on those that a recipe was then tested on: on new images "
+        "the gain may be smaller. --unlabelled_dir=DIR takes more images."
+    )
+}
 
 
 def of_images(
@@ -49,21 +56,30 @@ def of_images(
     return warnings
 
 
-def of_names(ids: tuple[str, ...], prefixes: tuple[str, ...]) -> dict[str, str]:
+def of_names(
+    ids: tuple[str, ...], prefixes: tuple[str, ...], divided: bool = False
+) -> dict[str, str]:
     """Returns a warning if file names look like subjects or sequences that were not grouped.
 
     Args:
         ids: of the labelled images.
         prefixes: the beginning of each name, up to its last separator.
+        divided: whether the folder has no test images, so that its split depends on
+            --group_by.
     """
     names = sorted(set(prefixes))
     if not 1 < len(names) <= len(ids) // 2:
         return {}
     examples = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    again = (
+        " The split of this folder changes with it: train the donor with the same --group_by "
+        "first."
+    )
     return {
         "images of one subject in several folds": (
             f"names begin with {examples}. If these are subjects or sequences, images of one "
             "are alike, the gain is for new images of the same ones, and the interval is too "
             "narrow; --group_by='.*(?=_)' keeps them together."
+            f"{again if divided else ''}"
         )
     }

@@ -6,6 +6,7 @@
 `advice` is the content of `advice.json`.
 """
 
+import collections
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,8 @@ def summary(advice: Advice) -> str:
     """Returns the advice in a few lines, for a terminal."""
     lines = [_title(advice), f"  {_expectation(advice)}"]
     choice = advice["choice"]
+    if reason := _differing(choice):
+        lines.append(f"  {reason}")
     equals = [
         row["name"]
         for row in choice["rows"]
@@ -79,8 +82,24 @@ def _expectation(advice: Advice) -> str:
     return (
         f"expected gain over {choice['default']} ({choice['default_value']:.3f} mean IoU): "
         f"{_gain(promise)}, 95 % interval, n = {promise['n']} {_units(advice)}; "
-        f"the best recipe looked {choice['naive']:+.3f}, selection optimism "
-        f"{choice['optimism']:+.3f}".replace("-0", "−0")
+        f"on the images that chose it, the best recipe gains {choice['naive']:+.3f}: "
+        f"{choice['optimism']:+.3f} from choosing (selection optimism)".replace(
+            "-0", "−0"
+        )
+    )
+
+
+def _differing(choice: dict[str, Any]) -> str:
+    """Returns why the recipe is another than those of the outer folds; "" if all are the same."""
+    folds = collections.Counter(name for name, _ in choice["chosen"])
+    if set(folds) == {choice["best"]}:
+        return ""
+    total = folds.total()
+    names = ", ".join(f"{name} in {n} of {total}" for name, n in folds.most_common())
+    return (
+        "the expected gain is that of recipes chosen without the images of a fold "
+        f"({names} folds); with all images, {choice['best']} is the cheapest of the recipes as "
+        "good as the best"
     )
 
 
@@ -100,6 +119,8 @@ def _advice(advice: Advice, markup: tuple[str, ...]) -> Iterator[Block]:
         yield Paragraph(plans[choice["plan"]]["describe"])
     text = _expectation(advice)
     yield Paragraph(f"{text[0].upper()}{text[1:]}.")
+    if reason := _differing(choice):
+        yield Paragraph(f"{reason[0].upper()}{reason[1:]}.")
     yield Picture(
         figure.NAME,
         f"Gain of each recipe over {choice['default']}",
@@ -149,7 +170,7 @@ def _recipes(advice: Advice) -> Iterator[Block]:
     if advice["schedule"]["left_out"]:
         text = ", ".join(advice["schedule"]["left_out"])
         yield Paragraph(f"Not tried, for lack of time: {text}.")
-    for name, reason in advice["unfit"].items():
+    for name, reason in sorted(advice["unfit"].items()):
         yield Paragraph(f"{name} was not tried: {reason}")
     descriptions = tuple(
         (row["name"], plans[row["name"]]["describe"]) for row in choice["rows"]

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,19 +69,40 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
         )
     runs = _runs(donor, spec)
     images = {digest: name for run in runs for digest, name in run.images.items()}
-    tests = hashes(spec, "test")
+    tests = _image_files(spec, "test")
     common = sorted(tests[digest] for digest in images.keys() & tests.keys())
     if common:
         raise InputError(
             f"--donor={donor} was trained on {len(common)} of the {len(tests)} test images "
             f"(e.g. {printable(common[0])}): what it gains there is no gain on new images. "
-            "Train a donor without them, or take them out of test/."
+            f"{_remedy(runs, spec, common[0])}"
         )
     documented = all(run.documented for run in runs)
     origin = "; trained on from a model that was ".join(run.origin for run in runs)
     if documented and images and tests:
         origin += f", none of them among the {len(tests)} test images"
     return Provenance(str(donor), files.file_digest(donor), documented, f"{origin}.")
+
+
+def is_divided(spec: DataSpec) -> bool:
+    """Returns whether the splits of `spec` are made by a hash, and depend on --group_by."""
+    root = pathlib.Path(spec.data_dir).expanduser()
+    return spec.dataset == "folder" and layout.is_divided(root)
+
+
+def _remedy(runs: list[_Run], spec: DataSpec, image: pathlib.Path) -> str:
+    """Returns what to type where a donor was trained on `image`, a test image."""
+    if not is_divided(spec):
+        return f"Train a donor without them, or take them out of {printable(image.parent)}."
+    others = [run.data.group_by for run in runs if run.data is not None]
+    others = [pattern for pattern in others if pattern != spec.group_by]
+    if not others:
+        return f"Train a donor without them, or take them out of {printable(spec.data_dir)}."
+    theirs, ours = (shlex.quote(pattern) for pattern in (others[0], spec.group_by))
+    return (
+        "This folder has no test/, and its split depends on --group_by: train the donor with "
+        f"--group_by={ours} too, or type --group_by={theirs} here, as in its training."
+    )
 
 
 def seen_labels(donor: str | os.PathLike, spec: DataSpec, ids: Sequence[str]) -> int:
@@ -106,20 +128,29 @@ def seen_labels(donor: str | os.PathLike, spec: DataSpec, ids: Sequence[str]) ->
 
 def hashes(spec: DataSpec, *splits: str) -> dict[str, str]:
     """Returns the name of each image file of these splits by its SHA-256; {} for no folder."""
+    return {
+        files.file_digest(pair.image): f"{split}/images/{pair.stem}{pair.image.suffix}"
+        for split in splits
+        for pair in _pairs(spec, split)
+    }
+
+
+def _image_files(spec: DataSpec, split: str) -> dict[str, pathlib.Path]:
+    """Returns each image file of the split, where it lies, by its SHA-256."""
+    return {files.file_digest(pair.image): pair.image for pair in _pairs(spec, split)}
+
+
+def _pairs(spec: DataSpec, split: str) -> list[layout.Pair]:
+    """Lists the pairs of a split that a run reads; none where there is no folder."""
     if spec.dataset != "folder":
-        return {}
+        return []
     root = pathlib.Path(spec.data_dir).expanduser()
-    names = {}
-    for split in splits:
-        try:
-            pairs, _ = layout.find(root, split, masks=False, group_by=spec.group_by)
-        except InputError:
-            continue  # the data set of an older run may be gone or changed
-        limit = spec.train_examples if split == "train" else spec.test_examples
-        for pair in pairs[: limit or None]:
-            name = f"{split}/images/{pair.stem}{pair.image.suffix}"
-            names[files.file_digest(pair.image)] = name
-    return names
+    try:
+        pairs, _ = layout.find(root, split, masks=False, group_by=spec.group_by)
+    except InputError:
+        return []  # the data set of an older run may be gone or changed
+    limit = spec.train_examples if split == "train" else spec.test_examples
+    return pairs[: limit or None]
 
 
 def _stem(name: str) -> str:
@@ -145,6 +176,9 @@ def _runs(donor: pathlib.Path, spec: DataSpec) -> list[_Run]:
 
 def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
     path = donor.parent / "run.json"
+    if not path.exists():
+        origin = f"of unknown origin: no run.json beside it names its images ({path})"
+        return _Run(origin, False, {}, None)
     try:
         specs = files.read_json(path)["specs"]
         data, train = DataSpec.from_json(specs["data"]), specs["train"]

@@ -108,6 +108,11 @@ def _check_root(root: pathlib.Path) -> None:
     )
 
 
+def is_divided(root: pathlib.Path) -> bool:
+    """Returns whether `root` has no folder of test images, so that `find` takes some of train."""
+    return "test" not in _folders(root)[0]
+
+
 def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
     """Finds the folders of each split and kind."""
     children = _subfolders(root)
