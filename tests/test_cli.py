@@ -1,15 +1,19 @@
 """The tools as a person uses them: help, flagfiles, mistakes."""
 
+import io
 import pathlib
 import resource
 import subprocess
 import sys
+import types
 
 import pytest
 from PIL import Image
 
-from tfreuse.cli import flagfiles
+from tfreuse import progress
+from tfreuse.cli import flagfiles, train, transplant
 from tfreuse.errors import InputError
+from tfreuse.specs import TrainSpec
 
 ROOT = pathlib.Path(__file__).parent.parent
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
@@ -180,3 +184,45 @@ def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
     assert flagfiles.resolved([word]) == [word]
     with pytest.raises(InputError, match="is a folder"):
         flagfiles.resolved([f"--flagfile={tmp_path}"])
+
+
+def test_time_left_is_no_guess_from_the_first_moment(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    display = progress.Display(30, 0, stream=stream)
+    display.update(1, "", force=True)  # the clock began at the end of the first step
+    now[0] = 2.0
+    display.update(3, "", force=True)
+    display = progress.Display(2, 0, stream=stream)
+    display.update(2, "", force=True)
+    lines = stream.getvalue().splitlines()
+    assert "time left: ?" in lines[0] and "left ~0:18" in lines[1]
+    assert "left ~0:00" in lines[2]
+
+
+def test_a_training_that_goes_on_says_after_which_step(capsys, monkeypatch):
+    def resumed(*_, report, **options):
+        for step in (26, 27):
+            report(step, "")
+        return {}
+
+    monkeypatch.setattr(train.app, "spec", lambda *_: None)
+    monkeypatch.setattr(
+        train.app, "FLAGS", types.SimpleNamespace(recalibrate=True), raising=False
+    )
+    fake = types.SimpleNamespace(train=resumed)
+    spec = TrainSpec(steps=30)
+    train._train(fake, None, None, spec, pathlib.Path("runs/mine"))
+    out = capsys.readouterr().out
+    assert out == "runs/mine was begun before: it goes on after step 25.\n"
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders():
+    short = transplant._short_names
+    assert short(["runs/a/model.keras", "runs/b/model.keras"]) == [
+        "a/model.keras",
+        "b/model.keras",
+    ]
+    assert short(["x/a.keras", "x/b.keras"]) == ["a.keras", "b.keras"]
+    assert short(["a.keras", "x/a.keras"]) == ["a.keras", "x/a.keras"]

@@ -419,8 +419,22 @@ def test_predict_refuses_what_is_no_savedmodel(tmp_path):
     (tmp_path / "model.keras").write_text("")
     with pytest.raises(InputError, match=r"export.py --model=.*model.keras"):
         prediction.Predictor(tmp_path / "model.keras")
-    with pytest.raises(InputError, match="holds no SavedModel"):
+    with pytest.raises(InputError, match=r"holds no SavedModel.*=.*/model.keras --out"):
         prediction.Predictor(tmp_path)
+    (tmp_path / "model.keras").unlink()
+    with pytest.raises(InputError, match="--model=NAME.keras --out_dir="):
+        prediction.Predictor(tmp_path)
+
+
+def test_predictions_never_go_into_the_export(tmp_path):
+    version = tmp_path / "served" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"")
+    for model in (version.parent, version):
+        prediction.check_out_dir(model, tmp_path / "predicted")
+        for out_dir in (model, version, version / "assets"):
+            with pytest.raises(InputError, match="the folder of the exported model"):
+                prediction.check_out_dir(model, out_dir)
 
 
 # The tools

@@ -75,8 +75,9 @@ class Display:
 
     def _time_left(self, done: float, elapsed: float) -> str:
         progress = done - self._done_before
-        # no estimate from the first 2 %, of which start-up is a large part
-        if progress <= 0 or progress < 0.02 * self.total:
+        # no estimate from the first 2 %, of which start-up is a large part, or the first second
+        early = progress < 0.02 * self.total or elapsed < 1
+        if progress <= 0 or (early and done < self.total):
             return "time left: ?"
         return f"left ~{clock(elapsed / progress * max(0.0, self.total - done))}"
 

@@ -37,8 +37,9 @@ def main() -> None:
             raise InputError(f"--{name} is not given; see --help.")
     from tfreuse import prediction  # here, since it imports NumPy: --help is faster
 
-    prediction.saved_model(pathlib.Path(app.FLAGS.model))
-    paths = prediction.images(app.FLAGS.images, pathlib.Path(app.FLAGS.out_dir))
+    folder = pathlib.Path(app.FLAGS.out_dir)
+    prediction.check_out_dir(pathlib.Path(app.FLAGS.model), folder)
+    paths = prediction.images(app.FLAGS.images, folder)
     spec = app.spec(PredictSpec)
     runtime.start()
     predictor = prediction.Predictor(app.FLAGS.model, spec)

@@ -83,6 +83,8 @@ def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -
 
     def report(step: int, text: str) -> None:
         nonlocal display  # made at the first step, so that start-up is not in the time left
+        if display is None and step > 1:
+            print(f"{out_dir} was begun before: it goes on after step {step - 1}.")
         display = display or progress.Display(train_spec.steps, step - 1)
         display.update(step, f"{train_spec.task} step {step}/{train_spec.steps} {text}")
 

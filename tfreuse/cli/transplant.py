@@ -19,7 +19,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from absl import flags
@@ -130,9 +130,10 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         return ["dry run: all checks passed, nothing was written"]
     written = done.written
     undo = pathlib.Path(written.undo_path)
+    names = _short_names(written.checked)
     checked = ", ".join(
-        f"{printable(pathlib.Path(path).name)} {how}"
-        for path, how in written.checked.items()
+        f"{printable(name)} {how}"
+        for name, how in zip(names, written.checked.values(), strict=True)
     )
     same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
     outcome = (
@@ -145,6 +146,16 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         f"'undo --out={printable(written.path)}' restores {printable(recipient)}"
     )
     return [outcome, displaced, f"checked: {checked}"]
+
+
+def _short_names(paths: Iterable[str]) -> list[str]:
+    """Returns the ends of paths, as many folders as tell them apart."""
+    parts = [pathlib.Path(path).parts for path in paths]
+    for count in range(1, max(map(len, parts), default=0) + 1):
+        names = [str(pathlib.Path(*part[-count:])) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
 
 
 def _verify() -> None:

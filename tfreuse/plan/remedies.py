@@ -17,8 +17,10 @@ def remedy(plan: Any) -> str:
         )
     shared = {side.layer for e in plan.copies for side in (e.donor, e.recipient)}
     names = _patterns((e.variable.layer for e in plan.problems), shared)
-    own = [] if plan.layers == ("*",) else list(plan.layers)
-    text = "Leave them out with " + _flag("layers", own, [f"!{name}" for name in names])
+    earlier = [] if plan.layers == ("*",) else list(plan.layers)
+    text = "Leave them out with " + _flag(
+        "layers", earlier, [f"!{name}" for name in names]
+    )
     if any(e.status not in ("MISSING", "UNUSED") for e in plan.problems):
         return f"{text}."
     allow = []
@@ -26,8 +28,8 @@ def remedy(plan: Any) -> str:
         layers = [e.variable.layer for e in plan.problems if e.status == status]
         if layers:
             flag = f"allow_{status.lower()}"
-            own = list(getattr(plan, flag))
-            allow.append(_flag(flag, own, _patterns(layers, shared)))
+            earlier = list(getattr(plan, flag))
+            allow.append(_flag(flag, earlier, _patterns(layers, shared)))
     return f"{text}, or allow them with {' '.join(allow)}."
 
 
@@ -52,8 +54,8 @@ def _patterns(layers: Iterable[str], shared: set[str]) -> list[str]:
     return patterns
 
 
-def _flag(flag: str, own: list[str], patterns: list[str]) -> str:
+def _flag(flag: str, earlier: list[str], patterns: list[str]) -> str:
     """Returns `--flag=patterns` for a shell, after those that were given already."""
-    shown = ",".join([*own, *patterns[:_MOST]])
+    shown = ",".join([*earlier, *patterns[:_MOST]])
     more = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
     return f"--{flag}={shlex.quote(shown)}{more}"

@@ -25,7 +25,7 @@ from tfreuse.prediction import shares
 from tfreuse.prediction.predictor import Predictor, saved_model
 
 __all__ = [
-    "Predictor", "claim", "done", "images", "saved_model", "tabulate", "write",
+    "Predictor", "check_out_dir", "claim", "done", "images", "saved_model", "tabulate", "write",
 ]  # fmt: skip
 
 _ENDS = {  # of the names of output files, in the order of writing
@@ -48,6 +48,21 @@ def claim(predictor: Predictor, out_dir: pathlib.Path) -> None:
             f"{out_dir} holds predictions of another model; choose another --out_dir."
         )
     files.write_json(path, identity)
+
+
+def check_out_dir(model: pathlib.Path, out_dir: pathlib.Path) -> None:
+    """Checks that predictions do not go into the folder of the model's export.
+
+    Raises:
+        InputError: there is no SavedModel at `model`, or `out_dir` is its folder or in it.
+    """
+    version = saved_model(model).resolve()
+    target = out_dir.resolve()
+    if target == model.resolve() or target.is_relative_to(version):
+        raise InputError(
+            f"--out_dir={out_dir} is the folder of the exported model; choose another for the "
+            "predictions."
+        )
 
 
 def done(predictor: Predictor, path: pathlib.Path, out_dir: pathlib.Path) -> bool:

@@ -208,8 +208,12 @@ def saved_model(path: pathlib.Path) -> pathlib.Path:
         if folder.parent.name.isdecimal()
     ]
     if not versions:
+        model = path / "model.keras"  # of a training
+        source = model if model.is_file() else "NAME.keras"
+        out_dir = "DIR" if model.is_file() else path
         raise InputError(
-            f"{path} holds no SavedModel; write one with tools/export.py --out_dir={path}."
+            f"{path} holds no SavedModel; write one with tools/export.py --model={source} "
+            f"--out_dir={out_dir}, and give --model={out_dir}."
         )
     return path / str(max(versions))
 
