@@ -1,6 +1,8 @@
 """Folders as people have them: other trees and names, missing splits, masks with an ending."""
 
+import csv
 import dataclasses
+import pathlib
 import re
 import shutil
 
@@ -119,6 +121,16 @@ def test_the_check_of_data_says_a_decision_once(tmp_path, monkeypatch):
     done = commands.run("train", "--check_data", *words)
     assert not done.returncode, done.stderr
     assert (done.stdout + done.stderr).count("no folders for val and test") == 1
+    done = commands.run(
+        "train", "--check_data", f"--out_dir={tmp_path / 'out'}", *words
+    )
+    assert f"Images of each split: {tmp_path / 'out' / 'splits.csv'}" in done.stdout
+    text = (tmp_path / "out" / "splits.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    for split in layout.SPLITS:
+        names = [pathlib.Path(r["image"]).stem for r in rows if r["split"] == split]
+        assert names == list(contents(spec, split))
+    assert (tmp_path / rows[0]["image"]).is_file() and len(rows) == 20
 
 
 def test_a_folder_that_is_not_there_is_named_and_no_split_is_demanded(tmp_path):

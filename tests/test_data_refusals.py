@@ -9,7 +9,7 @@ from pairs import fill, picture, save
 from PIL import Image
 
 from tfreuse import data
-from tfreuse.data import labels
+from tfreuse.data import labels, survey
 from tfreuse.errors import InputError
 from tfreuse.specs import DataSpec
 
@@ -298,6 +298,30 @@ def test_labels_that_occur_nowhere_are_named_with_what_makes_them_classes(
     assert "if they number objects, --mask_threshold=1" in caplog.text
     one = data.load(dataclasses.replace(spec, mask_threshold=1), "train")
     assert one.num_classes == 2
+
+
+def test_a_stray_pixel_is_named_with_its_mask_and_the_flag_that_leaves_it_out(tmp_path):
+    spec = fill(tmp_path)
+    put(tmp_path, lambda mask, number: (mask > 0).astype(np.uint8))
+    path = tmp_path / "val" / "masks" / "p0.png"
+    mask = np.array(Image.open(path))
+    mask[0, 0] = 7
+    save(mask, path)
+    report = data.check(spec)
+    note = f"label 7: 1 pixel in 1 mask ({path}); if it is no class, repair"
+    assert (
+        note in report and "--palette" not in report and "mask_threshold" not in report
+    )
+    assert re.search(r"^ +7 +- +0.26% +-$", report, re.MULTILINE)  # 1 of 2 * 12 * 16
+    flag = int(re.search(r"--ignore_label=(\d+)", report)[1])
+    spec = dataclasses.replace(spec, ignore_label=flag)
+    assert data.load(spec, "val").num_classes == 2 and "label 7:" not in data.check(
+        spec
+    )
+    few = [("a.png", np.array([10**6, 9 * 10**5, 11]))]
+    assert labels.notes(few, -1)[0].startswith("label 2: 11 pixels in 1 mask (a.png)")
+    assert survey._percent(11 / 1_900_011) == "<0.01%"
+    assert not labels.notes([("a.png", np.array([9, 5, 4]))], -1)  # a tiny data set
 
 
 def test_grey_masks_stored_in_colour_are_read_and_said(tmp_path):

@@ -6,7 +6,8 @@
 Writes OUT_DIR/model.keras (best on the validation split), metrics.json (test split),
 config.flags and tensorboard/. After an interruption, the same command goes on.
 --check_data checks the data set and stops; with --out_dir it also draws images with their masks
-over them, as --augment may change them, to OUT_DIR/data.png.
+over them, as --augment may change them, to OUT_DIR/data.png, and lists the images of each split of a
+folder in OUT_DIR/splits.csv.
 """
 
 import pathlib
@@ -71,11 +72,15 @@ def _check_data(data_spec: DataSpec) -> None:
     print(data.check(data_spec))
     if app.FLAGS.out_dir:
         runtime.start()
-        from tfreuse.data import contact_sheet
+        from tfreuse.data import contact_sheet, folder
 
         path = pathlib.Path(app.FLAGS.out_dir) / "data.png"
         contact_sheet.write(data_spec, path, app.spec(TrainSpec).augment)
         print(f"\nImages with their masks: {path}")
+        if data_spec.dataset == "folder":
+            path = path.with_name("splits.csv")
+            folder.Folder(data_spec).write_splits(path)
+            print(f"Images of each split: {path}")
 
 
 def _train(training, model_spec, data_spec, train_spec, out_dir: pathlib.Path) -> dict:

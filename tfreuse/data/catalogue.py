@@ -66,7 +66,7 @@ class Catalogue:
             for i, (_, mask) in enumerate(self._pairs(split, 0, True))
         ]
         classes = labels.classes(counts, self.spec.ignore_label)
-        self.notes += labels.gaps(counts, self.spec.ignore_label)
+        self.notes += labels.notes(counts, self.spec.ignore_label)
         return classes
 
     def _pairs(

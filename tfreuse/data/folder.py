@@ -5,13 +5,16 @@ each decision about the files: names, splits, photos that are turned.
 """
 
 import concurrent.futures
+import csv
 import functools
+import io
 import os
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
+from tfreuse import files
 from tfreuse.data import labels, layout, masks, pictures
 from tfreuse.data.source import SplitArrays, UnusableFiles, smallest
 from tfreuse.errors import InputError, printable
@@ -34,9 +37,7 @@ class Folder:
     def read(self, split: str, with_masks: bool = True) -> SplitArrays:
         """Reads all of `split`, with several threads."""
         spec = self.spec
-        pairs = self.pairs(split, with_masks)
-        limit = spec.train_examples if split == "train" else spec.test_examples
-        pairs = pairs[: limit or None]
+        pairs = self._limited(split, with_masks)
         shape = (len(pairs), *spec.image_size)
         images = np.empty((*shape, spec.channels), np.uint8)
         labelled = np.empty(shape, np.int32) if with_masks else None
@@ -73,16 +74,32 @@ class Folder:
         self.notes += notes
         return pairs
 
+    def _limited(self, split: str, with_masks: bool = True) -> list[layout.Pair]:
+        """Lists the pairs of `split` that are read: not more than the spec's limit."""
+        spec = self.spec
+        limit = spec.train_examples if split == "train" else spec.test_examples
+        return self.pairs(split, with_masks)[: limit or None]
+
+    def write_splits(self, path: pathlib.Path) -> None:
+        """Writes which image is in which split, as CSV: split, image (below the root)."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["split", "image"])
+        for split in layout.SPLITS:
+            for pair in self._limited(split):
+                table.writerow([split, pair.image.relative_to(self.root).as_posix()])
+        files.write_text(path, text.getvalue())
+
     def num_classes(self, splits: tuple[str, ...] = layout.SPLITS) -> int:
         """Returns the spec's, or 1 + the largest label in any mask of these splits."""
         spec = self.spec
         if spec.num_classes:
             return spec.num_classes
-        files = [pair.mask for split in splits for pair in self.pairs(split)]
-        stamps = tuple((file, file.stat().st_mtime_ns) for file in files)
+        paths = [pair.mask for split in splits for pair in self.pairs(split)]
+        stamps = tuple((file, file.stat().st_mtime_ns) for file in paths)
         counts = list(_count_all(stamps, spec.palette, spec.mask_threshold))
         classes = labels.classes(counts, spec.ignore_label)
-        self.notes += labels.gaps(counts, spec.ignore_label)
+        self.notes += labels.notes(counts, spec.ignore_label)
         return classes
 
 

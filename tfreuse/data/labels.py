@@ -65,18 +65,55 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
         )
 
 
-def gaps(counts: Counts, ignore_label: int) -> list[str]:
-    """Returns a warning if labels below the largest occur in no mask; else no line."""
+def notes(counts: Counts, ignore_label: int) -> list[str]:
+    """Returns warnings of labels below the largest that no mask has, and of stray pixels."""
+    strays = _strays(counts, ignore_label)
+    return _gaps(counts, ignore_label, bool(strays)) + [
+        _stray_note(counts, label, ignore_label) for label in strays
+    ]
+
+
+def _strays(counts: Counts, ignore_label: int) -> list[int]:
+    """Returns at most three labels of very few pixels; [] where most labels have few."""
+    pixels = total(counts)
+    present = [label for label in _present(pixels) if label != ignore_label]
+    few = [label for label in present if pixels[label] < max(10, 5e-5 * pixels.sum())]
+    if len(few) > 20:  # objects of their own, and slow to look up
+        return []
+    rare = [
+        label
+        for label in few
+        if pixels[label] < 10 or len(_holders(counts, label)) <= 3
+    ]
+    return rare if len(rare) <= 3 and 2 * len(rare) < len(present) else []
+
+
+def _stray_note(counts: Counts, label: int, ignore_label: int) -> str:
+    pixels, names = int(total(counts)[label]), _holders(counts, label)
+    flag = f", or type --ignore_label={label}" if ignore_label < 0 else ""
+    return (
+        f"label {label}: {pixels} pixel{'s' * (pixels != 1)} in {len(names)} "
+        f"mask{'s' * (len(names) != 1)} ({', '.join(map(printable, names[:3]))}"
+        f"{', ...' if len(names) > 3 else ''}); if it is no class, repair the masks{flag}"
+    )
+
+
+def _gaps(counts: Counts, ignore_label: int, has_strays: bool) -> list[str]:
+    """Returns a warning if labels below the largest occur in no mask; else no line.
+
+    Where labels are strays it has no advice: a palette would keep them.
+    """
     present = [label for label in _present(total(counts)) if label != ignore_label]
     count = max(present) + 1
     absent = sorted(set(range(count)) - {*present, ignore_label})
     if not absent:
         return []
     advice = ""
-    if len(present) <= 8 and 2 * len(absent) >= count:
+    is_sparse = 2 * len(absent) >= count and not has_strays
+    if len(present) <= 8 and is_sparse:
         colours = ",".join(f"{label:02x}" * 3 for label in present if label < 256)
         advice = f"; --palette={colours} makes those that occur labels 0, 1, ..."
-    if len(present) > 2 and 2 * len(absent) >= count:
+    if len(present) > 2 and is_sparse:
         advice += "; if they number objects, --mask_threshold=1 makes these one class"
     line = f"{_ranges(absent)} of {count} labels occur in no mask, and are classes all the same"
     return [line + advice]
@@ -133,10 +170,13 @@ def _ranges(numbers: list[int]) -> str:
 
 def _holder(counts: Counts, label: int) -> str:
     """Returns the first file that has `label`."""
-    return printable(
-        next(
-            name
-            for name, file_counts in counts
-            if label < len(file_counts) and file_counts[label]
-        )
-    )
+    return printable(_holders(counts, label)[0])
+
+
+def _holders(counts: Counts, label: int) -> list[str]:
+    """Returns the files that have `label`."""
+    return [
+        name
+        for name, file_counts in counts
+        if label < len(file_counts) and file_counts[label]
+    ]

@@ -75,10 +75,17 @@ def _label_shares(
             row = f"{label:5d}  "
             for pixels in totals.values():
                 share = pixels[label] / pixels.sum() if label < len(pixels) else 0.0
-                row += f"{share:9.2%}"
+                row += f"{_percent(share):>9}"
             names = source.class_names
             name = names[label] if label < len(names) else ""
             rows.append(
                 f"{row}  {'ignored' if label == ignore_label else name}".rstrip()
             )
     return rows
+
+
+def _percent(share: float) -> str:
+    """Formats a share so that none differs from few."""
+    if not share:
+        return "-"
+    return f"{share:.2%}" if share >= 5e-5 else "<0.01%"
