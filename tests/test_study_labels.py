@@ -258,7 +258,7 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     process = subprocess.Popen(
         command(scenes, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    path, deadline = broken / "labels.jsonl", time.monotonic() + 120
+    path, deadline = broken / "labels.jsonl", time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if path.exists() and path.read_bytes().count(b"\n") >= 5:
             break
