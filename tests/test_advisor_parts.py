@@ -169,6 +169,21 @@ def test_a_donor_that_saw_test_images_as_validation_or_earlier_is_refused(donor)
         provenance.examine(later / "model.keras", spec)
 
 
+def test_a_donor_whose_data_have_a_relative_path_is_checked_from_anywhere(
+    donor, tmp_path, monkeypatch
+):
+    path, spec, root = donor
+    settings = files.read_json(path.parent / "run.json")
+    settings["specs"]["data"]["data_dir"] = "data"
+    settings["directory"] = str(tmp_path)
+    files.write_json(path.parent / "run.json", settings)
+    monkeypatch.chdir(path.parent)
+    assert provenance.examine(path, spec).documented
+    shutil.copy(root / "test/images/003.png", root / "train/images/other name.png")
+    with pytest.raises(InputError, match="1 of the 8 test images"):
+        provenance.examine(path, spec)
+
+
 def test_a_donor_of_unknown_origin_is_told_not_refused(donor):
     path, spec, _ = donor
     (path.parent / "run.json").unlink()

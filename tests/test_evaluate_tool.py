@@ -1,9 +1,11 @@
 """tools/evaluate.py: settings of the training, images that do not fit, and plain Keras' values."""
 
 import re
+import shutil
 
 import commands
 import keras
+import nets
 import numpy as np
 import people
 import pytest
@@ -91,6 +93,70 @@ def test_a_model_without_a_run_is_measured_with_the_flags(run, scenes, tmp_path)
     assert "No run.json beside" in line
     changed = split_of(spec, test_examples=0)
     assert metrics["confusion_matrix"] == confusion(model, changed)
+
+
+def test_a_model_without_a_run_and_without_a_data_set_is_refused(run, tmp_path):
+    saving.save(run[1], tmp_path / "model.keras")
+    flags = [f"--model={tmp_path}/model.keras", f"--out_dir={tmp_path}/out"]
+    done = commands.run("evaluate", *flags)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "expected --dataset=" in done.stderr and "got none" in done.stderr
+    assert not (tmp_path / "out").exists()
+    words = ["no image size (--image_size", "no intensity range (--intensity_range"]
+    done = commands.run("export", *flags)
+    assert done.returncode == 0 and all(word in done.stdout for word in words)
+    done = commands.run("export", *flags, "--overwrite", "--image_size=8,12")
+    assert words[0] not in done.stdout and words[1] in done.stdout
+
+
+def test_a_transplanted_model_is_measured_and_exported_as_its_recipient(
+    run, scenes, tmp_path, monkeypatch
+):
+    """From another folder than the training's, whose --data_dir was a relative path."""
+    root, _, spec = run
+    began, elsewhere = tmp_path / "began", tmp_path / "elsewhere"
+    for folder in (began / "run", elsewhere):
+        folder.mkdir(parents=True)
+    shutil.copy(root / "model.keras", began / "run")
+    (began / "DATA").symlink_to(scenes)
+    settings = files.read_json(root / "run.json") | {"directory": str(began)}
+    settings["specs"]["data"] |= {"data_dir": "DATA", "intensity_range": "0,200"}
+    files.write_json(began / "run/run.json", settings)
+    monkeypatch.chdir(elsewhere)
+    donor = models.unet((None, None), channels=1, num_classes=2, width=2, depth=2)
+    nets.scrambled(donor, 1)
+    saving.save(donor, "donor.keras")
+    files.write_json("run.json", {"specs": {"data": DataSpec().to_json()}})  # another's
+    flags = ["apply", "--donor=donor.keras", f"--recipient={began}/run/model.keras",
+             "--out=t.keras"]  # fmt: skip
+    own = elsewhere / "t.keras.run.json"
+    assert commands.run("transplant", *flags, "--dry_run").returncode == 0
+    assert not own.exists()
+    done = commands.run("transplant", *flags)
+    assert done.returncode == 0 and "t.keras.run.json: how" in done.stdout, done.stderr
+    assert own.read_bytes() == (began / "run/run.json").read_bytes()
+    done = commands.run("evaluate", "--model=t.keras", "--out_dir=out")
+    assert done.returncode == 0, done.stderr
+    assert f"--data_dir={began}/DATA" in done.stdout
+    metrics = files.read_json("out/metrics.json")
+    wanted = split_of(spec, intensity_range="0,200")
+    assert metrics["confusion_matrix"] == confusion(saving.load("t.keras"), wanted)
+    done = commands.run("export", "--model=t.keras", "--out_dir=served")
+    assert "--intensity_range=0,200" in done.stdout and "8 x 12" in done.stdout
+    assert "no run.json" not in done.stdout
+    own.write_text("older")
+    done = commands.run("transplant", *flags[:-1], "--out=t.keras")
+    assert done.returncode == 1 and "exists already" in done.stderr
+    flags[2] = "--recipient=donor.keras"  # whose run.json is that of the folder
+    flags[1] = f"--donor={began}/run/model.keras"
+    assert commands.run("transplant", *flags, "--overwrite").returncode == 0
+    assert own.read_bytes() == (elsewhere / "run.json").read_bytes()
+    (elsewhere / "run.json").unlink()
+    assert commands.run("transplant", *flags, "--overwrite").returncode == 0
+    assert not own.exists()  # an older copy would be of another recipient
+    own.write_text("{}")
+    assert commands.run("transplant", "undo", "--out=t.keras").returncode == 0
+    assert not own.exists() and not (elsewhere / "t.keras.undo").exists()
 
 
 def test_an_autoencoder_is_measured_with_its_corruption(run, tmp_path):

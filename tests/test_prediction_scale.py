@@ -208,3 +208,36 @@ def test_the_overlap_follows_the_tile(run):
         prediction.Predictor(run[0] / "served", PredictSpec(tile=tile))
     with pytest.raises(InputError, match="--tile=8 with --overlap=2"):
         prediction.Predictor(run[0] / "served", PredictSpec(tile=8))
+
+
+def test_images_that_need_another_export_are_a_line_for_each_cause(run, tmp_path):
+    """The run's range is for grey-scale up to 200; the second export has none."""
+    deep = np.linspace(0, 4000, 16 * 24).reshape(16, 24).astype(np.uint16)
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for name in "abcde":
+        Image.fromarray(deep).save(folder / f"{name}.png")
+    glass = noise(16, 24, 4)
+    Image.fromarray(glass).save(folder / "glass.png")
+    for number, flag in enumerate(("--intensity_range=", "--intensity_range=0,4095")):
+        done = commands.run(
+            "export", f"--model={run[0]}/model.keras", flag,
+            f"--out_dir={tmp_path}/served{number}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    flags = [f"--images={folder}", f"--model={tmp_path}/served0"]
+    done = commands.run("predict", *flags, f"--out_dir={tmp_path}/out0")
+    ranges, ground, last = done.stderr.splitlines()[-3:]
+    assert "a.png, b.png, c.png and 2 more: more than 8 bits" in ranges
+    assert ranges.endswith("tools/export.py --intensity_range=0,4095")
+    assert "glass.png" in ground and ground.endswith("--background=000000")
+    assert last.endswith("6 of 6 files were not predicted.") and done.returncode == 1
+    for name in "ab":
+        Image.fromarray(noise(16, 24)).save(folder / f"{name}.png")
+    (folder / "glass.png").write_bytes(b"no image")
+    flags = [f"--images={folder}", f"--model={tmp_path}/served1"]
+    done = commands.run("predict", *flags, f"--out_dir={tmp_path}/out1")
+    broken, ranges, last = done.stderr.splitlines()[-3:]
+    assert "glass.png" in broken and "can't be decoded" in broken
+    assert "a.png, b.png: 8 bits" in ranges and "export.py --intensity_range" in ranges
+    assert "3 of 6 files" in last and "remove the 1 unreadable" in last

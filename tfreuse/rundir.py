@@ -1,15 +1,17 @@
 """Binds a run's directory to its specs: continuing with others would mix results."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import pathlib
 import platform
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from tfreuse import files
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.specs import Spec
 
 _PACKAGES = ("tfreuse", "tensorflow", "keras", "numpy")
@@ -63,6 +65,63 @@ def claim(
             f"run there with --flagfile={path.parent / 'config.flags'}."
         )
     return content
+
+
+def settings_file(model: str | os.PathLike) -> pathlib.Path:
+    """Returns the path of a model's training settings: MODEL.run.json, else run.json beside it."""
+    model = pathlib.Path(model)
+    own = own_settings_file(model)
+    return own if own.exists() else model.parent / "run.json"
+
+
+def own_settings_file(model: str | os.PathLike) -> pathlib.Path:
+    """Returns the path of MODEL.run.json, which belongs to this model file alone."""
+    model = pathlib.Path(model)
+    return model.with_name(f"{model.name}.run.json")
+
+
+@contextlib.contextmanager
+def copying_settings(
+    source: pathlib.Path | None, model: str | os.PathLike, *, overwrite: bool
+) -> Iterator[pathlib.Path]:
+    """Copies training settings to MODEL.run.json if the block, which writes the model, succeeds.
+
+    Args:
+        source: file of the settings; None: the model has none, and an older copy is removed.
+        model: path of the model file.
+        overwrite: whether to replace an older copy.
+
+    Raises:
+        InputError: an older copy may not be replaced; the block does not run.
+    """
+    target = own_settings_file(model)
+    if os.path.lexists(target) and not overwrite:
+        raise InputError(
+            f"{printable(target)} exists already; choose another name for the output, or "
+            "replace it with --overwrite."
+        )
+    if source is None:
+        yield target
+        target.unlink(missing_ok=True)
+        return
+    content = source.read_bytes()  # before the block, which may write in its folder
+    with files.replacing(target) as temporary:
+        temporary.write_bytes(content)
+        yield target
+
+
+def resolved(name: str, directory: str) -> str:
+    """Returns a path among a run's specs as a path from the working directory.
+
+    Args:
+        name: the path; it stays as it is where it is empty, a URL or absolute.
+        directory: of `claim`'s content; "" if unknown. Where a project was moved, the path is
+            no longer there, and is looked for in the working directory.
+    """
+    if not name or not directory or directory == os.getcwd() or "://" in name:
+        return name
+    path = pathlib.Path(directory, os.path.expanduser(name))
+    return name if os.path.exists(name) and not path.exists() else str(path)
 
 
 def command(directory: str, tool: str, *words: str) -> str:

@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from tfreuse import files
+from tfreuse import files, rundir
 from tfreuse.data import layout
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import DataSpec
@@ -180,12 +180,14 @@ def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
         origin = f"of unknown origin: no run.json beside it names its images ({path})"
         return _Run(origin, False, {}, None)
     try:
-        specs = files.read_json(path)["specs"]
+        content = files.read_json(path)
+        specs, directory = content["specs"], content.get("directory", "")
         data, train = DataSpec.from_json(specs["data"]), specs["train"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         origin = f"of unknown origin: {path} does not say on which images"
         return _Run(origin, False, {}, None)
-    before = _initial_model(donor, train)
+    data = dataclasses.replace(data, data_dir=rundir.resolved(data.data_dir, directory))
+    before = _initial_model(donor, train, directory)
     task = train.get("task", "?")
     training = {"data": data, "with_labels": task == "segmentation"}
     if train.get("corruption", "none") != "none":
@@ -202,10 +204,12 @@ def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
     return _Run(origin, True, images, before, **training)
 
 
-def _initial_model(donor: pathlib.Path, train: dict[str, Any]) -> pathlib.Path | None:
-    """Returns the file of --initial_model: relative to the donor's directory, or as typed."""
+def _initial_model(
+    donor: pathlib.Path, train: dict[str, Any], directory: str
+) -> pathlib.Path | None:
+    """Returns the file of --initial_model: relative to the donor's directory, or the run's."""
     name = train.get("initial_model")
     if not name:
         return None
-    paths = donor.parent / name, pathlib.Path(name)
+    paths = donor.parent / name, pathlib.Path(rundir.resolved(name, directory))
     return next((path for path in paths if path.is_file()), paths[0])

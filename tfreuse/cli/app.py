@@ -25,7 +25,7 @@ from typing import Any
 from absl import app as absl_app
 from absl import flags, logging
 
-from tfreuse import files
+from tfreuse import files, rundir
 from tfreuse.cli import flagfiles
 from tfreuse.errors import InputError, in_one_line, nearest, printable
 from tfreuse.runners import lease, storage
@@ -149,10 +149,20 @@ def sole_out_dir(run: str, *, holds: str) -> Iterator[pathlib.Path]:
 
 
 def trained(model: str | pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Returns the specs of the run that made a model file, by name, as JSON; {} if unknown."""
+    """Returns the specs of the run that made a model file, by name, as JSON; {} if unknown.
+
+    They are read from MODEL.run.json, else from run.json beside the model. Relative paths of
+    data and network are those from the directory in which the run was started.
+    """
     try:
-        specs = files.read_json(pathlib.Path(model).parent / "run.json")["specs"]
-        return {name: spec for name, spec in specs.items() if isinstance(spec, dict)}
+        content = files.read_json(rundir.settings_file(model))
+        specs = {k: v for k, v in content["specs"].items() if isinstance(v, dict)}
+        directory = content.get("directory", "")
+        for part, field in (("data", "data_dir"), ("model", "model")):
+            name = specs.get(part, {}).get(field) or ""
+            if name.endswith(".keras") or (name and field == "data_dir"):
+                specs[part][field] = rundir.resolved(name, directory)
+        return specs
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # none, or not a run of tfreuse
 

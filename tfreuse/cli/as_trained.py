@@ -1,4 +1,4 @@
-"""Sets a command's flags as in the training of a model, by the run.json beside the model file."""
+"""Sets a command's flags as in the training of a model, by MODEL.run.json or the run.json beside it."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ def take(model: str | pathlib.Path, names: Mapping[str, Sequence[str]]) -> list[
     """Sets the flags that are not given to the values that a model was trained with.
 
     Args:
-        model: the model file, beside its run.json.
+        model: the model file; see `app.trained`.
         names: of the flags, by the spec in run.json that holds their values.
 
     Returns:

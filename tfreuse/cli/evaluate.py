@@ -4,8 +4,8 @@
 
 Writes OUT_DIR/metrics.json: mean IoU, per-class IoU, pixel accuracy and the confusion matrix
 for segmentation; PSNR, SSIM and R2 for an auto-encoder. The data set, how its images are read,
---labels and --corruption are those of the training (run.json beside the model) unless flags say
-otherwise; of another --dataset only size and channels of the images are.
+--labels and --corruption are those of the training (MODEL.run.json, else run.json beside the
+model) unless flags say otherwise; of another --dataset only size and channels of the images are.
 """
 
 import sys
@@ -15,7 +15,7 @@ from absl import flags
 from tfreuse import files, runtime
 from tfreuse.cli import app, as_trained
 from tfreuse.cli.train import describe
-from tfreuse.errors import printable
+from tfreuse.errors import InputError, printable
 from tfreuse.specs import CORRUPTIONS, LABELS, TrainSpec
 
 _DEFAULT = "default: as in run.json beside the model"
@@ -46,8 +46,9 @@ def main() -> None:
     from tfreuse.cli import early
 
     early.model_file("model")
-    print(_take_from_training(app.FLAGS.model))
+    settings = _take_from_training(app.FLAGS.model)
     data_spec = app.data_spec()
+    print(settings)
     has_masks = app.FLAGS.task == "segmentation"
     data.check_files(data_spec, [app.FLAGS.split], has_masks)
     out_dir = app.out_dir()
@@ -71,8 +72,18 @@ def main() -> None:
 
 
 def _take_from_training(model: str) -> str:
-    """Sets flags that are not given to the training's values; returns a line that says so."""
+    """Sets flags that are not given to the training's values; returns a line that says so.
+
+    Raises:
+        InputError: nothing says on which data set to measure.
+    """
     if not app.trained(model):
+        if not (app.FLAGS["dataset"].present or app.FLAGS.data_dir):
+            raise InputError(
+                f"no run.json beside {printable(model)} says on which data it was trained: "
+                "expected --dataset=folder --data_dir=DATA, --dataset=tfds:NAME or "
+                "--dataset=shapes; got none."
+            )
         return (
             f"No run.json beside {printable(model)} says how it was trained: flags that are not "
             "given have their defaults."

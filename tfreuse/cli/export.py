@@ -7,7 +7,7 @@ other), and a description of the model to OUT_DIR/1/assets.extra/tfreuse.json. B
 export is loaded again and compared with the model; if they differ, nothing is written.
 --formats=onnx,litert,litert_int8 also writes OUT_DIR/model.onnx and so on: LiteRT for the image
 size of the training, 8 bits with the loss of mean IoU on the test split. Settings of the data
-that are not given are those of the training (run.json beside the model).
+that are not given are those of the training (MODEL.run.json, else run.json beside the model).
 """
 
 import os
@@ -69,6 +69,7 @@ def main() -> None:
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.metadata(path), export.OUTPUTS))
+    print(_unrecorded(source), end="")
     print(f"SavedModel: {path}{os.sep}")
     for kind in kinds:
         print(_convert(export.convert, model, kind, data_spec))
@@ -94,6 +95,22 @@ def _data_spec(model: pathlib.Path, kinds: tuple[str, ...]) -> DataSpec:
             f"{model} with those of its training. Give --image_size, --dataset and --data_dir."
         )
     return app.data_spec()
+
+
+def _unrecorded(model: pathlib.Path) -> str:
+    """Returns a line on the settings that neither run.json nor flags say; "" if there are none."""
+    missing = {
+        "image_size": "no image size (--image_size=HEIGHT,WIDTH)",
+        "intensity_range": "no intensity range (--intensity_range=MIN,MAX for images of more "
+        "than 8 bits)",
+    }
+    texts = [text for name, text in missing.items() if not app.FLAGS[name].present]
+    if app.trained(model) or not texts:
+        return ""
+    return (
+        f"no run.json beside {printable(model)} says how it was trained: the export records "
+        f"{' and '.join(texts)}\n"
+    )
 
 
 def _convert(convert, model, kind: str, data_spec: DataSpec) -> str:

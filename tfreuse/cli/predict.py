@@ -7,8 +7,8 @@ Writes, for each image, OUT_DIR/<stem>_mask.png (labels as grey values) and
 <stem>_reconstruction.png for an auto-encoder; and OUT_DIR/shares.csv, the share of each class
 in each image. --images is a folder, or a glob in quotes such as 'photos/**/*.jpg'. Images may
 have any size: they are scaled as in the training, and the outputs back; large ones are processed
-in tiles. Files that are no readable images are named, the others predicted, and the exit status
-is 1. After an interruption, the same command goes on.
+in tiles. Files that are no readable images, or that need another export, are named, the others
+predicted, and the exit status is 1. After an interruption, the same command goes on.
 """
 
 import pathlib
@@ -55,19 +55,40 @@ def main() -> None:
     print(f"{len(done)} images predicted ({predictor.task}){earlier}: {out_dir}")
     if not failed:
         return
-    for path, reason in failed.items():
-        print(f"not predicted: {printable(path)}: {reason}", file=sys.stderr)
-    raise InputError(
-        f"{len(failed)} of {len(paths)} files were not predicted. Replace or remove them and "
-        "run the same command again."
-    )
+    from tfreuse.data.pictures import ReadingError
+
+    of_export = {p: e for p, e in failed.items() if isinstance(e, ReadingError)}
+    unreadable = {p: e for p, e in failed.items() if p not in of_export}
+    lines = [f"{printable(p)}: {printable(e, 1000)}" for p, e in unreadable.items()]
+    for line in (*lines, *_causes(of_export)):
+        print(f"not predicted: {line}", file=sys.stderr)
+    remedy = ""
+    if unreadable:
+        which = f"the {len(unreadable)} unreadable" if of_export else "them"
+        remedy = f" Replace or remove {which} and run the same command again."
+    raise InputError(f"{len(failed)} of {len(paths)} files were not predicted.{remedy}")
+
+
+def _causes(errors: dict) -> list[str]:
+    """Returns a line for each cause of `ReadingError`s by path, with the export's flag."""
+    lines, by_cause = [], {}
+    for path, error in errors.items():
+        by_cause.setdefault(error.cause, []).append((path, error.flag))
+    for cause, images in by_cause.items():
+        names = ", ".join(printable(path.name, 60) for path, _ in images[:3])
+        rest = f" and {len(images) - 3} more" if len(images) > 3 else ""
+        lines.append(
+            f"{names}{rest}: {cause}. Give images as in the training, or export the model "
+            f"again with tools/export.py {images[0][1]}"
+        )
+    return lines
 
 
 def _predict(
     prediction, predictor, paths: list[pathlib.Path], out_dir: pathlib.Path
-) -> dict[pathlib.Path, str]:
-    """Predicts the images; returns those that cannot be read, with the reason."""
-    failed: dict[pathlib.Path, str] = {}
+) -> dict[pathlib.Path, InputError]:
+    """Predicts the images; returns those that it cannot predict, with the error."""
+    failed: dict[pathlib.Path, InputError] = {}
     display = progress.Display(len(paths))
     try:
         for i, path in enumerate(paths):
@@ -81,7 +102,7 @@ def _predict(
             try:
                 prediction.write(predictor, path, out_dir, report)
             except InputError as error:
-                failed[path] = printable(error, 1000)
+                failed[path] = error
     finally:
         display.close()
     return failed

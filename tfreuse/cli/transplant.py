@@ -6,26 +6,28 @@
       --layers='encoder_*,!encoder_1_*' --out=C.keras
 
 plan    shows what would move; writes nothing but --plan=FILE (or --out=FILE)
-apply   writes OUT: the recipient with these variables of the donor; and OUT.undo
+apply   writes OUT: the recipient with these variables of the donor; OUT.undo; and
+        OUT.run.json, how the recipient was trained, where its run.json says it
 verify  proves that OUT is the recipient with exactly these variables of the donor
 diff    how far donor and recipient are apart, by stage and role
 info    what --model=FILE holds, and what in it cannot be moved or trusted
-undo    turns OUT back into its recipient, byte for byte
+undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json
 
 Exit status 0: everything that was selected was accounted for.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from absl import flags
 
 from tfreuse import plan as plan_module
-from tfreuse import roles, runtime, transplant
+from tfreuse import roles, rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
@@ -115,14 +117,36 @@ def _apply() -> None:
         plan = _read_plan(donor, recipient, pair.plan)
         if not app.FLAGS.json:
             print(plan.table())
-        done = pair.apply(plan, out, **options)
+        with _copying_settings(recipient, out) as settings:
+            done = pair.apply(plan, out, **options)
     if app.FLAGS.json:
         written = done.written and vars(done.written)
-        _print({"plan": plan.hash, "written": written, "notes": done.notes})
+        values = {"plan": plan.hash, "written": written, "notes": done.notes}
+        _print(values | {"settings": settings and str(settings)})
         return
     for note in done.notes:
         print(f"note: {note}")
     print("\n".join(_applied(done, donor, recipient)))
+    if settings:
+        print(
+            f"{printable(settings)}: how {printable(recipient)} was trained, for evaluate and "
+            "export"
+        )
+
+
+@contextlib.contextmanager
+def _copying_settings(recipient: str, out: str) -> Iterator[pathlib.Path | None]:
+    """Copies the recipient's training settings to OUT.run.json if the block writes OUT.
+
+    Yields the path of the copy; None where there are no settings, or in a dry run.
+    """
+    if app.FLAGS.dry_run:
+        yield None
+        return
+    source = rundir.settings_file(recipient) if app.trained(recipient) else None
+    copying = rundir.copying_settings(source, out, overwrite=app.FLAGS.overwrite)
+    with copying as target:
+        yield source and target
 
 
 def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
@@ -203,6 +227,8 @@ def _info() -> None:
 def _undo() -> None:
     out, dry_run = _required("out"), app.FLAGS.dry_run
     checked = transplant.undo(out, dry_run=dry_run)
+    if not dry_run:
+        rundir.own_settings_file(out).unlink(missing_ok=True)
     if app.FLAGS.json:
         _print({"out": out, "checked": checked, "dry_run": dry_run})
         return

@@ -30,6 +30,19 @@ _BROKEN = (
 )  # fmt: skip
 
 
+class ReadingError(InputError):
+    """An image needs another `ReadingSpec` than the one given.
+
+    Attributes:
+        cause: what does not fit, in the same words for all such images.
+        flag: the setting that reads it, as a flag.
+    """
+
+    def __init__(self, message: str, cause: str, flag: str) -> None:
+        super().__init__(message)
+        self.cause, self.flag = cause, flag
+
+
 class Picture(NamedTuple):
     """The content of an image file."""
 
@@ -92,16 +105,26 @@ def stretched(
     pixels: np.ndarray, mode: str, reading: ReadingSpec, name: object
 ) -> np.ndarray:
     """Applies the range to uint8 [H, W, C]. Raises InputError where it was given for others."""
-    reason = ""
+    reason = cause = flag = ""
     if mode.endswith(DEEP_COLOUR):
         reason = "is in colour of 16 bits, of which the upper 8 are read"
+        cause, flag = (
+            "colour with an intensity range for grey-scale",
+            "--intensity_range=",
+        )
     elif reading.limits and reading.limits[1] > 255:
         reason = "has 8 bits"
+        cause, flag = (
+            "8 bits with an intensity range for more",
+            "--intensity_range=0,255",
+        )
     if reason:
-        raise InputError(
+        raise ReadingError(
             f"--intensity_range={reading.intensity_range} is for grey-scale images of more "
             f"than 8 bits; {printable(name)} {reason}. Save all images alike, or leave the "
-            "flag out."
+            "flag out.",
+            cause,
+            flag,
         )
     return scaled(pixels, reading)
 
@@ -205,9 +228,11 @@ def _opaque(
     if not has_alpha(picture):
         return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
     if not reading.background:
-        raise InputError(
+        raise ReadingError(
             f"Images must be opaque; {printable(path)} is partly transparent. Type "
-            "--background=000000 to lay such images on black, or another colour RRGGBB."
+            "--background=000000 to lay such images on black, or another colour RRGGBB.",
+            "transparent pixels without a background",
+            "--background=000000",
         )
     pixels = np.asarray(picture.convert("RGBA"), np.int32)
     alpha, ground = pixels[..., 3:], np.array(reading.ground)
@@ -226,10 +251,12 @@ def _scaled(values: np.ndarray, reading: ReadingSpec, path: pathlib.Path) -> np.
         low, high = values.min(), values.max()
         bits = max(9, int(max(high, 0)).bit_length())
         example = f"{low:g},{high:g}" if low < 0 or high <= 1 else f"0,{2**bits - 1}"
-        raise InputError(
+        raise ReadingError(
             f"Images must have 8 bits a channel; {printable(path)} has values {low:g} to {high:g}. "
             f"Type --intensity_range={example} for the values that become 0 and 255 in every "
-            "image, or --intensity_range=percentile for those of each image."
+            "image, or --intensity_range=percentile for those of each image.",
+            "more than 8 bits without an intensity range",
+            f"--intensity_range={example}",
         )
     return scaled(values, reading)
 
