@@ -177,7 +177,7 @@ def test_an_autoencoder_is_measured_with_its_corruption(run, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
-        ("--channels=3", "takes images of 1 channels, got 3; type --channels=1"),
+        ("--channels=3", "takes images of 1 channel, got 3; type --channels=1"),
         (
             "--image_size=10,14",
             r"10 x 14 pixels: it fails there \(.*type --image_size=8,16\.",

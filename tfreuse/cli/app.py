@@ -236,6 +236,16 @@ def _caller() -> str:
     return sys.argv[0] if name == "__main__" else name
 
 
+class _WholeNumber(flags.IntegerParser):
+    """Parses an integer; its error has no words of Python."""
+
+    def convert(self, argument: int | str) -> int:
+        try:
+            return super().convert(argument)
+        except ValueError:
+            raise ValueError(f"expected a whole number, got {argument!r}") from None
+
+
 def _define(field: dataclasses.Field, module: str) -> None:
     """Defines one flag, of the kind of the field's default."""
     help, choices = field.metadata["help"], field.metadata["choices"]
@@ -250,7 +260,8 @@ def _define(field: dataclasses.Field, module: str) -> None:
         flags.DEFINE_list(name, [str(value) for value in default], text, **options)
     elif isinstance(default, int):
         low = field.metadata["low"]
-        flags.DEFINE_integer(name, default, help, lower_bound=low, **options)
+        parser, serializer = _WholeNumber(lower_bound=low), flags.ArgumentSerializer()
+        flags.DEFINE(parser, name, default, help, serializer=serializer, **options)
     elif isinstance(default, float):
         low = field.metadata["low"]
         flags.DEFINE_float(name, default, help, lower_bound=low, **options)

@@ -52,7 +52,9 @@ def main() -> None:
         prediction.tabulate(predictor, done, out_dir)
     before = len(paths) - len(todo)
     earlier = f", {before} of them by an earlier run" if before else ""
-    print(f"{len(done)} images predicted ({predictor.task}){earlier}: {out_dir}")
+    print(
+        f"{len(done)} image{'s' * (len(done) != 1)} predicted ({predictor.task}){earlier}: {out_dir}"
+    )
     if not failed:
         return
     from tfreuse.data.pictures import ReadingError

@@ -35,8 +35,8 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
         *sides, expected = inputs[0].shape[1:]
         if expected not in (None, channels):
             raise InputError(
-                f"the model takes images of {expected} channels, got {channels}; type "
-                f"--channels={expected}."
+                f"the model takes images of {expected} channel{'s' * (expected != 1)}, "
+                f"got {channels}; type --channels={expected}."
             )
         pairs = zip(sides, image_size, strict=True)
         if any(side not in (None, size) for side, size in pairs):
