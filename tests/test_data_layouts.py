@@ -11,7 +11,7 @@ import pytest
 from pairs import examples, fill
 
 from tfreuse import data
-from tfreuse.advisor import provenance
+from tfreuse.advisor import provenance, trials
 from tfreuse.data import folder, layout, pictures
 from tfreuse.errors import InputError
 
@@ -147,6 +147,14 @@ def test_a_folder_that_is_not_there_is_named_and_no_split_is_demanded(tmp_path):
         spec = dataclasses.replace(spec, data_dir=str(tmp_path / name))
         with pytest.raises(InputError, match=message):
             data.check_files(spec)
+
+
+def test_errors_of_images_without_labels_name_their_flag(tmp_path):
+    spec = fill(tmp_path)
+    shutil.rmtree(tmp_path / "train" / "masks")
+    assert trials._more_images(spec, str(tmp_path)).size == 5
+    with pytest.raises(InputError, match="^--unlabelled_dir: The folder .* not exist"):
+        trials._more_images(spec, str(tmp_path / "none"))
 
 
 def test_subjects_stay_whole_where_splits_are_divided_off(tmp_path):

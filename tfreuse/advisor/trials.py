@@ -215,10 +215,7 @@ class Trials:
         unchosen = np.setdiff1d(np.arange(pool.size), chosen)
         parts = [data.take(pool, unchosen)] if len(unchosen) else []
         if self.spec.unlabelled_dir:
-            spec = dataclasses.replace(
-                self.data_spec, data_dir=self.spec.unlabelled_dir, train_examples=0
-            )
-            parts.append(data.load(spec, "train", masks=False))
+            parts.append(_more_images(self.data_spec, self.spec.unlabelled_dir))
         self.overlap = sum(part.size for part in parts) < _FEWEST_UNLABELLED
         if self.overlap:
             parts.append(self.labelled)
@@ -280,6 +277,15 @@ def _units(split: data.Split, pattern: str) -> tuple[tuple[str, ...], np.ndarray
             "more groups."
         )
     return tuple(names.tolist()), units
+
+
+def _more_images(spec: DataSpec, unlabelled_dir: str) -> data.Split:
+    """Reads the training images of --unlabelled_dir. Raises InputError that names the flag."""
+    spec = dataclasses.replace(spec, data_dir=unlabelled_dir, train_examples=0)
+    try:
+        return data.load(spec, "train", masks=False)
+    except InputError as error:
+        raise InputError(f"--unlabelled_dir: {error}") from error
 
 
 def _with_classes(spec: DataSpec) -> DataSpec:
