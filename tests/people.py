@@ -52,6 +52,25 @@ def nested():
     return keras.Model(inputs, layers.Conv2D(3, 1, name="out")(x), name="wrapped")
 
 
+def several_outputs():
+    """A nested backbone whose features of three sizes a decoder joins, behind a Rescaling."""
+    photo = x = keras.Input((SIDE, SIDE, 3), name="photo")
+    features = []
+    for name, filters in (("fine", 4), ("middle", 6), ("coarse", 8)):
+        x = layers.MaxPooling2D(name=f"{name}_shrink")(x) if features else x
+        x = _block(x, name, filters)
+        features.append(x)
+    body = keras.Model(photo, features, name="body")
+    inputs = keras.Input((SIDE, SIDE, 3))
+    scaled = layers.Rescaling(2.0, offset=-1.0, name="scale")(inputs)
+    fine, middle, x = body(scaled)
+    for name, feature in (("join_middle", middle), ("join_fine", fine)):
+        x = layers.UpSampling2D(interpolation="bilinear", name=f"{name}_grow")(x)
+        x = _block(layers.Concatenate(name=name)([x, feature]), name)
+    x = layers.Conv2D(3, 3, padding="same", name="classes")(x)
+    return keras.Model(inputs, x, name="several")
+
+
 def softmax_end():
     body = own_names()
     return keras.Model(
@@ -100,6 +119,7 @@ def normalized():
 NETWORKS = {
     "own names": own_names,
     "nested": nested,
+    "several outputs": several_outputs,
     "softmax end": softmax_end,
     "bilinear": bilinear,
     "renorm": renormalized,

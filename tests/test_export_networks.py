@@ -238,14 +238,37 @@ def dense(x):
     return layers.Reshape((16, 16, 3))(layers.Dense(768)(layers.Flatten()(half(x))))
 
 
+def resized_inside(x):
+    """Calls a network of two outputs, one of which has 8 x 8 pixels at any size."""
+    inner = keras.Input((16, 16, 3))
+    body = keras.Model(inner, [conv(inner), layers.Resizing(8, 8)(conv(inner))])
+    fine, coarse = body(x)
+    return layers.Add()([fine, layers.UpSampling2D()(coarse)])
+
+
+class Position(layers.Layer):
+    """Adds a value of its own to each of 16 x 16 pixels, which its output's shape does not show."""
+
+    def build(self, shape):
+        self.values = self.add_weight(shape=(1, 16, 16, 3))
+
+    def call(self, x):
+        return x + self.values
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
         (pooled, "up_sampling2d.* gives 16 x 16 pixels at any size"),
         (dense, "16 x 16"),
         (lambda x: layers.Resizing(16, 16)(conv(half(x))), "resizing.* gives 16 x 16"),
+        (resized_inside, "resizing.* gives 8 x 8"),
+        (lambda x: conv(Position()(x)), "only: of 2 x 3 pixels, .*must be equal"),
     ],
-    ids=["pooled", "dense", "Resizing"],
+    ids=["pooled", "dense", "Resizing", "inside", "assumed"],
 )
 def test_a_network_that_takes_one_size_is_served_at_that_size(function, reason):
     model = model_of(function)

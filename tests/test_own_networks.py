@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 
+import commands
 import keras
 import numpy as np
 import people
 import pytest
 
 from tfreuse import advisor, data, models, study, transplant
-from tfreuse.advisor import schedule
+from tfreuse.advisor import schedule, trials
 from tfreuse.errors import InputError
 from tfreuse.export.network import Network
 from tfreuse.few_labels import cost, fitting, freezing
@@ -18,6 +19,7 @@ from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.specs.advice import AdviceSpec
 from tfreuse.specs.labels import LabelSpec
 from tfreuse.study import checks, labels, treatments
+from tfreuse.training import initial
 
 STATS = ("moving_mean", "moving_variance")
 # By hand: the layers with parameters up to the smallest features, and the head.
@@ -89,6 +91,25 @@ def test_every_recipe_takes_and_trains_exactly_its_layers(kind, files, split):
     inside = [*list(stages.values())[-1], HEAD]
     trainable = [v for n in inside for v in model.get_layer(n).trainable_variables]
     assert {id(v) for v in last} == {id(v) for v in trainable}
+
+
+def weighted_layers(model):
+    """The layers with weights by name, those of nested networks in their place."""
+    return {x.name: x for x in models.flattened(model).layers if x.weights}
+
+
+@pytest.mark.parametrize("kind", people.NETWORKS)
+def test_a_training_starts_from_a_networks_own_values_but_for_its_head(kind, files):
+    spec = files(kind)
+    model = models.build(spec, task="segmentation", num_classes=5, seed=1)
+    fresh = model.get_layer(HEAD).get_weights()
+    initial.take_values(spec.model, model)
+    donor = weighted_layers(keras.models.load_model(spec.model))
+    assert len(donor.keys() - weighted_layers(model).keys()) == 1  # its head
+    for name, layer in weighted_layers(model).items():
+        expected = fresh if name == HEAD else donor[name].get_weights()
+        for value, right in zip(layer.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(value, right, name)
 
 
 @pytest.mark.parametrize("kind", ["own names", "nested"])
@@ -283,6 +304,26 @@ def test_the_advisor_answers_for_an_own_network_and_its_file_as_donor(
     assert set(advice["plans"]) == {name for name in CATALOGUE if name != "scratch"}
     model = keras.models.load_model(tmp_path / "model.keras")
     assert model.get_layer("one_conv") and model.output.shape[-1] == 3
+
+
+def test_a_donor_of_unknown_training_gives_the_recipient_its_structure(
+    files, scenes, tmp_path, monkeypatch
+):
+    def begun(*specs, **_):  # what a search begins with
+        found.append(trials.Trials(*specs[:3]))
+        raise InputError("the search begins")
+
+    found, donor, own = [], tmp_path / "moved.keras", files("several outputs").model
+    plan = transplant.plan(own, own, roles="stats")
+    transplant.apply(plan, own, own, donor)  # a file that no training wrote
+    monkeypatch.setattr(advisor, "run", begun)
+    words = ["--dataset=folder", f"--data_dir={scenes}", "--image_size=16,16"]
+    words += [f"--donor={donor}", f"--out_dir={tmp_path / 'advice'}"]
+    done = commands.run("advise", *words)
+    assert "the search begins" in done.stderr
+    assert f"structure of the donor's file: --model={donor}" in done.stdout
+    assert found[0].plans.keys() == CATALOGUE.keys() - {"scratch"}
+    assert found[0].build(0).get_layer("fine_conv")
 
 
 @pytest.mark.parametrize(

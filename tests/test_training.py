@@ -22,7 +22,7 @@ from tfreuse.cli import train as train_tool
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
-from tfreuse.training import evaluation, fusion, recalibration
+from tfreuse.training import evaluation, fusion, initial, recalibration
 
 MODEL = ModelSpec(width=4, depth=1)
 TRAIN = TrainSpec(steps=12, batch_size=4, validations=3, learning_rate=5e-3)
@@ -328,7 +328,7 @@ def test_a_network_starts_from_another_ones_values_but_for_its_head(
 
 def test_a_network_starts_with_the_moving_statistics_of_the_other_too(donor):
     model = models.build(MODEL, task="segmentation", num_classes=3, seed=0)
-    training._take_values(donor, model)
+    initial.take_values(donor, model)
     for layer in saving.load(donor).layers:
         if layer.weights and models.stage_of(layer.name) != "head":
             same(layer.get_weights(), model.get_layer(layer.name).get_weights())
@@ -337,7 +337,7 @@ def test_a_network_starts_with_the_moving_statistics_of_the_other_too(donor):
 def test_a_network_of_the_same_kind_keeps_a_fresh_head(donor):
     model = models.build(MODEL, task="autoencoder", num_classes=0, seed=77)
     before = model.get_layer("head_autoencoder_conv").get_weights()
-    training._take_values(donor, model)
+    initial.take_values(donor, model)
     same(before, model.get_layer("head_autoencoder_conv").get_weights())
 
 

@@ -19,6 +19,7 @@ from tfreuse import advisor, progress, runtime
 from tfreuse.advisor import page, planfile, store
 from tfreuse.checkpoints import loadable
 from tfreuse.cli import app, as_trained, early
+from tfreuse.errors import printable
 from tfreuse.specs import DataSpec, ModelSpec
 from tfreuse.specs.advice import AdviceSpec
 
@@ -45,6 +46,7 @@ def main() -> None:
         return _repeat(pathlib.Path(app.FLAGS.plan))
     if app.FLAGS.donor and not app.FLAGS.recipient:
         as_trained.take(app.FLAGS.donor[0], _FROM_DONOR)
+        _take_structure(app.FLAGS.donor[0])
     specs = app.spec(AdviceSpec), app.data_spec(), app.spec(ModelSpec)
     _check_early(*specs)
     with app.sole_out_dir("this search", holds="run.json") as out_dir:
@@ -60,6 +62,16 @@ def main() -> None:
             f"Test split: mean IoU {metrics['mean_iou']:.3f}, n = {metrics['images']} images."
         )
     print(f"Advice: {out_dir / 'advice.html'}  model: {out_dir / 'model.keras'}")
+
+
+def _take_structure(donor: str) -> None:
+    """Gives the recipient the donor's structure if neither flags nor a run.json say another."""
+    structure = set(ModelSpec.__dataclass_fields__) - {"stages"}
+    is_file = donor.endswith(".keras")
+    if is_file and not any(app.FLAGS[name].present for name in structure):
+        app.FLAGS["model"].value, app.FLAGS["model"].present = donor, 1
+        flag = printable(f"--model={donor}", 300)
+        print(f"The recipient has the structure of the donor's file: {flag}")
 
 
 def _check_early(spec: AdviceSpec, data_spec: DataSpec, model_spec: ModelSpec) -> None:

@@ -64,8 +64,7 @@ def changed(model: keras.Model, height: int | None, width: int | None) -> keras.
     Raises:
         Exception: a layer needs other sides; layers raise errors of many types.
     """
-    (tensor,) = model.inputs
-    images = keras.Input((height, width, tensor.shape[3]), dtype=tensor.dtype)
+    inputs = [_with_sides(tensor, height, width) for tensor in model.inputs]
     flexible: dict[int, keras.Layer] = {}  # a layer may be called more than once
 
     def replaced(layer: keras.Layer) -> keras.Layer:
@@ -75,9 +74,30 @@ def changed(model: keras.Model, height: int | None, width: int | None) -> keras.
 
     graph = keras.Model(model.inputs, model.outputs, name=model.name)
     copy = keras.models.clone_model(
-        graph, input_tensors=[images], clone_function=replaced
+        graph, input_tensors=inputs, clone_function=replaced
     )
-    return keras.Model(images, copy.outputs[0], name=model.name)
+    return keras.Model(
+        _packed(inputs, model, "input"),
+        _packed(copy.outputs, model, "output"),
+        name=model.name,
+    )
+
+
+def _packed(tensors: list[keras.KerasTensor], model: keras.Model, end: str) -> object:
+    """Returns tensors in the structure, such as a dict, of the model's "input" or "output"."""
+    if len(tensors) == 1:
+        return tensors[0]
+    return keras.tree.pack_sequence_as(getattr(model, end), tensors)
+
+
+def _with_sides(
+    tensor: keras.KerasTensor, height: int | None, width: int | None
+) -> keras.KerasTensor:
+    """Returns an input like `tensor`, of other sides if it is images or features."""
+    shape = tensor.shape[1:]
+    if len(shape) == 3:
+        shape = height, width, shape[2]
+    return keras.Input(shape, dtype=tensor.dtype, name=tensor.name)
 
 
 def _multiple(model: keras.Model) -> int:
@@ -94,17 +114,19 @@ def _multiple(model: keras.Model) -> int:
     """
     _traced(model, None, None, None)  # as it is served
     strides = math.prod(_strides(model))
+    cause = "its output has the size of the image at none of the sizes tried"
+    fixed_by = _fixed_by(model)
     for number in (m for m in range(1, strides + 1) if strides % m == 0):
         size = (number * (strides + 1), number * (2 * strides + 1))
         try:
             shape = _traced(model, 1, *size).shape
-        except ValueError:  # two branches of different size are joined
+        except ValueError as error:  # two branches of different size are joined
+            if number == strides and not fixed_by:
+                cause = f"of {size[0]} x {size[1]} pixels, {reason(error)}"
             continue
         if shape[1:3].is_compatible_with(size):
             return number
-    raise ValueError(
-        f"{_fixed_by(model)}its output has the size of the image at none of the sizes tried"
-    )
+    raise ValueError(f"{fixed_by}{cause}")
 
 
 def _traced(model: keras.Model, *shape: int | None) -> tf.TensorSpec:
@@ -128,22 +150,29 @@ def _flexible(layer: keras.Layer) -> keras.Layer:
     elif isinstance(layer, keras.layers.AdaptiveAveragePooling2D):
         if layer.output_size[0] == layer.output_size[1]:
             return AdaptiveAveragePool(layer.output_size[0], **options)
-    elif isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-        shapes = [tensor.shape for tensor in (*layer.inputs, *layer.outputs)]
-        if len(shapes) == 2 and len(shapes[0]) == 4:
-            return changed(layer, None, None)
+    elif isinstance(layer, keras.Model) and any(
+        len(tensor.shape) == 4 for tensor in getattr(layer, "inputs", None) or ()
+    ):
+        return changed(layer, None, None)
     return layer
 
 
 def _fixed_by(model: keras.Model) -> str:
-    """Names the first layer or operation with an output of one size, for a message; or ""."""
-    for operation in model.operations:
-        for node in operation._inbound_nodes[-1:]:
-            shape = node.output_tensors[0].shape
+    """Names the first layer or operation with an output of one size, as a clause; or ""."""
+    for operation in getattr(model, "operations", ()):
+        if isinstance(operation, keras.Model) and (inside := _fixed_by(operation)):
+            return inside
+        for tensor in _outputs(operation):
+            shape = tensor.shape
             if len(shape) == 4 and None not in shape[1:3] and shape[1:3] != (1, 1):
                 size = f"{shape[1]} x {shape[2]} pixels at any size"
                 return f"{printable(operation.name, 60)} gives {size}, and "
     return ""
+
+
+def _outputs(operation: keras.Operation) -> list[keras.KerasTensor]:
+    """Returns the outputs of an operation's last call."""
+    return [x for node in operation._inbound_nodes[-1:] for x in node.output_tensors]
 
 
 def _strides(model: keras.Model) -> Iterator[int]:

@@ -23,7 +23,7 @@ from tfreuse.models.images import check_channels_last
 # A Rescaling as first layer with a smaller scale maps pixels from 0 to 255 to about [0, 1].
 _LARGEST_PIXEL_SCALE = 0.02
 _ACTIVATIONS = keras.layers.Activation, keras.layers.Softmax
-_HEADS = keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense
+HEADS = keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense
 
 
 def network(
@@ -153,16 +153,15 @@ def _for_task(
 
     Layers behind the head stay, such as a resizing, but not activations.
     """
-    last = max(
-        (i for i, layer in enumerate(original.layers) if layer.weights), default=-1
-    )
-    head = original.layers[last]
-    if last < 0 or not isinstance(head, _HEADS):
+    head = graph.last_layer(original) or original.layers[-1]
+    is_head = isinstance(head, HEADS)
+    if not is_head:
         raise ValueError(
             f"its last layer with weights is {printable(head.name)}, "
             f"{type(head).__name__}; expected a convolution that gives the output"
         )
-    behind_head = {layer.name for layer in original.layers[last + 1 :]}
+    behind = original.layers.index(head) + 1
+    behind_head = {layer.name for layer in original.layers[behind:]}
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()

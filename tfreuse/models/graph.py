@@ -155,6 +155,14 @@ def flattened(model: keras.Model) -> keras.Model:
     )
 
 
+def last_layer(model: keras.Model) -> keras.Layer | None:
+    """Returns the last layer with weights; of a nested network that is last, its last layer."""
+    for layer in reversed(model.layers):
+        if layer.weights:
+            return last_layer(layer) if _inner_graph(layer) else layer
+    return None
+
+
 def _inner_graph(layer: keras.Layer) -> keras.Model | None:
     """Returns the graph of a network that is a layer, None if it is no graph of layers."""
     graph = layer._functional if isinstance(layer, keras.Sequential) else layer

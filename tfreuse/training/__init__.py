@@ -24,12 +24,18 @@ from tfreuse import (
     files,
     models,
     rundir,
-    transplant,
 )
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
-from tfreuse.training import callbacks, devices, evaluation, fusion, recalibration
+from tfreuse.training import (
+    callbacks,
+    devices,
+    evaluation,
+    fusion,
+    initial,
+    recalibration,
+)
 from tfreuse.training.callbacks import Report
 from tfreuse.training.objective import decay_only_kernels, loss, optimizer
 
@@ -274,7 +280,7 @@ def _start(
     if spec.initial_seed >= 0:
         _seed_random_layers(model, spec.seed)
     if spec.initial_model:
-        _take_values(_initial_model(spec, out_dir), model)
+        initial.take_values(initial.path_of(spec, out_dir), model)
     model.compile(optimizer=optimizer(model, spec))
     model.optimizer.build(model.trainable_variables)
     return model
@@ -288,36 +294,6 @@ def _seed_random_layers(model: keras.Model, seed: int) -> None:
     keras.utils.set_random_seed(seed)
     for state in saving.seed_states(model):
         state.assign(keras.random.SeedGenerator().state)
-
-
-def _initial_model(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:
-    """Returns the path of `spec.initial_model`.
-
-    Looks relative to the run first, so that a study's directory can be moved.
-    """
-    for path in (out_dir / spec.initial_model, pathlib.Path(spec.initial_model)):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"--initial_model={spec.initial_model} is found neither from --out_dir={out_dir} "
-        "nor from the working directory."
-    )
-
-
-def _take_values(path: pathlib.Path, model: keras.Model) -> None:
-    """Copies the file's values into all layers of the model but the heads, all or nothing."""
-    donor = saving.load(path)
-    names = {*models.stages(donor), *models.stages(model)}
-    heads = [f"!{stage}" for stage in ("head", "auxiliary") if stage in names]
-    plan = transplant.plan(donor, model, stages=heads)
-    if plan.problems:
-        first = plan.problems[0]
-        raise InputError(
-            f"--initial_model={path} does not fit the network: {len(plan.problems)} "
-            f"variables differ, the first is {first.variable} ({first.reason}). All options "
-            "of the network must be as they were when it was trained."
-        )
-    transplant.apply(plan, donor, model)
 
 
 def _heads(model: keras.Model) -> list[str]:
