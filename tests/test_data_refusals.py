@@ -139,7 +139,8 @@ def test_the_check_names_all_files_that_cannot_be_used(tmp_path):
         data.check(spec)
     text = str(refusal.value)
     assert (
-        "p0.png can't be decoded" in text and "remove it and its mask. 14 files" in text
+        "p0.png can't be decoded" in text
+        and "remove it and its mask, if any. 14 files" in text
     )
     assert text.endswith(
         "p5.png, " + str(tmp_path / "train/images/p6.png") + " and 5 more."

@@ -202,7 +202,7 @@ def open_picture(path: pathlib.Path, kind: str) -> Opened:
     except _BROKEN as error:
         raise InputError(
             f"The {kind} {printable(path)} can't be decoded ({reason(error)}). "
-            f"Replace it, or remove it and its {'image' if kind == 'mask' else 'mask'}."
+            f"Replace it, or remove it and its {'image' if kind == 'mask' else 'mask, if any'}."
         ) from error
     if frames > 1:
         raise InputError(
