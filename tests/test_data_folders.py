@@ -102,7 +102,7 @@ def test_without_a_pattern_each_image_is_its_own_subject(whole):
 
 def test_too_few_subjects_are_not_divided(whole, tmp_path):
     spec = DataSpec(**whole.__dict__ | {"group_by": "s"})
-    with pytest.raises(InputError, match="1 subjects are too few"):
+    with pytest.raises(InputError, match="must be 3 subjects or more; got 1"):
         data.load(spec, "train")
     spec = DataSpec(**whole.__dict__ | {"group_by": "t"})
     with pytest.raises(InputError, match="does not match the start"):
