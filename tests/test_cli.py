@@ -168,7 +168,7 @@ def test_train_evaluate_and_the_effective_flags_fit_together(scenes, tmp_path):
 
 
 def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
-    installed = pathlib.Path(flagfiles.__file__).parents[1] / "flags"
+    installed = pathlib.Path(flagfiles.__file__).parent / "flags"
     names = sorted(path.name for path in (ROOT / "flags").iterdir())
     assert sorted(path.name for path in installed.iterdir()) == names  # in the wheel
     monkeypatch.chdir(tmp_path)

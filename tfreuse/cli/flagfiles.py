@@ -44,7 +44,7 @@ def _path(name: str) -> str:
         if path.is_dir():
             raise InputError(f"--flagfile={printable(name)} is a folder; give a file.")
         return name
-    installed = importlib.resources.files("tfreuse") / _FOLDER
+    installed = importlib.resources.files("tfreuse.cli") / _FOLDER
     names = sorted(entry.name for entry in installed.iterdir())
     if path.parent in (pathlib.Path(), pathlib.Path(_FOLDER)) and path.name in names:
         return str(installed / path.name)
