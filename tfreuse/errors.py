@@ -70,6 +70,13 @@ def plain(text: object, limit: int = 200) -> str:
     return printable(words or " ".join(without_colours.split()), limit)
 
 
+def first_names(names: Iterable[object], limit: int = 3) -> str:
+    """Returns the first names and the count of the others, safe to print."""
+    names = [printable(name) for name in names]
+    tail = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + tail
+
+
 def reason(error: BaseException, limit: int = 200) -> str:
     """Returns the text of an exception without error numbers, path and final punctuation."""
     text = plain(getattr(error, "strerror", None) or error, limit)

@@ -18,7 +18,7 @@ from absl import flags
 
 from tfreuse import progress, runtime
 from tfreuse.cli import app
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, first_names, printable
 from tfreuse.specs import PredictSpec
 
 
@@ -77,10 +77,9 @@ def _causes(errors: dict) -> list[str]:
     for path, error in errors.items():
         by_cause.setdefault(error.cause, []).append((path, error.flag))
     for cause, images in by_cause.items():
-        names = ", ".join(printable(path.name, 60) for path, _ in images[:3])
-        rest = f" and {len(images) - 3} more" if len(images) > 3 else ""
+        names = first_names(printable(path.name, 60) for path, _ in images)
         lines.append(
-            f"{names}{rest}: {cause}. Give images as in the training, or export the model "
+            f"{names}: {cause}. Give images as in the training, or export the model "
             f"again with tools/export.py {images[0][1]}"
         )
     return lines

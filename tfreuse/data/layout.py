@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tfreuse.data import pictures
 from tfreuse.data.source import groups
-from tfreuse.errors import InputError, printable, reason
+from tfreuse.errors import InputError, first_names, printable, reason
 
 SPLITS = ("train", "val", "test")
 LAYOUT = "<root>/{train,val,test}/{images,masks}/<stem>.png"
@@ -342,8 +342,7 @@ def _files(
 
 def _some(paths: list[pathlib.Path], root: pathlib.Path) -> str:
     """Formats the first three paths, and the number of the others."""
-    names = ", ".join(printable(path.relative_to(root)) for path in paths[:3])
-    return names + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return first_names(path.relative_to(root) for path in paths)
 
 
 def _walk(folder: pathlib.Path) -> list[pathlib.Path]:

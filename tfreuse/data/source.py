@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from tfreuse.data import labels
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, first_names
 
 _MOST_NAMED = 8  # files of a message
 
@@ -34,10 +34,8 @@ class UnusableFiles(InputError):
         first, *others = problems
         text = problems[first]
         if others:
-            names = ", ".join(printable(name) for name in others[:_MOST_NAMED])
-            rest = len(others) - _MOST_NAMED
-            text += f" {len(problems)} files can't be used; the others are {names}"
-            text += f" and {rest} more." if rest > 0 else "."
+            names = first_names(others, _MOST_NAMED)
+            text += f" {len(problems)} files can't be used; the others are {names}."
         super().__init__(text)
 
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import printable
+from tfreuse.errors import first_names
 from tfreuse.plan import selection, structure, topology
 from tfreuse.plan.variables import Layer, stage
 
@@ -252,6 +252,4 @@ def _mark_ambiguous(
 
 
 def _candidates(why: str, paths: list[str]) -> str:
-    names = ", ".join(printable(path) for path in paths[:5])
-    tail = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    return f"{why}; candidates: {names}{tail}. Pair them in a map"
+    return f"{why}; candidates: {first_names(paths, 5)}. Pair them in a map"

@@ -6,13 +6,13 @@ for finding in examine(model):
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.checkpoints.writing import SUFFIXES
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, first_names, printable
 from tfreuse.plan import inventory, soundness
 from tfreuse.plan.matching import automatic
 from tfreuse.plan.variables import by_layer
@@ -76,13 +76,6 @@ def info(model: OpenModel) -> dict[str, Any]:
     return {**description, "text": text}
 
 
-def describe(names: Iterable[str], limit: int = 3) -> str:
-    """Returns the first names and the count of the others, safe to print."""
-    names = [printable(name) for name in names]
-    tail = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + tail
-
-
 def _text(description: dict[str, Any], table: str) -> str:
     name, kind = printable(description["file"]), description["kind"]
     lines = [f"{name}: {kind}, {description['checked']}", table]
@@ -119,7 +112,7 @@ def _file(model: Checkpoint) -> Iterator[Finding]:
     for kind, count in sorted(kinds.items()):
         paths = [array.path for array in model.unaddressed if array.kind == kind]
         consequence = _OTHER_ARRAYS.get(kind, "not addressed")
-        yield Finding(kind, f"{count} arrays ({describe(paths)})", consequence)
+        yield Finding(kind, f"{count} arrays ({first_names(paths)})", consequence)
     layers = by_layer(model.variables)
     if layers and not any(layer.settings for layer in layers.values()):
         consequence = "epsilon, axis ... are taken from the other model"
@@ -154,7 +147,7 @@ def _unknown(model: OpenModel) -> Iterator[Finding]:
             kind = f"class {variable.class_name}" if variable.class_name else "no class"
             reasons.setdefault(f"{kind}, {why}", []).append(variable.path)
     for why, paths in reasons.items():
-        where = f"{describe(paths)} ({printable(why)})"
+        where = f"{first_names(paths)} ({printable(why)})"
         yield Finding("unknown role", where, "moves only with its whole layer")
 
 
@@ -166,11 +159,11 @@ def _names(model: OpenModel) -> Iterator[Finding]:
             "they pair layers only where both models have the same ones; else the place in "
             "the graph decides, or --map"
         )
-        yield Finding("names that Keras made up", describe(by_keras), consequence)
+        yield Finding("names that Keras made up", first_names(by_keras), consequence)
     counts = Counter(layer.name for layer in layers.values())
     several = [name for name, count in counts.items() if count > 1]
     if several:
-        where = describe(several)
+        where = first_names(several)
         yield Finding("names of several layers", where, "paired by path or --map")
 
 
@@ -186,4 +179,4 @@ def _values(model: OpenModel) -> Iterator[Finding]:
         if variable.dtype.startswith(("int", "uint")) and variable.role:
             faults.setdefault("whole numbers: quantized?", []).append(str(variable))
     for fault, names in faults.items():
-        yield Finding(fault, describe(names), "")
+        yield Finding(fault, first_names(names), "")
