@@ -17,7 +17,8 @@ _CONTEXT = re.compile(
     r"|Detected at node .*?(?=\n\n|\Z)"
     r'|in user code:|^ *File "[^\n]*\n[^\n]*'
     r"|\[\[\{\{node .*|\{\{function_node [^}]*\}\} *(\{\{[^}]*\}\})?"
-    r"|\[Op:\w*\].*",
+    r"|\[Op:\w*\].*"
+    r"|\.? for '\{\{node .*",
     re.DOTALL | re.MULTILINE,
 )
 _FULL_DISK = (

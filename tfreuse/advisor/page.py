@@ -244,7 +244,7 @@ def _files(advice: Advice) -> Iterator[Block]:
         "that donor and images are the same:"
     )
     yield Code("\n".join(advice["commands"]))
-    text = f"{advice['minutes']:.1f} minutes in this run"
+    text = f"{advice['minutes']:.1f} min in this run"
     if advice["reused"]:
         text += f", with {advice['reused']} trainings of an earlier run"
     yield Paragraph(f"{text}.")

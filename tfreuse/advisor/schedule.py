@@ -74,7 +74,7 @@ class Schedule:
         text = (
             f"{len(self.plans)} recipes, {self.folds} folds, {self.steps} steps a training: "
             f"at most {selection.most_trainings(len(self.plans), self.folds)} trainings, "
-            f"about {self.seconds / 60:.0f} minutes."
+            f"about {self.seconds / 60:.0f} min."
         )
         cuts = []
         if self.steps < self.asked:
@@ -82,11 +82,11 @@ class Schedule:
         if self.left_out:
             cuts.append(f"left out: {', '.join(self.left_out)}")
         if cuts:
-            text += f" To fit into {self.minutes:g} minutes, {'; '.join(cuts)}."
+            text += f" To fit into {self.minutes:g} min, {'; '.join(cuts)}."
         if self.seconds > 60 * self.minutes:
             text += (
                 f" A smaller search could not judge a recipe, so it takes longer than the "
-                f"{self.minutes:g} minutes allowed."
+                f"{self.minutes:g} min allowed."
             )
         return text
 
