@@ -48,13 +48,13 @@ def test_a_shorter_time_asks_for_less_and_says_so():
         )
         before = found
         assert set(found.plans) | set(found.left_out) == set(COSTS)
-    assert "To fit into 5 minutes, 300 steps became" in before.describe()
+    assert "To fit into 5 min, 300 steps became" in before.describe()
     assert "left out" in before.describe()
 
 
 def test_too_short_a_time_is_exceeded_and_says_so():
     found = made(minutes=1, step=1.0)
-    assert found.seconds > 60 and "longer than the 1 minutes" in found.describe()
+    assert found.seconds > 60 and "longer than the 1 min" in found.describe()
     assert found.steps >= schedule.FEWEST_STEPS and len(found.plans) == 2
 
 
