@@ -9,9 +9,6 @@ processed tile by tile. A folder's `predictions.json` identifies the model, the 
 tiles, so that an interrupted run resumes without mixing outputs of two models.
 """
 
-import glob
-import logging
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -19,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from tfreuse import files, rundir
-from tfreuse.data import drawing, pictures
-from tfreuse.errors import InputError, printable
+from tfreuse.data import drawing, picture_files, pictures
+from tfreuse.errors import InputError
 from tfreuse.prediction import shares
 from tfreuse.prediction.predictor import Predictor, saved_model
 
@@ -32,7 +29,6 @@ _ENDS = {  # of the names of output files, in the order of writing
     "segmentation": ("mask.png", "overlay.png"),
     "autoencoder": ("reconstruction.png",),
 }
-_logger = logging.getLogger("tfreuse.data")
 
 
 def claim(predictor: Predictor, out_dir: pathlib.Path) -> None:
@@ -89,32 +85,17 @@ def tabulate(
 
 
 def images(pattern: str, out_dir: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the image files of a folder, or those that a glob matches, sorted.
-
-    Files of the operating system (.DS_Store, Thumbs.db) are left out; so are those in a folder
-    that are no images by their endings, which are logged as a warning.
+    """Returns `picture_files.matching(pattern)`, whose outputs can lie side by side in a folder.
 
     Args:
-        pattern: a file, a folder, or a glob (`**` matches folders).
+        pattern: a file, a folder, or a glob.
         out_dir: folder of the outputs.
 
     Raises:
         InputError: there are no images, two of the same stem, or one in `out_dir`, which an
             output could replace.
     """
-    if os.path.isdir(pattern):
-        paths = _in_folder(pathlib.Path(pattern))
-    else:
-        names = (
-            [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        )
-        paths = sorted(pathlib.Path(name) for name in names if os.path.isfile(name))
-        paths = [path for path in paths if not pictures.is_system_file(path)]
-    if not paths:
-        raise InputError(
-            f"--images={pattern} matches no file; expected a folder of images or a glob such "
-            "as 'photos/**/*.png', in quotes."
-        )
+    paths = picture_files.matching(pattern)
     stems: dict[str, pathlib.Path] = {}
     for path in paths:
         first = stems.setdefault(path.stem, path)
@@ -128,21 +109,6 @@ def images(pattern: str, out_dir: pathlib.Path) -> list[pathlib.Path]:
                 f"--out_dir={out_dir} holds the image {path.name}; choose another, so that no "
                 "output replaces an image."
             )
-    return paths
-
-
-def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Lists the image files in a folder, not those in the folders in it."""
-    entries = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    entries = [path for path in entries if not pictures.is_system_file(path)]
-    paths = [path for path in entries if path.suffix.lower() in pictures.ENDINGS]
-    left_out = [printable(path.name) for path in entries if path not in paths]
-    if left_out:
-        _logger.warning(
-            "%d files in %s are no images (%s) and are left out: %s%s.",
-            len(left_out), printable(folder), " ".join(pictures.ENDINGS),
-            ", ".join(left_out[:3]), ", ..." if len(left_out) > 3 else "",
-        )  # fmt: skip
     return paths
 
 

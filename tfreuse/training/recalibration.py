@@ -10,20 +10,18 @@ mean (Keras's `synchronized=True` does so in training).
     recalibrate()                              # as often as the model's parameters change
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import printable
+from tfreuse.training import norms
+from tfreuse.training.norms import BatchNormalization, Moments, normalizations
 from tfreuse.training.sweep import Sweep
-from tfreuse.transplant import derived, live
 
-BatchNormalization = keras.layers.BatchNormalization
-Moments = tuple[int, np.ndarray, np.ndarray]  # count, mean and variance
 _LOGGER = logging.getLogger(__name__)
 # Passes over the layers where a layer's inputs depend on its own statistics, and the largest
 # change of the last pass, in standard deviations.
@@ -83,7 +81,7 @@ class Recalibrator:
             shares = [len(batch) for batch in self._batches]
             for layer, *parts in zip(self.layers, *moments, strict=True):
                 triples = [(n, *np.array(m, np.float64)) for n, m in zip(shares, parts)]
-                _assign(layer, *_combine(triples))
+                _assign(layer, *norms.combine(triples))
         else:
             self._estimate_in_turn()
 
@@ -118,7 +116,7 @@ class Recalibrator:
             for batch in self._batches
             for inputs in inputs_of(batch)[: 1 if first_call_only else None]
         ]
-        mean, variance = _combine(parts)
+        mean, variance = norms.combine(parts)
         old_mean, old_variance = (
             np.float64(v.value) for v in (layer.moving_mean, layer.moving_variance)
         )
@@ -145,7 +143,7 @@ class Recalibrator:
                 moments.append(statistics)
                 return output
 
-            self._run(images, self.layers, compute)
+            norms.run(self._model, images, self.layers, compute)
             return moments
 
         if sweeping and self.layers:
@@ -168,7 +166,9 @@ class Recalibrator:
             return inputs
 
         spec = tf.TensorSpec([None, *self._batches[0].shape[1:]], tf.float32)
-        trace = tf.function(lambda images: self._run(images, self.layers, compute))
+        trace = tf.function(
+            lambda images: norms.run(self._model, images, self.layers, compute)
+        )
         trace.get_concrete_function(spec)
         self.layers = list(dict.fromkeys(calls))
         self._repeats = len(calls) > len(self.layers)
@@ -184,59 +184,10 @@ class Recalibrator:
                 tensors.append(inputs)
                 return type(layer).call(layer, inputs, training=False)
 
-            self._run(images, [layer], compute)
+            norms.run(self._model, images, [layer], compute)
             return tensors
 
         return inputs_of
-
-    def _run(self, images, layers, compute) -> None:
-        with _computed_by(layers, compute), derived.from_variables(self._model):
-            self._model(images, training=False)
-
-
-def normalizations(model: keras.Model) -> list[BatchNormalization]:
-    """Returns the model's batch normalization layers in the order in which data pass them.
-
-    Layers inside models and layers of the model are listed too, but not those that a view holds
-    to their stored statistics (an attribute `uses_stored_statistics` of the holding layer).
-    """
-    layers: dict[BatchNormalization, None] = {}
-    for layer in live.sublayers(model):
-        if isinstance(layer, BatchNormalization):
-            layers[layer] = None
-        elif not getattr(layer, "uses_stored_statistics", False):
-            layers.update(dict.fromkeys(normalizations(layer)))
-    return list(layers)
-
-
-@contextlib.contextmanager
-def _computed_by(
-    layers: Sequence[BatchNormalization],
-    compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
-) -> Iterator[None]:
-    """Makes `compute(layer, inputs)` stand for the layers' own computation in this block.
-
-    Unlike a view (`training.views`) it reaches layers inside layers of any class.
-    """
-
-    def replacement(layer):
-        def call(inputs, training=None, mask=None):
-            if mask is not None:
-                raise InputError(
-                    f"batch normalization {printable(layer.name)!r} reads a masked tensor; its "
-                    "statistics cannot be re-estimated."
-                )
-            return compute(layer, inputs)
-
-        return call
-
-    try:
-        for layer in layers:
-            vars(layer)["call"] = replacement(layer)  # hides the method of the class
-        yield
-    finally:
-        for layer in layers:
-            vars(layer).pop("call", None)
 
 
 def _is_own(layer: BatchNormalization) -> bool:
@@ -244,18 +195,11 @@ def _is_own(layer: BatchNormalization) -> bool:
     return type(layer).call is not BatchNormalization.call
 
 
-def _axes(layer: BatchNormalization, inputs: tf.Tensor) -> list[int]:
-    """Returns the axes over which the layer takes moments: all but that of its channels."""
-    rank = len(inputs.shape)
-    return [axis for axis in range(rank) if axis != layer.axis % rank]
-
-
 def _normalize_by_batch(
     layer: BatchNormalization, inputs: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies the layer with the statistics of its input; returns these as well."""
-    wide = inputs if inputs.dtype == tf.float64 else tf.cast(inputs, tf.float32)
-    axes = _axes(layer, inputs)
+    wide, axes = norms.wide(inputs), norms.axes(layer, inputs)
     mean, variance = tf.nn.moments(wide, axes)
     parameters = [
         mean,
@@ -271,18 +215,10 @@ def _normalize_by_batch(
 
 
 def _count_and_moments(layer: BatchNormalization, values: tf.Tensor) -> Moments:
-    axes = _axes(layer, values)
+    axes = norms.axes(layer, values)
     mean, variance = tf.nn.moments(tf.cast(values, tf.float64), axes)
     count = int(np.prod([values.shape[axis] for axis in axes]))
     return count, mean.numpy(), variance.numpy()
-
-
-def _combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:
-    """Computes mean and variance of all batches together, by the law of total variance."""
-    counts, means, variances = (np.array(column) for column in zip(*parts, strict=True))
-    share = counts / counts.sum()
-    mean = share @ means
-    return mean, share @ variances + share @ (means - mean) ** 2
 
 
 def _assign(layer: BatchNormalization, mean, variance) -> None:

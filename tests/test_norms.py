@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import people
+import pytest
+
+from tfreuse.training import norms
+
+
+def people_with_statistics(kind):
+    """A network whose statistics are of other images than those of the test."""
+    model = people.build(kind)
+    model(people.images(12, seed=7) ** 2, training=True)
+    return model
+
+
+def by_keras(model, layer, images):
+    """Trains the statistics of one layer with momentum 0, while all others hold theirs."""
+    layers = norms.normalizations(model)
+    before = [variable.numpy() for variable in model.weights]
+    momentum = layer.momentum
+    for other in layers:
+        other.trainable = other is layer
+    layer.momentum = 0.0
+    model(images, training=True)
+    moments = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    for other in layers:
+        other.trainable = True
+    layer.momentum = momentum
+    for variable, value in zip(model.weights, before, strict=True):
+        variable.assign(value)
+    return moments
+
+
+@pytest.mark.parametrize(
+    "kind", ["nested", "several outputs", "axis 1", "Normalization"]
+)
+def test_moments_are_those_that_keras_computes_behind_the_held_statistics(kind):
+    model, images = people_with_statistics(kind), people.images()
+    before = [variable.numpy() for variable in model.weights]
+    rows = norms.Measurer(model)(images, batch_size=4)  # the last batch is smaller
+    for variable, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert {row[0] for row in rows} == set(norms.normalizations(model))
+    for layer, mean, variance in rows:
+        wanted = by_keras(model, layer, images)
+        np.testing.assert_allclose(mean, wanted[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variance, wanted[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_shared_layer_has_the_moments_of_all_its_inputs():
+    model, images = people_with_statistics("shared layers"), people.images()
+    layer, twice = model.get_layer("twice_norm"), model.get_layer("twice_conv")
+    first = keras.Model(model.input, model.get_layer("one_relu").output)(images)
+    inputs = [twice(first)]
+    inputs.append(twice(layer(inputs[0], training=False)))
+    values = np.float64(keras.ops.convert_to_numpy(inputs)).reshape(-1, 4)
+    rows = {row[0]: row[1:] for row in norms.Measurer(model)(images, batch_size=4)}
+    mean, variance = rows[layer]
+    np.testing.assert_allclose(mean, values.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(variance, values.var(0), rtol=1e-4)
+
+
+def test_several_inputs_and_parameters_that_change_after_the_first_call():
+    sides = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+    joined = keras.layers.Concatenate()(sides)
+    model = keras.Model(sides, keras.layers.BatchNormalization()(joined))
+    images = [people.images(5, 8), people.images(5, 8, seed=1) * 3]
+    measure = norms.Measurer(model)
+    counts = []
+    ((_, mean, variance),) = measure(images, 2, counts.append)
+    assert counts == [2, 4, 5]
+    values = np.concatenate(images, axis=-1).astype(np.float64)
+    np.testing.assert_allclose(mean, values.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(variance, values.var((0, 1, 2)), rtol=1e-5)
+
+    inputs = keras.Input((8, 8, 3))
+    kernel = keras.layers.Conv2D(4, 3)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(kernel(inputs)))
+    measure = norms.Measurer(model)
+    first = measure(images[0])[0][2]
+    kernel.kernel.assign(2 * kernel.kernel)
+    np.testing.assert_allclose(measure(images[0])[0][2], 4 * first, rtol=1e-4)

@@ -1,0 +1,159 @@
+"""Reads what the batch normalization layers of a model compute with, and measures their inputs.
+
+measure = Measurer(model)  # traced once
+for layer, mean, variance in measure(images): ...  # changes nothing
+"""
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfreuse.errors import InputError, printable
+from tfreuse.transplant import derived, live
+
+BatchNormalization = keras.layers.BatchNormalization
+Moments = tuple[int, np.ndarray, np.ndarray]  # count, mean and variance
+
+
+class Measurer:
+    """Measures mean and variance of each batch normalization's inputs, as the model computes them.
+
+    Each layer's inputs are computed with the statistics that the layers before it hold, so that a
+    wrong value changes the inputs of all layers behind it. A `recalibration.Recalibrator` replaces
+    the statistics before it, and so hides what they change.
+
+    Args:
+        model: read when called; its parameters may change between calls.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model, self._layers = model, normalizations(model)
+        self._calls: list[BatchNormalization] = []
+        self._moments = tf.function(self._moments_of, autograph=False)
+
+    def __call__(
+        self,
+        images: Any,
+        batch_size: int = 16,
+        report: Callable[[int], None] = lambda done: None,
+    ) -> list[tuple[BatchNormalization, np.ndarray, np.ndarray]]:
+        """Returns the layers in the order of their calls, each with mean and variance [C].
+
+        Both are in float64 and exact: moments of batches are combined by the law of total
+        variance. A layer that is called several times has those of all its inputs together; one
+        that the images do not reach is left out.
+
+        Args:
+            images: float32 [N, H, W, C], or a list or dictionary of arrays for several inputs.
+            batch_size: images in memory at a time.
+            report: called with the number of images done, after each batch.
+
+        Raises:
+            InputError: a layer reads a masked tensor.
+        """
+        parts: dict[BatchNormalization, list[Moments]] = {}
+        total = len(tf.nest.flatten(images)[0])
+        for start in range(0, total, batch_size):
+            part = slice(start, min(start + batch_size, total))
+            batch = tf.nest.map_structure(operator.itemgetter(part), images)
+            triples = self._moments(tf.nest.map_structure(tf.constant, batch))
+            for layer, (count, mean, variance) in zip(self._calls, triples):
+                moments = int(count), np.float64(mean), np.float64(variance)
+                parts.setdefault(layer, []).append(moments)
+            report(part.stop)
+        return [(layer, *combine(of_layer)) for layer, of_layer in parts.items()]
+
+    def _moments_of(self, batch):
+        """Computes (count, mean, variance) of every call's input."""
+        moments = []
+        self._calls.clear()  # a batch of another size is traced again
+
+        def compute(layer, inputs):
+            self._calls.append(layer)
+            over = axes(layer, inputs)
+            count = tf.reduce_prod(tf.gather(tf.shape(inputs), over))
+            moments.append((count, *tf.nn.moments(wide(inputs), over)))
+            return type(layer).call(layer, inputs, training=False)
+
+        run(self._model, batch, self._layers, compute)
+        return moments
+
+
+def normalizations(model: keras.Model) -> list[BatchNormalization]:
+    """Returns the model's batch normalization layers in the order in which data pass them.
+
+    Layers inside models and layers of the model are listed too, but not those that a view holds
+    to their stored statistics (an attribute `uses_stored_statistics` of the holding layer).
+    """
+    layers: dict[BatchNormalization, None] = {}
+    for layer in live.sublayers(model):
+        if isinstance(layer, BatchNormalization):
+            layers[layer] = None
+        elif not getattr(layer, "uses_stored_statistics", False):
+            layers.update(dict.fromkeys(normalizations(layer)))
+    return list(layers)
+
+
+def run(
+    model: keras.Model,
+    images: Any,
+    layers: Sequence[BatchNormalization],
+    compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
+) -> None:
+    """Runs a model in inference mode; `compute(layer, inputs)` stands for the layers' own calls."""
+    with _computed_by(layers, compute), derived.from_variables(model):
+        model(images, training=False)
+
+
+def axes(layer: BatchNormalization, inputs: tf.Tensor) -> list[int]:
+    """Returns the axes over which the layer takes moments: all but that of its channels."""
+    rank = len(inputs.shape)
+    return [axis for axis in range(rank) if axis != layer.axis % rank]
+
+
+def wide(values: tf.Tensor) -> tf.Tensor:
+    """Returns values in float32, or in float64 if they are."""
+    return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
+
+
+def combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:
+    """Computes mean and variance of all batches together, by the law of total variance."""
+    counts, means, variances = (np.array(column) for column in zip(*parts, strict=True))
+    share = counts / counts.sum()
+    mean = share @ means
+    return mean, share @ variances + share @ (means - mean) ** 2
+
+
+@contextlib.contextmanager
+def _computed_by(
+    layers: Sequence[BatchNormalization],
+    compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
+) -> Iterator[None]:
+    """Makes `compute(layer, inputs)` stand for the layers' own computation in this block.
+
+    Unlike a view (`training.views`) it reaches layers inside layers of any class.
+    """
+
+    def replacement(layer):
+        def call(inputs, training=None, mask=None):
+            if mask is not None:
+                raise InputError(
+                    f"batch normalization {printable(layer.name)!r} reads a masked tensor; its "
+                    "statistics cannot be measured."
+                )
+            return compute(layer, inputs)
+
+        return call
+
+    try:
+        for layer in layers:
+            vars(layer)["call"] = replacement(layer)  # hides the method of the class
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
