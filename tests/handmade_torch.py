@@ -6,6 +6,7 @@
 import collections
 import contextlib
 import io
+import json
 import pickle
 import struct
 import sys
@@ -127,3 +128,16 @@ def save_legacy(path, tree):
             struct.pack("<q", len(array)) + array.tobytes()
             for array in storages.values()
         )
+
+
+def save_safetensors(path, arrays):
+    """Writes arrays by name as safetensors."""
+    header, data = {}, b""
+    for name, array in arrays.items():
+        kind = {"f": "F", "i": "I", "u": "U"}[array.dtype.kind]
+        span = [len(data), len(data) + array.nbytes]
+        kind += str(array.dtype.itemsize * 8)
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": span}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)

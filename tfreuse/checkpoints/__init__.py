@@ -7,19 +7,23 @@
     checkpoints.undo("out.keras")       # out.keras is recipient.keras again, byte for byte
 
 Formats: `.keras` (a zip file or a folder), `.weights.h5`, sharded `.weights.json`, legacy `.h5`,
-`.npz`, safetensors, PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), TensorFlow checkpoints
-and SavedModels (only the last two import TensorFlow, on opening).
+`.npz`, safetensors, PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), their `.index.json` of
+shards, TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
+A folder stands for its only weights file, `hf://ORG/NAME` for a model in the Hub's cache.
 
 Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
 other files, and memory is bounded by the arrays that the caller reads.
 """
 
 import os
+import pathlib
 from collections.abc import Mapping
 
 from tfreuse.checkpoints import (
     archive,
+    folder,
     hdf5,
+    hub,
     keras_file,
     legacy_h5,
     npz,
@@ -39,12 +43,13 @@ from tfreuse.checkpoints.checkpoint import (
 )
 from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import undo
+from tfreuse.checkpoints.pytorch import states
 from tfreuse.checkpoints.writing import Provenance, WriteReport
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
     ".keras or its folder, .weights.h5, .weights.json, .h5, .npz, .safetensors, PyTorch's "
-    ".pt, .pth or .bin, a TensorFlow checkpoint or a SavedModel's folder"
+    ".pt, .pth, .bin or .index.json, a TensorFlow checkpoint or a SavedModel's folder"
 )
 
 __all__ = [
@@ -63,14 +68,33 @@ __all__ = [
 def open(path: str | os.PathLike) -> Checkpoint:
     """Opens a model file and checks its structure; reads no values.
 
+    Args:
+        path: a file; a folder with one weights file; or hf://ORG/NAME, which is read from the
+            Hub's cache (see `hub`), never from the network.
+
     Raises:
         InputError: there is no such file, its format is not supported, or it is damaged.
     """
+    if hub.is_address(path):
+        place = hub.locate(path)
+        checkpoint = _open(place.path, printable(place.address))
+        checkpoint.origin = place.origin(checkpoint.path)
+        return checkpoint
+    return _open(path, printable(path))
+
+
+def _open(path: str | os.PathLike, where: str) -> Checkpoint:
+    """Opens a path, which is called `where` in an error about a folder."""
     prefix = tf_checkpoint.prefix(path)
     if prefix is not None:
         return tf_checkpoint.read(prefix)
     if keras_file.is_folder(path):
         return keras_file.read_folder(path)
+    if os.path.isdir(path):
+        name, remark = folder.choose(os.listdir(path), where)
+        checkpoint = open(pathlib.Path(path, name))
+        checkpoint.remark = "; ".join(filter(None, (remark, checkpoint.remark)))
+        return checkpoint
     file = source.open_file(path)
     try:
         return _read(file)
@@ -124,7 +148,8 @@ def _read(file: source.Source) -> Checkpoint:
                 raise pytorch.script_refused(file) from error
             raise
         if pytorch.is_pytorch(directory):
-            return pytorch.read_zip(file, directory)
+            weights = pytorch.read_zip(file, directory)
+            return states.checkpoint("pytorch", file, weights)
         archive.refuse_streamed(file, directory)
         reader = npz if npz.is_npz(directory) else keras_file
         return reader.read(file, directory)
@@ -135,7 +160,7 @@ def _read(file: source.Source) -> Checkpoint:
         reader = legacy_h5 if legacy_h5.is_legacy(root) else weights_h5
         return reader.read(file, root)
     if pytorch.LEGACY_SIGNATURE.startswith(start) and len(start) == 9:
-        return pytorch.read_legacy(file)
+        return states.checkpoint("pytorch", file, pytorch.read_legacy(file))
     if file.path.name.endswith(".json"):
         return sharded.read(file)
     if safetensors.is_safetensors(start, file.size):

@@ -49,7 +49,8 @@ class Checkpoint:
             "safetensors" or "pytorch".
         nameless: whether the file has no names of layers: bare weights of Keras 3.0 to 3.2.
         pytorch: whether layers have PyTorch's names, which do not include their classes.
-        remark: a line on arrays of the file that are left out; "" if there are none.
+        remark: a line on arrays and files that are not read; "" if there are none.
+        origin: address of a file of the Hub, with its commit; "" for other files.
         variables: arrays of the layers' weights, in the model's order if the file has it.
         ordered: whether `variables` are in that order: bare weights only number the layers of a
             class.
@@ -58,7 +59,8 @@ class Checkpoint:
         notes: variable path -> why its role is unknown.
         unaddressed: all other arrays of the file.
         provenance: JSON that `write` stored in the file; None for other files.
-        source: the open file.
+        source: the open file, of sharded weights the index.
+        sources: all open files.
         members: members of a zip file, each with a checksum.
     """
 
@@ -84,12 +86,13 @@ class Checkpoint:
         self.nameless = nameless
         self.pytorch = pytorch
         self.remark = remark
+        self.origin = ""
         self.path = source.path
         self.source = source
         self.edges = None if edges is None else dict(edges)
         self.notes = dict(notes or {})
         self.provenance = provenance
-        self._sources = [source, *shards]
+        self.sources = [source, *shards]
         self.members = tuple(members)
         self._stored: dict[str, StoredArray] = {}
         self._variables: dict[str, Variable] = {}
@@ -118,8 +121,8 @@ class Checkpoint:
 
     def close(self) -> None:
         """Closes the files; arrays already read stay valid."""
-        while self._sources:
-            os.close(self._sources.pop().descriptor)
+        while self.sources:
+            os.close(self.sources.pop().descriptor)
 
     def read(self, variable: Variable | str) -> np.ndarray:
         """Reads a variable, in the machine's byte order; bfloat16 as in ml_dtypes.
@@ -132,8 +135,8 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """Path of the file, for messages."""
-        return str(self.path)
+        """Path of the file, or its address on the Hub, for messages."""
+        return self.origin or str(self.path)
 
     def calls(self) -> Graph:
         """Returns the calls of layers from input to output, and those that make outputs.

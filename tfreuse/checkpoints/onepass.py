@@ -24,7 +24,7 @@ PIECE = 2**20  # bytes: small enough to stay in the processor's cache until writ
 
 Extent = tuple[int, int]  # (offset in the file, size in bytes)
 # Names a message whose CRC-32 is combined from pieces: ("old", edit number), ("new", edit
-# number), ("undo",), ("whole",) or ("member", file, member name).
+# number), ("undo",), ("whole",) or ("member", file, descriptor, member name).
 Message = tuple
 Checksum = tuple[
     Message, int, int
@@ -228,16 +228,16 @@ def _donor_jobs(
     donor: Checkpoint, edits: Sequence[Edit], out: int, crc: bool
 ) -> Iterator[Callable]:
     """Yields jobs that copy a donor's arrays; with `crc` they read its members whole."""
-    files = {donor.source.descriptor: donor.source}  # of sharded weights several
-    edits_of: dict[Source, dict[Extent, list[int]]] = {donor.source: {}}
+    files = {file.descriptor: file for file in donor.sources}  # shards too
+    edits_of: dict[Source, dict[Extent, list[int]]] = {f: {} for f in donor.sources}
     for number, edit in enumerate(edits):
         stored = edit.source
         if stored is None or edit.value[0] is not donor:
             continue
-        file = files.setdefault(stored.source.descriptor, _whole(stored.source))
-        edits_of.setdefault(file, {}).setdefault(stored.extent, []).append(number)
+        file = files[stored.source.descriptor]
+        edits_of[file].setdefault(stored.extent, []).append(number)
     for source, numbers_of in edits_of.items():
-        members = donor.members if crc and source is donor.source else ()
+        members = [m for m in donor.members if crc and _is_of(m, source)]
         for start, size, member, extent in _tiles(members, numbers_of):
             if member is None and extent is None:
                 continue
@@ -247,11 +247,6 @@ def _donor_jobs(
                 numbers = numbers_of[extent] if extent else ()
                 values = tuple((n, edits[n], offset) for n in numbers)
                 yield _Piece(source, start + step, length, messages, None, values, out)
-
-
-def _whole(source: Source) -> Source:
-    """Returns a window from the start of the file, since extents count from there."""
-    return Source(source.path, source.descriptor, 0, source.start + source.size)
 
 
 def _steps(size: int) -> Iterator[Extent]:
@@ -285,5 +280,9 @@ def _tiles(
         yield start, stop - start, member, extent
 
 
+def _is_of(member: Member, source: Source) -> bool:
+    return member.data.descriptor == source.descriptor
+
+
 def _member_message(file: Checkpoint, member: Member) -> Message:
-    return "member", id(file), member.name
+    return "member", id(file), member.data.descriptor, member.name

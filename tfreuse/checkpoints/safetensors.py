@@ -37,6 +37,19 @@ def read(source: Source) -> Checkpoint:
     Raises:
         InputError: the header is too large or damaged, or the arrays do not tile the file.
     """
+    stored_by_name = index(source)
+    if states.is_pytorch(stored_by_name):
+        weights = states.Weights(stored_by_name)
+        return states.checkpoint("safetensors", source, weights)
+    arrays_of_layers = ((*_split(name), a) for name, a in stored_by_name.items())
+    variables, unaddressed, notes = named.variables(arrays_of_layers)
+    return Checkpoint(
+        "safetensors", source, variables, unaddressed=unaddressed, notes=notes
+    )
+
+
+def index(source: Source) -> dict[str, StoredArray]:
+    """Returns the arrays of a safetensors file by name; see `read`."""
     where = printable(source.path)
     length = int.from_bytes(source.read(0, 8), "little")
     if length > MAX_HEADER:  # the format allows 100 MB; no network needs that
@@ -62,20 +75,7 @@ def read(source: Source) -> Checkpoint:
         end = start + size
     if end != data.size:
         raise InputError(f"{where} is truncated, or has bytes that no array owns.")
-    pytorch = states.is_pytorch(stored_by_name)
-    if pytorch:
-        variables, unaddressed, notes = states.variables(stored_by_name)
-    else:
-        arrays_of_layers = ((*_split(name), a) for name, a in stored_by_name.items())
-        variables, unaddressed, notes = named.variables(arrays_of_layers)
-    return Checkpoint(
-        "safetensors",
-        source,
-        variables,
-        unaddressed=unaddressed,
-        notes=notes,
-        pytorch=pytorch,
-    )
+    return stored_by_name
 
 
 def _array(data: Source, entry) -> StoredArray | None:

@@ -19,6 +19,10 @@ MAX_OBJECTS = 100_000  # arrays, groups or members in a file
 MAX_DEPTH = 64  # levels of nested groups or models
 
 
+class MissingFileError(InputError):
+    """A file that is needed is not there."""
+
+
 class Source:
     """A window of an open file: `size` bytes from `start`.
 
@@ -97,7 +101,8 @@ def open_file(path: str | os.PathLike, *, follow: bool = True) -> Source:
         follow: whether to follow a symbolic link; False for names that come from a file.
 
     Raises:
-        InputError: there is no such file, it cannot be read, or it is not a regular file.
+        InputError: it cannot be read, or is not a regular file; MissingFileError: there is no
+            such file.
     """
     path = pathlib.Path(path)
     # opening a named pipe would block without O_NONBLOCK; regular files ignore the flag
@@ -107,9 +112,8 @@ def open_file(path: str | os.PathLike, *, follow: bool = True) -> Source:
     except OSError as error:
         link = error.errno == errno.ELOOP and not follow
         why = "it is a symbolic link" if link else error.strerror
-        raise InputError(
-            f"model file {printable(path)} cannot be read: {why}."
-        ) from error
+        kind = MissingFileError if error.errno == errno.ENOENT else InputError
+        raise kind(f"model file {printable(path)} cannot be read: {why}.") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

@@ -13,6 +13,7 @@ diff    how far donor and recipient are apart, by stage and role
 info    what --model=FILE holds, and what in it cannot be moved or trusted
 undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json
 
+A donor may be hf://ORG/NAME, a model in the Hub's cache; --download gets it first.
 Exit status 0: everything that was selected was accounted for.
 """
 
@@ -38,7 +39,7 @@ VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
 
 
 _TEXTS = {
-    "donor": "model file whose parameters are taken",
+    "donor": "model file whose parameters are taken, a folder of one, or hf://ORG/NAME",
     "recipient": "model file that receives them; never changed",
     "out": "model file to write (plan: the plan file)",
     "model": "info: model file to describe",
@@ -69,6 +70,8 @@ def define_flags() -> None:
         flags.DEFINE_list(name, [], help)
     blend = "blend all that moves: (1 - alpha) recipient + alpha donor"
     flags.DEFINE_float("alpha", None, blend, lower_bound=0, upper_bound=1)
+    hub = "hf://ORG/NAME: get it from the Hub first if it is not on this disk"
+    flags.DEFINE_boolean("download", False, hub)
     flags.DEFINE_boolean("json", False, "print JSON")
     flags.DEFINE_boolean("dry_run", False, "check everything, write nothing")
     flags.DEFINE_boolean("overwrite", False, "replace an existing file")
@@ -78,6 +81,10 @@ def define_flags() -> None:
 
 def main(verb: str) -> int | None:
     paths = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
+    if app.FLAGS.download:
+        from tfreuse.data import downloads  # imports NumPy, and seldom wanted
+
+        downloads.fetch_weights(paths)
     if any(path and tf_checkpoint.prefix(path) for path in paths):
         runtime.start()  # reads TensorFlow checkpoints, and mutes its log
     verbs = {
@@ -292,7 +299,8 @@ def _plan_file() -> str:
             "--overwrite."
         )
     for model in (app.FLAGS.donor, app.FLAGS.recipient):
-        if path and os.path.exists(path) and os.path.samefile(path, model):
+        known = path and os.path.exists(path) and os.path.exists(model)
+        if known and os.path.samefile(path, model):
             raise InputError(f"the plan file {printable(path)} is an input.")
     return path
 

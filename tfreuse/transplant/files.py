@@ -119,7 +119,9 @@ def _provenance(
     nothing, since the transplant computes them in any case. A plan file holds SHA-256.
     """
     path = getattr(donor, "path", None)
-    origin = {"model": donor.name} if path is None else {"file": path.name}
+    origin = {"model": donor.name}
+    if path is not None:
+        origin = {"file": getattr(donor, "origin", "") or path.name}
     return {
         "plan": plan.hash,
         "roles": plan.roles,

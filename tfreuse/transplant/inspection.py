@@ -101,7 +101,7 @@ def _origin(provenance: Any) -> str:
 def _file(model: Checkpoint) -> Iterator[Finding]:
     """Yields findings that only files have."""
     if model.remark:
-        yield Finding("several state dicts", "", model.remark)
+        yield Finding("not read", "", model.remark)
     if not model.members:
         consequence = "the format has no checksum; damage to values cannot be seen"
         yield Finding(checkpoints.UNVERIFIED, "", consequence)

@@ -15,8 +15,8 @@ import numpy as np
 
 from tfreuse.checkpoints.archive import Archive
 from tfreuse.checkpoints.arrays import StoredArray, StridedArray
-from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.pytorch import pickles, states, tensors
+from tfreuse.checkpoints.pytorch.states import Weights
 from tfreuse.checkpoints.pytorch.tensors import Storage, Tensor
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
@@ -33,7 +33,7 @@ def is_pytorch(archive: Archive) -> bool:
     return any(name.endswith(_PICKLE) for name in archive.members)
 
 
-def read_zip(source: Source, archive: Archive) -> Checkpoint:
+def read_zip(source: Source, archive: Archive) -> Weights:
     """Reads a file of PyTorch 1.6 or later.
 
     Raises:
@@ -52,7 +52,7 @@ def read_zip(source: Source, archive: Archive) -> Checkpoint:
             raise _refused(source, f"storage {printable(storage.key)} is missing")
         return member.data, 0, member.data.size
 
-    return _checkpoint(source, tree, locate, little, archive.members.values())
+    return _weights(source, tree, locate, little, archive.members.values())
 
 
 def script_refused(source: Source) -> InputError:
@@ -64,7 +64,7 @@ def script_refused(source: Source) -> InputError:
     )
 
 
-def read_legacy(source: Source) -> Checkpoint:
+def read_legacy(source: Source) -> Weights:
     """Reads a file that PyTorch wrote before version 1.6.
 
     Raises:
@@ -100,7 +100,7 @@ def read_legacy(source: Source) -> Checkpoint:
             raise _refused(source, f"storage {printable(storage.key)} is missing")
         return locations[storage.key]
 
-    return _checkpoint(source, tree, locate, little, ())
+    return _weights(source, tree, locate, little, ())
 
 
 def _tree(source: Source, stream: io.BytesIO) -> Any:
@@ -125,7 +125,7 @@ def _all_tensors(tree: Any):
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _checkpoint(source: Source, tree, locate, little: bool, members) -> Checkpoint:
+def _weights(source: Source, tree, locate, little: bool, members) -> Weights:
     try:
         state, remark = states.choose(tree)
     except InputError as error:
@@ -137,15 +137,7 @@ def _checkpoint(source: Source, tree, locate, little: bool, members) -> Checkpoi
         name: _stored(source, name, tensor, locate, little, uses)
         for name, tensor in state.items()
     }
-    variables, unaddressed, notes = states.variables(arrays)
-    return Checkpoint(
-        *("pytorch", source, variables),
-        unaddressed=unaddressed,
-        notes=notes,
-        members=members,
-        pytorch=True,
-        remark=remark,
-    )
+    return Weights(arrays, remark, tuple(members))
 
 
 def _stored(source, name, tensor: Tensor, locate, little: bool, uses) -> StoredArray:

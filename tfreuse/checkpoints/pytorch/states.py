@@ -12,13 +12,17 @@ All move the axes of space to the front and exchange the other two, so that the 
 convolution, which is not in a state dict, is not needed.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from tfreuse.checkpoints.archive import Member
 from tfreuse.checkpoints.arrays import StoredArray, transposed
+from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.named import Unaddressed
 from tfreuse.checkpoints.pytorch.tensors import Tensor
+from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable
 
@@ -42,6 +46,37 @@ _NORM = {
 }
 _COUNT = "num_batches_tracked"  # of a batch normalization; Keras has no such array
 _MAX_DEPTH = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The arrays of a file, in PyTorch's order of axes, before they have roles.
+
+    Attributes:
+        arrays: by name, in the order of the file.
+        remark: a line on arrays of the file that are left out; "" if there are none.
+        members: members of a zip file, each with a checksum.
+    """
+
+    arrays: dict[str, StoredArray]
+    remark: str = ""
+    members: tuple[Member, ...] = ()
+
+
+def checkpoint(
+    kind: str, source: Source, weights: Weights, shards: Iterable[Source] = ()
+) -> Checkpoint:
+    """Returns the open file whose arrays have PyTorch's names."""
+    pairs, unaddressed, notes = variables(weights.arrays)
+    return Checkpoint(
+        *(kind, source, pairs),
+        unaddressed=unaddressed,
+        notes=notes,
+        members=weights.members,
+        shards=shards,
+        pytorch=True,
+        remark=weights.remark,
+    )
 
 
 def choose(tree: Any) -> tuple[dict[str, Tensor], str]:
