@@ -38,7 +38,7 @@ _LOSS = {"kernel": 0.9, "bias": 0.02, "gamma": 0.15, "affine": 0.2, "stats": 0.7
          "all": 0.97, "beta": 0.1}  # fmt: skip
 _OF_CONTROL = {
     "transfer": 1.0, "other_seed": 0.75, "reinitialised": 1.1, "initial": 1.05,
-    "defaults": 0.8, "matched": 1.0, "moments": 1.1, "shuffled": 1.05, "scrambled": 0.9,
+    "defaults": 0.8, "matched": 1.0, "angle": 1.0, "moments": 1.1, "shuffled": 1.05, "scrambled": 0.9,
     "zeroed": 1.15, "reordered": 0.0, "self": 0.0,
 }  # fmt: skip
 _OF_REPAIR = {

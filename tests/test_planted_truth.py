@@ -151,7 +151,7 @@ def test_on_skewed_values_the_bootstrap_t_holds_more_often_than_students():
 
 
 def moves(generator, donor, random, count, sd=0.06, draws=3):
-    """Stages with a donor and norm-matched random values of these mean retentions."""
+    """Stages with a donor and comparable random values of these mean retentions."""
     found = []
     for depth in range(count):
         site = {"site_kind": "stage", "site": f"s{depth}", "depth": depth}
@@ -159,7 +159,7 @@ def moves(generator, donor, random, count, sd=0.06, draws=3):
         found += planted.arm(generator.normal(donor, sd, SEEDS), **site)
         for draw in range(draws):
             values = generator.normal(random, sd, SEEDS)
-            found += planted.arm(values, control="matched", draw=draw, **site)
+            found += planted.arm(values, control="angle", draw=draw, **site)
     return found
 
 
@@ -169,6 +169,9 @@ def moves(generator, donor, random, count, sd=0.06, draws=3):
         (0.6, 0.6, "general features"),  # no better than random
         (0.94, 0.96, "small difference"),  # the donor does harm, by a hair
         (0.6, 0.55, "neither"),  # better than random by the margin itself
+        (0.6, 0.6, "worse than random"),
+        (0.5, 0.0, "general features"),  # better, and a large loss by a hair
+        (0.2, 0.0, "general features"),  # better, and nothing worth having
     ],
 )
 def test_null_donors_are_seldom_given_a_reason(donor, random, false):
@@ -184,7 +187,9 @@ def test_null_donors_are_seldom_given_a_reason(donor, random, false):
     [
         (1.0, 1.0, "small difference"),
         (0.9, 0.4, "general features"),
-        (0.3, 0.32, "neither"),
+        (0.3, 0.34, "worse than random"),
+        (0.6, 0.6, "neither"),
+        (0.2, 0.0, "neither"),
     ],
 )
 def test_planted_reasons_are_found(donor, random, reason):
@@ -248,7 +253,7 @@ def many(layers):
             for repair in ("none", "recalibration", "permutation+recalibration"):
                 values = generator.uniform(size=3)
                 found += planted.arm(values, group=group, repair=repair, **site)
-            for control in ("matched", "other_seed"):
+            for control in ("angle", "other_seed"):
                 values = generator.uniform(size=3)
                 found += planted.arm(values, group=group, control=control, **site)
     return parts(found)

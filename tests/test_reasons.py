@@ -12,13 +12,13 @@ STAGE = {"site_kind": "stage", "site": "encoder_1", "depth": 0}
 NOISE = np.array([0.01, -0.005, 0.0, -0.005])  # of four seeds, mean 0
 
 
-def cell(donor, random, spread=NOISE, **changes):
-    """Donor and two draws of the norm-matched control, which lie 0.02 to each side."""
+def cell(donor, random, spread=NOISE, control="angle", **changes):
+    """Donor and two draws of a random control, which lie 0.02 to each side."""
     site = STAGE | {"group": "kernel"} | changes
     found = planted.arm(donor + spread, **site)
     for draw, away in enumerate((0.02, -0.02)):
         values = random + away + spread[::-1]
-        found += planted.arm(values, control="matched", draw=draw, **site)
+        found += planted.arm(values, control=control, draw=draw, **site)
     return found
 
 
@@ -30,7 +30,12 @@ def cell(donor, random, spread=NOISE, **changes):
         (0.99, 0.90, "general features"),  # random values do some harm
         (0.60, 0.20, "general features"),
         (0.30, 0.30, "neither"),
-        (0.10, 0.50, "neither"),  # worse than random
+        (0.23, 0.03, "neither"),  # better than random, and not worth having
+        (0.55, 0.20, "general features"),
+        (0.50, 0.20, "open"),  # a large loss, or not
+        (0.10, 0.50, "worse than random"),
+        (0.90, 0.99, "worse than random"),  # though most is retained
+        (0.97, 0.99, "small difference"),
         (0.325, 0.30, "neither"),  # better, but by less than the margin
         (0.95, 0.95, "open"),
     ],
@@ -59,7 +64,7 @@ def test_the_seeds_needed_are_those_of_the_condition_that_takes_most():
     site = STAGE | {"group": "kernel"}
     narrow, wide = np.array([1, -1, 1, -1]) * 0.02, np.array([1, 1, -1, -1]) * 0.04
     records = planted.arm(0.97 + narrow, **site)
-    records += planted.arm(0.97 + wide, control="matched", **site)
+    records += planted.arm(0.97 + wide, control="angle", **site)
     (row,) = reasons.rows(planted.only_part(records), SPEC)
     assert row["reason"] == "open"
     # sd .0462 (random): t(n - 1) x .0462 / sqrt(n) <= .02 first at n = 23 (2.0739 / 4.7958);
@@ -74,6 +79,40 @@ def test_reasons_come_only_where_random_values_were_tried():
 def test_absurd_images_count_as_nothing_retained_in_the_reasons():
     (row,) = reasons.rows(planted.only_part(cell(-50.0, -3.0)), SPEC)
     assert (row["mean"], row["donor_high"], row["reason"]) == (0.0, 0.0, "neither")
+
+
+def test_each_cell_is_judged_once_kernels_with_statistics_that_fit_them():
+    records = []
+    for group in ("kernel", "bias", "affine", "stats", "bn", "all"):
+        records += cell(0.2, 0.6, group=group)
+        records += cell(0.9, 0.3, group=group, repair="recalibration")
+    rows = reasons.rows(planted.only_part(records), SPEC)
+    judged = {row["group"]: row for row in rows if row["decisive"]}
+    assert {group: row["repair"] for group, row in judged.items()} == {
+        "kernel": "recalibration",
+        "bias": "none",
+        "affine": "none",
+        "stats": "none",
+        "bn": "recalibration",
+        "all": "recalibration",
+    }
+    assert len(judged) == sum(row["decisive"] for row in rows)
+    assert judged["all"]["reason"] == "general features"
+    assert judged["affine"]["reason"] == "worse than random"
+    # re-estimated statistics hold nothing of the donor's
+    assert ("stats", "recalibration") not in {(r["group"], r["repair"]) for r in rows}
+    assert "after recalibration" in reasons.compared(rows)
+
+
+def test_older_studies_are_read_with_the_control_that_they_have():
+    """`matched` is a control of distance alone; where both are there the better one counts."""
+    old = cell(0.2, 0.6, control="matched")
+    (row,) = reasons.rows(planted.only_part(old), SPEC)
+    assert (row["control"], row["decisive"]) == ("matched", True)
+    assert "distance alone" in reasons.compared([row])
+    (row,) = reasons.rows(planted.only_part(old + cell(0.2, 0.2)[4:]), SPEC)
+    assert (row["control"], row["reason"]) == ("angle", "neither")
+    assert "distance alone" not in reasons.compared([row])
 
 
 def test_excess_is_paired_by_seed():

@@ -124,14 +124,24 @@ def test_one_seed_has_no_interval():
 
 def test_every_cell_of_the_two_reasons_has_its_class(subject):
     rows, found = drawn("reasons", subject)
-    cells = pictured.cells(found["as transplanted"])
-    own = {(r["site"], r["group"]): r for r in rows if r["repair"] == "none"}
-    assert len(cells) == len(own) == 8 * len(SPEC.groups)
+    panels = {
+        repair: pictured.cells(found[title])
+        for repair, title in (
+            ("none", "as transplanted"),
+            ("recalibration", "after recalibration"),
+        )
+    }
+    assert len(panels["none"]) == 8 * len(SPEC.groups)
     fills = {}
-    for key, mark in cells.items():
-        assert mark.data["reason"] == own[key]["reason"]
+    for row in rows:
+        mark = panels[row["repair"]][row["site"], row["group"]]
+        judged = mark.data["reason"] != "judged at the other repair"
+        assert judged == row["decisive"]  # no cell has two reasons
         assert mark.tip[1].startswith("donor less random values: ")
-        fills.setdefault(mark.data["reason"], set()).update(mark.fills)
+        if judged:
+            assert mark.data["reason"] == row["reason"]
+            fills.setdefault(row["reason"], set()).update(mark.fills)
+    assert sum(row["decisive"] for row in rows) == 8 * len(SPEC.groups)
     assert len(set(map(tuple, fills.values()))) == len(fills)  # a colour each
 
 

@@ -78,7 +78,9 @@ def test_a_recipient_trained_on_from_its_donor_has_no_initial_values_of_its_own(
     assert {arm.control for arm in linked} == {"transfer", "zeroed"}
 
 
-@pytest.mark.parametrize("control", ["matched", "moments", "shuffled", "zeroed"])
+@pytest.mark.parametrize(
+    "control", ["angle", "matched", "moments", "shuffled", "zeroed"]
+)
 def test_a_computed_control_keeps_its_law_for_every_role(control):
     pairs = [
         controls.Pair(
@@ -98,6 +100,58 @@ def test_a_computed_control_keeps_its_law_for_every_role(control):
         assert np.array_equal(value, again[pair.path])
         assert (control == "zeroed") == np.array_equal(value, redrawn[pair.path])
         _LAWS[control](pair, value.astype(np.float64))
+
+
+def _of_angle(pair, value):
+    """Distance, norm and cosine are the donor's; the rest of the direction is not."""
+    scale = np.log if pair.role == "moving_variance" else np.array
+    recipient, donor, value = (
+        scale(array).ravel() for array in (pair.recipient, pair.donor, value)
+    )
+    for measure in (
+        lambda array: np.linalg.norm(array - recipient),
+        np.linalg.norm,
+        lambda array: array @ recipient / np.linalg.norm(array),
+    ):
+        assert measure(value) == pytest.approx(measure(donor), rel=1e-4)
+    along = recipient * (recipient @ donor) / (recipient @ recipient)
+    across = (value - along) @ (donor - along) / ((donor - along) @ (donor - along))
+    assert abs(across) < 4 / len(donor) ** 0.5  # of a random direction: sd 1 / sqrt(n)
+
+
+def angle(recipient, donor, role="kernel", draw=0):
+    pair = controls.Pair("a", role, *(np.float32(v) for v in (recipient, donor)))
+    return controls.make("angle", draw, [pair], seed=0)["a"]
+
+
+def test_arrays_without_another_direction_stay_the_donors():
+    """Equal arrays, one number, multiples of the recipient's; of two numbers there are two."""
+    ours = RNG.normal(size=5).astype(np.float32)
+    for recipient, donor in (
+        (ours, ours), ([2], [-3]), (ours, 4 * ours), (ours, 0 * ours), (0 * ours, 0 * ours),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(angle(recipient, donor), np.float32(donor))
+    assert angle([0.5], [0.25], "moving_variance") == np.float32(0.25)
+    pair = {tuple(angle([1, 0], [2, 1], draw=draw).tolist()) for draw in range(20)}
+    assert pair == {(2, 1), (2, -1)}
+
+
+def test_an_angle_to_zeros_is_any_and_variances_stay_above_zero():
+    """Biases before batch normalization are zeros; a dead channel's variance is too."""
+    drawn = angle(np.zeros(50), np.ones(50))
+    assert np.linalg.norm(drawn) == pytest.approx(50**0.5, rel=1e-6)
+    assert not np.allclose(drawn, 1)
+    drawn = angle(np.zeros(4), [0, 1, 2, 3], "moving_variance")
+    assert np.isfinite(drawn).all() and (drawn > 0).all()
+
+
+def test_kernels_with_the_control_of_angles_are_measured_with_statistics_that_fit(
+    model,
+):
+    for arm in arms(model):
+        if arm.control == "angle":
+            assert arm.site.kind in ("all", "stage")
+            assert arm.repairs == ("none", "recalibration")
 
 
 def _of_matched(pair, value):
@@ -123,6 +177,7 @@ def _of_shuffled(pair, value):
 
 
 _LAWS = {
+    "angle": _of_angle,
     "matched": _of_matched,
     "moments": _of_moments,
     "shuffled": _of_shuffled,

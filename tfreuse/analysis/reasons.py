@@ -1,17 +1,20 @@
 """Tells apart why a transplant did no harm, and how much of a loss is due to the donor's task.
 
 The paper gives two reasons for reuse: the features are general, and the parameters lie close to
-each other. So a donor's values are compared with random ones at the same distance from the
-recipient's (control "matched"): theta + |donor - theta| u, u of random direction.
+each other. So a donor's values are compared with random ones that have its distance to the
+recipient's, its norm and its cosine with them (control "angle"). Older studies have random values
+of that distance alone (control "matched"): for independent networks these keep half of the
+recipient's direction, of which the donor has nothing, so that they are too good a control.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from tfreuse import specs
+from tfreuse import roles, specs
 from tfreuse.analysis import Row, intervals
 from tfreuse.analysis.arms import (
+    Arm,
     Arms,
     cell_columns,
     draws_of,
@@ -23,51 +26,65 @@ from tfreuse.analysis.arms import (
 )
 
 REASONS = {  # the meaning of a row's `reason`, for captions and glossaries
-    "small difference": "Random values at the donor's distance do no harm either: the move is "
-    "too small to matter, and says nothing about features.",
-    "general features": "The donor's values are better than random ones at the same distance: "
-    "what the donor learned is of use here, beyond lying close.",
+    "small difference": "Random values as far away do no harm either: the move is too small to "
+    "matter, and says nothing about features.",
+    "general features": "The donor's values are better than random ones as far away, and more "
+    "is retained than after a large loss: what the donor learned is of use here.",
+    "worse than random": "The donor's values do harm, and more than random ones as far away: "
+    "what the donor learned is in the way here.",
     "neither": "The donor's values do harm, and are at most by the margin better than random "
-    "ones at the same distance.",
+    "ones as far away, or leave a large loss.",
     "open": "The intervals leave more than one reading.",
 }
+_STATS = set(roles.GROUPS["stats"])
+CONTROLS = ("angle", "matched")  # the first that was measured is compared with
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Assigns one of REASONS to every cell where the control "matched" was measured.
+    """Assigns one of REASONS to every cell where one of CONTROLS was measured.
 
     With the donor's retention D and the random R of the same seeds (below 0 counting as 0, R
     the mean over the draws), low and high the ends of `intervals.mean_interval`, and the
-    declared margin m:
+    declared margin m and large loss l:
 
-        small difference   low(D) >= 1 - m and low(R) >= 1 - m
-        neither            high(D) < 1 - m and high(D - R) < m
-        general features   low(D - R) > 0
-        open               none of these
+        small difference    low(D) >= 1 - m and low(R) >= 1 - m
+        worse than random   high(D) < 1 - m and high(D - R) < 0
+        neither             high(D) < 1 - m and (high(D - R) < m or high(D) <= l)
+        general features    low(D - R) > 0 and low(D) > l
+        open                none of these
 
     The first that holds counts: a gain over random values that is shown to be smaller than the
-    margin, where the donor is shown to do harm, is no reason to reuse anything.
+    margin, or that leaves a large loss, is no reason to reuse anything.
+
+    A cell is judged at one repair, its `decisive` row. Kernels, and gamma or beta together with
+    statistics, are judged after recalibration where that was measured: the donor's own statistics
+    fit the donor's kernels, and a control's fit nothing. All others are judged as transplanted.
+    Statistics alone have no row after recalibration: nothing of the donor is left.
 
     Returns:
         rows of site_kind, site, depth, group, repair; mean, low, high, n, method of D - R;
-        donor_mean, donor_low, donor_high; random_mean, random_low, random_high; draws;
+        donor_mean, donor_low, donor_high; random_mean, random_low, random_high; draws; control;
         relative_distance (median over the seeds; None if not recorded); reason, one of REASONS;
+        decisive, whether the cell is judged at this repair;
         needed_n: of an open row, about how many seeds would settle it if means and spreads
         stayed as they are, None if none up to 1,000 would.
     """
     cells, values = [], []  # values: of D, R and D - R, a number a seed each
     for arm, seeds in arms.items():
-        matched = arm._replace(control="matched", draw=0)
-        if arm.control != "transfer" or arm.strength != 1.0 or matched not in arms:
+        control = _control(arms, arm)
+        if arm.control != "transfer" or arm.strength != 1.0 or control is None:
+            continue
+        if arm.repair == "recalibration" and _members(arm.group) <= _STATS:
             continue
         donor, random = on_common_seeds(
-            floored_retentions(seeds), mean_over_draws(arms, matched)
+            floored_retentions(seeds), mean_over_draws(arms, control)
         )
         if donor:
             distances = [record.relative_distance for record in seeds.values()]
             distances = [value for value in distances if value is not None]
             columns = {
-                "draws": len(draws_of(arms, matched)),
+                "control": control.control,
+                "draws": len(draws_of(arms, control)),
                 "relative_distance": float(np.median(distances)) if distances else None,
             }
             cells.append(cell_columns(arm, seeds) | columns)
@@ -78,11 +95,32 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     ]
     judged = []
     for cell, sides, donor, random, gain in zip(cells, values, *ends, strict=True):
-        reason = _reason(donor, random, gain, spec.margin)
+        reason = _reason(donor, random, gain, spec)
         needed_n = _needed_n(sides, spec) if reason == "open" else None
         row = cell | gain.to_row() | _ends("donor", donor) | _ends("random", random)
         judged.append(row | {"reason": reason, "needed_n": needed_n})
-    return in_study_order(judged, spec)
+    return in_study_order(_with_decisive(judged), spec)
+
+
+def compared(rows: Sequence[Row]) -> str:
+    """Says which random values the donor's were compared with, and after which repair."""
+    if any(row["control"] == "matched" for row in rows):
+        control = (
+            "Random values have the donor's distance alone (control matched) and keep more of "
+            "the recipient's direction than an independent donor has: the difference is in part "
+            "due to that. The control angle has the donor's direction too."
+        )
+    else:
+        control = (
+            "Random values have the donor's distance to the recipient, norm and cosine, array "
+            "by array (control angle)."
+        )
+    if any(row["decisive"] and row["repair"] == "recalibration" for row in rows):
+        return (
+            f"{control} Kernels, and gamma or beta together with statistics, are judged after "
+            "recalibration, others as transplanted."
+        )
+    return f"{control} Cells are judged as transplanted."
 
 
 def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
@@ -118,15 +156,53 @@ def _reason(
     donor: intervals.Interval,
     random: intervals.Interval,
     gain: intervals.Interval,
-    margin: float,
+    spec: specs.StudySpec,
 ) -> str:
-    if donor.low >= 1 - margin and random.low >= 1 - margin:
+    enough = 1 - spec.margin
+    if donor.low >= enough and random.low >= enough:
         return "small difference"
-    if donor.high < 1 - margin and gain.high < margin:
+    if donor.high < enough and gain.high < 0:
+        return "worse than random"
+    if donor.high < enough and (gain.high < spec.margin or donor.high <= spec.large):
         return "neither"
-    if gain.low > 0:
+    if gain.low > 0 and donor.low > spec.large:
         return "general features"
     return "open"
+
+
+def _control(arms: Arms, arm: Arm) -> Arm | None:
+    """Returns the first draw of the random control that the arm is compared with."""
+    draws = (arm._replace(control=name, draw=0) for name in CONTROLS)
+    return next((draw for draw in draws if draw in arms), None)
+
+
+def _members(group: str) -> set[str]:
+    return {role for name in group.split("+") for role in roles.expand(name)}
+
+
+def _with_decisive(rows: Sequence[Row]) -> list[Row]:
+    """Adds `decisive` to each row: whether its cell is judged at its repair."""
+    cells = [(row["site_kind"], row["site"], row["group"]) for row in rows]
+    refitted = {
+        cell
+        for cell, row in zip(cells, rows, strict=True)
+        if row["repair"] == "recalibration" and _needs_statistics(row["group"])
+    }
+    return [
+        row
+        | {
+            "decisive": row["repair"]
+            == ("recalibration" if cell in refitted else "none")
+        }
+        for cell, row in zip(cells, rows, strict=True)
+    ]
+
+
+def _needs_statistics(group: str) -> bool:
+    """Returns whether the group's values can be compared only with statistics that fit them."""
+    members = _members(group)
+    affine = members.intersection(roles.GROUPS["affine"])
+    return "kernel" in members or bool(affine and members & _STATS)
 
 
 def _needed_n(sides: Sequence[Sequence[float]], spec: specs.StudySpec) -> int | None:
@@ -140,16 +216,18 @@ def _needed_n(sides: Sequence[Sequence[float]], spec: specs.StudySpec) -> int | 
     donor, random, gain = (float(np.mean(side)) for side in sides)
     spreads = [float(np.std(side, ddof=1)) for side in sides]
     enough = 1 - spec.margin
-    # Of each reason that the means point to: by side, how far its mean is beyond the threshold.
-    reasons = []
-    if min(donor, random) > enough:
-        reasons.append({0: donor - enough, 1: random - enough})
-    if donor < enough and gain < spec.margin:
-        reasons.append({0: enough - donor, 2: spec.margin - gain})
-    if gain > 0:
-        reasons.append({2: gain})
+    # Of each reason: by side, how far its mean is beyond the threshold.
+    reasons = (
+        {0: donor - enough, 1: random - enough},
+        {0: enough - donor, 2: -gain},
+        {0: enough - donor, 2: spec.margin - gain},
+        {0: min(enough, spec.large) - donor},
+        {0: donor - spec.large, 2: gain},
+    )
     needed = []
     for distances in reasons:
+        if min(distances.values()) <= 0:  # the means do not point to this reason
+            continue
         seeds = [
             intervals.needed_n(spreads[side], distance, spec.confidence)
             for side, distance in distances.items()

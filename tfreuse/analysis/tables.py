@@ -17,7 +17,7 @@ from tfreuse.analysis.arms import (
 
 CRITICAL = 0.02  # metric lost to re-initialisation, below which reuse proves nothing
 CONTROL_ORDER = (  # as good as the treatment perhaps, floors, checks of the tool itself
-    "transfer", "other_seed", "scrambled", "matched", "moments", "shuffled", "defaults",
+    "transfer", "other_seed", "scrambled", "angle", "matched", "moments", "shuffled", "defaults",
     "initial", "reinitialised", "zeroed", "reordered", "self",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tfreuse.analysis import intervals
+from tfreuse.analysis import reasons as two_reasons
 from tfreuse.analysis.tables import Row
 
 _WITHOUT_WIDTH = {  # methods of intervals, in the words of a caption
@@ -68,10 +69,10 @@ def profiles(rows: list[Row], subject) -> str:
 
 def reasons(rows: list[Row], subject) -> str:
     return (
-        "Retention with the donor's values less retention with random values at the same "
-        "distance from the recipient's (control matched), and its interval; colour and letter "
-        "are the reason. Retentions below 0 count as 0; draws are averaged first. "
-        f"{_tail(rows, subject)}"
+        "Retention with the donor's values less retention with random values as far from the "
+        "recipient's, and its interval; colour and letter are the reason. "
+        f"{two_reasons.compared(rows)} Retentions below 0 count as 0; draws are averaged "
+        f"first. {_tail(rows, subject)}"
     )
 
 

@@ -164,7 +164,7 @@ DRAWINGS = (
     Drawing(
         "reasons", "Two reasons", "the two reasons, told apart",
         lambda s: reasons.rows(s.only("all", "stage"), s.spec),
-        captions.reasons, {"controls": ("matched",)}, live=True,
+        captions.reasons, {"controls": ("angle",)}, live=True,
     ),
     Drawing(
         "forest", "All layers at once", "all layers",

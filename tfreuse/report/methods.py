@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tfreuse import specs
+from tfreuse.analysis import reasons
 from tfreuse.report import labels, words
 from tfreuse.report.source import Source
 
@@ -140,11 +141,14 @@ def _repairs(source: Source) -> str:
 def _causes(source: Source) -> str:
     """Describes how losses and successes are attributed to causes."""
     spec, sentences = source.spec, []
-    if "matched" in spec.controls:
+    if set(reasons.CONTROLS) & set(spec.controls):
         sentences.append(
             "Reuse counts as due to general features where the interval of retention with the "
-            "donor's values less retention with random values at the same distance lies above "
-            "0; as due to a small difference where both intervals lie above 1 − margin."
+            "donor's values less retention with random values as far away lies above 0 and the "
+            f"donor's own lies above {spec.large:g}; as due to a small difference where both "
+            "intervals lie above 1 − margin. A donor that does harm is worse than random where "
+            "the interval of the difference lies below 0. Kernels, and gamma or beta together "
+            "with statistics, are compared after recalibration, others as transplanted."
         )
     if {"recalibration", "permutation+recalibration"} <= set(spec.repairs):
         sentences.append(

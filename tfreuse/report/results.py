@@ -21,13 +21,13 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
     for figure in figures:
         if figure.drawing.kind != "reasons":
             continue
-        raw = [row for row in figure.rows if row["repair"] == "none"]
+        raw = [row for row in figure.rows if row["decisive"]]
         counts = Counter(row["reason"] for row in raw)
         by_reason = ", ".join(f"{counts[name]} {name}" for name in reasons.REASONS)
         blocks.append(
             Paragraph(
-                f"{figure.part}: of {len(raw)} cells (group and site, as transplanted) "
-                f"{by_reason}."
+                f"{figure.part}: of {len(raw)} cells (group and site) {by_reason}. "
+                f"{reasons.compared(figure.rows)}"
             )
         )
         rows = tuple(
@@ -42,8 +42,8 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
             0,
             Paragraph(
                 "The paper gives two reasons why parameters can be reused: the features are "
-                "general, and the parameters lie close to the ideal ones. Random values at the "
-                "donor's distance from the recipient tell them apart."
+                "general, and the parameters lie close to the ideal ones. Random values as far "
+                "from the recipient as the donor's tell them apart."
             ),
         )
     return tuple(blocks)

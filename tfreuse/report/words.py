@@ -31,8 +31,10 @@ CONTROLS = {
     "reinitialised": "control: fresh initial values; the loss is the value of training",
     "initial": "control: the values that the recipient's training started from",
     "defaults": "control: gamma 1, beta 0, bias 0, moving mean 0, moving variance 1",
+    "angle": "random control: the donor's values turned at random about the recipient's: same "
+    "distance, norm and cosine, array by array; if the donor does better, its features matter",
     "matched": "random control: the recipient's values plus a step in a random direction, as "
-    "long as the donor's distance; if the donor does better, its direction matters",
+    "long as the donor's distance; it keeps more of the recipient than an independent donor has",
     "moments": "random control: normal values with the mean and standard deviation of each of "
     "the donor's arrays: scale without features",
     "shuffled": "random control: each of the donor's arrays with its numbers in random order",

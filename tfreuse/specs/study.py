@@ -10,11 +10,13 @@ DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
 ALL_DIRECTIONS = tuple(f"{a}-to-{b}" for a in KINDS for b in KINDS if a != b)
 LINKS = ("independent", "same", "sequential")
 SITES = ("layer", "stage", "prefix", "suffix", "leave_one_out", "all")
-CONTROLS = (
+CONTROLS = (  # new ones at the end: the position is part of a random control's seed
     "self", "other_seed", "reinitialised", "initial", "defaults", "matched", "moments",
-    "shuffled", "reordered", "scrambled", "zeroed",
+    "shuffled", "reordered", "scrambled", "zeroed", "angle",
 )  # fmt: skip
-RANDOM_CONTROLS = ("matched", "moments", "shuffled")  # measured with --draws draws
+RANDOM_CONTROLS = (  # measured with --draws draws
+    "matched", "moments", "shuffled", "angle",
+)  # fmt: skip
 REPAIRS = (
     "none", "recalibration", "permutation", "permutation+recalibration", "stitch",
     "fine_tuning",
@@ -68,9 +70,10 @@ class StudySpec(Spec):
         "donors with a known or bounding effect: the recipient itself (self) or with permuted "
         "channels (reordered); the same task from another seed (other_seed); fresh "
         "(reinitialised) or the recipient's own (initial) initial values; Keras's defaults, "
-        "e.g. gamma 1 (defaults); random values at the donor's distance (matched) or with its "
-        "mean and deviation (moments); the donor's values shuffled; a donor trained on "
-        "scrambled images; zeros (zeroed)",
+        "e.g. gamma 1 (defaults); random values with the donor's distance to the recipient, norm "
+        "and cosine (angle), with its distance alone (matched) or with its mean and deviation "
+        "(moments); the donor's values shuffled; a donor trained on scrambled images; zeros "
+        "(zeroed)",
         choices=CONTROLS,
     )
     repairs: tuple[str, ...] = option(
@@ -87,7 +90,7 @@ class StudySpec(Spec):
         low=0.0,
     )
     draws: int = option(
-        3, "random draws of the controls matched, moments and shuffled", low=1
+        3, "random draws of the controls angle, matched, moments and shuffled", low=1
     )
     shapley: bool = option(
         False,

@@ -1,6 +1,6 @@
 """Donors that nobody trained, computed from the values of recipient and donor.
 
-    values = make("matched", draw, pairs, seed)   # {donor's variable path: array}
+    values = make("angle", draw, pairs, seed)   # {donor's variable path: array}
 
 `pairs` lists the copies of a transplant of all layers. A control's values stand under the
 donor's paths, so the plans made for the donor serve the control too.
@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tfreuse.specs import CONTROLS
+
+_PARALLEL = 1e-9  # sine of an angle that is rounding alone
 
 
 class Pair(NamedTuple):
@@ -28,13 +30,16 @@ def make(
 ) -> Mapping[str, np.ndarray]:
     """Computes the control's values by the donor's variable paths.
 
-    "matched": the recipient's values plus a random step as long as the distance to the donor,
-    array by array; "moments": normal with the donor's mean and standard deviation (Mean Var
+    "angle": the donor's values turned at random about the recipient's, array by array: distance
+    to the recipient, norm and cosine with it are the donor's. One number has no other direction:
+    it stays the donor's, as does an array that is a multiple of the recipient's; of two numbers
+    every other draw is the donor's. "matched": the recipient's values plus a random step as long
+    as the distance to the donor, which leaves most of the recipient's direction; "moments": normal with the donor's mean and standard deviation (Mean Var
     Init of Raghu et al. 2019, arXiv:1902.07208); "shuffled": the donor's numbers in random
     order; "zeroed": zeros. Variances are drawn as logarithms, so that they stay above zero.
 
     Args:
-        control: one of these four.
+        control: one of these five.
         draw: number of the draw; each number gives other values.
         pairs: the copies of a transplant of all layers.
         seed: seed of the recipient's training; the same arguments give the same values.
@@ -61,6 +66,23 @@ def _in_log(
     return of_pair
 
 
+def _angle(recipient, donor, rng) -> np.ndarray:
+    direction = rng.standard_normal(donor.shape)
+    along = _projection(donor, recipient)
+    across = np.linalg.norm(donor - along)
+    if across <= _PARALLEL * np.linalg.norm(donor):
+        return donor
+    for _ in range(2):  # the second time takes out what rounding left
+        direction = direction - _projection(direction, recipient)
+    return along + direction * (across / np.linalg.norm(direction))
+
+
+def _projection(values: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Projects `values` on the direction of `onto`; zeros where `onto` is zero."""
+    square = np.sum(onto * onto)
+    return onto * (np.sum(values * onto) / square) if square else np.zeros_like(onto)
+
+
 def _matched(recipient, donor, rng) -> np.ndarray:
     step = rng.standard_normal(recipient.shape)
     return recipient + step * (np.linalg.norm(donor - recipient) / np.linalg.norm(step))
@@ -71,6 +93,7 @@ def _moments(recipient, donor, rng) -> np.ndarray:
 
 
 _VALUES = {
+    "angle": _in_log(_angle),
     "matched": _in_log(_matched),
     "moments": _in_log(_moments),
     "shuffled": lambda pair, rng: rng.permutation(pair.donor.ravel()).reshape(

@@ -30,13 +30,14 @@ _AT_ALL = {
     "other_seed": (*_BOTH, *_ALIGNED),
     "reinitialised": (*_BOTH, "fine_tuning"),
     "reordered": (*_BOTH, *_ALIGNED),
-    **dict.fromkeys(("initial", "defaults", "matched", "moments", "shuffled"), _BOTH),
-    **dict.fromkeys(("scrambled", "zeroed"), _BOTH),
+    **dict.fromkeys(("initial", "defaults", "scrambled", "zeroed"), _BOTH),
+    **dict.fromkeys(RANDOM_CONTROLS, _BOTH),
 }
 _AT_A_STAGE = {
     "transfer": (*_BOTH, *_ALIGNED, *_TRAINED),
     "reinitialised": ("none", *_TRAINED),  # a stitch or training may repair anything
     "reordered": ("none", "permutation"),
+    "angle": _BOTH,  # random kernels are compared with statistics that fit them
     **dict.fromkeys(
         ("other_seed", "matched", "initial", "scrambled", "zeroed"), ("none",)
     ),

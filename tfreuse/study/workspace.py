@@ -189,12 +189,11 @@ def _channel_spread(model: keras.Model, images: np.ndarray) -> dict[str, np.ndar
     layers = [layer for layer in model.layers if getattr(layer, "use_bias", False)]
     if not layers:
         return {}
-    outputs = keras.Model(model.input, [layer.output for layer in layers])(images)
+    # by name: a model with a list of one output returns that output
+    view = keras.Model(model.input, {layer.name: layer.output for layer in layers})
     return {
-        layer.name: np.maximum(
-            np.std(np.asarray(output, np.float32), axis=(0, 1, 2)), 1e-12
-        )
-        for layer, output in zip(layers, outputs, strict=True)
+        name: np.maximum(np.std(np.asarray(output, np.float32), axis=(0, 1, 2)), 1e-12)
+        for name, output in view(images).items()
     }
 
 

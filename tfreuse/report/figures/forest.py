@@ -26,6 +26,7 @@ NAMES = {  # of controls, in a cell's own plot
     "reinitialised": "re-initialised",
     "initial": "its own initial values",
     "defaults": "default values",
+    "angle": "random, same distance and angle",
     "matched": "random, same distance",
     "moments": "random, same moments",
     "shuffled": "shuffled",

@@ -10,6 +10,7 @@ from tfreuse.report.figures.colours import REPAIRS
 LOOKS: dict[str, tuple[str, svg.Colour, svg.Colour]] = {
     "general features": ("G", "#00795a", "#ffffff"),
     "small difference": ("S", ("#a9d4f0", "#2a5f86"), ("#10161e", "#ffffff")),
+    "worse than random": ("W", ("#7a2f3a", "#a34a57"), "#ffffff"),
     "neither": ("N", ("#f0c9a8", "#7d5634"), ("#10161e", "#ffffff")),
     "open": ("?", ("#eceff2", "#29323e"), ("#56626f", "#a0acba")),
 }
@@ -22,7 +23,7 @@ HEIGHT, COLUMN, GAP, NAME = (
 
 
 def two_reasons(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
-    """Draws donor less random values at its distance, with the interval, a drawing a repair."""
+    """Draws donor less comparable random values, with the interval, a drawing a repair."""
     panels = [
         _panel([row for row in rows if row["repair"] == repair], repair, spec)
         for repair in REPAIRS
@@ -55,13 +56,15 @@ def _panel(rows: list[Row], repair: str, spec: specs.StudySpec) -> svg.Drawing:
 
 
 def _cell(drawing: svg.Drawing, x: float, y: float, row: Row) -> None:
-    letter, ground, ink = LOOKS[row["reason"]]
+    # a cell has one reason: where it is judged at another repair, only numbers stand here
+    reason = row["reason"] if row["decisive"] else "judged at the other repair"
+    letter, ground, ink = LOOKS.get(reason, ("", *LOOKS["open"][1:]))
     tip = [
-        f"{marks.site(row['site'])} · {row['group']}: {row['reason']}",
+        f"{marks.site(row['site'])} · {row['group']}: {reason}",
         f"donor less random values: {marks.words(row)}, n = {row['n']}",
         f"donor retains {number(row['donor_mean'])}, random values {number(row['random_mean'])}",
     ]
-    data = {name: row[name] for name in ("group", "site", "reason")}
+    data = {"group": row["group"], "site": row["site"], "reason": reason}
     data["kind"] = row["site_kind"]
     with drawing.group(data=data, tip=tip):
         drawing.rect(x, y, COLUMN - GAP, HEIGHT - GAP, rx=2, fill=ground)

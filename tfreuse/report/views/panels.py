@@ -37,8 +37,8 @@ def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
 
 
 def _reasons(rows: list[Row]) -> list[tuple[str, str]]:
-    """Counts the cells of each reason, as transplanted, and says what the reason means."""
-    plain = [row for row in rows if row["repair"] == "none"]
+    """Counts the cells of each reason, and says what the reason means."""
+    plain = [row for row in rows if row["decisive"]]
     counts = Counter(row["reason"] for row in plain)
     return [
         (f"{reason}: {counts[reason]} of {len(plain)} cells", meaning)
