@@ -59,8 +59,10 @@ def test_a_full_memory_names_what_to_make_smaller():
     "text",
     [
         "Shapes are [1,66] and [1,65]. for '{{node a/concat}} = ConcatV2[N=2](b, c)'.",
-        "must be equal, but are 66 and 65 for '{{node a/Add}} = AddV2[T=DT_FLOAT](b, c)' "
-        "with input shapes: [1,66], [1,65].",
+        (
+            "must be equal, but are 66 and 65 for '{{node a/Add}} = AddV2[T=DT_FLOAT](b, c)' "
+            "with input shapes: [1,66], [1,65]."
+        ),
     ],
 )
 def test_the_node_of_a_graph_is_no_part_of_a_reason(text):
