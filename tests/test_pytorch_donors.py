@@ -79,8 +79,9 @@ RIGHT = {
 }
 
 
-def pairs(donor, recipient=KERAS, reads=READS):
-    paired, unclear = structure.pair(described(donor), described(recipient), reads)
+def pairs(donor, recipient=KERAS, reads=READS, pooled=()):
+    layers = described(donor), described(recipient)
+    paired, unclear = structure.pair(*layers, reads, pooled)
     return {target: source for target, (source, _) in paired.items()}, unclear
 
 
@@ -129,6 +130,42 @@ def test_names_that_both_sides_have_outrank_the_order_of_the_file():
     paired, unclear = pairs(donor, recipient, reads | {"y": ("x",)})
     assert not {"a_enc", "b"} & paired.keys()
     assert (["dec", "a.enc"], ["a_enc", "b"]) in unclear
+
+
+def test_branches_of_one_block_are_told_by_what_follows_in_them():
+    point, wide, high = (1, 1, 8, 8), (1, 7, 8, 8), (7, 1, 8, 8)
+    donor = {"stem": (3, 3, 3, 8), "b.branch1x1.conv": point}
+    donor |= {"b.branch7x7_1.conv": point, "b.branch7x7_2.conv": wide}
+    double = zip(range(1, 6), (point, high, wide, high, wide), strict=True)
+    donor |= {f"b.branch7x7dbl_{i}.conv": shape for i, shape in double}
+    donor |= {"b.branch_pool.conv": point, "AuxLogits.conv": (1, 1, 32, 8)}
+    donor |= {"last": (1, 1, 32, 8)}
+    recipient = {"s": (3, 3, 3, 8), "d1": point, "pool": point, "a1": point, "c": point}
+    recipient |= {"d2": high, "a2": wide, "d3": wide, "d4": high, "d5": wide}
+    recipient |= {"end": (1, 1, 32, 8)}
+    reads = {"s": (), **dict.fromkeys(("d1", "pool", "a1", "c"), ("s",))}
+    reads |= {"d2": ("d1",), "a2": ("a1",), "d3": ("d2",), "d4": ("d3",)}
+    reads |= {"d5": ("d4",), "end": ("c", "a2", "d5", "pool")}
+    right = {f"d{i}": f"b.branch7x7dbl_{i}.conv" for i in range(1, 6)}
+    right |= {f"a{i}": f"b.branch7x7_{i}.conv" for i in (1, 2)}
+    right |= {"s": "stem", "c": "b.branch1x1.conv", "pool": "b.branch_pool.conv"}
+    right |= {"end": "last"}
+    assert pairs(donor, recipient, reads, pooled={"pool"}) == (right, [])
+    paired, unclear = pairs(donor, recipient, reads)  # which one pools is not known
+    points = [name for name, shape in donor.items() if shape == point]
+    assert unclear == [(points, ["d1", "pool", "a1", "c"])]
+    assert paired.items() <= right.items()
+    renamed = {name.replace("branch7x7dbl_", "other"): s for name, s in donor.items()}
+    renamed["b.other3.conv"] = renamed.pop("b.other3.conv")  # counts up in no order
+    paired, unclear = pairs(renamed, recipient, reads, pooled={"pool"})
+    assert unclear and "d3" not in paired
+
+
+def test_layers_outside_the_pairs_still_order_those_around_them():
+    recipient = {"x": (3, 3, 8, 8), "y": (3, 3, 8, 8)}
+    reads = {"x": (), "mapped": ("x",), "y": ("mapped",)}
+    donor = {"first": (3, 3, 8, 8), "second": (3, 3, 8, 8)}
+    assert pairs(donor, recipient, reads) == ({"x": "first", "y": "second"}, [])
 
 
 def test_pairs_end_where_the_shapes_part():

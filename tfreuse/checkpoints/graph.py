@@ -9,6 +9,7 @@ depend on it are never permuted.
 
 import graphlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tfreuse import roles
@@ -199,22 +200,27 @@ class _Reader:
         self.layers[path] = entry
         if max(shapes, default=0) > 0 or (call is not None and call.constants):
             class_name = ""  # the call treats channels by their index
-        axis = config.get("axis")
         return {
-            number: self._add(path, class_name, sources, shape, axis)
+            number: self._add(path, class_name, sources, shape, config)
             for number, shape in sorted((shapes or {0: None}).items())
         }
 
     def _add(
-        self, path: str, class_name: str, reads: Iterable[str], shape, axis=None
+        self,
+        path: str,
+        class_name: str,
+        reads: Iterable[str],
+        shape,
+        config: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         self._count()
         shape = shape if isinstance(shape, list) else []
         channels = shape[-1] if shape and isinstance(shape[-1], int) else None
-        axis = axis if class_name == "Concatenate" else None
+        axis = config.get("axis") if class_name == "Concatenate" else None
+        moves = config.get("padding"), config.get("strides")
         name, rank = f"{len(self.calls)}:{path}", len(shape)
         self.calls.append(
-            Call(name, path, class_name, tuple(reads), channels, rank, axis)
+            Call(name, path, class_name, tuple(reads), channels, rank, axis, *moves)
         )
         return name
 

@@ -6,6 +6,7 @@ edges(calls)        # {"conv2": ("relu1",), ...}: the layers that each layer rea
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Call:
         channels: length of the output's last axis; None if unknown.
         rank: number of the output's axes, the batch axis included.
         axis: axis of a concatenation, None for other classes.
+        padding, strides: of the layer, as Keras writes them; None if it has none.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Call:
     channels: int | None
     rank: int
     axis: int | None = None
+    padding: Any = None
+    strides: Any = None
 
 
 # Calls from input to output, and the names of the calls that make the model's outputs.

@@ -7,7 +7,7 @@ of the last convolution beside it. So three sources must agree before two layers
 1. Shapes: both sequences are cut where everything before the cut has the same shapes.
 2. The recipient's graph: among layers of one shape, order decides only between layers of which
    one is computed from the other. Branches are distinguished by the donor's names (a shortcut is
-   called so) and by the convolution that a normalization follows.
+   called so, layers of a branch count up) and by the convolution that a normalization follows.
 3. The donor's names: numbers must not contradict the order ("conv2" before "conv1"), nor may
    names that the recipient has too. Where all layers of a shape have the same names on both
    sides, names decide.
@@ -20,8 +20,9 @@ All else is ambiguous.
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from tfreuse.plan import branches
 from tfreuse.plan.variables import Layer
 
 Layers = Mapping[str, Layer]
@@ -30,30 +31,42 @@ Unclear = list[tuple[list[str], list[str]]]  # (donor layers, recipient layers)
 
 _WINDOW = 24  # layers within which the orders of two sequences may differ
 _SHORTCUT = re.compile(r"(^|[._])(downsample|shortcut|skip|proj(ection)?|identity)")
+_AUXILIARY = re.compile(r"(^|[._/])aux", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.*?)(\d+)$")
-NAMES, ORDER, SHORTCUT, FOLLOWS = (
+NAMES, ORDER, SHORTCUT, BRANCH, FOLLOWS = (
     "same name, and same shapes",
     "same place in the order of layers, and same shapes",
     "the shortcut of its block, by name and graph",
+    "the same branch of its block, by names, graph and shapes",
     "follows the same convolution",
 )
 
 
 def pair(
-    donor: Layers, recipient: Layers, reads: Mapping[str, Sequence[str]]
+    donor: Layers,
+    recipient: Layers,
+    reads: Mapping[str, Sequence[str]],
+    pooled: Collection[str] = (),
 ) -> tuple[Pairs, Unclear]:
     """Pairs layers by shapes, the recipient's graph and the donor's order and names.
+
+    Auxiliary heads of the donor, which files list in the middle, count only where the recipient
+    has such names too.
 
     Args:
         donor: layers in the order of the file.
         recipient: layers from input to output.
-        reads: layers with variables that each layer of the recipient reads from.
+        reads: layers with variables that each layer of the recipient reads from, also for
+            layers that are not to be paired.
+        pooled: layers of the recipient that read the output of a pooling layer.
     """
     sources = {path: s for path, layer in donor.items() if (s := shape_of(layer))}
     targets = {path: s for path, layer in recipient.items() if (s := shape_of(layer))}
+    if not any(map(_AUXILIARY.search, targets)):
+        sources = {p: s for p, s in sources.items() if not _AUXILIARY.search(p)}
     count = _common(list(sources.values()), list(targets.values()))
     return _Pairing(
-        list(sources)[:count], list(targets)[:count], sources, targets, reads
+        list(sources)[:count], list(targets)[:count], sources, targets, reads, pooled
     ).pairs()
 
 
@@ -75,16 +88,27 @@ def shape_of(layer: Layer) -> tuple | None:
         return "batch", layer.by_role["moving_mean", 0].shape
     if "gamma" in roles and "beta" in roles:
         return "norm", layer.by_role["gamma", 0].shape
+    if roles == [None]:  # a factor a channel: LayerScale, PReLU
+        return (
+            ("factor", sides) if (sides := _sides(layer.variables[0].shape)) else None
+        )
     return None
+
+
+def _sides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns a shape without its axes of length 1."""
+    return tuple(side for side in shape if side != 1)
 
 
 def same_bytes(first: Sequence[int], second: Sequence[int]) -> bool:
     """Returns whether kernels of two shapes hold the same numbers in the same order.
 
-    So do [kh, kw, 1, channels * m] and the depthwise [kh, kw, channels, m], and a kernel of
-    1 x 1 and a Dense kernel.
+    So do [kh, kw, 1, channels * m] and the depthwise [kh, kw, channels, m], a kernel of 1 x 1
+    and a Dense kernel, and factors [channels, 1, 1] and [channels].
     """
     short, long = sorted((tuple(first), tuple(second)), key=len)
+    if len(_sides(short)) < 2 and _sides(short) == _sides(long):
+        return True
     if short == long or (1,) * (len(long) - len(short)) + short == long:
         return True
     return any(
@@ -117,15 +141,27 @@ def _common(donor: Sequence[tuple], recipient: Sequence[tuple]) -> int:
 class _Pairing:
     """Layers of both sides up to the last cut, grouped by shape."""
 
-    def __init__(self, sources, targets, source_shapes, target_shapes, reads):
+    def __init__(self, sources, targets, source_shapes, target_shapes, reads, pooled):
         self.sources, self.targets, self.reads = sources, targets, reads
         self.by_shape: dict[tuple, tuple[list[str], list[str]]] = {}
         for path in sources:
             self.by_shape.setdefault(source_shapes[path], ([], []))[0].append(path)
         for path in targets:
             self.by_shape[target_shapes[path]][1].append(path)
-        self.before = _ancestors(targets, reads)
+        self.before = _ancestors(reads)
         self.convolution = _followed(sources, source_shapes)
+        kernels = [
+            [path for path in paths if shapes[path][0] == "kernel"]
+            for paths, shapes in ((sources, source_shapes), (targets, target_shapes))
+        ]
+        self.branches = [
+            (
+                branches.by_names(kernels[0], source_shapes, forks=forks),
+                branches.by_graph(kernels[1], target_shapes, reads, forks=forks),
+            )
+            for forks in (False, True)
+        ]
+        self.pooled = pooled
         self.done: Pairs = {}
         self.unclear: Unclear = []
 
@@ -182,8 +218,10 @@ class _Pairing:
         if len(sources) == 1:
             self.done[targets[0]] = sources[0], ORDER
             return
-        chosen = self._by_convolution(sources, targets) or self._by_shortcut(
-            sources, targets
+        chosen = (
+            self._by_convolution(sources, targets)
+            or self._by_shortcut(sources, targets)
+            or self._by_branch(sources, targets)
         )
         if chosen:
             self.done |= chosen
@@ -215,6 +253,20 @@ class _Pairing:
         (branch,) = (source for source in sources if source != shortcuts[0])
         return {short: (shortcuts[0], SHORTCUT), long: (branch, SHORTCUT)}
 
+    def _by_branch(self, sources: list[str], targets: list[str]) -> Pairs:
+        """Pairs convolutions of parallel branches, all or none."""
+        for donor, recipient in self.branches:
+            if sources[0] not in donor:  # a normalization
+                return {}
+            pairs = branches.pair(
+                {path: donor[path] for path in sources},
+                {path: recipient[path] for path in targets},
+                self.pooled,
+            )
+            if pairs:
+                return {target: (source, BRANCH) for target, source in pairs.items()}
+        return {}
+
 
 def _by_name(sources: Sequence[str], targets: Sequence[str]) -> dict[str, str]:
     """Returns the donor's layers by the recipient's of the same name, "a.conv1" as "a_conv1"."""
@@ -227,14 +279,12 @@ def _by_name(sources: Sequence[str], targets: Sequence[str]) -> dict[str, str]:
     return {t: donors[name] for t, name in zip(targets, names[1]) if name in donors}
 
 
-def _ancestors(
-    paths: Sequence[str], reads: Mapping[str, Sequence[str]]
-) -> dict[str, frozenset[str]]:
+def _ancestors(reads: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
     """Returns all layers from which each layer is computed."""
     ancestors: dict[str, frozenset[str]] = {}
-    for path in paths:
+    for path, sources in reads.items():  # from input to output
         ancestors[path] = frozenset().union(
-            *({before} | ancestors.get(before, frozenset()) for before in reads[path])
+            *({source} | ancestors.get(source, frozenset()) for source in sources)
         )
     return ancestors
 

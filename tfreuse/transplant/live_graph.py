@@ -81,13 +81,17 @@ class _Tracer:
         names = []
         class_name = type(operation).__name__ if operation is not None else ""
         axis = operation.axis if class_name == "Concatenate" else None
+        moves = [getattr(operation, name, None) for name in ("padding", "strides")]
         for tensor in outputs:
             name = f"{len(self.calls)}:{path}"
             names.append([name])
             shape = tuple(tensor.shape)
             channels = shape[-1] if shape else None
             self.calls.append(
-                Call(name, path, class_name, tuple(reads), channels, len(shape), axis)
+                Call(
+                    *(name, path, class_name, tuple(reads), channels),
+                    *(len(shape), axis, *moves),
+                )
             )
         return names
 

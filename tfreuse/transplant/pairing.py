@@ -18,13 +18,14 @@ from tfreuse.plan import (
     Entry,
     Plan,
     Variable,
+    branches,
     matching,
     selection,
     structure,
     topology,
 )
 from tfreuse.plan.variables import Layer, by_layer
-from tfreuse.transplant import alignment, pytorch
+from tfreuse.transplant import alignment, pytorch, same_function
 from tfreuse.transplant.opening import OpenModel
 
 _OPTIONS = (
@@ -104,8 +105,9 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     ]
     entries = _with_ambiguous(plan.entries, donor)
     if donor.pytorch:
-        notes += [*filter(None, [donor.remark]), *pytorch.notes(plan)]
+        notes += [*filter(None, [donor.remark]), *same_function.notes(plan, recipient)]
         entries = pytorch.without_scrambled_rows(entries, recipient_layers, recipient)
+        entries = pytorch.without_neutral(entries, donor)
     return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
 
 
@@ -127,6 +129,10 @@ def _by_structure(
     if not donor.pytorch or recipient.edges is None:
         return {}, []
     mapped = set(mapping.values())
+    try:
+        calls, _ = recipient.calls()
+    except InputError:
+        calls = []
     return structure.pair(
         {path: layer for path, layer in donor_layers.items() if path not in mapped},
         {
@@ -135,6 +141,7 @@ def _by_structure(
             if path not in mapping
         },
         topology.contract(recipient.edges, recipient_layers),
+        branches.pooled(calls, recipient_layers),
     )
 
 
@@ -247,10 +254,16 @@ def _completed(
 def _read_as(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
     """Returns a PyTorch layer's variables as arrays of its counterpart's class.
 
-    A kernel gets the counterpart's shape where its bytes can be read so.
+    A kernel gets the counterpart's shape where its bytes can be read so, and so does the only
+    array of a layer of unknown roles, which also gets the name.
     """
-    if structure.shape_of(layer) != structure.shape_of(twin):
+    shape = structure.shape_of(layer)
+    if shape != structure.shape_of(twin):
         return layer.variables
+    if shape and shape[0] == "factor":
+        (array,), (like,) = layer.variables, twin.variables
+        dtype, path = array.dtype, array.path
+        return (dataclasses.replace(like, path=path, layer=array.layer, dtype=dtype),)
     members = []
     for variable in _with_class(layer, twin):
         kernel = twin.by_role.get(("kernel", 0))

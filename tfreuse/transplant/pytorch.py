@@ -1,28 +1,60 @@
-"""Checks and notes the properties of a network that neither a PyTorch file nor shapes show.
+"""Checks arrays of a PyTorch donor whose shapes fit and whose meaning may not, or the reverse.
 
-Every array may fit and the network still be another function: PyTorch's files have weights, and
-neither strides, paddings and epsilon nor the images that the network expects.
+What a plan can only say of them is in `tfreuse.transplant.same_function`.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from tfreuse.errors import InputError
-from tfreuse.plan import COPY, REFUSED, Entry, Plan, Variable, structure, topology
+from tfreuse.plan import (
+    COPY,
+    KEEP,
+    MISSING,
+    REFUSED,
+    UNUSED,
+    Entry,
+    Variable,
+    structure,
+    topology,
+)
 from tfreuse.plan.calls import Call
 from tfreuse.plan.variables import Layer
 from tfreuse.transplant.opening import OpenModel
 
 _JOINED, _UNKNOWN = 0, -1  # in place of the number of an image's channels
-_EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
-_ORDER = (
-    "the file lists layers as they were registered. Where the donor runs them, or joins "
-    "branches, in another order, shapes do not show it: compare outputs, and pair by --map"
-)
-_INPUT = (
-    "the file does not say which images it expects. Weights of torchvision and timm mostly "
-    "take RGB in [0, 1], less (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"
-)
+_NEUTRAL = {"gamma": 1, "beta": 0, "bias": 0}  # values that change nothing
+
+
+def without_neutral(entries: Iterable[Entry], donor: OpenModel) -> tuple[Entry, ...]:
+    """Keeps arrays out of the problems that need no counterpart.
+
+    They are the statistics of images in a Normalization layer, which PyTorch's networks lack, and
+    the donor's factors of 1 and offsets of 0 for a recipient's layer that has none.
+
+    Args:
+        entries: of a plan with a PyTorch donor.
+        donor: the model to read these arrays from.
+    """
+    paired = {entry.donor.layer_path for entry in entries if entry.status == COPY}
+    checked = []
+    for entry in entries:
+        variable = entry.variable
+        if entry.status == MISSING and variable.class_name == "Normalization":
+            reason = "a PyTorch file has no statistics of images"
+            entry = dataclasses.replace(entry, status=KEEP, reason=reason)
+        if entry.status == UNUSED and variable.layer_path in paired:
+            neutral = _NEUTRAL.get(variable.role)
+            if neutral is None:
+                reason = entry.reason
+            elif (donor.read(variable) == neutral).all():
+                reason = f"all {neutral}, as if the donor had no {variable.role}"
+                entry = dataclasses.replace(entry, status=KEEP)
+            else:
+                reason = f"the recipient's layer has no {variable.role}"
+            entry = dataclasses.replace(entry, reason=reason)
+        checked.append(entry)
+    return tuple(checked)
 
 
 def without_scrambled_rows(
@@ -161,59 +193,3 @@ def _width(layer: Layer) -> int | None:
     shape = structure.shape_of(layer)
     axis = -2 if "Transpose" in layer.class_name else -1
     return shape[1][axis] if shape else None
-
-
-def notes(plan: Plan) -> list[str]:
-    """Returns a line on each property that the recipient must have for the same function."""
-    moved = {
-        (entry.recipient.layer_path, entry.recipient.role): entry.recipient
-        for entry in plan.entries
-        if entry.status == COPY and "zero" not in entry.adapters
-    }
-    kernels = [v for (_, role), v in moved.items() if role == "kernel"]
-    lines = [*_epsilon(moved), *_strides(kernels)]
-    return [*lines, _ORDER, _INPUT] if kernels else lines
-
-
-def _epsilon(moved) -> Iterator[str]:
-    counts: dict[float, int] = {}
-    for (_, role), variable in moved.items():
-        value = dict(variable.settings).get("epsilon")
-        batch = variable.class_name == "BatchNormalization"
-        role_of_layer = "moving_variance" if batch else "gamma"  # one of a layer counts
-        if role == role_of_layer and value not in (None, _EPSILON):
-            counts[value] = counts.get(value, 0) + 1
-    for value, count in counts.items():
-        yield (
-            f"epsilon is {value} in {count} layers of the recipient and not in a PyTorch file; "
-            f"PyTorch's default is {_EPSILON}, and outputs scale by "
-            "sqrt((variance + theirs) / (variance + ours))"
-        )
-
-
-def _strides(kernels: list[Variable]) -> Iterator[str]:
-    strided = [v for v in kernels if _stride(v) > 1]
-    after = dict(zip((v.path for v in kernels), kernels[1:], strict=False))
-    bottlenecks = [
-        v.layer for v in strided if v.shape[0] == 1 and _window(after.get(v.path)) > 1
-    ]
-    if bottlenecks:
-        yield (
-            f"the recipient strides in convolutions of 1 x 1 ({', '.join(bottlenecks[:3])} ...): "
-            "torchvision's and timm's ResNets stride in the 3 x 3 after it (version 1.5), and "
-            "the function differs although every shape fits"
-        )
-    if any(_window(v) > 1 for v in strided):
-        yield (
-            "PyTorch pads both sides of a strided convolution alike; padding='same' pads more "
-            "at the end. Outputs are equal only where the recipient pads as the donor does"
-        )
-
-
-def _stride(variable: Variable) -> int:
-    strides = dict(variable.settings).get("strides", 1)
-    return max(strides) if isinstance(strides, tuple) else strides
-
-
-def _window(variable: Variable | None) -> int:
-    return variable.shape[0] if variable is not None and len(variable.shape) > 2 else 0

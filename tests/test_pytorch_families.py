@@ -1,0 +1,227 @@
+"""Pairs and notes for networks of families that people take from PyTorch."""
+
+import pathlib
+
+import handmade_torch
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from test_pytorch_donors import described
+
+from tfreuse import transplant
+from tfreuse.errors import InputError
+from tfreuse.plan import branches, structure, topology
+from tfreuse.plan.variables import by_layer
+from tfreuse.transplant.opening import open_model
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def save(path, arrays):
+    """Writes {name: array} as a state dict."""
+    tensors = {
+        name: handmade_torch.tensor(np.asarray(array, np.float32))
+        for name, array in arrays.items()
+    }
+    handmade_torch.save(path, tensors)
+
+
+def drawn(model):
+    draw = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(draw.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def images(size):
+    return np.random.default_rng(1).uniform(-1, 1, (2, size, size, 3)).astype("f4")
+
+
+def state(pairs):
+    """The state dict of a Keras model's layers, from {PyTorch's name: Keras layer}."""
+    arrays = {}
+    for name, layer in pairs.items():
+        values = {v.path.rpartition("/")[2]: v.numpy() for v in layer.weights}
+        norm = isinstance(layer, layers.BatchNormalization | layers.LayerNormalization)
+        if norm:
+            roles = ("gamma", "beta", "moving_mean", "moving_variance")
+            names = ("weight", "bias", "running_mean", "running_var")
+        else:
+            roles, names = ("kernel", "bias"), ("weight", "bias")
+        for role, last in zip(roles, names, strict=True):
+            if role in values:
+                value = values[role]
+                if role == "kernel":
+                    value = np.moveaxis(value, (-1, -2), (0, 1))
+                arrays[f"{name}.{last}"] = value
+    return arrays
+
+
+def test_inception_v3_of_torchvision_pairs_whole():
+    keras.backend.clear_session()
+    model = keras.applications.InceptionV3(
+        weights=None, include_top=False, input_shape=(75, 75, 3)
+    )
+    lines = (GOLDEN / "torchvision_inception_v3.txt").read_text().splitlines()
+    kernels = {path: tuple(map(int, s)) for path, *s in map(str.split, lines)}
+    shapes = {}
+    for path, shape in kernels.items():
+        shapes |= {path: shape, f"{path[:-5]}.bn": shape[-1]}
+    with open_model(model) as recipient:
+        by_path = by_layer(recipient.variables)
+        reads = topology.contract(recipient.edges, by_path)
+        pooled = branches.pooled(recipient.calls()[0], by_path)
+    paired, unclear = structure.pair(described(shapes), by_path, reads, pooled)
+    assert not unclear
+    # both count layers as they are created, and both create them in the same order
+    created = sorted(
+        (layer for layer in model.layers if layer.name.startswith("conv2d")),
+        key=lambda layer: int(layer.name.partition("_")[2] or 0),
+    )
+    registered = [path for path in kernels if not path.startswith("AuxLogits")]
+    for layer, path in zip(created, registered, strict=True):
+        norm = layer.name.replace("conv2d", "batch_normalization")
+        assert paired[layer.name][0] == path, layer.name
+        assert paired[norm][0] == f"{path[:-5]}.bn", norm
+
+
+def convnext(blocks=2):
+    """Blocks of ConvNeXt (arXiv 2201.03545), as keras.applications builds them."""
+    factors = keras.src.applications.convnext.LayerScale
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 2, strides=2, name="stem")(inputs)
+    x = layers.LayerNormalization(epsilon=1e-6, name="stem_norm")(x)
+    for i in range(blocks):
+        y = layers.Conv2D(4, 3, padding="same", groups=4, name=f"deep_{i}")(x)
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}")(y)
+        y = layers.Activation("gelu")(layers.Dense(8, name=f"wide_{i}")(y))
+        y = layers.Dense(4, name=f"narrow_{i}")(y)
+        x = layers.Add()([x, factors(0.5, 4, name=f"factor_{i}")(y)])
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (4,)], ids=["torchvision", "timm"])
+def test_convnext_pairs_whole_with_the_factors_of_its_channels(shape, tmp_path):
+    model = drawn(convnext())
+    arrays = state(
+        {"0.0": model.get_layer("stem"), "0.1": model.get_layer("stem_norm")}
+    )
+    for i in range(2):
+        factor = model.get_layer(f"factor_{i}").weights[0].numpy()
+        arrays[f"1.{i}.layer_scale"] = factor.reshape(shape)
+        names = {"block.0": "deep", "block.2": "norm", "block.3": "wide"}
+        names |= {"block.5": "narrow"}
+        for name, layer in names.items():
+            arrays |= state({f"1.{i}.{name}": model.get_layer(f"{layer}_{i}")})
+    path, file = tmp_path / "weights.pth", tmp_path / "recipient.keras"
+    save(path, arrays)
+    recipient = convnext()
+    recipient.save(file)
+    plan = transplant.plan(path, recipient).check()
+    transplant.apply(plan, path, recipient)
+    np.testing.assert_array_equal(recipient(images(8)), model(images(8)))
+    out = tmp_path / "out.keras"
+    plan = transplant.plan(path, file).check()
+    transplant.apply(plan, path, file, out)
+    transplant.verify(plan, path, file, out).check()
+    np.testing.assert_array_equal(
+        keras.models.load_model(out)(images(8)), model(images(8))
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    """A network that prepares its images, with a normalization without gamma."""
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Normalization(name="normal")(
+        layers.Rescaling(0.5, name="scaled")(inputs)
+    )
+    x = layers.Conv2D(4, 3, use_bias=False, name="conv")(x)
+    model = keras.Model(inputs, layers.BatchNormalization(scale=False, name="bn")(x))
+    return drawn(model)
+
+
+def test_a_network_that_prepares_images_keeps_that_and_the_plan_says_so(
+    prepared, tmp_path
+):
+    path = tmp_path / "weights.pth"
+    arrays = state({"c": prepared.get_layer("conv"), "b": prepared.get_layer("bn")})
+    save(path, arrays)
+    before = [v.numpy() for v in prepared.get_layer("normal").weights]
+    plan = transplant.plan(path, prepared).check()
+    transplant.apply(plan, path, prepared)
+    for new, old in zip(prepared.get_layer("normal").weights, before, strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert "changes images itself (scaled, normal)" in " ".join(plan.notes)
+
+
+def test_factors_of_one_need_no_counterpart_and_others_do(prepared, tmp_path):
+    path = tmp_path / "weights.pth"
+    arrays = state({"c": prepared.get_layer("conv"), "b": prepared.get_layer("bn")})
+    save(path, arrays | {"b.weight": np.ones(4)})
+    plan = transplant.plan(path, prepared).check()
+    assert len(plan.copies) == 4
+    save(path, arrays | {"b.weight": [1, 1, 1, 1.001]})
+    with pytest.raises(InputError, match="the recipient's layer has no gamma"):
+        transplant.plan(path, prepared).check()
+
+
+def bottleneck(*, first, padding="even", shortcut=True):
+    """A block of ResNet-50: strides in its first convolution (version 1) or in its second."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    y = layers.Conv2D(4, 1, strides=2 if first else 1, name="c1")(x)
+    y = layers.BatchNormalization(epsilon=1.001e-5, name="n1")(y)
+    if padding == "even" and not first:
+        y = layers.ZeroPadding2D(1)(layers.ReLU()(y))
+    elif padding == "uneven":
+        y = layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(layers.ReLU()(y))
+    same = "same" if padding == "same" or first else "valid"
+    y = layers.Conv2D(4, 3, strides=1 if first else 2, padding=same, name="c2")(y)
+    if shortcut:
+        y = layers.Add()([layers.Conv2D(4, 1, strides=2, name="short")(x), y])
+    pool = layers.AveragePooling2D(3, strides=1, padding="same", name="mean")
+    last = layers.Conv2D(6, 3, name="c3")
+    return keras.Model(inputs, last(pool(y) if padding == "same" else y))
+
+
+def bottleneck_state(model):
+    names = {"stem": "stem", "b.conv1": "c1", "b.bn1": "n1", "b.conv2": "c2"}
+    names |= {"b.downsample.0": "short", "c.conv1": "c3"}
+    present = {layer.name for layer in model.layers}
+    return state(
+        {name: model.get_layer(n) for name, n in names.items() if n in present}
+    )
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "file"])
+def test_notes_on_strides_and_paddings_hold_for_the_recipient_at_hand(live, tmp_path):
+    stride, pad = "strides in convolutions of 1 x 1", "pads the end of images more"
+    mean = "leave the border out (mean)"
+    cases = {
+        (True, "even"): (True, "", False),
+        (False, "even"): (False, "", False),
+        (False, "same"): (False, "(c2)", True),
+        (False, "uneven"): (False, "(pad)", False),
+    }
+    for (first, padding), expected in cases.items():
+        model = drawn(bottleneck(first=first, padding=padding))
+        path, target = tmp_path / "weights.pth", model
+        save(path, bottleneck_state(model))
+        if not live:
+            target = tmp_path / "recipient.keras"
+            model.save(target)
+        notes = " ".join(transplant.plan(path, target).check().notes)
+        assert (stride in notes) == expected[0], (first, padding)
+        assert (pad in notes) == bool(expected[1]) and expected[1] in notes
+        assert (mean in notes) == expected[2]
+
+
+def test_an_epsilon_that_is_folded_is_no_longer_noted(tmp_path):
+    model = drawn(bottleneck(first=True))
+    path = tmp_path / "weights.pth"
+    save(path, bottleneck_state(model))
+    assert "epsilon is 1.001e-05" in " ".join(transplant.plan(path, model).notes)
+    plan = transplant.plan(path, model, adapters=["*=epsilon:1e-5"])
+    assert "epsilon is" not in " ".join(plan.notes)
