@@ -141,3 +141,21 @@ def save_safetensors(path, arrays):
         data += array.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def shard(path, arrays, writer=save_safetensors, first=None):
+    """Writes arrays in two files and their index, as Hugging Face's libraries name them.
+
+    Args:
+        path: of the file that would hold all, NAME.SUFFIX.
+        first: names of the arrays in the first file; by default the first half.
+    """
+    first = first or list(arrays)[: len(arrays) // 2]
+    names = [f"{path.stem}-0000{number}-of-00002{path.suffix}" for number in (1, 2)]
+    weight_map = {name: names[name not in first] for name in arrays}
+    for shard_name in names:
+        held = {n: arrays[n] for n, place in weight_map.items() if place == shard_name}
+        writer(path.with_name(shard_name), held)
+    index = path.with_name(f"{path.name}.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return index

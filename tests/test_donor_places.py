@@ -54,19 +54,11 @@ def refusal(path):
     return message
 
 
-def shard(folder, suffix=".safetensors", stem="model"):
+def shard(folder, suffix=".safetensors"):
     """Writes `state()` in two shards, the weight and the bias of a layer apart."""
-    arrays = state()
-    parts = ("conv.weight", "bn.weight", "bn.running_var"), arrays
-    names = [f"{stem}-0000{number}-of-00002{suffix}" for number in (1, 2)]
-    held = [parts[0], [name for name in arrays if name not in parts[0]]]
-    weight_map = {}
-    for name, members in zip(names, held, strict=True):
-        WRITERS[suffix](folder / name, {n: arrays[n] for n in members})
-        weight_map |= dict.fromkeys(members, name)
-    index = folder / f"{stem}{suffix}.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return index
+    first = ("conv.weight", "bn.weight", "bn.running_var")
+    path = folder / f"model{suffix}"
+    return handmade_torch.shard(path, state(), WRITERS[suffix], first)
 
 
 @pytest.fixture

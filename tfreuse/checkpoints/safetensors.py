@@ -37,9 +37,9 @@ def read(source: Source) -> Checkpoint:
     Raises:
         InputError: the header is too large or damaged, or the arrays do not tile the file.
     """
-    stored_by_name = index(source)
+    weights = read_weights(source)
+    stored_by_name = weights.arrays
     if states.is_pytorch(stored_by_name):
-        weights = states.Weights(stored_by_name)
         return states.checkpoint("safetensors", source, weights)
     arrays_of_layers = ((*_split(name), a) for name, a in stored_by_name.items())
     variables, unaddressed, notes = named.variables(arrays_of_layers)
@@ -48,7 +48,7 @@ def read(source: Source) -> Checkpoint:
     )
 
 
-def index(source: Source) -> dict[str, StoredArray]:
+def read_weights(source: Source) -> states.Weights:
     """Returns the arrays of a safetensors file by name; see `read`."""
     where = printable(source.path)
     length = int.from_bytes(source.read(0, 8), "little")
@@ -75,7 +75,8 @@ def index(source: Source) -> dict[str, StoredArray]:
         end = start + size
     if end != data.size:
         raise InputError(f"{where} is truncated, or has bytes that no array owns.")
-    return stored_by_name
+    ordered = not states.is_sorted(stored_by_name)
+    return states.Weights(stored_by_name, ordered=ordered)
 
 
 def _array(data: Source, entry) -> StoredArray | None:

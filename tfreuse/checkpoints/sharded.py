@@ -139,10 +139,11 @@ def _read_pytorch(
 ) -> Checkpoint:
     where = printable(source.path)
     arrays: dict[str, StoredArray] = {}
-    members = []
+    members, ordered = [], True
     for shard in shards:
         weights = _weights(shard)
         members += weights.members
+        ordered = ordered and weights.ordered
         for name, stored in weights.arrays.items():
             if arrays.setdefault(name, stored) is not stored:
                 raise _other_model(where, printable(name))
@@ -153,14 +154,15 @@ def _read_pytorch(
                 f"{where} and its shard {printable(shard.path.name)} are not of one model: "
                 f"only one of them has {first_names(differing)}. Copy all files again."
             )
-    return checkpoint("sharded", source, Weights(arrays, "", tuple(members)), shards)
+    weights = Weights(arrays, "", tuple(members), ordered)
+    return checkpoint("sharded", source, weights, shards)
 
 
 def _weights(shard: Source) -> Weights:
     """Reads the arrays of a shard by its signature."""
     start = shard.read(0, min(9, shard.size))
     if safetensors.is_safetensors(start, shard.size):
-        return Weights(safetensors.index(shard))
+        return safetensors.read_weights(shard)
     if pytorch.LEGACY_SIGNATURE.startswith(start) and len(start) == 9:
         return pytorch.read_legacy(shard)
     if start.startswith(archive.LOCAL_SIGNATURE):

@@ -7,7 +7,7 @@ in this way has the roles that its own names or shapes determine.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfreuse import plan as plan_module
@@ -20,6 +20,7 @@ from tfreuse.plan import (
     Variable,
     branches,
     matching,
+    ordering,
     selection,
     structure,
     topology,
@@ -61,7 +62,10 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     pairs = selection.mapping_pairs(options.get("mapping", ()))
     donor_layers = by_layer(donor.variables)
     recipient_layers = by_layer(recipient.variables)
-    if not donor.ordered:
+    ties: list[ordering.Tie] = []
+    if not donor.ordered and donor.pytorch:
+        donor_layers, ties = ordering.by_shapes(donor_layers, recipient_layers)
+    elif not donor.ordered:
         donor_layers = _in_order(donor_layers, recipient_layers)
     if not recipient.ordered:
         recipient_layers = _in_order(recipient_layers, donor_layers)
@@ -69,7 +73,7 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     if pairs:
         mapping = selection.expand_mapping(pairs, donor_layers, recipient_layers)
     by_structure = _by_structure(
-        donor, recipient, donor_layers, recipient_layers, mapping
+        donor, recipient, donor_layers, recipient_layers, mapping, ties
     )
     structural = {target: source for target, (source, _) in by_structure[0].items()}
     donor_variables, donor_count = _completed(
@@ -104,6 +108,11 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         if count
     ]
     entries = _with_ambiguous(plan.entries, donor)
+    if donor.pytorch and not donor.ordered:
+        notes.append(
+            "the donor's file lists layers by name: their order is that of numbers in names, and "
+            "of the recipient's shapes"
+        )
     if donor.pytorch:
         notes += [*filter(None, [donor.remark]), *same_function.notes(plan, recipient)]
         entries = pytorch.without_scrambled_rows(entries, recipient_layers, recipient)
@@ -117,12 +126,14 @@ def _by_structure(
     donor_layers: Mapping[str, Layer],
     recipient_layers: Mapping[str, Layer],
     mapping: Mapping[str, str],
+    ties: Sequence[ordering.Tie],
 ) -> tuple[structure.Pairs, structure.Unclear]:
     """Pairs layers of a PyTorch donor, or of one of bare weights, that are in no map.
 
     See `tfreuse.plan.structure` and `tfreuse.plan.matching.by_counter`.
     """
-    if donor.edges is None and not donor.ordered and not mapping and recipient.ordered:
+    bare = donor.edges is None and not donor.ordered and not donor.pytorch
+    if bare and not mapping and recipient.ordered:
         layers = by_layer(donor.variables)  # in the order of the file
         pairs = matching.by_counter(layers, recipient_layers, every=donor.nameless)
         return pairs, []
@@ -133,16 +144,18 @@ def _by_structure(
         calls, _ = recipient.calls()
     except InputError:
         calls = []
-    return structure.pair(
+    reads = topology.contract(recipient.edges, recipient_layers)
+    pairs = structure.pair(
         {path: layer for path, layer in donor_layers.items() if path not in mapped},
         {
             path: layer
             for path, layer in recipient_layers.items()
             if path not in mapping
         },
-        topology.contract(recipient.edges, recipient_layers),
+        reads,
         branches.pooled(calls, recipient_layers),
     )
+    return ordering.without_ties(*pairs, ties, reads) if ties else pairs
 
 
 def _with_ambiguous(entries: tuple[Entry, ...], donor: OpenModel) -> tuple[Entry, ...]:

@@ -56,11 +56,13 @@ class Weights:
         arrays: by name, in the order of the file.
         remark: a line on arrays of the file that are left out; "" if there are none.
         members: members of a zip file, each with a checksum.
+        ordered: whether the file has the order in which modules were registered.
     """
 
     arrays: dict[str, StoredArray]
     remark: str = ""
     members: tuple[Member, ...] = ()
+    ordered: bool = True
 
 
 def checkpoint(
@@ -74,6 +76,7 @@ def checkpoint(
         notes=notes,
         members=weights.members,
         shards=shards,
+        ordered=weights.ordered,
         pytorch=True,
         remark=weights.remark,
     )
@@ -138,6 +141,17 @@ def is_pytorch(names: Iterable[str]) -> bool:
     """Returns whether arrays have PyTorch's names: "layer1.0.conv1.weight", not "conv1/kernel"."""
     last = {name.rpartition(".")[2] for name in names}
     return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "gamma"}
+
+
+def is_sorted(arrays: Mapping[str, StoredArray]) -> bool:
+    """Returns whether the names of each type are sorted, as safetensors 0.3 and later write them.
+
+    The order of registration then is lost: it has "weight" before "bias".
+    """
+    names: dict[str, list[str]] = {}
+    for name, stored in arrays.items():
+        names.setdefault(str(stored.dtype), []).append(name)
+    return all(group == sorted(group) for group in names.values())
 
 
 def variables(
