@@ -90,6 +90,29 @@ def test_onnx_and_litert_files_compute_what_keras_does(kind, format, tmp_path):
     np.testing.assert_allclose(found["probabilities"], expected, 0, 1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_files_hold_grouped_convolutions_and_exact_gelu(format, tmp_path):
+    if format == "onnx" and not ONNX:
+        pytest.skip("pip install -e '.[onnx]'")
+    model = model_of(
+        lambda x: conv(conv(conv(x, 8), 8, groups=2, activation="gelu"), 2, groups=2)
+    )
+    facts = export.convert(model, format, tmp_path, size=(24, 24), task="segmentation")
+    found = portable.runner(format, tmp_path / facts["file"])(pixels(24))
+    expected = softmax(keras_output(people.resized(model, 24), pixels(24)))
+    np.testing.assert_allclose(found["probabilities"], expected, 0, 1e-5)
+
+
+def test_a_file_that_its_runtime_refuses_is_an_error_of_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        portable, "_to_litert", lambda network, path, *rest: path.write_bytes(b"?")
+    )
+    model = people.build("softmax end")
+    with pytest.raises(InputError, match="cannot be converted to litert: [^\n]*$"):
+        export.convert(model, "litert", tmp_path, size=(24, 24), task="segmentation")
+
+
 # What the output is
 
 

@@ -10,6 +10,7 @@ are compared with the network before they get their names. LiteRT in 8 bits is n
 network: `loss` measures how much of the metric it costs.
 """
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -77,16 +78,23 @@ def converted(
     size: tuple[int, int],
     calibration: np.ndarray | None = None,
 ) -> None:
-    """Writes the file without comparing it; see `write`."""
+    """Writes the file and loads it, without a comparison; see `write`."""
+    with _conversion(kind), runtime.quiet():
+        if kind == "onnx":
+            _to_onnx(network, path)
+        else:
+            _to_litert(network, path, size, calibration)
+        runner(kind, path)  # a converter may write a file that its runtime refuses
+
+
+@contextlib.contextmanager
+def _conversion(kind: str) -> Iterator[None]:
+    """Raises InputError for the errors of many types that converters and runtimes raise."""
     try:
-        with runtime.quiet():
-            if kind == "onnx":
-                _to_onnx(network, path)
-            else:
-                _to_litert(network, path, size, calibration)
+        yield
     except (OSError, tf.errors.ResourceExhaustedError):  # a full disk or memory
         raise
-    except Exception as error:  # converters raise errors of many types
+    except Exception as error:
         raise InputError(
             f"the model cannot be converted to {kind}: {reason(error, 300)}."
         ) from error
@@ -157,7 +165,8 @@ def _to_onnx(network: Network, path: pathlib.Path) -> None:
     from tf2onnx import tf_loader
 
     function = tf.function(serving.server(network))
-    concrete = function.get_concrete_function(serving.image_spec(network))
+    with _one_graph():
+        concrete = function.get_concrete_function(serving.image_spec(network))
     inputs = {concrete.inputs[0].name: "images"}
     names = sorted(concrete.structured_outputs)  # the order of a flattened dict
     outputs = {
@@ -172,8 +181,42 @@ def _to_onnx(network: Network, path: pathlib.Path) -> None:
         output_names=list(outputs),
         tensors_to_rename=inputs | outputs,
         opset=_OPSET,
+        custom_op_handlers={"Erfc": (_write_erfc, [])},
         output_path=str(path),
     )
+
+
+def _write_erfc(graph, node, name: str, args: list) -> None:
+    """Replaces Erfc by 1 - Erf: tf2onnx 1.17 does not know Erfc, of which exact GELU is made."""
+    from tf2onnx import utils
+
+    (source,), (output,) = node.input, node.output
+    shape, dtype = graph.get_shape(output), graph.get_dtype(output)
+    one = np.ones((), utils.map_onnx_to_numpy_type(dtype))
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [source])
+    graph.make_node(
+        "Sub",
+        [graph.make_const(utils.make_name("one"), one).output[0], erf.output[0]],
+        outputs=[output],
+        shapes=[shape],
+        dtypes=[dtype],
+    )
+
+
+@contextlib.contextmanager
+def _one_graph() -> Iterator[None]:
+    """Traces inner functions as part of the outer one.
+
+    Keras 3.15 compiles grouped convolutions as functions of their own (XLA), and tf2onnx leaves a
+    call of such a function in the file, which no runtime knows.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # tracing by name is not concerned
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _to_litert(
