@@ -115,6 +115,35 @@ def save(path, tree, *, byteorder="little"):
         archive.writestr("archive/version", "3\n")
 
 
+def save_safetensors(path, arrays, metadata=None):
+    """Writes arrays by name as the package safetensors does, "BF16" those of ml_dtypes."""
+    kinds = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64"}
+    header = {} if metadata is None else {"__metadata__": metadata}
+    data = b""
+    for name, array in arrays.items():
+        span = [len(data), len(data) + array.nbytes]
+        kind = kinds[str(array.dtype)]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": span}
+        data += np.ascontiguousarray(array).tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def load_safetensors(path):
+    """(arrays by name, metadata) of a safetensors file of F32, F16 and I64."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    metadata = header.pop("__metadata__", None)
+    kinds, arrays = {"F32": "f4", "F16": "f2", "I64": "i8"}, {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        data = content[8 + size + start : 8 + size + end]
+        array = np.frombuffer(data, kinds[entry["dtype"]])
+        arrays[name] = array.reshape(entry["shape"])
+    return arrays, metadata
+
+
 def save_legacy(path, tree):
     """Writes a checkpoint as PyTorch before 1.6 did: pickles, then the storages."""
     data, storages = _pickled(tree, legacy=True)
@@ -128,19 +157,6 @@ def save_legacy(path, tree):
             struct.pack("<q", len(array)) + array.tobytes()
             for array in storages.values()
         )
-
-
-def save_safetensors(path, arrays):
-    """Writes arrays by name as safetensors."""
-    header, data = {}, b""
-    for name, array in arrays.items():
-        kind = {"f": "F", "i": "I", "u": "U"}[array.dtype.kind]
-        span = [len(data), len(data) + array.nbytes]
-        kind += str(array.dtype.itemsize * 8)
-        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": span}
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def shard(path, arrays, writer=save_safetensors, first=None):

@@ -209,18 +209,23 @@ PYTORCH = {  # in the order in which modules would be registered
 
 def as_pytorch(model):
     """The state dict that PyTorch would have: its names, orders of axes and of features."""
+    return {k: handmade_torch.tensor(array) for k, array in arrays(model).items()}
+
+
+def arrays(model):
+    """The arrays of `as_pytorch`."""
     state = {}
     for name, foreign in PYTORCH.items():
         layer = model.get_layer(name)
-        arrays = {v.path.rpartition("/")[2]: v.numpy() for v in layer.weights}
-        if "gamma" in arrays:
+        values = {v.path.rpartition("/")[2]: v.numpy() for v in layer.weights}
+        if "gamma" in values:
             names = ("gamma", "beta", "moving_mean", "moving_variance")
             for role, name in zip(
                 names, ("weight", "bias", "running_mean", "running_var"), strict=True
             ):
-                state[f"{foreign}.{name}"] = arrays[role]
+                state[f"{foreign}.{name}"] = values[role]
             continue
-        kernel = arrays["kernel"]
+        kernel = values["kernel"]
         if isinstance(layer, layers.DepthwiseConv2D):
             high, wide, channels, each = kernel.shape
             kernel = kernel.reshape(high, wide, 1, channels * each)
@@ -229,9 +234,9 @@ def as_pytorch(model):
             state[f"{foreign}.weight"] = image.transpose(3, 2, 0, 1).reshape(7, 80)
         else:
             state[f"{foreign}.weight"] = kernel.transpose(3, 2, 0, 1)
-        if "bias" in arrays:
-            state[f"{foreign}.bias"] = arrays["bias"]
-    return {name: handmade_torch.tensor(array) for name, array in state.items()}
+        if "bias" in values:
+            state[f"{foreign}.bias"] = values["bias"]
+    return state
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +298,12 @@ def flat(kind):
 
 def flat_state(model, channels):
     """The state dict of such a network: rows of a flattened image have channels first."""
+    values = flat_arrays(model, channels)
+    return {name: handmade_torch.tensor(array) for name, array in values.items()}
+
+
+def flat_arrays(model, channels):
+    """The arrays of `flat_state`."""
     state = {}
     for layer in model.layers:
         norm = layer.name == "flat_bn"
@@ -303,7 +314,7 @@ def flat_state(model, channels):
                 image = array.reshape(-1, channels, *array.shape[1:])
                 array = image.swapaxes(0, 1).reshape(array.shape)
             axes = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim]
-            state[f"{layer.name}.{name}"] = handmade_torch.tensor(array.transpose(axes))
+            state[f"{layer.name}.{name}"] = array.transpose(axes)
     return state
 
 

@@ -44,7 +44,7 @@ from tfreuse.checkpoints.checkpoint import (
 from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import undo
 from tfreuse.checkpoints.pytorch import states
-from tfreuse.checkpoints.writing import Provenance, WriteReport
+from tfreuse.checkpoints.writing import Provenance, WriteReport, check_recipient
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
@@ -59,6 +59,7 @@ __all__ = [
     "OtherArray",
     "Value",
     "WriteReport",
+    "check_recipient",
     "open",
     "undo",
     "write",
@@ -116,7 +117,7 @@ def write(
     Also writes `out_path`.undo, from which `undo` restores the recipient.
 
     Args:
-        recipient: a `.keras`, `.weights.h5` or legacy `.h5` file, open or as a path.
+        recipient: a `.keras`, `.weights.h5`, legacy `.h5` or safetensors file, open or as a path.
         out_path: output file with the recipient's suffix, not an input; replaced if it exists.
         values: recipient's variable path -> array, or (donor file, donor variable). Shape and
             dtype must equal the recipient's: the caller casts and slices.

@@ -115,6 +115,16 @@ class StoredArray:
                 sha.update(piece)
         return sha.hexdigest()
 
+    @property
+    def in_file(self) -> "StoredArray":
+        """The array as the file has it: the same, but for one whose axes are presented in another
+        order."""
+        return self
+
+    def laid_out(self, value: np.ndarray) -> np.ndarray:
+        """Returns a value for this array, with its axes in the order of the file."""
+        return value
+
     def check(self) -> None:
         """Raises InputError unless the bytes are contiguous and in the file."""
         if self.offset is None and self.nbytes:
@@ -153,11 +163,22 @@ class StridedArray(WholeArray):
         first: offset of the first number in `source`.
         strides: numbers from one index of each axis to the next, none negative.
         swapped: whether the file has the other byte order than the machine.
+        base: the array in the file's order of axes, if its bytes are contiguous there.
+        axes: for each axis of this array, the axis of `base`.
     """
 
     first: int = 0
     strides: tuple[int, ...] = ()
     swapped: bool = False
+    base: StoredArray | None = None
+    axes: tuple[int, ...] = ()
+
+    @property
+    def in_file(self) -> StoredArray:
+        return self.base or self
+
+    def laid_out(self, value: np.ndarray) -> np.ndarray:
+        return value.transpose(np.argsort(self.axes)) if self.base else value
 
     @property
     def span(self) -> int:
@@ -187,9 +208,11 @@ def transposed(stored: StoredArray, axes: Sequence[int]) -> StoredArray:
     """
     if tuple(axes) == tuple(range(len(stored.shape))):
         return stored
+    base = None
     if isinstance(stored, StridedArray):
         steps, first, swapped = stored.strides, stored.first, stored.swapped
     else:
+        base = stored
         steps = [math.prod(stored.shape[axis + 1 :]) for axis in range(len(axes))]
         first = stored.offset
         swapped = stored.dtype != stored.dtype.newbyteorder("=")
@@ -202,6 +225,8 @@ def transposed(stored: StoredArray, axes: Sequence[int]) -> StoredArray:
         first=first,
         strides=tuple(steps[axis] for axis in axes),
         swapped=swapped,
+        base=base,
+        axes=tuple(axes),
     )
 
 

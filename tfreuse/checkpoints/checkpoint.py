@@ -178,7 +178,13 @@ class Checkpoint:
 
     def extent(self, variable: Variable | str) -> tuple[int, int] | None:
         """(offset in the file, size in bytes); None if the bytes are not contiguous."""
-        return self.stored(variable).extent
+        path = variable if isinstance(variable, str) else variable.path
+        return self.stored(path).in_file.extent
+
+    def laid_out(self, path: str, value: np.ndarray) -> np.ndarray:
+        """Returns a value for the variable at `path` with the file's shape and order of axes."""
+        stored = self.stored(path)
+        return stored.laid_out(value.reshape(stored.shape))
 
     def digest(self, variable: Variable | str) -> str:
         """Returns the SHA-256, in hex, of the variable's bytes in little-endian order."""

@@ -11,7 +11,7 @@ from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import PIECE
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import Variable, soundness
+from tfreuse.plan import Variable, soundness, structure
 
 Value = np.ndarray | tuple[Checkpoint, Variable]
 _LARGE = 2**19  # bytes; from here on a write is worth a system call to start write-back
@@ -19,16 +19,21 @@ _LARGE = 2**19  # bytes; from here on a write is worth a system call to start wr
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """A new value for `variable` of the recipient, whose bytes are at `target`."""
+    """A new value for `variable` of the recipient, whose bytes are at `target`.
+
+    `recipient` is None where the value's bytes are written in their order. Else the file has the
+    axes in another order.
+    """
 
     variable: Variable
     target: StoredArray
     value: Value
+    recipient: Checkpoint | None = None
 
     @property
     def source(self) -> StoredArray | None:
         """The donor's array, to be copied by extent; None if the value is in memory or chunked."""
-        if isinstance(self.value, np.ndarray):
+        if isinstance(self.value, np.ndarray) or self.recipient:
             return None
         stored = self.value[0].stored(self.value[1])
         return stored if stored.extent is not None else None
@@ -55,18 +60,23 @@ class Edit:
 
     def pieces(self) -> Iterator[memoryview]:
         """Yields the bytes of a value in memory, or of one that only its reader can decode."""
-        if isinstance(self.value, tuple):
-            yield from self.value[0].pieces(self.value[1])
+        value = self.value
+        if self.recipient:
+            array = value[0].read(value[1]) if isinstance(value, tuple) else value
+            value = self.recipient.laid_out(self.variable.path, array)
+        if isinstance(value, tuple):
+            yield from value[0].pieces(value[1])
             return
-        flat = np.ascontiguousarray(self.value).reshape(-1).view(np.uint8)
+        flat = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         for start in range(0, flat.size, PIECE):
             yield memoryview(flat[start : start + PIECE])
 
     @property
     def _dtype(self) -> np.dtype:
-        if isinstance(self.value, tuple):
-            return self.value[0].stored(self.value[1]).dtype
-        return self.value.dtype
+        if isinstance(self.value, np.ndarray):
+            return self.value.dtype
+        dtype = self.value[0].stored(self.value[1]).dtype
+        return dtype.newbyteorder("=") if self.recipient else dtype
 
 
 def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
@@ -76,7 +86,8 @@ def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
         InputError: there is no such variable, shape or dtype differ, or its bytes in the
             recipient are not contiguous.
     """
-    target = recipient.stored(path)
+    stored = recipient.stored(path)
+    target = stored.in_file
     variable = recipient.variable(path)
     if isinstance(value, tuple):
         source = value[0].stored(value[1])
@@ -84,7 +95,10 @@ def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
     else:
         shape, dtype = value.shape, value.dtype
     native = str(dtype.newbyteorder("="))
-    if shape != variable.shape or native != variable.dtype:
+    fits = shape == variable.shape or (
+        recipient.pytorch and structure.same_bytes(variable.shape, shape)
+    )
+    if not fits or native != variable.dtype:
         raise InputError(
             f"the value for {variable} is {native} {shape}, {printable(recipient.path)} has "
             f"{variable.dtype} {variable.shape}. Name an adapter, or leave the layer out."
@@ -94,7 +108,7 @@ def make(recipient: Checkpoint, path: str, value: Value) -> Edit:
             f"{variable} of {printable(recipient.path)} cannot be written in place: "
             f"{target.why or 'it is empty'}. Save the model again with Keras."
         )
-    return Edit(variable, target, value)
+    return Edit(variable, target, value, None if target is stored else recipient)
 
 
 def write(descriptor: int, data: memoryview, offset: int) -> None:

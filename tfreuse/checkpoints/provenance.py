@@ -2,7 +2,8 @@
 
 Provenance is JSON under the name "tfreuse": in a `.keras` file a key of metadata.json (one more
 zip member would make Keras unpack the whole archive on loading), in an HDF5 file an attribute
-of the root group.
+of the root group. A safetensors file has no room for it: its header cannot grow without moving
+every array.
 """
 
 import json
@@ -78,7 +79,7 @@ def finish(
         for change in crc.shift(deltas, following):
             new_crc ^= int(change)
         _finish_zip(recipient, journal, members, new_crc, provenance)
-    else:
+    elif recipient.kind != "safetensors":
         _finish_hdf5(recipient, journal, provenance)
 
 

@@ -48,19 +48,25 @@ def read(source: Source) -> Checkpoint:
     )
 
 
+def header(source: Source) -> bytes:
+    """Returns the header of a safetensors file, JSON; see `read`."""
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > MAX_HEADER:  # the format allows 100 MB; no network needs that
+        raise InputError(f"{printable(source.path)} has a header of {length:,} bytes.")
+    return source.read(8, length)
+
+
 def read_weights(source: Source) -> states.Weights:
     """Returns the arrays of a safetensors file by name; see `read`."""
     where = printable(source.path)
-    length = int.from_bytes(source.read(0, 8), "little")
-    if length > MAX_HEADER:  # the format allows 100 MB; no network needs that
-        raise InputError(f"{where} has a header of {length:,} bytes.")
-    header = configs.parse_object(source.read(8, length), where)
-    header.pop("__metadata__", None)
-    if len(header) > MAX_OBJECTS:
+    text = header(source)
+    entries = configs.parse_object(text, where)
+    entries.pop("__metadata__", None)
+    if len(entries) > MAX_OBJECTS:
         raise InputError(f"{where} has over {MAX_OBJECTS:,} arrays.")
-    data = source.window(8 + length, source.size - 8 - length)
+    data = source.window(8 + len(text), source.size - 8 - len(text))
     stored_by_name, spans = {}, []
-    for name, entry in header.items():
+    for name, entry in entries.items():
         stored = _array(data, entry)
         if stored is None:
             raise InputError(f"{where}: the entry of {printable(name)} is damaged.")

@@ -19,11 +19,16 @@ from tfreuse.checkpoints import provenance as provenance_module
 from tfreuse.checkpoints.checkpoint import CRC32, UNVERIFIED, Checkpoint
 from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import Journal
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 
 Checksums = Mapping[str, int]  # CRC-32 by the recipient's variable path
 Provenance = Mapping[str, Any] | Callable[[Checksums, Checksums], Mapping[str, Any]]
-SUFFIXES = {"keras": ".keras", "weights_h5": ".weights.h5", "legacy_h5": ".h5"}
+SUFFIXES = {
+    "keras": ".keras",
+    "weights_h5": ".weights.h5",
+    "legacy_h5": ".h5",
+    "safetensors": ".safetensors",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +104,27 @@ def write(
     )
 
 
+def check_recipient(recipient: Checkpoint) -> None:
+    """Raises InputError unless files of the recipient's format can be written."""
+    if recipient.kind in SUFFIXES:
+        return
+    where = printable(recipient.path)
+    remedy = f"Load {where} in Keras and save it as one"
+    if recipient.pytorch:
+        state = f"torch.load('{where}')"
+        if recipient.kind != "pytorch":  # in several files
+            state = "model.state_dict()"
+        remedy = f"Where PyTorch is: safetensors.torch.save_file({state}, 'weights.safetensors')"
+    raise InputError(
+        f"a {recipient.kind} file cannot be written; the recipient must be one of "
+        f"{', '.join(SUFFIXES.values())}. {remedy}."
+    )
+
+
 def _check_output(recipient: Checkpoint, out_path: pathlib.Path, donors) -> None:
     """Raises InputError unless `out_path` has the right suffix and is not an input."""
-    suffix = SUFFIXES.get(recipient.kind)
-    if suffix is None:
-        raise InputError(
-            f"a {recipient.kind} file cannot be written; the recipient must be one of "
-            f"{', '.join(SUFFIXES.values())}. Load {recipient.path} in Keras and save it as one."
-        )
+    check_recipient(recipient)
+    suffix = SUFFIXES[recipient.kind]
     if not out_path.name.endswith(suffix):
         raise InputError(
             f"the output must end in {suffix}, as its recipient {recipient.path} does; got "

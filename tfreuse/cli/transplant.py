@@ -32,6 +32,7 @@ from tfreuse import roles, rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app
 from tfreuse.errors import InputError, printable
+from tfreuse.plan import adapters as plan_adapters
 from tfreuse.plan.table import bytes_of
 from tfreuse.transplant import comparison
 
@@ -51,8 +52,7 @@ _LISTS = {
     "stages": "patterns on stages, such as encoder_1; none: all",
     "allow_missing": "recipient layers that may be without a donor",
     "allow_unused": "donor layers that may be without a recipient",
-    "adapters": "LAYERS=ADAPTER: channels:slice, channels:pad, channels:mean, cast, blend:A, "
-    "align",
+    "adapters": f"LAYERS=ADAPTER: {', '.join(plan_adapters.NAMES)}",
 }
 
 

@@ -6,11 +6,14 @@ channels:mean    the mean over the donor's channels for each, scaled so that an 
                  channels are all equal gives the same output
 cast             convert to the recipient's dtype
 flatten:C        rows of a Dense kernel, or features of a normalization, after a Flatten of C
-                 channels: PyTorch's order, channels first, to Keras's, channels last
-zero             zeros for the arrays that the donor's layer lacks: the bias of a convolution that
-                 a batch normalization follows, which PyTorch's networks leave out
+                 channels: PyTorch's order, channels first, to Keras's, channels last; the other
+                 way for a recipient in PyTorch's layout
+zero             zeros for the bias or beta that the donor's layer lacks: of a convolution that a
+                 batch normalization follows, which PyTorch's networks leave out
+one              ones for the gamma that the donor's layer lacks (scale=False)
 epsilon:E        the variance that gives the donor's function under the recipient's epsilon, for a
-                 donor with epsilon E: variance + E - the recipient's epsilon
+                 PyTorch file of a network with epsilon E, which the file does not hold:
+                 variance + the donor's epsilon - the recipient's
 blend:A          (1 - A) * recipient + A * donor, 0 <= A <= 1
 align            the donor's channels in the order in which its trained arrays agree best with
                  the recipient's, moved here or not (`tfreuse.transplant.alignment`). Needs the
@@ -30,11 +33,13 @@ from tfreuse.plan.variables import Variable
 
 NAMES = (
     *("channels:slice", "channels:pad", "channels:mean", "align", "cast", "zero"),
-    *("flatten:C", "epsilon:E", "blend:A"),
+    *("one", "flatten:C", "epsilon:E", "blend:A"),
 )
 Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
 # a blend comes last: it needs the recipient's shape and type
-_ORDER = ("align", "flatten", "channels", "cast", "zero", "epsilon", "blend")
+_ORDER = ("align", "flatten", "channels", "cast", "zero", "one", "epsilon", "blend")
+# Adapters that fill in an array that the donor's layer lacks, by its role.
+FILLED = {"bias": "zero", "beta": "zero", "gamma": "one"}
 _INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
 
 
@@ -74,7 +79,7 @@ def needed(
     names: Iterable[str], donor: Variable, recipient: Variable
 ) -> tuple[str, ...]:
     """Returns the adapters that change something between two variables, in order."""
-    idle = {"zero"}  # for arrays without a donor's
+    idle = {*FILLED.values()}  # for arrays without a donor's
     if donor.shape == recipient.shape:
         idle.add("channels")
     if donor.dtype == recipient.dtype:
@@ -91,8 +96,6 @@ def needed(
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     """Returns why the donor's array does not fit after the adapters; empty if it fits."""
     names = tuple(names)
-    if "zero" in names:
-        return ""
     channels = [name for name in names if name.startswith("channels:")]
     if donor.shape != recipient.shape:
         axis = _INPUT_AXIS.get(recipient.class_name)
@@ -123,7 +126,11 @@ def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
 
 
 def adapt(
-    names: Iterable[str], value: np.ndarray, old: np.ndarray | None, want: Variable
+    names: Iterable[str],
+    value: np.ndarray,
+    old: np.ndarray | None,
+    want: Variable,
+    to_pytorch: bool = False,
 ) -> np.ndarray:
     """Applies adapters; returns the array to write.
 
@@ -132,6 +139,7 @@ def adapt(
         value: the donor's array.
         old: the recipient's array; only a blend needs it.
         want: the recipient's variable.
+        to_pytorch: whether the recipient is a PyTorch file, and the donor is not.
 
     Raises:
         InputError: a cast gives values that are not finite, or `names` has align, which needs
@@ -148,12 +156,14 @@ def adapt(
                 axis = _INPUT_AXIS[want.class_name]
                 value = _channels(argument, value, want.shape[axis], axis)
         elif kind == "flatten":
-            channels_first = value.reshape(int(argument), -1, *value.shape[1:])
-            value = channels_first.swapaxes(0, 1).reshape(value.shape)
+            sides = (-1, int(argument)) if to_pytorch else (int(argument), -1)
+            image = value.reshape(*sides, *value.shape[1:])
+            value = image.swapaxes(0, 1).reshape(value.shape)
         elif kind == "epsilon":
-            value = value + value.dtype.type(float(argument) - _epsilon(want))
-        elif kind == "zero":
-            value = np.zeros(want.shape, _dtype(want.dtype))
+            more = float(argument) - _epsilon(want)  # of a file: its counterpart's
+            value = value + value.dtype.type(-more if to_pytorch else more)
+        elif kind in ("zero", "one"):
+            value = np.full(want.shape, kind == "one", _dtype(want.dtype))
         elif kind == "cast":
             with np.errstate(over="ignore"):
                 value = value.astype(_dtype(want.dtype))

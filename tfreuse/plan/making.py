@@ -171,11 +171,11 @@ class _Maker:
         if match and match.other is None:
             return Entry(AMBIGUOUS, None, variable, match.reason)
         twin = self.donor[match.other] if match else None
-        if source is None and "zero" in self.adapters.get(path, ()) and twin:
-            # an entry needs a donor's array; the value is zero, whatever that holds
-            return Entry(
-                COPY, twin.variables[0], variable, "set to zero", "", ("zero",)
-            )
+        filled = adapters_module.FILLED.get(variable.role)
+        if source is None and filled in self.adapters.get(path, ()) and twin:
+            # an entry needs a donor's array; the value is filled in, whatever that holds
+            reason = f"set to {filled}"
+            return Entry(COPY, twin.variables[0], variable, reason, "", (filled,))
         if source is None:
             reason = "the donor has no such layer"
             if twin and (composite := pairing.composite(twin)):
@@ -186,8 +186,9 @@ class _Maker:
                 return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
-                if variable.role == "bias":
-                    reason += f"; --adapters='{printable(path)}=zero' sets it to zero"
+                if filled:
+                    flag = f"--adapters='{printable(path)}={filled}'"
+                    reason += f"; {flag} sets it to {filled}"
             elif matching.automatic(self.recipient[path]):
                 reason += "; Keras made the name up, so pair it in a map"
             allowed = self.missing_ok.get(path, "")

@@ -29,13 +29,22 @@ class Moves:
         if value is None:  # not aligned, or an array that alignment leaves alone
             value = self.donor.read(entry.donor)
         present = self.recipient.read(entry.recipient)
-        return plan_module.adapt(names, value, present, entry.recipient)
+        to_pytorch = self.recipient.pytorch and not self.donor.pytorch
+        return plan_module.adapt(names, value, present, entry.recipient, to_pytorch)
 
     def digest(self, entry: Entry) -> str:
         """Returns the SHA-256 of the array that the recipient shall hold."""
         if entry.adapters:
             return opening.digest(self.adapted(entry))
         return self.donor.digest(entry.donor)
+
+    def digest_in_file(self, entry: Entry) -> str:
+        """Returns the SHA-256 of the bytes that the recipient, a file, shall hold."""
+        stored = self.recipient.stored(entry.recipient.path)
+        if stored.in_file is stored:
+            return self.digest(entry)
+        value = self.adapted(entry) if entry.adapters else self.donor.read(entry.donor)
+        return opening.digest(self.recipient.laid_out(entry.recipient.path, value))
 
     def equal(self, entry: Entry) -> bool:
         """Returns whether the recipient holds the array already, bit for bit.

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError
 from tfreuse.plan import Plan
@@ -25,6 +26,8 @@ class Pair:
 
     def plan(self, **options: Any) -> Plan:
         """Plans a transplant; see `tfreuse.transplant.plan`."""
+        if isinstance(self.recipient, Checkpoint) and self.recipient.pytorch:
+            checkpoints.check_recipient(self.recipient)
         plan = pairing.make(self.donor, self.recipient, **options)
         return plan.compared(Moves(plan, self.donor, self.recipient).equal)
 

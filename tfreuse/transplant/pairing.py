@@ -13,7 +13,7 @@ from typing import Any
 from tfreuse import plan as plan_module
 from tfreuse import roles
 from tfreuse.checkpoints import layouts
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.plan import (
     Entry,
     Plan,
@@ -63,11 +63,17 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     donor_layers = by_layer(donor.variables)
     recipient_layers = by_layer(recipient.variables)
     ties: list[ordering.Tie] = []
+    back = recipient.pytorch and not donor.pytorch
+    between = donor.pytorch != recipient.pytorch
     if not donor.ordered and donor.pytorch:
-        donor_layers, ties = ordering.by_shapes(donor_layers, recipient_layers)
+        if between:
+            donor_layers, ties = ordering.by_shapes(donor_layers, recipient_layers)
     elif not donor.ordered:
         donor_layers = _in_order(donor_layers, recipient_layers)
-    if not recipient.ordered:
+    if not recipient.ordered and recipient.pytorch:
+        if between:
+            recipient_layers, ties = ordering.by_shapes(recipient_layers, donor_layers)
+    elif not recipient.ordered:
         recipient_layers = _in_order(recipient_layers, donor_layers)
     mapping = {}
     if pairs:
@@ -76,19 +82,18 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         donor, recipient, donor_layers, recipient_layers, mapping, ties
     )
     structural = {target: source for target, (source, _) in by_structure[0].items()}
+    pairs_by_path = {**structural, **mapping}
     donor_variables, donor_count = _completed(
         donor_layers,
         recipient_layers,
-        {
-            source: recipient_layers[target]
-            for target, source in {**structural, **mapping}.items()
-        },
-        recipient_decides=donor.pytorch,
+        {source: recipient_layers[t] for t, source in pairs_by_path.items()},
+        other_decides=between and donor.pytorch,
     )
     recipient_variables, recipient_count = _completed(
         recipient_layers,
         donor_layers,
-        {target: donor_layers[source] for target, source in mapping.items()},
+        {target: donor_layers[s] for target, s in pairs_by_path.items()},
+        other_decides=back,
     )
     plan = plan_module.make(
         donor_variables,
@@ -108,14 +113,18 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         if count
     ]
     entries = _with_ambiguous(plan.entries, donor)
-    if donor.pytorch and not donor.ordered:
-        notes.append(
-            "the donor's file lists layers by name: their order is that of numbers in names, and "
-            "of the recipient's shapes"
-        )
     if donor.pytorch:
-        notes += [*filter(None, [donor.remark]), *same_function.notes(plan, recipient)]
-        entries = pytorch.without_scrambled_rows(entries, recipient_layers, recipient)
+        notes += filter(None, [donor.remark])
+    if between:
+        file, keras = (recipient, donor) if back else (donor, recipient)
+        if not file.ordered:
+            notes.append(
+                f"{printable(file.name)} lists layers by name: their order is that of numbers in "
+                "names, and of the other's shapes"
+            )
+        layers = donor_layers if back else recipient_layers
+        notes += same_function.notes(plan, keras, back)
+        entries = pytorch.without_scrambled_rows(entries, layers, keras, back)
         entries = pytorch.without_neutral(entries, donor)
     return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
 
@@ -128,7 +137,7 @@ def _by_structure(
     mapping: Mapping[str, str],
     ties: Sequence[ordering.Tie],
 ) -> tuple[structure.Pairs, structure.Unclear]:
-    """Pairs layers of a PyTorch donor, or of one of bare weights, that are in no map.
+    """Pairs layers of a PyTorch file, or of a donor of bare weights, that are in no map.
 
     See `tfreuse.plan.structure` and `tfreuse.plan.matching.by_counter`.
     """
@@ -137,24 +146,42 @@ def _by_structure(
         layers = by_layer(donor.variables)  # in the order of the file
         pairs = matching.by_counter(layers, recipient_layers, every=donor.nameless)
         return pairs, []
-    if not donor.pytorch or recipient.edges is None:
+    if donor.pytorch == recipient.pytorch:
         return {}, []
     mapped = set(mapping.values())
+    sources = {path: x for path, x in donor_layers.items() if path not in mapped}
+    targets = {path: x for path, x in recipient_layers.items() if path not in mapping}
+    if donor.pytorch:
+        return _by_graph(sources, targets, recipient, recipient_layers, ties)
+    back, unclear = _by_graph(targets, sources, donor, donor_layers, ties)
+    pairs = {target: (source, why) for source, (target, why) in back.items()}
+    return pairs, [(donors, recipients) for recipients, donors in unclear]
+
+
+def _by_graph(
+    named: Mapping[str, Layer],
+    unpaired: Mapping[str, Layer],
+    keras: OpenModel,
+    layers: Mapping[str, Layer],
+    ties: Sequence[ordering.Tie],
+) -> tuple[structure.Pairs, structure.Unclear]:
+    """Pairs layers of a PyTorch file with those of a Keras model that has a graph.
+
+    Args:
+        named: of the file.
+        unpaired: of the Keras model, those that are in no map.
+        keras: the model.
+        layers: all of its layers.
+        ties: layers of the file whose order nothing says.
+    """
+    if keras.edges is None:
+        return {}, []
     try:
-        calls, _ = recipient.calls()
+        calls, _ = keras.calls()
     except InputError:
         calls = []
-    reads = topology.contract(recipient.edges, recipient_layers)
-    pairs = structure.pair(
-        {path: layer for path, layer in donor_layers.items() if path not in mapped},
-        {
-            path: layer
-            for path, layer in recipient_layers.items()
-            if path not in mapping
-        },
-        reads,
-        branches.pooled(calls, recipient_layers),
-    )
+    reads = topology.contract(keras.edges, layers)
+    pairs = structure.pair(named, unpaired, reads, branches.pooled(calls, layers))
     return ordering.without_ties(*pairs, ties, reads) if ties else pairs
 
 
@@ -233,7 +260,7 @@ def _completed(
     layers: Mapping[str, Layer],
     counterparts: Mapping[str, Layer],
     mapping: Mapping[str, Layer],
-    recipient_decides: bool = False,
+    other_decides: bool = False,
 ) -> tuple[list[Variable], int]:
     """Completes the classes and settings of layers that lack them.
 
@@ -241,8 +268,8 @@ def _completed(
         layers: by path, of the model to complete.
         counterparts: layers of the other model, by path.
         mapping: counterparts that a map names, by the path of the layer to complete.
-        recipient_decides: whether the counterpart's class holds, since a state dict has
-            no classes: a depthwise convolution looks like any other.
+        other_decides: whether the counterpart's class holds, since a state dict has no
+            classes: a depthwise convolution looks like any other.
 
     Returns:
         The variables of all layers, and how many layers were completed.
@@ -254,7 +281,7 @@ def _completed(
         if twin is None and not layer.settings and not layer.class_name:
             twin = counterparts.get(matching.inside(path, counterparts) or "")
         members = layer.variables
-        if recipient_decides and twin and path in mapping:
+        if other_decides and twin:
             members = _read_as(layer, twin)
             count += members != layer.variables
         elif not layer.settings and twin and layer.class_name in ("", twin.class_name):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tfreuse.checkpoints import Checkpoint, hdf5, keras_file
+from tfreuse.checkpoints import Checkpoint, hdf5, keras_file, safetensors
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.hdf5 import Group
 from tfreuse.checkpoints.source import Source
@@ -131,10 +131,10 @@ def _prove_file(
     moves = Moves(plan, donor, recipient)
     # by extent: the only name that arrays of the file and the plan's variables share
     digests = {
-        _extent(recipient, entry.recipient.path): moves.digest(entry)
+        _extent(recipient, entry.recipient.path): moves.digest_in_file(entry)
         for entry in plan.copies
     }
-    old, new = _arrays(_root(recipient)), _arrays(_root(out))
+    old, new = _arrays(recipient), _arrays(out)
     differences = list(_inventory(old, new))
     for path in old.keys() & new.keys():
         extent = old[path].extent
@@ -158,7 +158,7 @@ def _check_kinds(recipient: Checkpoint, out: Checkpoint) -> None:
         if checkpoint.kind not in SUFFIXES:
             raise InputError(
                 f"{printable(checkpoint.path)} is no file that a transplant writes; expected "
-                ".keras, .weights.h5 or legacy .h5."
+                f"one of {', '.join(SUFFIXES.values())}."
             )
     if recipient.kind != out.kind:
         raise InputError(
@@ -206,11 +206,13 @@ def _root(checkpoint: Checkpoint) -> Group:
     return hdf5.read(data, _ATTRIBUTES, _ROOT_ATTRIBUTES)
 
 
-def _arrays(root: Group) -> dict[str, StoredArray]:
-    """Returns all arrays of the file, those of optimizers and seeds too, by HDF5 path."""
+def _arrays(checkpoint: Checkpoint) -> dict[str, StoredArray]:
+    """Returns all arrays of the file, those of optimizers and seeds too, by the file's names."""
+    if checkpoint.kind == "safetensors":
+        return safetensors.read_weights(checkpoint.source).arrays
     return {
         f"{group.path}/{name}": stored
-        for group in root.walk()
+        for group in _root(checkpoint).walk()
         for name, stored in group.arrays.items()
     }
 
@@ -229,6 +231,10 @@ def _inventory(
 
 def _surroundings(recipient: Checkpoint, out: Checkpoint) -> Iterator[str]:
     """Yields differences beside the arrays: in configuration, metadata, attributes."""
+    if recipient.kind == "safetensors":
+        if len({safetensors.header(file.source) for file in (recipient, out)}) > 1:
+            yield "names, order or metadata of its header are not the recipient's"
+        return
     old = {member.name: member for member in recipient.members}
     new = {member.name: member for member in out.members}
     if old.keys() != new.keys():

@@ -1,4 +1,4 @@
-"""Checks arrays of a PyTorch donor whose shapes fit and whose meaning may not, or the reverse.
+"""Checks arrays to or from PyTorch files whose shapes fit and whose meaning may not, or the reverse.
 
 What a plan can only say of them is in `tfreuse.transplant.same_function`.
 """
@@ -18,6 +18,7 @@ from tfreuse.plan import (
     structure,
     topology,
 )
+from tfreuse.plan.adapters import FILLED
 from tfreuse.plan.calls import Call
 from tfreuse.plan.variables import Layer
 from tfreuse.transplant.opening import OpenModel
@@ -33,14 +34,14 @@ def without_neutral(entries: Iterable[Entry], donor: OpenModel) -> tuple[Entry, 
     the donor's factors of 1 and offsets of 0 for a recipient's layer that has none.
 
     Args:
-        entries: of a plan with a PyTorch donor.
+        entries: of a plan between a PyTorch file and a Keras model.
         donor: the model to read these arrays from.
     """
     paired = {entry.donor.layer_path for entry in entries if entry.status == COPY}
     checked = []
     for entry in entries:
         variable = entry.variable
-        if entry.status == MISSING and variable.class_name == "Normalization":
+        if entry.status in (MISSING, UNUSED) and variable.class_name == "Normalization":
             reason = "a PyTorch file has no statistics of images"
             entry = dataclasses.replace(entry, status=KEEP, reason=reason)
         if entry.status == UNUSED and variable.layer_path in paired:
@@ -58,28 +59,39 @@ def without_neutral(entries: Iterable[Entry], donor: OpenModel) -> tuple[Entry, 
 
 
 def without_scrambled_rows(
-    entries: Iterable[Entry], layers: Mapping[str, Layer], recipient: OpenModel
+    entries: Iterable[Entry], layers: Mapping[str, Layer], keras: OpenModel, back: bool
 ) -> tuple[Entry, ...]:
     """Refuses arrays whose rows would be in another order than the recipient's features.
 
     A flattened image has its channels first in PyTorch and last in Keras, which matters to Dense
-    kernels and to normalizations of its features. Where the recipient does not show what a Dense
+    kernels and to normalizations of its features. Where the Keras model does not show what a
     layer reads, an adapter must say it.
 
     Args:
-        entries: of a plan with a PyTorch donor.
-        layers: the recipient's, by path.
-        recipient: the model that has them.
+        entries: of a plan between a PyTorch file and a Keras model.
+        layers: the Keras model's, by path.
+        keras: the model that has them.
+        back: whether the PyTorch file is the recipient.
     """
-    images = _flattened(layers, recipient)
+    images = _flattened(layers, keras)
     checked = []
     for entry in entries:
-        if entry.status == COPY and entry.recipient.layer_path in images:
-            reason = _scrambled(entry, images[entry.recipient.layer_path])
+        if entry.status == COPY and not filled(entry):
+            channels = images.get(_keras_variable(entry, back).layer_path)
+            reason = "" if channels is None else _scrambled(entry, channels)
             if reason:
                 entry = dataclasses.replace(entry, status=REFUSED, reason=reason)
         checked.append(entry)
     return tuple(checked)
+
+
+def _keras_variable(entry: Entry, back: bool) -> Variable:
+    return entry.donor if back else entry.recipient
+
+
+def filled(entry: Entry) -> bool:
+    """Returns whether an adapter fills the array in, whatever the donor has."""
+    return not {*entry.adapters}.isdisjoint(FILLED.values())
 
 
 def _scrambled(entry: Entry, channels: frozenset[int]) -> str:
@@ -99,7 +111,7 @@ def _scrambled(entry: Entry, channels: frozenset[int]) -> str:
             ""
             if adapters
             else (
-                "the recipient does not show whether its rows are a flattened image, which PyTorch "
+                "the Keras model does not show whether its rows are a flattened image, which PyTorch "
                 f"has in another order; --adapters='{path}=flatten:C' turns those of C channels, "
                 "and flatten:1 leaves them"
             )
@@ -117,22 +129,43 @@ def _scrambled(entry: Entry, channels: frozenset[int]) -> str:
 
 
 def _flattened(
-    layers: Mapping[str, Layer], recipient: OpenModel
+    layers: Mapping[str, Layer], keras: OpenModel
 ) -> dict[str, frozenset[int]]:
     """Returns the channels of the flattened images that layers read, where that is known."""
     try:
-        calls, _ = recipient.calls()
+        calls, _ = keras.calls()
     except InputError:
         calls = []
-    reads = topology.contract(recipient.edges or {}, layers)
-    dense = [path for path, layer in layers.items() if _dense_kernel(layer)]
-    by_shapes = {path: _by_shapes(path, layers, reads) for path in dense}
+    reads = topology.contract(keras.edges or {}, layers)
+    images = {path: _sides(layer) for path, layer in layers.items()}
+    features = set().union(*images.values())
+    by_shapes = {
+        path: _by_shapes(path, layers, reads, features)
+        for path, layer in layers.items()
+        if _rows(layer)
+    }
     return by_shapes | _by_calls(calls, layers)
 
 
-def _dense_kernel(layer: Layer) -> Variable | None:
+def _rows(layer: Layer) -> Variable | None:
+    """Returns an array with a number or a row for each feature that the layer reads.
+
+    Of layers that read images by their class or rank: None.
+    """
     kernel = layer.by_role.get(("kernel", 0))
-    return kernel if kernel and len(kernel.shape) == 2 else None
+    if kernel:
+        return kernel if len(kernel.shape) == 2 else None
+    shape = structure.shape_of(layer)
+    if shape is None or len(shape[1]) > 1 or layer.settings.get("rank", 2) > 2:
+        return None
+    return layer.variables[0]
+
+
+def _sides(layer: Layer) -> set[int]:
+    """Returns how many channels the images have that a convolution reads and makes."""
+    kernel = layer.by_role.get(("kernel", 0))
+    shape = structure.shape_of(layer)
+    return {*shape[1][-2:]} if kernel and shape and len(kernel.shape) > 2 else set()
 
 
 def _by_calls(
@@ -174,15 +207,25 @@ def _by_calls(
     return {path: images for path, images in read.items() if images is not None}
 
 
-def _by_shapes(path: str, layers: Mapping[str, Layer], reads) -> frozenset[int]:
-    """As `_flattened`, for a Dense layer in a model without a graph, or without shapes in it."""
-    rows = _dense_kernel(layers[path]).shape[0]
+def _by_shapes(
+    path: str, layers: Mapping[str, Layer], reads, features: set[int]
+) -> frozenset[int]:
+    """As `_flattened`, for a layer in a model without a graph, or without shapes in it.
+
+    Args:
+        features: channels of all images in the model. A normalization of as many is one of an
+            image, unless its input's rank says otherwise.
+    """
+    layer = layers[path]
+    rows = _rows(layer).shape[0]
     widths = [
         _width(layers[source]) for source in reads.get(path, ()) if source in layers
     ]
+    norm = ("kernel", 0) not in layer.by_role
     if not widths or None in widths:
-        return frozenset({_UNKNOWN})
-    if set(widths) == {rows}:
+        of_image = norm and rows in features and "rank" not in layer.settings
+        return frozenset() if of_image else frozenset({_UNKNOWN})
+    if set(widths) == {rows} or (norm and sum(widths) == rows):
         return frozenset()
     divides = len(widths) == 1 and rows % widths[0] == 0
     return frozenset(widths if divides else {_UNKNOWN})

@@ -2,12 +2,12 @@
 
 Every array may fit and the recipient still compute another function than the donor: PyTorch's
 files hold weights, and neither strides, paddings and epsilon nor the images that the network
-expects.
+expects. The other side, a Keras model, may have them.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse.errors import InputError, first_names
@@ -16,11 +16,12 @@ from tfreuse.plan.calls import Call
 from tfreuse.plan.topology import contract
 from tfreuse.plan.variables import by_layer
 from tfreuse.transplant.opening import OpenModel
+from tfreuse.transplant.pytorch import filled
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
 _NAMES = 3  # of layers that a note lists
 _ORDER = (
-    "the file lists layers as they were registered. Where the donor runs them, or joins "
+    "a PyTorch file lists layers as they were registered. Where its network runs them, or joins "
     "branches, in another order, shapes do not show it: compare outputs, and pair by --map"
 )
 _INPUT = (
@@ -34,55 +35,61 @@ _PREPARING = (
 )  # of images, in a network
 
 
-def notes(plan: Plan, recipient: OpenModel) -> list[str]:
-    """Returns a line on each property that the recipient must have for the same function.
+def notes(plan: Plan, keras: OpenModel, back: bool) -> list[str]:
+    """Returns a line on each property that both networks must share for the same function.
 
     Args:
-        plan: with a PyTorch donor.
-        recipient: the model that takes its weights.
+        plan: between a PyTorch file and a Keras model.
+        keras: that model.
+        back: whether the PyTorch file is the recipient.
     """
-    moved = [e for e in plan.entries if e.status == COPY and "zero" not in e.adapters]
-    kernels = [e.recipient for e in moved if e.recipient.role == "kernel"]
-    lines = [*_epsilon(moved)]
+    moved = [e for e in plan.entries if e.status == COPY and not filled(e)]
+    variables = {e: e.donor if back else e.recipient for e in moved}
+    kernels = [v for v in variables.values() if v.role == "kernel"]
+    side = "donor" if back else "recipient"
+    lines = [*_epsilon(variables, side)]
     if not kernels:
         return lines
     try:
-        calls, _ = recipient.calls()
+        calls, _ = keras.calls()
     except InputError:
         calls = []
     strided = {v.layer_path: v for v in kernels if _stride(v) > 1}
-    lines += [*_bottlenecks(strided, recipient), *_paddings(strided, calls)]
-    return [*lines, _ORDER, _INPUT, *_preparing(kernels, calls)]
+    lines += [*_bottlenecks(strided, keras, side), *_paddings(strided, calls, side)]
+    lines += [_ORDER] if back else [_ORDER, _INPUT]
+    return [*lines, *_preparing(kernels, calls, back)]
 
 
-def _epsilon(moved: Sequence[Entry]) -> Iterator[str]:
+def _epsilon(variables: Mapping[Entry, Variable], side: str) -> Iterator[str]:
     counts: Counter[float] = Counter()
-    for entry in moved:
-        value = dict(entry.recipient.settings).get("epsilon")
-        batch = entry.recipient.class_name == "BatchNormalization"
+    for entry, variable in variables.items():
+        value = dict(variable.settings).get("epsilon")
+        batch = variable.class_name == "BatchNormalization"
         role_of_layer = "moving_variance" if batch else "gamma"  # one of a layer counts
         folded = any(name.startswith("epsilon:") for name in entry.adapters)
-        if entry.recipient.role == role_of_layer and not folded:
+        if variable.role == role_of_layer and not folded:
             counts[value] += value not in (None, _EPSILON)
     for value, count in counts.items():
         if count:
             yield (
-                f"epsilon is {value} in {count} layers of the recipient and not in a PyTorch "
+                f"epsilon is {value} in {count} layers of the {side} and not in a PyTorch "
                 f"file; PyTorch's default is {_EPSILON}, and outputs scale by "
                 "sqrt((variance + theirs) / (variance + ours)). For a batch normalization, "
                 f"--adapters='*=epsilon:{_EPSILON:g}' makes it exact"
             )
 
 
-def _bottlenecks(strided: dict[str, Variable], recipient: OpenModel) -> Iterator[str]:
+def _bottlenecks(
+    strided: dict[str, Variable], keras: OpenModel, side: str
+) -> Iterator[str]:
     """Yields a line on 1 x 1 convolutions with strides, followed by a larger one."""
-    layers = by_layer(recipient.variables)
+    layers = by_layer(keras.variables)
     shapes = {
         path: shape
         for path, layer in layers.items()
         if (shape := structure.shape_of(layer)) and shape[0] == "kernel"
     }
-    reads = contract(recipient.edges or {}, layers)
+    reads = contract(keras.edges or {}, layers)
     lines = branches.by_graph(list(shapes), shapes, reads, forks=False)
     names = []
     for path in strided.keys() & lines.keys():
@@ -92,13 +99,15 @@ def _bottlenecks(strided: dict[str, Variable], recipient: OpenModel) -> Iterator
             names.append(strided[path].layer)
     if names:
         yield (
-            f"the recipient strides in convolutions of 1 x 1 ({first_names(sorted(names), _NAMES)}): "
+            f"the {side} strides in convolutions of 1 x 1 ({first_names(sorted(names), _NAMES)}): "
             "torchvision's and timm's ResNets stride in the 3 x 3 after it (version 1.5), and "
             "the function differs although every shape fits"
         )
 
 
-def _paddings(strided: dict[str, Variable], calls: Sequence[Call]) -> Iterator[str]:
+def _paddings(
+    strided: dict[str, Variable], calls: Sequence[Call], side: str
+) -> Iterator[str]:
     """Yields lines on paddings that PyTorch's layers do not have."""
     wide = {path for path, variable in strided.items() if _window(variable) > 1}
     if wide and not calls:
@@ -117,7 +126,7 @@ def _paddings(strided: dict[str, Variable], calls: Sequence[Call]) -> Iterator[s
             uneven.append(call.path)
     if uneven:
         yield (
-            f"the recipient pads the end of images more than the start where it strides "
+            f"the {side} pads the end of images more than the start where it strides "
             f"({first_names(uneven, _NAMES)}), and PyTorch both alike, but for networks made "
             "for TensorFlow's padding (timm's tf_...): outputs differ, most at borders"
         )
@@ -128,12 +137,19 @@ def _paddings(strided: dict[str, Variable], calls: Sequence[Call]) -> Iterator[s
         )
 
 
-def _preparing(kernels: Sequence[Variable], calls: Sequence[Call]) -> Iterator[str]:
-    """Yields a line on layers that change the recipient's images before the first kernel."""
+def _preparing(
+    kernels: Sequence[Variable], calls: Sequence[Call], back: bool
+) -> Iterator[str]:
+    """Yields a line on layers that change the Keras model's images before the first kernel."""
     first = {variable.layer_path for variable in kernels}
     before = itertools.takewhile(lambda call: call.path not in first, calls)
     names = [call.path for call in before if call.class_name in _PREPARING]
-    if names:
+    if names and back:
+        yield (
+            f"the donor changes images itself ({first_names(names, _NAMES)}): give the PyTorch "
+            "network what leaves these layers"
+        )
+    elif names:
         yield (
             f"the recipient changes images itself ({first_names(names, _NAMES)}): what leaves "
             "these layers must be what the donor expects; change them, or the images, to fit"
