@@ -1,6 +1,7 @@
 """Units of work: what is run when, what is tried again, what a kill leaves, who holds what."""
 
 import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -10,11 +11,24 @@ import sys
 import time
 
 import pytest
-from units import arms, die_first, fail, fail_first, note, nothing, tell_blas, unit_of
+from units import (
+    arms,
+    die_first,
+    fail,
+    fail_first,
+    note,
+    nothing,
+    slow_arms,
+    tell_blas,
+    tell_server,
+    unit_of,
+)
 
 from tfreuse import files, records, runners
 from tfreuse.errors import InputError
 from tfreuse.runners import Failure, Folder, RunnerSpec, Unit, lease, scheduling, unit
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 def run(units, out_dir, retries=0, slots=2):
@@ -323,6 +337,61 @@ def test_linear_algebra_has_the_units_threads_and_the_caller_keeps_its_own(
         list(runners.run([work], runner, tmp_path, 0))
     assert Folder(tmp_path, work).done()["told"]["blas"] == ["3", 3]
     assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+FORKS = """
+import contextlib, os, pathlib, sys
+from units import slow_arms, tell_server, unit_of
+from tfreuse import runners
+out_dir = pathlib.Path(sys.argv[1])
+slow = unit_of("slow", slow_arms, 99, 1.0)
+tells = [unit_of(name, tell_server) for name in "abc"]
+for threads, units in ((1, tells[:2]), (2, tells[2:]), (1, [slow])):
+    runner = runners.Processes(out_dir, 1, threads, preload="units")
+    with contextlib.closing(runner):
+        for event in runners.run(units, runner, out_dir, 0):
+            assert not event.failure, event
+"""
+
+
+@pytest.mark.skipif(
+    bool(glob.glob("/dev/nvidia[0-9]*")) or sys.platform != "linux",
+    reason="workers are new interpreters here",
+)
+def test_workers_are_forked_from_a_server_that_imported_for_all_and_end_with_the_driver(
+    tmp_path,
+):
+    path = f"{ROOT / 'tests'}:{ROOT}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
+    )  # fmt: skip
+    slow, deadline = unit_of("slow", slow_arms), time.monotonic() + 120
+    while not records_of(tmp_path, slow) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    facts = [
+        Folder(tmp_path, unit_of(name, tell_server)).done()["told"]["server"]
+        for name in "abc"
+    ]
+    servers = [imported for imported, *_ in facts[:2]]
+    assert servers[0] == servers[1] != process.pid
+    for imported, own, parent, blas in facts[:2]:
+        assert imported == parent != own and blas == "1"
+    imported, own, parent, blas = facts[2]  # its linear algebra needs other threads
+    assert imported == own and parent == process.pid and blas == "2"
+    for _ in range(100):  # the server and the worker of the slow unit
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("processes outlive the driver")
+
+
+def records_of(out_dir, work):
+    return records.read(Folder(out_dir, work).path / "records.jsonl")
 
 
 def test_ten_thousand_units_in_a_chain_and_a_fan_are_scheduled_in_time(tmp_path):

@@ -9,6 +9,8 @@ import planted
 from tfreuse import files
 from tfreuse.runners import Unit
 
+IMPORTED_BY = os.getpid()
+
 
 def unit_of(name, function=None, *arguments, **more):
     return Unit(name, function or nothing, arguments, {"unit": name}, **more)
@@ -78,6 +80,12 @@ def tell_place(output, threads, seconds):
     output.annotate(
         "place", [ray_node(), os.getpid(), gpus, start, time.time(), threads]
     )
+
+
+def tell_server(output, threads):
+    """Tells which process imported this module, its parent, and NumPy's threads."""
+    blas = os.environ["OMP_NUM_THREADS"]
+    output.annotate("server", [IMPORTED_BY, os.getpid(), os.getppid(), blas])
 
 
 def fake_train(output, threads, specs, network, out_dir):

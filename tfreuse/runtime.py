@@ -28,6 +28,17 @@ class Lazy:
         return getattr(importlib.import_module(self._name), name)
 
 
+def load() -> None:
+    """Imports TensorFlow and Keras, which starts no thread: a fork may follow."""
+    # On CPUs without AVX512 oneDNN is off by default, and its kernels train 10-45 % faster.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    with quiet():
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
+
+
 def start(threads: int = 0, deterministic: bool = False) -> None:
     """Imports and configures TensorFlow; must be called before any other use of it.
 
@@ -35,14 +46,10 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
         threads: number of CPU threads; 0 for TensorFlow's default.
         deterministic: whether to use deterministic kernels on a GPU too.
     """
-    # On CPUs without AVX512 oneDNN is off by default, and its kernels train 10-45 % faster.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with quiet():
-        import keras  # noqa: F401
-        import tensorflow as tf
+    load()
+    import tensorflow as tf
 
+    with quiet():
         # Loads the GPU driver, which writes messages too.
         gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:

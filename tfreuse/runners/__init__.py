@@ -29,7 +29,11 @@ __all__ = [
 
 
 def make(
-    spec: RunnerSpec, out_dir: pathlib.Path, units: int = 1, url: str = ""
+    spec: RunnerSpec,
+    out_dir: pathlib.Path,
+    units: int = 1,
+    url: str = "",
+    preload: str = "",
 ) -> Runner:
     """Returns the runner of the spec; the caller closes it.
 
@@ -38,11 +42,12 @@ def make(
         out_dir: the study's directory.
         units: number of units to run.
         url: URL that `out_dir` mirrors, if any; see `storage`.
+        preload: name of a module that imports what all units need, for local processes.
     """
     if spec.runner == "ray":
         return Cluster(out_dir, spec, url)
     jobs = 1 if spec.runner == "index" else spec.jobs or default_jobs(units)
-    return Processes(out_dir, jobs, threads(spec, jobs), url)
+    return Processes(out_dir, jobs, threads(spec, jobs), url, preload)
 
 
 def threads(spec: RunnerSpec, jobs: int) -> int:

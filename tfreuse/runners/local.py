@@ -1,35 +1,48 @@
 """Runs units in local worker processes, a new one for each unit.
 
 So memory, a GPU's too, is freed at a unit's end, and each unit has its own number of threads. When
-the driver dies, even by kill -9, its workers end too.
+the driver dies, even by kill -9, its workers end too. Workers are forked from a server process
+that has imported what all units need, so that TensorFlow's import is paid for once.
 """
 
 import contextlib
+import glob
 import multiprocessing
 import os
 import pathlib
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import connection
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
+_SERVER: dict[str, tuple[str, int]] = {}  # module and threads that it was asked for
 
 
 class Processes:
-    """Runner with `slots` processes at a time, each with `threads` CPU threads."""
+    """Runner with `slots` processes at a time, each with `threads` CPU threads.
+
+    `preload` names a module that imports what all units need.
+    """
 
     def __init__(
-        self, out_dir: pathlib.Path, slots: int, threads: int, url: str = ""
+        self,
+        out_dir: pathlib.Path,
+        slots: int,
+        threads: int,
+        url: str = "",
+        preload: str = "",
     ) -> None:
         self.slots = slots
         self._threads = threads
         self._arguments = out_dir, threads, platform.node(), url  # of `carry_out`
-        self._context = multiprocessing.get_context("spawn")
+        self._context = _context(preload, threads)
         self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
 
     def start(self, unit: Unit) -> None:
@@ -66,6 +79,19 @@ class Processes:
             process.kill()
             process.join()
         self._running.clear()
+
+
+def _context(preload: str, threads: int) -> BaseContext:
+    """Returns how workers start: forked from a server, or as new interpreters.
+
+    A process has one server, whose linear algebra has the threads of the first that asked; CUDA
+    and the libraries of macOS do not survive a fork.
+    """
+    forks = preload and sys.platform == "linux" and not glob.glob("/dev/nvidia[0-9]*")
+    if not forks or _SERVER.setdefault("of", (preload, threads)) != (preload, threads):
+        return multiprocessing.get_context("spawn")
+    multiprocessing.set_forkserver_preload([preload])
+    return multiprocessing.get_context("forkserver")
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from tfreuse.study.design import Specs
 
 LOCAL = RunnerSpec()
 _LEASE = "driver.lease"
+_PRELOAD = "tfreuse.study.imports"
 _FILES = (  # written by a driver, in the study's directory
     "study.json", "records.jsonl", "counts.bin", "labels.jsonl", "config.flags",
     "tensorboard",
@@ -116,7 +117,9 @@ def run_one(
         return unit, None
     failures: list[Failure] = []
     with (
-        contextlib.closing(runners.make(runner_spec, out_dir, url=url)) as runner,
+        contextlib.closing(
+            runners.make(runner_spec, out_dir, url=url, preload=_PRELOAD)
+        ) as runner,
         contextlib.closing(Board(pending, out_dir)) as board,
     ):
         for event in runners.run(pending, runner, out_dir, runner_spec.retries):
@@ -208,7 +211,9 @@ class _Study:
             return
         with (
             contextlib.closing(
-                runners.make(spec, self._out_dir, len(units), self._mirror.url)
+                runners.make(
+                    spec, self._out_dir, len(units), self._mirror.url, _PRELOAD
+                )
             ) as runner,
             contextlib.closing(Board(units, self._out_dir)) as board,
         ):
