@@ -1,5 +1,6 @@
 """Pairs and notes for networks of families that people take from PyTorch."""
 
+import itertools
 import pathlib
 
 import handmade_torch
@@ -9,10 +10,11 @@ import pytest
 from keras import layers
 from test_pytorch_donors import described
 
-from tfreuse import transplant
+from tfreuse import models, transplant
 from tfreuse.errors import InputError
 from tfreuse.plan import branches, structure, topology
 from tfreuse.plan.variables import by_layer
+from tfreuse.specs import ModelSpec
 from tfreuse.transplant.opening import open_model
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -225,3 +227,83 @@ def test_an_epsilon_that_is_folded_is_no_longer_noted(tmp_path):
     assert "epsilon is 1.001e-05" in " ".join(transplant.plan(path, model).notes)
     plan = transplant.plan(path, model, adapters=["*=epsilon:1e-5"])
     assert "epsilon is" not in " ".join(plan.notes)
+
+
+def separable():
+    """A block of Xception (arXiv 1610.02357), whose shortcut has the shape of its branch."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, use_bias=False, name="stem")(inputs)
+    short = layers.Conv2D(4, 1, use_bias=False, name="short")(x)
+    short = layers.BatchNormalization(name="short_bn")(short)
+    for i in (1, 2):
+        x = layers.SeparableConv2D(
+            4, 3, padding="same", use_bias=i == 2, name=f"sep_{i}"
+        )(x)
+        x = layers.BatchNormalization(name=f"bn_{i}")(x)
+    return keras.Model(inputs, layers.Add()([short, x]))
+
+
+def test_a_separable_convolution_takes_two_layers_of_the_donor(tmp_path):
+    model = drawn(separable())
+    named = {"conv1": "stem", "b.skip": "short", "b.skipbn": "short_bn"}
+    arrays = state({name: model.get_layer(n) for name, n in named.items()})
+    for i, place in ((1, 0), (2, 3)):
+        deep, point, *bias = (w.numpy() for w in model.get_layer(f"sep_{i}").weights)
+        arrays[f"b.rep.{place}.conv1.weight"] = deep.transpose(2, 3, 0, 1)
+        arrays[f"b.rep.{place}.pointwise.weight"] = point.transpose(3, 2, 0, 1)
+        if bias:
+            arrays[f"b.rep.{place}.pointwise.bias"] = bias[0]
+        arrays |= state({f"b.rep.{place + 1}": model.get_layer(f"bn_{i}")})
+    path, file, out = (
+        tmp_path / n for n in ("weights.pth", "recipient.keras", "out.keras")
+    )
+    save(path, arrays)
+    recipient = separable()
+    recipient.save(file)
+    plan = transplant.plan(path, recipient).check()
+    transplant.apply(plan, path, recipient)
+    np.testing.assert_array_equal(recipient(images(8)), model(images(8)))
+    plan = transplant.plan(path, file).check()
+    transplant.apply(plan, path, file, out)
+    transplant.verify(plan, path, file, out).check()
+    moved = keras.models.load_model(out)
+    np.testing.assert_array_equal(moved(images(8)), model(images(8)))
+    back, filled = tmp_path / "back.safetensors", tmp_path / "filled.safetensors"
+    empty = {name: np.zeros_like(array) for name, array in arrays.items()}
+    handmade_torch.save_safetensors(back, empty, {"format": "pt"})
+    plan = transplant.plan(model, back).check()
+    transplant.apply(plan, model, back, filled)
+    values, _ = handmade_torch.load_safetensors(filled)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(values[name], array, err_msg=name)
+    del arrays["b.rep.3.pointwise.weight"], arrays["b.rep.3.pointwise.bias"]
+    save(path, arrays)
+    with pytest.raises(InputError, match="sep_2"):
+        transplant.plan(path, separable()).check()
+
+
+def test_an_encoder_of_segmentation_models_pytorch_pairs_with_ours():
+    spec = ModelSpec(encoder="keras_cv.ResNet18", width=2, depth=5)
+    model = models.build(spec, task="segmentation", num_classes=3, seed=0)
+    expected = {"conv1_conv": "encoder.conv1", "conv1_bn": "encoder.bn1"}
+    for stage, block, i in itertools.product(range(4), (0, 1), (1, 2)):
+        ours, theirs = (
+            f"v2_stack_{stage}_block{block + 1}",
+            f"encoder.layer{stage + 1}.{block}",
+        )
+        expected |= {f"{ours}_{i}_conv": f"{theirs}.conv{i}"}
+        expected |= {f"{ours}_{i}_bn": f"{theirs}.bn{i}"}
+        if stage and not block and i == 2:
+            expected |= {f"{ours}_0_conv": f"{theirs}.downsample.0"}
+            expected |= {f"{ours}_0_bn": f"{theirs}.downsample.1"}
+    with open_model(model) as recipient:
+        by_path = by_layer(recipient.variables)
+        reads = topology.contract(recipient.edges, by_path)
+    shapes = {}
+    for ours, theirs in expected.items():
+        shape = by_path[ours].variables[0].shape
+        shapes[theirs] = shape if len(shape) == 4 else shape[0]
+    shapes |= {"decoder.blocks.0.conv1.0": (3, 3, 768, 256), "head.0": (3, 3, 16, 3)}
+    paired, unclear = structure.pair(described(shapes), by_path, reads)
+    assert not unclear
+    assert {ours: theirs for ours, (theirs, _) in paired.items()} == expected

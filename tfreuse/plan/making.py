@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tfreuse import roles as roles_module
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as adapters_module
-from tfreuse.plan import axes, matching, pairing, selection, structure
+from tfreuse.plan import axes, matching, pairing, selection, separable, structure
 from tfreuse.plan.topology import Edges
 from tfreuse.plan.values import (
     AMBIGUOUS,
@@ -107,6 +107,7 @@ class _Maker:
         self.kernels = not {"kernel", "bias"}.isdisjoint(plan.roles)
         self.whole = set(plan.roles) == set(roles_module.ROLES)
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
+        self.donor_parts, _ = separable.split(self.donor, {})
         self.selected = selection.choose(
             self.donor,
             self.recipient,
@@ -134,7 +135,7 @@ class _Maker:
         entries, paired = [], set()
         for path, layer in self.recipient.items():
             match = self.matches.of_recipient.get(path)
-            twin = self.donor[match.other] if match and match.other else None
+            twin = self._twin(match)
             refusal = pairing.refusal(twin, layer, self.agree) if twin else ""
             composite = self.kernels and pairing.composite(layer)
             sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
@@ -157,6 +158,13 @@ class _Maker:
             entries += self._unused(path, layer, paired)
         return tuple(entries)
 
+    def _twin(self, match: matching.Match | None) -> Layer | None:
+        """Returns the donor's layer of a match, of two for a separable convolution or half of one."""
+        if match is None or match.other is None:
+            return None
+        twin = self.donor.get(match.other) or self.donor_parts[match.other]
+        return separable.join(twin, self.donor[match.second]) if match.second else twin
+
     def _moves(self, variable: Variable, layer: Layer) -> bool:
         """Returns whether a variable of a selected layer is selected.
 
@@ -170,7 +178,7 @@ class _Maker:
         path = variable.layer_path
         if match and match.other is None:
             return Entry(AMBIGUOUS, None, variable, match.reason)
-        twin = self.donor[match.other] if match else None
+        twin = self._twin(match)
         filled = adapters_module.FILLED.get(variable.role)
         if source is None and filled in self.adapters.get(path, ()) and twin:
             # an entry needs a donor's array; the value is filled in, whatever that holds

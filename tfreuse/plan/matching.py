@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import first_names
-from tfreuse.plan import selection, structure, topology
+from tfreuse.plan import selection, separable, structure, topology
 from tfreuse.plan.variables import Layer, stage
 
 Layers = Mapping[str, Layer]
@@ -31,10 +31,13 @@ class Match:
     Attributes:
         other: path of the counterpart, None if it is ambiguous.
         reason: rule that paired the two, or the candidates.
+        second: path of the donor's layer that has the pointwise kernel of a separable
+            convolution, "" if `other` has all.
     """
 
     other: str | None
     reason: str
+    second: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +74,25 @@ def pair(
         paths = selection.expand_mapping(mapping, donor, recipient)
         for target, source in paths.items():
             matches.of_recipient[target] = Match(source, "paired by the map")
-    for target, (source, reason) in by_structure[0].items():
-        matches.of_recipient[target] = Match(source, reason)
-    for donors, recipients in by_structure[1]:
-        _mark_ambiguous(matches, donors, recipients, "these branches look the same")
+    _by_structure(donor, recipient, by_structure, matches)
     _by_name(donor, recipient, matches)
     _by_wrapper(donor, recipient, matches)
     if None not in edges and _unpaired(donor, recipient, matches):
         _by_position(donor, recipient, edges, matches)
     return matches
+
+
+def _by_structure(donor: Layers, recipient: Layers, by_structure, matches) -> None:
+    """Adds the pairs of `structure.pair`, of separable convolutions only whole ones."""
+    pairs, unclear = by_structure
+    for target, (source, reason) in pairs.items():
+        if target in recipient:
+            second, _ = pairs.get(separable.pointwise(target), ("", ""))
+            if second or not separable.is_separable(recipient[target]):
+                matches.of_recipient[target] = Match(source, reason, second)
+    for donors, recipients in unclear:
+        targets = list(dict.fromkeys(map(separable.whole, recipients)))
+        _mark_ambiguous(matches, donors, targets, "these branches look the same")
 
 
 def by_counter(donor: Layers, recipient: Layers, *, every: bool) -> structure.Pairs:

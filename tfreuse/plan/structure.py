@@ -22,7 +22,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from tfreuse.plan import branches
+from tfreuse.plan import branches, separable
 from tfreuse.plan.variables import Layer
 
 Layers = Mapping[str, Layer]
@@ -59,7 +59,11 @@ def pair(
         reads: layers with variables that each layer of the recipient reads from, also for
             layers that are not to be paired.
         pooled: layers of the recipient that read the output of a pooling layer.
+
+    Returns:
+        Pairs, with two for a separable convolution, see `separable`; and what is ambiguous.
     """
+    recipient, reads = separable.split(recipient, reads)
     sources = {path: s for path, layer in donor.items() if (s := shape_of(layer))}
     targets = {path: s for path, layer in recipient.items() if (s := shape_of(layer))}
     if not any(map(_AUXILIARY.search, targets)):
@@ -81,7 +85,9 @@ def shape_of(layer: Layer) -> tuple | None:
         return None
     if roles.count("kernel") == 1:
         shape = layer.by_role["kernel", 0].shape
-        if layer.class_name.startswith("DepthwiseConv"):
+        first = layer.path == separable.whole(layer.path)
+        depthwise = layer.class_name.startswith("SeparableConv") and first
+        if layer.class_name.startswith("DepthwiseConv") or depthwise:
             shape = (*shape[:-2], 1, shape[-2] * shape[-1])
         return "kernel", (1, 1, *shape) if len(shape) == 2 else shape
     if "moving_mean" in roles:
@@ -243,15 +249,30 @@ class _Pairing:
 
     def _by_shortcut(self, sources: list[str], targets: list[str]) -> Pairs:
         """Pairs the two branches of a block, of which the shorter is its shortcut."""
-        if len(sources) != 2:
-            return {}
         shortcuts = [source for source in sources if _SHORTCUT.search(source)]
-        first, second = (self.before[target] for target in targets)
-        if len(shortcuts) != 1 or not (first < second or second < first):
+        short = []
+        for target in targets:
+            branch = [other for other in targets if other != target]
+            apart = not any(
+                other in self.before[target] or target in self.before[other]
+                for other in branch
+            )
+            # beside several layers, or one that more layers lead to
+            longer = len(branch) > 1 or self.before[target] < self.before[branch[0]]
+            if apart and longer and self._in_line(branch):
+                short.append(target)
+        branch = [source for source in sources if source not in shortcuts]
+        if len(shortcuts) != 1 or len(short) != 1:
             return {}
-        short, long = targets if first < second else reversed(targets)
-        (branch,) = (source for source in sources if source != shortcuts[0])
-        return {short: (shortcuts[0], SHORTCUT), long: (branch, SHORTCUT)}
+        if any(map(_contradicts, itertools.pairwise(branch))):
+            return {}
+        others = [target for target in targets if target not in short]
+        pairs = zip([*short, *others], [*shortcuts, *branch], strict=True)
+        return {target: (source, SHORTCUT) for target, source in pairs}
+
+    def _in_line(self, targets: Sequence[str]) -> bool:
+        """Returns whether each layer is computed from the one before it."""
+        return all(a in self.before[b] for a, b in itertools.pairwise(targets))
 
     def _by_branch(self, sources: list[str], targets: list[str]) -> Pairs:
         """Pairs convolutions of parallel branches, all or none."""
@@ -292,12 +313,14 @@ def _ancestors(reads: Mapping[str, Sequence[str]]) -> dict[str, frozenset[str]]:
 def _followed(
     sources: Sequence[str], shapes: Mapping[str, tuple]
 ) -> dict[str, str | None]:
-    """Returns the convolution of the same module that stands before each normalization."""
+    """Returns the convolution that stands before each normalization, in its module or one in it."""
     followed = {}
     for before, path in itertools.pairwise(sources):
         kernel = shapes[before][0] == "kernel" and shapes[path][0] != "kernel"
-        same_module = before.rpartition(".")[0] == path.rpartition(".")[0]
-        if kernel and same_module and shapes[path][1][-1] in shapes[before][1][-2:]:
+        module, inner = path.rpartition(".")[0], before.rpartition(".")[0]
+        if module not in (inner, inner.rpartition(".")[0]):
+            continue
+        if kernel and shapes[path][1][-1] in shapes[before][1][-2:]:
             followed[path] = before
     return followed
 

@@ -22,6 +22,7 @@ from tfreuse.plan import (
     matching,
     ordering,
     selection,
+    separable,
     structure,
     topology,
 )
@@ -81,18 +82,20 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     by_structure = _by_structure(
         donor, recipient, donor_layers, recipient_layers, mapping, ties
     )
+    donor_parts, _ = separable.split(donor_layers, {})
+    recipient_parts, _ = separable.split(recipient_layers, {})
     structural = {target: source for target, (source, _) in by_structure[0].items()}
     pairs_by_path = {**structural, **mapping}
     donor_variables, donor_count = _completed(
         donor_layers,
         recipient_layers,
-        {source: recipient_layers[t] for t, source in pairs_by_path.items()},
+        {source: recipient_parts[t] for t, source in pairs_by_path.items()},
         other_decides=between and donor.pytorch,
     )
     recipient_variables, recipient_count = _completed(
         recipient_layers,
         donor_layers,
-        {target: donor_layers[s] for target, s in pairs_by_path.items()},
+        {target: donor_parts[s] for target, s in pairs_by_path.items()},
         other_decides=back,
     )
     plan = plan_module.make(
