@@ -41,3 +41,23 @@ def test_r2_is_zero_for_the_mean_image_and_psnr_of_a_tenth_is_twenty():
     off = metrics.Reconstruction(0.01 * images.size, variation, 5.0, images.size, 5)
     assert off.psnr() == pytest.approx(20.0)  # error 0.1 everywhere, peak 1
     assert off.ssim() == 1.0
+    raw = metrics.Reconstruction(0, variation, 0, images.size, 5, 49 * variation)
+    assert (raw.r2(), raw.raw()["raw_r2"]) == (1.0, -48.0)
+
+
+def test_gains_and_offsets_are_those_of_least_squares():
+    draw = np.random.default_rng(0)
+    y = draw.normal(3, 2, (4, 6, 5, 2))
+    t = 0.2 * y + draw.normal(0.4, 0.1, y.shape)
+    y[..., 1] = 7.0  # an output that shows nothing
+    moments = np.stack(
+        [x.sum(axis=(1, 2)) for x in (y, t, y * y, y * t, t * t)], axis=1
+    )
+    gains, offsets = metrics.gains_and_offsets(moments, pixels=30)
+    np.testing.assert_allclose(
+        [gains[0], offsets[0]], np.polyfit(y[..., 0].ravel(), t[..., 0].ravel(), 1)
+    )
+    assert gains[1] == 0 and offsets[1] == pytest.approx(t[..., 1].mean())
+    errors = metrics.fitted_errors(moments, gains, offsets, pixels=30)
+    plain = np.square(gains * y + offsets - t).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(errors, plain, rtol=1e-9)

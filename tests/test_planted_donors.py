@@ -16,7 +16,9 @@ from PIL import Image
 
 from tfreuse import specs, study
 from tfreuse.analysis import reasons
+from tfreuse.analysis.arms import raw_r2
 from tfreuse.models import saving
+from tfreuse.records import Record, counts
 from tfreuse.study import donors, measuring, recipient, workspace
 
 SEEDS, SIDE, CHANNELS = 4, 16, 8
@@ -56,7 +58,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def network(kernel, task):
+def network(kernel, task, rectified=True):
     """A convolution, a batch normalization and a head; the statistics are re-estimated later."""
     inputs = keras.Input((SIDE, SIDE, 3))
     conv = keras.layers.Conv2D(
@@ -65,7 +67,9 @@ def network(kernel, task):
     norm = keras.layers.BatchNormalization(name="encoder_1_a_bn")
     classes = 2 if task == "segmentation" else 3
     head = keras.layers.Conv2D(classes, 3, padding="same", name=f"head_{task}_conv")
-    model = keras.Model(inputs, head(keras.layers.ReLU()(norm(conv(inputs)))))
+    features = norm(conv(inputs))
+    features = keras.layers.ReLU()(features) if rectified else features
+    model = keras.Model(inputs, head(features))
     conv.kernel.assign(kernel)
     if task == "segmentation":
         weights = np.zeros(head.kernel.shape)
@@ -195,3 +199,85 @@ def test_the_control_has_the_donors_distance_and_cosine(measured):
                 for name in ("relative_distance", "cosine"):
                     value = getattr(record, name)
                     assert value == pytest.approx(getattr(donor, name), abs=1e-4)
+
+
+def copying(pixels, gammas=1, shift=0.0):
+    """An auto-encoder that gives back its input, with gammas and betas of another size."""
+    generator = np.random.default_rng(1)
+    mixing = generator.normal(size=(3, CHANNELS))
+    model = network(np.zeros((3, 3, 3, CHANNELS)), "autoencoder", rectified=False)
+    conv, norm, head = (layer for layer in model.layers if layer.weights)
+    conv.kernel.assign(np.pad(mixing[None, None], ((1, 1), (1, 1), (0, 0), (0, 0))))
+    inverse = np.linalg.pinv(mixing)[None, None]
+    head.kernel.assign(np.pad(inverse, ((1, 1), (1, 1), (0, 0), (0, 0))))
+    features = pixels @ mixing
+    norm.gamma.assign(gammas * np.sqrt(features.var(axis=0) + norm.epsilon))
+    norm.beta.assign(features.mean(axis=0) + shift)
+    return model
+
+
+@pytest.fixture(scope="module", params=[True, False])
+def auto_encoder(request, folder, tmp_path_factory):
+    """Whether outputs are fitted, and records of two donors' gammas and betas."""
+    spec = dataclasses.replace(
+        STUDY,
+        directions=(planted.TO_IMAGES,),
+        groups=("affine",),
+        controls=("self",),
+        repairs=("none",),
+        fit_outputs=request.param,
+    )
+    data = specs.DataSpec(
+        dataset="folder", data_dir=str(folder), image_size=(SIDE, SIDE)
+    )
+    every = study.Specs(spec, data, specs.ModelSpec(), specs.TrainSpec())
+    block, root = every.blocks()[0], tmp_path_factory.mktemp("models")
+    pixels = np.concatenate(
+        [
+            np.asarray(Image.open(path)).reshape(-1, 3) / 255
+            for path in (folder / "train" / "images").iterdir()
+        ]
+    )
+    path = {part: root / block.parts[part].name / "model.keras" for part in block.parts}
+    saving.save(copying(pixels), path["recipient"])
+    written = {}
+    for name, gammas, shift in (
+        ("larger", 5, 3.0),
+        ("empty", 0, 3.0),
+    ):
+        saving.save(copying(pixels, gammas, shift), path["transfer"])
+        output = types.SimpleNamespace(
+            keys=frozenset(),
+            record=lambda record, per_image, name=name: written.setdefault(
+                (name, record.control), (record, per_image)
+            ),
+            progress=lambda share, text: None,
+        )
+        measuring.measure(output, workspace.open_workspace(recipient.load(block, root)))
+    return request.param, written
+
+
+def test_an_output_of_another_size_is_told_from_a_wrong_picture(auto_encoder):
+    """R2 of the outputs as they are floors both donors at 0; what one shows is all there."""
+    fitted, written = auto_encoder
+    larger, empty = (written[name, "transfer"][0] for name in ("larger", "empty"))
+    assert raw_r2(larger) < -10 and raw_r2(empty) < -10
+    if fitted:
+        assert larger.metric == "fitted_r2" and larger.retention > 0.99
+        assert empty.retention < 0.01
+        assert larger.before > 0.95  # the fit takes nothing from the recipient
+    else:
+        assert larger.metric == "r2"
+        assert larger.retention < 0 and empty.retention < 0
+
+
+def test_records_of_auto_encoders_hold_what_their_metric_is_computed_from(auto_encoder):
+    for record, per_image in auto_encoder[1].values():
+        counts.check(record, per_image)
+        assert Record.from_line(record.to_line()) == record
+        sums = record.counts
+        assert record.after == pytest.approx(
+            1 - sums["squared_error"] / sums["total_variation"]
+        )
+    (same, _) = auto_encoder[1]["larger", "self"]
+    assert same.after == same.before

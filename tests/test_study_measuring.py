@@ -214,7 +214,9 @@ def test_batch_normalization_is_folded_only_where_the_study_says_so(
         opened.block.specs, study=dataclasses.replace(STUDY, fold_batch_norm=fold)
     )
     block = specs.blocks()[0]
-    counts = recipient.evaluator(opened.model, block, opened.test)()
+    counts = recipient.evaluator(
+        opened.model, block, opened.test, opened.images, opened.targets
+    )()
     assert len(views) == fold
     assert counts.value == pytest.approx(opened.before.value, abs=0.01)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfreuse import specs
-from tfreuse.analysis import Row, intervals
+from tfreuse.analysis import Row, intervals, metrics
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 
@@ -93,6 +93,14 @@ def floored_retentions(records: Mapping[int, Record]) -> Values:
         seed: max(0.0, retention)
         for seed, retention in unclipped_retentions(records).items()
     }
+
+
+def raw_r2(record: Record) -> float | None:
+    """Returns R2 of an auto-encoder's outputs as they are; None if it was not recorded."""
+    sums = record.counts
+    if "raw_squared_error" not in sums:
+        return None
+    return metrics.r2(sums["raw_squared_error"], sums["total_variation"])
 
 
 def draws_of(arms: Arms, arm: Arm) -> list[Mapping[int, Record]]:

@@ -1,7 +1,8 @@
 """Computes metrics from summed counts, never as means of means.
 
 Segmentation: a confusion matrix [C, C], rows the truth, columns the prediction, is summed over
-images and batches. Auto-encoding: squared errors are summed likewise (`Reconstruction`).
+images and batches. Auto-encoding: squared errors are summed likewise (`Reconstruction`), and for
+a study's arms the moments (`MOMENTS`) that a gain and an offset of each channel are fitted from.
 
     confusion = per_image.sum(axis=0)
     mean_iou(confusion), floor_mean_iou(confusion)
@@ -66,23 +67,80 @@ def floor_mean_ious(confusions: np.ndarray) -> np.ndarray:
 class Reconstruction:
     """Sums over images in [0, 1], from which the metrics of an auto-encoder are computed."""
 
-    squared_error: float  # sum over all numbers of (output - image)²
+    squared_error: float  # sum over all numbers of (clipped output - image)²
     total_variation: float  # sum of (image - mean image)²: the error of the mean image
     similarity: float  # sum over images of SSIM
     numbers: int  # images x height x width x channels
     images: int
+    raw_squared_error: float | None = None  # of outputs as they are, not clipped
 
     def r2(self) -> float:
         """Returns 1 - squared error / that of the mean image: 1 is perfect, 0 the mean image."""
-        return 1.0 - self.squared_error / max(self.total_variation, 1e-12)
+        return r2(self.squared_error, self.total_variation)
 
     def psnr(self) -> float:
         """Returns the peak signal-to-noise ratio over all images in dB, for a peak of 1."""
-        return float(-10.0 * np.log10(max(self.squared_error / self.numbers, 1e-12)))
+        return self._psnr(self.squared_error)
+
+    def raw(self) -> dict[str, float]:
+        """Returns R2 and PSNR of the outputs as they are; {} if their error was not summed."""
+        if self.raw_squared_error is None:
+            return {}
+        error = self.raw_squared_error
+        return {
+            "raw_r2": r2(error, self.total_variation),
+            "raw_psnr": self._psnr(error),
+        }
+
+    def _psnr(self, squared_error: float) -> float:
+        return float(-10.0 * np.log10(max(squared_error / self.numbers, 1e-12)))
 
     def ssim(self) -> float:
         """Returns the mean structural similarity (Wang et al. 2004)."""
         return self.similarity / self.images
+
+
+def r2(squared_error: float, total_variation: float) -> float:
+    """Computes 1 - squared error / that of the mean image."""
+    return 1.0 - squared_error / max(total_variation, 1e-12)
+
+
+# Sums over the pixels of an image, a channel each, of output y and target t.
+MOMENTS = ("y", "t", "yy", "yt", "tt")
+
+
+def gains_and_offsets(
+    moments: np.ndarray, pixels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits gain * output + offset to the target of each channel by least squares.
+
+    Args:
+        moments: `MOMENTS` of each image, [N, 5, C].
+        pixels: of an image.
+
+    Returns:
+        gains [C], 0 for an output without variance, and offsets [C].
+    """
+    count = len(moments) * pixels
+    y, t, yy, yt, _ = moments.sum(axis=0)
+    variance = yy - y * y / count
+    varies = np.isfinite(variance) & (variance > 1e-12 * yy)
+    gains = np.divide(
+        yt - y * t / count, variance, out=np.zeros_like(variance), where=varies
+    )
+    return gains, (t - gains * np.where(varies, y, 0)) / count
+
+
+def fitted_errors(
+    moments: np.ndarray, gains: np.ndarray, offsets: np.ndarray, pixels: int
+) -> np.ndarray:
+    """Computes the squared error of gain * output + offset of each image, [N]."""
+    y, t, yy, yt, tt = np.moveaxis(moments, 1, 0)
+    with np.errstate(invalid="ignore"):
+        of_output = gains * (gains * yy + 2 * offsets * y - 2 * yt)
+    of_output = np.where(gains == 0, 0, of_output)
+    errors = of_output + offsets * (offsets * pixels - 2 * t) + tt
+    return np.maximum(0, errors.sum(axis=1))  # rounding can leave less than 0
 
 
 def segmentation_summary(
@@ -111,5 +169,6 @@ def reconstruction_summary(sums: Reconstruction) -> dict[str, Any]:
         "floor": 0.0,
         "psnr": sums.psnr(),
         "ssim": sums.ssim(),
+        **sums.raw(),
         "sums": dataclasses.asdict(sums),
     }

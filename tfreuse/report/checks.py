@@ -87,7 +87,8 @@ def _bottleneck(source: Source, part: Part, arms: Arms) -> tuple[str, str, str]:
         [r.before - max(r.after, r.floor) for r in records.values()],
         source.spec.confidence,
     )
-    cost = f"re-initialised, it costs {loss} R2, n = {loss.n}"
+    metric = next(iter(records.values())).metric
+    cost = f"re-initialised, it costs {loss} of {metric}, n = {loss.n}"
     if loss.estimate < UNUSED:
         meaning = (
             "Deep layers look reusable because nothing uses them: the image passes through the "

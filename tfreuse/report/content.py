@@ -50,7 +50,7 @@ def compose(
         Section("Verdicts", _verdicts(source, judged)),
         *([labels] if labels else []),
         _figures("Two reasons", source, figures, results.two_reasons(figures)),
-        _figures("All layers at once", source, figures),
+        _figures("All layers at once", source, figures, results.raw_metrics(source)),
         _figures("Where in the network", source, figures),
         _figures("What repairs win back", source, figures, results.repairs(figures)),
         _figures("Which role is to blame", source, figures, results.blame(source)),

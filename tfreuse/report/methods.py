@@ -15,6 +15,7 @@ def paragraphs(source: Source) -> list[str]:
         return [curves] if curves else []
     sections = [
         _networks(source),
+        _metric(source),
         _treatment(source),
         _controls(source),
         _repairs(source),
@@ -56,6 +57,25 @@ def _networks(source: Source) -> str:
     if images:
         text += f" Metrics are of {' or '.join(map(str, images))} test images."
     return text
+
+
+def _metric(source: Source) -> str:
+    """Says by what auto-encoders are judged; "" without any."""
+    measured = {record.metric for record in source.records}
+    if "fitted_r2" in measured:
+        return (
+            "Auto-encoders are judged by R2 after a gain and an offset of each output channel, "
+            "fitted by least squares on calibration images, never on test images (fitted_r2): an "
+            "output of the wrong size or level still shows what was retained. R2 of the outputs "
+            "as they are stands beside it."
+        )
+    if "r2" in measured:
+        return (
+            "Auto-encoders are judged by R2 without fitted gains and offsets: an output of the "
+            "wrong size or level counts as nothing retained, whatever it shows, so that a "
+            "retention of 0 does not tell arms apart. Studies with --fit_outputs do."
+        )
+    return ""
 
 
 def _treatment(source: Source) -> str:

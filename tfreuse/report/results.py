@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tfreuse.analysis import intervals, magnitude, reasons
+from tfreuse.analysis.arms import raw_r2
 from tfreuse.analysis.tables import Row
 from tfreuse.report.blocks import Block, Details, Paragraph, Table
 from tfreuse.report.source import Source
@@ -47,6 +48,39 @@ def two_reasons(figures: list["Drawn"]) -> tuple[Block, ...]:
             ),
         )
     return tuple(blocks)
+
+
+def raw_metrics(source: Source) -> tuple[Block, ...]:
+    """Tabulates R2 of the outputs as they are beside the fitted one, at all layers."""
+    rows = []
+    for part, arms in source.parts.items():
+        for arm, seeds in arms.items():
+            if (arm.control, arm.site, arm.strength) != ("transfer", "all", 1.0):
+                continue
+            records = [seeds[seed] for seed in sorted(seeds)]
+            if arm.group not in source.spec.groups or records[0].metric != "fitted_r2":
+                continue
+            raw = [raw_r2(record) for record in records]
+            texts = [
+                ", ".join(map(intervals.number, values))
+                for values in (
+                    [r.before for r in records],
+                    [r.after for r in records],
+                    raw,
+                )
+            ]
+            rows.append((str(part), arm.group, arm.repair, *texts, str(len(raw))))
+    if not rows:
+        return ()
+    head = (
+        "network, direction", "group", "repair", "fitted R2 before", "after", "raw R2 after", "n",
+    )  # fmt: skip
+    note = (
+        "All layers, a number a seed. Fitted: after a gain and an offset of each output channel, "
+        "from calibration images; retention is of this. Raw: of the outputs as they are."
+    )
+    title = f"R2 of auto-encoders, fitted and raw ({len(rows)} rows)"
+    return (Details(title, (Table(head, tuple(rows), note),)),)
 
 
 def _cells(rows: list[Row], reason: str) -> str:

@@ -70,6 +70,10 @@ _FIRST = {
     "transfer": "the treatment itself: the donor of the named direction",
 }
 _LAST = {
+    "r2": "1 − squared error / that of the mean image, of an auto-encoder's output",
+    "fitted_r2": "R2 of an auto-encoder after a gain and an offset of each output channel, fitted "
+    "on calibration images; the study's measure of what is retained",
+    "raw R2": "R2 of an auto-encoder's output as it is, neither fitted nor clipped",
     "floor": "metric of an answer that ignores the image: the majority class, the mean image",
     "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all",
     "margin": "loss of retention up to which a group is called reusable",

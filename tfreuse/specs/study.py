@@ -105,6 +105,11 @@ class StudySpec(Spec):
         "training images, without labels, from which moving statistics are re-estimated",
         low=1,
     )
+    fit_outputs: bool = option(
+        True,
+        "judge auto-encoders by R2 after a gain and an offset of each output channel, fitted by "
+        "least squares on up to 64 calibration images; else by R2 of outputs clipped to [0, 1]",
+    )
     fold_batch_norm: bool = option(
         True,
         "evaluate with batch normalization folded into the convolution before it: faster, with "

@@ -25,6 +25,7 @@ from tfreuse import (
 )
 from tfreuse.study import treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
+from tfreuse.study.recipient import FITTED_IMAGES
 from tfreuse.training import evaluation
 
 _START = 8.0  # seconds to start a process: TensorFlow, data, tracing
@@ -65,7 +66,8 @@ def describe(specs: Specs, jobs: int) -> str:
     arms_of_block: dict[str, int] = {}
     for block in specs.blocks():
         repairs = _repairs(block, built[block.architecture])
-        seconds += _START + _seconds(repairs, costs[block.architecture], specs, images)
+        passed = images + _fitted(block)
+        seconds += _START + _seconds(repairs, costs[block.architecture], specs, passed)
         arms_of_block[block.architecture] = repairs.total()
         arms += repairs.total()
     disk += arms * (_LINE + _COUNTS)
@@ -93,6 +95,13 @@ def describe(specs: Specs, jobs: int) -> str:
     return "\n".join(lines)
 
 
+def _fitted(block: Block) -> int:
+    """Returns the number of images that an auto-encoder's gains and offsets are fitted on."""
+    study, task = block.specs.study, block.parts["recipient"].train.task
+    fits = study.fit_outputs and task == "autoencoder"
+    return min(FITTED_IMAGES, study.calibration_examples) if fits else 0
+
+
 def _architecture(specs: Specs, network: Network) -> str:
     return next(
         name
@@ -115,7 +124,7 @@ def _seconds(
 ) -> float:
     """Estimates the seconds of measuring a block.
 
-    Each arm is an evaluation of the test images; most pass calibration images through the
+    Each arm is an evaluation of `images`; most pass calibration images through the
     network too (all of them, twice, or the 32 of a probe); some are a training.
     """
     study = specs.study

@@ -176,7 +176,13 @@ def _from_model(name: str, digest: str, model: keras.Model) -> Donor:
 
 def as_input(images: np.ndarray, corruption: str) -> np.ndarray:
     """Corrupts clean images as in a network's training, float32 [N, H, W, C]."""
-    return np.asarray(data.inputs_and_targets(images, corruption)[0])
+    return as_pair(images, corruption)[0]
+
+
+def as_pair(images: np.ndarray, corruption: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns inputs and targets of clean images as in a network's training."""
+    inputs, targets = data.inputs_and_targets(images, corruption)
+    return np.asarray(inputs), np.asarray(targets)
 
 
 def first_images(split: data.Split, count: int) -> np.ndarray:

@@ -65,7 +65,7 @@ def _notes(recipient: Recipient, groups: tuple[str, ...]) -> dict:
         "donor": block.parts["transfer"].name,
         "groups": list(groups),
         "repair": "recalibration",
-        "metric": evaluation.METRIC[recipient.train_spec.task],
+        "metric": recipient.before.metric,
         "before": recipient.before.value,
         "after": counts.value,
         "images": len(counts.per_image),

@@ -196,7 +196,7 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
         **distances.scale_and_offset(scales, recipient.values, new),
         **_output_change(arm, workspace),
         **_bias_shift(plan, new, workspace),
-        "metric": evaluation.METRIC[recipient.train_spec.task],
+        "metric": recipient.before.metric,
         "before": recipient.before.value,
         "floor": recipient.before.floor,
         "images": len(recipient.before.per_image),

@@ -20,8 +20,12 @@ from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
 from tfreuse.study import treatments
 from tfreuse.study.design import Block
-from tfreuse.study.donors import Donors, as_input, first_images
+from tfreuse.study.donors import Donors, as_pair, first_images
 from tfreuse.training import evaluation, folding, recalibration
+
+FITTED_IMAGES = (
+    64  # calibration images that an auto-encoder's gains and offsets are fitted on
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Recipient:
         values: its original values by variable path, moving statistics re-estimated.
         train, test: the splits of its data set.
         images: calibration images float32 [N, H, W, C], corrupted as in its training.
+        targets: what an auto-encoder's outputs of them are compared with, of the same shape.
         recalibrate: re-estimates the model's moving statistics on `images`.
         evaluate: measures the model on the test split.
         before: counts of the evaluation with the original values.
@@ -50,6 +55,7 @@ class Recipient:
     train: data.Split
     test: data.Split
     images: np.ndarray
+    targets: np.ndarray
     recalibrate: recalibration.Recalibrator
     evaluate: evaluation.Evaluator
     before: evaluation.Counts
@@ -75,13 +81,13 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
     train = training.split(specs.data, "train", network.train)
     test = training.split(specs.data, "test", network.train)
     clean = first_images(train, specs.study.calibration_examples)
-    images = as_input(clean, network.train.corruption)
+    images, targets = as_pair(clean, network.train.corruption)
     path = models_dir / network.name / "model.keras"
     digest = files.file_digest(path)
     model = models.with_stages(saving.load(path), block.model.stages)
     recalibrate = recalibration.Recalibrator(model, images)
     recalibrate()
-    evaluate = evaluator(model, block, test)
+    evaluate = evaluator(model, block, test, images, targets)
     before = evaluate()
     variables, values = transplant.index(model), transplant.values(model)
     return Recipient(
@@ -93,6 +99,7 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
         train=train,
         test=test,
         images=images,
+        targets=targets,
         recalibrate=recalibrate,
         evaluate=evaluate,
         before=before,
@@ -103,14 +110,25 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
 
 
 def evaluator(
-    model: keras.Model, block: Block, test: data.Split
+    model: keras.Model,
+    block: Block,
+    test: data.Split,
+    images: np.ndarray,
+    targets: np.ndarray,
 ) -> evaluation.Evaluator:
-    """Builds the evaluation of the block's recipient, or of a view of it, on the test split."""
+    """Builds the evaluation of the block's recipient, or of a view of it, on the test split.
+
+    An auto-encoder's output is linear and unbounded: after a transplant an output of the wrong
+    size or level has an R2 of -50 whatever it shows. So a gain and an offset of each channel are
+    fitted on calibration images (`images` and `targets`) first.
+    """
+    train = block.parts["recipient"].train
+    fits = train.task == "autoencoder" and block.specs.study.fit_outputs
+    fit = (images[:FITTED_IMAGES], targets[:FITTED_IMAGES]) if fits else None
     if block.specs.study.fold_batch_norm:
         model = folding.folded(model)
-    train = block.parts["recipient"].train
     return evaluation.Evaluator(
-        model, test, train.task, corruption=train.corruption, sweeping=True
+        model, test, train.task, corruption=train.corruption, fit=fit, sweeping=True
     )
 
 

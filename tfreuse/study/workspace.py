@@ -90,7 +90,10 @@ class Workspace:
     @functools.cached_property
     def stitched_evaluate(self) -> evaluation.Evaluator:
         recipient = self.recipient
-        evaluate = evaluator(self.stitches.model, recipient.block, recipient.test)
+        evaluate = evaluator(
+            self.stitches.model, recipient.block, recipient.test, recipient.images,
+            recipient.targets,
+        )  # fmt: skip
         keep_frontiers(evaluate.sweep, recipient, self.arms, ("stitch",))
         return evaluate
 

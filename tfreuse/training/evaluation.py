@@ -28,15 +28,26 @@ class Counts:
 
     Attributes:
         per_image: segmentation: int64 [N, C, C], a confusion matrix per image; auto-encoder:
-            float64 [N, 2], squared error and SSIM (NaN if it was not computed).
+            float64 [N, 2], squared error of the primary metric and SSIM (NaN if it was not
+            computed).
         total_variation: auto-encoder: squared error of the mean image.
         numbers: auto-encoder: number of values (pixels times channels) of all images.
+        raw_squared_error: auto-encoder: of the outputs as they are, neither clipped nor fitted.
+        gains, offsets: auto-encoder: of each output channel, where they were fitted.
     """
 
     task: str
     per_image: np.ndarray
     total_variation: float = 0.0
     numbers: int = 0
+    raw_squared_error: float = 0.0
+    gains: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """The name of the primary metric."""
+        return "fitted_r2" if self.gains else METRIC[self.task]
 
     @property
     def confusion(self) -> np.ndarray:
@@ -52,11 +63,15 @@ class Counts:
             float(similarity),
             self.numbers,
             len(self.per_image),
+            self.raw_squared_error,
         )
 
     @property
     def value(self) -> float:
-        """The primary metric: mean IoU of a segmentation, R² of an auto-encoder."""
+        """The primary metric: mean IoU of a segmentation, R2 of an auto-encoder.
+
+        R2 is of the outputs clipped to [0, 1], or of those with fitted gains and offsets.
+        """
         if self.task == "segmentation":
             return metrics.mean_iou(self.confusion)
         return self.reconstruction.r2()
@@ -72,11 +87,15 @@ class Counts:
         """Returns the sums as plain JSON; `value` can be recomputed from them."""
         if self.task == "segmentation":
             return {"confusion_matrix": self.confusion.tolist()}
-        return {
+        sums = {
             "squared_error": float(self.per_image[:, 0].sum()),
+            "raw_squared_error": self.raw_squared_error,
             "total_variation": self.total_variation,
             "numbers": self.numbers,
         }
+        if self.gains:
+            sums |= {"gains": list(self.gains), "offsets": list(self.offsets)}
+        return sums
 
     def summary(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """Returns all metrics, for `metrics.json`."""
@@ -96,6 +115,9 @@ class Evaluator:
         corruption: auto-encoder: corruption of its input, a fixed draw for each position in
             the split. Metrics compare the output with the target: the original image, or the
             scrambled image for "scramble".
+        fit: auto-encoder: inputs and targets, float32 [N, H, W, C] each, of other images. Before
+            R2 is computed, a gain and an offset of each output channel are fitted on them; they
+            pass through the network with every evaluation.
         sweeping: between two evaluations few parameters change; compute only the layers after them.
 
     Attributes:
@@ -117,9 +139,11 @@ class Evaluator:
         batch_size: int = 64,
         similarity: bool = False,
         corruption: str = "none",
+        fit: tuple[np.ndarray, np.ndarray] | None = None,
         sweeping: bool = False,
     ) -> None:
         self.task = task
+        self._fit_batches: list[tuple[tf.Tensor, tf.Tensor]] = []
         if task == "segmentation":
             if corruption != "none":
                 raise ValueError(
@@ -133,12 +157,15 @@ class Evaluator:
             count = _confusion_counter(model, split.num_classes, split.ignore_label)
         else:
             self.batches = list(_reconstructions(split, batch_size, corruption))
-            count = _error_counter(model, similarity)
+            if fit is not None:
+                self._fit_batches = _batches(*fit, batch_size)
+            count = _error_counter(model, similarity, moments=fit is not None)
             targets = np.concatenate([target.numpy() for _, target in self.batches])
             centred = targets - targets.mean(axis=0)
             self._variation = float(np.square(centred, dtype=np.float64).sum())
             self._numbers = targets.size
-        self.sweep = Sweep(count, self.batches) if sweeping else None
+        self._all_batches = [*self._fit_batches, *self.batches]
+        self.sweep = Sweep(count, self._all_batches) if sweeping else None
         self._count = tf.function(count, autograph=False)
 
     def __call__(self) -> Counts:
@@ -146,11 +173,26 @@ class Evaluator:
         if self.sweep is not None:
             rows = self.sweep()
         else:
-            rows = [self._count(*batch) for batch in self.batches]
+            rows = [self._count(*batch) for batch in self._all_batches]
         per_image = np.concatenate([row.numpy() for row in rows])
         if self.task == "segmentation":
             return Counts(self.task, per_image)
-        return Counts(self.task, per_image, self._variation, self._numbers)
+        return self._of_errors(per_image)
+
+    def _of_errors(self, rows: np.ndarray) -> Counts:
+        """Separates errors [N, 3] from moments, which come first for the images of `fit`."""
+        fitted = sum(len(inputs) for inputs, _ in self._fit_batches)
+        errors, raw = rows[fitted:, :2].copy(), float(rows[fitted:, 2].sum())
+        counts = Counts(self.task, errors, self._variation, self._numbers, raw)
+        if not fitted:
+            return counts
+        moments = rows[:, 3:].reshape(len(rows), len(metrics.MOMENTS), -1)
+        pixels = self._numbers // len(errors) // moments.shape[-1]
+        gains, offsets = metrics.gains_and_offsets(moments[:fitted], pixels)
+        errors[:, 0] = metrics.fitted_errors(moments[fitted:], gains, offsets, pixels)
+        return dataclasses.replace(
+            counts, gains=tuple(gains.tolist()), offsets=tuple(offsets.tolist())
+        )
 
 
 def task_of(model: keras.Model) -> str:
@@ -194,6 +236,15 @@ def _reconstructions(split: data.Split, batch_size: int, corruption: str):
         start += len(images)
 
 
+def _batches(
+    inputs: np.ndarray, targets: np.ndarray, size: int
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    return [
+        (tf.constant(inputs[i : i + size]), tf.constant(targets[i : i + size]))
+        for i in range(0, len(inputs), size)
+    ]
+
+
 def _confusion_counter(model, num_classes: int, ignore_label: int):
     """Returns a function of images [B, H, W, C'] and masks [B, H, W]: int64 [B, C, C]."""
 
@@ -215,23 +266,35 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
     return count
 
 
-def _error_counter(model, similarity: bool):
-    """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 2], error and SSIM."""
+def _error_counter(model, similarity: bool, moments: bool):
+    """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 3 + 5 C].
+
+    Columns: squared error of the output clipped to [0, 1], its SSIM, squared error of the output
+    as it is, and with `moments` those of `metrics.MOMENTS`, all channels of one after another.
+    """
 
     def count(inputs, targets):
         with derived.from_variables(model):
             output = main_output(model(inputs, training=False))
-        error = tf.cast(tf.square(output - targets), tf.float64)
-        squared = tf.reduce_sum(error, axis=[1, 2, 3])
+        clipped = tf.clip_by_value(output, 0.0, 1.0)
+        y, t = (tf.cast(images, tf.float64) for images in (output, targets))
+        squared, raw = (
+            tf.reduce_sum(tf.square(images - t), axis=[1, 2, 3])
+            for images in (tf.cast(clipped, tf.float64), y)
+        )
         if similarity:
             ssim = tf.image.ssim(
-                tf.clip_by_value(output, 0.0, 1.0),
+                clipped,
                 targets,
                 1.0,
                 filter_size=ssim_window(targets.shape[1:3]),
             )
         else:
             ssim = tf.fill(tf.shape(squared), np.nan)
-        return tf.stack([squared, tf.cast(ssim, tf.float64)], axis=1)
+        errors = tf.stack([squared, tf.cast(ssim, tf.float64), raw], axis=1)
+        if not moments:
+            return errors
+        sums = [tf.reduce_sum(x, axis=[1, 2]) for x in (y, t, y * y, y * t, t * t)]
+        return tf.concat([errors, *sums], axis=1)
 
     return count

@@ -90,7 +90,13 @@ function pictures(address) {
 }
 
 function seeds(cell) {
-  const head = ["seed", "before", "after", "floor", "retention", "donor", "recipient"];
+  const numbers = ["before", "after", "floor", "retention"];
+  const heads = [...numbers];
+  if (cell.seeds.some((one) => one.raw !== null)) {
+    numbers.push("raw");
+    heads.push("raw R2 after");
+  }
+  const head = ["seed", ...heads, "donor", "recipient"];
   return el(
     "div",
     {class: "scroll"},
@@ -106,7 +112,7 @@ function seeds(cell) {
             "tr",
             {},
             el("td", {}, String(one.seed)),
-            ["before", "after", "floor", "retention"].map((key) =>
+            numbers.map((key) =>
               el("td", {class: "number"}, fixed(one[key]))
             ),
             el("td", {}, one.donor),

@@ -13,6 +13,7 @@ from tfreuse.analysis.arms import (
     Arms,
     Part,
     mean_over_draws,
+    raw_r2,
     unclipped_retentions,
     with_intervals,
 )
@@ -260,7 +261,8 @@ def _arms(subject: Subject, arms: Arms) -> list[dict]:
 
 def _seed(seed: int, record: Record) -> dict[str, Any]:
     names = ("before", "after", "floor", "retention", "drop", "donor", "recipient")
-    return {"seed": seed} | {name: getattr(record, name) for name in names}
+    values = {name: getattr(record, name) for name in names}
+    return {"seed": seed, "raw": raw_r2(record)} | values
 
 
 def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
