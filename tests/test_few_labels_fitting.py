@@ -1,5 +1,7 @@
 """Freezing and fitting: what each recipe changes and what it leaves, bit for bit."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -258,6 +260,15 @@ def test_a_fit_depends_on_its_arguments_alone(fitter, split, donor, unlabelled):
         np.testing.assert_array_equal(value, again[path])
         np.testing.assert_array_equal(value, alone[path])
     assert not np.array_equal(other["decoder_1_a_conv/0"], first["decoder_1_a_conv/0"])
+
+
+def test_weights_of_classes_reach_the_fits(split, donor, unlabelled):
+    plain, weighted = (
+        fitting.fit(CATALOGUE["encoder"], donor, build, split, unlabelled, spec, 2)
+        for spec in (SPEC, dataclasses.replace(SPEC, class_weights="balanced"))
+    )
+    heads = (transplant.values(model) for model in (plain, weighted))
+    assert not np.array_equal(*(values["head_segmentation_conv/0"] for values in heads))
 
 
 def test_watching_changes_nothing_and_shows_the_end_as_it_is(fitter, split):

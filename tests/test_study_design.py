@@ -1,12 +1,72 @@
 """The networks that a study trains, their seeds, and the networks of each block."""
 
 import dataclasses
+import re
 
+import commands
 import pytest
 
 from tfreuse import study
+from tfreuse.cli import study as cli_study
 from tfreuse.errors import InputError
-from tfreuse.specs import ALL_DIRECTIONS, DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs import (
+    ALL_DIRECTIONS,
+    LINKS,
+    TASKS,
+    DataSpec,
+    ModelSpec,
+    StudySpec,
+    TrainSpec,
+)
+from tfreuse.specs.labels import LabelSpec
+
+FLAGS = commands.run("study", "--helpfull").stdout.replace("[no]", "")
+FLAGS = set(re.findall(r"^ +--(\w+):", FLAGS, flags=re.MULTILINE))
+
+
+def _other(name):
+    """Returns a value of a training flag that is not its default."""
+    field = next(f for f in dataclasses.fields(TrainSpec) if f.name == name)
+    choices, default = field.metadata["choices"], field.default
+    if isinstance(default, tuple):
+        return choices[:1]
+    if choices:
+        return next(choice for choice in choices if choice != default)
+    return (
+        (not default) if isinstance(default, bool) else type(default)(default * 2 + 3)
+    )
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(TrainSpec)])
+def test_every_training_flag_of_a_study_reaches_the_networks_that_it_fits(name):
+    """Those that a study sets itself, network by network, are not among its flags."""
+    if name in cli_study._VARIED:
+        assert name not in FLAGS
+        return
+    assert name in FLAGS
+    value = _other(name)
+    design = study.Specs(
+        StudySpec(
+            directions=ALL_DIRECTIONS,
+            links=LINKS,
+            seeds=2,
+            controls=("other_seed", "scrambled"),
+        ),
+        DataSpec(),
+        ModelSpec(),
+        TrainSpec(**{name: value}),
+        LabelSpec(label_counts=(8,)),
+    )
+    trainings = [network.train for network in design.networks().values()]
+    if name == "seed":
+        assert {value + number for number in range(12)} <= {t.seed for t in trainings}
+        return
+    tasks = {"segmentation"} if name == "class_weights" else set(TASKS)
+    reached = [train for train in trainings if getattr(train, name) == value]
+    assert {train.task for train in reached} == tasks
+    assert len(reached) == sum(train.task in tasks for train in trainings)
+    if name != "steps":  # label curves have --label_steps
+        assert getattr(design.curves()[0].train, name) == value
 
 
 def specs(**changes):

@@ -275,12 +275,12 @@ class Fitter:
         batches = training.batches(trace.graph, labelled, spec).take(steps)
         loss = math.nan
         with freezing.training_only(self.model, trace.variables):
-            for step, (images, targets) in enumerate(batches):
+            for step, batch in enumerate(batches):
                 if watch and step in watched:
                     self._show(trace, watch, step, loss)
                 rate = learning_rate_at(step, steps, peak, spec.warmup)
                 trace.optimizer.learning_rate.assign(rate)
-                losses = trace.graph.train_on_batch(images, targets)
+                losses = trace.graph.train_on_batch(*batch)  # weights too
                 loss = float(
                     np.ravel(losses)[0]
                 )  # the sum, before the losses of the heads

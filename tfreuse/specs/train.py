@@ -1,6 +1,7 @@
 """Settings of a training, and of the devices that compute it."""
 
 import dataclasses
+from typing import Any, Self
 
 from tfreuse.errors import InputError
 from tfreuse.specs.base import Spec, option
@@ -11,6 +12,12 @@ LABELS = ("all", "foreground")
 AUGMENTATIONS = (
     "flip", "rotate", "zoom", "translate", "crop", "mosaic", "colour", "grid_mask",
 )  # fmt: skip
+
+_OF_A_TASK = (  # fields of one task alone, their defaults, and the task
+    ("corruption", "none", "autoencoder"),
+    ("labels", "all", "segmentation"),
+    ("class_weights", "none", "segmentation"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +80,14 @@ class TrainSpec(Spec):
         "looked up from --out_dir, then from the working directory",
     )
 
+    def for_task(self, task: str, **changes: Any) -> Self:
+        """Returns the settings for a task: those of the other task alone are at their defaults."""
+        neutral = {name: value for name, value, own in _OF_A_TASK if own != task}
+        return dataclasses.replace(self, task=task, **(neutral | changes))
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, neutral, task in (
-            ("corruption", "none", "autoencoder"),
-            ("labels", "all", "segmentation"),
-            ("class_weights", "none", "segmentation"),
-        ):
+        for name, neutral, task in _OF_A_TASK:
             value = getattr(self, name)
             if value != neutral and self.task != task:
                 raise InputError(

@@ -280,9 +280,7 @@ class Block:
         return Network(f"{recipient.name}-twin", self.model, train)
 
     def _train(self, kind: str, seed: int) -> TrainSpec:
-        return dataclasses.replace(
-            self.specs.train, seed=self._seed(kind, seed), **_TRAINING[kind]
-        )
+        return self.specs.train.for_task(seed=self._seed(kind, seed), **_TRAINING[kind])
 
     def _seed(self, kind: str, replicate: int) -> int:
         return self.specs.train.seed + replicate * len(_ORDER) + _ORDER.index(kind)

@@ -159,5 +159,5 @@ class FineTuner:
     def __call__(self) -> None:
         for variable, value in zip(self._states, self._start, strict=True):
             variable.assign(value)
-        for images, targets in self._batches:
-            self._graph.train_on_batch(images, targets)
+        for batch in self._batches:  # images, targets and, with class weights, weights
+            self._graph.train_on_batch(*batch)
