@@ -151,6 +151,8 @@ def _read(file: source.Source) -> Checkpoint:
         if pytorch.is_pytorch(directory):
             weights = pytorch.read_zip(file, directory)
             return states.checkpoint("pytorch", file, weights)
+        if pytorch.is_program(directory):
+            raise pytorch.program_refused(file)
         archive.refuse_streamed(file, directory)
         reader = npz if npz.is_npz(directory) else keras_file
         return reader.read(file, directory)

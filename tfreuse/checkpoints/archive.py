@@ -255,5 +255,5 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
 def _refused(source: Source, problem: str) -> InputError:
     return InputError(
         f"{printable(source.path)} {problem}. It is truncated, damaged or not written by "
-        "Keras or numpy.savez; copy or save it again."
+        "Keras, NumPy or PyTorch; copy or save it again."
     )

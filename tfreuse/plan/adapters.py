@@ -118,6 +118,8 @@ def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     flatten = [name for name in names if name.startswith("flatten:")]
     if flatten and donor.shape[0] % int(flatten[0].partition(":")[2]):
         return f"{donor.shape[0]} rows are no multiple of the channels of {flatten[0]}"
+    if "V" in donor.dtype:  # bytes, as of PyTorch's complex numbers
+        return "its numbers are of a type that is not read, such as complex ones"
     if donor.dtype != recipient.dtype and "cast" not in names:
         return (
             f"dtype {donor.dtype} does not fit {recipient.dtype}; use the adapter cast"

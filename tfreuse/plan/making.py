@@ -180,13 +180,15 @@ class _Maker:
             return Entry(AMBIGUOUS, None, variable, match.reason)
         twin = self._twin(match)
         filled = adapters_module.FILLED.get(variable.role)
-        if source is None and filled in self.adapters.get(path, ()) and twin:
+        composite = pairing.composite(twin) if twin and source is None else ""
+        known = twin and not composite and None not in {v.role for v in twin.variables}
+        if source is None and filled in self.adapters.get(path, ()) and known:
             # an entry needs a donor's array; the value is filled in, whatever that holds
             reason = f"set to {filled}"
             return Entry(COPY, twin.variables[0], variable, reason, "", (filled,))
         if source is None:
             reason = "the donor has no such layer"
-            if twin and (composite := pairing.composite(twin)):
+            if composite:
                 return Entry(REFUSED, None, variable, f"of the donor: {composite}")
             if twin and refusal:
                 return Entry(REFUSED, None, variable, refusal)
@@ -194,7 +196,7 @@ class _Maker:
                 return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
-                if filled:
+                if filled and known:
                     flag = f"--adapters='{printable(path)}={filled}'"
                     reason += f"; {flag} sets it to {filled}"
             elif matching.automatic(self.recipient[path]):
@@ -212,6 +214,11 @@ class _Maker:
         if path not in self.selected[0]:
             return []
         match = self.matches.of_donor.get(path)
+        if not match and self.kernels and (composite := pairing.composite(layer)):
+            paths = [m.other for m in self.matches.of_recipient.values()]
+            unpaired = [] if path in paths else layer.variables[:1]
+            allowed = self.unused_ok.get(path, "")
+            return [Entry(UNUSED, v, None, composite, allowed) for v in unpaired]
         unpaired = [
             variable
             for variable in layer.variables

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import printable
-from tfreuse.plan import axes, topology
+from tfreuse.plan import axes, composites, topology
 from tfreuse.plan.variables import Layer, Variable
 
 Layers = Mapping[str, Layer]
@@ -111,6 +111,8 @@ def composite(layer: Layer) -> str:
     Quantized kernels need their scales, and a LoRA kernel is a sum of three arrays. Readers give
     such arrays no role, so that a plan that left them out would look complete.
     """
+    if kind := composites.of_layer(layer):
+        return f"its weight is not plain: {kind}"
     plain = roles_module.layer_roles(layer.class_name, {})
     if not plain or plain[0] != "kernel" or {v.role for v in layer.variables} != {None}:
         return ""

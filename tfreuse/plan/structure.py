@@ -22,7 +22,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from tfreuse.plan import branches, separable
+from tfreuse.plan import branches, composites, separable
 from tfreuse.plan.variables import Layer
 
 Layers = Mapping[str, Layer]
@@ -83,8 +83,10 @@ def shape_of(layer: Layer) -> tuple | None:
     roles = [variable.role for variable in layer.variables]
     if layer.class_name == "Normalization":  # of images; PyTorch's networks have none
         return None
-    if roles.count("kernel") == 1:
-        shape = layer.by_role["kernel", 0].shape
+    composite = layer.class_name and composites.of_layer(layer)
+    if roles.count("kernel") == 1 or composite:
+        kernel = layer.variables[0] if composite else layer.by_role["kernel", 0]
+        shape = kernel.shape
         first = layer.path == separable.whole(layer.path)
         depthwise = layer.class_name.startswith("SeparableConv") and first
         if layer.class_name.startswith("DepthwiseConv") or depthwise:

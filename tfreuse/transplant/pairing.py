@@ -129,6 +129,7 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         notes += same_function.notes(plan, keras, back)
         entries = pytorch.without_scrambled_rows(entries, layers, keras, back)
         entries = pytorch.without_neutral(entries, donor)
+        entries = pytorch.with_places(entries, donor_layers, recipient_layers)
     return dataclasses.replace(plan, entries=entries, notes=(*plan.notes, *notes))
 
 

@@ -4,9 +4,9 @@ What a plan can only say of them is in `tfreuse.transplant.same_function`.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.plan import (
     COPY,
     KEEP,
@@ -55,6 +55,40 @@ def without_neutral(entries: Iterable[Entry], donor: OpenModel) -> tuple[Entry, 
                 reason = f"the recipient's layer has no {variable.role}"
             entry = dataclasses.replace(entry, reason=reason)
         checked.append(entry)
+    return tuple(checked)
+
+
+def with_places(
+    entries: Sequence[Entry],
+    donor_layers: Mapping[str, Layer],
+    recipient_layers: Mapping[str, Layer],
+) -> tuple[Entry, ...]:
+    """Says of the first layer without a counterpart what the donor has in its place.
+
+    The shapes of the two show a network of another family or width.
+    """
+    checked = list(entries)
+    missing = (
+        number
+        for number, entry in enumerate(entries)
+        if entry.status == MISSING
+        and structure.shape_of(recipient_layers[entry.recipient.layer_path])
+    )
+    free = (
+        entry.donor
+        for entry in entries
+        if entry.status == UNUSED
+        and structure.shape_of(donor_layers[entry.donor.layer_path])
+    )
+    number, source = next(missing, None), next(free, None)
+    if number is not None and source is not None:
+        entry = entries[number]
+        reason = (
+            f"{entry.reason}; its shape is {list(entry.recipient.shape)}, and the donor's first "
+            f"layer without a counterpart, {printable(source.layer_path)}, has "
+            f"{list(source.shape)}"
+        )
+        checked[number] = dataclasses.replace(entry, reason=reason)
     return tuple(checked)
 
 

@@ -64,6 +64,20 @@ def script_refused(source: Source) -> InputError:
     )
 
 
+def is_program(archive: Archive) -> bool:
+    """Returns whether `torch.export` wrote a zip file."""
+    return any(name.endswith("/archive_format") for name in archive.members)
+
+
+def program_refused(source: Source) -> InputError:
+    """Returns the refusal of a program of `torch.export`."""
+    return _refused(
+        source,
+        "it is a program of torch.export. Where PyTorch is: torch.save("
+        "torch.export.load(path).state_dict, 'weights.pth')",
+    )
+
+
 def read_legacy(source: Source) -> Weights:
     """Reads a file that PyTorch wrote before version 1.6.
 

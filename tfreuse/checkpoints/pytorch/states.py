@@ -13,7 +13,6 @@ convolution, which is not in a state dict, is not needed.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -24,7 +23,8 @@ from tfreuse.checkpoints.named import Unaddressed
 from tfreuse.checkpoints.pytorch.tensors import Tensor
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import Variable
+from tfreuse.plan import Variable, composites
+from tfreuse.plan.variables import by_layer
 
 # Keys under which scripts of training keep the state dict, the first that is there wins.
 _NESTED = (
@@ -34,10 +34,6 @@ _NESTED = (
 )
 # `DataParallel` and `torch.compile` put these before all names.
 _WRAPPERS = ("module.", "_orig_mod.")
-_COMPOSITE = re.compile(
-    r"(weight_g|weight_v|weight_orig|weight_u|weight_mask|original\d*|weight_scale"
-    r"|_packed_params|lora_[AB]|zero_point|scale)$"
-)
 _NORM = {
     "weight": "gamma",
     "bias": "beta",
@@ -70,6 +66,12 @@ def checkpoint(
 ) -> Checkpoint:
     """Returns the open file whose arrays have PyTorch's names."""
     pairs, unaddressed, notes = variables(weights.arrays)
+    layers = by_layer(variable for variable, _ in pairs).values()
+    kinds = [composites.of_layer(layer) for layer in layers if not layer.class_name]
+    if kinds and None not in kinds and len(kinds) == len(layers):
+        raise InputError(
+            f"{printable(source.path)} has no weights to move: all its layers are {kinds[0]}."
+        )
     return Checkpoint(
         *(kind, source, pairs),
         unaddressed=unaddressed,
@@ -93,6 +95,11 @@ def choose(tree: Any) -> tuple[dict[str, Tensor], str]:
         InputError: the checkpoint has no dictionary of tensors.
     """
     candidates = {key: state for key, state in _dictionaries(tree, "", 0)}
+    if not candidates and isinstance(tree, dict) and "param_groups" in tree:
+        raise InputError(
+            "it is the state of an optimizer, without weights. Where it was made: "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        )
     if not candidates:
         raise InputError(
             "it has no dictionary of tensors. Where it was made: "
@@ -169,21 +176,22 @@ def variables(
     members: dict[str, dict[str, str]] = {}
     unaddressed: list[Unaddressed] = []
     for name, stored in arrays.items():
-        layer, _, last = name.rpartition(".")
-        # weight normalization by torch.nn.utils.parametrizations
-        layer, _, inner = layer.partition(".parametrizations.")
+        layer, last = composites.split(name)
         if last == _COUNT or not layer:
             kind = "count" if last == _COUNT else "other"
             unaddressed.append((name, stored, kind))
         else:
-            members.setdefault(layer, {})[f"{inner}.{last}".strip(".")] = name
+            members.setdefault(layer, {})[last] = name
     pairs, notes = [], {}
     for layer, names in members.items():
         shapes = {last: arrays[name].shape for last, name in names.items()}
-        class_name, roles, why = _roles(shapes)
+        whole = names.get("weight") and arrays[names["weight"]].dtype.kind in "iu"
+        class_name, roles, why = _roles(shapes, {"zero_point"} if whole else set())
+        main = next(iter(roles)) if class_name and None in roles.values() else ""
         for position, (last, role) in enumerate(roles.items()):
             stored = arrays[names[last]]
-            stored = transposed(stored, _keras_axes(role, len(stored.shape)))
+            kernel = role == "kernel" or (last == main and role is None)
+            stored = transposed(stored, _keras_axes(kernel, len(stored.shape)))
             variable = Variable(
                 path=f"{layer}/{position}",
                 layer=layer,
@@ -203,21 +211,33 @@ def variables(
 
 
 def _roles(
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]], signs: set[str]
 ) -> tuple[str, dict[str, str | None], str]:
-    """Returns class, role by the last part of the name in Keras's order, and why one is None."""
+    """Returns class, role by the last part of the name in Keras's order, and why one is None.
+
+    Of a weight that is computed from several arrays, the one with its shape comes first.
+
+    Args:
+        shapes: by the last part of the name.
+        signs: other names by which `composites.of` shall recognize the layer.
+    """
     unknown: dict[str, str | None] = dict.fromkeys(shapes)
-    if any(_COMPOSITE.search(last) for last in shapes):
-        return "", unknown, "the layer is quantized, reparametrized or has LoRA arrays"
+    if composite := composites.of({*shapes} | signs):
+        main = next((name for name in composite.main if name in shapes), None)
+        if main is None:
+            return "", unknown, composite.title
+        first = {main: None}
+        return _class(len(shapes[main])), first | unknown, composite.title
     without_role = {last: None for last in shapes if last not in _NORM}
     if "running_mean" in shapes:
         roles = {last: role for last, role in _NORM.items() if last in shapes}
         return "BatchNormalization", {**roles, **without_role}, ""
     rank = len(shapes.get("weight", ()))
     if rank >= 2:
-        class_name = "Dense" if rank == 2 else f"Conv{rank - 2}D"
+        if shapes.get("bias") == shapes["weight"]:
+            return "", unknown, "a LayerNorm over several axes, in PyTorch's order"
         roles = {"weight": "kernel"} | ({"bias": "bias"} if "bias" in shapes else {})
-        return class_name, {**roles, **without_role}, ""
+        return _class(rank), {**roles, **without_role}, ""
     if rank == 1 and shapes.get("bias") == shapes["weight"]:
         # a GroupNorm or a LayerNorm: the recipient's layer decides
         return "", {"weight": "gamma", "bias": "beta", **without_role}, ""
@@ -228,6 +248,11 @@ def _roles(
     )
 
 
-def _keras_axes(role: str | None, rank: int) -> tuple[int, ...]:
-    """Returns the order of PyTorch's axes in which Keras stores the array of a role."""
-    return (*range(2, rank), 1, 0) if role == "kernel" else tuple(range(rank))
+def _class(rank: int) -> str:
+    """Returns the class of a layer with a kernel of so many axes, as far as that tells it."""
+    return "Dense" if rank == 2 else f"Conv{rank - 2}D" if rank > 2 else ""
+
+
+def _keras_axes(kernel: bool, rank: int) -> tuple[int, ...]:
+    """Returns the order of PyTorch's axes in which Keras stores an array."""
+    return (*range(2, rank), 1, 0) if kernel else tuple(range(rank))

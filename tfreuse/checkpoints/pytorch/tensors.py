@@ -7,6 +7,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,6 @@ class Opaque:
         pass
 
 
-class Quantized(Opaque):
-    """A tensor of integers with a scale; alone, its integers mean nothing."""
-
-
 def storage(identifier: Any) -> Storage:
     """Makes the storage of a persistent identifier.
 
@@ -164,7 +161,6 @@ CONSTRUCTORS = {
     "torch._utils _rebuild_tensor_v3": _typed_tensor,
     "torch._utils _rebuild_parameter": _parameter,
     "torch._utils _rebuild_parameter_with_state": _parameter,
-    "torch._utils _rebuild_qtensor": Quantized,
     "torch._tensor _rebuild_from_type_v2": lambda function, _type, arguments, *_: (
         CONSTRUCTORS[function](*arguments)
     ),
@@ -190,9 +186,29 @@ CONSTRUCTORS = {
 }
 
 
+# Tensors that are no plain arrays, by a pattern on what makes them.
+_TENSORS = {
+    r"_rebuild_qtensor|^torch qu?int|QU?Int\d+": (
+        "it holds quantized weights, whole numbers that mean nothing without their scale. Where "
+        "PyTorch is: save state_dict() of the float network, before it is converted"
+    ),
+    "_rebuild_sparse": (
+        "it holds sparse tensors. Where PyTorch is: "
+        "torch.save({k: v.to_dense() for k, v in state.items()}, 'weights.pth')"
+    ),
+    "_rebuild_meta": (
+        "it holds tensors without values, of the device 'meta'. Where PyTorch is: load the "
+        "weights into the network, then torch.save(model.state_dict(), 'weights.pth')"
+    ),
+}
+
+
 def explain(name: str) -> str:
     """Explains why a pickle that names this class or function is not read, in one sentence."""
     module = name.partition(" ")[0]
+    for pattern, why in _TENSORS.items():
+        if re.search(pattern, name):
+            return why
     if module.startswith(("torch.nn.", "torchvision.models", "timm.", "__main__")) or (
         "models" in module.split(".")
     ):
