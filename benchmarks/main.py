@@ -10,6 +10,7 @@
   python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
   python tools/benchmark.py formats --out_dir=runs/benchmark_formats
+  python tools/benchmark.py check --images=streets='streets/*.jpg' --out_dir=runs/benchmark_check
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, resume, read counts, report, TensorBoard
@@ -20,6 +21,7 @@ growth      the cost of a sweep when images, layers, groups or seeds double, wit
 units       overhead of a unit of work, here and on Ray, and the number a driver can handle
 estimators  training-free estimates compared with a study's label curves
 formats     ONNX and LiteRT files of every family of encoders, compared with Keras
+check       which errors of a conversion `transplant check` finds, and its false alarms
 
 Every run is a fresh process whose output is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -58,6 +60,7 @@ VERBS = (
     "units",
     "estimators",
     "formats",
+    "check",
 )
 
 
@@ -112,6 +115,11 @@ def define_flags() -> None:
     flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
     flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
     flags.DEFINE_list("encoders", [], "formats: encoders; default: one of each family")
+    flags.DEFINE_list("images", [], "check: NAME=GLOB,... of images like --data_dir's")
+    flags.DEFINE_list("other_images", [], "check: NAME=GLOB,... of other photographs")
+    flags.DEFINE_string(
+        "data_dir", "", "check: folder data set on which two networks are trained"
+    )
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
         "work_dir", "", "directory of temporary model files; default: the system's"
@@ -273,6 +281,27 @@ def _formats(folder: pathlib.Path) -> tuple[dict, str]:
     return {"rows": rows}, formats.markdown(rows)
 
 
+def _check(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the table; returns it for benchmark.json and benchmark.md."""
+    from tfreuse import runtime
+
+    words = app.FLAGS.images, app.FLAGS.other_images
+    if not words[0] or not all("=" in word for word in (*words[0], *words[1])):
+        raise InputError(
+            "--images and --other_images take NAME=GLOB,...: a domain each."
+        )
+    runtime.start()
+    from benchmarks import check, check_power
+
+    globs = (dict(word.split("=", 1) for word in part) for part in words)
+    settings = check.Settings(*globs, app.FLAGS.data_dir)
+    records = check.run(settings, pathlib.Path(app.FLAGS.out_dir or folder))
+    summary = check_power.summary(records)
+    markdown = check_power.markdown(summary)
+    print(markdown)
+    return {"settings": dataclasses.asdict(settings)} | summary, markdown
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -284,6 +313,7 @@ _MEASURES = {
     "units": _units,
     "estimators": _estimators,
     "formats": _formats,
+    "check": _check,
 }
 
 

@@ -54,12 +54,7 @@ def backbone(name: str) -> keras.Model:
     import keras_cv
 
     if name == EFFICIENTNET_LITE:
-        return keras_cv.models.EfficientNetLiteBackbone(
-            width_coefficient=1.0,
-            depth_coefficient=1.0,
-            include_rescaling=False,
-            **_EFFICIENTNET_LITE_B0,
-        )
+        return efficientnet_lite()
     blocks, block_type = _RESNETS[name.removesuffix(_V2)]
     backbones = keras_cv.models
     version_2 = name.endswith(_V2)
@@ -70,6 +65,18 @@ def backbone(name: str) -> keras.Model:
         stackwise_strides=[1, 2, 2, 2],
         include_rescaling=False,
         block_type=block_type,
+    )
+
+
+def efficientnet_lite(width: float = 1.0, depth: float = 1.0) -> keras.Model:
+    """Builds an EfficientNet Lite without a head; its sizes 1 and 2: (1.0, 1.1), (1.1, 1.2)."""
+    import keras_cv
+
+    return keras_cv.models.EfficientNetLiteBackbone(
+        width_coefficient=width,
+        depth_coefficient=depth,
+        include_rescaling=False,
+        **_EFFICIENTNET_LITE_B0,
     )
 
 

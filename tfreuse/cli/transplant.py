@@ -12,6 +12,7 @@ verify  proves that OUT is the recipient with exactly these variables of the don
 diff    how far donor and recipient are apart, by stage and role
 info    what --model=FILE holds, and what in it cannot be moved or trusted
 undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json
+check   compares the statistics that --model=FILE holds with those that --images=GLOB cause
 
 A donor may be hf://ORG/NAME, a model in the Hub's cache; --download gets it first.
 Exit status 0: everything that was selected was accounted for.
@@ -30,20 +31,20 @@ from absl import flags
 from tfreuse import plan as plan_module
 from tfreuse import roles, rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
-from tfreuse.cli import app
+from tfreuse.cli import app, checking
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as plan_adapters
 from tfreuse.plan.table import bytes_of
 from tfreuse.transplant import comparison
 
-VERBS = ("plan", "apply", "verify", "diff", "info", "undo")
+VERBS = ("plan", "apply", "verify", "diff", "info", "undo", "check")
 
 
 _TEXTS = {
     "donor": "model file whose parameters are taken, a folder of one, or hf://ORG/NAME",
     "recipient": "model file that receives them; never changed",
     "out": "model file to write (plan: the plan file)",
-    "model": "info: model file to describe",
+    "model": "info, check: model file",
     "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
     "map": "file of lines 'donor layer = recipient layer'; * allowed",
     "plan": "plan file: plan writes it, apply and verify follow it",
@@ -77,6 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean("overwrite", False, "replace an existing file")
     checked = "apply: check both files against their own checksums"
     flags.DEFINE_boolean("crc", True, checked)
+    checking.define_flags(__name__ if __name__ != "__main__" else sys.argv[0])
 
 
 def main(verb: str) -> int | None:
@@ -94,6 +96,7 @@ def main(verb: str) -> int | None:
         "diff": _diff,
         "info": _info,
         "undo": _undo,
+        "check": lambda: checking.main(_required("model")),
     }
     return verbs[verb]()
 

@@ -7,6 +7,9 @@ import glob
 import logging
 import os
 import pathlib
+from collections.abc import Sequence
+
+import numpy as np
 
 from tfreuse.data import pictures
 from tfreuse.errors import InputError, printable
@@ -40,6 +43,12 @@ def matching(pattern: str) -> list[pathlib.Path]:
             "such as 'photos/**/*.png', in quotes."
         )
     return paths
+
+
+def spread(paths: Sequence[pathlib.Path], most: int) -> list[pathlib.Path]:
+    """Returns at most `most` of the paths, evenly spread."""
+    count = min(most, len(paths))
+    return [paths[i] for i in np.linspace(0, len(paths) - 1, count).round().astype(int)]
 
 
 def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -1,4 +1,4 @@
-"""The base of Matplotlib's figures: canvas, fonts, colours, small multiples, PNG files.
+"""The base of Matplotlib's figures: canvas, fonts, colours, small multiples, PNG and SVG files.
 
 Uses Matplotlib's objects and not pyplot, which would hold global state and need a display.
 """
@@ -94,6 +94,16 @@ def picture(figure: Figure, exact: bool = False) -> bytes:
         pixels = _in_256_colours(pixels)
     data = io.BytesIO()
     pixels.save(data, format="png", compress_level=6)
+    return data.getvalue()
+
+
+def vector(figure: Figure) -> bytes:
+    """Returns a figure as SVG with its text as text: the same bytes for the same figure."""
+    data = io.BytesIO()
+    settings = STYLE | {"svg.fonttype": "none", "svg.hashsalt": "tfreuse"}
+    with warnings.catch_warnings(), matplotlib.rc_context(settings):
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
+        figure.savefig(data, format="svg", metadata={"Date": None})
     return data.getvalue()
 
 
