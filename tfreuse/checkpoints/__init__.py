@@ -8,7 +8,7 @@
 
 Formats: `.keras` (a zip file or a folder), `.weights.h5`, sharded `.weights.json`, legacy `.h5`,
 `.npz`, safetensors, PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), their `.index.json` of
-shards, TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
+shards, ONNX, TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
 A folder stands for its only weights file, `hf://ORG/NAME` for a model in the Hub's cache.
 
 Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
@@ -27,6 +27,7 @@ from tfreuse.checkpoints import (
     keras_file,
     legacy_h5,
     npz,
+    onnx,
     pytorch,
     safetensors,
     sharded,
@@ -49,7 +50,7 @@ from tfreuse.errors import InputError, printable
 
 FORMATS = (
     ".keras or its folder, .weights.h5, .weights.json, .h5, .npz, .safetensors, PyTorch's "
-    ".pt, .pth, .bin or .index.json, a TensorFlow checkpoint or a SavedModel's folder"
+    ".pt, .pth, .bin or .index.json, .onnx, a TensorFlow checkpoint or a SavedModel's folder"
 )
 
 __all__ = [
@@ -166,6 +167,8 @@ def _read(file: source.Source) -> Checkpoint:
         return states.checkpoint("pytorch", file, pytorch.read_legacy(file))
     if file.path.name.endswith(".json"):
         return sharded.read(file)
+    if file.path.name.endswith(".onnx"):  # the format has no signature
+        return onnx.read(file)
     if safetensors.is_safetensors(start, file.size):
         return safetensors.read(file)
     raise InputError(

@@ -46,9 +46,10 @@ class Checkpoint:
     Attributes:
         path: the file.
         kind: "keras", "keras_folder", "weights_h5", "sharded", "legacy_h5", "tf", "npz",
-            "safetensors" or "pytorch".
+            "safetensors", "pytorch" or "onnx".
         nameless: whether the file has no names of layers: bare weights of Keras 3.0 to 3.2.
-        pytorch: whether layers have PyTorch's names, which do not include their classes.
+        pytorch: whether layers have PyTorch's names, which do not include their classes, and
+            kernels its order of axes.
         remark: a line on arrays and files that are not read; "" if there are none.
         origin: address of a file of the Hub, with its commit; "" for other files.
         variables: arrays of the layers' weights, in the model's order if the file has it.

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from tfreuse.checkpoints import (
     archive,
+    beside,
     configs,
     hdf5,
-    hub,
     pytorch,
     safetensors,
     weights_h5,
@@ -41,7 +41,7 @@ def read(source: Source) -> Checkpoint:
     shards: list[Source] = []
     try:
         for name in names:
-            shards.append(_open(source.path.parent / name))
+            shards.append(beside.open_file(source.path, name))
         if names[0].endswith(_KERAS):
             return _read_keras(source, shards)
         return _read_pytorch(source, shards, weight_map)
@@ -85,20 +85,13 @@ def _shards(weight_map: Mapping, where: str) -> list[str]:
             raise InputError(f"{where} names over {_MAX_SHARDS:,} shards.")
     suffixes = _KERAS if any(name.endswith(_KERAS) for name in names) else _PYTORCH
     for name in names:
-        bare = os.path.basename(name) == name
-        if not bare or "\\" in name or "\0" in name or not name.endswith(suffixes):
+        if not beside.is_name(name) or not name.endswith(suffixes):
             raise InputError(
                 f"{where} names a shard {printable(name)}; expected a file "
                 f"{' or '.join(suffixes)} in the same folder, since a path could read any "
                 "other file."
             )
     return sorted(names)
-
-
-def _open(path: pathlib.Path) -> Source:
-    """Opens a shard; no link but those within a cache of the Hub is followed."""
-    shard = open_file(hub.target(path), follow=False)
-    return Source(path, shard.descriptor, 0, shard.size)
 
 
 def _read_keras(source: Source, shards: list[Source]) -> Checkpoint:

@@ -27,7 +27,7 @@ from tfreuse.plan import (
     topology,
 )
 from tfreuse.plan.variables import Layer, by_layer
-from tfreuse.transplant import alignment, pytorch, same_function
+from tfreuse.transplant import alignment, exported, pytorch, same_function
 from tfreuse.transplant.opening import OpenModel
 
 _OPTIONS = (
@@ -106,11 +106,12 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         by_structure=by_structure,
         **options,
     )
+    exact = between and donor.pytorch and donor.edges is not None  # as of ONNX
     notes = [
         f"the {side}'s file does not say the settings (epsilon, axis ...) of {count} layers; "
         f"taken to be those of the {counterpart}'s layers that they are paired with"
         for side, counterpart, count in (
-            ("donor", "recipient", donor_count),
+            ("donor", "recipient", 0 if exact else donor_count),
             ("recipient", "donor", recipient_count),
         )
         if count
@@ -126,7 +127,12 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
                 "names, and of the other's shapes"
             )
         layers = donor_layers if back else recipient_layers
-        notes += same_function.notes(plan, keras, back)
+        if exact:
+            sides = donor_layers, recipient_layers
+            entries = exported.without_folded(entries, donor, recipient, sides)
+            notes += exported.notes(plan, recipient)
+        else:
+            notes += same_function.notes(plan, keras, back)
         entries = pytorch.without_scrambled_rows(entries, layers, keras, back)
         entries = pytorch.without_neutral(entries, donor)
         entries = pytorch.with_places(entries, donor_layers, recipient_layers)
@@ -152,6 +158,9 @@ def _by_structure(
         return pairs, []
     if donor.pytorch == recipient.pytorch:
         return {}, []
+    if None not in (donor.edges, recipient.edges):
+        edges = donor.edges, recipient.edges
+        return exported.pair(donor_layers, recipient_layers, edges, mapping)
     mapped = set(mapping.values())
     sources = {path: x for path, x in donor_layers.items() if path not in mapped}
     targets = {path: x for path, x in recipient_layers.items() if path not in mapping}
@@ -287,7 +296,7 @@ def _completed(
         members = layer.variables
         if other_decides and twin:
             members = _read_as(layer, twin)
-            count += members != layer.variables
+            count += members != layer.variables and not layer.settings
         elif not layer.settings and twin and layer.class_name in ("", twin.class_name):
             members = _with_class(layer, twin)
             count += members != layer.variables
@@ -324,7 +333,11 @@ def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
 
     Roles are those that names or shapes determine in a layer of this class.
     """
-    class_name, settings = twin.class_name, twin.variables[0].settings
+    class_name = twin.class_name
+    own = layer.settings  # of an ONNX file, which has some
+    if class_name.startswith("DepthwiseConv"):
+        own.pop("groups", None)  # as many as channels
+    settings = tuple(sorted((twin.settings | own).items()))
     members = layer.variables
     array_roles = [variable.role for variable in members]
     bare = not any(v.role or v.name for v in members)

@@ -56,8 +56,20 @@ def notes(plan: Plan, keras: OpenModel, back: bool) -> list[str]:
         calls = []
     strided = {v.layer_path: v for v in kernels if _stride(v) > 1}
     lines += [*_bottlenecks(strided, keras, side), *_paddings(strided, calls, side)]
-    lines += [_ORDER] if back else [_ORDER, _INPUT]
-    return [*lines, *_preparing(kernels, calls, back)]
+    return [*lines, _ORDER, *of_images(kernels, calls, back)]
+
+
+def of_images(
+    kernels: Sequence[Variable], calls: Sequence[Call], back: bool
+) -> list[str]:
+    """Returns lines on the images that both networks expect.
+
+    Args:
+        kernels: of the Keras model.
+        calls: of its layers.
+        back: whether the PyTorch file is the recipient.
+    """
+    return [*([] if back else [_INPUT]), *_preparing(kernels, calls, back)]
 
 
 def _epsilon(variables: Mapping[Entry, Variable], side: str) -> Iterator[str]:

@@ -145,9 +145,12 @@ def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_pytorch(names: Iterable[str]) -> bool:
-    """Returns whether arrays have PyTorch's names: "layer1.0.conv1.weight", not "conv1/kernel"."""
+    """Returns whether arrays have PyTorch's names: "layer1.0.conv1.weight", not "conv1/kernel".
+
+    A factor called gamma, as in timm's ConvNeXt, stands beside weights.
+    """
     last = {name.rpartition(".")[2] for name in names}
-    return bool(last & {"weight", "running_mean"}) and not last & {"kernel", "gamma"}
+    return bool(last & {"weight", "running_mean"}) and "kernel" not in last
 
 
 def is_sorted(arrays: Mapping[str, StoredArray]) -> bool:
