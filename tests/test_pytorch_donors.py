@@ -387,6 +387,31 @@ def test_without_a_graph_it_must_be_said_what_a_dense_layer_reads(tmp_path):
     np.testing.assert_array_equal(recipient(images), model(images))
 
 
+def test_without_a_graph_a_normalization_of_no_image_needs_a_word_too(tmp_path):
+    model, channels = flat("normalized")
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(0).uniform(0.5, 1.5, variable.shape))
+    path, bare = tmp_path / "weights.pth", tmp_path / "bare.weights.h5"
+    handmade_torch.save(path, flat_state(model, channels))
+    model.save_weights(bare)
+    adapters = ["fc=flatten:5", "out=flatten:1"]
+    with pytest.raises(InputError, match="flat_bn:gamma REFUSED .*does not show"):
+        transplant.plan(path, bare, adapters=adapters).check()
+    plan = transplant.plan(path, bare, adapters=[*adapters, "flat_bn=flatten:5"])
+    assert {entry.status for entry in plan.check().entries} == {"SAME"}
+    model, state = network(), arrays(network())  # normalizations of images need none
+    model.save_weights(bare)
+    state = {
+        f"{keras_name}.{name.rpartition('.')[2]}": array
+        for keras_name, foreign in PYTORCH.items()
+        for name, array in state.items()
+        if name.rpartition(".")[0] == foreign
+    }
+    tensors = {k: handmade_torch.tensor(array) for k, array in state.items()}
+    handmade_torch.save(path, tensors)
+    transplant.plan(path, bare, adapters=["head=flatten:5"]).check()
+
+
 def test_a_missing_bias_is_set_to_zero_where_the_plan_says_so(donor, tmp_path):
     model, _ = donor
     state = as_pytorch(model)

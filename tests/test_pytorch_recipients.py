@@ -1,9 +1,11 @@
 """Keras models back into PyTorch's layout: a safetensors file takes their values."""
 
 import handmade_torch
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
+from keras import layers
 from test_pytorch_donors import (
     FLATTEN,
     arrays,
@@ -206,3 +208,57 @@ def test_pytorch_files_pair_by_name_in_their_own_order(pair, tmp_path):
     values, _ = handmade_torch.load_safetensors(out)
     for name, array in arrays(model).items():
         np.testing.assert_array_equal(values[name], array, err_msg=name)
+
+
+def every_layer():
+    """A Keras network of each kind of layer that PyTorch has too, and channels of its Flatten."""
+    inputs = keras.Input((10, 10, 4))
+    x = layers.Conv2D(4, 3, use_bias=False, name="conv")(inputs)  # square kernels
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.PReLU(shared_axes=[1, 2], name="slope")(x)
+    x = layers.Conv2D(8, 3, groups=2, name="grouped")(x)
+    x = layers.GroupNormalization(2, epsilon=1e-5, name="group")(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(x)
+    x = layers.GroupNormalization(-1, epsilon=1e-5, name="instance")(x)
+    x = layers.Conv2DTranspose(16, 3, name="up")(x)
+    x = layers.PReLU(shared_axes=[1, 2, 3], name="one_slope")(x)
+    x = layers.Flatten()(layers.Conv2D(3, 3, name="last")(x))
+    x = layers.LayerNormalization(epsilon=1e-5, name="features")(x)
+    x = layers.Dense(6, name="hidden")(x)
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return keras.Model(inputs, layers.Dense(6, name="head")(x))
+
+
+def test_pytorch_computes_what_keras_does_with_its_weights(tmp_path):
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    net = nn.Sequential(
+        *(nn.Conv2d(4, 4, 3, bias=False), nn.BatchNorm2d(4), nn.PReLU(4)),
+        *(nn.Conv2d(4, 8, 3, groups=2), nn.GroupNorm(2, 8)),
+        *(nn.Conv2d(8, 16, 3, groups=8), nn.InstanceNorm2d(16, affine=True)),
+        *(nn.ConvTranspose2d(16, 16, 3), nn.PReLU(), nn.Conv2d(16, 3, 3)),
+        *(nn.Flatten(), nn.LayerNorm(48), nn.Linear(48, 6)),
+        *(nn.LayerNorm(6), nn.Linear(6, 6)),
+    ).eval()
+    model = drawn(every_layer(), 0)
+    recipient, out = tmp_path / "net.safetensors", tmp_path / "out.safetensors"
+    state = {name: value.numpy() for name, value in net.state_dict().items()}
+    handmade_torch.save_safetensors(recipient, state, METADATA)
+    turned = ["11=flatten:3", "12=flatten:3"]
+    for adapters in ([], turned[:1], turned[1:]):
+        with pytest.raises(InputError, match="flattened image of 3 channels"):
+            transplant.plan(model, recipient, adapters=adapters).check()
+    plan = transplant.plan(model, recipient, adapters=[*turned, "*=epsilon:1e-5"])
+    transplant.apply(plan, model, recipient, out)
+    transplant.verify(plan, model, recipient, out).check()
+    values, _ = handmade_torch.load_safetensors(out)
+    net.load_state_dict({name: torch.tensor(array) for name, array in values.items()})
+    images = np.random.default_rng(2).normal(size=(2, 10, 10, 4)).astype("f4")
+    with torch.no_grad():
+        outputs = net(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(outputs, model(images), atol=1e-4)
+    again = drawn(every_layer(), 1)
+    turned = ["features=flatten:3", "hidden=flatten:3", "*=epsilon:1e-5"]
+    plan = transplant.plan(out, again, adapters=turned)
+    transplant.apply(plan, out, again)
+    np.testing.assert_allclose(again(images), model(images), atol=1e-4)

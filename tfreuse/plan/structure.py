@@ -96,10 +96,11 @@ def shape_of(layer: Layer) -> tuple | None:
         return "batch", layer.by_role["moving_mean", 0].shape
     if "gamma" in roles and "beta" in roles:
         return "norm", layer.by_role["gamma", 0].shape
-    if roles == [None]:  # a factor a channel: LayerScale, PReLU
-        return (
-            ("factor", sides) if (sides := _sides(layer.variables[0].shape)) else None
-        )
+    if roles == [None] and (shape := layer.variables[0].shape):
+        # a factor a channel: LayerScale, PReLU; of a PReLU also one for all. More sides may be
+        # in another order.
+        sides = _sides(shape) or (1,)
+        return ("factor", sides) if len(sides) == 1 else None
     return None
 
 

@@ -190,9 +190,10 @@ def _rows(layer: Layer) -> Variable | None:
     if kernel:
         return kernel if len(kernel.shape) == 2 else None
     shape = structure.shape_of(layer)
-    if shape is None or len(shape[1]) > 1 or layer.settings.get("rank", 2) > 2:
+    array = layer.variables[0]
+    if shape is None or len(array.shape) > 1 or layer.settings.get("rank", 2) > 2:
         return None
-    return layer.variables[0]
+    return array
 
 
 def _sides(layer: Layer) -> set[int]:
