@@ -10,8 +10,9 @@ import pytest
 from tfreuse import specs
 from tfreuse.analysis import intervals, ladder, tables
 from tfreuse.analysis.arms import Part, by_part
-from tfreuse.report import captions, checks, drawings, figures, source
+from tfreuse.report import captions, checks, drawings, figures, methods, results, source
 from tfreuse.report.figures import heat, marks, svg
+from tfreuse.report.views import maps
 
 PART = Part("unet", planted.TO_MASKS, "independent")
 
@@ -208,6 +209,48 @@ def test_units_that_failed_are_warned_of_and_those_done_again_are_told(tmp_path)
     assert not any("units of work" in one for one in found.warnings)
     planted.write(tmp_path / "three", planted.study(), units="nonsense")
     assert checks.rows(source.load(tmp_path / "three"))[-1][0] != "units of work ended"
+
+
+def test_the_raw_r2_of_auto_encoders_stands_beside_the_fitted_one(tmp_path):
+    """Records without sums of it are read as they were judged, and the report says so."""
+    spec = specs.StudySpec(directions=(planted.TO_IMAGES,), seeds=2)
+    facts = {"direction": planted.TO_IMAGES, "before": 0.9, "floor": 0.0}
+    sums = {"squared_error": 2.0, "raw_squared_error": 490.0, "total_variation": 10.0}
+    texts = {}
+    for name, more in {
+        "new": {"metric": "fitted_r2", "counts": sums},
+        "old": {"metric": "r2", "counts": {}},
+    }.items():
+        arm = planted.arm((0.5, 0.8), group="affine", **facts, **more)
+        study = source.load(planted.write(tmp_path / name, arm, spec))
+        tables_ = results.raw_metrics(study)
+        rows = tables_[0].blocks[0].rows if tables_ else ()
+        texts[name] = " ".join(methods.paragraphs(study))
+        raw = [maps._seed(r.seed, r)["raw"] for r in study.records]
+        if name == "old":
+            assert (rows, raw) == ((), [None, None])
+        else:
+            assert raw == [-48.0, -48.0]
+            assert rows == (
+                ("unet, segmentation → autoencoder", "affine", "none", "0.90, 0.90",
+                 "0.45, 0.72", "−48.00, −48.00", "2"),
+            )  # fmt: skip
+    assert "gain and an offset" in texts["new"]
+    assert "without fitted gains" in texts["old"]
+
+
+def test_networks_that_were_trained_again_are_listed_with_the_rule(tmp_path):
+    networks = {"a-0": {"trainings": [0.02, 0.41]}, "a-1": {}}
+    for retrials in (0, 2):
+        spec = specs.StudySpec(retrials=retrials)
+        path = planted.write(
+            tmp_path / f"{retrials}", planted.study(), spec, networks=networks
+        )
+        rows = {row[0]: row for row in checks.rows(source.load(path))}
+        assert ("failed trainings" in rows) == bool(retrials)
+    assert rows["failed trainings"][1] == "1 of 2 networks"
+    assert "a-0: 0.02, then 0.41 above its floor." in rows["failed trainings"][2]
+    assert "less than 0.1 above its floor" in rows["failed trainings"][2]
 
 
 def test_networks_are_listed_with_their_metric_and_the_mean_of_each_task(tmp_path):

@@ -45,6 +45,8 @@ def rows(source: Source) -> Cells:
             checks.append(_bottleneck(source, part, arms))
     checks.append(_above_floor(source))
     checks.append(_one_study(source))
+    if source.spec.retrials:
+        checks.append(_retrials(source))
     if source.failed or source.retried:
         checks.append(_units(source))
     return tuple(checks)
@@ -100,6 +102,26 @@ def _bottleneck(source: Source, part: Part, arms: Arms) -> tuple[str, str, str]:
         f"passed: {cost}",
         "Retention in deep layers is measured on layers that the network uses.",
     )
+
+
+def _retrials(source: Source) -> tuple[str, str, str]:
+    """Lists the networks that were trained again, and how far above the floor each time."""
+    again = {
+        name: facts["trainings"]
+        for name, facts in sorted(source.networks.items())
+        if facts.get("trainings")
+    }
+    rule = (
+        f"Declared before: a network less than {source.spec.minimum:g} above its floor in "
+        f"validation is trained again, up to {source.spec.retrials} times, from the same initial "
+        "values with another order of images."
+    )
+    texts = [
+        f"{name}: {', then '.join(map(intervals.number, above))} above its floor"
+        for name, above in again.items()
+    ]
+    count = f"{len(again)} of {len(source.networks)} networks"
+    return "failed trainings", count, " ".join([rule, *(f"{text}." for text in texts)])
 
 
 def _above_floor(source: Source) -> tuple[str, str, str]:

@@ -42,6 +42,12 @@ def _networks(source: Source) -> str:
             f"AdamW, peak learning rate {train.get('learning_rate', '?'):g}, weight decay "
             f"{train.get('weight_decay', '?'):g}"
         )
+    if spec.retrials:
+        text += (
+            f". A network whose best validation metric was less than {spec.minimum:g} above its "
+            f"floor was trained again, up to {spec.retrials} times, from the same initial values "
+            "with another order of images"
+        )
     links = [words.LINKS[link].removeprefix("link: ") for link in spec.links]
     relations = "; or ".join(links)
     text += f". {relations[:1].upper()}{relations[1:]}."

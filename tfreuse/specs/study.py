@@ -115,6 +115,12 @@ class StudySpec(Spec):
         "evaluate with batch normalization folded into the convolution before it: faster, with "
         "metrics equal up to float32 rounding",
     )
+    retrials: int = option(
+        0,
+        "times that a network is trained again while its best validation metric is less than "
+        "--minimum above the floor: from the same initial values, with another order of images",
+        low=0,
+    )
     margin: float = option(
         0.05,
         "retention that a group may lose and still be called reusable: the whole confidence "

@@ -115,6 +115,8 @@ def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str,
     """
     settings = {"data": specs.data, "model": network.model, "train": network.train}
     values = {name: spec.to_json() for name, spec in settings.items()}
+    if specs.study.retrials:
+        values["retrials"] = [specs.study.retrials, specs.study.minimum]
     return {"unit": "train", "name": network.name, "needs": list(needs), **values}
 
 
@@ -147,12 +149,12 @@ def train(
     """Trains one network: the function of a unit of work."""
     spec = network.train
     runtime.start(threads, spec.deterministic)
-    from tfreuse import training  # imports TensorFlow
+    from tfreuse.study import retrials  # imports TensorFlow
 
     def report(step: int, text: str) -> None:
         output.progress(step / spec.steps, f"step {step}/{spec.steps}")
 
-    training.train(network.model, specs.data, spec, out_dir, report=report)
+    retrials.train(specs, network, out_dir, report)
 
 
 def measure(
