@@ -6,7 +6,8 @@ import io
 import sys
 from typing import NamedTuple
 
-from absl import flags
+from absl.testing.flagsaver import restore_flag_values as restore
+from absl.testing.flagsaver import save_flag_values as saved
 
 
 class Done(NamedTuple):
@@ -18,9 +19,9 @@ class Done(NamedTuple):
 
 
 def run(tool, *words):
-    """Runs tools/`tool`.py with these words; its flags are gone afterwards."""
+    """Runs tools/`tool`.py with these words; flags are afterwards what they were before."""
     module = importlib.import_module(f"tfreuse.cli.{tool}")
-    before, argv, doc = set(flags.FLAGS), sys.argv, sys.modules["__main__"].__doc__
+    before, argv, doc = saved(), sys.argv, sys.modules["__main__"].__doc__
     out, err = io.StringIO(), io.StringIO()
     sys.argv, status = [f"tools/{tool}.py", *map(str, words)], 0
     try:
@@ -30,6 +31,5 @@ def run(tool, *words):
         status = end.code or 0
     finally:
         sys.argv, sys.modules["__main__"].__doc__ = argv, doc
-        for name in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, name)
+        restore(before)
     return Done(status, out.getvalue(), err.getvalue())

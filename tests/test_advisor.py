@@ -2,13 +2,11 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_cli import ROOT, refused, tool
+from test_cli import refused, tool
 
 from tfreuse import (
     advisor,
@@ -225,16 +223,12 @@ def test_the_tool_refuses_bad_input_in_one_line(tmp_path):
     refused(tool("advise", "--folds=2", out), "folds")
 
 
-def test_the_tool_takes_the_network_from_the_donor(place, tmp_path):
-    code = "from tfreuse.advisor import schedule; schedule.LADDER = ((1.0, 1, 3),)\n"
-    code += "from tfreuse.cli import advise; advise.run()"
-    done = subprocess.run(
-        [
-            sys.executable, "-c", code, f"--donor={place / 'donor/model.keras'}",
-            "--dataset=folder", f"--data_dir={place / 'data'}", "--labels=12", "--steps=2",
-            "--batch_size=4", f"--out_dir={tmp_path}",
-        ],
-        capture_output=True, text=True, cwd=ROOT, check=False, timeout=300,
+def test_the_tool_takes_the_network_from_the_donor(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "LADDER", ((1.0, 1, 3),))
+    done = tool(
+        "advise", f"--donor={place / 'donor/model.keras'}", "--dataset=folder",
+        f"--data_dir={place / 'data'}", "--labels=12", "--steps=2", "--batch_size=4",
+        f"--out_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "expected gain over scratch" in done.stdout

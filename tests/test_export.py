@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import commands
 import keras
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from tfreuse.export.network import Network
 from tfreuse.models import saving
 from tfreuse.specs import ModelSpec
 
-ROOT = pathlib.Path(__file__).parent.parent
 UNET = ModelSpec(architecture="unet", width=4, depth=2)
 SMALL = ModelSpec(architecture="unet", width=4, depth=1)
 
@@ -440,16 +440,9 @@ def test_predictions_never_go_into_the_export(tmp_path):
 # The tools
 
 
-def tool(name, *flags):
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *flags]
-    return subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True
-    )
-
-
 def test_the_export_tool_tells_what_it_wrote_and_how_it_was_checked(tmp_path):
     saving.save(network(), tmp_path / "model.keras")
-    done = tool(
+    done = commands.run(
         "export",
         f"--model={tmp_path / 'model.keras'}",
         f"--out_dir={tmp_path / 'served'}",
@@ -476,7 +469,7 @@ def test_the_predict_tool_names_a_broken_image_and_predicts_the_others(
     (tmp_path / "images").mkdir()
     Image.fromarray(pictures(8, 8)[0]).save(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "b.png").write_bytes(b"no picture")
-    done = tool(
+    done = commands.run(
         "predict",
         f"--model={served}",
         f"--images={tmp_path / 'images' / '*.png'}",

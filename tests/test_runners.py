@@ -381,7 +381,7 @@ def test_workers_are_forked_from_a_server_that_imported_for_all_and_end_with_the
         assert imported == parent != own and blas == "1"
     imported, own, parent, blas = facts[2]  # its linear algebra needs other threads
     assert imported == own and parent == process.pid and blas == "2"
-    for _ in range(100):  # the server and the worker of the slow unit
+    for _ in range(300):  # the server and the worker of the slow unit
         try:
             os.killpg(process.pid, 0)
         except ProcessLookupError:

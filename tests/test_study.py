@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import pytest
 
@@ -32,11 +33,12 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def command(scenes, out_dir, *flags):
-    return [
-        sys.executable, "-m", "tfreuse.cli.study", *FLAGS, f"--data_dir={scenes}",
-        f"--out_dir={out_dir}", *flags,
-    ]  # fmt: skip
+def flags(scenes, out_dir):
+    return [*FLAGS, f"--data_dir={scenes}", f"--out_dir={out_dir}"]
+
+
+def command(scenes, out_dir, *more):
+    return [sys.executable, "-m", "tfreuse.cli.study", *flags(scenes, out_dir), *more]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +234,8 @@ def test_running_again_does_nothing_again(finished, scenes):
     out_dir, _ = finished
     before = (out_dir / "records.jsonl").read_bytes()
     model = (out_dir / "models" / "segmentation-0" / "model.keras").stat().st_mtime_ns
-    subprocess.run(command(scenes, out_dir), check=True, capture_output=True)
+    done = commands.run("study", *flags(scenes, out_dir))
+    assert done.returncode == 0, done.stderr
     assert (out_dir / "records.jsonl").read_bytes() == before
     path = out_dir / "models" / "segmentation-0" / "model.keras"
     assert path.stat().st_mtime_ns == model
@@ -261,7 +264,7 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        for _ in range(100):  # its workers notice that it is gone
+        for _ in range(300):  # its workers notice that it is gone
             if not alive_in_group(process.pid):
                 return
             time.sleep(0.1)
@@ -296,12 +299,7 @@ def alive_in_group(group: int) -> bool:
 
 def test_a_directory_of_another_study_is_refused_with_the_field(finished, scenes):
     out_dir, _ = finished
-    done = subprocess.run(
-        command(scenes, out_dir, "--margin=0.2"),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = commands.run("study", *flags(scenes, out_dir), "--margin=0.2")
     assert done.returncode == 1
     assert "--margin was 0.05, now 0.2" in done.stderr
     assert "Traceback" not in done.stderr
