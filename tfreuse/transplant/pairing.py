@@ -68,12 +68,14 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     between = donor.pytorch != recipient.pytorch
     if not donor.ordered and donor.pytorch:
         if between:
-            donor_layers, ties = ordering.by_shapes(donor_layers, recipient_layers)
+            parts, _ = separable.split(recipient_layers, {})
+            donor_layers, ties = ordering.by_shapes(donor_layers, parts)
     elif not donor.ordered:
         donor_layers = _in_order(donor_layers, recipient_layers)
     if not recipient.ordered and recipient.pytorch:
         if between:
-            recipient_layers, ties = ordering.by_shapes(recipient_layers, donor_layers)
+            parts, _ = separable.split(donor_layers, {})
+            recipient_layers, ties = ordering.by_shapes(recipient_layers, parts)
     elif not recipient.ordered:
         recipient_layers = _in_order(recipient_layers, donor_layers)
     mapping = {}
