@@ -29,7 +29,7 @@ def draw(rows: Sequence[Row], title: str) -> Figure:
     """
     names = [printable(row["layer"], 28) for row in rows]
     longest = max(map(len, names)) if len(rows) <= _NAMED else 0
-    foot = 0.45 + 0.066 * longest
+    foot = 0.45 + 0.052 * longest
     with matplotlib.rc_context(canvas.STYLE):
         height = 0.4 + len(PANELS) * (HIGH + GAP) + foot
         figure = canvas.canvas(LEFT + WIDE + 0.2, height)
