@@ -230,35 +230,41 @@ def test_a_kill_at_any_byte_leaves_what_was_finished_and_the_rest_is_measured_ag
         assert (path.read_bytes(), store.read_bytes()) == (log, blocks)
 
 
+# Imports once; for each line a process split off writes until it is killed.
 WRITER = """
-import itertools, pathlib, sys
+import itertools, os, sys
 import test_records
 from tfreuse import records
-with records.Log(sys.argv[1]) as log:
-    print("ready", flush=True)
-    for number in itertools.count(len(log.records)):
-        log.append(test_records.made(number), test_records.confusion(number))
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        with records.Log(sys.argv[1]) as log:
+            print(os.getpid(), flush=True)
+            for number in itertools.count(len(log.records)):
+                log.append(test_records.made(number), test_records.confusion(number))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_kill_9_at_random_moments_loses_no_record_and_doubles_none(path):
-    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)}
     moments = random.Random(0)
     before = 0
-    for _ in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-c", WRITER, path],
-            env=environment,
-            stdout=subprocess.PIPE,
-        )
-        with child:
-            assert child.stdout.readline() == b"ready\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, path],
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        for _ in range(10):
+            print(file=server.stdin, flush=True)
+            child = int(server.stdout.readline())
             time.sleep(moments.uniform(0, 0.05))
-            child.send_signal(signal.SIGKILL)
-        count = len(records.read(path))
-        assert count >= before
-        assert whole(path, count)
-        before = count
+            os.kill(child, signal.SIGKILL)
+            assert int(server.stdout.readline()) == -signal.SIGKILL
+            count = len(records.read(path))
+            assert count >= before
+            assert whole(path, count)
+            before = count
+        server.stdin.close()
     assert before > 10
 
 

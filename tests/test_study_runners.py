@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import pathlib
-import subprocess
-import sys
 
+import commands
 import pytest
 import units
 from test_runners import holder
@@ -185,9 +183,6 @@ def test_an_outcome_that_was_deleted_is_made_again(tmp_path):
     assert not (tmp_path / "finished.json").exists()  # the model was there
 
 
-COMMAND = ["-m", "tfreuse.cli.study", "--dataset=shapes", "--seeds=2"]
-
-
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -200,10 +195,9 @@ COMMAND = ["-m", "tfreuse.cli.study", "--dataset=shapes", "--seeds=2"]
 def test_mistakes_are_told_in_a_line(tmp_path, flags, message):
     if "--runner=ray" in flags:
         pytest.importorskip("ray")
-    done = subprocess.run(
-        [sys.executable, *COMMAND, f"--out_dir={tmp_path}", *flags],
-        capture_output=True, text=True, check=False, cwd=pathlib.Path(__file__).parent,
-    )  # fmt: skip
+    done = commands.run(
+        "study", "--dataset=shapes", "--seeds=2", f"--out_dir={tmp_path}", *flags
+    )
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
     with contextlib.suppress(FileNotFoundError):
