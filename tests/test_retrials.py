@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfreuse import files, study
+from tfreuse import files, models, study
+from tfreuse.models import saving
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import retrials
 
@@ -20,14 +21,17 @@ def trainings(monkeypatch):
         begun.append(spec)
         folder.mkdir(parents=True)
         value = values.pop(0)
-        files.write_json(folder / "history.json", [{"value": 0.0}, {"value": value}])
         (folder / "model.keras").write_text(f"{value}")
         # a test metric that would say otherwise
         metrics = {"mean_iou": 1 - value, "floor": FLOOR}
         files.write_json(folder / "metrics.json", metrics)
         return metrics
 
+    def above_floor(specs, network, folder):
+        return float((folder / "model.keras").read_text()) - FLOOR
+
     monkeypatch.setattr(retrials.training, "train", train)
+    monkeypatch.setattr(retrials, "above_floor", above_floor)
     return values, begun
 
 
@@ -86,6 +90,22 @@ def test_without_the_rule_a_failed_network_stays(trainings, tmp_path):
     network = specs(0).networks()["segmentation-0"]
     retrials.train(specs(0), network, tmp_path / "network", report=print)
     assert len(trainings[1]) == 1
+
+
+def test_a_failure_is_judged_with_statistics_that_fit(tmp_path):
+    """Moving statistics of 0 and 1, as after a few steps, are no failure of the training."""
+    size = DataSpec(image_size=(16, 16), train_examples=32)
+    small = study.Specs(StudySpec(), size, ModelSpec(width=4, depth=1), TrainSpec())
+    network = small.networks()["autoencoder-0"]
+    values = []
+    for lag in (False, True):
+        model = models.build(network.model, task="autoencoder", num_classes=0, seed=0)
+        for variable in model.non_trainable_variables:
+            if lag and variable.name == "moving_mean":
+                variable.assign_add(variable * 0 + 9)
+        saving.save(model, tmp_path / "model.keras")
+        values.append(retrials.above_floor(small, network, tmp_path))
+    assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 
 def test_the_rule_is_part_of_the_study_and_of_its_trainings(tmp_path):

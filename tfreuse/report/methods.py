@@ -44,8 +44,8 @@ def _networks(source: Source) -> str:
         )
     if spec.retrials:
         text += (
-            f". A network whose best validation metric was less than {spec.minimum:g} above its "
-            f"floor was trained again, up to {spec.retrials} times, from the same initial values "
+            ". A network whose validation metric, with statistics re-estimated, was less than "
+            f"{spec.minimum:g} above its floor was trained again, up to {spec.retrials} times, from the same initial values "
             "with another order of images"
         )
     links = [words.LINKS[link].removeprefix("link: ") for link in spec.links]

@@ -117,8 +117,8 @@ class StudySpec(Spec):
     )
     retrials: int = option(
         0,
-        "times that a network is trained again while its best validation metric is less than "
-        "--minimum above the floor: from the same initial values, with another order of images",
+        "times that a network is trained again while its validation metric, with statistics "
+        "re-estimated, is less than --minimum above the floor: from the same initial values, with another order of images",
         low=0,
     )
     margin: float = option(

@@ -8,8 +8,11 @@ import pathlib
 import shutil
 
 from tfreuse import files, training
+from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
 from tfreuse.study.design import Network, Specs
+from tfreuse.study.donors import as_input, first_images
+from tfreuse.training import evaluation, recalibration
 
 # Between the seeds of the order of images of a network and of its retrials; `design` has the
 # smaller distances.
@@ -21,15 +24,16 @@ def train(
 ) -> None:
     """Trains a network, up to --retrials times again while it fails.
 
-    A training has failed if its best validation metric is less than --minimum above the floor. A
-    retrial has the same initial values, which linked networks and the control "initial" share, and
-    another order of images. The first that has not failed takes the network's place; where all
-    failed the first training stays. The test metric plays no part.
+    A training has failed if `above_floor` is less than --minimum. A retrial has the same initial
+    values, which linked networks and the control "initial" share, and another order of images. The
+    first that has not failed takes the network's place; where all failed the first training stays.
+    The test metric plays no part.
 
     Trains in `out_dir`, and again in `out_dir/retrial-N`. Where a network was trained again,
     `metrics.json` has `trainings`: how far above the floor each was in validation, in order.
     """
-    above: list[float] = []
+    judged = out_dir / "trainings.json"  # written before a model takes another's place
+    above: list[float] = files.read_json(judged) if judged.exists() else []
     for number in range(specs.study.retrials + 1):
         folder = out_dir / f"retrial-{number}" if number else out_dir
         metrics = training.train(
@@ -39,11 +43,12 @@ def train(
             folder,
             report=report,
         )
-        if "trainings" in metrics:
-            return  # of an earlier run
-        history = files.read_json(folder / "history.json")
-        above.append(max(row["value"] for row in history) - metrics["floor"])
-        if above[-1] >= specs.study.minimum:
+        if "trainings" in metrics or not specs.study.retrials:
+            return  # an earlier run ended this, or the study has no such rule
+        if number == len(above):
+            above.append(above_floor(specs, network, folder))
+            files.write_json(judged, above)
+        if above[number] >= specs.study.minimum:
             break
     if len(above) == 1:
         return
@@ -53,6 +58,25 @@ def train(
     else:
         metrics = files.read_json(out_dir / "metrics.json")
     files.write_json(out_dir / "metrics.json", metrics | {"trainings": above})
+
+
+def above_floor(specs: Specs, network: Network, folder: pathlib.Path) -> float:
+    """Returns how far the trained network is above the floor on the validation split.
+
+    Its moving statistics are re-estimated first, as before its arms are measured: those of a short
+    training lag behind its weights.
+    """
+    spec = network.train
+    train, validation = (
+        training.split(specs.data, name, spec) for name in ("train", "val")
+    )
+    images = first_images(train, specs.study.calibration_examples)
+    model = saving.load(folder / "model.keras")
+    recalibration.Recalibrator(model, as_input(images, spec.corruption))()
+    counts = evaluation.Evaluator(
+        model, validation, spec.task, corruption=spec.corruption
+    )()
+    return counts.value - counts.floor
 
 
 def _settings(network: Network, number: int) -> TrainSpec:
