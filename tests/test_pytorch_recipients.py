@@ -172,7 +172,9 @@ def test_types_biases_and_epsilon_follow_from_adapters(pair, tmp_path):
         transplant.plan(model, recipient, adapters=[BACK], **options).check()
     adapters = [BACK, "*=cast", "*=epsilon:1e-5"]
     plan = transplant.plan(model, recipient, adapters=adapters, **options)
-    with pytest.raises(InputError, match="project:bias UNUSED .*has no bias"):
+    with pytest.raises(
+        InputError, match="project:bias UNUSED .*has no bias.* bias=True"
+    ):
         plan.check()
     options["allow_unused"] = ["project"]
     plan = transplant.plan(model, recipient, adapters=adapters, **options)

@@ -53,6 +53,9 @@ def without_neutral(entries: Iterable[Entry], donor: OpenModel) -> tuple[Entry, 
                 entry = dataclasses.replace(entry, status=KEEP)
             else:
                 reason = f"the recipient's layer has no {variable.role}"
+                if variable.role == "bias":
+                    flag = "use_bias" if donor.pytorch else "bias"
+                    reason += f"; build it with {flag}=True"
             entry = dataclasses.replace(entry, reason=reason)
         checked.append(entry)
     return tuple(checked)
