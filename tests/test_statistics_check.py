@@ -127,6 +127,8 @@ def test_models_and_images_that_do_not_fit_are_refused(model):
     assert statistics_check.taken_images(free, None) == ((224, 32), 1)
     check = statistics_check.check(free, pictures(2)[..., :1])
     assert check.layers == [] and "no batch normalization" in check.answer
+    with pytest.raises(InputError, match="imagenet is for RGB.*of 1 channel"):
+        statistics_check.check(free, pictures(2)[..., :1], "imagenet")
 
 
 def test_values_that_are_not_finite_are_named(broken):

@@ -82,12 +82,12 @@ def main(path: str) -> None:
     if app.FLAGS.json:
         print(json.dumps(check.to_json(), indent=2, sort_keys=True, allow_nan=False))
         return
-    height, width = size
-    print(
-        f"{printable(path)}: {len(check.layers)} batch normalizations, {len(images)} images "
-        f"of {height} x {width} pixels"
-    )
     if check.layers:
+        (height, width), count = size, len(check.layers)
+        print(
+            f"{printable(path)}: {count} batch normalization{'s' * (count != 1)}, {len(images)} "
+            f"images of {height} x {width} pixels"
+        )
         print(check.table())
     print(check.answer)
 

@@ -133,6 +133,11 @@ def check(
     names = [pixels, *(name for name in PIXELS if name != pixels)]
     if channels != 3:
         names = [name for name in names if name not in _OF_COLOUR]
+    if pixels not in names:
+        raise InputError(
+            f"--pixels={pixels} is for RGB, and the model takes images of {channels} "
+            f"channel{'s' * (channels != 1)}; type --pixels={' or --pixels='.join(names)}."
+        )
     if not norms.normalizations(model):
         return Check(count, pixels, [], {}, NOTHING)
     checker, wide = Checker(model), np.asarray(images, np.float32)
