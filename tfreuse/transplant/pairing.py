@@ -11,13 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfreuse import plan as plan_module
-from tfreuse import roles
-from tfreuse.checkpoints import layouts
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import (
     Entry,
     Plan,
-    Variable,
     branches,
     matching,
     ordering,
@@ -27,7 +24,7 @@ from tfreuse.plan import (
     topology,
 )
 from tfreuse.plan.variables import Layer, by_layer
-from tfreuse.transplant import alignment, exported, pytorch, same_function
+from tfreuse.transplant import alignment, completion, exported, pytorch, same_function
 from tfreuse.transplant.opening import OpenModel
 
 _OPTIONS = (
@@ -88,13 +85,13 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     recipient_parts, _ = separable.split(recipient_layers, {})
     structural = {target: source for target, (source, _) in by_structure[0].items()}
     pairs_by_path = {**structural, **mapping}
-    donor_variables, donor_count = _completed(
+    donor_variables, donor_count = completion.completed(
         donor_layers,
         recipient_layers,
         {source: recipient_parts[t] for t, source in pairs_by_path.items()},
         other_decides=between and donor.pytorch,
     )
-    recipient_variables, recipient_count = _completed(
+    recipient_variables, recipient_count = completion.completed(
         recipient_layers,
         donor_layers,
         {target: donor_parts[s] for target, s in pairs_by_path.items()},
@@ -269,91 +266,3 @@ def _changed(difference: str) -> InputError:
         f"the plan is not of these models: {difference}. Make the plan again with "
         "tools/transplant.py plan."
     )
-
-
-def _completed(
-    layers: Mapping[str, Layer],
-    counterparts: Mapping[str, Layer],
-    mapping: Mapping[str, Layer],
-    other_decides: bool = False,
-) -> tuple[list[Variable], int]:
-    """Completes the classes and settings of layers that lack them.
-
-    Args:
-        layers: by path, of the model to complete.
-        counterparts: layers of the other model, by path.
-        mapping: counterparts that a map names, by the path of the layer to complete.
-        other_decides: whether the counterpart's class holds, since a state dict has no
-            classes: a depthwise convolution looks like any other.
-
-    Returns:
-        The variables of all layers, and how many layers were completed.
-    """
-    by_name: dict[str, Layer] = {layer.name: layer for layer in counterparts.values()}
-    variables, count = [], 0
-    for path, layer in layers.items():
-        twin = mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
-        if twin is None and not layer.settings and not layer.class_name:
-            twin = counterparts.get(matching.inside(path, counterparts) or "")
-        members = layer.variables
-        if other_decides and twin:
-            members = _read_as(layer, twin)
-            count += members != layer.variables and not layer.settings
-        elif not layer.settings and twin and layer.class_name in ("", twin.class_name):
-            members = _with_class(layer, twin)
-            count += members != layer.variables
-        variables += members
-    return variables, count
-
-
-def _read_as(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
-    """Returns a PyTorch layer's variables as arrays of its counterpart's class.
-
-    A kernel gets the counterpart's shape where its bytes can be read so, and so does the only
-    array of a layer of unknown roles, which also gets the name.
-    """
-    shape = structure.shape_of(layer)
-    if shape != structure.shape_of(twin):
-        return layer.variables
-    if shape and shape[0] == "factor":
-        (array,), (like,) = layer.variables, twin.variables
-        dtype, path = array.dtype, array.path
-        return (dataclasses.replace(like, path=path, layer=array.layer, dtype=dtype),)
-    members = []
-    for variable in _with_class(layer, twin):
-        kernel = twin.by_role.get(("kernel", 0))
-        if variable.role == "kernel" and structure.same_bytes(
-            variable.shape, kernel.shape
-        ):
-            variable = dataclasses.replace(variable, shape=kernel.shape)
-        members.append(variable)
-    return tuple(members)
-
-
-def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
-    """Returns a layer's variables with the class and the settings of its counterpart.
-
-    Roles are those that names or shapes determine in a layer of this class.
-    """
-    class_name = twin.class_name
-    own = layer.settings  # of an ONNX file, which has some
-    if class_name.startswith("DepthwiseConv"):
-        own.pop("groups", None)  # as many as channels
-    settings = tuple(sorted((twin.settings | own).items()))
-    members = layer.variables
-    array_roles = [variable.role for variable in members]
-    bare = not any(v.role or v.name for v in members)
-    if class_name and roles.array_names(class_name) is None:  # as in files that name it
-        array_roles = [None] * len(members)
-    elif class_name and not layer.class_name and bare:
-        array_roles = layouts.roles_of_arrays(class_name, members)[0]
-    names = layouts.other_names(class_name, array_roles)
-    completed = []
-    for variable, role, name in zip(members, array_roles, names, strict=True):
-        fields = {"class_name": class_name, "settings": settings, "role": role}
-        if variable.role and not role:  # the role was its name; its position is unknown
-            fields |= {"name": variable.role, "position": -1}
-        elif bare:
-            fields["name"] = name
-        completed.append(dataclasses.replace(variable, **fields))
-    return tuple(completed)
