@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from tfreuse.analysis import intervals
+from tfreuse.analysis import bounded, intervals
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
 
 
 def test_three_values_give_the_student_interval_worked_by_hand():
@@ -36,11 +37,11 @@ def test_one_value_leaves_the_mean_unknown():
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
-def test_equal_values_give_an_interval_without_width_and_no_p(n):
+def test_equal_values_without_bounds_say_nothing_of_their_mean(n):
     found = intervals.mean_interval([0.1] * n)
-    assert (found.low, found.estimate, found.high) == (0.1, 0.1, 0.1)
+    assert (found.low, found.estimate, found.high) == (-math.inf, 0.1, math.inf)
     assert found.method == "no spread"
-    assert intervals.p_value([0.1] * n) is None
+    assert intervals.p_value([0.1] * n) == 1
 
 
 def test_many_equal_values_fall_back_to_student_instead_of_an_infinite_end():
@@ -102,11 +103,6 @@ def test_p_of_three_values_is_students_worked_by_hand():
     assert intervals.p_value([1, 2, 3]) == pytest.approx(0.07418, abs=1e-5)
 
 
-def test_the_smallest_sign_flip_p_is_two_of_all_sign_patterns():
-    found = [intervals.smallest_sign_flip_p(n) for n in (1, 3, 5, 6)]
-    assert found == [1.0, 0.25, 0.0625, 0.03125]
-
-
 def test_holm_gives_the_table_worked_by_hand():
     # sorted .01 .02 .03 .9: 4 x .01 = .04; 3 x .02 = .06; 2 x .03 = .06; 1 x .9 = .9
     found = intervals.holm([0.9, 0.01, 0.03, 0.02])
@@ -165,7 +161,7 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
             (alone.low, alone.estimate, alone.high)
         )
     told = intervals.p_values(cells, 0.1)
-    assert told[-2] is None and told[4] is None
+    assert told[-2] == told[4] == 1
     assert told == [intervals.p_value(one, 0.1) for one in cells]
 
 
@@ -192,10 +188,11 @@ def test_the_bootstrap_t_is_that_of_the_textbook(values):
     assert found.high == pytest.approx(values.mean() - below * error)
 
 
-def test_thousands_of_cells_take_seconds():
-    cells = np.random.default_rng(0).normal(size=(3000, 6))
+@pytest.mark.parametrize("bounds", [None, RETENTION])
+def test_thousands_of_cells_take_seconds(bounds):
+    cells = np.random.default_rng(0).random(size=(3000, 6))
     began = time.perf_counter()
-    intervals.mean_intervals(cells)
+    intervals.mean_intervals(cells, bounds=bounds)
     assert time.perf_counter() - began < 30  # about 3 s
 
 
@@ -217,31 +214,86 @@ def test_benjamini_hochberg_is_scipys():
     )
 
 
-@pytest.mark.parametrize(("n", "cells", "shared"), [(3, 20, 0), (6, 40, 0.7)])
-def test_a_simultaneous_band_holds_all_means_at_once(n, cells, shared):
-    """Students each to itself hold all 20 in 0.4 to 0.6 of the studies."""
-    generator, held, studies = np.random.default_rng(n), 0, 200
-    for i in range(studies):
-        values = math.sqrt(1 - shared) * generator.normal(size=(n, cells))
-        values += math.sqrt(shared) * generator.normal(size=(n, 1))
-        t = values.mean(axis=0) / values.std(axis=0, ddof=1) * math.sqrt(n)
-        held += np.abs(t).max() <= intervals.largest_t(values, seed=i, draws=400)
-    error = math.sqrt(0.95 * 0.05 / studies)
-    assert 0.93 - 3 * error < held / studies <= 0.99
+def test_equal_bounded_values_leave_the_room_that_their_number_leaves():
+    """P(n values at 0) = (1 - p)^n of values that are 0 or 1: .025 at p = 1 - .025^(1/n)."""
+    for n in (1, 3, 6):
+        found = intervals.mean_interval([0.0] * n, bounds=RETENTION)
+        assert (found.low, found.method) == (0, bounded.METHOD)
+        assert found.high == pytest.approx(1 - 0.025 ** (1 / n))
+        ones = intervals.mean_interval([1.0] * n, bounds=RETENTION)
+        assert (ones.low, ones.high) == pytest.approx((0.025 ** (1 / n), 1))
 
 
-def test_a_band_over_equal_cells_is_the_interval_of_one():
-    values = np.random.default_rng(0).normal(size=(6, 1)) @ np.ones((1, 7))
-    # t(5, 0.975) = 2.5706
-    assert intervals.largest_t(values) == pytest.approx(2.5706, rel=0.06)
-    assert intervals.largest_t(values[:, :1]) == pytest.approx(2.5706, abs=1e-4)
-    assert intervals.largest_t(np.ones((6, 3))) == pytest.approx(2.5706, abs=1e-4)
+def test_of_zeros_and_ones_the_bounds_are_clopper_and_pearsons():
+    from scipy import stats
+
+    for ones in range(11):
+        values = [1.0] * ones + [0.0] * (10 - ones)
+        found = intervals.mean_interval(values, bounds=RETENTION)
+        exact = stats.binomtest(ones, 10).proportion_ci(method="exact")
+        assert (found.low, found.high) == pytest.approx(tuple(exact), abs=1e-6)
 
 
-def test_five_replicates_get_bonferronis_band():
-    # two cells: t(4, 1 - .025 / 2) = 3.4954
-    values = np.random.default_rng(0).normal(size=(5, 2))
-    assert intervals.largest_t(values) == pytest.approx(3.4954, abs=1e-4)
+def test_the_bounds_are_quantiles_of_means_with_random_weights():
+    """Gaffke's definition, by drawing the weights."""
+    generator = np.random.default_rng(0)
+    values = np.sort(generator.random(6))
+    weights = generator.dirichlet(np.ones(7), 200_000)
+    found = intervals.mean_interval(values, 0.9, bounds=RETENTION)
+    for end, level, bound in ((found.low, 0.05, 0.0), (found.high, 0.95, 1.0)):
+        drawn = weights @ np.append(values, bound)
+        assert end == pytest.approx(np.quantile(drawn, level), abs=2e-3)
+
+
+def test_bounds_move_and_stretch_with_the_range():
+    values = np.array([0.2, 0.9, 0.9, 0.4])
+    plain = intervals.mean_interval(values, bounds=RETENTION)
+    wide = intervals.mean_interval(2 * values - 1, bounds=DIFFERENCE)
+    assert (wide.low, wide.high) == pytest.approx(
+        (2 * plain.low - 1, 2 * plain.high - 1)
+    )
+    with pytest.raises(ValueError, match="must lie in"):
+        intervals.mean_interval([0.2, 1.1], bounds=RETENTION)
+
+
+@pytest.mark.parametrize("n", [1, 3, 6, 40])
+def test_a_bounded_p_is_below_0_05_just_where_the_interval_excludes_the_value(n):
+    generator = np.random.default_rng(n)
+    cells = [np.clip(generator.normal(0.6, 0.4, n), 0, 1) for _ in range(20)]
+    for values, found in zip(
+        cells, intervals.mean_intervals(cells, bounds=RETENTION), strict=True
+    ):
+        assert found == intervals.mean_interval(values, bounds=RETENTION)
+        for mean in np.linspace(0, 1, 21):
+            p = intervals.p_value(values, mean, bounds=RETENTION)
+            assert (p < 0.05) == (not found.low <= mean <= found.high)
+
+
+def test_the_fewest_seeds_are_the_first_that_settle_a_side():
+    for threshold, bounds in ((0.5, RETENTION), (0.95, RETENTION), (0.0, DIFFERENCE)):
+        for end, n in zip(bounds[::-1], bounded.fewest(threshold, bounds), strict=True):
+            settled = [
+                intervals.p_value([end] * count, threshold, bounds=bounds) < 0.05
+                for count in (n - 1, n)
+                if count
+            ]
+            assert settled == [False, True][-len(settled) :]
+    assert bounded.fewest(0.5, RETENTION) == (6, 6)
+    assert bounded.fewest(0.95, RETENTION) == (72, 2)
+    assert bounded.fewest(1.0, RETENTION) == (None, 1)
+
+
+def test_the_needed_seeds_settle_what_fewer_do_not():
+    values, threshold = [0.4, 0.3, 0.9], 0.8
+    n = bounded.needed_n(values, threshold, RETENTION)
+    for count, settled in ((n + n // 5, True), (n - n // 5, False)):
+        quantiles = np.sort(values)[((np.arange(count) + 0.5) / count * 3).astype(int)]
+        p = intervals.p_value(quantiles, threshold, bounds=RETENTION)
+        assert (p < 0.05) == settled
+    assert bounded.needed_n([0.5] * 3, 0.5, RETENTION) is None
+    # equal values: x .025^(1/n) + 0 > .95 and -(x .025^(1/n)) likewise from the other side
+    assert bounded.needed_n([0.98] * 4, 0.95, RETENTION) == 119
+    assert bounded.needed_n([-1.0] * 3, 0.0, DIFFERENCE) == 6
 
 
 def test_fiellers_interval_worked_by_hand():
@@ -249,7 +301,7 @@ def test_fiellers_interval_worked_by_hand():
     found = intervals.ratio_interval([1, 3], [1, 1])
     plain = intervals.mean_interval([1, 3])
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
-    # where both are the same, the ratio is 1 for sure
+    # where both are the same in every seed, the ratio is 1
     found = intervals.ratio_interval([1, 1.2, 1.1], [1, 1.2, 1.1])
     assert (found.low, found.estimate, found.high) == pytest.approx((1, 1, 1))
 

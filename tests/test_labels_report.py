@@ -27,7 +27,7 @@ def planted(seeds=3, **changes):
         for seed in range(seeds):
             for place, asked in enumerate(COUNTS):
                 value = 0.4 + 0.1 * place + GAINS[recipe] + 0.01 * seed * (seed - 1)
-                value += 0.004 * seed * (recipe == "encoder")
+                value += 0.004 * seed * (recipe != "scratch")
                 found.append(
                     records.LabelRecord(
                         study="f" * 64, architecture="unet", donor=donor,

@@ -22,6 +22,7 @@ from tfreuse.records import Record, counts
 from tfreuse.study import donors, measuring, recipient, workspace
 
 SEEDS, SIDE, CHANNELS = 4, 16, 8
+COPIES = 40
 STUDY = specs.StudySpec(
     seeds=SEEDS,
     directions=(planted.TO_MASKS,),
@@ -151,8 +152,16 @@ def measured(folder, tmp_path_factory):
 
 
 def judged(records, control="angle"):
-    """The row that decides on each group, with random values of one control."""
-    records = [r for r in records if r.control in ("transfer", control)]
+    """The row that decides on each group, with random values of one control.
+
+    The seeds are counted COPIES times: so many are needed to show that nothing is lost.
+    """
+    records = [
+        dataclasses.replace(r, seed=r.seed + SEEDS * copy)
+        for r in records
+        if r.control in ("transfer", control)
+        for copy in range(COPIES)
+    ]
     rows = reasons.rows(planted.only_part(records), STUDY)
     return {row["group"]: row for row in rows if row["decisive"]}
 
@@ -170,7 +179,7 @@ def judged(records, control="angle"):
 def test_a_donor_gets_the_reason_that_was_planted(measured, donor, reason, group):
     row = judged(measured[donor])[group]
     assert (row["reason"], row["repair"]) == (reason, "recalibration")
-    assert (row["n"], row["draws"]) == (SEEDS, STUDY.draws)
+    assert (row["n"], row["draws"]) == (SEEDS * COPIES, STUDY.draws)
 
 
 def test_a_control_of_distance_alone_would_take_noise_for_harm(measured):

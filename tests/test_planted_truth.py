@@ -22,7 +22,8 @@ from tfreuse.analysis import (
     significance,
     verdicts,
 )
-from tfreuse.analysis.arms import by_part
+from tfreuse.analysis.arms import by_part, independent
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
 
 SEEDS = 6
 SPEC = specs.StudySpec(directions=(planted.TO_MASKS,), seeds=SEEDS)
@@ -70,22 +71,147 @@ def null_study(generator, draw):
 
 @pytest.mark.parametrize("draw", [normal, skewed])
 def test_null_donors_are_seldom_called_supported(draw):
-    """At most 5 % false "supported" for each of H1 to H5 over 200 studies of 6 seeds.
-
-    The claims are one-sided at 2.5 %; skew towards 0 takes H2 and H4 to about 5 %.
-    """
-    generator = np.random.default_rng(0)
+    """The whole way from records to verdicts, for each of H1 to H5."""
+    generator, studies = np.random.default_rng(0), 10
     false = dict.fromkeys(("H1", "H2", "H3", "H4", "H5"), 0)
-    for _ in range(STUDIES):
+    for _ in range(studies):
         for one in verdicts.judge(null_study(generator, draw), SPEC):
             assert one.verdict != "not testable", one.reason
             false[one.hypothesis] += one.verdict == "supported"
-    rates = {name: count / STUDIES for name, count in false.items()}
-    assert max(rates.values()) <= bound(0.05, STUDIES), rates
-    assert sum(rates.values()) / 5 <= 0.05, rates
-    assert sum(rates.values()) > 0, (
-        "the bound cannot be reached: the null is not at the edge"
-    )
+    assert max(false.values()) / studies <= bound(0.03, studies), false
+
+
+def clipped(generator, mean, size):
+    """Normal values of standard deviation 0.3, clipped; centred so that the mean is `mean`."""
+    from scipy import optimize, stats
+
+    def surplus(centre):
+        low, high = (0 - centre) / 0.3, (1 - centre) / 0.3
+        inner = stats.norm.cdf(high) - stats.norm.cdf(low)
+        inner_mean = centre * inner - 0.3 * (stats.norm.pdf(high) - stats.norm.pdf(low))
+        return inner_mean + stats.norm.sf(high) - mean
+
+    centre = optimize.brentq(surplus, -2, 3)
+    return np.clip(generator.normal(centre, 0.3, size), 0, 1)
+
+
+def two_clusters(generator, mean, size):
+    """Each seed retains all or nothing."""
+    return (generator.random(size) < mean).astype(float)
+
+
+def far_skewed(generator, mean, size):
+    """Most seeds near one end, few far from it."""
+    return generator.beta(mean / 2, (1 - mean) / 2, size)
+
+
+def tied(generator, mean, size):
+    """Three values alone, the most frequent one not the mean."""
+    low, high = max(0.0, mean - 0.3), min(1.0, mean + 0.15)
+    middle = mean - 0.05
+    # weights w, 0.5, 0.5 - w with this mean
+    share = (0.5 * middle + 0.5 * high - mean) / (high - low)
+    values, shares = (low, middle, high), (share, 0.5, 0.5 - share)
+    return generator.choice(values, p=shares, size=size)
+
+
+def heavy_tailed(generator, mean, size):
+    """Student's t with 1.5 degrees of freedom, squeezed into the range about the mean."""
+    reach = min(mean, 1 - mean)
+    return mean + reach * np.tanh(generator.standard_t(1.5, size))
+
+
+HARD = (clipped, two_clusters, far_skewed, tied, heavy_tailed)
+
+
+@pytest.mark.parametrize("n", [3, 6, 10])
+@pytest.mark.parametrize("draw", HARD)
+def test_intervals_and_verdicts_hold_for_every_kind_of_retention(draw, n):
+    """Coverage of 95 % at least .93, and .03 at most are called supported by chance.
+
+    Every claim is false by a hair: the mean is the threshold itself.
+    """
+    generator, studies = np.random.default_rng(n), 2000
+    for mean in (0.05, 0.5, 0.95):
+        cells = draw(generator, mean, (studies, n))
+        assert cells.mean() == pytest.approx(mean, abs=0.02)
+        ends = intervals.mean_intervals(cells, bounds=RETENTION)
+        held = np.mean([end.low <= mean <= end.high for end in ends])
+        above = np.mean([end.low > mean for end in ends])  # "supported" of H2 and H4
+        below = np.mean([end.high < mean for end in ends])  # "supported" of H3
+        assert held >= 0.93 and max(above, below) <= 0.03, (mean, held, above, below)
+    first, second = draw(generator, 0.7, (2, studies, n))
+    ends = intervals.mean_intervals(first - second, bounds=DIFFERENCE)
+    assert np.mean([end.low > 0 for end in ends]) <= 0.03  # "supported" of H1
+
+
+def test_students_intervals_did_not_hold_for_them():
+    """What decided before: equal seeds were certain, clipped ones covered .38 of the time."""
+    generator, studies = np.random.default_rng(0), 4000
+    clip = np.clip(generator.normal(-0.3, 0.3, (studies, 3)), 0, 1)
+    mean = np.clip(generator.normal(-0.3, 0.3, 1_000_000), 0, 1).mean()
+
+    def held(cells, mean):
+        reach = (
+            intervals.student_quantile(0.975, 2) * cells.std(axis=1, ddof=1) / 3**0.5
+        )
+        return np.mean(np.abs(cells.mean(axis=1) - mean) <= reach)
+
+    assert held(clip, mean) < 0.45
+    ends = intervals.mean_intervals(clip, bounds=RETENTION)
+    assert np.mean([end.low <= mean <= end.high for end in ends]) >= 0.95
+    assert held(two_clusters(generator, 0.55, (studies, 3)), 0.55) < 0.8
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("ring", [True, False])
+def test_donors_of_the_same_task_count_once_for_each_pair_of_networks(ring, shared):
+    """A network's effects as donor and as recipient correlate by `shared`.
+
+    As six replicates of a ring, 0 <- 1 <- ... <- 0, their intervals of 95 % cover .81.
+    """
+    n, studies, generator = 6, 4000, np.random.default_rng(0)
+    donors = [(seed + 1) % n if ring else seed ^ 1 for seed in range(n)]
+    records = {
+        seed: planted.record(
+            0.5, seed=seed, control="other_seed",
+            donor=f"segmentation-{donor}", recipient=f"segmentation-{seed}",
+        )
+        for seed, donor in enumerate(donors)
+    }  # fmt: skip
+    received = generator.normal(size=(studies, n))
+    given = shared * received
+    given += math.sqrt(1 - shared**2) * generator.normal(size=(studies, n))
+    # a seed retains all where neither network is a bad one, else nothing
+    values = ((received > -0.6) & (given[:, donors] > -0.6)).astype(float)
+    mean = 0.7257469**2
+    cells = [
+        [*independent(dict(enumerate(seeds.tolist())), records).values()]
+        for seeds in values
+    ]
+    assert {len(cell) for cell in cells} == {3}
+
+    def held(cells):
+        ends = intervals.mean_intervals(cells, bounds=RETENTION)
+        return np.mean([end.low <= mean <= end.high for end in ends])
+
+    assert held(cells) >= 0.95
+    if shared == 1.0:
+        assert held(values) < 0.9
+
+
+def test_three_seeds_in_a_ring_are_one_replicate_and_other_donors_are_left_alone():
+    ring = {
+        seed: planted.record(
+            0.5, seed=seed, control="other_seed",
+            donor=f"autoencoder-{(seed + 1) % 3}", recipient=f"autoencoder-{seed}",
+        )
+        for seed in range(3)
+    }  # fmt: skip
+    values = {0: 0.2, 1: 0.4, 2: 0.9}
+    assert independent(values, ring) == {0: 0.2}
+    transfer = {seed: planted.record(0.5, seed=seed) for seed in range(3)}
+    assert independent(values, transfer) == values
 
 
 def test_what_a_bent_course_along_depth_explains_is_not_credited_to_rmse():
@@ -107,7 +233,7 @@ def test_what_a_bent_course_along_depth_explains_is_not_credited_to_rmse():
             for seed in range(SEEDS)
         }
         values = predictors.correlations(cells, "-rmse", predictors.COVARIATES)
-        false += intervals.mean_interval(values).low > 0
+        false += intervals.mean_interval(values, bounds=DIFFERENCE).low > 0
     assert false / STUDIES <= bound(0.05, STUDIES)
 
 
@@ -150,15 +276,15 @@ def test_on_skewed_values_the_bootstrap_t_holds_more_often_than_students():
     assert held > student.mean() + 0.005
 
 
-def moves(generator, donor, random, count, sd=0.06, draws=3):
+def moves(generator, donor, random, count, sd=0.06, draws=3, seeds=SEEDS):
     """Stages with a donor and comparable random values of these mean retentions."""
     found = []
     for depth in range(count):
         site = {"site_kind": "stage", "site": f"s{depth}", "depth": depth}
         site |= {"group": "kernel"}
-        found += planted.arm(generator.normal(donor, sd, SEEDS), **site)
+        found += planted.arm(generator.normal(donor, sd, seeds), **site)
         for draw in range(draws):
-            values = generator.normal(random, sd, SEEDS)
+            values = generator.normal(random, sd, seeds)
             found += planted.arm(values, control="angle", draw=draw, **site)
     return found
 
@@ -194,7 +320,9 @@ def test_null_donors_are_seldom_given_a_reason(donor, random, false):
 )
 def test_planted_reasons_are_found(donor, random, reason):
     generator = np.random.default_rng(0)
-    rows = reasons.rows(parts(moves(generator, donor, random, 50, 0.01)), SPEC)
+    rows = reasons.rows(
+        parts(moves(generator, donor, random, 6, 0.01, 1, seeds=150)), SPEC
+    )
     assert np.mean([row["reason"] == reason for row in rows]) > 0.9
 
 
@@ -223,25 +351,27 @@ def test_shares_of_planted_losses_are_held_by_their_intervals():
         assert 0.95 - 0.04 < held < 0.95 + 0.04, step  # 3 standard errors: 0.038
 
 
-def test_cells_that_lose_nothing_are_seldom_significant():
+def test_cells_that_lose_the_margin_are_seldom_significant():
     """Share of false discoveries, and how often a band leaves any true mean out."""
-    generator, wrong, left_out, maps = np.random.default_rng(0), [], 0, 60
+    generator, wrong, left_out, maps = np.random.default_rng(0), [], 0, 30
     for _ in range(maps):
         found = []
         for depth in range(20):
             site = {"site_kind": "stage", "site": f"s{depth}", "depth": depth}
-            mean = 0.6 if depth < 5 else 1.0
-            values = generator.normal(mean, 0.03, SEEDS)
+            mean = 0.1 if depth < 5 else 0.95
+            values = far_skewed(generator, mean, SEEDS)
             found += planted.arm(values, group="kernel", **site)
         rows = significance.rows(parts(found), SPEC)
         claimed = [row["depth"] for row in rows if row["significant"]]
         wrong.append(np.mean([depth >= 5 for depth in claimed]) if claimed else 0)
         left_out += any(
-            not row["band_low"] <= (0.6 if row["depth"] < 5 else 1) <= row["band_high"]
+            not row["band_low"]
+            <= (0.1 if row["depth"] < 5 else 0.95)
+            <= row["band_high"]
             for row in rows
         )
     assert np.mean(wrong) <= 0.05 + 3 * np.std(wrong) / math.sqrt(maps)
-    assert left_out / maps <= bound(0.07, maps)
+    assert left_out / maps <= bound(0.05, maps)
 
 
 def many(layers):

@@ -73,9 +73,9 @@ def test_a_line_of_the_forest_has_its_seeds_its_interval_and_its_numbers(tmp_pat
         planted.TRUE["kernel"]
     )
     kernel = pictured.marks(found[0])[0]
-    assert kernel.texts == ["transfer", "0.05 [−0.02, 0.12]"]
+    assert kernel.texts == ["transfer", "0.05 [0.01, 0.72]"]
     assert kernel.tip == [
-        "kernel · transfer, as transplanted", "retention 0.05 [−0.02, 0.12], n = 3",
+        "kernel · transfer, as transplanted", "retention 0.05 [0.01, 0.72], n = 3",
         "seeds: 0.05, 0.02, 0.08",
     ]  # fmt: skip
     (line,) = shapes(kernel, "line")
@@ -97,29 +97,28 @@ def test_margins_are_drawn_where_they_were_declared():
     assert x["dotted"] == pytest.approx(scale["0"] + 0.4 * wide, abs=0.02)
 
 
-def test_values_beyond_the_axis_are_arrows_with_their_numbers():
+def test_values_beyond_the_axis_are_arrows_and_their_mean_is_clipped():
     _, (first, _) = forest_of(planted.arm((-50, -52, -48), group="stats"))
     (mark,) = pictured.marks(first)
-    assert len(shapes(mark, "path")) == 4  # three seeds, their mean
-    assert not shapes(mark, "circle")
-    assert mark.texts[-1] == "−50.00 [−54.97, −45.03]"
+    assert len(shapes(mark, "path")) == 3  # the seeds
+    assert len(shapes(mark, "circle")) == 1
+    assert mark.texts[-1] == "0.00 [0.00, 0.71]"
 
 
 def test_an_interval_that_the_axis_cuts_ends_in_an_arrow():
-    _, (first, _) = forest_of(planted.arm((0.2, 0.9, 1.4), group="stats"))
-    (mark,) = pictured.marks(first)
-    tips = [node.get("d") for node in shapes(mark, "path")]
-    assert len(tips) == 3  # a seed and both ends of the interval; the mean is a circle
     (inside,) = (forest.Bar({"mean": 0.5, "low": 0.4, "high": 0.6, "n": 3}),)
     (cut,) = (forest.Bar({"mean": 0.5, "low": -9.0, "high": None, "n": 3}),)
     drawn = [pictured.texts(forest.strip([bar], (0, 1), "x")) for bar in (inside, cut)]
     assert sorted(drawn[1]) == ["▸", "◂"] and not drawn[0]
 
 
-def test_one_seed_has_no_interval():
+def test_one_seed_has_the_interval_that_its_bounds_leave():
     _, (first, _) = forest_of(planted.arm((0.5,), group="stats"))
     (mark,) = pictured.marks(first)
-    assert not shapes(mark, "line") and mark.texts[-1] == "0.50"
+    assert shapes(mark, "line") and mark.texts[-1] == "0.50 [0.01, 0.99]"
+    row = {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert "<line" not in forest.strip([forest.Bar(row)], (0, 1), "x")
+    assert marks.words(row) == "0.50"
 
 
 def test_every_cell_of_the_two_reasons_has_its_class(subject):

@@ -31,11 +31,12 @@ def saved(figure, rows, directory):
         return list(csv.DictReader(file))
 
 
-def test_the_csv_holds_retention_unclipped_and_floored():
+def test_the_csv_holds_retention_clipped_and_as_it_is():
     wreck = by_part(planted.arm((-50, 0.1, 0.2), group="stats"))[PART]
     row = tables.forest_rows(wreck, planted.SPEC)[0]
-    assert row["mean"] == pytest.approx(-49.7 / 3)
-    assert row["floored_mean"] == pytest.approx(0.1)
+    assert row["mean"] == pytest.approx(0.1)
+    assert row["unclipped_mean"] == pytest.approx(-49.7 / 3)
+    assert list(map(float, row["retentions"].split())) == pytest.approx([-50, 0.1, 0.2])
 
 
 def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
@@ -52,18 +53,19 @@ def test_the_heat_map_draws_the_numbers_of_its_csv_twin(arms, tmp_path):
         assert {key: mark.texts for key, mark in cells.items()} == told
         assert [site for site, _ in cells] == ["encoder_1", "bottleneck"]
     first = pictured.cells(drawn[0])["encoder_1", "kernel"]
-    assert first.tip[:2] == ["encoder_1 · kernel", "retention 0.40 [0.35, 0.45], n = 3"]
+    assert first.tip[:2] == ["encoder_1 · kernel", "retention 0.40 [0.12, 0.82], n = 3"]
 
 
-def test_colour_is_anchored_at_one_and_clipped_while_the_number_is_not():
+def test_a_wreck_is_drawn_as_nothing_retained_and_its_csv_has_the_value():
     site = {"site_kind": "stage", "site": "encoder_1", "depth": 0, "group": "kernel"}
     wreck = by_part(planted.arm((-50, -52, -48), **site))[PART]
     rows = tables.heat_rows(wreck, "stage", planted.SPEC)
     (drawing,) = heat.heat_map(rows, planted.SPEC)
     ((mark),) = pictured.marks(drawing)
-    assert mark.texts == ["−50"]
+    assert mark.texts == ["0.00"]
     assert mark.fills == ["light-dark(#b2182b, #e0544c)"]
-    assert rows[0]["mean"] == pytest.approx(-50)
+    assert rows[0]["mean"] == 0
+    assert rows[0]["unclipped_mean"] == pytest.approx(-50)
 
 
 def test_cells_that_survive_re_initialisation_are_marked_and_layers_follow_their_stage(
@@ -100,13 +102,12 @@ def test_the_ends_of_every_colour_scale_leave_room_for_its_middle():
         assert max(low, high) + middle / 2 < heat.BAR / 2
 
 
-def test_a_caption_says_where_there_is_no_interval():
+def test_a_caption_names_the_bounds_of_its_intervals():
     records = planted.arm((1.0, 1.0, 1.0)) + planted.arm((0.5, 0.6, 0.5), group="bias")
     arms = by_part(records)[PART]
     subject = drawings.Subject(PART, arms, planted.SPEC)
     caption = captions.forest(tables.forest_rows(arms, planted.SPEC), subject)
-    told = "95% intervals: Student t; no interval where all seeds agree. Floor"
-    assert told in caption
+    assert "95% intervals: Gaffke's bounds. Floor" in caption
 
 
 def test_a_negative_share_has_a_minus():

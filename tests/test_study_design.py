@@ -100,11 +100,13 @@ def test_independent_networks_share_no_seed_and_every_block_names_trained_networ
     assert needed == set(networks)
 
 
-def test_another_seed_of_the_same_task_is_another_replicate():
-    design = specs(seeds=2)
-    assert (
-        parts(design, TO_MASKS, "independent", 1)["other_seed"].name == "segmentation-0"
-    )
+def test_donors_of_the_same_task_are_pairs_that_share_no_network():
+    design = specs(seeds=5)
+    donors = [
+        parts(design, TO_MASKS, "independent", seed)["other_seed"].name
+        for seed in range(5)
+    ]
+    assert donors == [f"segmentation-{seed}" for seed in (1, 0, 3, 2, 0)]
 
 
 def test_linked_networks_start_from_the_same_values_and_see_another_order():

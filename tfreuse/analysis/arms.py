@@ -1,10 +1,11 @@
 """Indexes records by part of the study, arm and seed, and combines the seeds of an arm.
 
     arms = by_part(records)[Part("unet", "autoencoder-to-segmentation", "independent")]
-    retained = floored_retentions(at_all_layers(arms, "kernel"))  # seed -> retention
+    retained = clipped_retentions(at_all_layers(arms, "kernel"))  # seed -> retention
     effect_interval([retained], confidence=0.95)
 
-A record is one arm of one seed. Intervals are always over the seeds of an arm.
+A record is one arm of one seed. Intervals are always over the seeds of an arm. What is judged,
+drawn or called significant is retention clipped to [0, 1], with the intervals of `bounded`.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 from tfreuse import specs
 from tfreuse.analysis import Row, intervals, metrics
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION, Bounds
 from tfreuse.errors import InputError
 from tfreuse.records import Record
 
@@ -103,6 +105,14 @@ def raw_r2(record: Record) -> float | None:
     return metrics.r2(sums["raw_squared_error"], sums["total_variation"])
 
 
+def clipped_retentions(records: Mapping[int, Record]) -> Values:
+    """Returns retention by seed, clipped to [0, 1]: nothing retained, nothing lost."""
+    return {
+        seed: min(1.0, retention)
+        for seed, retention in floored_retentions(records).items()
+    }
+
+
 def draws_of(arms: Arms, arm: Arm) -> list[Mapping[int, Record]]:
     """Returns the records by seed of every draw of a random control; ignores `arm.draw`."""
     draws = []
@@ -114,7 +124,7 @@ def draws_of(arms: Arms, arm: Arm) -> list[Mapping[int, Record]]:
 def mean_over_draws(
     arms: Arms,
     arm: Arm,
-    retentions: Callable[[Mapping[int, Record]], Values] = floored_retentions,
+    retentions: Callable[[Mapping[int, Record]], Values] = clipped_retentions,
 ) -> Values:
     """Returns the mean retention by seed over the draws of a random control."""
     values: dict[int, list[float]] = {}
@@ -130,30 +140,98 @@ def on_common_seeds(*sides: Values) -> list[list[float]]:
     return [[side[seed] for seed in seeds] for side in sides]
 
 
-def paired(sides: Sequence[Values]) -> list[float]:
-    """Returns the values of one side, or the first minus the second of two, seed by seed."""
-    first, *second = on_common_seeds(*sides)
-    return [a - b for a, b in zip(first, *second, strict=True)] if second else first
+def paired(sides: Sequence[Values]) -> Values:
+    """Returns the values of one side, or the first minus the second of two, by seed."""
+    first, *others = sides
+    return {
+        seed: value - sum(other[seed] for other in others)
+        for seed, value in sorted(first.items())
+        if all(seed in other for other in others)
+    }
+
+
+def independent(values: Values, records: Mapping[int, Record]) -> Values:
+    """Combines seeds that share a trained network, so that each value is one replicate.
+
+    Donors of the control "other_seed" are the recipients of other seeds. A network that is good
+    or bad as a donor and as a recipient would be counted twice. Pairs of the same two networks
+    are averaged, under the first of their seeds. A seed that shares one network with a pair
+    before it is left out, as in the ring 0 <- 1 <- 2 <- 0 of earlier studies.
+    """
+    pairs: dict[frozenset[str], list[int]] = {}
+    used: set[str] = set()
+    for seed in sorted(values):
+        record = records[seed]
+        if record.control != "other_seed":
+            return values
+        networks = frozenset((record.donor, record.recipient))
+        if networks in pairs:
+            pairs[networks].append(seed)
+        elif not networks & used:
+            pairs[networks] = [seed]
+            used |= networks
+    return {
+        seeds[0]: sum(values[seed] for seed in seeds) / len(seeds)
+        for seeds in pairs.values()
+    }
 
 
 def effect_interval(
+    sides: Sequence[Values],
+    confidence: float,
+    records: Mapping[int, Record] | None = None,
+) -> intervals.Interval | None:
+    """Returns the interval of the mean of `paired(sides)`; None if no seed has every side.
+
+    Args:
+        sides: retentions clipped to [0, 1], of one arm or of two.
+        confidence: of the interval.
+        records: of an arm whose seeds may share networks: see `independent`.
+    """
+    values = paired(sides)
+    values = independent(values, records) if records else values
+    bounds = RETENTION if len(sides) == 1 else DIFFERENCE
+    if not values:
+        return None
+    return intervals.mean_interval([*values.values()], confidence, bounds=bounds)
+
+
+def unclipped_interval(
     sides: Sequence[Values], confidence: float
 ) -> intervals.Interval | None:
-    """Returns the interval of the mean of `paired(sides)`; None if no seed has every side."""
-    values = paired(sides)
+    """Returns the interval of `paired(sides)` for retentions as they are, without bounds."""
+    values = [*paired(sides).values()]
     return intervals.mean_interval(values, confidence) if values else None
 
 
 def with_intervals(
-    rows: Iterable[tuple[dict[str, Any], Sequence[float]]], confidence: float
+    rows: Iterable[tuple[dict[str, Any], Sequence[float]]],
+    confidence: float,
+    bounds: Bounds | Mapping[str, Bounds] | None = None,
 ) -> list[Row]:
     """Adds mean, low, high, n and method of the values, one a seed, to each row.
 
     Rows without values are left out.
+
+    Args:
+        rows: each with its values.
+        confidence: of the intervals.
+        bounds: range of the values; or the range by a row's `quantity`.
     """
     rows = [(row, values) for row, values in rows if len(values)]
-    ends = intervals.mean_intervals([values for _, values in rows], confidence)
-    return [row | end.to_row() for (row, _), end in zip(rows, ends, strict=True)]
+    ranges = [
+        bounds.get(row["quantity"]) if isinstance(bounds, Mapping) else bounds
+        for row, _ in rows
+    ]
+    completed: dict[int, Row] = {}
+    for range_ in set(ranges):
+        chosen = [i for i, other in enumerate(ranges) if other == range_]
+        ends = intervals.mean_intervals(
+            [rows[i][1] for i in chosen], confidence, bounds=range_
+        )
+        for i, end in zip(chosen, ends, strict=True):
+            completed[i] = rows[i][0] | end.to_row()
+    return [completed[i] for i in range(len(rows))]
 
 
 def cell_columns(arm: Arm, seeds: Mapping[int, Record]) -> Row:

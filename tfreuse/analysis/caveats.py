@@ -1,8 +1,8 @@
 """Writes the notes beside a verdict, without which it would mislead: companions and cautions.
 
 Companions report other arms that explain an effect, e.g. the same transplant after
-recalibration. Cautions state the limits of the number of seeds, of their spread, and of counting
-retentions below 0 as 0. A note is a sentence or two, with its interval and n; it names an arm
+recalibration. Cautions state the limits of the number of seeds, of their spread, of clipping
+retentions, and of biases that did not move. A note is a sentence or two, with its interval and n; it names an arm
 that was not measured.
 """
 
@@ -10,17 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from tfreuse import specs
-from tfreuse.analysis import intervals, magnitude
+from tfreuse import errors, specs
+from tfreuse.analysis import bounded, intervals, magnitude
 from tfreuse.analysis.arms import (
     LINKS,
+    Arm,
     Arms,
     Part,
     at_all_layers,
+    clipped_retentions,
     effect_interval,
-    floored_retentions,
 )
-from tfreuse.records import Record
+from tfreuse.analysis.hypotheses import HYPOTHESES
+from tfreuse.records import UNMOVED, Record
 
 
 def companions(
@@ -58,7 +60,7 @@ def by_link(
     for link in LINKS:
         arms = parts.get(part._replace(link=link), {})
         effect = effect_interval(
-            [floored_retentions(at_all_layers(arms, group)) for group in groups],
+            [clipped_retentions(at_all_layers(arms, group)) for group in groups],
             spec.confidence,
         )
         if effect and link != part.link:
@@ -81,63 +83,139 @@ def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
     )
 
 
-def precision(values: Sequence[float], spec: specs.StudySpec) -> list[str]:
-    """Returns how many seeds the declared margin needs with this spread, if nothing were lost.
+def too_few(
+    n: int, threshold: float, bounds: bounded.Bounds, spec: specs.StudySpec
+) -> str:
+    """Returns a sentence where no n seeds can settle the mean's side, whatever they are."""
+    needed = bounded.fewest(threshold, bounds, spec.confidence)
+    least = min((count for count in needed if count), default=None)
+    if least is None or n >= least:
+        return ""
+    return f"n = {n} cannot settle it, whatever the seeds retain: it takes {least}."
 
-    The list is empty where the seeds measured are enough.
-    """
-    sd = float(np.std(values, ddof=1))
-    n = intervals.needed_n(sd, spec.margin, spec.confidence)
-    if sd == 0 or (n and n <= len(values)):
-        return []
-    seeds = f"about {n}" if n else f"over {intervals.MOST_NEEDED}"
-    note = f"With this spread a margin of {spec.margin:g} takes {seeds} seeds"
-    return [f"{note} even where nothing is lost."]
+
+def few_seeds(spec: specs.StudySpec) -> str:
+    """Returns what the study's number of seeds cannot show of H1 to H4; "" if nothing."""
+    claims: dict[tuple[str, int], list[str]] = {}
+    for hypothesis in HYPOTHESES:
+        if not set(hypothesis.groups) <= set(spec.groups):
+            continue
+        threshold = hypothesis.threshold(spec)
+        needed = bounded.fewest(threshold, hypothesis.bounds, spec.confidence)
+        words = (
+            ("supported", "refuted") if hypothesis.above else ("refuted", "supported")
+        )
+        for verdict, count in zip(words, needed, strict=True):
+            if count and count > spec.seeds:
+                claims.setdefault((verdict, count), []).append(hypothesis.name)
+    sentences = [
+        f"{', '.join(names)} cannot be {verdict} (that takes {count} seeds)"
+        for (verdict, count), names in sorted(claims.items(), reverse=True)
+    ]
+    if not sentences:
+        return ""
+    lost = intervals.number(1 - ((1 - spec.confidence) / 2) ** (1 / spec.seeds))
+    return (
+        f"With {spec.seeds} seeds, whatever they retain, {'; '.join(sentences)}. Even equal "
+        f"seeds leave room for a mean {lost} of the range away."
+    )
 
 
 def cautions(
     verdict: str,
-    effect: intervals.Interval,
     values: Sequence[float],
     threshold: float,
+    bounds: bounded.Bounds,
     records: Iterable[Record],
+    spec: specs.StudySpec,
 ) -> list[str]:
-    """Returns the notes on n, on the spread and on retentions below 0.
+    """Returns the notes on retentions that were clipped and on the seeds that are needed.
 
     Args:
-        effect: the interval of `values`, one a seed, that was compared with `threshold`.
+        verdict: one of VERDICTS.
+        values: one a seed, whose interval was compared with `threshold`.
+        threshold: between supported and refuted.
+        bounds: the range of the values.
         records: the records that the values were computed from.
+        spec: the study's settings.
     """
     notes, records = [], list(records)
-    below = sum(record.retention < 0 for record in records)
-    if below:
-        notes.append(
-            f"{below} of {len(records)} retentions are below 0 and count as 0 here; the figure "
-            "of all layers and its CSV have them as they are."
-        )
-    if effect.method == "no spread":
-        notes.append("All seeds gave the same value, so the interval has no width.")
-    elif verdict == "inconclusive":
+    for side, end, outside in (
+        ("below", 0, [record for record in records if record.retention < 0]),
+        ("above", 1, [record for record in records if record.retention > 1]),
+    ):
+        if outside:
+            notes.append(
+                f"{len(outside)} of {len(records)} retentions are {side} {end} and count as "
+                f"{end} here; the CSV of all layers has them as they are."
+            )
+    if verdict == "inconclusive":
+        n = bounded.needed_n(values, threshold, bounds, spec.confidence)
+        seeds = f"about {n}" if n else f"over {bounded.MOST_NEEDED}"
         sd = float(np.std(values, ddof=1))
-        n = intervals.needed_n(sd, abs(effect.estimate - threshold), effect.confidence)
-        seeds = f"about {n}" if n else f"over {intervals.MOST_NEEDED}"
         notes.append(
             f"If mean and spread (sd {intervals.number(sd)}) stayed as they are, {seeds} seeds "
             "would settle it."
         )
-    smallest, level = intervals.smallest_sign_flip_p(effect.n), 1 - effect.confidence
-    if smallest >= level:
-        notes.append(
-            f"n = {effect.n} cannot reach p < {level:.2g} in a sign-flip test (smallest p: "
-            f"{smallest:.3g}); the interval rests on nearly normal values."
-        )
     return notes
+
+
+def unmoved_biases(records: Iterable[Record]) -> str:
+    """Returns a sentence if biases are missing or none of them moved; "" otherwise.
+
+    Batch normalization subtracts the bias of the convolution before it, so such biases get no
+    gradient: reusing them proves nothing.
+    """
+    records = list(records)
+    shifts = [record.bias_shift for record in records]
+    if None in shifts:
+        return "The networks have no biases."
+    if min(map(_moved_share, records)) > 0:
+        return ""
+    return (
+        "The biases hardly moved: donor and recipient differ by a median of "
+        f"{np.median(shifts):.2g} standard deviations of the channel, and in some seed none by "
+        f"{UNMOVED:g} or more."
+    )
+
+
+def movable_biases(records: Iterable[Record], arms: Arms) -> list[str]:
+    """Returns a note that limits a verdict on biases to those that moved, if not all did.
+
+    The others have nearly the same value in donor and recipient, so that the transplant of all
+    biases is the transplant of the movable ones.
+    """
+    share = min(map(_moved_share, records))
+    if share >= 1:
+        return []
+    moved = [
+        arm.site
+        for arm, seeds in arms.items()
+        if arm == Arm("transfer", "layer", arm.site, "bias")
+        and min(map(_moved_share, seeds.values())) > 0
+    ]
+    note = (
+        f"Judged by the {share:.1%} of biases that differ by {UNMOVED:g} standard deviations of "
+        "the channel or more. The others hardly moved, e.g. those before batch normalization: "
+        "for them the claim is not testable."
+    )
+    return [
+        f"{note} Those that moved are in {errors.first_names(moved, 6)}."
+        if moved
+        else note
+    ]
+
+
+def _moved_share(record: Record) -> float:
+    if record.bias_moved is not None:
+        return record.bias_moved
+    return float((record.bias_shift or 0.0) >= UNMOVED)
 
 
 def _after_recalibration(
     arms: Arms, group: str, spec: specs.StudySpec, meaning: str
 ) -> str:
-    retained = floored_retentions(at_all_layers(arms, group, repair="recalibration"))
+    retained = clipped_retentions(at_all_layers(arms, group, repair="recalibration"))
     effect = effect_interval([retained], spec.confidence)
     if not effect:
         return f"Not measured: {group} after recalibration."
@@ -175,8 +253,8 @@ def _beyond_magnitude(arms: Arms, spec: specs.StudySpec) -> str:
 
 def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
     """Returns a note that compares the donor's gamma and beta with gamma = 1 and beta = 0."""
-    donor = floored_retentions(at_all_layers(arms, "affine"))
-    defaults = floored_retentions(at_all_layers(arms, "affine", "defaults"))
+    donor = clipped_retentions(at_all_layers(arms, "affine"))
+    defaults = clipped_retentions(at_all_layers(arms, "affine", "defaults"))
     gain = effect_interval([donor, defaults], spec.confidence)
     if not gain:
         return (
@@ -195,10 +273,11 @@ def _against_defaults(arms: Arms, verdict: str, spec: specs.StudySpec) -> str:
 
 def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
     """Returns a note on kernels of the same task, trained from another seed."""
-    same_task = floored_retentions(at_all_layers(arms, "kernel", "other_seed"))
-    transfer = floored_retentions(at_all_layers(arms, "kernel"))
-    same = effect_interval([same_task], spec.confidence)
-    excess = effect_interval([same_task, transfer], spec.confidence)
+    records = at_all_layers(arms, "kernel", "other_seed")
+    same_task = clipped_retentions(records)
+    transfer = clipped_retentions(at_all_layers(arms, "kernel"))
+    same = effect_interval([same_task], spec.confidence, records)
+    excess = effect_interval([same_task, transfer], spec.confidence, records)
     if not same or not excess:
         return (
             "Not measured: a donor of the same task (control other_seed), so the loss may not "
@@ -206,7 +285,7 @@ def _against_same_task(arms: Arms, spec: specs.StudySpec) -> str:
         )
     comparison = (
         f"A donor of the same task and another seed retains {same}, which is {excess} more, "
-        f"n = {excess.n}"
+        f"n = {excess.n} pairs that share no network"
     )
     if same.high <= spec.large:
         return f"{comparison}: it fails too, so most of the loss is not task related."

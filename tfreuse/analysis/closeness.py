@@ -6,6 +6,7 @@ from typing import Any
 from tfreuse import specs
 from tfreuse.analysis import caveats, intervals, predictors
 from tfreuse.analysis.arms import Arms, Part, unclipped_retentions
+from tfreuse.analysis.bounded import DIFFERENCE
 from tfreuse.records import Record
 
 STATEMENT = "The RMSE between two kernels tells whether one can replace the other."
@@ -33,7 +34,13 @@ def judge(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
         predictors.columns_by_seed(arms, kind, unclipped_retentions), "-rmse"
     )
     ends = {
-        name: intervals.mean_interval(values, spec.confidence) if values else None
+        name: (
+            intervals.mean_interval(
+                values, spec.confidence, bounds=predictors.BOUNDS[name]
+            )
+            if values
+            else None
+        )
         for name, values in measures.items()
     }
     effect = ends["spearman"]
@@ -44,7 +51,9 @@ def judge(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
     else:
         verdict, reason = _compare(ends)
         notes = _notes(cells, kind, ends, spec)
-        notes += caveats.cautions(verdict, effect, measures["spearman"], 0.0, records)
+        notes += caveats.cautions(
+            verdict, measures["spearman"], 0.0, DIFFERENCE, records, spec
+        )
     return {
         "verdict": verdict,
         "effect": effect,
@@ -56,7 +65,9 @@ def judge(arms: Arms, spec: specs.StudySpec) -> dict[str, Any]:
         "quantity": QUANTITY.format(kind=kind),
         "threshold": 0.0,
         "unclipped": (
-            intervals.mean_interval(unclipped, spec.confidence) if unclipped else None
+            intervals.mean_interval(unclipped, spec.confidence, bounds=DIFFERENCE)
+            if unclipped
+            else None
         ),
         "p": None if obstacle else _p(measures),
     }
@@ -171,9 +182,8 @@ def _notes(
     for name in predictors.PREDICTORS[1:]:
         values = predictors.correlations(cells, name)
         if values:
-            correlations.append(
-                f"{name} {intervals.mean_interval(values, spec.confidence)}"
-            )
+            effect = intervals.mean_interval(values, spec.confidence, bounds=DIFFERENCE)
+            correlations.append(f"{name} {effect}")
         else:
             missing.append(name)
     if correlations:
@@ -184,10 +194,10 @@ def _notes(
 
 
 def _p(measures: Mapping[str, Sequence[float]]) -> float | None:
-    """Returns the larger p of correlation and partial correlation; None if one has no spread."""
+    """Returns the larger p of correlation and partial correlation; None without them."""
     p_values = [
-        intervals.p_value(measures[name])
+        intervals.p_value(measures[name], bounds=DIFFERENCE)
         for name in ("spearman", "partial")
         if measures[name]
     ]
-    return None if None in p_values or not p_values else max(p_values)
+    return max(p_values, default=None)

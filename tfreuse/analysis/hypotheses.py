@@ -1,10 +1,9 @@
 """The four claims of Wang (arXiv:2008.03414) as statements about retention: H1 to H4."""
 
 import dataclasses
-import math
 
 from tfreuse import specs
-from tfreuse.analysis import intervals
+from tfreuse.analysis import bounded, intervals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +26,11 @@ class Hypothesis:
     def quantity(self) -> str:
         return " − ".join(f"retention({group})" for group in self.groups)
 
+    @property
+    def bounds(self) -> bounded.Bounds:
+        """The range of the effect of one seed."""
+        return bounded.DIFFERENCE if self.difference else bounded.RETENTION
+
     def margin(self, spec: specs.StudySpec) -> float:
         if self.difference:
             return 0.0
@@ -38,7 +42,7 @@ class Hypothesis:
         return self.margin(spec)
 
     def smallest_margin(self, effect: intervals.Interval) -> float | None:
-        if self.difference or math.isinf(effect.low):
+        if self.difference:
             return None
         return max(0.0, 1 - effect.low if self.above else effect.high)
 

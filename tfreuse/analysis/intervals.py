@@ -1,14 +1,16 @@
 """Computes intervals that stay honest with three to ten seeds, and the limits of so few seeds.
 
-    mean_interval([0.91, 0.95, 0.93])  # Student t: 0.93 [0.88, 0.98], n = 3
-    smallest_sign_flip_p(3)            # 0.25: three seeds never reach p < 0.05
-    holm([0.01, 0.04, 0.03])           # [0.03, 0.06, 0.06]
-    needed_n(sd=0.1, half_width=0.05)  # 18 seeds
+    mean_interval([0.91, 0.95, 0.93], bounds=RETENTION)  # 0.93 [0.27, 0.98], n = 3
+    mean_interval([31.2, 30.8, 31.6])                    # Student t: 31.20 [30.21, 32.19]
+    holm([0.01, 0.04, 0.03])                             # [0.03, 0.06, 0.06]
+    needed_n(sd=0.1, half_width=0.05)                    # 18 seeds
 
 One value is one replicate: a pair of trained networks. Images of one test set are no replicates.
-Student's t serves up to five values; from six on the bootstrap-t does (Efron & Tibshirani 1993,
-section 12.5), which also covers skewed data. Percentile and BCa bootstraps are not offered:
-at these sizes their nominal 95 % is 70 to 93 %. `tfreuse.analysis` has the formulas.
+Values within known bounds (retention, its differences, correlations) have the intervals of
+`bounded`, which hold for every distribution. None can for unbounded values (Bahadur & Savage
+1956): for nearly normal ones Student's t serves up to five, the bootstrap-t from six on (Efron &
+Tibshirani 1993, section 12.5), and equal ones have an infinite interval. Percentile and BCa
+bootstraps are not offered: at these sizes their nominal 95 % is 70 to 93 %.
 """
 
 import dataclasses
@@ -19,6 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from tfreuse.analysis import bounded
+from tfreuse.analysis.bounded import Bounds
+
 RESAMPLES = 9999
 SMALLEST_BOOTSTRAP = 6  # values; with fewer, resamples are too much alike
 MOST_NEEDED = 1000  # seeds; nobody trains more
@@ -28,13 +33,13 @@ EQUAL = 1e-12  # relative spread up to which values count as equal: rounding err
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An estimate of a mean with its confidence interval; infinite ends where n = 1."""
+    """An estimate of a mean with its confidence interval; infinite ends where nothing bounds it."""
 
     estimate: float
     low: float
     high: float
     n: int
-    method: str  # "Student t", "bootstrap-t", "no spread" or "one value"
+    method: str  # bounded.METHOD, "Student t", "bootstrap-t", "no spread", "one value"
     confidence: float
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +84,10 @@ def number(value: float) -> str:
 
 
 def mean_interval(
-    values: Sequence[float], confidence: float = 0.95, seed: int = 0
+    values: Sequence[float],
+    confidence: float = 0.95,
+    seed: int = 0,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """Computes the two-sided confidence interval of the mean of independent replicates [n].
 
@@ -87,15 +95,19 @@ def mean_interval(
         values: one finite number a replicate.
         confidence: e.g. 0.95; both tails have half of the rest.
         seed: of the bootstrap; the same values and seed give the same interval.
+        bounds: the range of the values, if they have one.
 
     Raises:
-        ValueError: `values` is empty, or one of them is not finite.
+        ValueError: `values` is empty, or one of them is not finite or out of bounds.
     """
-    return mean_intervals([values], confidence, seed)[0]
+    return mean_intervals([values], confidence, seed, bounds)[0]
 
 
 def mean_intervals(
-    cells: Iterable[Sequence[float]], confidence: float = 0.95, seed: int = 0
+    cells: Iterable[Sequence[float]],
+    confidence: float = 0.95,
+    seed: int = 0,
+    bounds: Bounds | None = None,
 ) -> list[Interval]:
     """Computes `mean_interval` of many cells, in a hundredth of the time of single calls.
 
@@ -104,11 +116,15 @@ def mean_intervals(
     cells = [_checked(values) for values in cells]
     intervals = []
     for values in cells:
-        mean, n = _mean(values), len(values)
-        low, high, method = mean, mean, "no spread"
-        if n == 1:
-            low, high, method = -math.inf, math.inf, "one value"
-        intervals.append(Interval(mean, low, high, n, method, confidence))
+        mean, n, ends = _mean(values), len(values), (-math.inf, math.inf)
+        method = "one value" if n == 1 else "no spread"
+        intervals.append(Interval(mean, *ends, n, method, confidence))
+    if bounds:
+        ends = zip(*bounded.ends(cells, bounds, confidence), strict=True)
+        return [
+            dataclasses.replace(old, low=low, high=high, method=bounded.METHOD)
+            for old, (low, high) in zip(intervals, ends, strict=True)
+        ]
     tail = (1 - confidence) / 2
     for i, ratios in _ratios_by_cell(cells, seed):
         mean, n = intervals[i].estimate, intervals[i].n
@@ -126,21 +142,29 @@ def mean_intervals(
 
 
 def p_value(
-    values: Sequence[float], against: float = 0.0, seed: int = 0
-) -> float | None:
-    """Computes the two-sided p of "the mean is `against`"; None without any spread.
+    values: Sequence[float],
+    against: float = 0.0,
+    seed: int = 0,
+    bounds: Bounds | None = None,
+) -> float:
+    """Computes the two-sided p of "the mean is `against`"; 1 where the interval is infinite.
 
     It is below 0.05 exactly where the 95 % interval excludes `against`.
     """
-    return p_values([values], against, seed)[0]
+    return p_values([values], against, seed, bounds)[0]
 
 
 def p_values(
-    cells: Iterable[Sequence[float]], against: float = 0.0, seed: int = 0
-) -> list[float | None]:
+    cells: Iterable[Sequence[float]],
+    against: float = 0.0,
+    seed: int = 0,
+    bounds: Bounds | None = None,
+) -> list[float]:
     """Computes `p_value` of many cells."""
     cells = [_checked(values) for values in cells]
-    p_values: list[float | None] = [None] * len(cells)
+    if bounds:
+        return bounded.p_values(cells, against, bounds)
+    p_values = [1.0] * len(cells)
     for i, ratios in _ratios_by_cell(cells, seed):
         ratio = (_mean(cells[i]) - against) / _standard_error(cells[i])
         if ratios is None:
@@ -150,40 +174,6 @@ def p_values(
         # + 1: a p-value from random draws is never 0 (Phipson & Smyth 2010)
         p_values[i] = float(min(1.0, 2 * (rarer + 1) / (len(ratios) + 1)))
     return p_values
-
-
-def largest_t(
-    values: np.ndarray, confidence: float = 0.95, seed: int = 0, draws: int = 1999
-) -> float:
-    """Estimates the quantile of max |t| over cells, for a simultaneous band.
-
-    mean ± this x standard error holds all cells' means at once with the given confidence.
-    Normal replicates with the cells' own correlation are drawn, and max |t| is taken of each
-    draw (single-step max-T; Westfall & Young 1993, section 2.3). Resampling the replicates
-    themselves instead gives a quantile two to four times as large at n = 6. Up to five
-    replicates are too few to estimate a correlation: Bonferroni's quantile is returned.
-
-    Args:
-        values: [n, cells], one row a replicate, n at least 2; a cell without spread is left
-            aside.
-    """
-    n = len(values)
-    spread = values.std(axis=0, ddof=1)
-    varied = spread > EQUAL * np.abs(values).max(axis=0)
-    single = student_quantile((1 + confidence) / 2, n - 1)
-    if varied.sum() <= 1:
-        return single
-    if n < SMALLEST_BOOTSTRAP:
-        return student_quantile(1 - (1 - confidence) / 2 / varied.sum(), n - 1)
-    values = values[:, varied]
-    # `shape` [n, cells] is a factor of the correlation: shape.T @ shape
-    shape = (values - values.mean(axis=0)) / spread[varied] / math.sqrt(n - 1)
-    generator, largest = np.random.default_rng(seed), []
-    for _ in range(draws):
-        drawn = generator.standard_normal((n, n)) @ shape
-        ratios = drawn.mean(axis=0) / drawn.std(axis=0, ddof=1)
-        largest.append(math.sqrt(n) * np.abs(ratios).max())
-    return max(single, float(np.quantile(largest, confidence)))
 
 
 def ratio_interval(
@@ -201,6 +191,8 @@ def ratio_interval(
     unbounded = Interval(estimate, -math.inf, math.inf, n, "Fieller", confidence)
     if n == 1:
         return dataclasses.replace(unbounded, method="one value")
+    if not _standard_error(above) and not _standard_error(below):
+        return dataclasses.replace(unbounded, method="no spread")
     t = student_quantile((1 + confidence) / 2, n - 1)
     # the ratios r of the interval: a r^2 - 2 b r + c <= 0
     joint = np.cov(above, below) * t * t / n
@@ -209,11 +201,6 @@ def ratio_interval(
         return unbounded
     half = math.sqrt(max(0.0, b * b - a * c))
     return Interval(estimate, (b - half) / a, (b + half) / a, n, "Fieller", confidence)
-
-
-def smallest_sign_flip_p(n: int) -> float:
-    """Returns the smallest two-sided p of a sign-flip test: 2 of the 2^n sign patterns."""
-    return min(1.0, 2.0 ** (1 - n))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

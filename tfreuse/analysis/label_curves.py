@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfreuse.analysis import Row, intervals
-from tfreuse.analysis.arms import Values, order_of, paired
+from tfreuse.analysis.arms import Values, order_of
 from tfreuse.errors import InputError
 from tfreuse.records import LabelRecord
 from tfreuse.specs.labels import RECIPES, SCRATCH
@@ -321,7 +321,7 @@ def _cells(arms: Arms) -> Iterator[tuple[Arm, int, Seeds, Seeds]]:
 
 def _gains(seeds: Seeds, scratch: Seeds) -> list[float]:
     """Returns the metric less scratch's, paired by seed."""
-    return paired([{s: r.value for s, r in side.items()} for side in (seeds, scratch)])
+    return [seeds[s].value - scratch[s].value for s in sorted(seeds) if s in scratch]
 
 
 def _heights(counts: Mapping[int, Seeds]) -> Values:

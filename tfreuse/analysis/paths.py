@@ -9,10 +9,11 @@ from tfreuse.analysis.arms import (
     Arms,
     Values,
     cell_columns,
-    floored_retentions,
+    clipped_retentions,
     in_study_order,
     with_intervals,
 )
+from tfreuse.analysis.bounded import RETENTION
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(21))
 ROUNDING = 1e-9  # retentions that miss a threshold by less than this reach it
@@ -22,7 +23,7 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Returns retention along (1 - alpha) recipient + alpha donor, and two summaries of it.
 
     Only cells with a measured alpha below 1. For every seed, with retention 1 at alpha = 0 and
-    retentions below 0 counting as 0:
+    retentions clipped to [0, 1]:
 
         alpha_star  largest measured alpha up to which every measured one retains at least
                     1 - margin; 0 if none does. Its resolution is the grid of alphas
@@ -35,7 +36,7 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """
     paths: dict[Arm, dict[float, Values]] = {}
     for arm, seeds in arms.items():
-        values = floored_retentions(seeds)
+        values = clipped_retentions(seeds)
         if arm.control == "transfer" and values:
             paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = values
     pending = []
@@ -48,7 +49,7 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             pending.append((row | columns, list(values.values())))
         for quantity, values in _summaries(path, 1 - spec.margin).items():
             pending.append((row | {"quantity": quantity, "alpha": None}, values))
-    return in_study_order(with_intervals(pending, spec.confidence), spec)
+    return in_study_order(with_intervals(pending, spec.confidence, RETENTION), spec)
 
 
 def _summaries(path: dict[float, Values], enough: float) -> dict[str, list[float]]:
@@ -86,7 +87,7 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     for arm, seeds in arms.items():
         if arm.site_kind in ("layer", "stage") and (arm.strength, arm.draw) == (1.0, 0):
             key = (arm.site_kind, arm.group, arm.repair, arm.control)
-            curves.setdefault(key, {})[arm.site] = floored_retentions(seeds)
+            curves.setdefault(key, {})[arm.site] = clipped_retentions(seeds)
     pending = []
     for key, sites in curves.items():
         seeds = sorted(set.intersection(*(set(values) for values in sites.values())))
@@ -104,7 +105,7 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             pending.append((row | columns, shares))
         columns = {"quantity": "iqm", "tau": None}
         pending.append((row | columns, _interquartile_means(retained)))
-    return in_study_order(with_intervals(pending, spec.confidence), spec)
+    return in_study_order(with_intervals(pending, spec.confidence, RETENTION), spec)
 
 
 def _interquartile_means(values: np.ndarray) -> np.ndarray:

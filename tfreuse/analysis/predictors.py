@@ -15,13 +15,8 @@ import numpy as np
 
 from tfreuse import specs
 from tfreuse.analysis import Row
-from tfreuse.analysis.arms import (
-    Arms,
-    Part,
-    Values,
-    floored_retentions,
-    with_intervals,
-)
+from tfreuse.analysis.arms import Arms, Part, Values, floored_retentions, with_intervals
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
 from tfreuse.records import Record
 
 Columns = dict[str, np.ndarray]  # name -> [sites], the same sites in each
@@ -36,6 +31,8 @@ BASELINE = "depth+size"  # the predictor made of COVARIATES
 # rise and fall with depth, and a straight line would credit a predictor that does so too.
 COVARIATES = ("depth", "bow", "size")
 FEWEST_SITES = 4
+BOUNDS = dict.fromkeys(("spearman", "partial", "gain"), DIFFERENCE)  # of one seed
+BOUNDS |= dict.fromkeys(("auroc", "balanced_accuracy"), RETENTION)
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
@@ -70,14 +67,13 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         row |= {"repair": "none", "sites": sites}
         baseline = held_out_aurocs(cells, COVARIATES, spec.margin)
         by_predictor = {BASELINE: {"auroc": list(baseline.values())}}
-        by_predictor |= {
-            name: measures(cells, name, spec.margin) for name in PREDICTORS
-        }
-        for predictor, by_quantity in by_predictor.items():
+        for name in PREDICTORS:
+            by_predictor[name] = measures(cells, name, spec.margin)
+        for name, by_quantity in by_predictor.items():
             for quantity, values in by_quantity.items():
-                columns = {"predictor": predictor, "quantity": quantity}
+                columns = {"predictor": name, "quantity": quantity}
                 pending.append((row | columns, values))
-    return with_intervals(pending, spec.confidence)
+    return with_intervals(pending, spec.confidence, BOUNDS)
 
 
 def across_architectures(
@@ -111,7 +107,7 @@ def across_architectures(
                     tested, training, name, spec.margin
                 ):
                     pending.append((row | {"predictor": name} | columns, values))
-    return with_intervals(pending, spec.confidence)
+    return with_intervals(pending, spec.confidence, BOUNDS)
 
 
 def columns_by_seed(
@@ -138,9 +134,8 @@ def columns_by_seed(
         if len(sites) >= FEWEST_SITES
     }
     for columns in table.values():
-        depth = columns["depth"] / max(1.0, columns["depth"].max())
-        columns["depth"] = depth
-        columns["bow"] = (depth - depth.mean()) ** 2
+        columns["depth"] /= max(1.0, columns["depth"].max())
+        columns["bow"] = (columns["depth"] - columns["depth"].mean()) ** 2
     return table
 
 

@@ -12,18 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfreuse import roles, specs
-from tfreuse.analysis import Row, intervals
+from tfreuse.analysis import Row, bounded, intervals
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
     cell_columns,
+    clipped_retentions,
     draws_of,
-    floored_retentions,
     in_study_order,
+    independent,
     mean_over_draws,
     on_common_seeds,
+    paired,
     with_intervals,
 )
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
 
 REASONS = {  # the meaning of a row's `reason`, for captions and glossaries
     "small difference": "Random values as far away do no harm either: the move is too small to "
@@ -37,15 +40,20 @@ REASONS = {  # the meaning of a row's `reason`, for captions and glossaries
     "open": "The intervals leave more than one reading.",
 }
 _STATS = set(roles.GROUPS["stats"])
+_BOUNDS = (
+    RETENTION,
+    RETENTION,
+    DIFFERENCE,
+)  # of donor, random values, their difference
 CONTROLS = ("angle", "matched")  # the first that was measured is compared with
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Assigns one of REASONS to every cell where one of CONTROLS was measured.
 
-    With the donor's retention D and the random R of the same seeds (below 0 counting as 0, R
-    the mean over the draws), low and high the ends of `intervals.mean_interval`, and the
-    declared margin m and large loss l:
+    With the donor's retention D and the random R of the same seeds (clipped to [0, 1], R the
+    mean over the draws), low and high the ends of their intervals (`bounded`), and the declared
+    margin m and large loss l:
 
         small difference    low(D) >= 1 - m and low(R) >= 1 - m
         worse than random   high(D) < 1 - m and high(D - R) < 0
@@ -66,8 +74,8 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         donor_mean, donor_low, donor_high; random_mean, random_low, random_high; draws; control;
         relative_distance (median over the seeds; None if not recorded); reason, one of REASONS;
         decisive, whether the cell is judged at this repair;
-        needed_n: of an open row, about how many seeds would settle it if means and spreads
-        stayed as they are, None if none up to 1,000 would.
+        needed_n: of an open row, about how many seeds would settle it if they were distributed
+        as these, None if none up to `bounded.MOST_NEEDED` would.
     """
     cells, values = [], []  # values: of D, R and D - R, a number a seed each
     for arm, seeds in arms.items():
@@ -77,7 +85,7 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         if arm.repair == "recalibration" and _members(arm.group) <= _STATS:
             continue
         donor, random = on_common_seeds(
-            floored_retentions(seeds), mean_over_draws(arms, control)
+            clipped_retentions(seeds), mean_over_draws(arms, control)
         )
         if donor:
             distances = [record.relative_distance for record in seeds.values()]
@@ -90,7 +98,9 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             cells.append(cell_columns(arm, seeds) | columns)
             values.append((donor, random, [a - b for a, b in zip(donor, random)]))
     ends = [
-        intervals.mean_intervals([sides[i] for sides in values], spec.confidence)
+        intervals.mean_intervals(
+            [sides[i] for sides in values], spec.confidence, bounds=_BOUNDS[i]
+        )
         for i in range(3)
     ]
     judged = []
@@ -126,30 +136,35 @@ def compared(rows: Sequence[Row]) -> str:
 def excess(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """Returns the task-specific excess loss of every cell with the control "other_seed".
 
-    r(other_seed) - r(transfer), paired by seed, retentions r below 0 counting as 0. Both
+    r(other_seed) - r(transfer), paired by seed, retentions r clipped to [0, 1]. Both
     donors are other networks than the recipient, so the effects of that alone (channels in
     another order, other statistics) cancel; the rest is due to the donor's task.
 
     Returns:
         rows of site_kind, site, depth, group, repair; mean, low, high, n, method of the
-        excess; same_task_mean, transfer_mean over the same seeds.
+        excess; same_task_mean, transfer_mean over the same replicates: pairs of seeds whose
+        networks are no other pair's.
     """
     pending = []
     for arm, seeds in arms.items():
         other_seed = arms.get(arm._replace(control="other_seed"))
         if arm.control != "transfer" or arm.strength != 1.0 or not other_seed:
             continue
-        same_task, transfer = on_common_seeds(
-            floored_retentions(other_seed), floored_retentions(seeds)
-        )
-        if same_task:
+        sides = [clipped_retentions(records) for records in (other_seed, seeds)]
+        values = paired(sides)
+        if values:
+            same_task, transfer = (
+                independent({seed: side[seed] for seed in values}, other_seed)
+                for side in sides
+            )
             means = {
-                "same_task_mean": float(np.mean(same_task)),
-                "transfer_mean": float(np.mean(transfer)),
+                "same_task_mean": float(np.mean([*same_task.values()])),
+                "transfer_mean": float(np.mean([*transfer.values()])),
             }
-            values = [a - b for a, b in zip(same_task, transfer)]
-            pending.append((cell_columns(arm, seeds) | means, values))
-    return in_study_order(with_intervals(pending, spec.confidence), spec)
+            replicates = [*independent(values, other_seed).values()]
+            pending.append((cell_columns(arm, seeds) | means, replicates))
+    rows = with_intervals(pending, spec.confidence, DIFFERENCE)
+    return in_study_order(rows, spec)
 
 
 def _reason(
@@ -211,26 +226,26 @@ def _needed_n(sides: Sequence[Sequence[float]], spec: specs.StudySpec) -> int | 
     Args:
         sides: of the donor, of random values and of their difference, a number a seed each.
     """
-    if len(sides[0]) < 2:
-        return None
-    donor, random, gain = (float(np.mean(side)) for side in sides)
-    spreads = [float(np.std(side, ddof=1)) for side in sides]
+    means = [float(np.mean(side)) for side in sides]
     enough = 1 - spec.margin
-    # Of each reason: by side, how far its mean is beyond the threshold.
+    # Of each reason: thresholds by side; +1 where the mean must be above, -1 where below.
     reasons = (
-        {0: donor - enough, 1: random - enough},
-        {0: enough - donor, 2: -gain},
-        {0: enough - donor, 2: spec.margin - gain},
-        {0: min(enough, spec.large) - donor},
-        {0: donor - spec.large, 2: gain},
+        {0: (enough, 1), 1: (enough, 1)},
+        {0: (enough, -1), 2: (0.0, -1)},
+        {0: (enough, -1), 2: (spec.margin, -1)},
+        {0: (min(enough, spec.large), -1)},
+        {0: (spec.large, 1), 2: (0.0, 1)},
     )
     needed = []
-    for distances in reasons:
-        if min(distances.values()) <= 0:  # the means do not point to this reason
-            continue
+    for conditions in reasons:
+        if any(
+            sign * (means[i] - threshold) <= 0
+            for i, (threshold, sign) in conditions.items()
+        ):
+            continue  # the means do not point to this reason
         seeds = [
-            intervals.needed_n(spreads[side], distance, spec.confidence)
-            for side, distance in distances.items()
+            bounded.needed_n(sides[i], threshold, _BOUNDS[i], spec.confidence)
+            for i, (threshold, _) in conditions.items()
         ]
         if None not in seeds:
             needed.append(max(seeds))

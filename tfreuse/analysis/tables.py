@@ -8,12 +8,16 @@ from tfreuse.analysis import Row, intervals
 from tfreuse.analysis.arms import (
     Arm,
     Arms,
-    effect_interval,
+    Values,
+    clipped_retentions,
+    independent,
     mean_over_draws,
     order_of,
     unclipped_retentions,
     with_intervals,
 )
+from tfreuse.analysis.bounded import RETENTION
+from tfreuse.records import Record
 
 CRITICAL = 0.02  # metric lost to re-initialisation, below which reuse proves nothing
 CONTROL_ORDER = (  # as good as the treatment perhaps, floors, checks of the tool itself
@@ -37,45 +41,39 @@ def heat_rows(
         stage_of: the stages of layers whose names do not begin with their stage's.
 
     Returns:
-        a row a measured cell. `critical` is the interval's lower end of the cost of
-        re-initialising, in the metric (of the same group; of a layer's stage where the layer
-        was not re-initialised), None where that was not measured.
+        a row a measured cell: mean, low, high, n, method of retention clipped to [0, 1], and
+        `unclipped_mean`. `critical` is the interval's lower end of the cost of re-initialising,
+        in the metric (of the same group; of a layer's stage where the layer was not
+        re-initialised), None where that was not measured.
     """
     stages = {arm.site for arm in arms if arm.site_kind == "stage"}
-    criticality: dict[tuple[str, str], float | None] = {}  # by site and group
-    rows = []
+    criticality = _criticality(arms, spec.confidence)
+    pending = []
     for arm, seeds in arms.items():
         if (arm.control, arm.site_kind, arm.strength) != ("transfer", kind, 1.0):
             continue
-        site, group = arm.site, arm.group
-        effect = effect_interval([unclipped_retentions(seeds)], spec.confidence)
-        if effect is None or group not in spec.groups:
+        values = clipped_retentions(seeds)
+        if not values or arm.group not in spec.groups:
             continue
-        stage = stage_of.get(site) or _stage(site, stages)
-        if (site, group) not in criticality:
-            # a layer's own cost if it was measured, else that of its stage
-            costs = [
-                reinitialisation_cost(arms, *owner, group, spec.confidence)
-                for owner in ((kind, site), ("stage", stage))
-            ]
-            lows = [cost.low for cost in costs if cost]
-            criticality[site, group] = lows[0] if lows else None
-        critical = criticality[site, group]
-        rows.append(
-            {
-                "site_kind": kind,
-                "site": site,
-                "depth": next(iter(seeds.values())).depth,
-                "stage": stage,
-                "group": group,
-                "repair": arm.repair,
-                **effect.to_row(),
-                "critical": critical,
-                "identifiable": None if critical is None else critical > CRITICAL,
-            }
-        )
+        stage = stage_of.get(arm.site) or _stage(arm.site, stages)
+        # a layer's own cost if it was measured, else that of its stage
+        owners = (kind, arm.site, arm.group), ("stage", stage, arm.group)
+        costs = [criticality[owner] for owner in owners if owner in criticality]
+        critical = costs[0] if costs else None
+        row = {
+            "site_kind": kind,
+            "site": arm.site,
+            "depth": next(iter(seeds.values())).depth,
+            "stage": stage,
+            "group": arm.group,
+            "repair": arm.repair,
+            "unclipped_mean": _mean(unclipped_retentions(seeds)),
+            "critical": critical,
+            "identifiable": None if critical is None else critical > CRITICAL,
+        }
+        pending.append((row, [*values.values()]))
     return sorted(
-        rows,
+        with_intervals(pending, spec.confidence, RETENTION),
         key=lambda row: (
             order_of(row["repair"], specs.REPAIRS),
             row["depth"],
@@ -86,11 +84,12 @@ def heat_rows(
 
 
 def forest_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Returns the retention of each arm of all layers, unclipped and floored at 0, and by seed.
+    """Returns the retention of each arm of all layers: clipped to [0, 1], and by seed as it is.
 
-    A random control's draws are averaged, so that a seed counts once.
+    A random control's draws are averaged, so that a seed counts once. Seeds that share a
+    network count as one in the mean and the interval.
     """
-    rows = []
+    pending = []
     for arm in arms:
         if arm.site_kind != "all" or arm.strength != 1.0 or arm.draw:
             continue
@@ -99,22 +98,17 @@ def forest_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         values = mean_over_draws(arms, arm, unclipped_retentions)
         if not values:
             continue
-        floored = effect_interval([mean_over_draws(arms, arm)], spec.confidence)
-        rows.append(
-            {
-                "group": arm.group,
-                "control": arm.control,
-                "repair": arm.repair,
-                **effect_interval([values], spec.confidence).to_row(),
-                "floored_mean": floored.estimate,
-                "floored_low": floored.low,
-                "floored_high": floored.high,
-                "seeds": " ".join(map(str, values)),
-                "retentions": " ".join(map(repr, values.values())),
-            }
-        )
+        row = {
+            "group": arm.group,
+            "control": arm.control,
+            "repair": arm.repair,
+            "unclipped_mean": _mean(values),
+            "seeds": " ".join(map(str, values)),
+            "retentions": " ".join(map(repr, values.values())),
+        }
+        pending.append((row, _replicates(arms, arm)))
     return sorted(
-        rows,
+        with_intervals(pending, spec.confidence, RETENTION),
         key=lambda row: (
             order_of(row["group"], spec.groups),
             order_of(row["control"], CONTROL_ORDER),
@@ -138,10 +132,9 @@ def curve_rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
                 "control": arm.control,
                 "repair": arm.repair,
             }
-            values = mean_over_draws(arms, arm, unclipped_retentions)
-            pending.append((row, list(values.values())))
+            pending.append((row, _replicates(arms, arm)))
     return sorted(
-        with_intervals(pending, spec.confidence),
+        with_intervals(pending, spec.confidence, RETENTION),
         key=lambda row: (
             row["site_kind"],
             order_of(row["group"], spec.groups),
@@ -157,14 +150,41 @@ def reinitialisation_cost(
 ) -> intervals.Interval | None:
     """Returns the interval of the metric lost to re-initialising; None if not measured.
 
-    A metric below the floor counts as the floor: losing more than everything is no loss.
+    A metric below the floor counts as the floor: losing more than everything is no loss. A
+    gain counts as no cost.
     """
-    seeds = arms.get(Arm("reinitialised", kind, site, group), {})
+    costs = _costs(arms.get(Arm("reinitialised", kind, site, group), {}))
+    if not costs:
+        return None
+    return intervals.mean_interval(costs, confidence, bounds=RETENTION)
+
+
+def _criticality(arms: Arms, confidence: float) -> dict[tuple[str, str, str], float]:
+    """Returns the lower end of the cost of re-initialising, by kind of site, site and group."""
     costs = {
-        seed: record.before - max(record.after, record.floor)
-        for seed, record in seeds.items()
+        (arm.site_kind, arm.site, arm.group): _costs(seeds)
+        for arm, seeds in arms.items()
+        if (arm.control, *arm[4:]) == ("reinitialised", "none", 1.0, 0)
     }
-    return effect_interval([costs], confidence)
+    ends = intervals.mean_intervals(costs.values(), confidence, bounds=RETENTION)
+    return {cell: end.low for cell, end in zip(costs, ends, strict=True)}
+
+
+def _costs(seeds: Mapping[int, Record]) -> list[float]:
+    """Returns the metric lost, mean IoU or R2, which lies in [0, 1]."""
+    return [
+        max(0.0, record.before - max(record.after, record.floor))
+        for record in seeds.values()
+    ]
+
+
+def _replicates(arms: Arms, arm: Arm) -> list[float]:
+    """Returns the clipped retentions of an arm, a value for each independent pair of networks."""
+    return [*independent(mean_over_draws(arms, arm), arms[arm]).values()]
+
+
+def _mean(values: Values) -> float:
+    return sum(values.values()) / len(values)
 
 
 def groups_of(rows: list[Row], spec: specs.StudySpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""Judges each hypothesis from records: supported, refuted, inconclusive or not testable.
+"""Judges each hypothesis from records: supported, refuted, no difference, inconclusive ...
 
     for verdict in judge(records.read(path), spec):
         print(verdict.hypothesis, verdict.verdict, verdict.reason)
@@ -11,7 +11,8 @@ Four settings decide, declared before the study runs and printed in every report
 
 - `--margin` (0.05): the retention that may be lost. A group can be reused (H2, H4) if the whole
   interval of its retention is at least 1 - margin, and cannot if the whole interval is below.
-  H5 counts a kernel as reusable from 1 - margin on.
+  H5 counts a kernel as reusable from 1 - margin on. A difference (H1) whose whole interval lies
+  within -margin and margin, 0 included, is "no difference" (two one-sided tests; Schuirmann 1987).
 - `--large` (0.5): the retention up to which the network counts as sensitive to a group (H3).
 - `--minimum` (0.1): how far a recipient must be above its floor, in its metric. Below that it
   has too little to lose, and the hypothesis is not testable.
@@ -24,17 +25,20 @@ A study is judged by the settings it was started with: changing them after seein
 makes its verdicts exploratory. `Verdict.smallest_margin` is the smallest margin that the
 interval could have supported.
 
-Retentions below 0 count as 0: a network worse than its floor retains nothing. Without that rule
-an auto-encoder whose R2 falls to -50 would be judged by how absurd its images are (retention has
-no lower end) instead of by whether it still works. It is one rule for every hypothesis and
-direction, stated in every report; `Verdict.unclipped` is the interval without it.
+Retentions below 0 count as 0, those above 1 as 1: a network worse than its floor retains nothing,
+one better than before has lost nothing. Without that rule an auto-encoder whose R2 falls to -50
+would be judged by how absurd its images are (retention has no lower end) instead of by whether it
+still works. With it the intervals and p of `bounded` hold for few seeds, whatever their
+distribution. It is one rule for every hypothesis, direction, heat map and table, stated in every
+report; `Verdict.unclipped` is Student's or the bootstrap's interval without it.
+
+So much cannot be had from few seeds: `bounded.fewest` says how many a verdict takes at best, and
+every report begins with it.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from tfreuse import specs
 from tfreuse.analysis import caveats, closeness, intervals, over_images
@@ -43,15 +47,16 @@ from tfreuse.analysis.arms import (
     Part,
     at_all_layers,
     by_part,
+    clipped_retentions,
     effect_interval,
-    floored_retentions,
     paired,
+    unclipped_interval,
     unclipped_retentions,
 )
 from tfreuse.analysis.hypotheses import HYPOTHESES, Hypothesis
-from tfreuse.records import UNMOVED, Record
+from tfreuse.records import Record
 
-VERDICTS = ("supported", "refuted", "inconclusive", "not testable")
+VERDICTS = ("supported", "refuted", "no difference", "inconclusive", "not testable")
 Side = Mapping[int, Record]  # one arm's records by seed
 
 
@@ -138,22 +143,24 @@ def _judge(
 ) -> Verdict:
     arms = parts.get(part, {})
     sides = [at_all_layers(arms, group) for group in hypothesis.groups]
-    retentions = [floored_retentions(side) for side in sides]
-    values = paired(retentions)
+    retentions = [clipped_retentions(side) for side in sides]
+    values = [*paired(retentions).values()]
     effect = effect_interval(retentions, spec.confidence)
     threshold = hypothesis.threshold(spec)
     obstacle = _obstacle(hypothesis, sides, spec)
     if obstacle:
         verdict, reason, notes = "not testable", obstacle, []
     else:
-        verdict, reason = _compare(hypothesis, effect, threshold)
+        verdict, reason = _compare(hypothesis, effect, spec)
         notes = caveats.companions(hypothesis.name, verdict, arms, spec)
         if hypothesis.difference:
             notes.append(caveats.by_link(hypothesis.groups, part, parts, spec))
         records = [record for side in sides for record in side.values()]
-        notes += caveats.cautions(verdict, effect, values, threshold, records)
-        if hypothesis.above and not hypothesis.difference and verdict == "inconclusive":
-            notes += caveats.precision(values, spec)
+        notes += caveats.cautions(
+            verdict, values, threshold, hypothesis.bounds, records, spec
+        )
+        if hypothesis.groups == ("bias",):
+            notes += caveats.movable_biases(records, arms)
     return Verdict(
         hypothesis=hypothesis.name,
         statement=hypothesis.statement,
@@ -167,11 +174,15 @@ def _judge(
         notes=tuple(notes),
         quantity=hypothesis.quantity,
         threshold=threshold,
-        unclipped=effect_interval(
+        unclipped=unclipped_interval(
             [unclipped_retentions(side) for side in sides], spec.confidence
         ),
-        p=None if obstacle else intervals.p_value(values, threshold),
-        **(_over_images(arms, sides, spec, counts) if effect else {}),
+        p=(
+            None
+            if obstacle
+            else intervals.p_value(values, threshold, bounds=hypothesis.bounds)
+        ),
+        **(_over_images(arms, sides, effect, hypothesis, counts) if effect else {}),
     )
 
 
@@ -188,17 +199,17 @@ def _judge_closeness(
 def _over_images(
     arms: Arms,
     sides: Sequence[Side],
-    spec: specs.StudySpec,
+    effect: intervals.Interval,
+    hypothesis: Hypothesis,
     counts: over_images.ReadCounts | None,
 ) -> dict[str, intervals.Interval | None]:
     """Returns the fields `images` and `both` of a Verdict; {} if counts are missing."""
     counted = over_images.counts_of_sides(arms, sides, counts) if counts else None
-    if not counted:
+    images = over_images.image_interval(counted, effect.confidence) if counted else None
+    if not images:
         return {}
-    return {
-        "images": over_images.image_interval(counted, spec.confidence),
-        "both": over_images.seed_and_image_interval(counted, spec.confidence),
-    }
+    both = over_images.seed_and_image_interval(effect, images, hypothesis.bounds)
+    return {"images": images, "both": both}
 
 
 def _obstacle(
@@ -225,7 +236,7 @@ def _obstacle(
     records = [record for side in sides for record in side.values()]
     if weak := caveats.too_little_to_lose(records, spec):
         return weak
-    if hypothesis.groups == ("bias",) and (reason := _unmoved(records)):
+    if hypothesis.groups == ("bias",) and (reason := caveats.unmoved_biases(records)):
         return reason
     for group, side in zip(hypothesis.groups, sides, strict=True):
         if not any(record.changed for record in side.values()):
@@ -233,30 +244,11 @@ def _obstacle(
     return ""
 
 
-def _unmoved(records: Sequence[Record]) -> str:
-    """Returns a sentence if biases are missing or hardly differ; "" otherwise.
-
-    Batch normalization subtracts the bias of the convolution before it, so such biases get no
-    gradient: reusing them proves nothing.
-    """
-    shifts = [record.bias_shift for record in records]
-    if None in shifts:
-        return "The networks have no biases."
-    if np.median(shifts) >= UNMOVED:
-        return ""
-    share = np.mean([record.bias_moved or 0.0 for record in records])
-    # where most biases stand still, the few that moved make whatever effect there is
-    moved = f"; only {share:.1%} differ by that or more" if share > 0 else ""
-    return (
-        "The biases hardly moved: donor and recipient differ by a median of "
-        f"{np.median(shifts):.2g} standard deviations of the channel, under {UNMOVED:g}{moved}."
-    )
-
-
 def _compare(
-    hypothesis: Hypothesis, effect: intervals.Interval, threshold: float
+    hypothesis: Hypothesis, effect: intervals.Interval, spec: specs.StudySpec
 ) -> tuple[str, str]:
     """Returns the verdict and its reason: on which side the whole interval lies."""
+    threshold = hypothesis.threshold(spec)
     # The threshold itself supports, except where it means "no difference".
     above = effect.low > threshold or (
         effect.low == threshold and hypothesis.above and not hypothesis.difference
@@ -264,17 +256,18 @@ def _compare(
     below = effect.high < threshold or (
         effect.high == threshold and not hypothesis.above
     )
-    if effect.low == effect.high == threshold and hypothesis.difference:
-        reason = f"{hypothesis.quantity} is {threshold:g} for every seed."
-        return "inconclusive", reason[0].upper() + reason[1:]
     subject = f"interval of {hypothesis.quantity} lies"
-    if not above and not below:
-        return "inconclusive", f"The {subject} on both sides of {threshold:g}."
-    side = "above" if above else "below"
-    return (
-        "supported" if above == hypothesis.above else "refuted",
-        f"The whole {subject} {side} {threshold:g}.",
-    )
+    if above or below:
+        return (
+            "supported" if above == hypothesis.above else "refuted",
+            f"The whole {subject} {'above' if above else 'below'} {threshold:g}.",
+        )
+    if hypothesis.difference and max(-effect.low, effect.high) <= spec.margin:
+        reason = f"The whole {subject} within {spec.margin:g} of 0, the margin."
+        return "no difference", reason
+    reason = f"The {subject} on both sides of {threshold:g}."
+    too_few = caveats.too_few(effect.n, threshold, hypothesis.bounds, spec)
+    return "inconclusive", f"{too_few} {reason}".strip()
 
 
 def _with_testable_parts(verdicts: list[Verdict]) -> list[Verdict]:

@@ -7,16 +7,17 @@ from tfreuse.analysis import reasons as two_reasons
 from tfreuse.analysis.tables import Row
 
 _WITHOUT_WIDTH = {  # methods of intervals, in the words of a caption
-    "no spread": "no interval where all seeds agree",
+    "no spread": "no interval where all seeds agree on a value without bounds",
     "one value": "no interval from a single seed",
 }
 
 
 def forest(rows: list[Row], subject) -> str:
     return (
-        "Retention of every arm of all layers, unclipped: small dots are seeds, large marks "
-        "means, lines intervals; an arrow points to values beyond the axis. Draws of a random "
-        "control are averaged first. Dashed: 1 − margin; dotted: the threshold of sensitivity. "
+        "Retention of every arm of all layers: small dots are seeds as they are, an arrow points to "
+        "one beyond the axis; large marks are means, lines intervals, clipped to 0 to 1 as in the "
+        "verdicts. Draws of a random control are averaged first; pairs of other_seed that share "
+        "a network count once. Dashed: 1 − margin; dotted: the threshold of sensitivity. "
         f"{_tail(rows, subject)}"
     )
 
@@ -27,8 +28,8 @@ def heat(rows: list[Row], subject) -> str:
     verb = "are" if kind == "leave_one_out" else "is"
     unit = "stage" if kind == "stage" else "layer"
     return (
-        f"Mean retention where {moved} {verb} taken from the donor, input at the top. "
-        f"1 is white; colours saturate at 0 and 2, numbers do not. {_dots(rows, unit)}"
+        f"Mean retention, clipped to 0 to 1, where {moved} {verb} taken from the donor, input at "
+        f"the top. 1 is white; means that are not clipped are in the CSV. {_dots(rows, unit)}"
         f"{_hatching(rows, subject)}{_tail(rows, subject)}"
     )
 
@@ -36,14 +37,14 @@ def heat(rows: list[Row], subject) -> str:
 def network(rows: list[Row], subject) -> str:
     return (
         "The network, with the image entering at the top left; each stage is coloured by mean "
-        "retention where it alone is taken from the donor: white is fully retained, red lost. "
+        "retention, clipped to 0 to 1, where it alone is taken from the donor: white is fully retained, red lost. "
         f"{_dots(rows, 'stage')}{_tail(rows, subject)}"
     )
 
 
 def cumulative(rows: list[Row], subject) -> str:
     return (
-        "Mean retention where all stages from the input up to one (prefix), or from one on "
+        "Mean retention, clipped to 0 to 1, where all stages from the input up to one (prefix), or from one on "
         "(suffix), are taken from the donor; shaded: the interval. Bands: a donor of the same "
         f"task and another seed, and fresh initial values. {_tail(rows, subject)}"
     )
@@ -51,7 +52,7 @@ def cumulative(rows: list[Row], subject) -> str:
 
 def strengths(rows: list[Row], subject) -> str:
     return (
-        "Mean retention along (1 − α) recipient + α donor, retentions below 0 counting as 0; "
+        "Mean retention, clipped to 0 to 1, along (1 − α) recipient + α donor; "
         "shaded: the interval. A dip is a barrier between the networks. α*: the largest "
         "measured α up to which at least 1 − margin (dashed) is retained, mean over seeds. "
         f"{_tail(rows, subject)}"
@@ -163,7 +164,7 @@ def _hatching(rows: list[Row], subject) -> str:
     if set(significant) == {None}:
         return ""
     return (
-        "Hatched: not shown to differ from 1 at "
+        f"Hatched: neither shown to retain {1 - subject.spec.margin:g} nor to retain less, at "
         f"q < {1 - subject.spec.confidence:.2g} (Benjamini-Hochberg over the panel, "
         f"{significant.count(False)} of {len(significant)} cells). "
     )

@@ -7,7 +7,13 @@ from tfreuse.analysis.verdicts import Verdict
 from tfreuse.errors import printable
 from tfreuse.report.figures import forest
 
-MARKS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not testable": "–"}
+MARKS = {
+    "supported": "✓",
+    "refuted": "✕",
+    "no difference": "=",
+    "inconclusive": "?",
+    "not testable": "–",
+}
 
 
 def escaped(text: str) -> str:

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 
 from tfreuse import rundir, specs
-from tfreuse.analysis import intervals, verdicts
+from tfreuse.analysis import caveats, intervals, verdicts
 from tfreuse.analysis.arms import Part
 from tfreuse.analysis.tables import Row
+from tfreuse.records import UNMOVED
 from tfreuse.report import checks, methods, results, words
 from tfreuse.report.blocks import (
     Block,
@@ -144,7 +145,11 @@ def _subtitle(source: Source) -> str:
 
 def _lead(source: Source) -> tuple[Block, ...]:
     missing = (*source.warnings, *checks.missing(source))
-    return (Warnings(missing),) if missing else ()
+    few = caveats.few_seeds(source.spec) if source.records else ""
+    return (
+        *((Paragraph(few),) if few else ()),
+        *((Warnings(missing),) if missing else ()),
+    )
 
 
 def _verdicts(source: Source, judged: list[verdicts.Verdict]) -> tuple[Block, ...]:
@@ -195,9 +200,8 @@ def _verdict_table(source: Source, judged: list[verdicts.Verdict]) -> Table:
     note = (
         "Effect: retention, in H1 retention(affine) − retention(stats), in H5 a rank "
         "correlation; its mean over seeds with "
-        f"the {source.spec.confidence:.0%} interval (Student t up to 5 seeds, bootstrap-t from "
-        "6). A retention below 0 "
-        "counts as 0. Margin: retention that may be lost (H2, H4) or kept (H3), declared before "
+        f"the {source.spec.confidence:.0%} interval (Gaffke's bounds). A retention below 0 "
+        "counts as 0, one above 1 as 1. Margin: retention that may be lost (H2, H4) or kept (H3), declared before "
         "the study ran. Smallest margin: the smallest with which the same interval would have "
         "supported the claim; chosen after the fact, it supports nothing."
     )
@@ -213,8 +217,8 @@ def _biases(source: Source) -> tuple[Block, ...]:
             "A bias can only matter where donor and recipient differ in it. In a convolution "
             "followed directly by batch normalization the training gradient of the bias is "
             "zero up to rounding, because the mean is subtracted again: biases stay at their "
-            "initial 0, and can be replaced by construction. H4 is judged only where the median "
-            f"difference is at least {verdicts.UNMOVED:g} standard deviations of the channel."
+            "initial 0, and can be replaced by construction. H4 is judged by the biases that "
+            f"differ by at least {UNMOVED:g} standard deviations of the channel."
         ),
         Table(("network, direction", "median bias difference a seed [sd]"), rows),
     )

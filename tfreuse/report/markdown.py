@@ -17,7 +17,13 @@ from tfreuse.report.blocks import (
     Warnings,
 )
 
-MARKS = {"supported": "✅", "refuted": "❌", "inconclusive": "❔", "not testable": "➖"}
+MARKS = {
+    "supported": "✅",
+    "refuted": "❌",
+    "no difference": "🟰",
+    "inconclusive": "❔",
+    "not testable": "➖",
+}
 
 
 def render(report: Report) -> str:

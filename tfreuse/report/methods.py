@@ -191,7 +191,8 @@ def _causes(source: Source) -> str:
     if "other_seed" in spec.controls:
         sentences.append(
             "The task-specific excess is retention with a donor of the recipient's own task "
-            "less retention with the donor, paired by seed."
+            "less retention with the donor, paired by seed. A replicate is a pair of networks that "
+            "shares none with another pair."
         )
     return " ".join(sentences)
 
@@ -200,19 +201,23 @@ def _judgement(source: Source) -> str:
     spec = source.spec
     return (
         "The replicate is a pair of trained networks, never an image. Intervals are two-sided "
-        f"{spec.confidence:.0%} intervals of the mean over seeds: Student t up to five, "
-        "bootstrap-t from six. Declared before the study ran: a group is reusable if it retains "
+        f"{spec.confidence:.0%} intervals of the mean over seeds. Retention, its differences and "
+        "correlations are bounded, and have Gaffke's bounds (2005), which assume nothing else: "
+        "equal seeds are no certainty. Values without bounds, of no verdict, have Student t up "
+        "to five, bootstrap-t from six. Declared before the study ran: a group is reusable if it retains "
         f"at least {1 - spec.margin:g} (margin {spec.margin:g}), the network is sensitive to it "
         f"if it retains at most {spec.large:g}, and a recipient is judged only if it is at "
         f"least {spec.minimum:g} above its floor. Verdicts on H1 to H4 rest on all layers, "
         "without repair, that on H5 on the kernels of single layers. "
-        "In verdicts, for all hypotheses and directions, a retention below 0 counts as 0: "
+        "In verdicts, heat maps, plots and tables, for all hypotheses and directions, a retention "
+        "below 0 counts as 0 and one above 1 as 1: "
         "a network below the floor retains nothing, and how far below it falls (the R2 of an "
-        "auto-encoder has no lower bound) does not inform about reuse. Heat maps, forest plots "
-        "and their CSV files show unclipped retention. A re-initialised metric below the floor "
+        "auto-encoder has no lower bound) does not inform about reuse. CSV files have means that "
+        "are not clipped beside them. A re-initialised metric below the floor "
         "counts as the floor likewise. P values are corrected by Holm's method over all "
-        "verdicts of the study; cells of a heat map are tested against 1 with Benjamini and "
-        "Hochberg's q. Heat maps are exploratory and carry no verdict."
+        "verdicts of the study; cells of a heat map are tested against 1 − margin, by the "
+        "intervals of the verdicts, with Benjamini and Hochberg's q. A difference is called none "
+        "where its interval contains 0 and lies within the margin. Heat maps are exploratory and carry no verdict."
     )
 
 

@@ -188,7 +188,7 @@ def _excess(rows: list[tuple[str, Row]]) -> Table:
         for part, row in rows
     )
     note = (
-        "Mean over seeds, paired; retentions below 0 count as 0. Intervals: "
+        "Mean over pairs that share no network; retentions clipped to 0 to 1. Intervals: "
         f"{_methods(rows)}."
     )
     return Table(head, cells, note)

@@ -75,9 +75,11 @@ _LAST = {
     "on calibration images; the study's measure of what is retained",
     "raw R2": "R2 of an auto-encoder's output as it is, neither fitted nor clipped",
     "floor": "metric of an answer that ignores the image: the majority class, the mean image",
-    "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all",
+    "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all; "
+    "below 0 counts as 0, above 1 as 1",
     "margin": "loss of retention up to which a group is called reusable",
     "supported, refuted": "the whole interval lies on that side of the declared threshold",
+    "no difference": "the interval contains 0 and lies within the margin on both sides",
     "inconclusive": "the interval contains the threshold: more seeds are needed",
     "not testable": "the study cannot answer: arms are missing, or nothing can be lost",
     "Holm's p": "p value, corrected for the number of verdicts of the study (Holm 1979)",

@@ -266,12 +266,17 @@ class Block:
     def _same_task(self, recipient: Network) -> Network:
         """Returns a donor of the recipient's own task: the upper bound of all donors.
 
-        It is the next replicate's recipient. Where donor and recipient share initial values it
-        is a twin instead: a network that shares them too, with another data order.
+        It is another replicate's recipient: seeds 0 and 1 are each other's donors, 2 and 3 and so
+        on, so that pairs share no network (`arms.independent`); the last of an odd number takes
+        seed 0. Where donor and recipient share initial values it is a twin instead: a network
+        that shares them too, with another data order.
         """
         kind = self.kinds[1]
         if self.link != "same":
-            return self.network(kind, (self.seed + 1) % self.specs.study.seeds)
+            partner = self.seed ^ 1
+            return self.network(
+                kind, partner if partner < self.specs.study.seeds else 0
+            )
         train = dataclasses.replace(
             recipient.train,
             seed=recipient.train.seed + 3 * _FAR,

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Sequence
 
 from tfreuse import files
-from tfreuse.analysis import intervals
 from tfreuse.records import Record
 from tfreuse.study.design import Specs
 
@@ -15,8 +14,8 @@ from tfreuse.study.design import Specs
 def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
     """Lists the groups that lose at most the margin at all layers after recalibration.
 
-    The lower end of the confidence interval over the seeds must be above 1 - margin. Only the
-    architecture, direction and link of the study's first block count: its recipient is the one
+    Every seed must retain 1 - margin. That is a choice for one model and no verdict, which would
+    take many more seeds (`tfreuse.analysis.bounded.fewest`). Only the architecture, direction and link of the study's first block count: its recipient is the one
     that is exported.
     """
     if not specs.blocks():
@@ -33,10 +32,9 @@ def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
     groups = []
     for group in specs.study.groups:
         retentions = [r.retention for r in recalibrated if r.group == group]
-        if len(retentions) == specs.study.seeds:
-            low = intervals.mean_interval(retentions, specs.study.confidence).low
-            if low >= 1 - specs.study.margin:
-                groups.append(group)
+        complete = len(retentions) == specs.study.seeds
+        if complete and min(retentions) >= 1 - specs.study.margin:
+            groups.append(group)
     return tuple(groups)
 
 

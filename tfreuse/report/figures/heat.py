@@ -46,7 +46,7 @@ def panel(
     """Draws the cells of one repair.
 
     A dot marks a cell that is not identifiable (fresh values cost nothing there). Hatching marks
-    a cell whose difference from 1 is not significant, where the rows say so.
+    a cell that is neither shown to retain 1 - margin nor to lose more, where the rows say so.
 
     Args:
         rows: a cell each, with site, stage, group, mean, low, high and n.
@@ -111,8 +111,12 @@ def tip(row: Row, quantity: str = "retention") -> list[str]:
     ]
     if row.get("significant") is not None:
         q = "" if row.get("q") is None else f" (q = {row['q']:.2g})"
-        differs = "differs" if row["significant"] else "not shown to differ"
-        lines.append(f"{differs} from 1{q}")
+        enough = row["threshold"]
+        if not row["significant"]:
+            lines.append(f"not shown to retain {enough:g}, nor to retain less{q}")
+        else:
+            side = "at least" if row["mean"] > enough else "less than"
+            lines.append(f"shown to retain {side} {enough:g}{q}")
     if row["identifiable"] is False:
         lines.append("not identifiable: fresh values cost nothing here")
     return lines

@@ -102,12 +102,13 @@ def interval(
     Args:
         y: position of the line, across the axis.
         upright: the axis is vertical.
-        row: mean, low, high and n; an end may be None or infinite. One replicate has no interval.
+        row: mean, low, high and n; an end may be None or infinite. One replicate without bounds has no
+            interval.
         look: colour as `fill`, or a class.
     """
     low, high = ends(row)
     turned = slice(None, None, -1 if upright else 1)
-    if row["n"] != 1:
+    if row["n"] != 1 or not math.isinf(low):
         stroke = {"stroke": look["fill"]} if "fill" in look else {}
         start, end = (axis(low), y)[turned], (axis(high), y)[turned]
         drawing.line(*start, *end, class_="interval", **stroke)
@@ -146,7 +147,7 @@ def ends(row: Row) -> tuple[float, float]:
 
 
 def words(row: Row) -> str:
-    """Returns a mean with its interval as text; one replicate has no interval."""
+    """Returns a mean with its interval as text; one replicate without bounds has none."""
     if row["mean"] is None or math.isnan(row["mean"]):
         return "–"
     low, high = ends(row)

@@ -2,7 +2,7 @@
 import {el, heading} from "./dom.js";
 import {parsed} from "./figure.js";
 
-const MARKS = {supported: "✓", refuted: "✕", inconclusive: "?", "not testable": "–"};
+const MARKS = {supported: "✓", refuted: "✕", "no difference": "=", inconclusive: "?", "not testable": "–"};
 
 /** @param verdicts of one part, each with its card as HTML, whose text is escaped in Python */
 export function cards(verdicts) {

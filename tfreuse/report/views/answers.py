@@ -1,22 +1,21 @@
 """Answers for each group, in one word, whether it can be reused, from the arms of all layers.
 
-The rules are those of the verdicts: retentions below 0 count as 0, and a group is called reusable
-or not reusable only where its whole interval lies on one side of 1 - margin.
+The rules are those of the verdicts: retentions are clipped to [0, 1], the intervals are the same,
+and a group is called reusable or not reusable only where its whole interval lies on one side of
+1 - margin.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tfreuse import roles, specs
 from tfreuse.analysis import caveats, intervals, tables
 from tfreuse.analysis.arms import (
     at_all_layers,
+    clipped_retentions,
     effect_interval,
-    floored_retentions,
 )
-from tfreuse.records import UNMOVED, Record
+from tfreuse.records import Record
 from tfreuse.report.drawings import Subject
 from tfreuse.report.figures import colours, forest, marks
 
@@ -48,7 +47,7 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
             if seeds
             and (
                 interval := effect_interval(
-                    [floored_retentions(seeds)], subject.spec.confidence
+                    [clipped_retentions(seeds)], subject.spec.confidence
                 )
             )
         }
@@ -139,7 +138,7 @@ def _answer(
         return "not reusable", f"Retains {best} at best: all of it under {enough:g}."
     n = max(interval.n for interval in effects.values())
     if n == 1:
-        return "open", f"One seed of {spec.seeds} has no interval."
+        return "open", f"One seed of {spec.seeds} settles nothing."
     sides = f"lies on both sides of {enough:g}, n = {n} seeds"
     plain = effects.get("none")
     if plain is None or plain.high >= enough:
@@ -167,13 +166,7 @@ def _obstacle(subject: Subject, group: str, records: Mapping[int, Record]) -> st
     weak = caveats.too_little_to_lose(records.values(), subject.spec)
     if weak:
         return weak
-    shifts = [record.bias_shift for record in records.values()]
-    if group == "bias" and None not in shifts and np.median(shifts) < UNMOVED:
-        return (
-            "The biases hardly moved in training, as batch normalization takes them off "
-            "again: reusing them would prove nothing."
-        )
-    return ""
+    return caveats.unmoved_biases(records.values()) if group == "bias" else ""
 
 
 def margins(spec: specs.StudySpec) -> dict[str, float]:

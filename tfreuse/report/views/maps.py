@@ -12,11 +12,14 @@ from tfreuse.analysis.arms import (
     Arm,
     Arms,
     Part,
+    clipped_retentions,
+    independent,
     mean_over_draws,
     raw_r2,
     unclipped_retentions,
     with_intervals,
 )
+from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
 from tfreuse.analysis.tables import Row
 from tfreuse.errors import InputError
 from tfreuse.records import Record
@@ -42,7 +45,7 @@ def heat(
         snapshot: of the study.
         part: of the study.
         kind: of site: "stage", "layer", ...
-        quantity: "retention"; "drop", before - after in units of the metric; or "index", the
+        quantity: "retention"; "drop", before - after in units of the metric, down to the floor; or "index", the
             reusability index: the share of the cost of fresh values that the donor saves,
             (transfer - reinitialised) / (before - reinitialised), where that cost is shown
             (a ratio of means over seeds, its interval Fieller's).
@@ -134,10 +137,9 @@ def _means(subject: Subject, rows: list[Row], quantity: str) -> list[dict[str, A
     if quantity == "retention":
         return [{} for _ in rows]
     if quantity == "drop":
-        drops = [
-            [record.drop for record in subject.arms[_arm(row)].values()] for row in rows
-        ]
-        return list(map(_fields, intervals.mean_intervals(drops, confidence)))
+        drops = [[*map(_drop, subject.arms[_arm(row)].values())] for row in rows]
+        ends = intervals.mean_intervals(drops, confidence, bounds=DIFFERENCE)
+        return list(map(_fields, ends))
     ratios = []
     for row in rows:
         pairs = []
@@ -175,14 +177,19 @@ def _after_fresh(subject: Subject, arm: Arm) -> dict[int, float]:
     )
 
 
+def _drop(record: Record) -> float:
+    """Returns the metric lost, at most all of it down to the floor."""
+    return record.before - max(record.after, record.floor)
+
+
 def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | None:
     record = subject.arms[arm].get(seed)
     if record is None:
         return None
     if quantity == "retention":
-        return unclipped_retentions({seed: record}).get(seed)
+        return clipped_retentions({seed: record}).get(seed)
     if quantity == "drop":
-        return record.drop
+        return _drop(record)
     fresh = _after_fresh(subject, arm).get(seed)
     cost = None if fresh is None else record.before - fresh
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
@@ -240,18 +247,19 @@ def cell(
 
 
 def _arms(subject: Subject, arms: Arms) -> list[dict]:
-    """Returns a row an arm, draws averaged: its interval, and each seed's retention."""
+    """Returns a row an arm, draws averaged: its interval, and each seed's retention as it is."""
     rows = []
     for arm in arms:
         if arm.draw:
             continue
         values = mean_over_draws(arms, arm, unclipped_retentions)
         row = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
-        rows.append((row | {"seeds": values}, list(values.values())))
+        replicates = independent(mean_over_draws(arms, arm), arms[arm])
+        rows.append((row | {"seeds": values}, [*replicates.values()]))
     controls = {name: number for number, name in enumerate(tables.CONTROL_ORDER)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     return sorted(
-        with_intervals(rows, subject.spec.confidence),
+        with_intervals(rows, subject.spec.confidence, RETENTION),
         key=lambda row: (
             controls.get(row["control"], 99), repairs.get(row["repair"], 99),
             -row["strength"],
