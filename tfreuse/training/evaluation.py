@@ -270,7 +270,8 @@ def _error_counter(model, similarity: bool, moments: bool):
     """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 3 + 5 C].
 
     Columns: squared error of the output clipped to [0, 1], its SSIM, squared error of the output
-    as it is, and with `moments` those of `metrics.MOMENTS`, all channels of one after another.
+    as it is, and with `moments` those of `analysis.metrics.MOMENTS`, all channels of one after
+    another.
     """
 
     def count(inputs, targets):
