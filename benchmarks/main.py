@@ -10,6 +10,7 @@
   python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
   python tools/benchmark.py formats --out_dir=runs/benchmark_formats
+  python tools/benchmark.py reading --runs=20 --out_dir=runs/benchmark_reading
   python tools/benchmark.py check --images=streets='streets/*.jpg' --out_dir=runs/benchmark_check
   python tools/benchmark.py torch_donors --out_dir=runs/benchmark_torch_donors
 
@@ -22,6 +23,7 @@ growth      the cost of a sweep when images, layers, groups or seeds double, wit
 units       overhead of a unit of work, here and on Ray, and the number a driver can handle
 estimators  training-free estimates compared with a study's label curves
 formats     ONNX and LiteRT files of every family of encoders, compared with Keras
+reading     a PyTorch state dict: torch.load, tfreuse; and until a plan of it is shown
 check       which errors of a conversion `transplant check` finds, and its false alarms
 torch_donors  weights of PyTorch's networks in Keras's, and what both compute
 
@@ -62,6 +64,7 @@ VERBS = (
     "units",
     "estimators",
     "formats",
+    "reading",
     "check",
     "torch_donors",
 )
@@ -319,6 +322,18 @@ def _torch_donors(folder: pathlib.Path) -> tuple[dict, str]:
     return {"rows": rows}, torch_donors.markdown(rows)
 
 
+def _reading(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
+    from benchmarks import reading  # PyTorch is an extra
+
+    settings = reading.Settings(runs=app.FLAGS.runs, minutes=app.FLAGS.minutes)
+    runs = reading.run(settings, folder)
+    promised = reading.targets(runs)
+    markdown = reading.markdown(runs, promised)
+    print(markdown)
+    return {"promises": _promises(promised), "runs": runs}, markdown
+
+
 _LIMITS = ("minutes", "timeout")
 _MEASURES = {
     "transplant": _transplant,
@@ -330,6 +345,7 @@ _MEASURES = {
     "units": _units,
     "estimators": _estimators,
     "formats": _formats,
+    "reading": _reading,
     "check": _check,
     "torch_donors": _torch_donors,
 }
