@@ -128,6 +128,20 @@ def test_views_share_a_storage_in_any_order_of_axes(write):
         )
 
 
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_the_first_piece_of_a_turned_kernel_is_read_by_itself(tmp_path, byteorder):
+    arrays = {"a.weight": numbers(9, 5, 3, 3), "deep.weight": numbers(300, 1, 3, 3)}
+    arrays["a.bias"] = numbers(9)
+    path = tmp_path / "weights.pth"
+    handmade_torch.save(path, state(arrays), byteorder=byteorder)
+    with checkpoints.open(path) as file:
+        for variable in file.variables:
+            expected = file.read(variable).tobytes()
+            pieces = [bytes(piece) for piece in file.growing_pieces(variable)]
+            assert b"".join(pieces) == expected
+            assert len(pieces[0]) == min(512, len(expected))
+
+
 def test_half_and_bfloat16_keep_their_types(write):
     half = numbers(3, 2, dtype="f2")
     wide = numbers(3, 2).astype(ml_dtypes.bfloat16)

@@ -78,9 +78,9 @@ def open(path: str | os.PathLike) -> Checkpoint:
         InputError: there is no such file, its format is not supported, or it is damaged.
     """
     if hub.is_address(path):
-        place = hub.locate(path)
-        checkpoint = _open(place.path, printable(place.address))
-        checkpoint.origin = place.origin(checkpoint.path)
+        cached = hub.locate(path)
+        checkpoint = _open(cached.path, printable(cached.address))
+        checkpoint.origin = cached.origin(checkpoint.path)
         return checkpoint
     return _open(path, printable(path))
 

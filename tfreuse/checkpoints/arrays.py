@@ -14,7 +14,7 @@ from tfreuse.errors import InputError, printable
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _MAX_SIDE = 2**48
-_FIRST_PIECE, _NEXT_PIECES = 2**12, 2**20  # bytes of an array to compare at a time
+_FIRST_PIECE, _NEXT_PIECES = 2**9, 2**20  # bytes of an array to compare at a time
 # HDF5 has no such types: h5py stores them as opaque bytes, Keras names them in an attribute.
 _STORED_AS_BYTES = {
     name: np.dtype(getattr(ml_dtypes, name))
@@ -154,6 +154,10 @@ class WholeArray(StoredArray):
         starts = range(0, flat.size, step)
         return (memoryview(flat[start : start + step]) for start in starts)
 
+    def growing_pieces(self) -> Iterator[memoryview]:
+        """Yields the bytes in little-endian order, cut as by `growing_ranges`."""
+        yield from growing(memoryview(little_endian(self.read())))
+
 
 @dataclasses.dataclass(frozen=True)
 class StridedArray(WholeArray):
@@ -198,6 +202,27 @@ class StridedArray(WholeArray):
         view = np.lib.stride_tricks.as_strided(flat, self.shape, steps)
         return np.ascontiguousarray(view).astype(self.dtype, copy=False)
 
+    def growing_pieces(self) -> Iterator[memoryview]:
+        """Yields as `WholeArray` does; the first piece costs no reading of the whole."""
+        ranges = list(growing_ranges(self.nbytes))
+        for _, size in ranges[:1]:
+            yield memoryview(little_endian(self._first(size // self.dtype.itemsize)))
+        if len(ranges) > 1:
+            data = memoryview(little_endian(self.read()))
+            for start, size in ranges[1:]:
+                yield data[start : start + size]
+
+    def _first(self, count: int) -> np.ndarray:
+        """Reads the first numbers, each by itself."""
+        self.check()
+        indices = np.unravel_index(np.arange(count), self.shape)
+        steps = sum(axis * step for axis, step in zip(indices, self.strides))
+        size = self.dtype.itemsize
+        offsets = (self.first + np.broadcast_to(steps, count) * size).tolist()
+        data = b"".join(self.source.read(offset, size) for offset in offsets)
+        numbers = np.frombuffer(data, self.dtype)
+        return numbers.byteswap() if self.swapped else numbers
+
 
 def transposed(stored: StoredArray, axes: Sequence[int]) -> StoredArray:
     """Returns the array of a file with its axes in another order.
@@ -238,6 +263,9 @@ class _Reshaped(WholeArray):
 
     def read(self) -> np.ndarray:
         return self.whole.read().reshape(self.shape)
+
+    def growing_pieces(self) -> Iterator[memoryview]:
+        return self.whole.growing_pieces()
 
 
 def reshaped(stored: StoredArray, shape: tuple[int, ...]) -> StoredArray:

@@ -11,6 +11,7 @@ import numpy as np
 from tfreuse.checkpoints.archive import Member
 from tfreuse.checkpoints.arrays import (
     StoredArray,
+    WholeArray,
     check_disjoint,
     growing,
     growing_ranges,
@@ -156,6 +157,9 @@ class Checkpoint:
         """
         stored = self.stored(variable)
         if stored.extent is None:  # only its own reader can read it, as a whole
+            if isinstance(stored, WholeArray):
+                yield from stored.growing_pieces()
+                return
             yield from growing(memoryview(little_endian(stored.read())))
             return
         stored.check()

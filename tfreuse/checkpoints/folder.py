@@ -44,18 +44,20 @@ def choose(names: Iterable[str], where: str) -> tuple[str, str]:
         MissingFileError: no name is one of weights.
         InputError: several are.
     """
-    found = sorted(n for n in names if _WEIGHTS.fullmatch(n) and not _PARTS.match(n))
-    if not found:
+    candidates = sorted(
+        n for n in names if _WEIGHTS.fullmatch(n) and not _PARTS.match(n)
+    )
+    if not candidates:
         raise MissingFileError(
             f"the folder {where} holds no file of weights; expected one such as "
             "model.safetensors, pytorch_model.bin, NAME.pth, NAME.index.json or NAME.keras."
         )
-    if len(found) == 1:
-        return found[0], ""
-    if set(found) <= {*_STANDARD}:
-        first, *others = sorted(found, key=_STANDARD.index)
-        return first, f"of its files {first} is read, not {', '.join(others)}"
+    if len(candidates) == 1:
+        return candidates[0], ""
+    if set(candidates) <= {*_STANDARD}:
+        first, *unread = sorted(candidates, key=_STANDARD.index)
+        return first, f"of its files {first} is read, not {', '.join(unread)}"
     raise InputError(
-        f"the folder {where} holds {len(found)} files of weights: {first_names(found, 5)}. "
-        f"Name one, such as {where.rstrip('/')}/{printable(found[0])}."
+        f"the folder {where} holds {len(candidates)} files of weights: {first_names(candidates, 5)}. "
+        f"Name one, such as {where.rstrip('/')}/{printable(candidates[0])}."
     )

@@ -104,15 +104,14 @@ def locate(text: str) -> Place:
     path = snapshot / address.file
     if path.exists():
         return Place(address, snapshot, path)
-    known = f"the cache {printable(cache())} has "
     if not snapshot.is_dir():
-        what = "it not" if not folder.is_dir() else "other revisions of it"
+        content = "it not" if not folder.is_dir() else "other revisions of it"
     else:
         names = [str(p.relative_to(snapshot)) for p in snapshot.rglob("*")]
         names = [name for name in names if (snapshot / name).is_file()]
-        what = f"of it {', '.join(nearest(address.file, names, 3)) or 'no file'}"
+        content = f"of it {', '.join(nearest(address.file, names, 3)) or 'no file'}"
     raise MissingFileError(
-        f"{printable(address)} is not on this disk: {known}{what}. --download gets it from the "
+        f"{printable(address)} is not on this disk: the cache {printable(cache())} has {content}. --download gets it from the "
         "Hub."
     )
 

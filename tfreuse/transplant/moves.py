@@ -26,9 +26,11 @@ class Moves:
         value = None
         if len(names) < len(entry.adapters):
             value = self._aligned.get(entry.donor.path)
+        present = self.recipient.read(entry.recipient)
+        if names in (["zero"], ["one"]):  # which take no value of the donor
+            value = present
         if value is None:  # not aligned, or an array that alignment leaves alone
             value = self.donor.read(entry.donor)
-        present = self.recipient.read(entry.recipient)
         to_pytorch = self.recipient.pytorch and not self.donor.pytorch
         return plan_module.adapt(names, value, present, entry.recipient, to_pytorch)
 

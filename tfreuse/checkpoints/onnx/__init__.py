@@ -78,11 +78,11 @@ class _Reader:
                 )
             roles = _ROLES.get(node.op, ())
             weights = node.inputs[1:]
-            held = bool(roles and weights and weights[0] in self.constants)
-            held = held and self.has_rank(
+            has_weights = bool(roles and weights and weights[0] in self.constants)
+            has_weights = has_weights and self.has_rank(
                 node.op, len(self.constants.shape(weights[0]))
             )
-            path = self.path(node, number) if held else f"{node.op}#{number}"
+            path = self.path(node, number) if has_weights else f"{node.op}#{number}"
             reads = self.edges.setdefault(path, {})
             reads.update(
                 dict.fromkeys(
@@ -90,7 +90,7 @@ class _Reader:
                 )
             )
             self.made_by |= dict.fromkeys(node.outputs, path)
-            if held and path not in self.weights:
+            if has_weights and path not in self.weights:
                 self.weights[path] = weights
                 self.layer(path, node, roles, weights)
         self.add_biases()
