@@ -28,7 +28,7 @@ FAMILIES = (
     *("keras.EfficientNetB0", "keras.EfficientNetV2B0", "keras.ConvNeXtTiny"),
     *("keras.ResNet50", "keras.ResNet50V2", "keras_cv.ResNet18", "keras_cv.ResNet50V2"),
     *("keras.DenseNet121", "keras.Xception", "keras.InceptionV3", "keras.InceptionResNetV2"),
-    *("keras.NASNetMobile", "keras.VGG16"),
+    "keras.VGG16",
 )  # fmt: skip
 SIZES = ((64, 64), (77, 51))
 _PACKAGES = ("keras", "keras-cv", "tensorflow", "tf2onnx", "onnx", "onnxruntime")

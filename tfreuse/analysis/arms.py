@@ -142,11 +142,11 @@ def on_common_seeds(*sides: Values) -> list[list[float]]:
 
 def paired(sides: Sequence[Values]) -> Values:
     """Returns the values of one side, or the first minus the second of two, by seed."""
-    first, *others = sides
+    first, *subtracted = sides
     return {
-        seed: value - sum(other[seed] for other in others)
+        seed: value - sum(side[seed] for side in subtracted)
         for seed, value in sorted(first.items())
-        if all(seed in other for other in others)
+        if all(seed in side for side in subtracted)
     }
 
 
@@ -225,7 +225,7 @@ def with_intervals(
     ]
     completed: dict[int, Row] = {}
     for range_ in set(ranges):
-        chosen = [i for i, other in enumerate(ranges) if other == range_]
+        chosen = [i for i, of_row in enumerate(ranges) if of_row == range_]
         ends = intervals.mean_intervals(
             [rows[i][1] for i in chosen], confidence, bounds=range_
         )

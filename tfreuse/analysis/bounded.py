@@ -78,8 +78,10 @@ def fewest(
     They are those of the clearest values: all at the upper bound, or all at the lower. None
     where no number suffices.
     """
-    place = (threshold - bounds[0]) / (bounds[1] - bounds[0])
-    return tuple(_exceed((1 - confidence) / 2, share) for share in (place, 1 - place))
+    position = (threshold - bounds[0]) / (bounds[1] - bounds[0])
+    return tuple(
+        _exceed((1 - confidence) / 2, share) for share in (position, 1 - position)
+    )
 
 
 def needed_n(
@@ -87,7 +89,7 @@ def needed_n(
 ) -> int | None:
     """Returns about how many seeds distributed as `values` would settle the mean's side.
 
-    A beta distribution with the same mean, variance and range takes the place of the sum's. It
+    A beta distribution with the same mean, variance and range takes the position of the sum's. It
     is exact for equal values, and for values at the bounds alone. None if more than MOST_NEEDED
     would be needed.
     """
@@ -105,8 +107,8 @@ def needed_n(
     mean = (n * values.mean() + 1) / (n + 1)
     variance = ((n * (values**2).mean() + 1) / (n + 1) - mean**2) / (n + 2)
     size = mean * (1 - mean) / variance - 1
-    place = 1 - (largest - threshold) / width
-    p = 2 * special.betainc((1 - mean) * size, mean * size, 1 - place)
+    position = 1 - (largest - threshold) / width
+    p = 2 * special.betainc((1 - mean) * size, mean * size, 1 - position)
     settled = np.flatnonzero(p < 1 - confidence)
     return int(n[settled[0]]) if len(settled) else None
 
@@ -171,10 +173,10 @@ def _chance_of_more(
     ups, downs = up.shape[1], down.shape[1]
     chance = np.zeros((len(values), ups + 1))
     chance[:, 1:] = np.logical_or.accumulate(up > 0, axis=1)
-    for both in range(2, ups + downs + 1):
-        r = slice(max(1, both - downs), min(ups, both - 1) + 1)
+    for drawn in range(2, ups + downs + 1):
+        r = slice(max(1, drawn - downs), min(ups, drawn - 1) + 1)
         u = up[:, r.start - 1 : r.stop - 1]
-        d = down[:, both - r.stop : both - r.start][:, ::-1]
+        d = down[:, drawn - r.stop : drawn - r.start][:, ::-1]
         total = u + d
         share = np.divide(u, total, out=np.ones_like(u), where=total > 0)
         before = chance[:, r.start - 1 : r.stop - 1]

@@ -95,7 +95,7 @@ def too_few(
 
 
 def few_seeds(spec: specs.StudySpec) -> str:
-    """Returns what the study's number of seeds cannot show of H1 to H4; "" if nothing."""
+    """Returns the verdicts on H1 to H4 that the study's seeds cannot reach; "" if none."""
     claims: dict[tuple[str, int], list[str]] = {}
     for hypothesis in HYPOTHESES:
         if not set(hypothesis.groups) <= set(spec.groups):

@@ -208,8 +208,8 @@ def _over_images(
     images = over_images.image_interval(counted, effect.confidence) if counted else None
     if not images:
         return {}
-    both = over_images.seed_and_image_interval(effect, images, hypothesis.bounds)
-    return {"images": images, "both": both}
+    combined = over_images.seed_and_image_interval(effect, images, hypothesis.bounds)
+    return {"images": images, "both": combined}
 
 
 def _obstacle(

@@ -33,7 +33,7 @@ def read(source: Source) -> Checkpoint:
 
     Raises:
         InputError: a shard is missing, is a link or a path, two hold the same array, or a shard
-            does not hold what the index says.
+            does not hold the arrays that the index lists.
     """
     where = printable(source.path)
     weight_map = _weight_map(source)

@@ -302,8 +302,8 @@ def _plan_file() -> str:
             "--overwrite."
         )
     for model in (app.FLAGS.donor, app.FLAGS.recipient):
-        known = path and os.path.exists(path) and os.path.exists(model)
-        if known and os.path.samefile(path, model):
+        exist = path and os.path.exists(path) and os.path.exists(model)
+        if exist and os.path.samefile(path, model):
             raise InputError(f"the plan file {printable(path)} is an input.")
     return path
 

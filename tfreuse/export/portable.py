@@ -192,12 +192,12 @@ def _write_erfc(graph, node, name: str, args: list) -> None:
 
     (source,), (output,) = node.input, node.output
     shape, dtype = graph.get_shape(output), graph.get_dtype(output)
-    one = np.ones((), utils.map_onnx_to_numpy_type(dtype))
+    unit = np.ones((), utils.map_onnx_to_numpy_type(dtype))
     graph.remove_node(node.name)
     erf = graph.make_node("Erf", [source])
     graph.make_node(
         "Sub",
-        [graph.make_const(utils.make_name("one"), one).output[0], erf.output[0]],
+        [graph.make_const(utils.make_name("one"), unit).output[0], erf.output[0]],
         outputs=[output],
         shapes=[shape],
         dtypes=[dtype],

@@ -162,8 +162,8 @@ def adapt(
             image = value.reshape(*sides, *value.shape[1:])
             value = image.swapaxes(0, 1).reshape(value.shape)
         elif kind == "epsilon":
-            more = float(argument) - _epsilon(want)  # of a file: its counterpart's
-            value = value + value.dtype.type(-more if to_pytorch else more)
+            increase = float(argument) - _epsilon(want)  # of a file: its counterpart's
+            value = value + value.dtype.type(-increase if to_pytorch else increase)
         elif kind in ("zero", "one"):
             value = np.full(want.shape, kind == "one", _dtype(want.dtype))
         elif kind == "cast":

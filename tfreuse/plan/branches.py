@@ -1,8 +1,8 @@
 """Describes layers by the branch of their block, which distinguishes layers of equal shape.
 
 A block of an Inception network (arXiv 1512.00567) starts several branches with the same 1 x 1
-convolution. Which is which shows in what follows: the convolutions of one branch, in order. The
-recipient's graph tells them. A state dict has only names, where layers of a branch count up:
+convolution. They differ in the layers that follow: the convolutions of one branch, in order. The
+recipient's graph shows them. A state dict has only names, where layers of a branch count up:
 "branch7x7_1", "branch7x7_2", or "branch1.0", "branch1.1".
 
     branches = by_names(paths, shapes, forks=False)  # {"b.branch7x7_1.conv": (shapes, 0), ...}
@@ -17,7 +17,7 @@ from tfreuse.plan import topology
 from tfreuse.plan.calls import Call
 
 Shapes = Mapping[str, tuple]  # kind of layer and shape of its kernel, by path
-# Shapes of all convolutions of a branch from input to output, and the layer's place among them.
+# Shapes of all convolutions of a branch from input to output, and the layer's index among them.
 Branch = tuple[tuple[tuple, ...], int]
 
 _NUMBERED = re.compile(r"(.*?)(\d+)[a-z]?$")
@@ -69,8 +69,8 @@ def by_graph(
     sources = topology.contract(reads, paths)
     before = {
         path: source
-        for path, (source, *others) in sources.items()
-        if source in shapes and not others
+        for path, (source, *joined) in sources.items()
+        if source in shapes and not joined
     }
     return _branches(paths, shapes, before, forks)
 
@@ -148,11 +148,11 @@ def _branches(
         after.setdefault(source, []).append(path)
     branches: dict[str, Branch] = {}
     for path in paths:
-        line, place = [path], 0
+        line, index = [path], 0
         while line[0] in before and (forks or len(after[before[line[0]]]) == 1):
             line.insert(0, before[line[0]])
-            place += 1
+            index += 1
         while len(after.get(line[-1], ())) == 1:
             line += after[line[-1]]
-        branches[path] = tuple(shapes[member] for member in line), place
+        branches[path] = tuple(shapes[member] for member in line), index
     return branches

@@ -16,10 +16,10 @@ class Composite:
     """A way to compute a weight.
 
     Attributes:
-        title: what it is.
+        title: its name.
         sign: pattern on the name of an array that only such layers have.
         main: names of arrays that may have the weight's shape.
-        remedy: what to type in PyTorch to get a plain weight; "" where nothing does.
+        remedy: code of PyTorch that makes a plain weight; "" where none does.
     """
 
     title: str

@@ -181,8 +181,10 @@ class _Maker:
         twin = self._twin(match)
         filled = adapters_module.FILLED.get(variable.role)
         composite = pairing.composite(twin) if twin and source is None else ""
-        known = twin and not composite and None not in {v.role for v in twin.variables}
-        if source is None and filled in self.adapters.get(path, ()) and known:
+        complete = (
+            twin and not composite and None not in {v.role for v in twin.variables}
+        )
+        if source is None and filled in self.adapters.get(path, ()) and complete:
             # an entry needs a donor's array; the value is filled in, whatever that holds
             reason = f"set to {filled}"
             return Entry(COPY, twin.variables[0], variable, reason, "", (filled,))
@@ -196,7 +198,7 @@ class _Maker:
                 return Entry(KEEP, None, variable, "no parameter")
             if match:
                 reason = f"the donor's layer has no {variable.role}"
-                if filled and known:
+                if filled and complete:
                     flag = f"--adapters='{printable(path)}={filled}'"
                     reason += f"; {flag} sets it to {filled}"
             elif matching.automatic(self.recipient[path]):

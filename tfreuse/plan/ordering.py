@@ -72,19 +72,19 @@ class _Walk:
 
     def __init__(self, donor: Layers, recipient: Layers):
         self.shapes = {path: structure.shape_of(layer) for path, layer in donor.items()}
-        self.places: dict[tuple | None, deque[int]] = {}  # not yet taken, by shape
-        for place, layer in enumerate(recipient.values()):
+        self.positions: dict[tuple | None, deque[int]] = {}  # not yet taken, by shape
+        for position, layer in enumerate(recipient.values()):
             shape = structure.shape_of(layer)
-            self.places.setdefault(shape, deque()).append(place)
-        self.places.pop(None, None)
+            self.positions.setdefault(shape, deque()).append(position)
+        self.positions.pop(None, None)
         self.done: list[str] = []
         self.ties: list[Tie] = []
 
     def through(self, module: _Module) -> None:
         if module.path:
             self.done.append(module.path)
-            if places := self.places.get(self.shapes[module.path]):
-                places.popleft()
+            if positions := self.positions.get(self.shapes[module.path]):
+                positions.popleft()
         runs = module.runs()
         while runs:
             chosen = self._following(runs) or self._first(runs)
@@ -106,32 +106,32 @@ class _Walk:
         return following[0] if len(following) == 1 else None
 
     def _first(self, runs: list[deque[_Module]]) -> deque[_Module]:
-        """Returns the run that begins with what the recipient has first; notes ties."""
+        """Returns the run that begins with the layer that the recipient has first; notes ties."""
         ranks = [self._rank(run[0]) for run in runs]
         chosen = min(range(len(runs)), key=lambda number: ranks[number][:2])
-        *places, path = ranks[chosen]
-        if places[0] < _NOWHERE:
-            same = [rank[-1] for rank in ranks if [*rank[:2]] == places]
-            self.ties += [(path, other) for other in same if other != path]
+        *rank_of_best, path = ranks[chosen]
+        if rank_of_best[0] < _NOWHERE:
+            same = [rank[-1] for rank in ranks if [*rank[:2]] == rank_of_best]
+            self.ties += [(path, tied) for tied in same if tied != path]
         return runs[chosen]
 
     def _rank(self, module: _Module) -> tuple[float, float, str]:
-        """Returns the first place that a layer of the module can take, and a kernel; the layer.
+        """Returns the first position that a layer of the module can take, and a kernel; the layer.
 
         A kernel decides between normalizations of one shape.
         """
-        places = [(self._place(path), path) for path in self._open(module)]
+        positions = [(self._position(path), path) for path in self._open(module)]
         kernels = [
-            place
-            for place, path in places
+            position
+            for position, path in positions
             if (self.shapes[path] or ("",))[0] == "kernel"
         ]
-        place, path = min(places, key=lambda pair: pair[0])
-        return place, min(kernels, default=_NOWHERE), path
+        position, path = min(positions, key=lambda pair: pair[0])
+        return position, min(kernels, default=_NOWHERE), path
 
-    def _place(self, path: str) -> float:
-        places = self.places.get(self.shapes[path])
-        return places[0] if places else _NOWHERE
+    def _position(self, path: str) -> float:
+        positions = self.positions.get(self.shapes[path])
+        return positions[0] if positions else _NOWHERE
 
     def _open(self, module: _Module) -> Iterator[str]:
         """Yields layers of the module that may come first: of each stem the lowest number."""
@@ -147,7 +147,7 @@ def without_ties(
     ties: Sequence[Tie],
     reads: Mapping[str, Sequence[str]],
 ) -> tuple[structure.Pairs, structure.Unclear]:
-    """Takes back pairs that only the order of tied layers decided, and what follows them.
+    """Takes back pairs that only the order of tied layers decided, and those that follow them.
 
     Args:
         pairs, unclear: of `structure.pair`.
@@ -173,5 +173,5 @@ def without_ties(
     if following:
         groups.append(([pairs[target][0] for target in following], following))
     back |= {*following}
-    kept = {target: pair for target, pair in pairs.items() if target not in back}
-    return kept, [*unclear, *groups]
+    remaining = {target: pair for target, pair in pairs.items() if target not in back}
+    return remaining, [*unclear, *groups]

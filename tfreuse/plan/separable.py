@@ -31,7 +31,7 @@ def whole(path: str) -> str:
 def split(
     layers: Mapping[str, Layer], reads: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Layer], dict[str, tuple[str, ...]]]:
-    """Returns layers and what they read from, with two layers for each separable convolution."""
+    """Returns layers and the layers that they read, with two layers for each separable convolution."""
     parts: dict[str, Layer] = {}
     for path, layer in layers.items():
         parts[path] = layer

@@ -61,7 +61,7 @@ def pair(
         pooled: layers of the recipient that read the output of a pooling layer.
 
     Returns:
-        Pairs, with two for a separable convolution, see `separable`; and what is ambiguous.
+        Pairs, with two for a separable convolution, see `separable`; and the ambiguous layers.
     """
     recipient, reads = separable.split(recipient, reads)
     sources = {path: s for path, layer in donor.items() if (s := shape_of(layer))}
@@ -255,10 +255,10 @@ class _Pairing:
         shortcuts = [source for source in sources if _SHORTCUT.search(source)]
         short = []
         for target in targets:
-            branch = [other for other in targets if other != target]
+            branch = [path for path in targets if path != target]
             apart = not any(
-                other in self.before[target] or target in self.before[other]
-                for other in branch
+                path in self.before[target] or target in self.before[path]
+                for path in branch
             )
             # beside several layers, or one that more layers lead to
             longer = len(branch) > 1 or self.before[target] < self.before[branch[0]]
@@ -269,8 +269,8 @@ class _Pairing:
             return {}
         if any(map(_contradicts, itertools.pairwise(branch))):
             return {}
-        others = [target for target in targets if target not in short]
-        pairs = zip([*short, *others], [*shortcuts, *branch], strict=True)
+        longest = [target for target in targets if target not in short]
+        pairs = zip([*short, *longest], [*shortcuts, *branch], strict=True)
         return {target: (source, SHORTCUT) for target, source in pairs}
 
     def _in_line(self, targets: Sequence[str]) -> bool:

@@ -145,9 +145,9 @@ def _subtitle(source: Source) -> str:
 
 def _lead(source: Source) -> tuple[Block, ...]:
     missing = (*source.warnings, *checks.missing(source))
-    few = caveats.few_seeds(source.spec) if source.records else ""
+    caution = caveats.few_seeds(source.spec) if source.records else ""
     return (
-        *((Paragraph(few),) if few else ()),
+        *((Paragraph(caution),) if caution else ()),
         *((Warnings(missing),) if missing else ()),
     )
 

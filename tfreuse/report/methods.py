@@ -66,7 +66,7 @@ def _networks(source: Source) -> str:
 
 
 def _metric(source: Source) -> str:
-    """Says by what auto-encoders are judged; "" without any."""
+    """Names the metric that auto-encoders are judged by; "" without any."""
     measured = {record.metric for record in source.records}
     if "fitted_r2" in measured:
         return (

@@ -42,7 +42,7 @@ def make(
         out_dir: the study's directory.
         units: number of units to run.
         url: URL that `out_dir` mirrors, if any; see `storage`.
-        preload: name of a module that imports what all units need, for local processes.
+        preload: name of a module that imports the packages of all units, for local processes.
     """
     if spec.runner == "ray":
         return Cluster(out_dir, spec, url)

@@ -2,7 +2,7 @@
 
 So memory, a GPU's too, is freed at a unit's end, and each unit has its own number of threads. When
 the driver dies, even by kill -9, its workers end too. Workers are forked from a server process
-that has imported what all units need, so that TensorFlow's import is paid for once.
+that has imported the packages of all units, so that TensorFlow's import is paid for once.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _SERVER: dict[str, tuple[str, int]] = {}  # module and threads that it was asked
 class Processes:
     """Runner with `slots` processes at a time, each with `threads` CPU threads.
 
-    `preload` names a module that imports what all units need.
+    `preload` names a module that imports the packages of all units.
     """
 
     def __init__(

@@ -82,7 +82,9 @@ class TrainSpec(Spec):
 
     def for_task(self, task: str, **changes: Any) -> Self:
         """Returns the settings for a task: those of the other task alone are at their defaults."""
-        neutral = {name: value for name, value, own in _OF_A_TASK if own != task}
+        neutral = {
+            name: value for name, value, its_task in _OF_A_TASK if its_task != task
+        }
         return dataclasses.replace(self, task=task, **(neutral | changes))
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ def _angle(recipient, donor, rng) -> np.ndarray:
     across = np.linalg.norm(donor - along)
     if across <= _PARALLEL * np.linalg.norm(donor):
         return donor
-    for _ in range(2):  # the second time takes out what rounding left
+    for _ in range(2):  # the second time removes the rest from rounding
         direction = direction - _projection(direction, recipient)
     return along + direction * (across / np.linalg.norm(direction))
 

@@ -1,4 +1,4 @@
-"""Imports what units of work need; the server that workers are forked from runs it once."""
+"""Imports the packages of units of work; the server that workers are forked from runs it once."""
 
 from tfreuse import runtime
 

@@ -40,7 +40,7 @@ class Recipient:
         values: its original values by variable path, moving statistics re-estimated.
         train, test: the splits of its data set.
         images: calibration images float32 [N, H, W, C], corrupted as in its training.
-        targets: what an auto-encoder's outputs of them are compared with, of the same shape.
+        targets: images of the same shape that an auto-encoder's outputs are compared with.
         recalibrate: re-estimates the model's moving statistics on `images`.
         evaluate: measures the model on the test split.
         before: counts of the evaluation with the original values.

@@ -1,4 +1,4 @@
-"""Reads what the batch normalization layers of a model compute with, and measures their inputs.
+"""Reads the values of a model's batch normalization layers, and measures their inputs.
 
 measure = Measurer(model)  # traced once
 for layer, mean, variance in measure(images): ...  # changes nothing
@@ -25,7 +25,7 @@ class Measurer:
 
     Each layer's inputs are computed with the statistics that the layers before it hold, so that a
     wrong value changes the inputs of all layers behind it. A `recalibration.Recalibrator` replaces
-    the statistics before it, and so hides what they change.
+    the statistics before it, and so hides their changes.
 
     Args:
         model: read when called; its parameters may change between calls.

@@ -299,7 +299,7 @@ def _compared(
 
 
 def _answer(layers: Mapping[str, Sequence[Row]], pixels: str) -> str:
-    """Returns what the comparison suggests, in one line: of indicators that furthest above its limit.
+    """Returns the suggestion of the comparison in one line: of indicators that furthest above its limit.
 
     Args:
         layers: rows by the name of PIXELS.

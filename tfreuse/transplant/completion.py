@@ -74,10 +74,10 @@ def _with_class(layer: Layer, twin: Layer) -> tuple[Variable, ...]:
     Roles are those that names or shapes determine in a layer of this class.
     """
     class_name = twin.class_name
-    own = layer.settings  # of an ONNX file, which has some
+    settings_of_file = layer.settings  # of an ONNX file, which has some
     if class_name.startswith("DepthwiseConv"):
-        own.pop("groups", None)  # as many as channels
-    settings = tuple(sorted((twin.settings | own).items()))
+        settings_of_file.pop("groups", None)  # as many as channels
+    settings = tuple(sorted((twin.settings | settings_of_file).items()))
     members = layer.variables
     array_roles = [variable.role for variable in members]
     bare = not any(v.role or v.name for v in members)

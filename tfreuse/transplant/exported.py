@@ -88,7 +88,7 @@ def _normalized(edges: topology.Edges, layers: Layers) -> set[str]:
 
 
 def notes(plan: Plan, recipient: OpenModel) -> list[str]:
-    """Returns lines on paddings that differ, and on what no file says."""
+    """Returns lines on paddings that differ, and on those that no file shows."""
     kernels = [
         e for e in plan.entries if e.status == COPY and e.recipient.role == "kernel"
     ]
@@ -111,19 +111,19 @@ def _paddings(kernels: Sequence[Entry], calls: Sequence[Call]) -> Iterator[str]:
     for entry in kernels:
         settings = dict(entry.donor.settings)
         call = by_path.get(entry.recipient.layer_path)
-        theirs = settings.get("padding")
-        if theirs is None or "Transpose" in entry.recipient.class_name:
+        of_donor = settings.get("padding")
+        if of_donor is None or "Transpose" in entry.recipient.class_name:
             continue
-        ours = _padding(entry, call, by_name) if call else None
-        if "other" in (theirs, ours) or ours is None:
+        of_recipient = _padding(entry, call, by_name) if call else None
+        if "other" in (of_donor, of_recipient) or of_recipient is None:
             unknown.append(entry.recipient.layer)
-        elif theirs != ours:
-            differ.setdefault((str(theirs), str(ours)), []).append(
+        elif of_donor != of_recipient:
+            differ.setdefault((str(of_donor), str(of_recipient)), []).append(
                 entry.recipient.layer
             )
-    for (theirs, ours), names in differ.items():
+    for (of_donor, of_recipient), names in differ.items():
         yield (
-            f"padding {theirs} in the donor, {ours} in the recipient, in {len(names)} layers "
+            f"padding {of_donor} in the donor, {of_recipient} in the recipient, in {len(names)} layers "
             f"({first_names(names)}): outputs differ, most at borders"
         )
     if unknown:

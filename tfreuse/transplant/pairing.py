@@ -171,7 +171,7 @@ def _by_structure(
 
 
 def _by_graph(
-    named: Mapping[str, Layer],
+    of_file: Mapping[str, Layer],
     unpaired: Mapping[str, Layer],
     keras: OpenModel,
     layers: Mapping[str, Layer],
@@ -180,7 +180,7 @@ def _by_graph(
     """Pairs layers of a PyTorch file with those of a Keras model that has a graph.
 
     Args:
-        named: of the file.
+        of_file: the layers of the file.
         unpaired: of the Keras model, those that are in no map.
         keras: the model.
         layers: all of its layers.
@@ -193,7 +193,7 @@ def _by_graph(
     except InputError:
         calls = []
     reads = topology.contract(keras.edges, layers)
-    pairs = structure.pair(named, unpaired, reads, branches.pooled(calls, layers))
+    pairs = structure.pair(of_file, unpaired, reads, branches.pooled(calls, layers))
     return ordering.without_ties(*pairs, ties, reads) if ties else pairs
 
 

@@ -1,6 +1,6 @@
 """Checks arrays to or from PyTorch files whose shapes fit and whose meaning may not, or the reverse.
 
-What a plan can only say of them is in `tfreuse.transplant.same_function`.
+Properties that a plan can only name are in `tfreuse.transplant.same_function`.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def with_places(
     donor_layers: Mapping[str, Layer],
     recipient_layers: Mapping[str, Layer],
 ) -> tuple[Entry, ...]:
-    """Says of the first layer without a counterpart what the donor has in its place.
+    """Says of the first layer without a counterpart the donor's layer in its place.
 
     The shapes of the two show a network of another family or width.
     """

@@ -105,8 +105,8 @@ def _bottlenecks(
     lines = branches.by_graph(list(shapes), shapes, reads, forks=False)
     names = []
     for path in strided.keys() & lines.keys():
-        line, place = lines[path]
-        windows = [max(shape[1][:-2]) for shape in line[place : place + 2]]
+        line, index = lines[path]
+        windows = [max(shape[1][:-2]) for shape in line[index : index + 2]]
         if windows[0] == 1 < windows[-1]:
             names.append(strided[path].layer)
     if names:

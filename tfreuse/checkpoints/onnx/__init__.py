@@ -215,7 +215,7 @@ class _Reader:
             (variable, self.constants.stored(*self.arrays[path]))
             for path, variable in self.variables.items()
         ]
-        others = [
+        unused = [
             (
                 name,
                 self.constants.stored(name, tuple(range(len(tensor.shape)))),
@@ -226,7 +226,7 @@ class _Reader:
         ]
         return Checkpoint(
             *("onnx", self.source, pairs),
-            unaddressed=others,
+            unaddressed=unused,
             edges={path: tuple(reads) for path, reads in self.edges.items()},
             notes=self.notes,
             shards=self.constants.files.values(),

@@ -94,15 +94,15 @@ class Constants:
         if dtype is None:
             why = f"NumPy has no type of ONNX's number {tensor.kind}"
             return StoredArray(tensor.shape, np.dtype("V1"), self.source, None, why)
-        source, place = self.source, tensor.data
+        source, location = self.source, tensor.data
         if tensor.external:
-            source, place = self.external(name, tensor)
+            source, location = self.external(name, tensor)
         size = dtype.itemsize * math.prod(tensor.shape)
-        if place is None and size:
+        if location is None and size:
             why = "ONNX stores its numbers one by one"
             shape = tuple(tensor.shape[axis] for axis in axes)
             return StoredArray(shape, dtype, source, None, why)
-        offset, length = place or (0, 0)
+        offset, length = location or (0, 0)
         if length != size:
             raise InputError(
                 f"{self.where}: {printable(name)} of shape {tensor.shape} has {length:,} bytes, "
@@ -114,7 +114,7 @@ class Constants:
         return transposed(stored, axes)
 
     def external(self, name: str, tensor: Tensor) -> tuple[Source, tuple[int, int]]:
-        """Returns the file with an external array, and its place there."""
+        """Returns the file with an external array, and its location there."""
         location = tensor.external.get("location", "")
         if location not in self.files:
             if len(self.files) >= _MAX_FILES:
@@ -126,7 +126,7 @@ class Constants:
             length = int(tensor.external.get("length", str(file.size - offset)))
         except ValueError as error:
             raise InputError(
-                f"{self.where}: the place of {printable(name)} in {printable(location)} is no "
+                f"{self.where}: the location of {printable(name)} in {printable(location)} is no "
                 "number."
             ) from error
         file.check(offset, length)

@@ -170,11 +170,11 @@ class _Reader:
             numbers.append(_signed(number))
         return numbers
 
-    def text(self, place: tuple[int, int]) -> str:
-        return self.bytes(place).decode("utf-8", "replace")
+    def text(self, span: tuple[int, int]) -> str:
+        return self.bytes(span).decode("utf-8", "replace")
 
-    def bytes(self, place: tuple[int, int]) -> bytes:
-        offset, size = place
+    def bytes(self, span: tuple[int, int]) -> bytes:
+        offset, size = span
         self.count(size)
         return self.take(offset, size)
 
@@ -235,8 +235,8 @@ class _Reader:
         )
 
 
-def _ends(place: tuple[int, int]) -> tuple[int, int]:
-    offset, size = place
+def _ends(span: tuple[int, int]) -> tuple[int, int]:
+    offset, size = span
     return offset, offset + size
 
 

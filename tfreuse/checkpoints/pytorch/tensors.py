@@ -186,7 +186,7 @@ CONSTRUCTORS = {
 }
 
 
-# Tensors that are no plain arrays, by a pattern on what makes them.
+# Tensors that are no plain arrays, by a pattern on the function that makes them.
 _TENSORS = {
     r"_rebuild_qtensor|^torch qu?int|QU?Int\d+": (
         "it holds quantized weights, whole numbers that mean nothing without their scale. Where "

@@ -37,7 +37,7 @@ def _panel(snapshot: Snapshot, part: Part, name: str) -> dict[str, Any]:
 
 
 def _reasons(rows: list[Row]) -> list[tuple[str, str]]:
-    """Counts the cells of each reason, and says what the reason means."""
+    """Counts the cells of each reason, and explains it."""
     plain = [row for row in rows if row["decisive"]]
     counts = Counter(row["reason"] for row in plain)
     return [
