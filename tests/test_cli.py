@@ -32,6 +32,14 @@ def tool(name, *flags):
     return commands.run(name, *flags)
 
 
+def process(name, *flags):
+    """Runs a tool in a process of its own."""
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *flags]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
 def refused(done, *words):
     """One line on stderr that says all the words; no traceback."""
     assert done.returncode in (1, 2), done.stderr
@@ -51,8 +59,7 @@ def _seconds_of_children() -> float:
 @pytest.mark.parametrize("name", TOOLS)
 def test_help_opens_with_an_example_and_comes_at_once(name):
     before = _seconds_of_children()
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = process(name, "--help")
     assert _seconds_of_children() - before < 2.5  # 0.3 s on a quiet machine
     head = done.stdout.split("flags:")[0]
     assert f"python tools/{name}.py" in head
@@ -64,7 +71,7 @@ def test_a_flagfile_parses_and_its_first_line_says_what_it_does(path):
     first, *lines = path.read_text().splitlines()
     assert first.startswith("# ") and "minute" in first
     assert not any("#" in line for line in lines)  # it would become part of a value
-    done = tool("study", f"--flagfile={path}", "--only_check_args")
+    done = process("study", f"--flagfile={path}", "--only_check_args")
     assert done.returncode == 0, done.stderr
 
 
