@@ -58,7 +58,7 @@ OTHER = [  # tool, its flags, words of its line
     ("report", "--study_dir=empty", "holds no study"),
     ("report", "--study_dir=damaged", "study.json is no JSON"),
     ("transplant", "info --model=cut.keras", MODELS["cut.keras"]),
-    ("transplant", "info --model=folder.keras", "is not a regular file"),
+    ("transplant", "info --model=folder.keras", "holds no file of weights"),
     ("transplant", "info --model=none.keras", "cannot be read: No such file"),
     (
         "transplant",
