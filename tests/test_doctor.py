@@ -120,3 +120,20 @@ def test_the_inventory_counts_roles_by_stage_and_adds_up():
     text = inventory.table(variables).splitlines()
     assert text[-2].split()[-3:] == ["499", "2.0", "kB"]  # 3 blocks of 164, and 7
     assert text[-1].endswith("Odd") and max(map(len, text)) <= 100
+
+
+def test_the_inventory_shows_whole_names_where_a_line_has_room(monkeypatch):
+    name = "_blocks.0._depthwise"
+    variables = [
+        *described(name, "Dense", (2, 2), (2,)),
+        *described("b", "Dense", (2, 2), (2,)),
+    ]
+    stage = inventory.rows(variables)[0]["stage"]
+    assert len(stage) > 12
+    first, line, *_ = inventory.table(variables).splitlines()
+    assert line.startswith(f"{stage} ") and len(line) == len(first)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert inventory.table(variables).splitlines()[1].startswith(f"{stage[:11]}…")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert inventory.table(variables).splitlines()[1] == line

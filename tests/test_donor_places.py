@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import socket
 import sys
 import time
@@ -99,6 +100,63 @@ def test_an_index_reads_no_other_file(tmp_path):
     assert first.name in refusal(index)
     first.symlink_to(tmp_path / "elsewhere")
     assert "symbolic link" in refusal(index)
+
+
+def test_a_missing_shard_is_named_with_the_index_that_names_it(tmp_path):
+    index = shard(tmp_path)
+    lost = json.loads(index.read_text())["weight_map"]["conv.weight"]
+    (tmp_path / lost).unlink()
+    assert f"{index} names {lost}, which is not in its folder" in refusal(index)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"<html>404</html>\n", "is a text file"),
+        ("ä".encode() * 300, "is a text file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (pickle.dumps({"conv.weight": [1.0]}), "torch.save did not write"),
+        (b"\x80", "is not a supported model file by its content"),
+        (bytes(40), "is not a supported model file by its content"),
+    ],
+)
+def test_a_file_called_pth_is_told_by_its_content(content, words, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(content)
+    assert words in refusal(tmp_path / "weights.pth")
+
+
+class Backbone(keras.Model):
+    """A functional model of a class of its own, as KerasCV's: its file has no graph."""
+
+    def __init__(self, **options):
+        inputs = keras.Input((8, 8, 3))
+        x = layers.Conv2D(4, 3, name="stem")(inputs)
+        x = layers.BatchNormalization(name="stem_bn")(x)
+        outputs = layers.Dense(2, use_bias=False, name="head")(x)
+        super().__init__(inputs=inputs, outputs=outputs, **options)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_a_recipient_without_graph_is_told_how_to_get_one(tmp_path, whole):
+    backbone = Backbone(name="backbone")
+    plain, graph = tmp_path / "plain.keras", tmp_path / "graph.keras"
+    backbone.save(plain)
+    keras.Model(backbone.input, backbone.output).save(graph)
+    donor = tmp_path / "whole.pth"
+    with pytest.raises(InputError) as caught:
+        transplant.plan(donor, plain).check()
+    said = "The recipient has no graph, by which PyTorch's layers are paired; if"
+    assert said in str(caught.value) and "keras.Model(m.input, m.output)" in str(
+        caught.value
+    )
+    transplant.apply(
+        transplant.plan(donor, graph).check(), donor, graph, tmp_path / "out.keras"
+    )
+    moved = keras.models.load_model(tmp_path / "out.keras").get_layer("stem").kernel
+    np.testing.assert_array_equal(moved.numpy(), whole["conv", "kernel"])
 
 
 def test_shards_of_two_models_are_refused(tmp_path):
@@ -276,7 +334,9 @@ def test_the_tool_takes_an_address_wherever_it_takes_a_donor(
 def test_what_is_not_there_is_one_line(cache, weights):
     assert "is not on this disk" in refusal(f"hf://{REPO}")
     put(cache, [weights / "model.safetensors"])
-    assert "of it model.safetensors. --download" in refusal(f"hf://{REPO}/model.bin")
+    assert "other files of it (model.safetensors). --download" in refusal(
+        f"hf://{REPO}/model.bin"
+    )
     assert "other revisions of it" in refusal(f"hf://{REPO}@v2")
     for text in ("hf://", "hf://name", f"hf://{REPO}/../../x", f"hf://{REPO}@../x"):
         assert "is no address of the Hub" in refusal(text)

@@ -185,6 +185,27 @@ def test_a_refused_plan_names_flags_that_help_with_the_names_of_its_layers():
         make(conv("theirs"), conv("ours")).check()
 
 
+def test_other_widths_are_mismatches_whatever_the_axes_are():
+    theirs = layer("norm", "BatchNormalization", *[(8,)] * 4)
+    ours = layer("norm", "BatchNormalization", *[(4,)] * 4, axis=-1)
+    plan = make(theirs, ours)
+    assert {e.status for e in plan.problems} == {"MISMATCH"}
+    assert "shape (8,) does not fit (4,)" in plan.problems[0].reason
+    # a bias that fits beside a kernel that does not leaves nothing once its layer is left out
+    theirs += layer("head", "Dense", (8, 2), (2,))
+    ours += layer("head", "Dense", (4, 2), (2,))
+    with pytest.raises(InputError, match="other shapes in the donor: take") as caught:
+        make(theirs, ours).check()
+    assert "--layers='!" not in str(caught.value)
+    theirs += conv("more")
+    ours += conv("more")
+    with pytest.raises(InputError, match="with --layers='!norm,!head'"):
+        make(theirs, ours).check()
+    same = layer("norm", "BatchNormalization", *[(4,)] * 4)
+    other = layer("norm", "BatchNormalization", *[(4,)] * 4, axis=-1)
+    assert {e.status for e in make(same, other).problems} == {"REFUSED"}
+
+
 def test_tolerances_are_written_out_and_recorded():
     options = {"allow_missing": ["b_*"], "allow_unused": ["c_*"]}
     plan = make(net("a", "c"), net("a", "b"), **options).check()

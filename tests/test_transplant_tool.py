@@ -584,6 +584,16 @@ def test_a_dry_run_checks_and_writes_nothing(here):
     assert listing(here) == before
 
 
+def test_an_output_that_exists_is_refused_before_a_plan_is_made(here):
+    ok(run("apply", "--roles=stats", "--out=c.keras"))
+    before = listing(here)
+    for flags in ([], ["--dry_run"]):
+        done = run("apply", "--out=c.keras", *flags)
+        no(done, "c.keras exists already", "--overwrite")
+        assert done.stdout == ""
+    assert listing(here) == before
+
+
 def test_a_damaged_donor_is_found_by_its_checksum_before_anything_is_written(here):
     with checkpoints.open("a.keras") as donor:
         start, _ = donor.extent("head/0")  # not even selected

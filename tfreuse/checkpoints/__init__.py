@@ -53,6 +53,9 @@ FORMATS = (
     ".pt, .pth, .bin or .index.json, .onnx, a TensorFlow checkpoint or a SavedModel's folder"
 )
 
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+_NOT_TEXT = {*range(9), *range(14, 32), 127}  # control characters
+
 __all__ = [
     "CRC32",
     "UNVERIFIED",
@@ -172,5 +175,22 @@ def _read(file: source.Source) -> Checkpoint:
     if safetensors.is_safetensors(start, file.size):
         return safetensors.read(file)
     raise InputError(
-        f"{printable(file.path)} is not a supported model file; expected {FORMATS}."
+        f"{printable(file.path)} {_unsupported(file)}; expected the content of one of "
+        f"{FORMATS}."
     )
+
+
+def _unsupported(file: source.Source) -> str:
+    """Returns what a file holds, whatever its name is, as the end of "NAME ..."."""
+    start = file.read(0, min(512, file.size))
+    if not start:
+        return "is empty (0 bytes)"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file (git lfs pull gets it)"
+    if start.startswith(_PICKLES):
+        return "is a pickle that torch.save did not write; pickles are not run"
+    text = start.decode("utf-8", "ignore").encode()
+    whole = text and len(text) > len(start) - 4  # the last character may be cut
+    if whole and not set(start) & _NOT_TEXT:
+        return "is a text file, whatever its name says"
+    return "is not a supported model file by its content, whatever its name says"

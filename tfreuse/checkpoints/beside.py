@@ -19,7 +19,7 @@ def open_file(path: pathlib.Path, name: str) -> source.Source:
     No link but those within a cache of the Hub is followed.
 
     Raises:
-        InputError: the name is a path, or there is no such file.
+        InputError: the name is a path; MissingFileError: there is no such file.
     """
     if not is_name(name):
         raise InputError(
@@ -27,5 +27,11 @@ def open_file(path: pathlib.Path, name: str) -> source.Source:
             "folder, since a path could read any other file."
         )
     file = path.parent / name
-    opened = source.open_file(hub.target(file), follow=False)
+    try:
+        opened = source.open_file(hub.target(file), follow=False)
+    except source.MissingFileError as error:
+        raise source.MissingFileError(
+            f"{printable(path)} names {printable(name)}, which is not in its folder; copy or "
+            "download it too."
+        ) from error
     return source.Source(file, opened.descriptor, 0, opened.size)

@@ -105,14 +105,16 @@ def locate(text: str) -> Place:
     if path.exists():
         return Place(address, snapshot, path)
     if not snapshot.is_dir():
-        content = "it not" if not folder.is_dir() else "other revisions of it"
+        whole = not folder.is_dir()
+        content = "no folder of it" if whole else "other revisions of it"
     else:
         names = [str(p.relative_to(snapshot)) for p in snapshot.rglob("*")]
         names = [name for name in names if (snapshot / name).is_file()]
-        content = f"of it {', '.join(nearest(address.file, names, 3)) or 'no file'}"
+        near = ", ".join(nearest(address.file, names, 3))
+        content = f"other files of it ({near})" if near else "no file of it"
     raise MissingFileError(
-        f"{printable(address)} is not on this disk: the cache {printable(cache())} has {content}. --download gets it from the "
-        "Hub."
+        f"{printable(address)} is not on this disk: the cache {printable(cache())} has "
+        f"{content}. --download gets it from the Hub."
     )
 
 

@@ -124,10 +124,11 @@ def _apply() -> None:
         name: getattr(app.FLAGS, name) for name in ("overwrite", "crc", "dry_run")
     }
     with transplant.opened(donor, recipient) as pair:
-        plan = _read_plan(donor, recipient, pair.plan)
-        if not app.FLAGS.json:
-            print(plan.table())
+        pair.check_out(out, app.FLAGS.overwrite)
         with _copying_settings(recipient, out) as settings:
+            plan = _read_plan(donor, recipient, pair.plan)
+            if not app.FLAGS.json:
+                print(plan.table())
             done = pair.apply(plan, out, **options)
     if app.FLAGS.json:
         written = done.written and vars(done.written)

@@ -3,6 +3,8 @@
 print(inventory.table(checkpoints.open("model.keras").variables))
 """
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +14,7 @@ from tfreuse.plan.table import bytes_of
 from tfreuse.plan.variables import Variable, stage
 from tfreuse.roles import ROLES
 
+_LEAST = 12  # characters of a stage's name
 _SHORT = {"moving_mean": "mean", "moving_variance": "var.", "unknown": "other"}
 
 
@@ -35,18 +38,29 @@ def rows(variables: Iterable[Variable]) -> list[dict[str, Any]]:
 
 
 def table(variables: Iterable[Variable]) -> str:
-    """Formats the rows, at most 100 columns wide, with totals and the unknown classes."""
+    """Formats the rows with totals and the unknown classes, as wide as the names need.
+
+    In a terminal, names are cut where a line would not fit, to 12 characters at least.
+    """
     variables = tuple(variables)
     columns = (*ROLES, "unknown")
     head = "".join(f" {_SHORT.get(role, role):>6}" for role in columns)
-    lines = [f"{'stage':12} {'layers':>6}{head} {'parameters':>11} {'size':>9}"]
+    by_stage = rows(variables)
+    width = max((len(printable(row["stage"])) for row in by_stage), default=0)
+    tail = f" {'layers':>6}{head} {'parameters':>11} {'size':>9}"
+    if sys.stdout.isatty():
+        width = min(width, shutil.get_terminal_size().columns - len(tail))
+    width = max(width, _LEAST)
+    lines = [f"{'stage':{width}}{tail}"]
     total: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
-    for row in rows(variables):
-        lines.append(_line(row["stage"], row["layers"], row["roles"], row))
+    for row in by_stage:
+        lines.append(
+            _line(_cell(row["stage"], width), row["layers"], row["roles"], row)
+        )
         total.update(row["roles"])
         numbers.update({k: row[k] for k in ("layers", "parameters", "bytes")})
-    lines.append(_line("total", numbers["layers"], total, numbers))
+    lines.append(_line(_cell("total", width), numbers["layers"], total, numbers))
     unknown = sorted({v.class_name or "?" for v in variables if v.role is None})
     if unknown:
         names = ", ".join(printable(name, 30) for name in unknown[:5])
@@ -54,9 +68,13 @@ def table(variables: Iterable[Variable]) -> str:
     return "\n".join(lines)
 
 
+def _cell(name: str, width: int) -> str:
+    return f"{printable(name, width):{width}}"
+
+
 def _line(name: str, layers: int, roles: Any, numbers: Any) -> str:
     counts = "".join(f" {roles.get(role, 0) or '':>6}" for role in (*ROLES, "unknown"))
     return (
-        f"{printable(name, 12):12} {layers:>6}{counts} {numbers['parameters']:>11,} "
+        f"{name} {layers:>6}{counts} {numbers['parameters']:>11,} "
         f"{bytes_of(numbers['bytes']):>9}"
     )

@@ -41,9 +41,16 @@ def refusal(source: Layer, target: Layer, agree: axes.Comparison) -> str:
     for name in ("groups", "depth_multiplier"):
         if donor.get(name, 1) != recipient.get(name, 1):
             return f"{name} {donor.get(name)} does not fit {recipient.get(name)}"
-    if agree(source, target) is False:
+    if _fit(source, target) and agree(source, target) is False:
         return f"axis {donor.get('axis')} does not fit {recipient.get('axis')}"
     return ""
+
+
+def _fit(source: Layer, target: Layer) -> bool:
+    """Returns whether any array has the same shape in both; other widths explain other axes."""
+    shapes = {key: variable.shape for key, variable in source.by_role.items()}
+    shared = shapes.keys() & target.by_role.keys()
+    return not shared or any(shapes[k] == target.by_role[k].shape for k in shared)
 
 
 def is_known(layer: Layer) -> bool:

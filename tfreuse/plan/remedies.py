@@ -5,12 +5,26 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
+NO_GRAPH = "has no graph, by which PyTorch's layers are paired"  # in a note of a plan
 _MOST = 6  # patterns that a remedy lists
 
 
 def remedy(plan: Any) -> str:
     """Returns the flags to type for the problems of a plan, with the real names of layers."""
-    if not plan.copies:
+    graph = next((note for note in plan.notes if NO_GRAPH in note), "")
+    if graph:
+        return f"{graph[0].upper()}{graph[1:]}, or name the pairs with --map=FILE."
+    problems = {
+        side.layer for e in plan.problems for side in (e.donor, e.recipient) if side
+    }
+    if {
+        e.recipient.layer for e in plan.copies
+    } <= problems:  # nothing else would be left
+        if all(e.status == "MISMATCH" for e in plan.problems):
+            return (
+                "All selected layers have other shapes in the donor: take a donor of the "
+                "recipient's sizes, or select other layers with --layers."
+            )
         return (
             "No selected layer has a counterpart that fits: name the pairs with --map=FILE, "
             "or select other layers with --layers."

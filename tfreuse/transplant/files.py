@@ -28,7 +28,7 @@ def write(
 ) -> Applied:
     """Writes the recipient with the plan's variables to `out`; see `tfreuse.transplant.apply`."""
     plan.check()
-    _check_out(out, (donor, recipient), overwrite)
+    check_out(out, (donor, recipient), overwrite)
     # a plan outlives its process in a file, so it may be of other models
     pairing.check_same(plan, donor, recipient)
     moves = Moves(plan, donor, recipient)
@@ -63,7 +63,7 @@ def write(
     return Applied(plan, written, notes)
 
 
-def _check_out(
+def check_out(
     out: pathlib.Path, inputs: tuple[OpenModel, ...], overwrite: bool
 ) -> None:
     """Raises InputError if the output or its undo file would replace a file."""

@@ -36,6 +36,10 @@ class Pair:
         plan = pairing.make(self.donor, self.recipient, **options)
         return plan, comparison.rows(plan, self.donor.read, self.recipient.read)
 
+    def check_out(self, out: str | os.PathLike, overwrite: bool) -> None:
+        """Raises InputError if the output would replace a file, before a plan is made."""
+        files.check_out(pathlib.Path(out), (self.donor, self.recipient), overwrite)
+
     def apply(
         self,
         plan: Plan,

@@ -18,6 +18,7 @@ from tfreuse.plan import (
     branches,
     matching,
     ordering,
+    remedies,
     selection,
     separable,
     structure,
@@ -126,6 +127,12 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
                 "names, and of the other's shapes"
             )
         layers = donor_layers if back else recipient_layers
+        if keras.edges is None and plan.problems:
+            side = "donor" if back else "recipient"
+            notes.append(
+                f"the {side} {remedies.NO_GRAPH}; if its model m was made from an Input (as the "
+                "backbones of KerasCV), save keras.Model(m.input, m.output) and take that file"
+            )
         if exact:
             sides = donor_layers, recipient_layers
             entries = exported.without_folded(entries, donor, recipient, sides)
