@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfreuse.training import statistics_check
+from tfreuse.training import statistics_answer
 
 MARGIN = 1.2  # the largest of few networks is less than that of many
 RIGHT, INPUT = "right", "input: "
@@ -31,11 +31,11 @@ def family(network: str) -> str:
 
 
 def indicators(record: Record) -> Values:
-    """Returns the values that `statistics_check` compares with its limits."""
-    names = statistics_check.QUANTITIES
+    """Returns the values that `statistics_answer` compares with its limits."""
+    names = statistics_answer.QUANTITIES
     columns = zip(*(record[name] for name in names), strict=True)
     rows = [dict(zip(names, values, strict=True)) for values in columns]
-    return statistics_check.indicators(rows)
+    return statistics_answer.indicators(rows)
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def _rows(values: Sequence[Valued], limits: dict[str, Values]) -> list[Record]:
     rows: dict[str, Record] = {}
     for record, of_record in values:
         network, error = record["network"], record["error"]
-        names = statistics_check.above(of_record, limits[network])
+        names = statistics_answer.above(of_record, limits[network])
         candidates = pixels[network, record["domain"]]
-        if error in candidates and statistics_check.better_pixels(
+        if error in candidates and statistics_answer.better_pixels(
             candidates, error, limits[network]
         ):
             names.append(PIXELS)
@@ -124,7 +124,7 @@ def _suggestions(values: Sequence[Valued], limits: dict[str, Values]) -> list[Re
             domain, {"domain": domain, "right": 0, "wrong": 0, "n": 0}
         )
         for error in by_error.keys() - {RIGHT}:
-            better = statistics_check.better_pixels(by_error, error, limits[network])
+            better = statistics_answer.better_pixels(by_error, error, limits[network])
             row["n"] += 1
             row["right"] += better == RIGHT
             row["wrong"] += better not in ("", RIGHT)

@@ -11,6 +11,7 @@ from keras import layers
 from PIL import Image
 
 from tfreuse.errors import InputError
+from tfreuse.report.figures import statistics
 from tfreuse.training import statistics_check
 
 SIDE, BLOCKS = 12, 8
@@ -160,6 +161,91 @@ def test_the_tool_prints_a_table_and_draws_the_curve(here, model):
         assert len(line.split()) == 3 * BLOCKS
     as_json = run("transplant", "check", *words, "--pixels=-1..1", "--json")
     assert json.loads(as_json.stdout)["by_pixels"] == written["by_pixels"]
+
+
+def test_patterns_select_the_layers_that_are_judged(here, broken):
+    kernel = broken.get_layer("4_conv").kernel
+    kernel.assign(np.random.default_rng(0).normal(0, 1, kernel.shape))
+    whole = statistics_check.check(broken, pictures(), "-1..1")
+    assert "from 3_norm to 4_norm" in whole.answer
+    assert whole.answer.startswith(whole.headline)
+    some = statistics_check.check(
+        broken, pictures(), "-1..1", layers=["!out", "![4-7]_*"]
+    )
+    assert some.layers == whole.layers[:4]
+    assert some.answer.startswith("No error shows.")
+    # the first row is not of the first layer, and says nothing of the pixels
+    late = statistics_check.check(broken, pictures(), "0..255", layers=["[1-3]_norm"])
+    assert late.layers[0]["layer"] == "1_norm" and "Pixels" not in late.answer
+    for patterns, words in (
+        (["*_conv"], "selects no batch normalization; the model has 0_norm"),
+        (["decoder_*"], "matches no layer"),
+    ):
+        with pytest.raises(InputError, match=words):
+            statistics_check.check(broken, pictures(2), layers=patterns)
+    words = (f"--model={here}/model.keras", f"--images={here}/photos")
+    done = run("transplant", "check", *words, "--layers=!out,!7_*,!6_norm", "--json")
+    rows = json.loads(done.stdout)["layers"]
+    assert [row["layer"] for row in rows] == NORMS[:6]
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [
+        ("check", "--roles=stats"),
+        ("check", "--stages=encoder_1"),
+        ("check", "--depth=0..0.5"),
+        ("info", "--layers=0_*"),
+        ("undo", "--roles=stats"),
+        ("info", "--images=photos"),
+        ("plan", "--pixels=caffe"),
+    ],
+)
+def test_a_flag_that_the_verb_would_ignore_is_refused(verb, flag):
+    done = run("transplant", verb, flag)
+    assert done.returncode == 1
+    assert f"{verb} takes no {flag.partition('=')[0]}, which is for" in done.stderr
+
+
+def test_statistics_behind_a_moved_encoder_are_a_cause_that_is_offered(here, model):
+    """The moved kernel comes from a network whose first layers have other values."""
+    other = keras.models.clone_model(model)
+    other.set_weights(model.get_weights())
+    draw = np.random.default_rng(1)
+    for name in NORMS[:4]:
+        other.get_layer(name).beta.assign(draw.normal(0, 6, 8))
+    other.save(here / "donor.keras")
+    words = ("--roles=beta", "--layers=0_*,1_*,2_*,3_*", f"--out={here}/moved.keras")
+    files = (f"--donor={here}/donor.keras", f"--recipient={here}/model.keras")
+    assert run("transplant", "apply", *files, *words).returncode == 0
+    photos = (f"--images={here}/photos", "--pixels=-1..1")
+    done = run("transplant", "check", f"--model={here}/moved.keras", *photos)
+    answer = done.stdout.splitlines()[-1]
+    assert "statistics of the values that were in front of them before" in answer
+    assert "donor.keras gave this file other values: train these layers" in answer
+    plain = run("transplant", "check", f"--model={here}/donor.keras", *photos)
+    assert "as in a decoder behind an encoder that was moved" in plain.stdout
+
+
+def test_one_layer_far_above_the_others_does_not_flatten_the_curve():
+    def axes_of(first):
+        row = {f"{name}{end}": 1.0 for name in statistics.PANELS for end in ENDS}
+        rows = [row | {"layer": f"{number}_norm"} for number in range(8)]
+        rows[0] = {key: value * first for key, value in row.items()} | {"layer": "0"}
+        figure = statistics.draw(rows, "title", "No error shows.")
+        assert "No error shows." in [text.get_text() for text in figure.texts]
+        return figure.axes
+
+    ENDS = ("", "_low", "_high")
+    for first, scale in ((5, "linear"), (500, "symlog")):
+        for axes in axes_of(first):
+            assert axes.get_yscale() == scale
+            low, _ = axes.get_ylim()
+            # where a value is drawn, as a share of the height
+            place = axes.transAxes.inverted().transform(
+                axes.transData.transform([(0, 1.0), (0, first)])
+            )[:, 1]
+            assert low == 0 and place[0] > 0.15 and place[1] <= 1
 
 
 @pytest.mark.parametrize(

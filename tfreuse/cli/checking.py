@@ -14,6 +14,12 @@ _IMAGES = 48
 _PIXELS = ("0..1", "-1..1", "0..255", "imagenet", "caffe")
 
 
+FLAG_NAMES = (
+    *("images", "pixels", "image_size", "most_images", "out_dir"),
+    *ReadingSpec.__dataclass_fields__,
+)
+
+
 def define_flags(caller: str) -> None:
     """Defines the flags that no other verb takes; `caller`: module of the command."""
     of_caller = {"module_name": caller}
@@ -74,7 +80,14 @@ def main(path: str) -> None:
         display.update(share, f"{len(images)} images, pixels {pixels}")
 
     try:
-        check = statistics_check.check(model, images, app.FLAGS.pixels, report)
+        check = statistics_check.check(
+            model,
+            images,
+            app.FLAGS.pixels,
+            report,
+            layers=app.FLAGS.layers,
+            transplanted=_transplanted(path),
+        )
     finally:
         display.close()
     if app.FLAGS.out_dir and check.layers:
@@ -90,6 +103,16 @@ def main(path: str) -> None:
         )
         print(check.table())
     print(check.answer)
+
+
+def _transplanted(path: str) -> str:
+    """Returns the donor by the file's provenance, "" if there is none."""
+    from tfreuse import checkpoints
+
+    with checkpoints.open(path) as file:
+        donor = (file.provenance or {}).get("donor")
+    fields = donor if isinstance(donor, dict) else {}
+    return str(fields.get("file", fields.get("model", "")))
 
 
 def _image_size() -> tuple[int, int] | None:
@@ -127,7 +150,7 @@ def _write(check, path: str, out_dir: pathlib.Path) -> None:
     from tfreuse.report.figures import canvas, statistics
 
     title = f"{pathlib.Path(path).name}, {check.images} images, pixels {check.pixels}"
-    figure = statistics.draw(check.layers, title)
+    figure = statistics.draw(check.layers, title, check.headline)
     files.write_json(out_dir / "check.json", {"model": path} | check.to_json())
     for name, data in (
         ("check.png", canvas.picture(figure)),

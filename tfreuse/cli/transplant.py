@@ -40,6 +40,10 @@ from tfreuse.transplant import comparison
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo", "check")
 
 
+_SELECTING = (
+    *("roles", "layers", "stages", "depth", "map", "adapters", "alpha"),
+    *("allow_missing", "allow_unused"),
+)
 _TEXTS = {
     "donor": "model file whose parameters are taken, a folder of one, or hf://ORG/NAME",
     "recipient": "model file that receives them; never changed",
@@ -81,7 +85,22 @@ def define_flags() -> None:
     checking.define_flags(__name__ if __name__ != "__main__" else sys.argv[0])
 
 
+def _refuse_flags_of_others(verb: str) -> None:
+    """Raises InputError where a flag is set that the verb would ignore."""
+    used = {"check": {"layers"}, "info": set(), "undo": set()}.get(verb, {*_SELECTING})
+    names = {*_SELECTING} - used
+    names |= set() if verb == "check" else {*checking.FLAG_NAMES}
+    for name in sorted(names):
+        flag = app.FLAGS[name]
+        if flag.value != flag.default:  # a file of flags may repeat defaults
+            others = "check" if name in checking.FLAG_NAMES else "plan, apply, diff"
+            raise InputError(
+                f"{verb} takes no --{name}, which is for {others}; leave it out."
+            )
+
+
 def main(verb: str) -> int | None:
+    _refuse_flags_of_others(verb)
     paths = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
     if app.FLAGS.download:
         from tfreuse.data import downloads  # imports NumPy, and seldom wanted
@@ -276,9 +295,7 @@ def _read_plan(donor: str, recipient: str, make: Callable) -> plan_module.Plan:
     """Reads the plan file, or makes a plan from the flags if there is none."""
     if not app.FLAGS.plan:
         return make(**_options()).check()
-    selecting = ("roles", "layers", "stages", "depth", "map", "adapters", "alpha")
-    names = (*selecting, "allow_missing", "allow_unused")
-    superfluous = [name for name in names if _set(name)]
+    superfluous = [name for name in _SELECTING if _set(name)]
     if superfluous:
         raise InputError(
             f"--plan decides what moves; leave --{superfluous[0]} out, or make the plan again "

@@ -93,7 +93,7 @@ def choose(
     of each side separately. A layer must satisfy all criteria.
     """
     all_layers = (*donor.values(), *recipient.values())
-    chosen = _by_pattern(all_layers, layers)
+    chosen = by_pattern(((layer.name, layer.path) for layer in all_layers), layers)
     if stages:
         names = {variables_module.stage(layer.name) for layer in all_layers}
         chosen_stages = select(names, stages, "stage")
@@ -112,14 +112,14 @@ def choose(
     )
 
 
-def _by_pattern(
-    layers: Iterable[Layer], patterns: Sequence[str]
+def by_pattern(
+    layers: Iterable[tuple[str, str]], patterns: Sequence[str]
 ) -> set[tuple[str, str]]:
     """Returns (name, path) of the layers whose name or path is selected; see `select`."""
     by_word: dict[str, set[tuple[str, str]]] = {}
-    for layer in layers:
-        for word in (layer.name, layer.path):
-            by_word.setdefault(word, set()).add((layer.name, layer.path))
+    for name, path in layers:
+        for word in (name, path):
+            by_word.setdefault(word, set()).add((name, path))
     everything = set().union(*by_word.values())
     chosen = set(everything) if patterns and patterns[0].startswith("!") else set()
     for pattern in patterns:

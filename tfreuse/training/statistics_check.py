@@ -12,17 +12,18 @@ that it has replaced already.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfreuse.analysis.tables import Row
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, first_names, printable
 from tfreuse.models import images as model_images
-from tfreuse.training import norms
+from tfreuse.plan import selection
+from tfreuse.training import norms, statistics_answer
+from tfreuse.training.statistics_answer import QUANTITIES
 from tfreuse.transplant import live
 
 _MEAN, _DEVIATION = (
@@ -40,30 +41,10 @@ PIXELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "caffe": lambda x: x[..., ::-1] - np.float32(_CAFFE_MEAN),
 }
 _OF_COLOUR = ("imagenet", "caffe")
-QUANTITIES = ("mean_shift", "log_variance_ratio")
-RISES = dict(zip(("mean rise", "variance rise"), QUANTITIES, strict=True))
 FREE_SIZE = (
     224,
     224,
 )  # of networks that take any: most weights were trained on ImageNet
-# Of `indicators`, 1.2 times the largest of right networks: on images of the kind that they were
-# trained on, and on any. `tools/benchmark.py check` measured them; docs/transplant.md has the rates.
-LIMITS = {
-    "own": {"first": 0.54, "median": 0.40, "mean rise": 1.50, "variance rise": 1.71},
-    "any": {"first": 2.52, "median": 3.42, "mean rise": 2.83, "variance rise": 2.94},
-}
-_LEAST_GAIN = 0.5
-NO_ERROR = (
-    "No error shows. Planted errors passed so too: most of BGR for RGB and of height for width, half "
-    "of the epsilons, four in ten in one layer (docs/transplant.md)."
-)
-_SUGGESTIONS = {
-    "any": ("on images of any kind", "compare input and values with the donor's."),
-    "own": (
-        "on images like their training's",
-        "an error in input or values, unless these images are of another kind than the training's.",
-    ),
-}
 NOTHING = (
     "The model has no batch normalization, so that there are no statistics to compare."
 )
@@ -79,6 +60,7 @@ class Check:
         layers: a row a layer, see `Checker`; empty without batch normalization.
         by_pixels: scores of each of PIXELS: the median over layers of both quantities, and those
             of the first layer.
+        headline: the first words of the answer.
         answer: one line.
     """
 
@@ -86,6 +68,7 @@ class Check:
     pixels: str
     layers: list[Row]
     by_pixels: dict[str, Row]
+    headline: str
     answer: str
 
     def to_json(self) -> dict[str, Any]:
@@ -113,6 +96,9 @@ def check(
     images: np.ndarray,
     pixels: str = "0..1",
     report: Callable[[float, str], None] = lambda share, name: None,
+    *,
+    layers: Sequence[str] = ("*",),
+    transplanted: str = "",
 ) -> Check:
     """Compares the statistics of a model with those that images cause; changes nothing.
 
@@ -121,6 +107,9 @@ def check(
         images: [N, H, W, C], RGB or grey-scale, from 0 to 255.
         pixels: of PIXELS, how the model takes them.
         report: called with the share done and the name of PIXELS in work.
+        layers: patterns on names and paths of all layers, as in a plan; only the batch
+            normalizations that they select are judged.
+        transplanted: file whose variables were moved into the model; "" if none is known.
 
     Raises:
         InputError: the model does not take such images, or they cause numbers that are not finite.
@@ -139,9 +128,10 @@ def check(
             f"channel{'s' * (channels != 1)}; type --pixels={' or --pixels='.join(names)}."
         )
     if not norms.normalizations(model):
-        return Check(count, pixels, [], {}, NOTHING)
+        return Check(count, pixels, [], {}, NOTHING, NOTHING)
+    judged = _judged(model, layers)
     checker, wide = Checker(model), np.asarray(images, np.float32)
-    layers: dict[str, list[Row]] = {}
+    by_name: dict[str, list[Row]] = {}
     for number, name in enumerate(names):
 
         def report_images(done: int, number: int = number, name: str = name) -> None:
@@ -155,47 +145,35 @@ def check(
                 "before it are damaged, or the model takes another range (--pixels)."
             )
         if not layer:
-            layers[name] = rows
-    by_pixels = {name: scores(layers[name]) for name in PIXELS if name in layers}
-    return Check(count, pixels, layers[pixels], by_pixels, _answer(layers, pixels))
+            by_name[name] = [row for row in rows if row["layer"] in judged]
+            from_input = rows[0]["layer"] in judged
+    by_pixels = {name: scores(by_name[name]) for name in PIXELS if name in by_name}
+    headline, rest = statistics_answer.answer(
+        by_name, pixels, from_input=from_input, transplanted=transplanted
+    )
+    return Check(
+        count, pixels, by_name[pixels], by_pixels, headline, f"{headline}{rest}"
+    )
 
 
-def indicators(rows: Sequence[Row]) -> dict[str, float]:
-    """Returns the values that are compared with LIMITS.
+def _judged(model: keras.Model, patterns: Sequence[str]) -> set[str]:
+    """Returns paths of the selected batch normalizations.
 
-    "first": the first layer's |log variance ratio|, which the range of the input decides;
-    "median": the median of it over all layers; "mean rise" and "variance rise": the largest rise
-    of each of QUANTITIES from a layer to the next, which an error between the two causes.
+    Raises:
+        InputError: a pattern matches no layer, or no batch normalization is selected.
     """
-    variances = [row["log_variance_ratio"] for row in rows]
-    values = {"first": variances[0], "median": float(np.median(variances))}
-    return values | {name: max(rises(rows, name), default=0.0) for name in RISES}
-
-
-def better_pixels(
-    values: Mapping[str, Mapping[str, float]], pixels: str, limits: Mapping[str, float]
-) -> str:
-    """Returns the pixels that fit the first layer much better, if all layers fit then; else "".
-
-    Args:
-        values: `indicators` by the name of PIXELS.
-        pixels: of PIXELS, as given.
-        limits: by the name of an indicator.
-    """
-    best = min(values, key=lambda name: values[name]["first"])
-    gain = values[pixels]["first"] - values[best]["first"]
-    return best if gain > _LEAST_GAIN and not above(values[best], limits) else ""
-
-
-def above(values: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
-    """Returns the names of the indicators that are above their limits."""
-    return [name for name, value in values.items() if value > limits[name]]
-
-
-def rises(rows: Sequence[Row], name: str) -> list[float]:
-    """Returns the rise of a quantity, by the name of RISES, from each layer to the next."""
-    key = RISES[name]
-    return [after[key] - before[key] for before, after in pairwise(rows)]
+    every = list(live.every_layer(model))
+    names = [(layer.name, path) for path, layer in every]
+    chosen = {path for _, path in selection.by_pattern(names, patterns)}
+    norm_ids = {id(layer) for layer in norms.normalizations(model)}
+    of_norms = [path for path, layer in every if id(layer) in norm_ids]
+    judged = chosen & {*of_norms}
+    if not judged:
+        raise InputError(
+            f"--layers={printable(','.join(patterns))} selects no batch normalization; the "
+            f"model has {first_names(of_norms)}."
+        )
+    return judged
 
 
 def taken_images(
@@ -296,45 +274,3 @@ def _compared(
         row |= {name: middle, f"{name}_low": low, f"{name}_high": high}
     row["signed_log_variance_ratio"] = float(np.median(ratio))
     return {k: v if isinstance(v, int) else float(v) for k, v in row.items()}
-
-
-def _answer(layers: Mapping[str, Sequence[Row]], pixels: str) -> str:
-    """Returns the suggestion of the comparison in one line: of indicators that furthest above its limit.
-
-    Args:
-        layers: rows by the name of PIXELS.
-        pixels: of PIXELS, as given.
-    """
-    by_pixels = {name: indicators(rows) for name, rows in layers.items()}
-    rows, values = layers[pixels], by_pixels[pixels]
-    better = better_pixels(by_pixels, pixels, LIMITS["own"])
-    if better:
-        return (
-            f"Pixels {better} fit the first layer better than {pixels} (|log variance ratio| "
-            f"{by_pixels[better]['first']:.2f}, not {values['first']:.2f}): try "
-            f"--pixels={better}, unless the images are darker or of less contrast than the "
-            "training's."
-        )
-    for images, limits in (("any", LIMITS["any"]), ("own", LIMITS["own"])):
-        exceeding = above(values, limits)
-        if exceeding:
-            name = max(exceeding, key=lambda name: values[name] / limits[name])
-            kind, remedy = _SUGGESTIONS[images]
-            return (
-                f"{_finding(rows, name, values[name])} (right networks: at most "
-                f"{limits[name]:.2f} {kind}): {remedy}"
-            )
-    return NO_ERROR
-
-
-def _finding(rows: Sequence[Row], name: str, value: float) -> str:
-    """Returns the begin of a sentence on an indicator: how much is off, and in which layers."""
-    if name in RISES:
-        number = int(np.argmax(rises(rows, name)))
-        before, after = (
-            printable(row["layer"], 60) for row in rows[number : number + 2]
-        )
-        quantity = "Mean shift / sd" if name == "mean rise" else "|log variance ratio|"
-        return f"{quantity} rises by {value:.2f} from {before} to {after}"
-    where = "at the first layer" if name == "first" else "in the median over the layers"
-    return f"|log variance ratio| is {value:.2f} {where}"
