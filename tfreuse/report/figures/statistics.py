@@ -1,6 +1,7 @@
 """Moving statistics against those that images cause: a curve over the layers, as PNG and SVG."""
 
 from collections.abc import Sequence
+from math import ceil, log10
 from typing import Any
 
 import matplotlib
@@ -90,6 +91,8 @@ def _curve(axes: Axes, rows: Sequence[Row], key: str) -> None:
     middle = float(np.median(column()))
     if max(column()) > _FAR * middle > 0:  # one layer would flatten all others
         axes.set_yscale("symlog", linthresh=middle)
+        powers = range(ceil(log10(middle)), ceil(log10(max(column()))) + 1)
+        axes.set_yticks([0, *(10.0**power for power in powers)])
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
