@@ -1,6 +1,7 @@
 """`transplant check`: statistics that a model holds, against those that images cause."""
 
 import json
+import zipfile
 from xml.etree import ElementTree
 
 import keras
@@ -225,6 +226,26 @@ def test_statistics_behind_a_moved_encoder_are_a_cause_that_is_offered(here, mod
     assert "donor.keras gave this file other values: train these layers" in answer
     plain = run("transplant", "check", f"--model={here}/donor.keras", *photos)
     assert "as in a decoder behind an encoder that was moved" in plain.stdout
+
+
+@pytest.mark.parametrize("provenance", [None, "text", {"donor": [1]}])
+def test_a_file_that_another_program_packed_is_checked(here, tmp_path, provenance):
+    path = tmp_path / "packed.keras"
+    with (
+        zipfile.ZipFile(here / "model.keras") as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        if provenance:  # stored as Keras stores it, with a provenance of another kind
+            packed.compression = zipfile.ZIP_STORED
+        for name in source.namelist():
+            data = source.read(name)
+            if provenance and name == "metadata.json":
+                data = json.dumps(json.loads(data) | {"tfreuse": provenance})
+            packed.writestr(name, data)
+    words = (f"--model={path}", f"--images={here}/photos", "--most_images=4")
+    done = run("transplant", "check", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["layers"]) == BLOCKS
 
 
 def test_one_layer_far_above_the_others_does_not_flatten_the_curve():

@@ -109,8 +109,12 @@ def _transplanted(path: str) -> str:
     """Returns the donor by the file's provenance, "" if there is none."""
     from tfreuse import checkpoints
 
-    with checkpoints.open(path) as file:
-        donor = (file.provenance or {}).get("donor")
+    try:
+        with checkpoints.open(path) as file:
+            provenance = file.provenance
+    except InputError:  # packed by another program, as Keras reads it too
+        return ""
+    donor = provenance.get("donor") if isinstance(provenance, dict) else None
     fields = donor if isinstance(donor, dict) else {}
     return str(fields.get("file", fields.get("model", "")))
 
