@@ -2,6 +2,7 @@
 
 import os
 
+import handmade_torch
 import keras
 import numpy as np
 import pytest
@@ -166,14 +167,93 @@ def test_settings_are_compared_exactly(donor):
     assert settings["deep"]["groups"] == 6 and settings["z.stem"]["strides"] == (2, 2)
 
 
-def test_normalizations_folded_into_kernels_are_refused(recipient, tmp_path):
+def padded_net(before=(), **attributes):
+    """A convolution of 3 x 3 behind a Pad of the amounts `before`, if any."""
+    net, x = Net(), "image"
+    if before:
+        net.constants["amounts"] = np.array(before, "i8")
+        x = net.node("Pad", x, "amounts")
+    return net.model(net.conv(x, "c", 4, 3, 3, 3, **attributes))
+
+
+UPPER, LOWER = {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}
+ONE = (0, 0, 1, 1, 0, 0, 1, 1)  # a Pad's, of both sides of both axes
+
+
+@pytest.mark.parametrize(
+    "strides, donor, before, keras_pads, differs",
+    [
+        (1, UPPER, (), "same", ""),
+        (1, LOWER, (), "same", ""),
+        (1, {"pads": [1, 1, 1, 1]}, (), "same", ""),
+        (1, UPPER, (), 1, ""),
+        (1, {}, ONE, 1, ""),
+        (1, {}, ONE, "same", ""),
+        (2, UPPER, (), "same", ""),
+        (2, UPPER, (), ((0, 1), (0, 1)), ""),
+        (2, {}, (0, 0, 0, 0, 0, 0, 1, 1), ((0, 1), (0, 1)), ""),
+        (2, LOWER, (), "same", "((1, 0), (1, 0)) in the donor, ((0, 1), (0, 1)) in"),
+        (2, UPPER, (), 1, "((0, 1), (0, 1)) in the donor, ((1, 1), (1, 1)) in"),
+        (2, {}, ONE, "same", "((1, 1), (1, 1)) in the donor, ((0, 1), (0, 1)) in"),
+        (1, UPPER, (), "valid", "((1, 1), (1, 1)) in the donor, ((0, 0), (0, 0)) in"),
+        (1, {}, (), "same", "((0, 0), (0, 0)) in the donor, ((1, 1), (1, 1)) in"),
+        (1, {}, ONE, "valid", "((1, 1), (1, 1)) in the donor, ((0, 0), (0, 0)) in"),
+    ],
+)
+def test_paddings_are_compared_by_what_they_add(
+    strides, donor, before, keras_pads, differs, tmp_path
+):
+    file = padded_net(before=before, strides=[strides, strides], **donor)
+    onnx.save(file, tmp_path / "net.onnx")
+    x = inputs = keras.Input((SIDE, SIDE, 3))
+    if not isinstance(keras_pads, str):
+        x, keras_pads = layers.ZeroPadding2D(keras_pads)(x), "valid"
+    last = layers.Conv2D(4, 3, strides, keras_pads, use_bias=False)
+    model = keras.Model(inputs, last(x))
+    plan = transplant.plan(tmp_path / "net.onnx", model).check()
+    notes = " ".join(plan.notes)
+    assert ("padding" in notes) == bool(differs) and differs in notes
+    transplant.apply(plan, tmp_path / "net.onnx", model)
+    images = DRAW.uniform(-1, 1, (1, SIDE, SIDE, 3)).astype("f4")
+    session = onnx.reference.ReferenceEvaluator(file)
+    (theirs,) = session.run(None, {"image": images.transpose(0, 3, 1, 2)})
+    ours = model(images).numpy().transpose(0, 3, 1, 2)
+    equal = ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-5)
+    assert equal == (not differs)
+
+
+@pytest.mark.parametrize(
+    "producer, says",
+    [
+        ("tf2onnx", r"tools/export.py .* Take the \.keras file"),
+        ("pytorch", r"Export in training mode \(torch\.onnx\.export"),
+        ("other", "Take the weights of the network"),
+    ],
+)
+def test_normalizations_folded_into_kernels_are_refused(
+    producer, says, recipient, tmp_path
+):
     net = Net()
     pads = {"strides": [2, 2], "pads": [0, 0, 1, 1]}
     x = net.conv("image", "onnx::Conv_1", 4, 3, 3, 3, bias=True, **pads)
-    onnx.save(net.model(net.node("Relu", x)), tmp_path / "folded.onnx")
-    plan = transplant.plan(tmp_path / "folded.onnx", recipient, layers="stem")
-    (entry,) = (e for e in plan.entries if e.recipient and e.recipient.layer == "stem")
-    assert entry.status == REFUSED and "fold batch normalizations" in entry.reason
+    file = net.model(net.node("Relu", x))
+    file.producer_name = producer
+    onnx.save(file, tmp_path / "folded.onnx")
+    plan = transplant.plan(tmp_path / "folded.onnx", recipient, layers="stem*")
+    refused = [e for e in plan.entries if e.recipient and e.status == REFUSED]
+    assert {e.recipient.layer for e in refused} == {"stem", "stem_bn"}
+    state = {"stem.weight": np.ones((4, 3, 3, 3)), "bn.weight": np.ones(4)}
+    state |= {f"bn.{n}": np.ones(4) for n in ("bias", "running_mean", "running_var")}
+    back = tmp_path / "recipient.safetensors"
+    arrays = {name: array.astype("f4") for name, array in state.items()}
+    handmade_torch.save_safetensors(back, arrays, {"format": "pt"})
+    other = transplant.plan(tmp_path / "folded.onnx", back, layers="bn")
+    for refused in (plan, other):
+        with pytest.raises(InputError, match=says) as caught:
+            refused.check()
+        message = str(caught.value)
+        assert message.count("folds batch norm") + message.count("fold batch") == 1
+        assert "--map" not in message
 
 
 def test_quantized_files_are_refused(tmp_path):

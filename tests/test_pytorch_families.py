@@ -15,6 +15,7 @@ from tfreuse.errors import InputError
 from tfreuse.plan import branches, structure, topology
 from tfreuse.plan.variables import by_layer
 from tfreuse.specs import ModelSpec
+from tfreuse.transplant import loading
 from tfreuse.transplant.opening import open_model
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -227,6 +228,27 @@ def test_an_epsilon_that_is_folded_is_no_longer_noted(tmp_path):
     assert "epsilon is 1.001e-05" in " ".join(transplant.plan(path, model).notes)
     plan = transplant.plan(path, model, adapters=["*=epsilon:1e-5"])
     assert "epsilon is" not in " ".join(plan.notes)
+
+
+def test_a_variance_that_an_adapter_makes_negative_names_it(tmp_path):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, use_bias=False, name="a")(inputs)
+    model = keras.Model(inputs, layers.BatchNormalization(name="n")(x))
+    model.get_layer("n").moving_variance.assign([1, 1, 1e-4, 1])
+    path = tmp_path / "weights.pth"  # of a network made for TensorFlow: epsilon 1e-3
+    save(path, state({name: model.get_layer(name) for name in ("a", "n")}))
+    plan = transplant.plan(path, model).check()
+    (note,) = (note for note in plan.notes if note.startswith("epsilon is 0.001"))
+    assert "made for TensorFlow (timm's tf_...) have 0.001 and need none" in note
+    transplant.apply(plan, path, model)
+    model.save(tmp_path / "net.keras")
+    adapters = ["*=epsilon:1e-5"]
+    says = "n:moving_variance has a variance below zero after epsilon:1e-5.*leave the"
+    for target in (model, tmp_path / "net.keras"):
+        with pytest.raises(InputError, match=says):
+            transplant.plan(path, target, adapters=adapters)
+    with pytest.raises(InputError, match=says):
+        loading.load(path, model, adapters=adapters)
 
 
 def separable():

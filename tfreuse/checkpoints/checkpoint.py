@@ -52,6 +52,7 @@ class Checkpoint:
         pytorch: whether layers have PyTorch's names, which do not include their classes, and
             kernels its order of axes.
         remark: a line on arrays and files that are not read; "" if there are none.
+        producer: name of the program that wrote an ONNX file; "" for other files.
         origin: address of a file of the Hub, with its commit; "" for other files.
         variables: arrays of the layers' weights, in the model's order if the file has it.
         ordered: whether `variables` are in that order: bare weights only number the layers of a
@@ -82,12 +83,14 @@ class Checkpoint:
         nameless: bool = False,
         pytorch: bool = False,
         remark: str = "",
+        producer: str = "",
     ):
         self.kind = kind
         self.ordered = ordered
         self.nameless = nameless
         self.pytorch = pytorch
         self.remark = remark
+        self.producer = producer
         self.origin = ""
         self.path = source.path
         self.source = source

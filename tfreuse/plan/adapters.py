@@ -163,7 +163,15 @@ def adapt(
             value = image.swapaxes(0, 1).reshape(value.shape)
         elif kind == "epsilon":
             increase = float(argument) - _epsilon(want)  # of a file: its counterpart's
+            sound = (value >= 0).all()
             value = value + value.dtype.type(-increase if to_pytorch else increase)
+            if sound and (value < 0).any():
+                raise InputError(
+                    f"{want} has a variance below zero after {name}. If the PyTorch network's "
+                    f"epsilon is not {argument} (those made for TensorFlow have 0.001), leave the "
+                    "adapter out or name that one; if it is, build the Keras network with "
+                    f"epsilon={argument}. Nothing was written."
+                )
         elif kind in ("zero", "one"):
             value = np.full(want.shape, kind == "one", _dtype(want.dtype))
         elif kind == "cast":

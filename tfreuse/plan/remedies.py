@@ -25,6 +25,8 @@ def remedy(plan: Any) -> str:
                 "All selected layers have other shapes in the donor: take a donor of the "
                 "recipient's sizes, or select other layers with --layers."
             )
+        if any(e.status == "REFUSED" for e in plan.problems):
+            return "No selected layer can move."  # a refusal says what to type
         return (
             "No selected layer has a counterpart that fits: name the pairs with --map=FILE, "
             "or select other layers with --layers."

@@ -109,13 +109,23 @@ def _problems(plan: Any) -> list[str]:
         lines.append(
             _row(status, "allowed " + members[0].allowed, "", len(members), size, total)
         )
-    for entry in plan.problems[:_SHOWN_PROBLEMS]:
-        lines += _wrapped(
-            f"{entry.status}: {entry.variable}: {printable(entry.reason, 400)}"
-        )
+    for entries in by_reason(plan.problems[:_SHOWN_PROBLEMS]):
+        names = ", ".join(str(entry.variable) for entry in entries)
+        reason = printable(entries[0].reason, 400)
+        lines += _wrapped(f"{entries[0].status}: {names}: {reason}")
     if len(plan.problems) > _SHOWN_PROBLEMS:
         lines.append(f"... and {len(plan.problems) - _SHOWN_PROBLEMS} more problems")
     return lines
+
+
+def by_reason(problems: Iterable) -> list[list]:
+    """Groups entries, so that a reason that is a line or longer is said once."""
+    groups: dict[Any, list] = {}
+    for number, entry in enumerate(problems):
+        long = len(entry.reason) > WIDTH
+        key = (entry.status, entry.reason) if long else number
+        groups.setdefault(key, []).append(entry)
+    return list(groups.values())
 
 
 def _roles(roles: tuple[str, ...]) -> str:

@@ -89,8 +89,9 @@ class Plan:
         """
         if self.problems:
             causes = "; ".join(
-                f"{entry.variable} {entry.status} ({entry.reason})"
-                for entry in self.problems[:3]
+                f"{', '.join(str(entry.variable) for entry in entries)} "
+                f"{entries[0].status} ({entries[0].reason})"
+                for entries in table.by_reason(self.problems[:3])
             )
             raise InputError(
                 f"{len(self.problems)} of the selected variables cannot be {verb}: {causes}. "

@@ -9,18 +9,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse.errors import InputError, first_names
-from tfreuse.plan import COPY, REFUSED, Entry, Plan, structure, topology
+from tfreuse.plan import COPY, MISSING, REFUSED, Entry, Plan, structure, topology
 from tfreuse.plan.calls import Call
-from tfreuse.plan.variables import Layer
+from tfreuse.plan.variables import Layer, Variable
 from tfreuse.transplant import same_function
 from tfreuse.transplant.opening import OpenModel
 
 Layers = Mapping[str, Layer]
 REASON = "same place in both graphs, and same shapes"
-_FOLDED = (
-    "the recipient normalizes what it computes and the donor does not: exporters fold batch "
-    "normalizations into kernels. Export in training mode (torch.onnx.export(..., "
-    "training=TrainingMode.PRESERVE, do_constant_folding=False)), or take the state dict"
+_FOLDED = "the recipient normalizes what it computes and the donor does not: "
+_WRITERS = {  # by the producer that the file names
+    "tf2onnx": (
+        "tf2onnx, by which tools/export.py writes ONNX, folds batch normalizations into kernels. "
+        "Take the .keras file that was exported"
+    ),
+    "pytorch": (
+        "torch.onnx.export folds batch normalizations into kernels. Export in training mode "
+        "(torch.onnx.export(..., training=TrainingMode.PRESERVE, do_constant_folding=False)), or "
+        "take the state dict"
+    ),
+}
+_ANY_WRITER = (
+    "exporters fold batch normalizations into kernels. Take the weights of the network that was "
+    "exported"
 )
 
 
@@ -54,24 +65,35 @@ def without_folded(
 ) -> tuple[Entry, ...]:
     """Refuses kernels that hold a batch normalization which the recipient computes itself.
 
+    Where the donor has none at all, also what has no counterpart because of that.
+
     Args:
         entries: of a plan.
-        donor, recipient: models with edges.
+        donor: a model with edges.
+        recipient: a model; a PyTorch file has no edges.
         layers: of the donor and of the recipient, by path.
     """
     normalized = [
         _normalized(model.edges or {}, side)
         for model, side in zip((donor, recipient), layers, strict=True)
     ]
+    batch = [
+        {path for path, shape in _shapes(side).items() if shape[0] == "batch"}
+        for side in layers
+    ]
+    lost = set() if batch[0] else batch[1] | normalized[1]
+    reason = _FOLDED + _WRITERS.get(donor.producer, _ANY_WRITER)
     checked = []
     for entry in entries:
+        path = entry.recipient.layer_path if entry.recipient else ""
         kernel = entry.status == COPY and entry.recipient.role in ("kernel", "bias")
-        if (
+        missing = entry.status == MISSING and not (entry.allowed or entry.donor)
+        if (missing and path in lost) or (
             kernel
-            and entry.recipient.layer_path in normalized[1]
+            and path in normalized[1]
             and entry.donor.layer_path not in normalized[0]
         ):
-            entry = dataclasses.replace(entry, status=REFUSED, reason=_FOLDED)
+            entry = dataclasses.replace(entry, status=REFUSED, reason=reason)
         checked.append(entry)
     return tuple(checked)
 
@@ -109,13 +131,13 @@ def _paddings(kernels: Sequence[Entry], calls: Sequence[Call]) -> Iterator[str]:
     differ: dict[tuple[str, str], list[str]] = {}
     unknown = []
     for entry in kernels:
-        settings = dict(entry.donor.settings)
         call = by_path.get(entry.recipient.layer_path)
-        of_donor = settings.get("padding")
-        if of_donor is None or "Transpose" in entry.recipient.class_name:
+        padding = dict(entry.donor.settings).get("padding")
+        if padding is None or "Transpose" in entry.recipient.class_name:
             continue
-        of_recipient = _padding(entry, call, by_name) if call else None
-        if "other" in (of_donor, of_recipient) or of_recipient is None:
+        of_donor = _by_sides(padding, entry.donor)
+        of_recipient = _padding(entry.recipient, call, by_name) if call else "other"
+        if "other" in (of_donor, of_recipient):
             unknown.append(entry.recipient.layer)
         elif of_donor != of_recipient:
             differ.setdefault((str(of_donor), str(of_recipient)), []).append(
@@ -132,24 +154,12 @@ def _paddings(kernels: Sequence[Entry], calls: Sequence[Call]) -> Iterator[str]:
         )
 
 
-def _padding(entry: Entry, call: Call, by_name: Mapping[str, Call]) -> Any:
+def _padding(variable: Variable, call: Call, by_name: Mapping[str, Call]) -> Any:
     """Returns the paddings of a recipient's layer, a ZeroPadding before it included."""
-    settings = dict(entry.recipient.settings)
-    window = entry.recipient.shape[:-2]
-    strides, dilations = (
-        _by_axis(settings.get(name, 1), len(window))
-        for name in ("strides", "dilation_rate")
-    )
-    if str(call.padding).lower() == "same":
-        if max(strides) > 1 and dict(entry.donor.settings)["padding"] == "same":
-            return "same"
-        totals = [
-            max((side - 1) * dilation + 1 - step, 0)
-            for side, dilation, step in zip(window, dilations, strides, strict=True)
-        ]
-        return tuple((total // 2, total - total // 2) for total in totals)
+    window = variable.shape[:-2]
     if str(call.padding).lower() != "valid":
-        return "other"
+        same = str(call.padding).lower() == "same"
+        return _by_sides("same" if same else "other", variable)
     before = by_name[call.reads[0]] if len(call.reads) == 1 else None
     if before is None or not before.class_name.startswith("ZeroPadding"):
         return ((0, 0),) * len(window)
@@ -159,6 +169,26 @@ def _padding(entry: Entry, call: Call, by_name: Mapping[str, Call]) -> Any:
     return tuple(
         (side, side) if isinstance(side, int) else tuple(side) for side in sides
     )
+
+
+def _by_sides(padding: Any, variable: Variable) -> Any:
+    """Returns paddings as ((before, after), ...), also "same" and "same_lower" of a kernel.
+
+    Those depend on the image where the layer strides; here its sides are multiples of strides.
+    """
+    if padding not in ("same", "same_lower"):
+        return padding
+    settings, window = dict(variable.settings), variable.shape[:-2]
+    strides, dilations = (
+        _by_axis(settings.get(name, 1), len(window))
+        for name in ("strides", "dilation_rate")
+    )
+    totals = [
+        max((side - 1) * dilation + 1 - step, 0)
+        for side, dilation, step in zip(window, dilations, strides, strict=True)
+    ]
+    sides = tuple((total // 2, total - total // 2) for total in totals)
+    return sides if padding == "same" else tuple(pair[::-1] for pair in sides)
 
 
 def _by_axis(value: Any, count: int) -> tuple[int, ...]:

@@ -106,7 +106,8 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         by_structure=by_structure,
         **options,
     )
-    exact = between and donor.pytorch and donor.edges is not None  # as of ONNX
+    of_graph = donor.pytorch and donor.edges is not None  # as of ONNX
+    exact = between and of_graph
     notes = [
         f"the {side}'s file does not say the settings (epsilon, axis ...) of {count} layers; "
         f"taken to be those of the {counterpart}'s layers that they are paired with"
@@ -119,6 +120,9 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
     entries = _with_ambiguous(plan.entries, donor)
     if donor.pytorch:
         notes += filter(None, [donor.remark])
+    if of_graph:
+        sides = donor_layers, recipient_layers
+        entries = exported.without_folded(entries, donor, recipient, sides)
     if between:
         file, keras = (recipient, donor) if back else (donor, recipient)
         if not file.ordered:
@@ -134,8 +138,6 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
                 "backbones of KerasCV), save keras.Model(m.input, m.output) and take that file"
             )
         if exact:
-            sides = donor_layers, recipient_layers
-            entries = exported.without_folded(entries, donor, recipient, sides)
             notes += exported.notes(plan, recipient)
         else:
             notes += same_function.notes(plan, keras, back)

@@ -19,6 +19,7 @@ from tfreuse.transplant.opening import OpenModel
 from tfreuse.transplant.pytorch import filled
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d, unless the network sets another
+_EPSILON_TF = 1e-3  # of Keras's BatchNormalization
 _NAMES = 3  # of layers that a note lists
 _ORDER = (
     "a PyTorch file lists layers as they were registered. Where its network runs them, or joins "
@@ -83,11 +84,13 @@ def _epsilon(variables: Mapping[Entry, Variable], side: str) -> Iterator[str]:
             counts[value] += value not in (None, _EPSILON)
     for value, count in counts.items():
         if count:
+            needed = "none" if value == _EPSILON_TF else f"epsilon:{_EPSILON_TF}"
             yield (
                 f"epsilon is {value} in {count} layers of the {side} and not in a PyTorch "
-                f"file; PyTorch's default is {_EPSILON}, and outputs scale by "
-                "sqrt((variance + theirs) / (variance + ours)). For a batch normalization, "
-                f"--adapters='*=epsilon:{_EPSILON:g}' makes it exact"
+                "file; outputs scale by sqrt((variance + theirs) / (variance + ours)). Only if the "
+                f"PyTorch network has {_EPSILON:g}, its default, "
+                f"--adapters='*=epsilon:{_EPSILON:g}' makes batch normalizations exact; networks "
+                f"made for TensorFlow (timm's tf_...) have {_EPSILON_TF} and need {needed}"
             )
 
 

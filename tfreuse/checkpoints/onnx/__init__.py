@@ -7,6 +7,7 @@ operation's own. Kernels are presented in Keras's order of axes, as those of PyT
 Opened files have edges, so that layers pair by their place in both graphs.
 """
 
+import math
 import os
 from typing import Any
 
@@ -62,6 +63,7 @@ class _Reader:
         self.where = printable(source.path)
         self.constants = Constants(source, model)
         self.made_by: dict[str, str] = {}  # path of the node that makes a value
+        self.padded: dict[str, Any] = {}  # `pads` of the Pad nodes, by their outputs
         self.edges: dict[str, dict[str, None]] = {}
         self.variables: dict[str, Variable] = {}
         self.arrays: dict[str, tuple[str, tuple[int, ...]]] = {}  # constant, axes
@@ -76,6 +78,8 @@ class _Reader:
                     "numbers mean nothing without their scale; take the model before "
                     "quantization."
                 )
+            if node.op == "Pad":
+                self.padded |= dict.fromkeys(node.outputs, self.pads(node))
             roles = _ROLES.get(node.op, ())
             weights = node.inputs[1:]
             has_weights = bool(roles and weights and weights[0] in self.constants)
@@ -183,14 +187,49 @@ class _Reader:
         return tuple(sorted(settings.items()))
 
     def padding(self, node: Node, sides: int) -> Any:
-        """Returns paddings as ((before, after), ...) by axis, or "same"."""
+        """Returns paddings as ((before, after), ...) by axis, "same" or "same_lower".
+
+        The zeros of a Pad before the layer count too; "other" where they are not known.
+        """
+        none = ((0, 0),) * sides
+        before = self.padded.get(node.inputs[0], none)
         automatic = node.attributes.get("auto_pad") or b"NOTSET"
-        if automatic == b"SAME_UPPER":
-            return "same"
+        if automatic in (b"SAME_UPPER", b"SAME_LOWER"):
+            name = "same" if automatic == b"SAME_UPPER" else "same_lower"
+            return name if before == none else "other"
         pads = node.attributes.get("pads") or (0,) * (2 * sides)
-        if automatic == b"SAME_LOWER" or len(pads) != 2 * sides:
+        if len(pads) != 2 * sides or len(before) != sides or before == "other":
             return "other"
-        return tuple((pads[side], pads[side + sides]) for side in range(sides))
+        return tuple(
+            (pads[side] + before[side][0], pads[side + sides] + before[side][1])
+            for side in range(sides)
+        )
+
+    def pads(self, node: Node) -> Any:
+        """Returns the zeros that a Pad adds, ((before, after), ...) by axis of an image."""
+        inputs = (*node.inputs, "", "", "")[:4]  # data, pads, value, axes
+        pads = node.attributes.get("pads") or self.numbers(inputs[1])
+        value = self.numbers(inputs[2]) if inputs[2] else (0,)
+        value += (node.attributes.get("value") or 0,)
+        constant = node.attributes.get("mode") in (None, b"constant")
+        if not constant or inputs[3] or any(value) or not pads or len(pads) % 2:
+            return "other"
+        pairs = tuple(zip(pads[: len(pads) // 2], pads[len(pads) // 2 :]))
+        return "other" if any(map(any, pairs[:2])) else pairs[2:]
+
+    def numbers(self, name: str) -> tuple:
+        """Returns the numbers of a short constant; (nan,) if it is none or cannot be read."""
+        if name in self.constants and self.constants.shape(name) in (
+            (),
+            (1,),
+            (6,),
+            (8,),
+            (10,),
+        ):
+            stored = self.constants.stored(*self.constants.resolved(name))
+            if stored.extent:
+                return tuple(stored.read().reshape(-1).tolist())
+        return (math.nan,)
 
     def add_biases(self) -> None:
         """Adds the bias that an Add gives a MatMul, as PyTorch exports a Linear layer."""
@@ -231,4 +270,5 @@ class _Reader:
             notes=self.notes,
             shards=self.constants.files.values(),
             pytorch=True,
+            producer=self.model.producer,
         )

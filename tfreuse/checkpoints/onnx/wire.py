@@ -51,10 +51,15 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The graph: its nodes in the order in which they run, and its constants by name."""
+    """The graph: its nodes in the order in which they run, and its constants by name.
+
+    Attributes:
+        producer: name of the program that wrote the file, such as "pytorch" or "tf2onnx".
+    """
 
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
+    producer: str = ""
 
 
 def read(source: Source) -> Model:
@@ -73,11 +78,12 @@ class _Reader:
         self.texts = 0  # bytes of names and attributes so far
 
     def model(self) -> Model:
-        graphs = [
-            value
-            for number, kind, value in self.fields(0, self.source.size)
-            if (number, kind) == (7, _BYTES)
-        ]
+        graphs, producer = [], ""
+        for number, kind, value in self.fields(0, self.source.size):
+            if (number, kind) == (2, _BYTES):
+                producer = self.text(value)
+            elif (number, kind) == (7, _BYTES):
+                graphs.append(value)
         if len(graphs) != 1:
             raise self.damaged("it has no graph")
         nodes, tensors = [], {}
@@ -89,7 +95,7 @@ class _Reader:
                 tensors[tensor.name] = tensor
             if len(nodes) + len(tensors) > MAX_OBJECTS:
                 raise self.damaged(f"it has over {MAX_OBJECTS:,} nodes and arrays")
-        return Model(tuple(nodes), tensors)
+        return Model(tuple(nodes), tensors, producer)
 
     def node(self, start: int, end: int) -> Node:
         inputs, outputs, attributes, name, op = [], [], {}, "", ""
