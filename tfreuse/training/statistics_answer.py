@@ -1,6 +1,6 @@
 """Says in one line what the comparison of a model's statistics with images suggests.
 
-    headline, rest = statistics_answer.answer(rows_by_pixels, "0..1", transplanted="donor.keras")
+    headline, detail = statistics_answer.answer(rows_by_pixels, "0..1", transplanted="donor.keras")
 
 The rows are those of `statistics_check.Checker`.
 """
@@ -29,12 +29,12 @@ NO_ERROR = (
 _SUGGESTIONS = {
     "any": (
         "on images of any kind",
-        ": compare input and values with the donor's{others}.",
+        ": compare input and values with the donor's{other_cause}.",
     ),
     "own": (
         "on images like their training's",
         (
-            ": an error in input or values{others}, unless these images are of another kind than "
+            ": an error in input or values{other_cause}, unless these images are of another kind than "
             "the training's."
         ),
     ),
@@ -102,22 +102,22 @@ def answer(
     if not from_input:
         values = {name: value for name, value in values.items() if name != "first"}
     if better:
-        rest = (
+        detail = (
             f" (|log variance ratio| {by_pixels[better]['first']:.2f}, not "
             f"{values['first']:.2f}): try --pixels={better}, unless the images are darker or of "
             "less contrast than the training's."
         )
-        return f"Pixels {better} fit the first layer better than {pixels}", rest
+        return f"Pixels {better} fit the first layer better than {pixels}", detail
     for images, limits in (("any", LIMITS["any"]), ("own", LIMITS["own"])):
         exceeding = above(values, limits)
         if exceeding:
             name = max(exceeding, key=lambda name: values[name] / limits[name])
             kind, remedy = _SUGGESTIONS[images]
-            others = "" if name == "first" else _other_values(transplanted)
+            other_cause = "" if name == "first" else _other_values(transplanted)
             return (
                 _exceeding(rows, name, values[name]),
                 f" (right networks: at most {limits[name]:.2f} {kind})"
-                + remedy.replace("{others}", others),
+                + remedy.replace("{other_cause}", other_cause),
             )
     headline = "No error shows."
     return headline, NO_ERROR.removeprefix(headline)

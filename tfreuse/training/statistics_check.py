@@ -148,11 +148,11 @@ def check(
             by_name[name] = [row for row in rows if row["layer"] in judged]
             from_input = rows[0]["layer"] in judged
     by_pixels = {name: scores(by_name[name]) for name in PIXELS if name in by_name}
-    headline, rest = statistics_answer.answer(
+    headline, detail = statistics_answer.answer(
         by_name, pixels, from_input=from_input, transplanted=transplanted
     )
     return Check(
-        count, pixels, by_name[pixels], by_pixels, headline, f"{headline}{rest}"
+        count, pixels, by_name[pixels], by_pixels, headline, f"{headline}{detail}"
     )
 
 
