@@ -222,6 +222,18 @@ def test_paddings_are_compared_by_what_they_add(
     assert equal == (not differs)
 
 
+def test_biases_of_zero_that_an_exporter_drops_are_filled_in(tmp_path):
+    onnx.save(padded_net(strides=[1, 1], **UPPER), tmp_path / "net.onnx")
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(4, 3, padding="same", bias_initializer="ones", name="c")(inputs)
+    model = keras.Model(inputs, x)
+    with pytest.raises(InputError, match="--adapters='c=zero' sets it to zero"):
+        transplant.plan(tmp_path / "net.onnx", model).check()
+    plan = transplant.plan(tmp_path / "net.onnx", model, adapters=["c=zero"])
+    transplant.apply(plan.check(), tmp_path / "net.onnx", model)
+    np.testing.assert_array_equal(model.get_layer("c").bias, np.zeros(4))
+
+
 @pytest.mark.parametrize(
     "producer, says",
     [
