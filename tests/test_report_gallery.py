@@ -42,6 +42,7 @@ def recipient(task="segmentation", order="conv_bn_relu"):
         train=None,
         test=types.SimpleNamespace(ignore_label=-1),
         images=images,
+        targets=images,
         recalibrate=recalibration.Recalibrator(model, images),
         evaluate=types.SimpleNamespace(batches=[(tf.constant(images), truth)]),
         before=None,
