@@ -14,6 +14,10 @@ import types
 import zipfile
 
 import numpy as np
+import pytest
+
+from tfreuse import checkpoints
+from tfreuse.errors import InputError
 
 STORAGES = {"f8": "Double", "f4": "Float", "f2": "Half", "i8": "Long", "u1": "Byte"}
 
@@ -175,3 +179,12 @@ def shard(path, arrays, writer=save_safetensors, first=None):
     index = path.with_name(f"{path.name}.index.json")
     index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     return index
+
+
+def refusal(path):
+    """The line with which opening the file is refused."""
+    with pytest.raises(InputError) as caught:
+        checkpoints.open(path)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".")
+    return message

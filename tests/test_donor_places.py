@@ -13,6 +13,7 @@ import handmade_torch
 import keras
 import numpy as np
 import pytest
+from handmade_torch import refusal
 from keras import layers
 
 from tfreuse import checkpoints, transplant
@@ -45,14 +46,6 @@ def state():
 def read(path):
     with checkpoints.open(path) as file:
         return {(v.layer, v.role): file.read(v) for v in file.variables}
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        checkpoints.open(path)
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
 
 
 def shard(folder, suffix=".safetensors"):

@@ -6,6 +6,7 @@ import handmade_torch
 import keras
 import numpy as np
 import pytest
+from handmade_torch import refusal
 from keras import layers
 
 from tfreuse import checkpoints, transplant
@@ -129,14 +130,6 @@ def donor(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def recipient():
     return keras_network()
-
-
-def refusal(path):
-    with pytest.raises(InputError) as caught:
-        checkpoints.open(path)
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
 
 
 def test_the_recipient_computes_what_the_file_does(model, donor, recipient):

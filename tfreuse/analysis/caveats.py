@@ -2,8 +2,8 @@
 
 Companions report other arms that explain an effect, e.g. the same transplant after
 recalibration. Cautions state the limits of the number of seeds, of their spread, of clipping
-retentions, and of biases that did not move. A note is a sentence or two, with its interval and n; it names an arm
-that was not measured.
+retentions, and of biases that did not move. A note is a sentence or two, with its interval and n;
+it names an arm that was not measured.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -24,29 +24,43 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
     Raises:
         InputError: it does not; names the flag that would work, where there is one.
     """
-    inputs = getattr(model, "inputs", None) or []
-    if inputs and (len(inputs) != 1 or len(inputs[0].shape) != 4):
-        shapes = [tuple(tensor.shape) for tensor in inputs]
-        raise InputError(
-            f"expected a model of one input [B, H, W, C]; its inputs have the shapes {shapes}."
-        )
-    if inputs:
+    if getattr(model, "inputs", None):
+        *sides, expected = input_shape(model)
         check_channels_last(model, channels)
-        *sides, expected = inputs[0].shape[1:]
         if expected not in (None, channels):
             raise InputError(
                 f"the model takes images of {expected} channel{'s' * (expected != 1)}, "
                 f"got {channels}; type --channels={expected}."
             )
-        pairs = zip(sides, image_size, strict=True)
-        if any(side not in (None, size) for side, size in pairs):
-            fixed = [side or size for side, size in zip(sides, image_size, strict=True)]
+        if fixed := other_size(sides, image_size):
             raise InputError(_refusal(image_size, "takes one size only", fixed))
     try:
         _trace(model, image_size, channels)
     except InputError as error:
         working = _working(model, image_size, channels)
         raise InputError(_refusal(image_size, str(error), working)) from error
+
+
+def input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None]:
+    """Returns (H, W, C) of the images that a model takes, None where it takes any.
+
+    Raises:
+        InputError: it has another number of inputs than one, or takes no [B, H, W, C].
+    """
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise InputError(
+            f"expected a model of one input [B, H, W, C]; its inputs have the shapes {shapes}."
+        )
+    return shapes[0][1:]
+
+
+def other_size(
+    sides: Sequence[int | None], size: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Returns the size nearest to `size` that a model of these sides takes; None if it fits."""
+    taken = tuple(side or asked for side, asked in zip(sides, size, strict=True))
+    return None if taken == tuple(size) else taken
 
 
 def check_channels_last(model: keras.Model, channels: int) -> None:

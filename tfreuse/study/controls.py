@@ -34,9 +34,9 @@ def make(
     to the recipient, norm and cosine with it are the donor's. One number has no other direction:
     it stays the donor's, as does an array that is a multiple of the recipient's; of two numbers
     every other draw is the donor's. "matched": the recipient's values plus a random step as long
-    as the distance to the donor, which leaves most of the recipient's direction; "moments": normal with the donor's mean and standard deviation (Mean Var
-    Init of Raghu et al. 2019, arXiv:1902.07208); "shuffled": the donor's numbers in random
-    order; "zeroed": zeros. Variances are drawn as logarithms, so that they stay above zero.
+    as the distance to the donor, which leaves most of the recipient's direction; "moments":
+    normal with the donor's mean and standard deviation (Mean Var Init of Raghu et al. 2019,
+    arXiv:1902.07208); "shuffled": the donor's numbers in random order; "zeroed": zeros. Variances are drawn as logarithms, so that they stay above zero.
 
     Args:
         control: one of these five.

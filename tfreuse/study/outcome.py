@@ -15,8 +15,8 @@ def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
     """Lists the groups that lose at most the margin at all layers after recalibration.
 
     Every seed must retain 1 - margin. That is a choice for one model and no verdict, which would
-    take many more seeds (`tfreuse.analysis.bounded.fewest`). Only the architecture, direction and link of the study's first block count: its recipient is the one
-    that is exported.
+    take many more seeds (`tfreuse.analysis.bounded.fewest`). Only the architecture, direction and
+    link of the study's first block count: its recipient is the exported model.
     """
     if not specs.blocks():
         return ()

@@ -188,19 +188,10 @@ def taken_images(
     Raises:
         InputError: it takes no images [B, H, W, C], or none of this size.
     """
-    inputs = getattr(model, "inputs", None) or []
-    shapes = [tuple(tensor.shape) for tensor in inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise InputError(
-            f"expected a model of one input [B, H, W, C]; its inputs have the shapes {shapes}."
-        )
-    *sides, channels = shapes[0][1:]
+    *sides, channels = model_images.input_shape(model)
     model_images.check_channels_last(model, channels or 3)
-    size = image_size or tuple(
-        side or free for side, free in zip(sides, FREE_SIZE, strict=True)
-    )
-    if any(side not in (None, asked) for side, asked in zip(sides, size, strict=True)):
-        fixed = [side or asked for side, asked in zip(sides, size, strict=True)]
+    size = image_size or model_images.other_size(sides, FREE_SIZE) or FREE_SIZE
+    if fixed := model_images.other_size(sides, size):
         raise InputError(
             f"the model takes one size only, got --image_size={size[0]},{size[1]}; type "
             f"--image_size={fixed[0]},{fixed[1]}."
