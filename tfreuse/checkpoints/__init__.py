@@ -9,7 +9,8 @@
 Formats: `.keras` (a zip file or a folder), `.weights.h5`, sharded `.weights.json`, legacy `.h5`,
 `.npz`, safetensors, PyTorch's `.pt`, `.pth` and `.bin` (without PyTorch), their `.index.json` of
 shards, ONNX, TensorFlow checkpoints and SavedModels (only the last two import TensorFlow, on opening).
-A folder stands for its only weights file, `hf://ORG/NAME` for a model in the Hub's cache.
+A folder stands for its only weights file, `hf://ORG/NAME` for a model in the Hub's cache,
+`pretrained:NAME` for weights in an installed package.
 
 Files are untrusted input. Nothing in a file is executed, a file cannot make the reader open
 other files, and memory is bounded by the arrays that the caller reads.
@@ -28,6 +29,7 @@ from tfreuse.checkpoints import (
     legacy_h5,
     npz,
     onnx,
+    packaged,
     pytorch,
     safetensors,
     sharded,
@@ -74,8 +76,9 @@ def open(path: str | os.PathLike) -> Checkpoint:
     """Opens a model file and checks its structure; reads no values.
 
     Args:
-        path: a file; a folder with one weights file; or hf://ORG/NAME, which is read from the
-            Hub's cache (see `hub`), never from the network.
+        path: a file; a folder with one weights file; hf://ORG/NAME, which is read from the
+            Hub's cache (see `hub`), never from the network; or pretrained:NAME, weights of an
+            installed package (see `packaged`).
 
     Raises:
         InputError: there is no such file, its format is not supported, or it is damaged.
@@ -84,6 +87,10 @@ def open(path: str | os.PathLike) -> Checkpoint:
         cached = hub.locate(path)
         checkpoint = _open(cached.path, printable(cached.address))
         checkpoint.origin = cached.origin(checkpoint.path)
+        return checkpoint
+    if packaged.is_name(path):
+        checkpoint = _open(packaged.locate(path), printable(path))
+        checkpoint.origin = str(path)
         return checkpoint
     return _open(path, printable(path))
 

@@ -6,7 +6,7 @@ Each function raises InputError. Files and settings are checked again where they
 import pathlib
 from collections.abc import Sequence
 
-from tfreuse import data, rundir
+from tfreuse import checkpoints, data, rundir
 from tfreuse.checkpoints import loadable
 from tfreuse.cli import app
 from tfreuse.errors import InputError
@@ -28,6 +28,9 @@ def network(spec: ModelSpec, data_spec: DataSpec) -> None:
     elif not spec.model:
         spec.check_options()
         sizes.check_sides(spec, data_spec.image_size)
+        if spec.encoder_weights:
+            with checkpoints.open(spec.encoder_weights):
+                pass  # its structure is checked without TensorFlow
 
 
 def run(

@@ -45,7 +45,7 @@ _SELECTING = (
     *("allow_missing", "allow_unused"),
 )
 _TEXTS = {
-    "donor": "model file whose parameters are taken, a folder of one, or hf://ORG/NAME",
+    "donor": "model file whose parameters are taken, a folder of one, hf://ORG/NAME or pretrained:NAME",
     "recipient": "model file that receives them; never changed",
     "out": "model file to write (plan: the plan file)",
     "model": "info, check: model file",

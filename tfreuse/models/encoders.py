@@ -5,8 +5,8 @@
     features = encoders.features("keras.ResNet50", images, max_stride=8)  # none below H/8
 
 Layers keep their names, so that pre-trained weights can be transplanted into them. The
-preprocessing that such weights expect (-1 to 1, or BGR minus ImageNet's mean) is built in as
-layers in front.
+preprocessing that such weights expect (-1 to 1, BGR minus ImageNet's mean, or the convention of
+PyTorch's weights) is built in as layers in front.
 """
 
 import functools
@@ -29,11 +29,14 @@ _CONVOLUTIONS = (
 )  # fmt: skip
 _POOLS = keras.layers.MaxPooling2D, keras.layers.AveragePooling2D
 
+_IMAGENET_MEAN = 0.485, 0.456, 0.406  # RGB, of torchvision's and most of timm's weights
+_IMAGENET_SD = 0.229, 0.224, 0.225
+
 _Prepare = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 def features(
-    name: str, images: keras.KerasTensor, max_stride: int = 0
+    name: str, images: keras.KerasTensor, max_stride: int = 0, convention: str = ""
 ) -> dict[int, keras.KerasTensor]:
     """Applies an encoder with fresh parameters and returns the last features of each size.
 
@@ -44,6 +47,8 @@ def features(
             dilated instead of strided, as in PSPNet (arXiv:1612.01105, section 3.2). At the
             positions that striding would have kept, the features are unchanged where no
             pooling is involved; pooling is not dilated. 0: no limit.
+        convention: the images that the encoder takes, see `ModelSpec.encoder_input`: "imagenet",
+            "signed" or "unit"; "": those that its library's weights take.
 
     Returns:
         Features by the stride of the original encoder: [B, H / stride, W / stride, C], or
@@ -53,6 +58,8 @@ def features(
         InputError: there is no such encoder, or it cannot be built for these images.
     """
     original, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
+    if convention:
+        prepare = _CONVENTIONS[convention]
     if images.shape[-1] not in (1, _CHANNELS):
         raise InputError(
             f"--encoder={printable(name)} takes images of 1 or {_CHANNELS} channels; "
@@ -164,6 +171,20 @@ def _signed(images: keras.KerasTensor) -> keras.KerasTensor:
         2.0, offset=-1.0, name="preprocessing_scale", dtype="float32"
     )
     return rescale(_rgb(images))
+
+
+def _standardised(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Subtracts ImageNet's mean and divides by its standard deviation, channel by channel."""
+    rescale = keras.layers.Rescaling(
+        scale=[1 / sd for sd in _IMAGENET_SD],
+        offset=[-m / sd for m, sd in zip(_IMAGENET_MEAN, _IMAGENET_SD, strict=True)],
+        name="preprocessing_scale",
+        dtype="float32",
+    )
+    return rescale(_rgb(images))
+
+
+_CONVENTIONS = {"imagenet": _standardised, "signed": _signed, "unit": _rgb}
 
 
 def _prepared(module: ModuleType, images: keras.KerasTensor) -> keras.KerasTensor:

@@ -18,6 +18,7 @@ def unet(
     depth: int = 4,
     skips: bool = True,
     encoder: str = "small",
+    encoder_input: str = "",
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
@@ -45,6 +46,7 @@ def unet(
         skips: join encoder and decoder stages of equal size. With them an auto-encoder can
             copy its input past the bottleneck.
         encoder: "small", the paper's, or a foreign encoder: see `encoders.features`.
+        encoder_input: the images that a foreign encoder takes: its `convention`.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
@@ -70,7 +72,7 @@ def unet(
 
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
-        encoded = _foreign_stages(spec, images)
+        encoded = _foreign_stages(spec, images, encoder_input)
     else:
         encoded = _stages(spec, images, block)
     x = encoded.pop(depth + 1)  # [B, H / 2**depth, W / 2**depth, ...]
@@ -117,10 +119,10 @@ def _stages(
 
 
 def _foreign_stages(
-    spec: ModelSpec, images: keras.KerasTensor
+    spec: ModelSpec, images: keras.KerasTensor, convention: str
 ) -> dict[int, keras.KerasTensor]:
     """Returns a foreign encoder's features by stage, as `_stages`; stage 1 is the image."""
-    features = encoders.features(spec.encoder, images)  # by stride
+    features = encoders.features(spec.encoder, images, convention=convention)
     depths = [stride.bit_length() - 1 for stride in features]
     if spec.depth not in depths:
         raise InputError(

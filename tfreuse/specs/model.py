@@ -11,6 +11,16 @@ ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
 KERAS, KERAS_CV = "keras.", "keras_cv."  # prefixes of other libraries' encoders
+INPUTS = (
+    "library",
+    "imagenet",
+    "signed",
+    "unit",
+)  # ranges of images that encoders take
+_FROM_PYTORCH = (".pt", ".pth", ".bin", ".safetensors", ".onnx")
+_OF_TENSORFLOW = (
+    f"{KERAS_CV}EfficientNetLite"  # its weights take -1 to 1 in PyTorch too
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +49,20 @@ class ModelSpec(Spec):
         "library, without its weights: keras.NAME of keras.applications, e.g. "
         "keras.MobileNetV2, or keras_cv.NAME, e.g. keras_cv.ResNet18",
     )
+    encoder_weights: str = option(
+        "",
+        "pre-trained weights of the encoder, which a training starts from: a file of any format "
+        "that tools/transplant.py reads (.keras, .h5, .pth, .safetensors, .onnx, hf://ORG/NAME), "
+        "or pretrained:efficientnet_lite0 of the extra [pretrained]",
+    )
+    encoder_input: str = option(
+        "auto",
+        "images that the encoder's weights take, made of images in 0 to 1 by the network itself: "
+        "library: as its library does; imagenet: less ImageNet's mean, over its standard "
+        "deviation (torchvision, timm); signed: -1 to 1; unit: 0 to 1; auto: imagenet for weights "
+        "from PyTorch, else library",
+        choices=("auto", *INPUTS),
+    )
     auxiliary: bool = option(
         False, "train with an auxiliary head on the fourth stage", only="pspnet"
     )
@@ -60,6 +84,7 @@ class ModelSpec(Spec):
                 f"--encoder takes {', '.join(ENCODERS)}, {KERAS}NAME of keras.applications or "
                 f"{KERAS_CV}NAME; got {self.encoder!r}."
             )
+        self._check_encoder_flags()
         if self.model and not re.fullmatch(r".*\.keras|[^:]+:[^:]+", self.model):
             raise InputError(
                 "--model takes FILE.keras or package.module:function; got "
@@ -78,9 +103,34 @@ class ModelSpec(Spec):
             return self.architecture
         return self.model.rpartition(":")[2].rpartition("/")[2].removesuffix(".keras")
 
+    def _check_encoder_flags(self) -> None:
+        flags = "encoder_weights", "encoder_input"
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        given = [n for n in flags if getattr(self, n) != fields[n].default]
+        if given and (self.model or not self.has_foreign_encoder):
+            raise InputError(
+                f"--{given[0]} is for an encoder of a library: give, for example, "
+                f"--encoder=keras.MobileNetV2, or leave --{given[0]} out."
+            )
+
     @property
     def has_foreign_encoder(self) -> bool:
         return self.encoder.startswith((KERAS, KERAS_CV))
+
+    @property
+    def convention(self) -> str:
+        """The images that the encoder takes: one of INPUTS, or "" for those of its library."""
+        if self.encoder_input != "auto":
+            return self.encoder_input.replace("library", "")
+        of_tensorflow = self.encoder.startswith(_OF_TENSORFLOW)
+        return "imagenet" if self.pytorch_weights and not of_tensorflow else ""
+
+    @property
+    def pytorch_weights(self) -> bool:
+        """Returns whether the encoder's weights are PyTorch's, by their name."""
+        return self.encoder_weights.startswith(("hf://", "pretrained:")) or (
+            self.encoder_weights.endswith(_FROM_PYTORCH)
+        )
 
     def check_options(self) -> None:
         """Raises InputError if an option is set that the architecture does not have.

@@ -25,7 +25,7 @@ from tfreuse import plan as plan_module
 from tfreuse.models import saving
 from tfreuse.study import controls, treatments
 from tfreuse.study.design import Block
-from tfreuse.training import recalibration
+from tfreuse.training import initial, recalibration
 from tfreuse.transplant import alignment
 
 # Added to a replicate's seed for the control "reinitialised". Seeds of a study's networks stay
@@ -128,7 +128,8 @@ class Donors:
         """Builds the recipient's network with its own initial values, or with fresh ones."""
         network = self._block.parts["recipient"]
         fresh = _FRESH_SEED + self._block.seed
-        return models.build(
+        build = models.build if control == "reinitialised" else initial.network
+        return build(
             network.model,
             task=network.train.task,
             num_classes=self._train.num_classes,

@@ -35,6 +35,7 @@ from tfreuse.training import (
     fusion,
     initial,
     recalibration,
+    summaries,
 )
 from tfreuse.training.callbacks import Report
 from tfreuse.training.objective import decay_only_kernels, loss, optimizer
@@ -277,6 +278,11 @@ def _start(
         channels=split.examples.element_spec["image"].shape[-1],
         seed=spec.seed if spec.initial_seed < 0 else spec.initial_seed,
     )
+    if model_spec.encoder_weights:
+        plan = initial.take_encoder(model_spec, model)
+        summaries.Writer(out_dir / "tensorboard" / "train").text(
+            "encoder_weights", initial.description(model_spec, plan)
+        )
     if spec.initial_seed >= 0:
         _seed_random_layers(model, spec.seed)
     if spec.initial_model:

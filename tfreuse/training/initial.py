@@ -1,14 +1,97 @@
-"""Gives a network the values of another one before its training (`--initial_model`)."""
+"""Gives a network values before its training: `--initial_model` and `--encoder_weights`.
 
+model = initial.network(spec, task="segmentation", num_classes=5, seed=0)
+"""
+
+import fnmatch
 import glob
 import pathlib
+from typing import Any
 
 import keras
 
 from tfreuse import models, transplant
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, graph, saving
-from tfreuse.specs import TrainSpec
+from tfreuse.plan import Plan
+from tfreuse.specs import ModelSpec, TrainSpec
+
+_EPSILON = 1e-5  # of torch.nn.BatchNorm2d
+# Layers behind an encoder of another library: all that tfreuse adds to it.
+_ADDED = "decoder_*", "pyramid_*", "fusion_*", "head_*", "auxiliary_*"
+
+
+def network(spec: ModelSpec, **options: Any) -> keras.Model:
+    """Builds the network with fresh values, but for `spec.encoder_weights` in its encoder.
+
+    Args:
+        spec: which network.
+        options: of `models.build`.
+
+    Raises:
+        InputError: it cannot be built, or the weights do not fit all of the encoder.
+    """
+    model = models.build(spec, **options)
+    if spec.encoder_weights:
+        take_encoder(spec, model)
+    return model
+
+
+def take_encoder(spec: ModelSpec, model: keras.Model) -> Plan:
+    """Copies `spec.encoder_weights` into all layers of the encoder, all or nothing.
+
+    Weights for which the network has no place, those of a classifier, stay behind. A convolution's
+    bias that a PyTorch network lacks becomes 0, which its batch normalization subtracts anyway, and
+    PyTorch's default epsilon, 1e-5, is folded into the variances of encoders that take images as
+    torchvision's do. The encoder then computes the donor's function where strides and paddings are
+    equal too, which `tools/transplant.py plan` compares.
+    """
+    path = spec.encoder_weights
+    names = [layer.name for layer in model.layers if layer.weights]
+    added = [p for p in _ADDED if fnmatch.filter(names, p)]
+    with transplant.opened(path, model) as pair:
+        options: dict[str, Any] = {
+            "layers": ["*", *(f"!{pattern}" for pattern in added)],
+            "allow_unused": "*",
+        }
+        plan = pair.plan(**options)
+        if adapters := _adapters(spec, plan):
+            plan = pair.plan(adapters=adapters, **options)
+        if plan.problems:
+            first = plan.problems[0]
+            raise InputError(
+                f"--encoder_weights={printable(spec.encoder_weights)} does not fit "
+                f"--encoder={spec.encoder}: {len(plan.problems)} variables have no values, the "
+                f"first is {first.variable} ({first.reason}). `tools/transplant.py plan --donor=... "
+                "--recipient=...` shows all; a network with other weights in it can be given as "
+                "--initial_model."
+            )
+        pair.apply(plan)
+    return plan
+
+
+def description(spec: ModelSpec, plan: Plan) -> str:
+    """Returns in Markdown which values the encoder took, and what the plan could not see."""
+    layers = {e.recipient.layer for e in plan.copies}
+    title = (
+        f"{len(plan.copies)} variables of {len(layers)} layers of {spec.encoder} from "
+        f"`{printable(spec.encoder_weights)}`; images: {spec.convention or 'as its library'}"
+    )
+    return "\n".join(
+        [title, "", *(f"- {printable(note, 1000)}" for note in plan.notes)]
+    )
+
+
+def _adapters(spec: ModelSpec, plan: Plan) -> list[str]:
+    """Returns the adapters that make the encoder compute a PyTorch network's function."""
+    if not spec.pytorch_weights:
+        return []
+    epsilons = {dict(e.recipient.settings).get("epsilon") for e in plan.copies}
+    other = epsilons - {None, _EPSILON}
+    adapters = ["*=zero"] if any(e.status == "MISSING" for e in plan.problems) else []
+    if spec.convention == "imagenet" and other:
+        adapters.append(f"*=epsilon:{_EPSILON}")
+    return adapters
 
 
 def path_of(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:

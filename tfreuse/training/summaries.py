@@ -40,6 +40,12 @@ class Writer:
         with self._writer.as_default(step):
             tf.summary.image(name, pictures, max_outputs=len(pictures))
 
+    def text(self, name: str, text: str) -> None:
+        """Writes a text in Markdown, as of before the first update."""
+        with self._writer.as_default(0):
+            tf.summary.text(name, text)
+        self._writer.flush()
+
     def batch_norms(self, model: keras.Model, step: int) -> None:
         """Writes a histogram of each layer's gamma, beta, moving mean and moving variance."""
         values = {

