@@ -185,6 +185,42 @@ def test_a_refused_plan_names_flags_that_help_with_the_names_of_its_layers():
         make(conv("theirs"), conv("ours")).check()
 
 
+def test_biases_that_the_donor_lacks_are_filled_in_by_one_pattern():
+    def biased(*paths, use_bias=True):
+        shapes = [(3, 3, 4, 4), (4,)][: 1 + use_bias]
+        return [
+            v
+            for path in paths
+            for v in layer(path, "Conv2D", *shapes, use_bias=use_bias)
+        ]
+
+    ours = biased("a", "b", "c") + bn("norm")
+    theirs = biased("a", "b", use_bias=False) + biased("c") + bn("norm")
+    plan = make(theirs, ours, adapters=["norm=blend:0.5"])
+    hint = "--adapters='*=zero' sets all 2 to zero"
+    assert (
+        f"MISSING: a:bias, b:bias: the donor's layer has no bias; {hint}"
+        in " ".join(plan.table().split())
+    )
+    with pytest.raises(InputError) as refusal:
+        plan.check()
+    assert str(refusal.value).count(hint) == 1
+    filled = "norm=blend:0.5,*=zero"
+    assert str(refusal.value).endswith(f"lacks with --adapters='{filled}'.")
+    filled_plan = make(theirs, ours, adapters=filled).check()
+    assert {str(e.recipient) for e in filled_plan.copies if "zero" in e.adapters} == {
+        "a:bias",
+        "b:bias",
+    }
+    # a pattern for all would fill in what may be missing
+    with pytest.raises(InputError, match="lacks with --adapters=b=zero"):
+        make(theirs, ours, allow_missing="a").check()
+    # other problems are left out beside it
+    theirs += conv("d")
+    with pytest.raises(InputError, match=r"zero'\. Leave them out with --layers='!d'"):
+        make(theirs, ours).check()
+
+
 def test_other_widths_are_mismatches_whatever_the_axes_are():
     theirs = layer("norm", "BatchNormalization", *[(8,)] * 4)
     ours = layer("norm", "BatchNormalization", *[(4,)] * 4, axis=-1)

@@ -224,13 +224,20 @@ def test_whole_modules_are_told_how_to_save_weights(tmp_path):
     assert "model.state_dict()" in refusal(path)
 
 
-def test_torchscript_is_told_how_to_save_weights(tmp_path):
-    path = tmp_path / "script.pt"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "script/code/__torch__/net.py", "def forward(self): pass\n" * 9
-        )
-    assert "TorchScript" in refusal(path) and "torch.jit.load" in refusal(path)
+@pytest.mark.parametrize("pack", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    "member, kind, how",
+    [
+        ("code/__torch__/net.py", "TorchScript", "torch.jit.load(path).state_dict()"),
+        ("archive_format", "torch.export", "torch.export.load(path).state_dict,"),
+    ],
+)
+def test_programs_are_told_how_to_save_weights(tmp_path, member, kind, how, pack):
+    path = tmp_path / "program.pt"
+    with zipfile.ZipFile(path, "w", pack) as archive:
+        archive.writestr(f"program/{member}", "def forward(self): pass\n" * 9)
+        archive.writestr("program/data.pkl", pickle.dumps({}, protocol=2))
+    assert kind in refusal(path) and how in refusal(path)
 
 
 @pytest.mark.parametrize(

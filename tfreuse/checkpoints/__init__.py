@@ -156,14 +156,12 @@ def _read(file: source.Source) -> Checkpoint:
         try:
             directory = archive.read(file)
         except archive.PackedMemberError as error:
-            if "/code/__torch__" in error.name:
-                raise pytorch.script_refused(file) from error
+            pytorch.refuse_program(file, [error.name])
             raise
+        pytorch.refuse_program(file, directory.members)
         if pytorch.is_pytorch(directory):
             weights = pytorch.read_zip(file, directory)
             return states.checkpoint("pytorch", file, weights)
-        if pytorch.is_program(directory):
-            raise pytorch.program_refused(file)
         archive.refuse_streamed(file, directory)
         reader = npz if npz.is_npz(directory) else keras_file
         return reader.read(file, directory)

@@ -4,9 +4,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError
 from tfreuse.plan import adapters as adapters_module
-from tfreuse.plan import axes, matching, pairing, selection, separable, structure
+from tfreuse.plan import (
+    axes,
+    matching,
+    pairing,
+    remedies,
+    selection,
+    separable,
+    structure,
+)
 from tfreuse.plan.topology import Edges
 from tfreuse.plan.values import (
     AMBIGUOUS,
@@ -126,6 +134,7 @@ class _Maker:
         self.agree = axes.comparison(self.donor, self.recipient)
         self.missing_ok = _globs(plan.allow_missing, self.recipient)
         self.unused_ok = _globs(plan.allow_unused, self.donor)
+        self.fillable: dict[str, str] = {}  # path of a missing variable -> its adapter
         self.adapters: dict[str, list[str]] = {}
         for pattern, name in plan.adapters:
             for path in _globs((pattern,), self.recipient):
@@ -156,7 +165,7 @@ class _Maker:
                     entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)
-        return tuple(entries)
+        return tuple(remedies.with_fills(entries, self.fillable))
 
     def _twin(self, match: matching.Match | None) -> Layer | None:
         """Returns the donor's layer of a match, of two for a separable convolution or half of one."""
@@ -199,8 +208,7 @@ class _Maker:
             if match:
                 reason = f"the donor's layer has no {variable.role}"
                 if filled and complete:
-                    flag = f"--adapters='{printable(path)}={filled}'"
-                    reason += f"; {flag} sets it to {filled}"
+                    self.fillable[variable.path] = filled
             elif matching.automatic(self.recipient[path]):
                 reason += "; Keras made the name up, so pair it in a map"
             allowed = self.missing_ok.get(path, "")

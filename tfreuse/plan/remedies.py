@@ -1,12 +1,40 @@
-"""Writes the flags that leave the problems of a plan out, or allow them."""
+"""Writes the flags that fill in what a plan lacks, leave its problems out, or allow them."""
 
+import dataclasses
 import re
 import shlex
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tfreuse.errors import printable
+
 NO_GRAPH = "has no graph, by which PyTorch's layers are paired"  # in a note of a plan
+_FILL = re.compile("--adapters='([^']*)' sets ")  # in the reason of a missing variable
 _MOST = 6  # patterns that a remedy lists
+
+
+def with_fills(entries: Iterable[Any], fillable: Mapping[str, str]) -> Iterator[Any]:
+    """Yields entries; those that an adapter can fill in say how, one pattern for all if it can.
+
+    Args:
+        entries: of a plan.
+        fillable: adapter by the path of a missing variable.
+    """
+    entries = list(entries)
+    missing = [e for e in entries if e.recipient and e.recipient.path in fillable]
+    count = Counter(fillable[e.recipient.path] for e in missing)
+    allowed = {fillable[e.recipient.path] for e in missing if e.allowed}
+    for entry in entries:
+        adapter = fillable.get(entry.recipient.path) if entry.recipient else None
+        if adapter:
+            several = count[adapter] > 1 and adapter not in allowed
+            layers = "*" if several else printable(entry.recipient.layer_path)
+            which = f"all {count[adapter]}" if several else "it"
+            flag = f"--adapters='{layers}={adapter}'"
+            reason = f"{entry.reason}; {flag} sets {which} to {adapter}"
+            entry = dataclasses.replace(entry, reason=reason)
+        yield entry
 
 
 def remedy(plan: Any) -> str:
@@ -14,34 +42,49 @@ def remedy(plan: Any) -> str:
     graph = next((note for note in plan.notes if NO_GRAPH in note), "")
     if graph:
         return f"{graph[0].upper()}{graph[1:]}, or name the pairs with --map=FILE."
-    problems = {
-        side.layer for e in plan.problems for side in (e.donor, e.recipient) if side
-    }
+    fills, others = {}, []
+    for entry in plan.problems:
+        fill = _FILL.search(entry.reason)
+        if fill:
+            fills[fill[1]] = None
+        else:
+            others.append(entry)
+    lines = [_leave_out(plan, others)] if others else []
+    if fills:
+        earlier = ["=".join(pair) for pair in plan.adapters]
+        flag = _flag("adapters", earlier, list(fills))
+        lines.insert(0, f"Fill in what the donor lacks with {flag}.")
+    return " ".join(lines)
+
+
+def _leave_out(plan: Any, entries: Sequence[Any]) -> str:
+    """Returns the flags that leave problems of a plan out, or allow them."""
+    problems = {side.layer for e in entries for side in (e.donor, e.recipient) if side}
     if {
         e.recipient.layer for e in plan.copies
     } <= problems:  # nothing else would be left
-        if all(e.status == "MISMATCH" for e in plan.problems):
+        if all(e.status == "MISMATCH" for e in entries):
             return (
                 "All selected layers have other shapes in the donor: take a donor of the "
                 "recipient's sizes, or select other layers with --layers."
             )
-        if any(e.status == "REFUSED" for e in plan.problems):
+        if any(e.status == "REFUSED" for e in entries):
             return "No selected layer can move."  # a refusal says what to type
         return (
             "No selected layer has a counterpart that fits: name the pairs with --map=FILE, "
             "or select other layers with --layers."
         )
     shared = {side.layer for e in plan.copies for side in (e.donor, e.recipient)}
-    names = _patterns((e.variable.layer for e in plan.problems), shared)
+    names = _patterns((e.variable.layer for e in entries), shared)
     earlier = [] if plan.layers == ("*",) else list(plan.layers)
     text = "Leave them out with " + _flag(
         "layers", earlier, [f"!{name}" for name in names]
     )
-    if any(e.status not in ("MISSING", "UNUSED") for e in plan.problems):
+    if any(e.status not in ("MISSING", "UNUSED") for e in entries):
         return f"{text}."
     allow = []
     for status in ("MISSING", "UNUSED"):
-        layers = [e.variable.layer for e in plan.problems if e.status == status]
+        layers = [e.variable.layer for e in entries if e.status == status]
         if layers:
             flag = f"allow_{status.lower()}"
             earlier = list(getattr(plan, flag))

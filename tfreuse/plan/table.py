@@ -119,10 +119,10 @@ def _problems(plan: Any) -> list[str]:
 
 
 def by_reason(problems: Iterable) -> list[list]:
-    """Groups entries, so that a reason that is a line or longer is said once."""
+    """Groups entries, so that a reason of more than half a line is said once."""
     groups: dict[Any, list] = {}
     for number, entry in enumerate(problems):
-        long = len(entry.reason) > WIDTH
+        long = len(entry.reason) > WIDTH // 2
         key = (entry.status, entry.reason) if long else number
         groups.setdefault(key, []).append(entry)
     return list(groups.values())

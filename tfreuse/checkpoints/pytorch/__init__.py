@@ -9,6 +9,7 @@ import io
 import struct
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ from tfreuse.errors import InputError, printable
 
 LEGACY_SIGNATURE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled magic number
 _PICKLE = "/data.pkl"
+# Members of programs -> what these are, and how PyTorch gives their state dict.
+_PROGRAMS = {
+    "/code/__torch__": (
+        "a TorchScript program",
+        "torch.jit.load(path).state_dict()",
+    ),
+    "/archive_format": (
+        "a program of torch.export",
+        "torch.export.load(path).state_dict",
+    ),
+}
 _SIZE = struct.Struct("<q")  # count of numbers before each storage of the old format
 
 Location = tuple[Source, int, int]  # file, offset of the first byte, bytes
@@ -55,27 +67,15 @@ def read_zip(source: Source, archive: Archive) -> Weights:
     return _weights(source, tree, locate, little, archive.members.values())
 
 
-def script_refused(source: Source) -> InputError:
-    """Returns the refusal of a TorchScript program, a zip file with compressed code."""
-    return _refused(
-        source,
-        "it is a TorchScript program. Where PyTorch is: torch.save("
-        "torch.jit.load(path).state_dict(), 'weights.pth')",
-    )
-
-
-def is_program(archive: Archive) -> bool:
-    """Returns whether `torch.export` wrote a zip file."""
-    return any(name.endswith("/archive_format") for name in archive.members)
-
-
-def program_refused(source: Source) -> InputError:
-    """Returns the refusal of a program of `torch.export`."""
-    return _refused(
-        source,
-        "it is a program of torch.export. Where PyTorch is: torch.save("
-        "torch.export.load(path).state_dict, 'weights.pth')",
-    )
+def refuse_program(source: Source, names: Iterable[str]) -> None:
+    """Raises InputError if members of these names show a zip file to be a program."""
+    for name in names:
+        for part, (kind, state) in _PROGRAMS.items():
+            if part in name:
+                raise _refused(
+                    source,
+                    f"it is {kind}. Where PyTorch is: torch.save({state}, 'weights.pth')",
+                )
 
 
 def read_legacy(source: Source) -> Weights:
