@@ -133,6 +133,14 @@ def test_xla_is_left_to_keras_but_where_devices_exchange_statistics(options, exp
     assert devices.jit_compile(DeviceSpec(**options)) == expected
 
 
+def test_clipping_on_several_devices_is_refused_and_leaves_no_folder(tmp_path):
+    spec = dataclasses.replace(TRAIN, clip_norm=0.1)
+    mirrored = DeviceSpec(strategy="mirrored")
+    with pytest.raises(InputError, match="--clip_norm with --strategy=mirrored"):
+        training.train(MODEL, DATA, spec, tmp_path / "run", device_spec=mirrored)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
     import tensorflow as tf
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfreuse import models, training
 from tfreuse.specs import ModelSpec, TrainSpec
-from tfreuse.training import fusion
+from tfreuse.training import fusion, objective
 
 MODEL = ModelSpec(width=4, depth=1)
 TRAIN = TrainSpec(steps=20, batch_size=8, weight_decay=0.1, learning_rate=1e-2)
@@ -64,6 +64,19 @@ def test_the_first_update_is_the_formula_of_adam():
     np.testing.assert_allclose(
         optimizer._velocities[0].numpy(), [0.016, 0.00025, 1e-9], rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("longest, share", [(0.0, 1.0), (0.5, 0.1), (7.0, 1.0)])
+def test_a_gradient_is_shortened_to_the_norm_of_all_parameters(longest, share):
+    variables = [keras.Variable([0.0, 1.0]), keras.Variable([2.0])]
+    spec = TrainSpec(clip_norm=longest)
+    optimizer = fusion.with_fused_updates(objective.optimizer(None, spec))
+    optimizer.apply(
+        [tf.constant([3.0, 0.0]), tf.constant([4.0])], variables
+    )  # length 5
+    moments = [moment.numpy() for moment in optimizer._momentums]
+    np.testing.assert_allclose(moments[0], [0.3 * share, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(moments[1], [0.4 * share], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,10 @@ def _networks(source: Source) -> str:
             f"AdamW, peak learning rate {train.get('learning_rate', '?'):g}, weight decay "
             f"{train.get('weight_decay', '?'):g}"
         )
+        if train.get("clip_norm"):
+            text += f", gradients clipped to a global norm of {train['clip_norm']:g}"
+        if train.get("class_weights", "none") != "none":
+            text += f", classes weighted ({train['class_weights']}) in segmentation"
     if spec.retrials:
         text += (
             ". A network whose validation metric, with statistics re-estimated, was less than "
@@ -56,7 +60,9 @@ def _networks(source: Source) -> str:
         text += f" Data: {data.get('dataset', '?')}, {size} pixels."
     if model:
         settings = ", ".join(
-            f"{name} {value}" for name, value in model.items() if name != "architecture"
+            f"{name} {value}"
+            for name, value in model.items()
+            if name != "architecture" and value not in ("", [])
         )
         text += f" Network settings, unless named with the network: {settings}."
     images = sorted({record.images for record in source.records})

@@ -40,6 +40,12 @@ class TrainSpec(Spec):
     warmup: float = option(
         0.05, "share of the updates in which the learning rate rises, 0 to 1", low=0.0
     )
+    clip_norm: float = option(
+        0.0,
+        "longest gradient of all parameters together; a longer one is shortened to it, so that "
+        "large ones at the start do not slow Adam down for long; 0: as it is",
+        low=0.0,
+    )
     validations: int = option(
         10, "validations during the training; each writes a checkpoint", low=1
     )

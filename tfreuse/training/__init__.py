@@ -72,6 +72,7 @@ def train(
     claim = functools.partial(
         rundir.claim, out_dir / "run.json", specs, {"recalibrate": recalibrate}
     )
+    _check_clipping(train_spec, device_spec)
     out_dir.mkdir(parents=True, exist_ok=True)
     if (out_dir / "run.json").exists():
         recalibrate = _recorded(claim(), recalibrate)
@@ -305,6 +306,15 @@ def _seed_random_layers(model: keras.Model, seed: int) -> None:
 def _heads(model: keras.Model) -> list[str]:
     """Returns the names of the outputs of a model with an auxiliary head; else []."""
     return list(model.output) if isinstance(model.output, dict) else []
+
+
+def _check_clipping(spec: TrainSpec, device_spec: DeviceSpec) -> None:
+    """Raises InputError where each device would clip its own part of a gradient."""
+    if spec.clip_norm and device_spec.strategy == "mirrored":
+        raise InputError(
+            "--clip_norm with --strategy=mirrored would clip the gradient of each device by "
+            "itself; leave out one of them."
+        )
 
 
 def check_batch_size(spec: TrainSpec, split: data.Split) -> None:

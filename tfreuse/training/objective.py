@@ -29,7 +29,10 @@ def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
 def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
     """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero.
 
-    Weight decay applies to kernels only.
+    Weight decay applies to kernels only. Gradients are clipped to a global norm (Pascanu et al.
+    2013, arXiv:1211.5063, algorithm 1) if `spec.clip_norm` is given: Adam's second moments
+    remember a few long gradients at the start for about 1 / (1 - 0.999) updates, in which the
+    steps stay short.
     """
     warmup = max(1, round(spec.warmup * spec.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -38,7 +41,11 @@ def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer
         warmup_target=spec.learning_rate,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=spec.weight_decay)
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=spec.weight_decay,
+        global_clipnorm=spec.clip_norm or None,
+    )
     decay_only_kernels(optimizer)
     return optimizer
 
