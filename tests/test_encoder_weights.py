@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfreuse import checkpoints, training
+from tfreuse import checkpoints, files, study, training
 from tfreuse.cli import early
 from tfreuse.errors import InputError
 from tfreuse.models import encoders
-from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
+from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs.labels import LabelSpec
+from tfreuse.study import labels
 from tfreuse.training import initial
 
 DATA = DataSpec(
@@ -26,6 +28,9 @@ def donor(tmp_path_factory):
     model = keras.applications.MobileNetV2(
         weights=None, include_top=False, input_shape=(32, 32, 3)
     )
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(np.linspace(-0.1, 0.1, layer.moving_mean.shape[0]))
     path = tmp_path_factory.mktemp("donor") / "mobile.keras"
     model.save(path)
     return model, path
@@ -83,6 +88,49 @@ def test_weights_from_pytorch_take_its_images_and_others_the_librarys():
             encoder=encoder, encoder_weights=weights, encoder_input=chosen
         )
         assert network.convention == convention
+
+
+def test_label_curves_have_the_encoder_as_donor(donor, tmp_path):
+    """Its statistics are those that came along; from scratch all is fresh."""
+    model, path = donor
+    specs = study.Specs(
+        StudySpec(seeds=2, directions=(), calibration_examples=8),
+        DATA,
+        spec(path, depth=1),
+        TrainSpec(steps=2, batch_size=4),
+        LabelSpec(
+            label_counts=(4,),
+            recipes=("scratch", "encoder_stats", "encoder_kernels"),
+            label_donors=("pretrained",),
+            label_steps=2,
+            learning_rates=(0.0,),
+        ),
+    )
+    assert not specs.networks()
+    curve = specs.curves()[0]
+    replicate = labels.load(curve, tmp_path)
+    taken = {}
+    for kind, recipe in specs.labels.arms():
+        record = labels.measure_arm(replicate, kind, recipe, 4)
+        digest = files.file_digest(path) if kind else ""
+        assert (record.donor, record.donor_digest) == (kind, digest)
+        network = replicate.fitter.model
+        taken[recipe] = [
+            np.array_equal(getattr(network.get_layer(name), role), wanted)
+            for name, role in (("Conv1", "kernel"), ("bn_Conv1", "moving_mean"))
+            for wanted in [getattr(model.get_layer(name), role)]
+        ]
+    assert taken == {
+        "scratch": [False, False],
+        "encoder_stats": [False, True],
+        "encoder_kernels": [True, False],
+    }
+
+
+def test_a_pretrained_donor_needs_weights():
+    curves = LabelSpec(label_counts=(4,), label_donors=("pretrained",))
+    with pytest.raises(InputError, match="needs --encoder_weights"):
+        study.Specs(StudySpec(), DATA, ModelSpec(), TrainSpec(), curves)
 
 
 @pytest.mark.parametrize(

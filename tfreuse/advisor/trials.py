@@ -228,7 +228,7 @@ class Trials:
         self.unfit: dict[str, str] = {}
         for recipe in recipes.CATALOGUE.values():
             for donor, fitter in enumerate(self._fitters):
-                if not recipe.needs_donor:
+                if not recipe.needs_donor or not recipe.advised:
                     continue
                 name = plan_name(recipe, donor)
                 try:

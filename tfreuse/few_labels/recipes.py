@@ -73,6 +73,7 @@ class Recipe:
             untrained layers compute with these, trained layers with batch statistics.
         copies: "values", or "moments": fresh normal values with each array's mean and
             standard deviation (Raghu et al. 2019, arXiv:1902.07208, "Mean Var Init").
+        advised: whether the advisor tries it; not where it asks which role carries a gain.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Recipe:
     trains: str
     statistics: str
     copies: str = "values"
+    advised: bool = True
 
     def __post_init__(self) -> None:
         for field, allowed in (("takes", _TAKES), ("trains", _TRAINS)):
@@ -152,6 +154,16 @@ CATALOGUE = _catalogue(
     Recipe("fine_tuned_recalibrated", "all", ("all",), "all", "recalibrated"),
     Recipe("encoder", "encoder", ("all",), "all", "recalibrated"),
     Recipe("encoder_frozen", "encoder", ("all",), "decoder", "kept"),
+    # The roles of the encoder one by one; fresh kernels of the donor's scale as the control.
+    *(
+        Recipe(f"encoder_{name}", "encoder", (group,), "all", **options, advised=False)
+        for name, group, options in (
+            ("stats", "stats", {"statistics": "kept"}),
+            ("affine", "affine", {"statistics": "recalibrated"}),
+            ("kernels", "kernel", {"statistics": "recalibrated"}),
+            ("moments", "kernel", {"statistics": "recalibrated", "copies": "moments"}),
+        )
+    ),
     Recipe("prefix", "prefix:2", ("all",), "all", "recalibrated"),
     Recipe("kernels", "all", ("kernel",), "all", "recalibrated"),
     Recipe("affine_only", "all", ("all",), "affine", "recalibrated"),

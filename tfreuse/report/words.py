@@ -17,6 +17,7 @@ KINDS = {
     "autoencoder": "kind of network: gives back the image that it sees",
     "denoising": "kind of network: an auto-encoder that sees noise on the image",
     "masked": "kind of network: an auto-encoder that sees half of the image's patches",
+    "pretrained": "kind of network: the encoder has its --encoder_weights, nothing was trained here",
 }
 LINKS = {
     "independent": "link: donor and recipient share neither initial values nor data order",

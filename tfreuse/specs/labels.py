@@ -9,8 +9,10 @@ from tfreuse.specs.study import KINDS
 # Names of `few_labels.recipes.CATALOGUE`, in its order; a test keeps the two in step.
 RECIPES = (
     "scratch", "fine_tuned", "fine_tuned_recalibrated", "encoder", "encoder_frozen",
-    "prefix", "kernels", "affine_only", "head_only", "surgical", "moments",
+    "encoder_stats", "encoder_affine", "encoder_kernels", "encoder_moments", "prefix", "kernels",
+    "affine_only", "head_only", "surgical", "moments",
 )  # fmt: skip
+PRETRAINED = "pretrained"  # a donor that the study does not train: --encoder_weights
 SCRATCH = "scratch"  # the baseline of every curve
 FEW = 8  # labels up to which no rate is chosen: a quarter of them would be two images
 
@@ -32,8 +34,9 @@ class LabelSpec(Spec):
     )
     label_donors: tuple[str, ...] = option(
         ("autoencoder", "masked"),
-        "label curves: tasks of the donors, trained on all training images",
-        choices=tuple(kind for kind in KINDS if kind != "segmentation"),
+        "label curves: tasks of the donors, trained on all training images; pretrained: no "
+        "training, the encoder with its --encoder_weights",
+        choices=(*(kind for kind in KINDS if kind != "segmentation"), PRETRAINED),
     )
     label_steps: int = option(
         300,

@@ -26,7 +26,7 @@ from tfreuse.specs import (
     StudySpec,
     TrainSpec,
 )
-from tfreuse.specs.labels import LabelSpec
+from tfreuse.specs.labels import PRETRAINED, LabelSpec
 
 # Changes of TrainSpec for each kind of network; "scrambled" is the donor of a control.
 _TRAINING = {
@@ -87,6 +87,7 @@ class Specs:
                 "--architectures names the same network twice: "
                 f"{list(self.study.architectures)}."
             )
+        self._check_pretrained(models)
         for name in ("directions", "links", "groups", "sites", "controls", "strengths"):
             values = getattr(self.study, name)
             if len(set(values)) < len(values):
@@ -97,6 +98,16 @@ class Specs:
                 "--strengths takes numbers above 0 and up to 1, and 1 among them; got "
                 f"{list(strengths)}."
             )
+
+    def _check_pretrained(self, models: list[ModelSpec]) -> None:
+        if not self.labels.label_counts or PRETRAINED not in self.labels.label_donors:
+            return
+        for model in models:
+            if not model.encoder_weights:
+                raise InputError(
+                    f"--label_donors={PRETRAINED} needs --encoder_weights for every network; "
+                    f"--encoder={model.encoder} has none."
+                )
 
     def named(self) -> dict[str, Spec]:
         """Returns the specs by name, as in `study.json`; `labels` only where there are curves."""
@@ -321,10 +332,11 @@ class Curve:
 
     @functools.cached_property
     def donors(self) -> dict[str, Network]:
-        """The donors by kind: the same networks as the donors of this seed's blocks."""
+        """The donors that the study trains, by kind: those of this seed's blocks."""
         return {
             kind: self._block(kind).network(kind)
             for kind in self.specs.labels.label_donors
+            if kind != PRETRAINED
         }
 
     @property

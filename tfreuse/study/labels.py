@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from tfreuse import data, files, models, rundir
+from tfreuse import checkpoints, data, files, models, rundir
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
@@ -26,10 +26,10 @@ from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Output
-from tfreuse.specs.labels import FEW
+from tfreuse.specs.labels import FEW, PRETRAINED
 from tfreuse.study.design import Curve
 from tfreuse.study.donors import as_input, first_images
-from tfreuse.training import evaluation, recalibration
+from tfreuse.training import evaluation, initial, recalibration
 
 COURSE = (
     0.1,
@@ -125,6 +125,8 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
         digests[kind] = files.file_digest(path)
         inputs = as_input(images, network.train.corruption)
         recalibration.Recalibrator(donors[kind], inputs)()
+    if PRETRAINED in specs.labels.label_donors:
+        donors[PRETRAINED], digests[PRETRAINED] = _pretrained(curve, train.num_classes)
     fitter = make_fitter(curve, train.num_classes, images)
     evaluate = evaluation.Evaluator(fitter.model, test, "segmentation")
     return Replicate(
@@ -139,6 +141,22 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
         fitter=fitter,
         evaluate=evaluate,
     )
+
+
+def _pretrained(curve: Curve, num_classes: int) -> tuple[keras.Model, str]:
+    """Returns the network with its encoder's weights as they came, and the digest of their file.
+
+    The statistics that came along are among the weights and are not re-estimated here.
+    """
+    model = initial.network(
+        curve.model,
+        task="segmentation",
+        num_classes=num_classes,
+        channels=curve.specs.data.channels,
+        seed=curve.train.seed,
+    )
+    with checkpoints.open(curve.model.encoder_weights) as weights:
+        return model, files.file_digest(weights.path)
 
 
 def make_fitter(curve: Curve, num_classes: int, images: np.ndarray) -> fitting.Fitter:
