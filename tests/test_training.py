@@ -67,6 +67,21 @@ def stop_at(last):
     return stop
 
 
+def begun(model_spec, data_spec, spec, out_dir):
+    """Returns the model of a training before its first update, and its first batch."""
+    starts = []
+
+    def fit(model, split, validation, spec, out_dir, **options):
+        (batch,) = training.batches(model, split, spec).take(1)
+        starts.extend([model, tuple(tensor.numpy() for tensor in batch)])
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(training, "fit", fit)
+        training.train(model_spec, data_spec, spec, out_dir)
+    return starts
+
+
 def test_training_learns(data_spec, tmp_path):
     spec = dataclasses.replace(TRAIN, steps=300, learning_rate=1e-2)
     metrics = training.train(MODEL, data_spec, spec, tmp_path)
@@ -83,17 +98,16 @@ def test_an_auto_encoder_learns(data_spec, tmp_path):
     assert 0 < metrics["ssim"] < 1
 
 
-def test_the_same_spec_gives_the_same_bits_and_another_seed_others(
-    trained, data_spec, tmp_path
-):
-    training.train(MODEL, data_spec, TRAIN, tmp_path / "same")
-    other = dataclasses.replace(TRAIN, seed=1)
-    training.train(MODEL, data_spec, other, tmp_path / "other")
-    first = weights(trained / "model.keras")
-    for one, two in zip(first, weights(tmp_path / "same" / "model.keras"), strict=True):
-        np.testing.assert_array_equal(one, two)
-    others = weights(tmp_path / "other" / "model.keras")
-    assert any((a != b).any() for a, b in zip(first, others, strict=True))
+def test_another_seed_starts_with_other_values_and_images(data_spec, tmp_path):
+    """That the same seed gives the same bits is seen below, where a run is begun again."""
+    (first, batch), (same_, again), (other, others) = (
+        begun(MODEL, data_spec, dataclasses.replace(TRAIN, seed=seed), tmp_path / name)
+        for name, seed in (("first", 0), ("same", 0), ("other", 1))
+    )
+    same(first.get_weights(), same_.get_weights())
+    same(batch, again)
+    assert differ(first.get_weights(), other.get_weights())
+    assert (batch[0] != others[0]).any()
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
@@ -161,35 +175,49 @@ def test_images_smaller_than_the_window_of_ssim_are_measured_in_a_smaller_one(sc
     assert "windows of 8 pixels" in train_tool.describe(metrics)
 
 
+CORRUPTED = dataclasses.replace(
+    TRAIN, task="autoencoder", corruption="mask", steps=6, validations=3
+)
+
+
+@pytest.fixture(scope="module")
+def corrupted(data_spec, tmp_path_factory):
+    """The directory of a training on corrupted images, and its metrics."""
+    out_dir = tmp_path_factory.mktemp("corrupted")
+    return out_dir, training.train(MODEL, data_spec, CORRUPTED, out_dir)
+
+
 def test_a_corrupted_run_that_was_stopped_goes_on_with_the_same_bits(
+    corrupted, data_spec, tmp_path
+):
+    through, metrics = corrupted
+    with pytest.raises(Stopped):
+        training.train(MODEL, data_spec, CORRUPTED, tmp_path, report=stop_at(3))
+    again = training.train(MODEL, data_spec, CORRUPTED, tmp_path)
+    same(weights(through / "last.keras"), weights(tmp_path / "last.keras"))
+    assert again | {"seconds": 0} == metrics | {"seconds": 0}
+    assert metrics["corruption"] == "mask"
+
+
+def test_corrupted_images_are_restored_to_those_of_a_plain_training(
     data_spec, tmp_path
 ):
-    spec = dataclasses.replace(
-        TRAIN, task="autoencoder", corruption="noise", steps=6, validations=3
+    plain = dataclasses.replace(CORRUPTED, corruption="none")
+    (_, (images, targets)), (_, (whole, same_)) = (
+        begun(MODEL, data_spec, spec, tmp_path / spec.corruption)
+        for spec in (CORRUPTED, plain)
     )
-    through, resumed = tmp_path / "through", tmp_path / "resumed"
-    metrics = training.train(MODEL, data_spec, spec, through)
-    with pytest.raises(Stopped):
-        training.train(MODEL, data_spec, spec, resumed, report=stop_at(3))
-    again = training.train(MODEL, data_spec, spec, resumed)
-    same(weights(through / "last.keras"), weights(resumed / "last.keras"))
-    assert again | {"seconds": 0} == metrics | {"seconds": 0}
-    assert metrics["corruption"] == "noise"
-    plain = dataclasses.replace(spec, corruption="none")
-    training.train(MODEL, data_spec, plain, tmp_path / "plain")
-    assert differ(
-        weights(through / "last.keras"), weights(tmp_path / "plain" / "last.keras")
-    )
+    np.testing.assert_array_equal(targets, same_)
+    np.testing.assert_array_equal(whole, same_)
+    assert (images != whole).any()
 
 
-def test_validation_and_test_see_the_corruption_of_the_training(data_spec, tmp_path):
-    spec = dataclasses.replace(
-        TRAIN, task="autoencoder", corruption="mask", steps=2, validations=1
-    )
-    metrics = training.train(MODEL, data_spec, spec, tmp_path)
-    model = saving.load(tmp_path / "model.keras")
+def test_validation_and_test_see_the_corruption_of_the_training(corrupted, data_spec):
+    out_dir, metrics = corrupted
+    model = saving.load(out_dir / "model.keras")
+    history = files.read_json(out_dir / "history.json")
     for split, found in (
-        ("val", files.read_json(tmp_path / "history.json")[-1]["value"]),
+        ("val", max(row["value"] for row in history)),
         ("test", metrics["r2"]),
     ):
         images = data.load(data_spec, split)
@@ -215,11 +243,11 @@ def test_a_network_for_foreground_has_two_classes_and_learns(data_spec, tmp_path
 STILL = dataclasses.replace(TRAIN, steps=1, validations=1, learning_rate=0.0)
 
 
-def trained_values(path: pathlib.Path) -> dict[str, np.ndarray]:
+def trained_values(model: keras.Model) -> dict[str, np.ndarray]:
     """Trainable values by layer and role, the heads' left out."""
     return {
         f"{layer.name}/{variable.name}": variable.numpy()
-        for layer in saving.load(path).layers
+        for layer in model.layers
         for variable in layer.trainable_variables
         if models.stage_of(layer.name) not in ("head", "auxiliary")
     }
@@ -236,9 +264,11 @@ def test_networks_of_one_initial_seed_start_alike_and_see_other_data(
         "foreground": dataclasses.replace(STILL, labels="foreground", seed=9),
         "other": dataclasses.replace(STILL, seed=1),
     }
-    for name, spec in specs.items():
-        training.train(MODEL, data_spec, spec, tmp_path / name)
-    found = {name: trained_values(tmp_path / name / "model.keras") for name in specs}
+    starts = {
+        name: begun(MODEL, data_spec, spec, tmp_path / name)
+        for name, spec in specs.items()
+    }
+    found = {name: trained_values(model) for name, (model, _) in starts.items()}
     other = found.pop("other")
     first = found["segmentation"]
     assert len(first) > 20
@@ -246,11 +276,9 @@ def test_networks_of_one_initial_seed_start_alike_and_see_other_data(
         assert values.keys() == first.keys()
         same(values.values(), first.values())
     assert differ(other.values(), first.values())
-    losses = {
-        name: files.read_json(tmp_path / name / "history.json")[0]["loss"]
-        for name in specs
-    }
-    assert len(set(losses.values())) == 4
+    images = {name: batch[0].tobytes() for name, (_, batch) in starts.items()}
+    assert images["other"] == images["segmentation"]  # both of seed 1
+    assert len(set(images.values())) == 3
 
 
 @pytest.mark.parametrize(
@@ -313,17 +341,17 @@ def test_a_network_starts_from_another_ones_values_but_for_its_head(
 ):
     beside = donor.parent.parent / "segmentation-0"
     spec = dataclasses.replace(STILL, initial_model="../autoencoder-0/model.keras")
-    training.train(MODEL, data_spec, spec, beside)
-    first, second = trained_values(donor), trained_values(beside / "model.keras")
+    model, _ = begun(MODEL, data_spec, spec, beside)
+    first, second = trained_values(saving.load(donor)), trained_values(model)
     assert first.keys() == second.keys()
     same(first.values(), second.values())
     fresh = models.build(MODEL, task="segmentation", num_classes=3, seed=spec.seed)
-    head = saving.load(beside / "model.keras").get_layer("head_segmentation_conv")
+    head = model.get_layer("head_segmentation_conv")
     same(head.get_weights(), fresh.get_layer("head_segmentation_conv").get_weights())
     monkeypatch.chdir(donor.parent)  # or from where the command is typed
     spec = dataclasses.replace(STILL, initial_model="model.keras")
-    training.train(MODEL, data_spec, spec, tmp_path / "far")
-    same(first.values(), trained_values(tmp_path / "far" / "model.keras").values())
+    model, _ = begun(MODEL, data_spec, spec, tmp_path / "far")
+    same(first.values(), trained_values(model).values())
 
 
 def test_a_network_starts_with_the_moving_statistics_of_the_other_too(donor):
@@ -342,17 +370,17 @@ def test_a_network_of_the_same_kind_keeps_a_fresh_head(donor):
 
 
 def test_a_resumed_run_takes_no_values_again(donor, data_spec, tmp_path):
-    spec = dataclasses.replace(
-        TRAIN, steps=6, validations=3, initial_model=str(tmp_path / "donor.keras")
-    )
-    through, resumed = tmp_path / "through", tmp_path / "resumed"
-    shutil.copy(donor, tmp_path / "donor.keras")
-    training.train(MODEL, data_spec, spec, through)
+    out_dir, copy = tmp_path / "run", tmp_path / "donor.keras"
+    spec = dataclasses.replace(TRAIN, steps=6, initial_model=str(copy))
+    shutil.copy(donor, copy)
     with pytest.raises(Stopped):
-        training.train(MODEL, data_spec, spec, resumed, report=stop_at(3))
-    (tmp_path / "donor.keras").unlink()
-    training.train(MODEL, data_spec, spec, resumed)
-    same(weights(through / "last.keras"), weights(resumed / "last.keras"))
+        training.train(MODEL, data_spec, spec, out_dir, report=stop_at(3))
+    copy.unlink()
+    model, _ = begun(MODEL, data_spec, spec, out_dir)
+    assert int(model.optimizer.iterations) == 2
+    same(weights(out_dir / "last.keras"), model.get_weights())
+    first, second = trained_values(saving.load(donor)), trained_values(model)
+    assert differ(first.values(), second.values())  # it has been trained
 
 
 @pytest.mark.parametrize(
