@@ -666,7 +666,7 @@ def test_the_version_stays_when_the_server_has_read_the_study(reported, monkeypa
     monkeypatch.undo()
     later = Asked(reported)
     assert later.get("/study", study="study")["version"] == told
-    one = later.plugin._named({"study": "study"})[1]
+    one = later.plugin._requested({"study": "study"})[1]
     while one.latest() is None:
         time.sleep(0.02)
     assert later.get("/study", study="study")["version"] == told

@@ -94,14 +94,14 @@ def _remedy(runs: list[_Run], spec: DataSpec, image: pathlib.Path) -> str:
     """Returns what to type where a donor was trained on `image`, a test image."""
     if not is_divided(spec):
         return f"Train a donor without them, or take them out of {printable(image.parent)}."
-    others = [run.data.group_by for run in runs if run.data is not None]
-    others = [pattern for pattern in others if pattern != spec.group_by]
-    if not others:
+    patterns = [run.data.group_by for run in runs if run.data is not None]
+    different = [pattern for pattern in patterns if pattern != spec.group_by]
+    if not different:
         return f"Train a donor without them, or take them out of {printable(spec.data_dir)}."
-    theirs, ours = (shlex.quote(pattern) for pattern in (others[0], spec.group_by))
+    of_donor, of_images = map(shlex.quote, (different[0], spec.group_by))
     return (
         "This folder has no test/, and its split depends on --group_by: train the donor with "
-        f"--group_by={ours} too, or type --group_by={theirs} here, as in its training."
+        f"--group_by={of_images} too, or type --group_by={of_donor} here, as in its training."
     )
 
 

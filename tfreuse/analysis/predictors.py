@@ -96,8 +96,8 @@ def across_architectures(
         for part, tested in cells.items():
             training = [
                 columns
-                for other, seeds in cells.items()
-                if other.architecture != part.architecture and other[1:] == part[1:]
+                for peer, seeds in cells.items()
+                if peer.architecture != part.architecture and peer[1:] == part[1:]
                 for columns in seeds.values()
             ]
             row = {"site_kind": kind, "site": "", "depth": -1, "group": "kernel"}
@@ -223,7 +223,7 @@ def held_out_aurocs(
     """Returns the AUROC of each seed by the logistic rule learned from all other seeds."""
     aurocs = {}
     for seed, columns in cells.items():
-        training = [other for key, other in cells.items() if key != seed]
+        training = [rest for key, rest in cells.items() if key != seed]
         score = _held_out_auroc(columns, training, names, margin)
         if score is not None:
             aurocs[seed] = score

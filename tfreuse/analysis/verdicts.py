@@ -272,20 +272,20 @@ def _compare(
 
 def _with_testable_parts(verdicts: list[Verdict]) -> list[Verdict]:
     """Adds a note to each untestable verdict on H4: for which networks it can be tested."""
-    noted = []
+    with_notes = []
     for verdict in verdicts:
         testable = [
-            f"{other.part}: {other.verdict}"
-            for other in verdicts
-            if other.hypothesis == verdict.hypothesis == "H4"
-            and other.verdict != "not testable"
-            and other.direction == verdict.direction
+            f"{peer.part}: {peer.verdict}"
+            for peer in verdicts
+            if peer.hypothesis == verdict.hypothesis == "H4"
+            and peer.verdict != "not testable"
+            and peer.direction == verdict.direction
         ]
         if verdict.verdict == "not testable" and testable:
             note = f"Tested where biases matter: {'; '.join(testable)}."
             verdict = dataclasses.replace(verdict, notes=(*verdict.notes, note))
-        noted.append(verdict)
-    return noted
+        with_notes.append(verdict)
+    return with_notes
 
 
 def _with_holm(verdicts: list[Verdict], spec: specs.StudySpec) -> list[Verdict]:

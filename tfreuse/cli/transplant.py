@@ -93,9 +93,9 @@ def _refuse_flags_of_others(verb: str) -> None:
     for name in sorted(names):
         flag = app.FLAGS[name]
         if flag.value != flag.default:  # a file of flags may repeat defaults
-            others = "check" if name in checking.FLAG_NAMES else "plan, apply, diff"
+            verbs = "check" if name in checking.FLAG_NAMES else "plan, apply, diff"
             raise InputError(
-                f"{verb} takes no --{name}, which is for {others}; leave it out."
+                f"{verb} takes no --{name}, which is for {verbs}; leave it out."
             )
 
 

@@ -77,12 +77,14 @@ def _strays(counts: Counts, ignore_label: int) -> list[int]:
     """Returns at most three labels of very few pixels; [] where most labels have few."""
     pixels = total(counts)
     present = [label for label in _present(pixels) if label != ignore_label]
-    few = [label for label in present if pixels[label] < max(10, 5e-5 * pixels.sum())]
-    if len(few) > 20:  # objects of their own, and slow to look up
+    scarce = [
+        label for label in present if pixels[label] < max(10, 5e-5 * pixels.sum())
+    ]
+    if len(scarce) > 20:  # objects of their own, and slow to look up
         return []
     rare = [
         label
-        for label in few
+        for label in scarce
         if pixels[label] < 10 or len(_holders(counts, label)) <= 3
     ]
     return rare if len(rare) <= 3 and 2 * len(rare) < len(present) else []

@@ -59,8 +59,8 @@ def other_size(
     sides: Sequence[int | None], size: Sequence[int]
 ) -> tuple[int, ...] | None:
     """Returns the size nearest to `size` that a model of these sides takes; None if it fits."""
-    taken = tuple(side or asked for side, asked in zip(sides, size, strict=True))
-    return None if taken == tuple(size) else taken
+    fitting = tuple(side or asked for side, asked in zip(sides, size, strict=True))
+    return None if fitting == tuple(size) else fitting
 
 
 def check_channels_last(model: keras.Model, channels: int) -> None:

@@ -115,6 +115,6 @@ def _patterns(layers: Iterable[str], shared: set[str]) -> list[str]:
 
 def _flag(flag: str, earlier: list[str], patterns: list[str]) -> str:
     """Returns `--flag=patterns` for a shell, after those that were given already."""
-    shown = ",".join([*earlier, *patterns[:_MOST]])
-    more = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
-    return f"--{flag}={shlex.quote(shown)}{more}"
+    listed = ",".join([*earlier, *patterns[:_MOST]])
+    rest = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
+    return f"--{flag}={shlex.quote(listed)}{rest}"

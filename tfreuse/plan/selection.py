@@ -74,8 +74,8 @@ def _hint(glob: str, names: Sequence[str]) -> str:
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(variables_module.stage(name), printable(name))
-    more = ", ..." if len(first) > _STAGES else ""
-    return f"the first of each stage: {', '.join([*first.values()][:_STAGES])}{more}"
+    dots = ", ..." if len(first) > _STAGES else ""
+    return f"the first of each stage: {', '.join([*first.values()][:_STAGES])}{dots}"
 
 
 def choose(

@@ -187,5 +187,5 @@ def _tail(rows: list[Row], subject) -> str:
 def _floor(metric: str, floors: Iterable[float]) -> str:
     floors = list(floors)
     low, high = min(floors), max(floors)
-    more = f" to {intervals.number(high)}" if high > low else ""
-    return f"Floor: {metric} {intervals.number(low)}{more}."
+    end = f" to {intervals.number(high)}" if high > low else ""
+    return f"Floor: {metric} {intervals.number(low)}{end}."

@@ -66,7 +66,7 @@ def _block(block: Block) -> list[str]:
             lines = [line for inner in blocks for line in (*_block(inner), "")]
             return [f"### {escape(title)}", "", *lines[:-1]]
         case Fallback(blocks):
-            return [line for one in blocks for line in (*_block(one), "")][:-1]
+            return [line for block in blocks for line in (*_block(block), "")][:-1]
 
 
 def _cards(block: Cards) -> list[str]:

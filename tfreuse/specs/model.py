@@ -106,11 +106,11 @@ class ModelSpec(Spec):
     def _check_encoder_flags(self) -> None:
         flags = "encoder_weights", "encoder_input"
         fields = {field.name: field for field in dataclasses.fields(self)}
-        given = [n for n in flags if getattr(self, n) != fields[n].default]
-        if given and (self.model or not self.has_foreign_encoder):
+        changed = [n for n in flags if getattr(self, n) != fields[n].default]
+        if changed and (self.model or not self.has_foreign_encoder):
             raise InputError(
-                f"--{given[0]} is for an encoder of a library: give, for example, "
-                f"--encoder=keras.MobileNetV2, or leave --{given[0]} out."
+                f"--{changed[0]} is for an encoder of a library: give, for example, "
+                f"--encoder=keras.MobileNetV2, or leave --{changed[0]} out."
             )
 
     @property

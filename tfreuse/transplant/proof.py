@@ -119,8 +119,8 @@ def _prove_arrays(
         elif recipient.digest(variable) != out.digest(new):
             differences.append(f"{variable} is not the recipient's")
     checked = _checked(out, differences)
-    kept = len(before) - len(entries)
-    return Proof(len(entries), kept, checked, _stated(out), tuple(differences))
+    unchanged = len(before) - len(entries)
+    return Proof(len(entries), unchanged, checked, _stated(out), tuple(differences))
 
 
 def _prove_file(
@@ -149,8 +149,8 @@ def _prove_file(
     differences = sorted(differences)
     differences += _surroundings(recipient, out)
     checked = _checked(out, differences)
-    kept = len(old) - len(digests)
-    return Proof(len(digests), kept, checked, _stated(out), tuple(differences))
+    unchanged = len(old) - len(digests)
+    return Proof(len(digests), unchanged, checked, _stated(out), tuple(differences))
 
 
 def _check_kinds(recipient: Checkpoint, out: Checkpoint) -> None:

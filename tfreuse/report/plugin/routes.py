@@ -96,7 +96,7 @@ class Reusability(base_plugin.TBPlugin):
 
         def early(query: Mapping[str, str]) -> Any:
             if query.get("study") in self._discovered():
-                name, study = self._named(query)
+                name, study = self._requested(query)
                 if study.latest() is None:
                     keyed = {**query, "study": study.path.resolve().name}
                     content = study.reported(
@@ -123,7 +123,7 @@ class Reusability(base_plugin.TBPlugin):
         return {"studies": [{"name": name} for name in self._discovered()]}
 
     def _study(self, query: Mapping[str, str]) -> Any:
-        name, study = self._named(query)
+        name, study = self._requested(query)
         snapshot = study.latest()
         if snapshot is None:
             state = "failed" if study.failure else "reading"
@@ -176,7 +176,7 @@ class Reusability(base_plugin.TBPlugin):
         return labels.curves(self._snapshot(query))
 
     def _advice(self, query: Mapping[str, str]) -> Any:
-        beside = [self._named(query)[1].path] if "study" in query else []
+        beside = [self._requested(query)[1].path] if "study" in query else []
         return {"cards": advice.cards([*beside, *self._roots()])}
 
     def _roots(self) -> list[pathlib.Path]:
@@ -186,7 +186,7 @@ class Reusability(base_plugin.TBPlugin):
         snapshot, part = self._part(query)
         return panels.panel(snapshot, part, name)
 
-    def _named(self, query: Mapping[str, str]) -> tuple[str, LiveStudy]:
+    def _requested(self, query: Mapping[str, str]) -> tuple[str, LiveStudy]:
         """Returns the requested study; its name is looked up, never turned into a path."""
         paths, name = self._discovered(), query.get("study", "")
         if name not in paths:
@@ -199,7 +199,7 @@ class Reusability(base_plugin.TBPlugin):
             return name, self._studies[path]
 
     def _snapshot(self, query: Mapping[str, str]) -> Snapshot:
-        _, study = self._named(query)
+        _, study = self._requested(query)
         snapshot = study.latest()
         if snapshot is None:
             raise Refused(503, "the study is being read; ask again.")
