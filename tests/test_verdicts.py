@@ -270,8 +270,11 @@ def test_h3_is_held_against_a_donor_of_the_same_task(same_task, words):
     assert words in judged(planted.study(CLEAR) + control, WIDE)["H3"].notes[0]
 
 
-@pytest.mark.parametrize(("hypothesis", "group"), [("H1", "stats"), ("H3", "kernel")])
-def test_recalibration_is_told_beside_h1_and_h3(hypothesis, group):
+@pytest.mark.parametrize(
+    ("hypothesis", "group"),
+    [("H1", "stats"), ("H2", "affine"), ("H3", "kernel"), ("H4", "bias")],
+)
+def test_a_verdict_says_what_recalibration_wins_back(hypothesis, group):
     without = judged(planted.study())[hypothesis].notes
     assert f"Not measured: {group} after recalibration." in without
     repaired = planted.arm((1, 0.999, 1), group=group, repair="recalibration")

@@ -38,14 +38,19 @@ def companions(
             _after_recalibration(arms, "stats", spec, meaning),
             _beyond_magnitude(arms, spec),
         ]
+    lost = "what recalibration wins back was lost to stale statistics, not to the"
     if hypothesis == "H2":
-        return [_against_defaults(arms, verdict, spec)]
+        return [
+            _against_defaults(arms, verdict, spec),
+            _after_recalibration(arms, "affine", spec, f"{lost} gammas and betas"),
+        ]
     if hypothesis == "H3":
-        meaning = "what recalibration wins back was lost to stale statistics, not to the kernels"
         return [
             _against_same_task(arms, spec),
-            _after_recalibration(arms, "kernel", spec, meaning),
+            _after_recalibration(arms, "kernel", spec, f"{lost} kernels"),
         ]
+    if hypothesis == "H4":
+        return [_after_recalibration(arms, "bias", spec, f"{lost} biases")]
     return []
 
 
