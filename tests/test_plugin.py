@@ -429,12 +429,12 @@ def test_pictures_of_all_layers_are_shown_where_a_study_keeps_them(asked, tmp_pa
     answer = other.raw("/picture", study="study", **PART, group="stats")
     assert answer.content_type == "image/png"
     shown = np.array(Image.open(io.BytesIO(answer.data)))
-    scale, high, wide = 6, 24 * 6 + 4, 32 * 6 + 4
+    scale, high, wide = 6, 25 * 6, 33 * 6
     assert shown.shape == (4 * high, 5 * wide, 3)
     held = planted_study.arrays()
-    after = shown[high * 2 : high * 3 - 4 : scale, wide * 3 : wide * 4 - 4 : scale]
+    after = shown[high * 2 : high * 3 - 6 : scale, wide * 3 : wide * 4 - 6 : scale]
     assert (after == held["after"][2, 1]).all()  # stats, second image
-    error = shown[high * 3 : high * 4 - 4 : scale, wide * 4 : wide * 5 - 4 : scale, 0]
+    error = shown[high * 3 : high * 4 - 6 : scale, wide * 4 : wide * 5 - 6 : scale, 0]
     assert (error == held["recalibrated_error"][2, 1]).all()
 
 

@@ -13,7 +13,7 @@ import pytest
 from tfreuse import report, specs
 from tfreuse.analysis.arms import Part
 from tfreuse.report import arrays, bundle, embedded, source
-from tfreuse.report.figures import svg
+from tfreuse.report.figures import strip, svg
 from tfreuse.report.views import maps, overview, pictures
 from tfreuse.report.views.snapshot import Snapshot
 
@@ -43,7 +43,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def held(whole):
-    return unpacked(embedded.script("study", whole))
+    return embedded.unpack(embedded.script("study", whole).encode())
 
 
 def test_every_view_that_can_be_chosen_is_answered_as_the_server_would(whole, held):
@@ -82,10 +82,39 @@ def test_a_figure_is_once_in_the_page(whole, held):
     assert embedded.unpack(f"{page}{script}".encode()) == held
 
 
+def test_an_element_is_once_in_the_answers(whole, held):
+    """Elements that figures share have numbers, as `held.js` reads them."""
+    drawings = [
+        drawing
+        for answer in unpacked(embedded.script("study", whole)).values()
+        if isinstance(answer, dict)
+        for drawing in answer.get("drawings", [])
+    ]
+    words = [word for one in drawings for word in one if isinstance(word, str)]
+    assert len(set(words)) == len(words) < sum(map(len, drawings)) / 4
+    expected = [
+        drawing
+        for answer in held.values()
+        if isinstance(answer, dict)
+        for drawing in answer.get("drawings", [])
+    ]
+    filled = [
+        "".join(w if isinstance(w, str) else words[w] for w in one) for one in drawings
+    ]
+    assert filled == expected
+
+
 def test_pictures_are_in_as_they_are(whole, held):
     shown = held[embedded.key("picture", NAMED | {"group": "stats"})]
     data = base64.b64decode(shown.removeprefix("data:image/png;base64,"))
     assert data == pictures.strip(whole, PART, "stats")
+    stored = arrays.load(whole.source.path, PART)
+    (sheet,) = strip.strip(stored, strip.strip_rows(stored))
+    page = f"<h1>Å</h1>{svg.Drawing(9, 9, 'forest', 'another')}{sheet}"
+    script = embedded.script("study", whole, page=page)
+    key = embedded.key("picture", NAMED | {"group": "stats"})
+    assert unpacked(script)[key] == {"figure": 1, "group": 2, "size": [24, 32]}
+    assert embedded.unpack(f"{page}{script}".encode()) == held
     cell = {"kind": "all", "site": "all", "group": "stats"}
     assert held[embedded.key("cell", NAMED | cell)]["pictures"] is True
 

@@ -1,5 +1,6 @@
 """Every kind of figure: its marks are its rows, its CSV twin too, and what it lacks is said."""
 
+import base64
 import csv
 import dataclasses
 import html
@@ -17,7 +18,7 @@ from PIL import Image
 
 from tfreuse import report, specs
 from tfreuse.analysis import intervals, reasons, tables
-from tfreuse.analysis.arms import Part, by_part
+from tfreuse.analysis.arms import Part, by_part, clipped_retentions
 from tfreuse.errors import InputError
 from tfreuse.report import (
     arrays,
@@ -30,7 +31,7 @@ from tfreuse.report import (
     source,
     words,
 )
-from tfreuse.report.figures import canvas, colours, heat, network, plots, svg
+from tfreuse.report.figures import canvas, colours, heat, network, plots, strip, svg
 
 SPEC = planted_study.SPEC
 PART = Part("unet", planted.TO_MASKS, "independent")
@@ -69,7 +70,7 @@ def test_every_figure_has_rows_a_caption_with_n_and_a_csv_twin_equal_to_its_rows
     kind, subject, tmp_path
 ):
     rows, figure = drawn(kind, subject)
-    figures.save(figure, rows, tmp_path, kind, exact=BY_KIND[kind].exact)
+    figures.save(figure, rows, tmp_path, kind)
     suffix = "svg" if kind in figures.DRAWINGS else "png"
     with open(tmp_path / f"{kind}.csv", newline="", encoding="utf-8") as file:
         held = list(csv.DictReader(file))
@@ -210,6 +211,22 @@ def test_a_u_goes_down_and_up_again_with_its_skips_and_a_pyramid_is_passed_by():
             assert apart or abs(one.y - two.y) >= (one.height + two.height) / 2
 
 
+def test_the_scale_of_retention_ends_at_one_which_no_value_exceeds():
+    bars = {}
+    for quantity in heat.QUANTITIES:
+        drawing = svg.Drawing(200, 30, "heat", "scale")
+        heat.scale_bar(drawing, 0, 0, quantity, 1.0)
+        steps = [node.get("fill") for node in pictured.root(drawing).iter("rect")]
+        bars[quantity] = pictured.texts(drawing), steps[-1]
+    named = {name: f"light-dark({', '.join(colours.scale(level))})"
+             for name, level in (("anchor", 0), ("end", 1))}  # fmt: skip
+    assert bars["retention"] == (["≤ 0: floor", "≥ 1: as before"], named["anchor"])
+    assert bars["index"][0][-1] == "≥ 2" and bars["index"][1] == named["end"]
+    record = planted.arm([1.0])[0]
+    above = dataclasses.replace(record, after=2 * record.before)
+    assert above.retention > 1 == clipped_retentions({0: above})[0]
+
+
 def test_the_scale_is_anchored_at_one_and_its_text_can_be_read():
     assert [colours.position(v) for v in (1, -3, 9)] == [0, -1, 1]
     assert [colours.position(v, "drop", 0.5) for v in (0, 0.5)] == [0, -1]
@@ -319,9 +336,20 @@ def test_predictors_are_scattered_against_retention_with_their_correlation(subje
 
 
 def test_pictures_show_outputs_with_their_errors(subject):
-    rows, figure = drawn("strip", subject)
-    # input, truth, before, its error, and four for each group; two images
-    assert sum(len(axes.images) for axes in figure.axes) == 2 * (4 + 4 * 6)
+    rows, (drawing,) = drawn("strip", subject)
+    (shown,) = pictured.root(drawing).iter("image")
+    data = base64.b64decode(shown.get("href").partition(",")[2])
+    pixels = np.array(Image.open(io.BytesIO(data)))
+    # lines of 24 + 1 pixels: four an image; columns of 32 + 1: three, and one a group
+    assert pixels.shape == (2 * 4 * 25, (3 + 6) * 33, 3)
+    held = subject.arrays
+    assert (pixels[100:124, :32] == held["input"][1]).all()
+    assert (pixels[25:49, 66:98, 0] == held["before_error"][0]).all()
+    again = pixels[150:174, 5 * 33 : 5 * 33 + 32]  # the third group, second image
+    assert (again == held["recalibrated"][2, 1]).all()
+    shares = [text for text in pictured.texts(drawing) if text.endswith("%")]
+    assert len(shares) == 2 * 2 * 6
+    assert strip.sheet(held, largest=12).shape == (8 * 9, 9 * 12, 3)
     first = next(
         row
         for row in rows

@@ -113,18 +113,20 @@ def mean_intervals(
 
     Cells of equal n share the draws of the bootstrap, so the intervals are the same.
     """
+    if bounds:
+        cells = list(cells)
+        ends = bounded.ends(cells, bounds, confidence)
+        columns = bounded.means(cells), *ends, map(len, cells)
+        return [
+            Interval(*values, bounded.METHOD, confidence)
+            for values in zip(*columns, strict=True)
+        ]
     cells = [_checked(values) for values in cells]
     intervals = []
     for values in cells:
         mean, n, ends = _mean(values), len(values), (-math.inf, math.inf)
         method = "one value" if n == 1 else "no spread"
         intervals.append(Interval(mean, *ends, n, method, confidence))
-    if bounds:
-        ends = zip(*bounded.ends(cells, bounds, confidence), strict=True)
-        return [
-            dataclasses.replace(old, low=low, high=high, method=bounded.METHOD)
-            for old, (low, high) in zip(intervals, ends, strict=True)
-        ]
     tail = (1 - confidence) / 2
     for i, ratios in _ratios_by_cell(cells, seed):
         mean, n = intervals[i].estimate, intervals[i].n

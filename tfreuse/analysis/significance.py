@@ -31,6 +31,12 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         rows of site_kind, site, depth, group, repair; mean, low, high, n, method; threshold, p,
         q, significant (q < 1 - confidence), band_low, band_high, cells (of the heat map).
     """
+    rows = with_intervals(_tests(arms, spec), spec.confidence, RETENTION)
+    return in_study_order(rows, spec)
+
+
+def _tests(arms: Arms, spec: specs.StudySpec) -> list[tuple[Row, list[float]]]:
+    """Returns the rows of `rows` without the cells' own intervals, each with its values."""
     maps: dict[tuple[str, str], list[tuple[Row, list[float]]]] = {}
     for arm, seeds in arms.items():
         values = [*clipped_retentions(seeds).values()]
@@ -52,7 +58,7 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             row = row | {"threshold": threshold, "p": p, "q": q}
             row |= {"significant": q < level, "cells": len(cells)}
             tested.append((row | {"band_low": band.low, "band_high": band.high}, seeds))
-    return in_study_order(with_intervals(tested, spec.confidence, RETENTION), spec)
+    return tested
 
 
 def mark(cells: Sequence[Row], arms: Arms, spec: specs.StudySpec) -> list[Row]:
@@ -69,7 +75,7 @@ def mark(cells: Sequence[Row], arms: Arms, spec: specs.StudySpec) -> list[Row]:
     """
     identity = ("site_kind", "site", "group", "repair")
     columns = ("threshold", "q", "significant", "band_low", "band_high")
-    tests = {tuple(row[key] for key in identity): row for row in rows(arms, spec)}
+    tests = {tuple(row[key] for key in identity): row for row, _ in _tests(arms, spec)}
     marked = []
     for cell in cells:
         test = tests.get(tuple(cell[key] for key in identity), {})

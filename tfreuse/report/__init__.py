@@ -140,7 +140,7 @@ def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
             names.add(name)
             figure = figures.draw(drawing.kind, rows, subject)
             title = f"{part}: {drawing.title}"
-            figures.save(figure, rows, directory, name, title, drawing.exact)
+            figures.save(figure, rows, directory, name, title)
             caption = drawing.caption(rows, subject)
             markup = tuple(map(str, figure)) if isinstance(figure, list) else ()
             drawn.append(content.Drawn(name, drawing, part, rows, caption, markup))

@@ -122,7 +122,7 @@ def strip(rows: list[Row], subject) -> str:
     return (
         "Test images of the first seed: input, truth, the recipient's output, and its output "
         "with a group of all layers from the donor, as transplanted and after recalibration. "
-        "Black is no error; the number is the mean error in parts of the largest. "
+        "Black is no error, white the largest; the number is the mean error in parts of the largest. "
         f"{count} images of one pair of networks: an example, no measurement, no interval."
     )
 

@@ -23,6 +23,7 @@ from tfreuse.analysis.arms import Arms, Part
 from tfreuse.analysis.tables import Row
 from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
+from tfreuse.report.figures import strip
 from tfreuse.report.figures.network import Skips
 
 
@@ -73,7 +74,6 @@ class Drawing:
     needs: Mapping[str, Any]  # field of StudySpec -> values that it must hold
     detail: bool = False  # shown when asked for
     live: bool = False  # the views show it too, so that scripts hide it on screen
-    exact: bool = False  # saved in all its colours, as photographs need
 
     def hint(self, spec: specs.StudySpec) -> str:
         """Returns in one line which flags, or which wait, would give the figure."""
@@ -150,6 +150,11 @@ def _scatter(subject: Subject) -> list[Row]:
     return []
 
 
+def _strip(subject: Subject) -> list[Row]:
+    complete = arrays.has(subject.arrays, arrays.STRIP)
+    return strip.strip_rows(subject.arrays) if complete else []
+
+
 def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Row]]:
     def rows(subject: Subject) -> list[Row]:
         from tfreuse.report.figures import plots  # imports Matplotlib
@@ -220,7 +225,7 @@ DRAWINGS = (
     ),
     Drawing(
         "strip", "Pictures", "what a transplant looks like",
-        _pictures(arrays.STRIP, "strip"), captions.strip, {}, exact=True,
+        _strip, captions.strip, {},
     ),
     Drawing(
         "norms", "Pictures", "batch normalization", _pictures(arrays.NORMS, "norms"),

@@ -8,12 +8,13 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse.analysis.arms import Part
 from tfreuse.report.views import (
     advice,
+    cells,
     distributions,
     labels,
     maps,
@@ -25,10 +26,12 @@ from tfreuse.report.views.snapshot import Snapshot, to_text
 
 BUDGET = 2_500_000  # characters in the page
 _BATCH = 1 << 16  # characters of JSON that are compressed, and measured, at once
+_CELLS = 64  # whose intervals are computed at once
 _LONGEST = 400_000_000  # bytes of answers, unpacked
 _HEAD = '<script type="application/octet-stream" id="answers">'
 _TAIL = "</script>"
 _FIGURE = re.compile(r'<svg [^>]*class="figure .*?</svg>', re.DOTALL)
+_WORD = re.compile(r"<[a-z][^<]*(?:</[^<]*)*")  # an element, and the ends behind it
 _FRAME = 64  # bytes: the end of a gzip stream, and a margin
 
 
@@ -40,17 +43,27 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
         snapshot: of the study.
         budget: characters that the element may take.
         page: HTML before the element. A figure that it shows is not repeated: the answer has
-            the figure's number in the page instead.
+            the figure's number in the page instead. Of every other figure it has the elements:
+            the markup of each where it is new, and its number where one before is equal. Gzip
+            alone finds equal text in the last 32 kB only, which is less than one figure.
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
         f"tensorboard --logdir={name or 'STUDY_DIR'}"
     )
     room = budget - len(_HEAD) - len(_TAIL)
-    numbers = {markup: number for number, markup in enumerate(_FIGURE.findall(page))}
+    drawings = _FIGURE.findall(page)
+    numbers = {markup: number for number, markup in enumerate(drawings)}
+    words: dict[str, int] = {}
+
+    def replaced(markup: str) -> int | list[int | str]:
+        if markup in numbers:
+            return numbers[markup]
+        return [_number_of(word, words) for word in _WORD.findall(markup)]
+
     pairs = (
-        (key, _with_figures(answer, lambda markup: numbers.get(markup, markup)))
-        for key, answer in answers(name, snapshot)
+        (key, _with_figures(answer, replaced))
+        for key, answer in answers(name, snapshot, drawings)
     )
     return f"{_HEAD}{pack({'left out': left_out}, pairs, room)}{_TAIL}"
 
@@ -77,6 +90,14 @@ def pack(
         packer, packed = trial, packed + addition
     packed += packer.compress(b"}") + packer.flush()
     return base64.b64encode(packed).decode()
+
+
+def _number_of(word: str, words: dict[str, int]) -> int | str:
+    """Returns the number of a word that came before; else the word, which gets the next one."""
+    if word in words:
+        return words[word]
+    words[word] = len(words)
+    return word
 
 
 def _with_figures(answer: Any, replaced: Callable[[Any], Any]) -> Any:
@@ -113,14 +134,39 @@ def unpack(page: bytes) -> dict[str, Any]:
         entries = {} if unpacker.unconsumed_tail else json.loads(text)
         figures = _FIGURE.findall(page[:start].decode())
 
-        def markup(drawing: Any) -> Any:
-            return figures[drawing] if isinstance(drawing, int) else drawing
+        words: list[str] = []
 
-        return {key: _with_figures(answer, markup) for key, answer in entries.items()}
+        def markup(drawing: Any) -> str:
+            if isinstance(drawing, int):
+                return figures[drawing]
+            return "".join(_word(entry, words) for entry in drawing)
+
+        return {
+            key: _cut(answer, figures)
+            if key.startswith("picture\n")
+            else _with_figures(answer, markup)
+            for key, answer in entries.items()
+        }
     except (
-        AttributeError, IndexError, TypeError, ValueError, zlib.error, RecursionError,
+        AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError,
+        zlib.error,
     ):  # fmt: skip
         return {}
+
+
+def _cut(answer: Any, figures: Sequence[str]) -> str:
+    """Returns a picture's address; that of one in the page's figures is cut from it."""
+    if isinstance(answer, str):
+        return answer
+    drawing = figures[answer["figure"]]
+    return _address(pictures.cut(drawing, answer["group"], answer["size"]))
+
+
+def _word(entry: int | str, words: list[str]) -> str:
+    if isinstance(entry, int):
+        return words[entry]
+    words.append(entry)
+    return entry
 
 
 def key(route: str, query: Mapping[str, Any]) -> str:
@@ -129,8 +175,13 @@ def key(route: str, query: Mapping[str, Any]) -> str:
     return "\n".join([route, *parameters])
 
 
-def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
-    """Yields every answer with its key, the most used first."""
+def answers(
+    name: str, snapshot: Snapshot, drawings: Sequence[str] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Yields every answer with its key, the most used first.
+
+    Pictures that are in one of the page's `drawings` are not repeated.
+    """
     parts = [part for part in snapshot.parts if snapshot.subjects[part].arms]
     choices = overview.lasting(snapshot)["parts"]
     views = {
@@ -157,11 +208,16 @@ def answers(name: str, snapshot: Snapshot) -> Iterator[tuple[str, Any]]:
         yield from _maps(snapshot, {part: view}, queries, seeds)
     yield from _spreads(snapshot, queries)
     for part in parts:
+        in_page = pictures.shared(snapshot, part, drawings)
         for group in snapshot.source.spec.groups:
             if pictures.has(snapshot, part, group):
-                image = base64.b64encode(pictures.strip(snapshot, part, group)).decode()
-                query = queries[part] | {"group": group}
-                yield key("picture", query), f"data:image/png;base64,{image}"
+                answer = in_page.get(group)
+                answer = answer or _address(pictures.strip(snapshot, part, group))
+                yield key("picture", queries[part] | {"group": group}), answer
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _maps(
@@ -186,11 +242,12 @@ def _maps(
 def _cells(
     snapshot: Snapshot, part: Part, query: Mapping[str, str]
 ) -> Iterator[tuple[str, Any]]:
-    for cell, cell_query in _cell_queries(snapshot, part, query):
-        kind, _, group = cell
-        has_pictures = kind == "all" and pictures.has(snapshot, part, group)
-        answer = maps.cell(snapshot, part, *cell)
-        yield key("cell", cell_query), answer | {"pictures": has_pictures}
+    queries = _cell_queries(snapshot, part, query)
+    while some := list(itertools.islice(queries, _CELLS)):
+        answers_ = cells.cells(snapshot, part, [cell for cell, _ in some])
+        for ((kind, _, group), cell_query), answer in zip(some, answers_, strict=True):
+            has_pictures = kind == "all" and pictures.has(snapshot, part, group)
+            yield key("cell", cell_query), answer | {"pictures": has_pictures}
 
 
 def _spreads(
@@ -206,12 +263,12 @@ def _spreads(
 
 def _cell_queries(
     snapshot: Snapshot, part: Part, query: Mapping[str, str]
-) -> Iterator[tuple[maps.Cell, dict[str, str]]]:
+) -> Iterator[tuple[cells.Cell, dict[str, str]]]:
     """Yields the cells that a heat map shows, each with the parameters that name it."""
     groups = set(snapshot.source.spec.groups)
     kinds = {kind: number for number, kind in enumerate(overview.KINDS)}
-    arms = maps.arms_by_cell(snapshot, part)
+    arms = cells.arms_by_cell(snapshot, part)
     for cell in sorted(arms, key=lambda cell: (kinds.get(cell[0], 99), cell)):
         kind, site, group = cell
-        if group in groups and maps.transfers(arms[cell]):
+        if group in groups and cells.transfers(arms[cell]):
             yield cell, {**query, "kind": kind, "site": site, "group": group}

@@ -22,6 +22,7 @@ from tfreuse.report.figures import (
     network,
     reasons,
     shapley,
+    strip,
     svg,
 )
 
@@ -43,6 +44,7 @@ DRAWINGS = {
     "stage": lambda rows, s: heat.heat_map(rows, s.spec),
     "layer": lambda rows, s: heat.heat_map(rows, s.spec),
     "leave_one_out": lambda rows, s: heat.heat_map(rows, s.spec),
+    "strip": lambda rows, s: strip.strip(s.arrays, rows),
 }
 
 
@@ -61,7 +63,6 @@ def save(
     directory: pathlib.Path,
     name: str,
     title: str = "",
-    exact: bool = False,
 ) -> None:
     """Writes `<name>.svg`, or `<name>.png` of a Matplotlib figure, and the rows as `<name>.csv`."""
     if isinstance(drawn, list):
@@ -72,7 +73,7 @@ def save(
     else:
         from tfreuse.report.figures import canvas
 
-        suffix, data = "png", canvas.picture(drawn, exact)
+        suffix, data = "png", canvas.picture(drawn)
     with files.replacing(directory / f"{name}.{suffix}", durable=False) as path:
         path.write_bytes(data)
     text = io.StringIO(newline="")

@@ -82,18 +82,16 @@ def legend(figure: Figure, handles: list, columns: int = 6, bottom: float = 0) -
     )  # fmt: skip
 
 
-def picture(figure: Figure, exact: bool = False) -> bytes:
-    """Returns a figure as PNG: in 256 colours, a third of the bytes; in all if `exact`."""
+def picture(figure: Figure) -> bytes:
+    """Returns a figure as PNG in 256 colours, a third of the bytes."""
     with warnings.catch_warnings(), matplotlib.rc_context(STYLE):
         # a character that the font lacks becomes a box; the table and the CSV have it
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
         figure.set_dpi(DPI)
         figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
-    if not exact:
-        pixels = _in_256_colours(pixels)
     data = io.BytesIO()
-    pixels.save(data, format="png", compress_level=6)
+    _in_256_colours(pixels).save(data, format="png", compress_level=6)
     return data.getvalue()
 
 

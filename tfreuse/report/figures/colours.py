@@ -1,5 +1,6 @@
 """Names and colours that all figures share; imports no Matplotlib."""
 
+import functools
 from collections.abc import Sequence
 
 REPAIRS = {
@@ -43,8 +44,9 @@ GROUPS = {  # one colour a group wherever groups share an axis
 
 Channels = tuple[int, int, int]  # red, green, blue
 
-# The diverging scale of retention, from -1 over its anchor 0 to 1: red, paper, blue. Both ends
-# are distinguishable for colour-blind readers; the anchor is the colour of the page's paper.
+# The diverging scale, from -1 over its anchor 0 to 1: red, paper, blue. Both ends are
+# distinguishable for colour-blind readers; the anchor is the colour of the page's paper. Retention,
+# which is clipped to [0, 1], has the lower half.
 _LIGHT: tuple[Channels, ...] = (
     (178, 24, 43), (239, 152, 122), (250, 250, 250), (142, 193, 222), (33, 102, 172),
 )  # fmt: skip
@@ -71,7 +73,11 @@ def scale(level: float) -> tuple[str, str]:
 
     The scale has 41 steps: more could not be distinguished, and would make files larger.
     """
-    level = round(20 * level) / 20
+    return _scale(round(20 * level) / 20)
+
+
+@functools.cache
+def _scale(level: float) -> tuple[str, str]:
     return _hex(_mixed(_LIGHT, level)), _hex(_mixed(_DARK, level))
 
 
@@ -81,6 +87,7 @@ def ink(level: float) -> tuple[str, str]:
     return light, dark
 
 
+@functools.cache
 def themed(colour: str) -> tuple[str, str]:
     """Returns a colour for the light theme and, bright enough on dark paper, for the dark one."""
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))

@@ -132,18 +132,23 @@ def cell_text(mean: float) -> str:
 def scale_bar(
     drawing: svg.Drawing, x: float, y: float, quantity: str, limit: float
 ) -> None:
-    """Draws the colour scale with its ends and its anchor, 24 pixels high."""
+    """Draws the part of the colour scale that values can reach, and what it means; 24 px high.
+
+    A retention is clipped to [0, 1], that of a single seed too, so that its scale ends at 1.
+    """
     width = BAR / STEPS
+    highest = 0 if quantity == "retention" else 1
     for step in range(STEPS):
-        colour = colours.scale(2 * step / (STEPS - 1) - 1)
+        colour = colours.scale((highest + 1) * step / (STEPS - 1) - 1)
         drawing.rect(x + step * width, y, width + 0.3, 9, fill=colour)
     low, middle, high = {
-        "retention": ("≤ 0: floor", "1: as before", "≥ 2"),
+        "retention": ("≤ 0: floor", "", "≥ 1: as before"),
         "index": ("≤ 0: fresh", "1: as before", "≥ 2"),
         "drop": (number(limit), "0: as before", number(-limit)),
     }[quantity]
     drawing.text(x, y + 21, low, size=10)
-    drawing.text(x + BAR / 2, y + 21, middle, "middle", size=10)
+    if middle:
+        drawing.text(x + BAR / 2, y + 21, middle, "middle", size=10)
     drawing.text(x + BAR, y + 21, high, "end", size=10)
 
 

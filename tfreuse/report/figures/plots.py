@@ -1,10 +1,9 @@
-"""Figures that Matplotlib draws: curves, scatters, histograms and pictures of arrays."""
+"""Figures that Matplotlib draws: curves, scatters and pictures of arrays."""
 
 from tfreuse.report.figures.curves import cumulative, profiles, strengths
 from tfreuse.report.figures.kernels import cka_rows, kernels
 from tfreuse.report.figures.norms import norm_rows, norms
 from tfreuse.report.figures.scatter import scatter
-from tfreuse.report.figures.strip import strip, strip_rows
 
 # Kind of figure -> the function that draws it from rows and their subject.
 DRAW = {
@@ -12,8 +11,7 @@ DRAW = {
     "strengths": lambda rows, s: strengths(rows, s.spec),
     "profiles": lambda rows, s: profiles(rows, s.spec),
     "scatter": lambda rows, s: scatter(rows, s.spec),
-    "strip": lambda rows, s: strip(s.arrays, rows),
     "norms": lambda rows, s: norms(s.arrays, rows),
     "kernels": lambda rows, s: kernels(s.arrays, rows),
 }
-ROWS = {"strip": strip_rows, "norms": norm_rows, "kernels": cka_rows}
+ROWS = {"norms": norm_rows, "kernels": cka_rows}

@@ -1,86 +1,126 @@
-"""Images before and after a transplant: input, truth, outputs, and their errors."""
+"""Images before and after a transplant: input, truth, outputs, and their errors.
 
-import matplotlib
+All pixels of a part are one picture, the sheet: a column for input, truth, output before, and for
+each group; four lines an image. A report's page has it once, and cuts the pictures of a cell from
+it.
+"""
+
+import base64
+import io
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfreuse.analysis.tables import Row
-from tfreuse.errors import printable
 from tfreuse.report.arrays import Arrays
-from tfreuse.report.figures import canvas
+from tfreuse.report.figures import svg
 
-SIDE, GAP, LEFT, IMAGES = 0.92, 0.06, 1.05, 2  # inches; images shown
+IMAGES = 4  # shown
+LARGEST = 132  # pixels: of the longer side of a picture in the sheet
+GAP = 1  # pixel between two pictures of the sheet
+SIDE, LEFT, TOP = 92, 96, 22  # px: a picture, the names of lines, those of columns
+COLUMNS = ("input", "truth", "before")
+LINES = ("as transplanted", "error", "recalibrated", "error")
 STATES = ("after", "recalibrated")
-_ERRORS = matplotlib.colormaps["magma"]
 
 
-def strip(arrays: Arrays, rows: list[Row]) -> Figure:
+def strip(arrays: Arrays, rows: list[Row]) -> list[svg.Drawing]:
     """Draws a block an image: input, truth, output before, and outputs after, a column a group.
 
-    Below each output is its error: black is none.
+    Below each output is its error: black is none, white the largest.
     """
     groups = [str(name) for name in arrays["groups"]]
-    count = min(IMAGES, len(arrays["input"]))
-    ratio = arrays["input"].shape[1] / arrays["input"].shape[2]
-    high = SIDE * ratio
-    columns = 3 + len(groups)
-    width = LEFT + columns * (SIDE + GAP) + 0.3
-    block = 4 * (high + GAP) + 0.2
-    shares = {(r["group"], r["output"], r["image"]): r["mean_error"] for r in rows}
-    height = 0.35 + count * block
-    with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(width, height)
-        axes = canvas.panel(figure, 0, 0, width, height)  # of all images, in inches
-        for number in range(count):
-            tops = [0.3 + number * block + line * (high + GAP) for line in range(4)]
-            for column, name in enumerate(("input", "truth", "before")):
-                _show(axes, arrays[name][number], _x(column), tops[0], high)
-                if number == 0:
-                    _write(axes, name, _x(column) + SIDE / 2, 0.18)
-            error = arrays["before_error"][number]
-            _show(axes, error, _x(2), tops[1], high)
-            labels = ("as transplanted", "error", "recalibrated", "error")
-            for top, label in zip(tops, labels, strict=True):
-                _write(axes, label, LEFT - 0.08, top + high / 2, ha="right")
-            for index, group in enumerate(groups):
-                x = _x(3 + index)
-                if number == 0:
-                    name = printable(group, 14)
-                    _write(axes, name, x + SIDE / 2, 0.18, weight="bold")
-                for line, state in enumerate(STATES):
-                    output = arrays[state][index, number]
-                    error = arrays[f"{state}_error"][index, number]
-                    _show(axes, output, x, tops[2 * line], high)
-                    _show(axes, error, x, tops[2 * line + 1], high)
-                    share = shares[group, state, number]
-                    bottom = tops[2 * line + 1] + high - 0.09
-                    box = {"facecolor": "#000000aa", "linewidth": 0, "pad": 1}
-                    axes.text(x + 0.05, bottom, f"{share:.0%}", fontsize=6,
-                              color="white", va="center", bbox=box)  # fmt: skip
-        axes.set(xlim=(0, width), ylim=(height, 0))
-        axes.set_axis_off()
-    return figure
+    pixels = sheet(arrays)
+    lines = 4 * images(arrays)
+    step = SIDE * pixels.shape[0] / lines / (pixels.shape[1] / (3 + len(groups)))
+    wide, high = SIDE * (3 + len(groups)), step * lines
+    title = "input, truth, outputs and errors"
+    drawing = svg.Drawing(LEFT + wide, TOP + high, "strip", title)
+    for column, name in enumerate((*COLUMNS, *groups)):
+        x, strong = LEFT + SIDE * (column + 0.5), "strong" if column > 2 else None
+        drawing.text(x, TOP - 8, svg.fitted(name, SIDE), "middle", class_=strong)
+    for line in range(lines):
+        y = TOP + step * (line + 0.5) + 4
+        drawing.text(LEFT - 8, y, LINES[line % 4], "end")
+    drawing.image(LEFT, TOP, wide, high, address(pixels), class_="pixels")
+    for row in rows:
+        if row["group"] and row["image"] < images(arrays):
+            column = 3 + groups.index(row["group"])
+            line = 4 * row["image"] + 2 * STATES.index(row["output"]) + 2
+            x, y = LEFT + SIDE * column + 3, TOP + step * line - 5
+            share = f"{row['mean_error']:.0%}"
+            drawing.rect(x, y - 10, 6 * len(share) + 5, 12, class_="veil")
+            drawing.text(x + 2, y, share, size=9, fill="#fff")
+    return [drawing]
 
 
-def _x(column: int) -> float:
-    """Returns the left edge of a column in inches; the groups stand a little apart."""
-    return LEFT + column * (SIDE + GAP) + 0.18 * (column > 2)
+def images(arrays: Arrays) -> int:
+    """Returns how many images are shown."""
+    return min(IMAGES, len(arrays["input"]))
 
 
-def _show(axes: Axes, image: np.ndarray, x: float, y: float, high: float) -> None:
-    """Draws an image whose upper left corner is at x, y; all in inches."""
-    axes.imshow(
-        image, cmap=_ERRORS, vmin=0, vmax=255, interpolation="nearest", aspect="auto",
-        extent=(x, x + SIDE, y + high, y),
-    )  # fmt: skip
+def sheet(arrays: Arrays, largest: int = LARGEST) -> np.ndarray:
+    """Returns all pictures in one, uint8 [lines (H + GAP), columns (W + GAP), 3] on black.
+
+    Pictures with a side of more than `largest` pixels lose lines and columns.
+    """
+    high, wide = arrays["input"].shape[1:3]
+    every = -(-max(high, wide) // largest)
+    empty = np.zeros((high, wide), np.uint8)
+    lines = []
+    for i in range(images(arrays)):
+        first = [arrays[name][i] for name in COLUMNS]
+        errors = [empty, empty, arrays["before_error"][i]]
+        after, after_error, again, again_error = (
+            [of_group[i] for of_group in arrays[name]]
+            for state in STATES
+            for name in (state, f"{state}_error")
+        )
+        lines += [first + after, errors + after_error]
+        lines += [[empty] * 3 + again, [empty] * 3 + again_error]
+    joined = [
+        [_picture(picture[::every, ::every]) for picture in line] for line in lines
+    ]
+    return np.concatenate([np.concatenate(line, axis=1) for line in joined])
 
 
-def _write(
-    axes: Axes, text: str, x: float, y: float, ha: str = "center", **look
-) -> None:
-    look = {"fontsize": 7.5, "color": canvas.SOFT} | look
-    axes.text(x, y, text, ha=ha, va="center", **look)
+def of_group(
+    pixels: np.ndarray, group: int, size: tuple[int, int], times: int = 1
+) -> np.ndarray:
+    """Cuts a group's pictures from the sheet: two lines an image, outputs and their errors.
+
+    Args:
+        pixels: the sheet.
+        group: number of the group.
+        size: of a picture, (H, W).
+        times: each pixel is drawn so many times, each way.
+    """
+    high, wide = (side + GAP for side in size)
+    lines = []
+    for top in range(0, len(pixels), 4 * high):
+        first = pixels[top : top + 2 * high, : 3 * wide]
+        start_x = (3 + group) * wide
+        after, again = (
+            pixels[start : start + 2 * high, start_x : start_x + wide]
+            for start in (top, top + 2 * high)
+        )
+        lines.append(np.concatenate([first, after, again], axis=1))
+    return np.concatenate(lines).repeat(times, 0).repeat(times, 1)
+
+
+def _picture(picture: np.ndarray) -> np.ndarray:
+    """Returns a picture, or the grey one of its errors, with the gap after it: [H, W, 3]."""
+    if picture.ndim == 2:
+        picture = np.stack([picture] * 3, -1)
+    return np.pad(picture[..., :3], ((0, GAP), (0, GAP), (0, 0)))
+
+
+def address(pixels: np.ndarray) -> str:
+    """Returns pixels [H, W, 3] as a data: URL, without loss."""
+    from PIL import Image  # a report without pictures needs none of it
+
+    data = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(data, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def strip_rows(arrays: Arrays) -> list[Row]:

@@ -14,15 +14,17 @@ page's script makes it reachable by pointer and arrow keys, and shows the tip be
 together with the data of the groups around it, say which details a click opens. Without a script
 the browser shows the tip by itself (`<title>`).
 
-Text and attribute values pass `errors.printable`, and ElementTree escapes them. A drawing holds no
-identifiers, links, scripts or inline styles, so that many fit into one page.
+Text and attribute values pass `errors.printable` and are escaped. A drawing holds no
+identifiers, links, scripts or inline styles, so that many fit into one page. A report has
+hundreds of thousands of shapes, so that markup is written at once and no tree is built.
 """
 
 import contextlib
+import functools
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree
 
 from tfreuse.errors import printable
 from tfreuse.report import bundle
@@ -63,25 +65,23 @@ class Drawing:
         # the style sheet has classes w1 ... w12
         least = 0 if fluid else min(max(int(width * _NARROWEST / 100), 1), 12)
         box = None if fluid else f"0 0 {_number(width)} {_number(height)}"
-        self._root = ElementTree.Element(
-            "svg",
-            ({"viewBox": box} if box else {})
-            | {
-                "xmlns": _XML,
-                "class": f"figure figure-{kind}" + (f" w{least}" if least else ""),
-                "width": _value(width),
-                "height": _number(height),
-                "preserveAspectRatio": "xMinYMin",
-                "role": "group",  # role img would hide the marks from screen readers
-                "aria-label": _safe(title),
-            },
-        )
-        self._open = [self._root]  # the group that shapes are added to is the last
+        head = {
+            "viewBox": box,
+            "xmlns": _XML,
+            "class_": f"figure figure-{kind}" + (f" w{least}" if least else ""),
+            "width": width,
+            "height": height,
+            "preserveAspectRatio": "xMinYMin",
+            "role": "group",  # role img would hide the marks from screen readers
+            "aria-label": title,
+        }
+        self._head = f"<svg{_attributes(head)}>"
+        self._markup: list[str] = []
         if description:
-            self._add("desc", {}).text = _safe(description)
+            self._markup.append(f"<desc>{_escaped(description)}</desc>")
 
     def __str__(self) -> str:
-        return ElementTree.tostring(self._root, encoding="unicode")
+        return "".join((self._head, *self._markup, "</svg>"))
 
     def rect(
         self, x: float, y: float, width: float, height: float, **look: Any
@@ -115,38 +115,34 @@ class Drawing:
         """
         side = None if anchor == "start" else anchor
         look["font-size"] = look.pop("size", None)
-        element = self._add("text", {"x": x, "y": y, "text-anchor": side, **look})
-        element.text = _safe(text)
+        self._add("text", {"x": x, "y": y, "text-anchor": side, **look}, text)
+
+    def image(
+        self, x: float, y: float, width: float, height: float, address: str, **look: Any
+    ) -> None:
+        """Adds pixels, stretched to the box; `address` is a data: URL."""
+        box = {"x": x, "y": y, "width": width, "height": height}
+        attributes = _attributes(box | {"preserveAspectRatio": "none"} | look)
+        self._markup.append(f'<image{attributes} href="{address}"/>')
 
     @contextlib.contextmanager
     def group(self, **look: Any) -> Iterator[None]:
         """Groups everything that is drawn inside: as one mark, or under one class."""
-        self._open.append(self._add("g", look))
+        tip = look.pop("tip", ())
+        self._markup.append(f"<g{_attributes(look, bool(tip))}>{_title(tip)}")
         yield
-        self._open.pop()
+        self._markup.append("</g>")
 
     def put(self, drawing: "Drawing", x: float, y: float) -> None:
         """Places the content of another drawing here, its upper left corner at x, y."""
         with self.group(transform=f"translate({_number(x)} {_number(y)})"):
-            self._open[-1].extend(drawing._root)
+            self._markup += drawing._markup
 
-    def _add(self, tag: str, look: Mapping[str, Any]) -> ElementTree.Element:
-        """Appends an element; None leaves an attribute out, a pair of colours is a theme's."""
-        look = dict(look)
-        data, tip = look.pop("data", None), look.pop("tip", ())
-        classes = [look.pop("class_", None), "mark" if tip else None]
-        look["class"] = " ".join(filter(None, classes)) or None
-        look |= {f"data-{name}": value for name, value in (data or {}).items()}
-        attributes = {
-            name.replace("_", "-"): _value(value)
-            for name, value in look.items()
-            if value is not None
-        }
-        element = ElementTree.SubElement(self._open[-1], tag, attributes)
-        if tip:
-            lines = map(_safe, tip)
-            ElementTree.SubElement(element, "title").text = "\n".join(lines)
-        return element
+    def _add(self, tag: str, look: dict[str, Any], text: str = "") -> None:
+        tip = look.pop("tip", ())
+        head = f"<{tag}{_attributes(look, bool(tip))}"
+        inside = _title(tip) + _escaped(text)
+        self._markup.append(f"{head}>{inside}</{tag}>" if inside else f"{head}/>")
 
 
 def beside(
@@ -211,23 +207,44 @@ def fitted(text: str, width: float, size: float = FONT) -> str:
     return f"{text}…"
 
 
+def _attributes(look: Mapping[str, Any], mark: bool = False) -> str:
+    """Writes attributes; None leaves one out, `data` holds those that begin with data-."""
+    class_ = look.get("class_")
+    if mark:
+        class_ = f"{class_} mark" if class_ else "mark"
+    texts = [f' class="{_value(class_)}"'] if class_ else []
+    for name, value in look.items():
+        if name == "data":
+            texts += [f' data-{key}="{_value(entry)}"' for key, entry in value.items()]
+        elif value is not None and name != "class_":
+            texts.append(f' {name.replace("_", "-")}="{_value(value)}"')
+    return "".join(texts)
+
+
+def _title(tip: Sequence[str]) -> str:
+    return "<title>" + "\n".join(map(_escaped, tip)) + "</title>" if tip else ""
+
+
 def _value(value: Any) -> str:
-    match value:
-        case (light, dark):
-            return light if light == dark else f"light-dark({light}, {dark})"
-        case bool() | str():
-            return _safe(str(value))
-        case _:
-            return _number(value)
+    if isinstance(value, str):
+        return _escaped(value)
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, tuple):  # colours of the two themes
+        light, dark = value
+        return light if light == dark else f"light-dark({light}, {dark})"
+    return _number(value)
 
 
-def _safe(text: str) -> str:
-    """Returns text that XML can hold: control characters as escapes."""
-    if text.isprintable() and len(text) <= _LONGEST:  # the fast way of nearly all
-        return text
-    return printable(text, _LONGEST)
+@functools.lru_cache(1 << 14)
+def _escaped(text: str) -> str:
+    """Returns text that XML can hold: control characters as escapes, no markup."""
+    if not text.isprintable() or len(text) > _LONGEST:
+        text = printable(text, _LONGEST)
+    return html.escape(text)
 
 
+@functools.lru_cache(1 << 14)
 def _number(value: float) -> str:
-    """A length with at most two decimals, in as few characters as it takes."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    """Writes a length with at most two decimals, in as few characters as it takes."""
+    return f"{value + 0.0:.2f}".rstrip("0").rstrip(".")  # never -0.0

@@ -20,6 +20,7 @@ from tfreuse.report.plugin import discovery
 from tfreuse.report.plugin.live import LiveStudy
 from tfreuse.report.views import (
     advice,
+    cells,
     distributions,
     labels,
     maps,
@@ -143,7 +144,7 @@ class Reusability(base_plugin.TBPlugin):
         kind = _chosen(query, "kind", specs.SITES)
         site, group = query.get("site", ""), query.get("group", "")
         try:
-            details = maps.cell(snapshot, part, kind, site, group)
+            details = cells.cell(snapshot, part, kind, site, group)
         except InputError as error:
             raise Refused(404, str(error)) from error
         has_pictures = kind == "all" and pictures.has(snapshot, part, group)

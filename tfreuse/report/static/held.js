@@ -4,6 +4,7 @@ export const LIVE = false;
 const SEPARATOR = "\n";
 // The page's own figures in their order; an answer has a figure's number instead of its markup.
 const figures = [...document.querySelectorAll("svg.figure")];
+const elements = []; // of all drawings: an answer has the number of one that came before
 let opened = null;
 
 function key(route, parameters) {
@@ -17,14 +18,46 @@ function answers() {
     const packed = atob(document.getElementById("answers").textContent);
     const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Map(Object.entries(await new Response(stream).json()));
+    const entries = Object.entries(await new Response(stream).json());
+    for (const [, answer] of entries) answer.drawings?.forEach(number);
+    return new Map(entries);
   })();
   return opened;
 }
 
-/** The address of a picture. */
-export function picture(parameters) {
-  return ask("picture", parameters);
+/** Keeps the elements of a drawing that are new, and leaves their numbers in it. */
+function number(drawing) {
+  if (!Array.isArray(drawing)) return;
+  drawing.forEach((element, i) => {
+    if (typeof element === "string") drawing[i] = elements.push(element) - 1;
+  });
+}
+
+/** The address of a picture, which a figure of the page may have. */
+export async function picture(parameters) {
+  const answer = await ask("picture", parameters);
+  return typeof answer === "string" ? answer : cut(answer);
+}
+
+/** Cuts a group's pictures from the figure of all; `figures/strip.py` describes their order. */
+async function cut({figure, group, size}) {
+  const sheet = new Image();
+  sheet.src = figures[figure].querySelector("image").getAttribute("href");
+  await sheet.decode();
+  const [high, wide] = size.map((side) => side + 1);
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [5 * wide, sheet.height / 2];
+  const context = canvas.getContext("2d");
+  const put = (x, y, columns, toX, toY) =>
+    context.drawImage(
+      sheet, x, y, columns * wide, 2 * high, toX, toY, columns * wide, 2 * high
+    );
+  for (let y = 0; y < sheet.height; y += 4 * high) {
+    put(0, y, 3, 0, y / 2);
+    put((3 + group) * wide, y, 1, 3 * wide, y / 2);
+    put((3 + group) * wide, y + 2 * high, 1, 4 * wide, y / 2);
+  }
+  return canvas.toDataURL();
 }
 
 export async function ask(route, parameters = {}) {
@@ -33,7 +66,9 @@ export async function ask(route, parameters = {}) {
   if (answer === undefined) throw new Error(all.get("left out"));
   if (!answer.drawings) return answer;
   const drawings = answer.drawings.map((drawing) =>
-    Number.isInteger(drawing) ? figures[drawing].cloneNode(true) : drawing
+    Array.isArray(drawing)
+      ? drawing.map((index) => elements[index]).join("")
+      : figures[drawing].cloneNode(true)
   );
   return {...answer, drawings};
 }

@@ -20,7 +20,7 @@ from tfreuse.checkpoints import Checkpoint
 from tfreuse.errors import InputError
 from tfreuse.plan import Variable
 from tfreuse.report.figures import spread
-from tfreuse.report.views import maps
+from tfreuse.report.views import cells
 from tfreuse.report.views.snapshot import Snapshot
 
 KINDS = ("stage", "layer")
@@ -100,8 +100,8 @@ def distributions(
     Raises:
         InputError: there is no such cell.
     """
-    arms = maps.arms_by_cell(snapshot, part).get((kind, site, group), {})
-    plain = maps.transfers(arms)
+    arms = cells.arms_by_cell(snapshot, part).get((kind, site, group), {})
+    plain = cells.transfers(arms)
     if not plain or kind not in KINDS:
         raise InputError("there are no distributions of such a cell.")
     seed, record = min(plain.items())
@@ -113,7 +113,7 @@ def distributions(
             "hint": "The distributions need the study's networks: "
             "models/NETWORK/model.keras in its directory.",
         }
-    layers = maps.layers_of(snapshot, part, kind, site)
+    layers = cells.layers_of(snapshot, part, kind, site)
     sides = [_variables(network, layers) for network in pair]
     counts = []
     for role in roles.expand(group):

@@ -1,39 +1,23 @@
-"""The heat map of sites by groups, one cell of it, and the network in the same colours."""
+"""The heat map of sites by groups, and the network in the same colours."""
 
-import os
-import shlex
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from tfreuse.analysis import intervals, tables
 from tfreuse.analysis.arms import (
     Arm,
-    Arms,
     Part,
     clipped_retentions,
-    independent,
     mean_over_draws,
-    raw_r2,
-    unclipped_retentions,
-    with_intervals,
 )
-from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
+from tfreuse.analysis.bounded import DIFFERENCE
 from tfreuse.analysis.tables import Row
-from tfreuse.errors import InputError
 from tfreuse.records import Record
 from tfreuse.report import figures
 from tfreuse.report.drawings import Subject
 from tfreuse.report.views.snapshot import Snapshot
 
-Cell = tuple[str, str, str]  # kind of site, site, group
 QUANTITIES = ("retention", "drop", "index")
 MOST_CELLS = 6_000  # of one answer; a ResNet-50 has 107 layers
-_FACTS = (
-    "variables", "parameters", "changed", "rmse", "relative_distance", "cosine",
-    "scale_shift", "offset_shift", "output_error", "cka", "bias_shift",
-)  # fmt: skip
 
 
 def heat(
@@ -193,137 +177,3 @@ def _of_seed(subject: Subject, arm: Arm, quantity: str, seed: int) -> float | No
     fresh = _after_fresh(subject, arm).get(seed)
     cost = None if fresh is None else record.before - fresh
     return (record.after - fresh) / cost if cost and cost > tables.CRITICAL else None
-
-
-def arms_by_cell(snapshot: Snapshot, part: Part) -> dict[Cell, Arms]:
-    """Returns the arms of every cell, by kind of site, site and group."""
-
-    def group() -> dict[Cell, Arms]:
-        cells: dict[Cell, Arms] = {}
-        for arm, seeds in snapshot.subjects[part].arms.items():
-            cells.setdefault((arm.site_kind, arm.site, arm.group), {})[arm] = seeds
-        return cells
-
-    return snapshot.keep(("arms by cell", part), group)
-
-
-def transfers(arms: Arms) -> Mapping[int, Record] | None:
-    """Returns a cell's transfer records by seed: without repair and blending if measured."""
-    donors = [arm for arm in arms if arm.control == "transfer"]
-    plain = min(
-        donors,
-        key=lambda arm: (arm.repair != "none", arm.strength != 1.0),
-        default=None,
-    )
-    return arms[plain] if plain else None
-
-
-def cell(
-    snapshot: Snapshot, part: Part, kind: str, site: str, group: str
-) -> dict[str, Any]:
-    """Returns every measurement of one site and one group.
-
-    Raises:
-        InputError: nothing was measured there.
-    """
-    subject = snapshot.subjects[part]
-    arms = arms_by_cell(snapshot, part).get((kind, site, group), {})
-    plain = transfers(arms)
-    if plain is None:
-        raise InputError("there is no such cell.")
-    first = next(iter(plain.values()))
-    rows = _arms(subject, arms)
-    return {
-        "site": site,
-        "group": group,
-        "kind": kind,
-        "metric": first.metric,
-        "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
-        "n": max(row["n"] for row in rows),
-        "drawings": [str(figures.forest.cell(rows, subject.spec))],
-        "facts": _facts(plain),
-        "commands": commands(snapshot, part, group, kind, site, first),
-    }
-
-
-def _arms(subject: Subject, arms: Arms) -> list[dict]:
-    """Returns a row an arm, draws averaged: its interval, and each seed's retention as it is."""
-    rows = []
-    for arm in arms:
-        if arm.draw:
-            continue
-        values = mean_over_draws(arms, arm, unclipped_retentions)
-        row = {"control": arm.control, "repair": arm.repair, "strength": arm.strength}
-        replicates = independent(mean_over_draws(arms, arm), arms[arm])
-        rows.append((row | {"seeds": values}, [*replicates.values()]))
-    controls = {name: number for number, name in enumerate(tables.CONTROL_ORDER)}
-    repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
-    return sorted(
-        with_intervals(rows, subject.spec.confidence, RETENTION),
-        key=lambda row: (
-            controls.get(row["control"], 99), repairs.get(row["repair"], 99),
-            -row["strength"],
-        ),
-    )  # fmt: skip
-
-
-def _seed(seed: int, record: Record) -> dict[str, Any]:
-    names = ("before", "after", "floor", "retention", "drop", "donor", "recipient")
-    values = {name: getattr(record, name) for name in names}
-    return {"seed": seed, "raw": raw_r2(record)} | values
-
-
-def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
-    """Returns facts on the transplant itself: medians over seeds."""
-    facts = []
-    for name in _FACTS:
-        records = seeds.values()
-        values = [v for r in records if (v := getattr(r, name)) is not None]
-        if values:
-            facts.append({"name": name, "median": float(np.median(values))})
-    return facts
-
-
-def layers_of(snapshot: Snapshot, part: Part, kind: str, site: str) -> list[str]:
-    """Returns names or globs of the layers at a site: all, one stage, or one layer."""
-    if kind != "stage":
-        return ["*" if kind == "all" else site]
-    stages = snapshot.source.stages.get(part.architecture, {})
-    layers = [layer for layer, stage in stages.items() if stage == site]
-    return layers or [f"{site}_*"]
-
-
-def commands(
-    snapshot: Snapshot, part: Part, group: str, kind: str, site: str, record: Record
-) -> list[dict[str, str]]:
-    """Returns commands, quoted for a shell: one repeats a cell's arms, one writes its model.
-
-    Paths are relative where they are below the directory that TensorBoard was started in.
-    """
-    path = snapshot.source.path
-    relative = os.path.relpath(path)
-    name = path.as_posix() if relative.startswith("..") else relative
-    flags = [
-        f"--flagfile={name}/config.flags", f"--architectures={part.architecture}",
-        f"--directions={part.direction}", f"--links={part.link}", f"--groups={group}",
-        f"--sites={kind}", "--out_dir=ANOTHER_DIR",
-    ]  # fmt: skip
-    entries = [
-        {
-            "title": "Measure such cells again",
-            "text": shlex.join(["python", "tools/study.py", *flags]),
-        }
-    ]
-    if kind in ("all", "stage", "layer") and record.control == "transfer":
-        models = f"{name}/models"
-        flags = [
-            f"--donor={models}/{record.donor}/model.keras",
-            f"--recipient={models}/{record.recipient}/model.keras",
-            f"--roles={group}",
-            f"--layers={','.join(layers_of(snapshot, part, kind, site))}",
-            "--out=transplanted.keras",
-        ]  # fmt: skip
-        words = ["python", "tools/transplant.py", "apply", *flags]
-        title = f"Make this model (seed {record.seed})"
-        entries.append({"title": title, "text": shlex.join(words)})
-    return entries

@@ -1,20 +1,24 @@
 """Test images of the first seed, before and after a group of all layers was replaced."""
 
+import base64
 import io
+import re
+import sys
 import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tfreuse import files
 from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError
-from tfreuse.report import arrays
+from tfreuse.report import arrays, figures
 from tfreuse.report.views.snapshot import Snapshot
 
-COLUMNS = ("input", "truth", "before", "after", "recalibrated")
 LARGEST = 200_000_000  # bytes of all arrays, unpacked
-_MOST_IMAGES = 4
-_SIDE, _GAP = 128, 4  # pixels: smallest side of a picture, and between two
+_SIDE = 128  # pixels: smallest side of a picture
+_ADDRESS = re.compile(r'href="data:image/png;base64,([^"]*)"')
 
 
 def has(snapshot: Snapshot, part: Part, group: str) -> bool:
@@ -23,30 +27,78 @@ def has(snapshot: Snapshot, part: Part, group: str) -> bool:
 
 
 def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
-    """Returns a PNG: a line an image with COLUMNS, and a line with errors of the last three.
+    """Returns a PNG: a line an image with input, truth, before, after, recalibrated; and a line
+    with errors of the last three.
 
     Raises:
         InputError: the study holds no such pictures.
     """
-    from PIL import Image  # a report without pictures needs none of it
-
     groups = _groups(snapshot, part)
     if group not in groups:
         raise InputError("there are no pictures of this group.")
-    stored = _arrays(snapshot, part)
-    g, lines = groups.index(group), []
+    stored, g = _arrays(snapshot, part), groups.index(group)
     try:
-        for i in range(min(_MOST_IMAGES, len(stored["input"]))):
-            images = [stored[name][i] for name in COLUMNS[:3]]
-            images += [stored[name][g, i] for name in COLUMNS[3:]]
-            errors = [stored["before_error"][i]]
-            errors += [stored[f"{name}_error"][g, i] for name in COLUMNS[3:]]
-            blank = [np.zeros_like(images[0])] * 2
-            lines += [images, blank + [np.stack([error] * 3, -1) for error in errors]]
-        data = io.BytesIO()
-        Image.fromarray(_joined(lines)).save(data, "png")
+        of_group = {
+            name: stored[name][g : g + 1]
+            for state in figures.strip.STATES
+            for name in (state, f"{state}_error")
+        }
+        pixels = figures.strip.sheet({**stored, **of_group}, sys.maxsize)
+        return _png(pixels, 0, stored["input"].shape[1:3])
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(f"the pictures cannot be shown ({error}).") from error
+
+
+def shared(
+    snapshot: Snapshot, part: Part, drawings: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Returns, by group, where a page's figures have the pixels of `strip`.
+
+    Args:
+        snapshot: of the study.
+        part: of the study.
+        drawings: the figures, as SVG.
+
+    Returns:
+        figure (its number), group (its number), size (of a picture, [H, W]) for each group; {}
+        where no figure has all pixels.
+    """
+    groups, stored = _groups(snapshot, part), _arrays(snapshot, part)
+    if not groups or max(stored["input"].shape[1:3]) > figures.strip.LARGEST:
+        return {}
+    address = figures.strip.address(figures.strip.sheet(stored))
+    numbers = [n for n, markup in enumerate(drawings) if address in markup]
+    size = list(stored["input"].shape[1:3])
+    return {
+        group: {"figure": number, "group": g, "size": size}
+        for number in numbers[:1]
+        for g, group in enumerate(groups)
+    }
+
+
+def cut(drawing: str, group: int, size: Sequence[int]) -> bytes:
+    """Returns the PNG of `strip`, cut from a figure that `shared` found.
+
+    Raises:
+        ValueError, OSError: the drawing has no such picture.
+    """
+    from PIL import Image  # a report without pictures needs none of it
+
+    match = _ADDRESS.search(drawing)
+    with Image.open(io.BytesIO(base64.b64decode(match[1] if match else ""))) as image:
+        if 3 * image.width * image.height > LARGEST:
+            raise ValueError("the picture is too large")
+        return _png(np.asarray(image.convert("RGB")), group, size)
+
+
+def _png(pixels: np.ndarray, group: int, size: Sequence[int]) -> bytes:
+    """Returns a group's pictures, enlarged, as PNG."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    times = max(1, -(-_SIDE // min(size)))
+    enlarged = figures.strip.of_group(pixels, group, size, times)
+    Image.fromarray(enlarged).save(data, "png")
     return data.getvalue()
 
 
@@ -73,19 +125,3 @@ def _arrays(snapshot: Snapshot, part: Part) -> arrays.Arrays:
         return {name: stored[name] for name in arrays.STRIP if name in stored}
 
     return snapshot.keep(("pictures", part), load)
-
-
-def _joined(lines: list[list[np.ndarray]]) -> np.ndarray:
-    """Joins pictures, uint8 [H, W, 3] each, enlarged, side by side on black."""
-    times = max(1, -(-_SIDE // min(lines[0][0].shape[:2])))
-    rows = []
-    for line in lines:
-        padded = [
-            np.pad(
-                image[..., :3].repeat(times, 0).repeat(times, 1),
-                ((0, _GAP), (0, _GAP), (0, 0)),
-            )
-            for image in line
-        ]
-        rows.append(np.concatenate(padded, axis=1))
-    return np.concatenate(rows).astype(np.uint8)
