@@ -4,6 +4,8 @@ import dataclasses
 import re
 from xml.etree import ElementTree
 
+from tfreuse.report.figures import svg
+
 
 @dataclasses.dataclass
 class Mark:
@@ -25,7 +27,7 @@ class Mark:
 
     @property
     def fills(self):
-        return [node.get("fill") for node in self.node.iter("rect")]
+        return [svg.resolved(node.get("fill")) for node in self.node.iter("rect")]
 
     def has(self, tag, name=""):
         """Whether a shape inside is of this tag and has this class."""

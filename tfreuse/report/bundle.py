@@ -10,10 +10,14 @@ import hashlib
 import json
 import pathlib
 import re
+import string
+import urllib.parse
 
 FOLDER = pathlib.Path(__file__).parent / "static"
 ENTRY = "page.js"  # the module that report.html runs
 _OF_SERVER = ("index.js", "api.js")  # TensorBoard's entry, and requests to its server
+# Characters that stand for themselves in the address of a module, inside JSON inside a script.
+_PLAIN = "".join(set(string.punctuation) - set('%#<"\\')) + " "
 _IMPORT = re.compile(r'(\bfrom |\bimport |\bimport\()"\./([a-z_]+\.js)"')
 
 
@@ -42,11 +46,18 @@ def scripts() -> tuple[str, str]:
     """Returns the page's import map, and the module that it runs."""
     sources = modules()
     entry = sources.pop(bare(ENTRY))
-    imports = {
-        name: "data:text/javascript;base64," + base64.b64encode(text.encode()).decode()
-        for name, text in sources.items()
-    }
+    imports = {name: _address(text) for name, text in sources.items()}
     return json.dumps({"imports": imports}), entry
+
+
+def _address(source: str) -> str:
+    """Returns a module as a data: URL, without the comments and spaces that lines begin with.
+
+    Escaped, it is shorter than in base64.
+    """
+    code = re.sub(r"^ +", "", source, flags=re.MULTILINE)
+    code = re.sub(r"^(//.*|/\*\*(.|\n)*?\*/)\n", "", code, flags=re.MULTILINE)
+    return f"data:text/javascript,{urllib.parse.quote(code, safe=_PLAIN)}"
 
 
 @functools.cache

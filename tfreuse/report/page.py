@@ -5,14 +5,13 @@ in for them. Light and dark, laid out for screens of 400 to 1280 pixels. All tex
 `cards.escaped`.
 """
 
-import base64
 import html
 import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterable
 
-from tfreuse.report import bundle
+from tfreuse.report import bundle, pixels
 from tfreuse.report.blocks import (
     VERDICT_COLUMNS,
     Block,
@@ -143,8 +142,8 @@ def _picture(block: Picture, figures: pathlib.Path) -> str:
     if block.markup:
         picture = f'<div class="drawings scroll">{_panels(block)}</div>'
     else:
-        data = base64.b64encode((figures / block.file).read_bytes()).decode()
-        image = f'<img src="data:image/png;base64,{data}" alt="{title}. {caption}">'
+        address = pixels.address((figures / block.file).read_bytes())
+        image = f'<img src="{address}" alt="{title}. {caption}">'
         picture = f'<div class="scroll raster">{image}</div>'
     link = f'<a href="figures/{block.name}.csv">CSV</a>'
     figcaption = f"<figcaption><strong>{title}.</strong> {caption} {link}</figcaption>"
@@ -155,7 +154,7 @@ def _panels(block: Picture) -> str:
     """Returns the first panels of a figure, up to MOST_MARKUP, and a link to all of them."""
     lengths = itertools.accumulate(map(len, block.markup))
     count = max(1, sum(length <= MOST_MARKUP for length in lengths))
-    panels = "".join(block.markup[:count])
+    panels = pixels.shortened("".join(block.markup[:count]))
     if count == len(block.markup):
         return panels
     link = f'<a href="figures/{block.file}">figures/{block.file}</a>'

@@ -221,10 +221,10 @@ def _picture(
 ) -> None:
     """Draws the network of one group on a card."""
     drawing.rect(0, 18, layout.width, layout.height - 18, rx=8, class_="ground")
-    for line in layout.skips:
-        _arrow(drawing, line, dashed=True)
-    for line in layout.arrows:
-        _arrow(drawing, line)
+    for lines, class_ in ((layout.skips, "flow skip"), (layout.arrows, "flow")):
+        if lines:
+            drawing.path("".join(map(_line, lines)), class_=class_)
+    drawing.path("".join(map(_head, (*layout.skips, *layout.arrows))))
     for name, layers in stages:
         box, row = layout.boxes[name], values.get((kind, name))
         _stage(drawing, name, box, row, kind, quantity, limit)
@@ -240,13 +240,17 @@ def _picture(
             )  # fmt: skip
 
 
-def _arrow(drawing: svg.Drawing, points: Sequence[Point], dashed: bool = False) -> None:
-    """Draws a line with a head at its last point."""
+def _line(points: Sequence[Point]) -> str:
+    """Returns the path of a line through points."""
+    return "M" + "L".join(f"{x:.5g} {y:.5g}" for x, y in points)
+
+
+def _head(points: Sequence[Point]) -> str:
+    """Returns the path of an arrow's head at the last of the points."""
     (x0, y0), (x1, y1) = points[-2:]
     step = max(abs(x1 - x0), abs(y1 - y0)) or 1
     dx, dy = (x1 - x0) / step, (y1 - y0) / step
-    drawing.polyline(points, class_="flow skip" if dashed else "flow")
-    drawing.path(
+    return (
         f"M{x1:.1f} {y1:.1f}l{-5 * dx - 3 * dy:.1f} {-5 * dy + 3 * dx:.1f}"
         f"l{6 * dy:.1f} {-6 * dx:.1f}z"
     )

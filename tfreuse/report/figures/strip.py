@@ -65,20 +65,21 @@ def sheet(arrays: Arrays, largest: int = LARGEST) -> np.ndarray:
     """
     high, wide = arrays["input"].shape[1:3]
     every = -(-max(high, wide) // largest)
-    empty = np.zeros((high, wide), np.uint8)
+    empty = np.zeros((high, wide, 3), np.uint8)
     lines = []
     for i in range(images(arrays)):
         first = [arrays[name][i] for name in COLUMNS]
-        errors = [empty, empty, arrays["before_error"][i]]
-        after, after_error, again, again_error = (
-            [of_group[i] for of_group in arrays[name]]
-            for state in STATES
-            for name in (state, f"{state}_error")
-        )
-        lines += [first + after, errors + after_error]
-        lines += [[empty] * 3 + again, [empty] * 3 + again_error]
+        errors = [empty, empty, _grey(arrays["before_error"][i])]
+        for state, before in zip(STATES, (first, [empty] * 3), strict=True):
+            lines.append(before + [outputs[i] for outputs in arrays[state]])
+            of_groups = [_grey(error[i]) for error in arrays[f"{state}_error"]]
+            lines.append((errors if before is first else before) + of_groups)
     joined = [
-        [_picture(picture[::every, ::every]) for picture in line] for line in lines
+        [
+            np.pad(picture[::every, ::every, :3], ((0, GAP), (0, GAP), (0, 0)))
+            for picture in line
+        ]
+        for line in lines
     ]
     return np.concatenate([np.concatenate(line, axis=1) for line in joined])
 
@@ -107,11 +108,9 @@ def of_group(
     return np.concatenate(lines).repeat(times, 0).repeat(times, 1)
 
 
-def _picture(picture: np.ndarray) -> np.ndarray:
-    """Returns a picture, or the grey one of its errors, with the gap after it: [H, W, 3]."""
-    if picture.ndim == 2:
-        picture = np.stack([picture] * 3, -1)
-    return np.pad(picture[..., :3], ((0, GAP), (0, GAP), (0, 0)))
+def _grey(error: np.ndarray) -> np.ndarray:
+    """Returns the errors of a picture [H, W] as a picture [H, W, 3]."""
+    return np.stack([error] * 3, -1)
 
 
 def address(pixels: np.ndarray) -> str:

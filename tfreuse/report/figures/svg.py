@@ -36,7 +36,8 @@ _LONGEST = 10_000  # characters of one text
 _NARROWEST = 0.8  # of its own width, down to which a drawing shrinks before it scrolls
 _XML = "http://www.w3.org/2000/svg"
 _HEADER = "<?xml version='1.0' encoding='utf-8'?>\n"
-_VARIABLE = re.compile(r"(--[a-z-]+): ([^;]+);")
+_VARIABLE = re.compile(r"(--[a-z0-9-]+): ([^;]+);")
+_USE = re.compile(r"var\((--[a-z0-9-]+)\)")
 _THEMES = re.compile(r"light-dark\(([^,()]+), ?[^()]+\)")
 # Advance widths of DejaVu Sans, the widest of the fonts that pages use, in ems.
 _WIDTHS = {
@@ -179,16 +180,31 @@ def standalone(drawing: Drawing) -> str:
     Variables and pairs of colours are resolved, because readers of SVG files other than
     browsers don't know them.
     """
-    variables = dict(_VARIABLE.findall(bundle.read("style.css")))
-    sheet = re.sub(
-        r"var\((--[a-z-]+)\)",
-        lambda match: variables[match[1]],
-        bundle.read("figures.css"),
-    )
     head, body = str(drawing).split(">", 1)
     paper = '<rect width="100%" height="100%" fill="#fff"/>'
+    sheet = bundle.read("figures.css")
     text = f"{head}><style>{sheet}</style>{paper}{body}\n"
-    return _HEADER + _THEMES.sub(r"\1", text)
+    return _HEADER + _THEMES.sub(r"\1", resolved(text))
+
+
+def resolved(text: str) -> str:
+    """Replaces the names of colours by what the style sheet has for them."""
+    variables = _variables()
+    return _USE.sub(lambda match: variables.get(match[1], match[0]), text)
+
+
+@functools.cache
+def _variables() -> dict[str, str]:
+    """Returns the colours of the style sheet by name."""
+    return dict(_VARIABLE.findall(bundle.read("style.css")))
+
+
+@functools.cache
+def _colour(light: str, dark: str) -> str:
+    """Returns the colours of the two themes, by their name in the style sheet if they have one."""
+    pair = light if light == dark else f"light-dark({light}, {dark})"
+    names = {value: name for name, value in reversed(_variables().items())}
+    return f"var({names[pair]})" if pair in names and light != dark else pair
 
 
 def text_width(text: str, size: float = FONT) -> float:
@@ -230,9 +246,8 @@ def _value(value: Any) -> str:
         return _escaped(value)
     if isinstance(value, bool):
         return str(value)
-    if isinstance(value, tuple):  # colours of the two themes
-        light, dark = value
-        return light if light == dark else f"light-dark({light}, {dark})"
+    if isinstance(value, tuple):
+        return _colour(*value)
     return _number(value)
 
 

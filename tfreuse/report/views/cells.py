@@ -134,8 +134,17 @@ def _arms(subject: Subject, cells_arms: Sequence[Arms]) -> list[list[Row]]:
 
 def _seed(seed: int, record: Record) -> dict[str, Any]:
     names = ("before", "after", "floor", "retention", "drop", "donor", "recipient")
-    values = {name: getattr(record, name) for name in names}
-    return {"seed": seed, "raw": raw_r2(record)} | values
+    values = {name: getattr(record, name) for name in names} | {"raw": raw_r2(record)}
+    rounded = {
+        name: _rounded(value) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
+    return {"seed": seed} | rounded
+
+
+def _rounded(value: float) -> float:
+    """Returns six digits: the page shows three, and all of them would double its size."""
+    return float(f"{value:.6g}")
 
 
 def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
@@ -145,7 +154,7 @@ def _facts(seeds: Mapping[int, Record]) -> list[dict[str, Any]]:
         records = seeds.values()
         values = [v for r in records if (v := getattr(r, name)) is not None]
         if values:
-            facts.append({"name": name, "median": float(np.median(values))})
+            facts.append({"name": name, "median": _rounded(np.median(values))})
     return facts
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from tfreuse import files
 from tfreuse.analysis.arms import Part
 from tfreuse.errors import InputError
-from tfreuse.report import arrays, figures
+from tfreuse.report import arrays, figures, pixels
 from tfreuse.report.views.snapshot import Snapshot
 
 LARGEST = 200_000_000  # bytes of all arrays, unpacked
 _SIDE = 128  # pixels: smallest side of a picture
-_ADDRESS = re.compile(r'href="data:image/png;base64,([^"]*)"')
+_ADDRESS = re.compile(r'href="data:image/(?:png|webp);base64,([^"]*)"')
 
 
 def has(snapshot: Snapshot, part: Part, group: str) -> bool:
@@ -43,8 +43,8 @@ def strip(snapshot: Snapshot, part: Part, group: str) -> bytes:
             for state in figures.strip.STATES
             for name in (state, f"{state}_error")
         }
-        pixels = figures.strip.sheet({**stored, **of_group}, sys.maxsize)
-        return _png(pixels, 0, stored["input"].shape[1:3])
+        sheet = figures.strip.sheet({**stored, **of_group}, sys.maxsize)
+        return _png(sheet, 0, stored["input"].shape[1:3])
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(f"the pictures cannot be shown ({error}).") from error
 
@@ -66,7 +66,7 @@ def shared(
     groups, stored = _groups(snapshot, part), _arrays(snapshot, part)
     if not groups or max(stored["input"].shape[1:3]) > figures.strip.LARGEST:
         return {}
-    address = figures.strip.address(figures.strip.sheet(stored))
+    address = pixels.shortened(figures.strip.address(figures.strip.sheet(stored)))
     numbers = [n for n, markup in enumerate(drawings) if address in markup]
     size = list(stored["input"].shape[1:3])
     return {
@@ -91,13 +91,13 @@ def cut(drawing: str, group: int, size: Sequence[int]) -> bytes:
         return _png(np.asarray(image.convert("RGB")), group, size)
 
 
-def _png(pixels: np.ndarray, group: int, size: Sequence[int]) -> bytes:
+def _png(sheet: np.ndarray, group: int, size: Sequence[int]) -> bytes:
     """Returns a group's pictures, enlarged, as PNG."""
     from PIL import Image
 
     data = io.BytesIO()
     times = max(1, -(-_SIDE // min(size)))
-    enlarged = figures.strip.of_group(pixels, group, size, times)
+    enlarged = figures.strip.of_group(sheet, group, size, times)
     Image.fromarray(enlarged).save(data, "png")
     return data.getvalue()
 
