@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import functools
 import inspect
 import pathlib
 
@@ -40,6 +41,12 @@ def build(spec, task="segmentation", **options):
     return models.build(spec, task=task, **{"num_classes": 3, "seed": 0} | options)
 
 
+@functools.cache
+def unchanged(spec, task="segmentation"):
+    """Builds a model once for all tests that only look at it."""
+    return build(spec, task)
+
+
 def images(height, width, channels=3):
     draw = np.random.default_rng(0)
     return draw.random((2, height, width, channels), dtype=np.float32)
@@ -72,13 +79,13 @@ def test_layer_names_are_those_of_the_golden_list(architecture):
 @every_spec
 def test_no_option_changes_a_layer_name(spec):
     golden = (GOLDEN / f"{spec.architecture}.txt").read_text().split()
-    assert set(layer_names(build(spec))) <= set(golden)
+    assert set(layer_names(unchanged(spec))) <= set(golden)
 
 
 @every_architecture
 def test_heads_of_two_tasks_share_no_name_and_all_else_does(spec):
-    mine = set(layer_names(build(spec, "segmentation")))
-    other = set(layer_names(build(spec, "autoencoder")))
+    mine = set(layer_names(unchanged(spec)))
+    other = set(layer_names(unchanged(spec, "autoencoder")))
     assert mine & other and mine - other
     for name in mine ^ other:
         assert models.stage_of(name) in ("head", "auxiliary")
@@ -90,7 +97,7 @@ def test_stage_one_is_not_stage_ten():
     assert models.stage_of("encoder_1_a_conv") == "encoder_1"
     assert models.stage_of("encoder_10_a_conv") == "encoder_10"
     names = [f"encoder_{n}_a_conv" for n in (1, 10)]
-    assert names[0] in layer_names(build(UNET))
+    assert names[0] in layer_names(unchanged(UNET))
     assert fnmatch.filter(names, "encoder_1_*") == names[:1]
 
 
@@ -101,7 +108,7 @@ def test_a_name_outside_the_grammar_has_no_stage():
 
 @every_spec
 def test_stages_hold_every_layer_with_weights_exactly_once(spec):
-    model = build(spec)
+    model = unchanged(spec)
     held = [name for names in models.stages(model).values() for name in names]
     assert sorted(held) == sorted(layer.name for layer in model.layers if layer.weights)
     for stage, names in models.stages(model).items():
@@ -110,14 +117,14 @@ def test_stages_hold_every_layer_with_weights_exactly_once(spec):
 
 def test_stages_run_from_input_to_output():
     unet = "encoder_1 encoder_2 bottleneck decoder_2 decoder_1 head"
-    assert list(models.stages(build(UNET))) == unet.split()
+    assert list(models.stages(unchanged(UNET))) == unet.split()
     pspnet = "conv1 conv2 conv3 conv4 conv5 pyramid fusion head auxiliary"
-    assert list(models.stages(build(SPECS["pspnet auxiliary"]))) == pspnet.split()
+    assert list(models.stages(unchanged(SPECS["pspnet auxiliary"]))) == pspnet.split()
 
 
 @pytest.mark.parametrize("order", ["conv_bn_relu", "conv_relu_bn", "conv_relu"])
 def test_the_layers_of_a_block_stand_in_the_order_asked_for(order):
-    model = build(dataclasses.replace(UNET, block_order=order))
+    model = unchanged(dataclasses.replace(UNET, block_order=order))
     block = [name for name in layer_names(model) if name.startswith("encoder_2_a_")]
     assert block == [f"encoder_2_a_{op}" for op in order.split("_")]
 
@@ -150,7 +157,7 @@ def test_the_layers_of_a_block_stand_in_the_order_asked_for(order):
     ],
 )
 def test_parameters_are_as_many_as_worked_out_by_hand(name, count):
-    assert build(SPECS[name]).count_params() == count
+    assert unchanged(SPECS[name]).count_params() == count
 
 
 @every_architecture
@@ -183,7 +190,7 @@ def test_the_output_is_as_large_as_the_image(spec, task):
 
 
 def test_pspnet_of_free_size_takes_any_size():
-    assert build(PSPNET)(images(13, 29)).shape == (2, 13, 29, 3)
+    assert unchanged(PSPNET)(images(13, 29)).shape == (2, 13, 29, 3)
 
 
 @every_architecture
@@ -195,7 +202,7 @@ def test_a_saved_model_loads_with_the_same_output(spec, tmp_path):
 
 
 def test_unet_is_made_of_core_layers_so_that_it_loads_without_tfreuse():
-    for layer in build(UNET).layers:
+    for layer in unchanged(UNET).layers:
         assert type(layer).__module__.startswith("keras."), layer.name
 
 
