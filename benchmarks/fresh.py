@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 QUIET = 0.1  # of the processors, taken by others: more than this disturbs a run
 WAIT = 10.0  # seconds to wait for a quiet machine before a run
 _LOOK = 0.5  # seconds
-_ROOT = str(pathlib.Path(__file__).parents[1])  # where `benchmarks` is imported from
+ROOT = str(pathlib.Path(__file__).parents[1])  # where `benchmarks` is imported from
 
 
 def last_line(module: str, words: Sequence, timeout: float | None = None) -> str:
@@ -22,17 +22,31 @@ def last_line(module: str, words: Sequence, timeout: float | None = None) -> str
     Raises:
         subprocess.SubprocessError: it takes over `timeout` seconds, or fails.
     """
-    path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
-        env={**os.environ, **quiet, "PYTHONPATH": path},
+        env=environment(),
         check=True,
         capture_output=True,
         text=True,
         timeout=timeout,
     )
     return done.stdout.strip().rpartition("\n")[2]
+
+
+def environment(root: str | os.PathLike = ROOT) -> dict[str, str]:
+    """Returns the environment variables of a measured process.
+
+    Modules are compiled once, as where they are installed, even if this process may not write
+    them (as in many containers): compiling takes as long as importing.
+
+    Args:
+        root: checkout whose packages it imports.
+    """
+    variables = dict(os.environ)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    path = os.pathsep.join(filter(None, [str(root), variables.get("PYTHONPATH")]))
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+    return {**variables, **quiet, "PYTHONPATH": path}
 
 
 def run_json(module: str, words: Sequence, timeout: float) -> dict:

@@ -85,6 +85,9 @@ def define_flags() -> None:
         "no round starts after this; training, sweep, growth, units: 30",
         lower_bound=0,
     )
+    flags.DEFINE_string(
+        "former", "", "reading: another checkout, to compare the time of its plans"
+    )
     flags.DEFINE_float(
         "timeout",
         60,
@@ -326,7 +329,10 @@ def _reading(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     from benchmarks import reading  # PyTorch is an extra
 
-    settings = reading.Settings(runs=app.FLAGS.runs, minutes=app.FLAGS.minutes)
+    former = pathlib.Path(app.FLAGS.former).resolve() if app.FLAGS.former else None
+    settings = reading.Settings(
+        runs=app.FLAGS.runs, minutes=app.FLAGS.minutes, former=former
+    )
     runs = reading.run(settings, folder)
     promised = reading.targets(runs)
     markdown = reading.markdown(runs, promised)

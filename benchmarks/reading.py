@@ -5,7 +5,7 @@
 
 The state dict is that of a ResNet-50 with drawn values, 102 MB. Readers take turns in one process,
 in another order every round, and each must first give the same values. Files are in the page
-cache. Plans are whole commands in fresh processes.
+cache. Plans are whole commands in fresh processes, with modules compiled as an installation has them.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from tfreuse.errors import InputError
 
 RATIO, ANSWER = 1.5, 0.5  # targets: times PyTorch's time; seconds until a plan is shown
 HEADER = ("file", "reader", "n", "ms", "quartiles", "CPU ms", "ratio", "CPU ratio")
-PLAN = "transplant plan"
+PLAN, FORMER_PLAN = "transplant plan", "transplant plan, former"
 ZIP, LEGACY, SAFETENSORS = "weights.pth", "legacy.pth", "weights.safetensors"
 TORCH, TURNED = "torch.load, copies", "torch.load, copies in Keras's order of axes"
 OURS = "tfreuse"
@@ -40,12 +40,19 @@ _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Rounds of all readers, and of all plans; no round starts after `minutes`."""
+    """Rounds of all readers, and of all plans; no round starts after `minutes`.
+
+    Attributes:
+        stages: (width, blocks) of each stage of the network.
+        plans: whether to measure plans.
+        former: another checkout, whose plans take turns with those of this one.
+    """
 
     runs: int = 20
     minutes: float = 10
-    stages: Sequence[tuple[int, int]] = _STAGES  # (width, blocks) of each
+    stages: Sequence[tuple[int, int]] = _STAGES
     plans: bool = True
+    former: pathlib.Path | None = None
 
 
 def run(settings: Settings, folder: pathlib.Path) -> list[dict]:
@@ -101,7 +108,7 @@ def markdown(runs: Sequence[dict], promised: Sequence[Target]) -> str:
 def _rows(runs: Iterable[dict]) -> dict[tuple[str, str], dict]:
     """Returns medians and quartiles in ms, by file and reader.
 
-    Ratios are to `TORCH` of the same file, or of the zip file: medians over rounds.
+    Ratios are to `TORCH` of the same file, or of the zip file, and of plans to `FORMER_PLAN`.
     """
     by_reader: dict[tuple[str, str], list[dict]] = {}
     for entry in runs:
@@ -112,8 +119,10 @@ def _rows(runs: Iterable[dict]) -> dict[tuple[str, str], dict]:
             np.array([entry[name] for entry in entries]) for name in ("s", "cpu_s")
         )
         own = by_reader.get((key[0], TORCH)) or by_reader.get((ZIP, TORCH))
+        if key[1] in (PLAN, FORMER_PLAN):
+            own = by_reader.get((key[0], FORMER_PLAN))
         ratios = [0.0, 0.0]
-        if own and key[1] != PLAN:
+        if own:
             ratios = [
                 float(np.median(values) / np.median([entry[name] for entry in own]))
                 for name, values in (("s", seconds), ("cpu_s", cpu))
@@ -130,7 +139,8 @@ def _rows(runs: Iterable[dict]) -> dict[tuple[str, str], dict]:
 
 
 def _order(key: tuple[str, str]) -> tuple[int, int]:
-    files, readers = [ZIP, LEGACY, SAFETENSORS], [TORCH, TURNED, OURS, PLAN]
+    files = [ZIP, LEGACY, SAFETENSORS]
+    readers = [TORCH, TURNED, OURS, FORMER_PLAN, PLAN]
     return readers.index(key[1]) // 3, files.index(key[0]) * 9 + readers.index(key[1])
 
 
@@ -253,17 +263,36 @@ def _timed(function: Callable) -> dict[str, float]:
 
 def _plans(settings: Settings, folder: pathlib.Path) -> Iterator[dict]:
     """Yields seconds of whole commands that plan into keras.applications' ResNet50."""
+    folder = folder.resolve()
     recipient = folder / "recipient.keras"
     subprocess.run(
         [sys.executable, "-c", _RECIPIENT, recipient], check=True, capture_output=True
     )
-    files = [ZIP, LEGACY, SAFETENSORS]
-    for _, file in fresh.turns(files, settings.runs, settings.minutes):
-        words = [sys.executable, "-m", "tfreuse.cli.transplant", "plan"]
-        words += [f"--donor={folder / file}", f"--recipient={recipient}"]
-        words += ["--adapters=*_conv=zero"]
+    checkouts = {PLAN: fresh.ROOT, FORMER_PLAN: settings.former}
+    jobs = [
+        (reader, root, file)
+        for reader, root in checkouts.items()
+        for file in (ZIP, LEGACY, SAFETENSORS)
+        if root
+    ]
+
+    def words(file: str) -> list:
+        donor = f"--donor={folder / file}"
+        options = (f"--recipient={recipient}", "--adapters=*_conv=zero")
+        module = (sys.executable, "-m", "tfreuse.cli.transplant", "plan")
+        return [*module, donor, *options]
+
+    def plan(root: str, file: str) -> None:
+        environment = fresh.environment(root)
+        subprocess.run(
+            words(file), cwd=root, env=environment, check=True, capture_output=True
+        )
+
+    for _, root, file in jobs:  # compiles the modules
+        plan(root, file)
+    for _, (reader, root, file) in fresh.turns(jobs, settings.runs, settings.minutes):
         busy, begin = sum(os.times()[2:4]), time.perf_counter()
-        subprocess.run(words, check=True, capture_output=True)
+        plan(root, file)
         seconds = time.perf_counter() - begin
         busy = sum(os.times()[2:4]) - busy
-        yield {"file": file, "reader": PLAN, "s": seconds, "cpu_s": busy}
+        yield {"file": file, "reader": reader, "s": seconds, "cpu_s": busy}

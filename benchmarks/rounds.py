@@ -130,7 +130,13 @@ def _starts(case: Case, settings: Settings, round_: int) -> list[dict]:
 def _timed(words: list[str], timeout: float) -> dict:
     begin = time.perf_counter()
     try:
-        subprocess.run(words, check=True, capture_output=True, timeout=timeout)
+        subprocess.run(
+            words,
+            env=fresh.environment(),
+            check=True,
+            capture_output=True,
+            timeout=timeout,
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"takes over {timeout:g} s"}
     except subprocess.CalledProcessError as error:

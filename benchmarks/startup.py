@@ -94,7 +94,9 @@ def run(rounds_: int, minutes: float, folder: pathlib.Path) -> list[dict]:
         if name == FIRST_STEP:
             _until_a_step(words)
         else:
-            subprocess.run(words, capture_output=True, check=False)
+            subprocess.run(
+                words, env=fresh.environment(), capture_output=True, check=False
+            )
         seconds = time.perf_counter() - begin
         runs.append({"name": name, "seconds": seconds, "cpu_s": _children() - busy})
     display.close()

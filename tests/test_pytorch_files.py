@@ -139,7 +139,7 @@ def test_the_first_piece_of_a_turned_kernel_is_read_by_itself(tmp_path, byteorde
             expected = file.read(variable).tobytes()
             pieces = [bytes(piece) for piece in file.growing_pieces(variable)]
             assert b"".join(pieces) == expected
-            assert len(pieces[0]) == min(512, len(expected))
+            assert len(pieces[0]) == min(64, len(expected))
 
 
 def test_half_and_bfloat16_keep_their_types(write):

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -24,6 +23,8 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
+    import importlib.metadata  # takes longer than most that a command imports
+
     versions_by_name = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

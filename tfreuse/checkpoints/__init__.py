@@ -28,15 +28,12 @@ from tfreuse.checkpoints import (
     keras_file,
     legacy_h5,
     npz,
-    onnx,
     packaged,
     pytorch,
     safetensors,
-    sharded,
     source,
     tf_checkpoint,
     weights_h5,
-    writing,
 )
 from tfreuse.checkpoints.checkpoint import (
     CRC32,
@@ -44,10 +41,13 @@ from tfreuse.checkpoints.checkpoint import (
     Checkpoint,
     OtherArray,
 )
-from tfreuse.checkpoints.edits import Value
-from tfreuse.checkpoints.journal import undo
 from tfreuse.checkpoints.pytorch import states
-from tfreuse.checkpoints.writing import Provenance, WriteReport, check_recipient
+from tfreuse.checkpoints.writable import (
+    Provenance,
+    Value,
+    WriteReport,
+    check_recipient,
+)
 from tfreuse.errors import InputError, printable
 
 FORMATS = (
@@ -146,7 +146,16 @@ def write(
     if not isinstance(recipient, Checkpoint):
         with open(recipient) as opened:
             return write(opened, out_path, values, provenance, crc=crc)
+    from tfreuse.checkpoints import writing  # as journal, not for a plan
+
     return writing.write(recipient, out_path, values, provenance, crc=crc)
+
+
+def undo(path: str | os.PathLike, *, dry_run: bool = False) -> str:
+    """Turns an output of `write` back into its recipient; see `journal.undo`."""
+    from tfreuse.checkpoints import journal
+
+    return journal.undo(path, dry_run=dry_run)
 
 
 def _read(file: source.Source) -> Checkpoint:
@@ -174,8 +183,12 @@ def _read(file: source.Source) -> Checkpoint:
     if pytorch.LEGACY_SIGNATURE.startswith(start) and len(start) == 9:
         return states.checkpoint("pytorch", file, pytorch.read_legacy(file))
     if file.path.name.endswith(".json"):
+        from tfreuse.checkpoints import sharded
+
         return sharded.read(file)
     if file.path.name.endswith(".onnx"):  # the format has no signature
+        from tfreuse.checkpoints import onnx
+
         return onnx.read(file)
     if safetensors.is_safetensors(start, file.size):
         return safetensors.read(file)

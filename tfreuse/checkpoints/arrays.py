@@ -6,20 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from tfreuse.checkpoints.source import PIECE, Source
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.dtypes import numpy_type
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _MAX_SIDE = 2**48
-_FIRST_PIECE, _NEXT_PIECES = 2**9, 2**20  # bytes of an array to compare at a time
+_FIRST_PIECE, _NEXT_PIECES = 2**6, 2**20  # bytes of an array to compare at a time
 # HDF5 has no such types: h5py stores them as opaque bytes, Keras names them in an attribute.
-_STORED_AS_BYTES = {
-    name: np.dtype(getattr(ml_dtypes, name))
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-}
+_STORED_AS_BYTES = {"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 
 
 class Chunk(NamedTuple):
@@ -286,11 +282,10 @@ def number_type(dtype: np.dtype, declared: str | None = None) -> np.dtype | None
     if dtype.kind in "fiub":
         return dtype
     if dtype.kind == "V" and dtype.fields is None:
-        if declared is None and dtype.itemsize == 2:
-            return BFLOAT16  # legacy files name no type; no other is stored as 2 bytes
-        numeric = _STORED_AS_BYTES.get(declared or "")
-        if numeric is not None and numeric.itemsize == dtype.itemsize:
-            return numeric
+        # legacy files name no type; no other is stored as 2 bytes
+        name = declared or ("bfloat16" if dtype.itemsize == 2 else "")
+        if _STORED_AS_BYTES.get(name) == dtype.itemsize:
+            return numpy_type(name)
     return None
 
 

@@ -99,6 +99,7 @@ class Checkpoint:
         self.provenance = provenance
         self.sources = [source, *shards]
         self.members = tuple(members)
+        self._calls: Graph | None = None
         self._stored: dict[str, StoredArray] = {}
         self._variables: dict[str, Variable] = {}
         variables, unaddressed = list(variables), list(unaddressed)
@@ -149,9 +150,13 @@ class Checkpoint:
         Raises:
             InputError: the file has no graph, or the graph cannot be followed.
         """
-        from tfreuse.checkpoints import graph  # imports the formats, which import this
+        if self._calls is None:
+            from tfreuse.checkpoints import (
+                graph,
+            )  # imports the formats, which import this
 
-        return graph.calls(self)
+            self._calls = graph.calls(self)
+        return self._calls
 
     def growing_pieces(self, variable: Variable | str) -> Iterator[memoryview]:
         """Yields the bytes in little-endian order, the first piece small.

@@ -6,6 +6,7 @@ call, for alignment. Both walk it by `leaves`.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -114,6 +115,7 @@ def _is_plain(value: Any) -> bool:
     return all(isinstance(part, str | int | float) for part in values)
 
 
+@functools.lru_cache(maxsize=1000)
 def snake_case(class_name: str) -> str:
     """Returns the name of a class as Keras spells it in weights files: Conv2D is conv2d."""
     name = re.sub(r"\W+", "", class_name)

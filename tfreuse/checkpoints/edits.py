@@ -10,10 +10,10 @@ import numpy as np
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.source import PIECE
+from tfreuse.checkpoints.writable import Value
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Variable, soundness, structure
 
-Value = np.ndarray | tuple[Checkpoint, Variable]
 _LARGE = 2**19  # bytes; from here on a write is worth a system call to start write-back
 
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfreuse.checkpoints.arrays import BFLOAT16
+from tfreuse.plan.dtypes import numpy_type
 
 # datatype classes, IV.A.2.d: fixed-point, floating-point, string, opaque, variable-length
 FIXED, FLOAT, STRING, OPAQUE, VARIABLE = 0, 1, 3, 5, 9
 # (bytes, exponent's lowest bit, exponent's bits, exponent bias) -> NumPy's type
 _FLOATS = {
-    (2, 10, 5, 15): np.dtype("f2"),
-    (4, 23, 8, 127): np.dtype("f4"),
-    (8, 52, 11, 1023): np.dtype("f8"),
-    (2, 7, 8, 127): BFLOAT16,
+    (2, 10, 5, 15): "f2",
+    (4, 23, 8, 127): "f4",
+    (8, 52, 11, 1023): "f8",
+    (2, 7, 8, 127): "bfloat16",
 }
 MAX_RANK = 32  # of NumPy 1 and of HDF5
 
@@ -50,10 +50,10 @@ def number(data: bytes) -> np.dtype | None:
         return np.dtype(f"{order}{'i' if flags & 8 else 'u'}{size}")
     if kind == FLOAT and not flags & 0x40:  # bit 6 set: VAX byte order
         exponent, bits, mantissa, _, bias = struct.unpack_from("<4BL", data, 12)
-        dtype = _FLOATS.get((size, exponent, bits, bias))
+        name = _FLOATS.get((size, exponent, bits, bias))
         if struct.unpack_from("<2H", data, 8) != unpadded or mantissa != 0:
             return None
-        return None if dtype is None else dtype.newbyteorder(order)
+        return numpy_type(name).newbyteorder(order) if name else None
     if kind == OPAQUE and 0 < size <= 16:
         return np.dtype(f"V{size}")
     return None

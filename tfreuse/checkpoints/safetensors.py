@@ -4,24 +4,23 @@ Names are "layer/role" or "layer/position" as in `.npz`, or the same with a dot 
 those of a PyTorch state dict ("layer1.0.conv1.weight"), see `tfreuse.checkpoints.pytorch.states`.
 """
 
-import numpy as np
-
-from tfreuse.checkpoints import arrays, configs, named
+from tfreuse.checkpoints import configs, named
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.checkpoint import Checkpoint
 from tfreuse.checkpoints.pytorch import states
 from tfreuse.checkpoints.source import MAX_HEADER, MAX_OBJECTS, Source
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.dtypes import numpy_type
 from tfreuse.roles import NAMED
 
 _TYPES = {
-    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
-    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
-    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
-    "BOOL": np.dtype(bool),
-    "BF16": arrays.BFLOAT16,
-    "F8_E4M3": arrays.number_type(np.dtype("V1"), "float8_e4m3fn"),
-    "F8_E5M2": arrays.number_type(np.dtype("V1"), "float8_e5m2"),
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
 }
 
 
@@ -93,7 +92,7 @@ def _array(data: Source, entry) -> StoredArray | None:
     shape, span = entry.get("shape"), entry.get("data_offsets")
     if dtype is None or not _sizes(shape) or not _sizes(span) or len(span) != 2:
         return None
-    stored = StoredArray(tuple(shape), dtype, data, span[0])
+    stored = StoredArray(tuple(shape), numpy_type(dtype), data, span[0])
     return stored if stored.nbytes == span[1] - span[0] else None
 
 

@@ -7,49 +7,23 @@ built, and memory stays within a few MB.
 """
 
 import contextlib
-import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from tfreuse import files
 from tfreuse.checkpoints import edits, onepass
 from tfreuse.checkpoints import provenance as provenance_module
 from tfreuse.checkpoints.checkpoint import CRC32, UNVERIFIED, Checkpoint
-from tfreuse.checkpoints.edits import Value
 from tfreuse.checkpoints.journal import Journal
-from tfreuse.errors import InputError, printable
-
-Checksums = Mapping[str, int]  # CRC-32 by the recipient's variable path
-Provenance = Mapping[str, Any] | Callable[[Checksums, Checksums], Mapping[str, Any]]
-SUFFIXES = {
-    "keras": ".keras",
-    "weights_h5": ".weights.h5",
-    "legacy_h5": ".h5",
-    "safetensors": ".safetensors",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class WriteReport:
-    """Summary of a `write`.
-
-    Attributes:
-        path: the output.
-        undo_path: file that `undo` reads.
-        variables: number of arrays that were replaced.
-        bytes: their size.
-        copied: how the unchanged bytes of the recipient were copied.
-        checked: path of each input -> checksum it was verified by, "crc32" or "unverified".
-    """
-
-    path: str
-    undo_path: str
-    variables: int
-    bytes: int
-    copied: str
-    checked: dict[str, str]
+from tfreuse.checkpoints.writable import (
+    SUFFIXES,
+    Provenance,
+    Value,
+    WriteReport,
+    check_recipient,
+)
+from tfreuse.errors import InputError
 
 
 def write(
@@ -101,23 +75,6 @@ def write(
         size,
         copied.method,
         checked,
-    )
-
-
-def check_recipient(recipient: Checkpoint) -> None:
-    """Raises InputError unless files of the recipient's format can be written."""
-    if recipient.kind in SUFFIXES:
-        return
-    where = printable(recipient.path)
-    remedy = f"Load {where} in Keras and save it as one"
-    if recipient.pytorch:
-        state = f"torch.load('{where}')"
-        if recipient.kind != "pytorch":  # in several files
-            state = "model.state_dict()"
-        remedy = f"Where PyTorch is: safetensors.torch.save_file({state}, 'weights.safetensors')"
-    raise InputError(
-        f"a {recipient.kind} file cannot be written; the recipient must be one of "
-        f"{', '.join(SUFFIXES.values())}. {remedy}."
     )
 
 

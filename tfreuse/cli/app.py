@@ -28,7 +28,6 @@ from absl import flags, logging
 from tfreuse import files, rundir
 from tfreuse.cli import flagfiles
 from tfreuse.errors import InputError, in_one_line, nearest, printable
-from tfreuse.runners import lease, storage
 from tfreuse.specs import TASKS, DataSpec, Spec
 
 FLAGS = flags.FLAGS
@@ -122,6 +121,8 @@ def out_dir(
     Raises:
         InputError: --out_dir is not given, or is not a directory.
     """
+    from tfreuse.runners import storage  # as all of runners, for few commands
+
     path = _directory(remote)
     if storage.is_url(FLAGS.out_dir):
         storage.mirror_of(FLAGS.out_dir, path).pull(
@@ -143,6 +144,8 @@ def sole_out_dir(run: str, *, holds: str) -> Iterator[pathlib.Path]:
     Raises:
         InputError: another process uses the directory; nothing in it was changed.
     """
+    from tfreuse.runners import lease
+
     file = lease.LocalLeaseFile(_directory() / "run.lease")
     with lease.hold(file, run):
         yield out_dir(holds=holds)
@@ -294,6 +297,8 @@ def _verb_error(words: Sequence[str], verbs: Sequence[str]) -> str:
 
 def _directory(remote: bool = False) -> pathlib.Path:
     """Creates `--out_dir`, or the local directory of its URL if `remote`."""
+    from tfreuse.runners import storage
+
     name = FLAGS.out_dir
     if not name:
         raise InputError("--out_dir is not given: expected a directory for results.")

@@ -29,6 +29,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfreuse.errors import InputError, nearest, printable
+from tfreuse.plan.dtypes import numpy_type
 from tfreuse.plan.variables import Variable
 
 NAMES = (
@@ -173,10 +174,10 @@ def adapt(
                     f"epsilon={argument}. Nothing was written."
                 )
         elif kind in ("zero", "one"):
-            value = np.full(want.shape, kind == "one", _dtype(want.dtype))
+            value = np.full(want.shape, kind == "one", numpy_type(want.dtype))
         elif kind == "cast":
             with np.errstate(over="ignore"):
-                value = value.astype(_dtype(want.dtype))
+                value = value.astype(numpy_type(want.dtype))
             if not np.isfinite(value.astype(np.float64)).all():
                 raise InputError(
                     f"{want} is not finite after the cast to {want.dtype}."
@@ -198,14 +199,6 @@ def _channels(how: str, value: np.ndarray, want: int, axis: int) -> np.ndarray:
         mean = value.mean(axis=0, keepdims=True) * value.dtype.type(len(value) / want)
         value = np.repeat(mean, want, axis=0)
     return np.ascontiguousarray(np.moveaxis(value, 0, axis))
-
-
-def _dtype(name: str) -> np.dtype:
-    if name == "bfloat16":
-        import ml_dtypes  # comes with TensorFlow; only this type needs it
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
 
 
 def _is_adapter(name: str) -> bool:

@@ -2,12 +2,11 @@
 
 import os
 import pathlib
-from importlib import metadata
 from typing import Any
 
 from tfreuse import __version__, checkpoints, files
 from tfreuse.checkpoints import Checkpoint
-from tfreuse.checkpoints.writing import SUFFIXES, Checksums
+from tfreuse.checkpoints.writable import SUFFIXES, Checksums
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Plan
 from tfreuse.transplant import pairing
@@ -118,6 +117,8 @@ def _provenance(
     `values` are digests of the CRC-32 of every array that moved, or was displaced: they cost
     nothing, since the transplant computes them in any case. A plan file holds SHA-256.
     """
+    from importlib import metadata  # takes longer than most imports of a plan
+
     path = getattr(donor, "path", None)
     origin = {"model": donor.name}
     if path is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
-from tfreuse.checkpoints.writing import SUFFIXES
+from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, first_names, printable
 from tfreuse.plan import inventory, soundness
 from tfreuse.plan.matching import automatic

@@ -9,7 +9,7 @@ from tfreuse.checkpoints import Checkpoint, hdf5, keras_file, safetensors
 from tfreuse.checkpoints.arrays import StoredArray
 from tfreuse.checkpoints.hdf5 import Group
 from tfreuse.checkpoints.source import Source
-from tfreuse.checkpoints.writing import SUFFIXES
+from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Entry, Plan
 from tfreuse.transplant import pairing

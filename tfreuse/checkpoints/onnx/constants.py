@@ -11,11 +11,12 @@ from collections import Counter
 import numpy as np
 
 from tfreuse.checkpoints import beside
-from tfreuse.checkpoints.arrays import BFLOAT16, StoredArray, StridedArray, transposed
+from tfreuse.checkpoints.arrays import StoredArray, StridedArray, transposed
 from tfreuse.checkpoints.onnx import wire
 from tfreuse.checkpoints.onnx.wire import Tensor
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.dtypes import numpy_type
 
 TYPES = {
     1: np.dtype("<f4"),
@@ -26,7 +27,7 @@ TYPES = {
     9: np.dtype("?"),
     10: np.dtype("<f2"),
     11: np.dtype("<f8"),
-    16: BFLOAT16,
+    16: numpy_type("bfloat16"),
 }
 _MAX_FILES = 1_000
 

@@ -68,9 +68,14 @@ def read(
         InputError: not a pickle, damaged, or with opcodes that no weight file needs.
     """
     machine = _Machine(constructors, persistent)
+    steps = machine.steps()
     try:
         for opcode, argument, _ in pickletools.genops(stream):
-            machine.step(opcode.name, argument)
+            if opcode.name not in steps:
+                raise InputError(
+                    f"its pickle has the opcode {opcode.name}, unusual for weights"
+                )
+            steps[opcode.name](argument)
         (value,) = machine.stack
     except InputError:
         raise
@@ -91,20 +96,27 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        if name in _LITERALS:
-            self.stack.append(argument)
-        elif name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name]())
-        elif name in _TUPLES:
-            self.stack.append(tuple(self.take(_TUPLES[name])))
-        elif name not in _IGNORED:
-            method = getattr(self, f"op_{name.lower()}", None)
-            if method is None:
-                raise InputError(
-                    f"its pickle has the opcode {name}, unusual for weights"
-                )
-            method(argument)
+    def steps(self) -> dict[str, Callable[[Any], None]]:
+        """Returns what each opcode does with its argument, by its name."""
+        push = self.stack.append
+
+        def constant(make):
+            return lambda _: push(make())
+
+        def tuple_of(count):
+            return lambda _: push(tuple(self.take(count)))
+
+        return {
+            **{name: push for name in _LITERALS},
+            **{name: constant(make) for name, make in _CONSTANTS.items()},
+            **{name: tuple_of(count) for name, count in _TUPLES.items()},
+            **{name: lambda _: None for name in _IGNORED},
+            **{
+                name.removeprefix("op_").upper(): getattr(self, name)
+                for name in dir(self)
+                if name.startswith("op_")
+            },
+        }
 
     def take(self, count: int) -> list[Any]:
         """Pops the last `count` objects, in order."""

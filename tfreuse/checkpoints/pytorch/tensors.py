@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse.checkpoints.arrays import BFLOAT16
 from tfreuse.errors import InputError, printable
+from tfreuse.plan.dtypes import numpy_type
 
-_TYPES = {
-    "Double": np.dtype("f8"),
-    "Float": np.dtype("f4"),
-    "Half": np.dtype("f2"),
-    "BFloat16": BFLOAT16,
-    "Long": np.dtype("i8"),
-    "Int": np.dtype("i4"),
-    "Short": np.dtype("i2"),
-    "Char": np.dtype("i1"),
-    "Byte": np.dtype("u1"),
-    "Bool": np.dtype("?"),
+_TYPES = {  # of storages, and their types for NumPy
+    "Double": "f8",
+    "Float": "f4",
+    "Half": "f2",
+    "BFloat16": "bfloat16",
+    "Long": "i8",
+    "Int": "i4",
+    "Short": "i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
 }
 _DTYPES = {  # names of `torch.dtype`, for storages without a type
     "float64": "Double",
@@ -111,7 +111,11 @@ def storage(identifier: Any) -> Storage:
     if size < 0 or start < 0:
         raise InputError(f"it declares a storage of {size} numbers")
     name = kind.rpartition(" ")[2].removesuffix("Storage")
-    return Storage(str(key), _TYPES.get(name), size, start)
+    return Storage(str(key), _type(name), size, start)
+
+
+def _type(name: str) -> np.dtype | None:
+    return numpy_type(_TYPES[name]) if name in _TYPES else None
 
 
 def _tensor(storage, offset=0, shape=(), strides=(), *_) -> Tensor:
@@ -135,7 +139,7 @@ def _tensor(storage, offset=0, shape=(), strides=(), *_) -> Tensor:
 
 def _typed_tensor(storage, offset, shape, strides, _grad, _hooks, dtype, *_) -> Tensor:
     """Makes a tensor whose type is given beside its storage of bytes."""
-    tensor_dtype = _TYPES.get(_DTYPES.get(str(dtype).rpartition(" ")[2], ""))
+    tensor_dtype = _type(_DTYPES.get(str(dtype).rpartition(" ")[2], ""))
     if not isinstance(storage, Storage):
         raise InputError("its pickle has a damaged tensor")
     size = storage.size // (tensor_dtype.itemsize if tensor_dtype else 1)
