@@ -180,11 +180,14 @@ def compare(case: Case, folder: pathlib.Path) -> dict[str, Any]:
 
 
 def as_pytorch(model: keras.Model) -> keras.Model:
-    """Copies a model, padded as PyTorch pads, with the strides of ResNet 1.5.
+    """Copies a model, padded as PyTorch pads, with the strides of its ResNets.
 
     Keras pads at the end of strided images more than at the start, and its bottlenecks stride in
-    the first convolution of 1 x 1, torchvision's in the one of 3 x 3. No shape differs.
+    the first convolution of 1 x 1, torchvision's in the one of 3 x 3. Keras's version 2 strides
+    in the last block of a stage, timm's in the first of the next. No shape differs.
     """
+    strides = _of_version_2(model)
+    zeros = {layer.name for layer in model.layers} & {"pool1_pad"}
     strided = {
         layer.name
         for layer in model.layers
@@ -200,8 +203,12 @@ def as_pytorch(model: keras.Model) -> keras.Model:
         if layer.name in strided:
             return kind.from_config(config | {"strides": (1, 1)})
         if isinstance(layer, keras.layers.ZeroPadding2D):
-            sides = max(map(max, config["padding"]))
+            sides = 0 if layer.name in zeros else max(map(max, config["padding"]))
             return kind.from_config(config | {"padding": sides})
+        if layer.name in strides:
+            return kind.from_config(config | {"strides": strides[layer.name]})
+        if zeros and layer.name == "pool1_pool":
+            return _padded(kind).from_config(config)
         bottleneck = re.sub("_2_conv$", "_1_conv", layer.name)
         if bottleneck in strided and bottleneck != layer.name:
             config["strides"] = (2, 2)
@@ -215,6 +222,21 @@ def as_pytorch(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _of_version_2(model: keras.Model) -> dict[str, tuple[int, int]]:
+    """Returns the strides of timm's ResNets of version 2 by name; {} for another network."""
+    strides = {}
+    for layer in model.layers:
+        last = re.fullmatch(r"conv(\d+)_block\d+_2_conv", layer.name)
+        if last and layer.strides == (2, 2):
+            first = f"conv{int(last[1]) + 1}_block1"
+            strides |= {layer.name: (1, 1), f"{first}_2_conv": (2, 2)}
+            strides |= {f"{first}_0_conv": (2, 2)}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.MaxPooling2D) and layer.pool_size == (1, 1):
+            strides[layer.name] = (1, 1)
+    return strides
 
 
 def _padded(kind: type[keras.Layer]) -> type[keras.Layer]:

@@ -131,3 +131,30 @@ def test_a_layer_that_the_recipient_lacks_comes_last():
     recipient = by_layer(kernel(f"r{n}", shapes[n]) for n in ("b", "a"))
     ordered, ties = ordering.by_shapes(donor, recipient)
     assert list(ordered) == ["b", "a", "c"] and not ties
+
+
+def convolution(path, biased, shape=(1, 1, 4, 4)):
+    bias = Variable(f"{path}/1", path, "Conv2D", "bias", 1, shape[-1:], "float32")
+    return [kernel(path, shape), *[bias][:biased]]
+
+
+@pytest.mark.parametrize(
+    "donor, recipient, known",
+    [
+        ((True, False), (False, True), True),  # b of the donor comes first
+        ((False, True), (False, True), True),
+        ((True, False), (True, True), False),  # a bias may have no counterpart
+        ((False, False), (False, True), False),
+        ((True, True), (True, True), False),
+    ],
+)
+def test_a_bias_orders_layers_of_one_shape_where_it_tells_all(donor, recipient, known):
+    pairs = zip("ab", donor, strict=True)
+    layers_of_file = by_layer(v for n, b in pairs for v in convolution(n, b))
+    places = enumerate(recipient)
+    of_model = by_layer(v for n, b in places for v in convolution(f"r{n}", b))
+    ordered, ties = ordering.by_shapes(layers_of_file, of_model)
+    assert bool(ties) != known
+    if known:
+        biased = {path: len(layer.variables) == 2 for path, layer in ordered.items()}
+        assert tuple(biased.values()) == recipient

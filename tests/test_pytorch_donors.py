@@ -458,6 +458,25 @@ def test_the_epsilon_of_every_normalization_is_told(tmp_path):
     assert "epsilon is 0.001 in 1 layers" in " ".join(plan.notes)
 
 
+@pytest.mark.parametrize("activated", [False, True])
+def test_max_pooling_of_resnets_of_version_2_is_told(tmp_path, activated):
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, use_bias=False, name="a")(inputs)
+    x = layers.ReLU()(x) if activated else x
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1, name="pad")(x))
+    y = layers.ZeroPadding2D(1)(x)
+    y = layers.Conv2D(4, 3, 1 + activated, use_bias=False, name="b")(y)
+    short = layers.MaxPooling2D(1, 2, name="short")(x) if activated else x
+    path = tmp_path / "weights.pth"
+    kernels = {"a.weight": np.ones((4, 3, 3, 3)), "b.weight": np.ones((4, 4, 3, 3))}
+    tensors = {k: handmade_torch.tensor(v.astype("f4")) for k, v in kernels.items()}
+    handmade_torch.save(path, tensors)
+    plan = transplant.plan(path, keras.Model(inputs, layers.Add()([short, y]))).check()
+    notes = " ".join(plan.notes)
+    assert ("shortcuts of max pooling (short)" in notes) == activated
+    assert ("pads with zeros before max pooling (pad)" in notes) != activated
+
+
 # ------------------------------------------------------------ against PyTorch itself
 
 

@@ -3,13 +3,15 @@
 PyTorch registers the layers of a module one after another, so that its order is a walk through the
 tree of modules. Names give the tree, and numbers in names the order of siblings of one stem
 ("conv1" before "conv2"). Between other siblings ("bn1" and "conv1") shapes decide: the next is the
-one whose layer the recipient has first.
+one whose layer the recipient has first. Of several, the one whose arrays that layer has (a bias or
+none) comes first, if all fit the next layers of their shape.
 
     layers, ties = by_shapes(donor_layers, recipient_layers)
 """
 
+import itertools
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfreuse.plan import structure
@@ -71,6 +73,7 @@ class _Walk:
     """A walk through the donor's modules, along the shapes of the recipient."""
 
     def __init__(self, donor: Layers, recipient: Layers):
+        self.donor, self.recipient = donor, list(recipient.values())
         self.shapes = {path: structure.shape_of(layer) for path, layer in donor.items()}
         self.positions: dict[tuple | None, deque[int]] = {}  # not yet taken, by shape
         for position, layer in enumerate(recipient.values()):
@@ -111,9 +114,26 @@ class _Walk:
         chosen = min(range(len(runs)), key=lambda number: ranks[number][:2])
         *rank_of_best, path = ranks[chosen]
         if rank_of_best[0] < _NOWHERE:
-            same = [rank[-1] for rank in ranks if [*rank[:2]] == rank_of_best]
-            self.ties += [(path, tied) for tied in same if tied != path]
+            same = [n for n, rank in enumerate(ranks) if [*rank[:2]] == rank_of_best]
+            tied = [ranks[number][-1] for number in same]
+            fitting = self._by_arrays(tied)
+            if fitting is not None:
+                return runs[same[fitting]]
+            self.ties += [(path, other) for other in tied if other != path]
         return runs[chosen]
+
+    def _by_arrays(self, tied: Sequence[str]) -> int | None:
+        """Returns which of the layers of one shape has the arrays of the next place.
+
+        None unless it is one alone, and all of them have those of the next places: a recipient
+        may have a bias for each layer, and the donor for none.
+        """
+        places = itertools.islice(self.positions[self.shapes[tied[0]]], len(tied))
+        needed = [_roles(self.recipient[place]) for place in places]
+        present = [_roles(self.donor[path]) for path in tied]
+        fitting = [number for number, roles in enumerate(present) if roles == needed[0]]
+        alone = len(fitting) == 1 and Counter(needed) == Counter(present)
+        return fitting[0] if alone else None
 
     def _rank(self, module: _Module) -> tuple[float, float, str]:
         """Returns the first position that a layer of the module can take, and a kernel; the layer.
@@ -139,6 +159,10 @@ class _Walk:
             yield module.path
         for run in module.runs():
             yield from self._open(run[0])
+
+
+def _roles(layer: Layer) -> frozenset[str | None]:
+    return frozenset(variable.role for variable in layer.variables)
 
 
 def without_ties(

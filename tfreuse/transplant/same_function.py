@@ -56,7 +56,8 @@ def notes(plan: Plan, keras: OpenModel, back: bool) -> list[str]:
     except InputError:
         calls = []
     strided = {v.layer_path: v for v in kernels if _stride(v) > 1}
-    lines += [*_bottlenecks(strided, keras, side), *_paddings(strided, calls, side)]
+    lines += [*_bottlenecks(strided, keras, side), *_max_pools(calls, side)]
+    lines += _paddings(strided, calls, side)
     return [*lines, _ORDER, *of_images(kernels, calls, back)]
 
 
@@ -117,6 +118,33 @@ def _bottlenecks(
             f"the {side} strides in convolutions of 1 x 1 ({first_names(sorted(names), _NAMES)}): "
             "torchvision's and timm's ResNets stride in the 3 x 3 after it (version 1.5), and "
             "the function differs although every shape fits"
+        )
+
+
+def _max_pools(calls: Sequence[Call], side: str) -> Iterator[str]:
+    """Yields lines on max pooling that PyTorch's ResNets of version 2 lack, or pad otherwise."""
+    by_name = {call.name: call for call in calls}
+    shortcuts, zeros = [], []
+    for call in calls:
+        for source in (by_name[name] for name in call.reads):
+            pools = "MaxPooling2D" in (source.class_name, call.class_name)
+            if pools and call.class_name == "Add" and _strided_pool(source):
+                shortcuts.append(source.path)
+            elif pools and source.class_name == "ZeroPadding2D":
+                (padded,) = (by_name[name] for name in source.reads)
+                if padded.class_name in ("Conv2D", "BatchNormalization"):
+                    zeros.append(source.path)
+    if shortcuts:
+        yield (
+            f"the {side} strides in the last block of a stage, with shortcuts of max pooling "
+            f"({first_names(shortcuts, _NAMES)}): timm's ResNets of version 2 stride in the first "
+            "block of the next, and the function differs although every shape fits"
+        )
+    if zeros:
+        yield (
+            f"the {side} pads with zeros before max pooling ({first_names(zeros, _NAMES)}), "
+            "where values can be negative; PyTorch's MaxPool2d pads below all values, and "
+            "outputs differ at borders"
         )
 
 
