@@ -55,6 +55,7 @@ OTHER = [  # tool, its flags, words of its line
         "--model=good.keras --images=a --out_dir=out",
         "expected the folder of",
     ),
+    ("recalibrate", "--images=a --out=b.keras", "--model is not given"),
     ("report", "--study_dir=empty", "holds no study"),
     ("report", "--study_dir=damaged", "study.json is no JSON"),
     ("transplant", "info --model=cut.keras", MODELS["cut.keras"]),

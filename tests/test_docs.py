@@ -139,7 +139,7 @@ KINDS = {
     "export": (specs.DataSpec,),
     "predict": (specs.PredictSpec,),
 }
-for name in (*KINDS, "transplant", "report"):
+for name in (*KINDS, "transplant", "report", "recalibrate"):
     importlib.import_module(f"tfreuse.cli.{name}")
 
 def parse(words):

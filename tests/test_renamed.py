@@ -64,4 +64,8 @@ def test_no_former_name_is_a_module_again():
 
 
 def test_the_public_packages_are_listed():
-    assert set(dir(tfreuse)) == {"__version__", *tfreuse._PACKAGES}
+    assert set(dir(tfreuse)) == {
+        "__version__",
+        *tfreuse._FUNCTIONS,
+        *tfreuse._PACKAGES,
+    }

@@ -11,7 +11,7 @@ from commands import run
 from keras import layers
 from PIL import Image
 
-from tfreuse.cli import checking
+from tfreuse.cli import unlabelled
 from tfreuse.errors import InputError
 from tfreuse.report.figures import statistics
 from tfreuse.training import statistics_check
@@ -117,7 +117,7 @@ def test_pixels_are_those_of_keras(name):
 
 
 def test_models_and_images_that_do_not_fit_are_refused(model):
-    assert checking._PIXELS == tuple(statistics_check.PIXELS)  # of --pixels
+    assert unlabelled.PIXELS == tuple(statistics_check.PIXELS)  # of --pixels
     with pytest.raises(InputError, match="pixels is one of 0..1"):
         statistics_check.check(model, pictures(2), "signed")
     sides = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]

@@ -5,6 +5,7 @@ Synopsis::
     import tfreuse
 
     model = tfreuse.models.unet(num_classes=5)
+    tfreuse.recalibrate(model, images)  # moving statistics from unlabelled images
     dir(tfreuse)  # the public packages
 
 Packages are imported on first use: `import tfreuse` loads neither TensorFlow nor NumPy.
@@ -39,6 +40,9 @@ _PACKAGES = (
     "training",
     "transplant",
 )
+
+# Functions, by the module that has them.
+_FUNCTIONS = {"recalibrate": "training.recalibrated"}
 
 # Modules of version 0.1 and their successors; importable until version 0.3.
 _RENAMED = {
@@ -167,11 +171,13 @@ def _warn(text: str) -> None:
 sys.meta_path.append(_Renamed())
 
 
-def __getattr__(name: str) -> types.ModuleType:
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
     if name in _PACKAGES or name in _RENAMED:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *_PACKAGES]
+    return ["__version__", *_FUNCTIONS, *_PACKAGES]

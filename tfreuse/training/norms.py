@@ -5,6 +5,7 @@ for layer, mean, variance in measure(images): ...  # changes nothing
 """
 
 import contextlib
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -127,6 +128,60 @@ def combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:
     share = counts / counts.sum()
     mean = share @ means
     return mean, share @ variances + share @ (means - mean) ** 2
+
+
+def row_moments(layer: BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
+    """Computes mean, variance and number of the values of each row of a batch, [3, N, C]."""
+    values, over = wide(inputs), [axis for axis in axes(layer, inputs) if axis]
+    count = tf.reduce_prod(tf.gather(tf.shape(values), over)) if over else 1
+    if over:
+        mean, variance = tf.nn.moments(values, over)
+    else:
+        mean, variance = values, tf.zeros_like(values)
+    return tf.stack(
+        [mean, variance, tf.fill(tf.shape(mean), tf.cast(count, mean.dtype))]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Statistics of a layer, and how well its rows (images) determine them.
+
+    Attributes:
+        mean, variance: [C], float64.
+        mean_error: standard error of the mean [C], rows being independent; NaN for one row.
+        log_variance_error: that of the logarithm of the variance [C].
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    mean_error: np.ndarray
+    log_variance_error: np.ndarray
+
+
+def estimate(calls: Sequence[np.ndarray]) -> Estimate:
+    """Estimates statistics of all calls' inputs together, from `row_moments` [3, N, C] of each.
+
+    With the mean m_i and variance v_i of row i, the variance is the mean of the rows'
+    q_i = v_i + (m_i - mean)²; standard errors are sd(m_i) / sqrt(N) and, by the delta method,
+    sd(q_i) / sqrt(N) / variance. A row of a shared layer is that of all its calls.
+    """
+    rows = len(calls[0][0])
+    means, variances, counts = np.concatenate(calls, axis=1, dtype=np.float64)
+    share = counts / counts.sum(axis=0)
+    mean = (share * means).sum(axis=0)
+    squares = variances + (means - mean) ** 2
+    variance = (share * squares).sum(axis=0)
+    together = [
+        (rows * share * values).reshape(-1, rows, len(mean)).sum(axis=0)
+        for values in (means, squares)
+    ]
+    if rows < 2:
+        errors = [np.full_like(mean, np.nan)] * 2
+    else:
+        errors = [values.std(axis=0, ddof=1) / np.sqrt(rows) for values in together]
+    least = np.finfo(np.float32).tiny  # a channel without variance has no error either
+    return Estimate(mean, variance, errors[0], errors[1] / np.maximum(variance, least))
 
 
 @contextlib.contextmanager

@@ -8,10 +8,12 @@ mean (Keras's `synchronized=True` does so in training).
 
     recalibrate = Recalibrator(model, images)  # traced once
     recalibrate()                              # as often as the model's parameters change
+
+`training.recalibrated.recalibrate` is for users: any images, progress, and what they determine.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -19,7 +21,8 @@ import tensorflow as tf
 
 from tfreuse.errors import printable
 from tfreuse.training import norms
-from tfreuse.training.norms import BatchNormalization, Moments, normalizations
+from tfreuse.training.layerwise import Batches, Compute, Layerwise
+from tfreuse.training.norms import BatchNormalization, Estimate, normalizations
 from tfreuse.training.sweep import Sweep
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,9 +41,8 @@ class Recalibrator:
     Args:
         model: its layers are read and their statistics written, in models inside it too.
         images: float32 [N, H, W, C], as the model takes them.
-        batch_size: images in memory at a time. All at once (None) costs one forward pass in
-            all; in batches it costs one pass a batch normalization layer, with equal result
-            up to rounding. All at once, a second call computes only the layers after a change.
+        batch_size: images in memory at a time; None: all at once, with equal result up to
+            rounding. All at once, a second call computes only the layers after a change.
         one_pass: normalize each batch by its own moments, as in training, so that one pass is
             enough (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021). Exact for one batch.
 
@@ -58,19 +60,16 @@ class Recalibrator:
         one_pass: bool = False,
     ) -> None:
         self._model = model
-        size = batch_size or len(images)
-        self._batches = [
-            tf.constant(images[start : start + size])
-            for start in range(0, len(images), size)
-        ]
+        batches = Batches(images, batch_size or len(images))
+        self._batches = [batches[number][0] for number in range(len(batches.sizes))]
         self.layers = normalizations(model)
-        self._repeats, self._inputs = False, []
-        self.sweep, self._at_once = None, None
+        self.sweep = self._at_once = self._layerwise = None
         at_once = one_pass or len(self._batches) == 1
-        if at_once and not any(map(_is_own, self.layers)):
+        if at_once and not any(map(is_own, self.layers)):
             self._trace_moments(sweeping=not one_pass)
         if self.sweep is None and self._at_once is None:
-            self._trace_inputs()
+            self._layerwise = Layerwise(model, self.layers, images[:1])
+            self._in_turn = batches
 
     def __call__(self) -> None:
         """Re-estimates the statistics from the model's present parameters."""
@@ -83,47 +82,11 @@ class Recalibrator:
                 triples = [(n, *np.array(m, np.float64)) for n, m in zip(shares, parts)]
                 _assign(layer, *norms.combine(triples))
         else:
-            self._estimate_in_turn()
+            settle(self._layerwise, self._in_turn)
 
     def _assign_all(self, moments: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> None:
         for layer, (mean, variance) in zip(self.layers, moments, strict=True):
             _assign(layer, mean, variance)
-
-    def _estimate_in_turn(self) -> None:
-        """Sets one layer after another, so that each sees the final statistics before it."""
-        for number in range(_PASSES if self._repeats else 1):
-            changes = [
-                self._estimate(layer, inputs_of, first_call_only=number == 0)
-                for layer, inputs_of in zip(self.layers, self._inputs, strict=True)
-            ]
-            if number and max(changes) < _TOLERANCE:
-                return
-        if self._repeats:
-            name = self.layers[int(np.argmax(changes))].name
-            _LOGGER.warning(
-                "Statistics of %s depend on themselves and still change by %.1e standard "
-                "deviations after %d passes.", printable(name), max(changes), _PASSES,
-            )  # fmt: skip
-
-    def _estimate(self, layer, inputs_of, first_call_only: bool) -> float:
-        """Sets a layer's statistics; returns their largest change, in standard deviations.
-
-        In the first pass only the first call counts: the inputs of later calls may depend on
-        the statistics that are to be replaced.
-        """
-        parts = [
-            _count_and_moments(layer, inputs)
-            for batch in self._batches
-            for inputs in inputs_of(batch)[: 1 if first_call_only else None]
-        ]
-        mean, variance = norms.combine(parts)
-        old_mean, old_variance = (
-            np.float64(v.value) for v in (layer.moving_mean, layer.moving_variance)
-        )
-        _assign(layer, mean, variance)
-        deviation, old = np.sqrt(variance + layer.epsilon), old_variance + layer.epsilon
-        change = np.maximum(abs(mean - old_mean), abs(deviation - np.sqrt(old)))
-        return float((change / deviation).max())
 
     def _trace_moments(self, sweeping: bool) -> None:
         """Traces one pass for all layers, unless a layer is called several times."""
@@ -157,53 +120,109 @@ class Recalibrator:
         else:
             self.layers = calls
 
-    def _trace_inputs(self) -> None:
-        """Makes a function for each layer's inputs, the layers in the order of their calls."""
-        calls = []
 
-        def compute(layer, inputs):
-            calls.append(layer)
-            return inputs
+def settle(
+    layerwise: Layerwise,
+    batches: Batches,
+    *,
+    blend: float = 0.0,
+    memory: int | None = None,
+    report: Callable[[float], None] = lambda share: None,
+) -> dict[BatchNormalization, Estimate]:
+    """Sets one layer after another, so that each sees the final statistics before it.
 
-        spec = tf.TensorSpec([None, *self._batches[0].shape[1:]], tf.float32)
-        trace = tf.function(
-            lambda images: norms.run(self._model, images, self.layers, compute)
-        )
-        trace.get_concrete_function(spec)
-        self.layers = list(dict.fromkeys(calls))
-        self._repeats = len(calls) > len(self.layers)
-        self._inputs = [tf.function(self._inputs_of(layer)) for layer in self.layers]
+    Where a layer is called several times, and the input of one call may depend on another's
+    output, passes are repeated until nothing changes.
 
-    def _inputs_of(self, layer: BatchNormalization) -> Callable:
-        """Returns a function of images that returns the inputs of each call of the layer."""
+    Args:
+        layerwise: the model.
+        batches: of the images.
+        blend: share of the present statistics that stays; the layers behind are measured behind
+            the blended ones.
+        memory, report: as in `Layerwise`.
 
-        def inputs_of(images):
-            tensors = []
+    Returns:
+        The estimates, without the present statistics, in the order of the first calls.
+    """
+    before = {layer: values(layer) for layer in layerwise.calls}
+    known: dict[BatchNormalization, dict[int, np.ndarray]] = {n: {} for n in before}
+    repeats = layerwise.steps > 1 and len(layerwise.calls) > len(before)
+    estimates: dict[BatchNormalization, Estimate] = {}
+    for number in range(_PASSES if repeats else 1):
+        changes = dict.fromkeys(before, 0.0)
+        for measured in layerwise(batches, memory, report):
+            for call, moments in measured:
+                known[layerwise.calls[call]][call] = moments
+            for layer in dict.fromkeys(layerwise.calls[call] for call, _ in measured):
+                estimate = norms.estimate(list(known[layer].values()))
+                pairs = zip(
+                    (estimate.mean, estimate.variance), before[layer], strict=True
+                )
+                blended = [(1 - blend) * new + blend * old for new, old in pairs]
+                changes[layer] = max(changes[layer], _change(layer, *blended))
+                _assign(layer, *blended)
+                estimates[layer] = estimate
+                if not repeats:
+                    known[layer].clear()  # the moments of every image
+        if number and max(changes.values()) < _TOLERANCE:
+            break
+    else:
+        if repeats:
+            layer = max(changes, key=changes.get)
+            _LOGGER.warning(
+                "Statistics of %s depend on themselves and still change by %.1e standard "
+                "deviations after %d passes.", printable(layer.name), changes[layer], _PASSES,
+            )  # fmt: skip
+    return {layer: estimates[layer] for layer in before}
 
-            def compute(layer, inputs):
-                tensors.append(inputs)
-                return type(layer).call(layer, inputs, training=False)
 
-            norms.run(self._model, images, [layer], compute)
-            return tensors
-
-        return inputs_of
-
-
-def _is_own(layer: BatchNormalization) -> bool:
+def is_own(layer: BatchNormalization) -> bool:
     """Returns whether a subclass normalizes by a formula of its own."""
     return type(layer).call is not BatchNormalization.call
 
 
+def values(layer: BatchNormalization) -> list[np.ndarray]:
+    """Returns the moving mean and variance that a layer holds, in float64."""
+    variables = layer.moving_mean, layer.moving_variance
+    return [np.float64(variable.value) for variable in variables]
+
+
+def _change(layer: BatchNormalization, mean: np.ndarray, variance: np.ndarray) -> float:
+    """Returns the largest change that values mean, in standard deviations."""
+    old_mean, old_variance = values(layer)
+    deviation, old = (np.sqrt(v + layer.epsilon) for v in (variance, old_variance))
+    change = np.maximum(abs(mean - old_mean), abs(deviation - old))
+    return float((change / deviation).max())
+
+
+def by_batch(
+    held: Mapping[BatchNormalization, Sequence[np.ndarray]], blend: float
+) -> Compute:
+    """Returns a function that normalizes by the batch's moments, blended with the held values."""
+
+    def normalize(layer, inputs):
+        return _normalize_by_batch(layer, inputs, held[layer], blend)[0]
+
+    return normalize
+
+
 def _normalize_by_batch(
-    layer: BatchNormalization, inputs: tf.Tensor
+    layer: BatchNormalization,
+    inputs: tf.Tensor,
+    held: Sequence[np.ndarray] = (),
+    blend: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies the layer with the statistics of its input; returns these as well."""
     wide, axes = norms.wide(inputs), norms.axes(layer, inputs)
     mean, variance = tf.nn.moments(wide, axes)
+    used = [mean, variance]
+    if blend:
+        pairs = zip(used, held, strict=True)
+        used = [
+            (1 - blend) * new + tf.cast(blend * old, new.dtype) for new, old in pairs
+        ]
     parameters = [
-        mean,
-        variance,
+        *used,
         layer.beta if layer.center else None,
         layer.gamma if layer.scale else None,
     ]
@@ -212,13 +231,6 @@ def _normalize_by_batch(
         parameters = [p if p is None else tf.reshape(p, shape) for p in parameters]
     normalized = tf.nn.batch_normalization(wide, *parameters, layer.epsilon)
     return tf.cast(normalized, inputs.dtype), mean, variance
-
-
-def _count_and_moments(layer: BatchNormalization, values: tf.Tensor) -> Moments:
-    axes = norms.axes(layer, values)
-    mean, variance = tf.nn.moments(tf.cast(values, tf.float64), axes)
-    count = int(np.prod([values.shape[axis] for axis in axes]))
-    return count, mean.numpy(), variance.numpy()
 
 
 def _assign(layer: BatchNormalization, mean, variance) -> None:

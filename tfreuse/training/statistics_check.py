@@ -114,19 +114,9 @@ def check(
     Raises:
         InputError: the model does not take such images, or they cause numbers that are not finite.
     """
-    if pixels not in PIXELS:
-        raise InputError(
-            f"pixels is one of {', '.join(PIXELS)}; got {printable(pixels)}."
-        )
     count, channels = len(images), images.shape[-1]
-    names = [pixels, *(name for name in PIXELS if name != pixels)]
-    if channels != 3:
-        names = [name for name in names if name not in _OF_COLOUR]
-    if pixels not in names:
-        raise InputError(
-            f"--pixels={pixels} is for RGB, and the model takes images of {channels} "
-            f"channel{'s' * (channels != 1)}; type --pixels={' or --pixels='.join(names)}."
-        )
+    scaling(pixels, channels)
+    names = [pixels, *(name for name in _fitting(channels) if name != pixels)]
     if not norms.normalizations(model):
         return Check(count, pixels, [], {}, NOTHING, NOTHING)
     judged = _judged(model, layers)
@@ -154,6 +144,26 @@ def check(
     return Check(
         count, pixels, by_name[pixels], by_pixels, headline, f"{headline}{detail}"
     )
+
+
+def scaling(pixels: str, channels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function of PIXELS. Raises InputError where it is not for these channels."""
+    if pixels not in PIXELS:
+        raise InputError(
+            f"pixels is one of {', '.join(PIXELS)}; got {printable(pixels)}."
+        )
+    names = _fitting(channels)
+    if pixels not in names:
+        raise InputError(
+            f"--pixels={pixels} is for RGB, and the model takes images of {channels} "
+            f"channel{'s' * (channels != 1)}; type --pixels={' or --pixels='.join(names)}."
+        )
+    return PIXELS[pixels]
+
+
+def _fitting(channels: int) -> list[str]:
+    """Returns the names of PIXELS that images of these channels may have."""
+    return [name for name in PIXELS if channels == 3 or name not in _OF_COLOUR]
 
 
 def _judged(model: keras.Model, patterns: Sequence[str]) -> set[str]:

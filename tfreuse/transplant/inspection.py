@@ -88,6 +88,11 @@ def _text(description: dict[str, Any], table: str) -> str:
 def _origin(provenance: Any) -> str:
     """Returns a line on the origin of a file; its provenance may be anything."""
     fields = provenance if isinstance(provenance, dict) else {}
+    if isinstance(fields.get("recalibration"), dict):
+        count = printable(fields["recalibration"].get("images"), 20)
+        recipient = fields.get("recipient")
+        name = recipient.get("file") if isinstance(recipient, dict) else "?"
+        return f"written by tfreuse: {printable(name)}, recalibrated on {count} images"
     donor, recipient = (
         printable(side.get("file", side.get("model")))
         if isinstance(side, dict)
