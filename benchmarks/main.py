@@ -13,6 +13,8 @@
   python tools/benchmark.py reading --runs=20 --out_dir=runs/benchmark_reading
   python tools/benchmark.py check --images=streets='streets/*.jpg' --out_dir=runs/benchmark_check
   python tools/benchmark.py torch_donors --out_dir=runs/benchmark_torch_donors
+  python tools/benchmark.py recalibration --out_dir=runs/benchmark_recalibration
+  python tools/benchmark.py recovery --out_dir=runs/benchmark_recovery
 
 transplant  file -> file, file -> live model, live -> live: tfreuse, Keras, h5py, cp, memcpy
 records     a study's records: append, resume, read counts, report, TensorBoard
@@ -26,6 +28,8 @@ formats     ONNX and LiteRT files of every family of encoders, compared with Ker
 reading     a PyTorch state dict: torch.load, tfreuse; and until a plan of it is shown
 check       which errors of a conversion `transplant check` finds, and its false alarms
 torch_donors  weights of PyTorch's networks in Keras's, and what both compute
+recalibration  statistics from images beside a bare forward pass, and memory at --many images
+recovery    what 1 to 512 unlabelled images win back of corrupted images, with a figure
 
 Every run is a fresh process whose output is checked before its time counts. Writes
 OUT_DIR/benchmark.json and OUT_DIR/benchmark.md, if --out_dir is given.
@@ -67,6 +71,8 @@ VERBS = (
     "reading",
     "check",
     "torch_donors",
+    "recalibration",
+    "recovery",
 )
 
 
@@ -131,6 +137,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_list(
         "donors", [], "torch_donors: such as torchvision.resnet50; default: all"
+    )
+    flags.DEFINE_integer(
+        "many", 10_000, "recalibration: images whose memory is measured", lower_bound=0
     )
     flags.DEFINE_string("out_dir", "", "directory for benchmark.json and benchmark.md")
     flags.DEFINE_string(
@@ -325,6 +334,35 @@ def _torch_donors(folder: pathlib.Path) -> tuple[dict, str]:
     return {"rows": rows}, torch_donors.markdown(rows)
 
 
+def _recalibration(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
+    from benchmarks import recalibration
+
+    settings = recalibration.Settings(runs=app.FLAGS.runs, many=app.FLAGS.many)
+    runs = recalibration.run(settings)
+    promised = recalibration.targets(runs)
+    markdown = recalibration.markdown(runs, promised)
+    print(markdown)
+    value = {"settings": dataclasses.asdict(settings), "runs": runs}
+    return value | {"promises": _promises(promised)}, markdown
+
+
+def _recovery(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the table; returns it for benchmark.json and benchmark.md, with a figure."""
+    from tfreuse import runtime
+
+    runtime.start()
+    from benchmarks import recovery
+
+    out_dir = pathlib.Path(app.FLAGS.out_dir or folder)
+    settings = recovery.Settings(seeds=app.FLAGS.runs)
+    rows = recovery.run(settings, out_dir)
+    recovery.save_figure(rows, out_dir / "recovery")
+    markdown = recovery.markdown(rows)
+    print(markdown)
+    return {"settings": dataclasses.asdict(settings), "rows": rows}, markdown
+
+
 def _reading(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     from benchmarks import reading  # PyTorch is an extra
@@ -354,6 +392,8 @@ _MEASURES = {
     "reading": _reading,
     "check": _check,
     "torch_donors": _torch_donors,
+    "recalibration": _recalibration,
+    "recovery": _recovery,
 }
 
 

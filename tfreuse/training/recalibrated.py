@@ -258,8 +258,9 @@ def _checked_example(model: keras.Model, images: Any) -> Any:
     inputs = list(getattr(model, "inputs", None) or [])
     if inputs and len(inputs) != len(arrays):
         raise InputError(
-            f"the model has {len(inputs)} inputs ({first_names(t.name for t in inputs)}), got "
-            f"{len(arrays)} arrays of images; give a list or a dictionary of {len(inputs)}."
+            f"the model has {len(inputs)} input{'s' * (len(inputs) != 1)} "
+            f"({first_names(t.name for t in inputs)}), got {len(arrays)} "
+            f"array{'s' * (len(arrays) != 1)} of images; give an array [N, H, W, C] for each."
         )
     named = {tensor.name: tensor for tensor in inputs}
     if isinstance(images, dict) and set(images) == set(named):
