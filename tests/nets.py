@@ -126,6 +126,14 @@ ZOO = {
 }
 
 
+def smallest(task="segmentation", outputs=3, channels=3):
+    """Two convolutions: for tests of what is written or read, not of what is computed."""
+    pixels = keras.Input((None, None, channels), name="images")
+    conv = layers.Conv2D(4, 3, padding="same", name="encoder_1_a_conv")
+    head = layers.Conv2D(outputs, 1, name=f"head_{task}_conv")
+    return keras.Model(pixels, head(conv(pixels)))
+
+
 def images(count=2):
     return np.random.default_rng(0).random((count, 8, 8, 3), dtype=np.float32)
 

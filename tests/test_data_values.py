@@ -8,10 +8,11 @@ import commands
 import numpy as np
 import pytest
 import tensorflow as tf
+from nets import smallest
 from pairs import examples, fill, save
 from PIL import Image
 
-from tfreuse import data, export, models, prediction
+from tfreuse import data, export, prediction
 from tfreuse.data import masks, pictures
 from tfreuse.errors import InputError
 from tfreuse.models import saving
@@ -131,7 +132,7 @@ def files():
 def test_an_export_decodes_files_to_the_pixels_that_training_read(
     tmp_path, files, channels
 ):
-    model = models.unet(width=2, depth=1, num_classes=2, channels=channels)
+    model = smallest(channels=channels)
     reading = ReadingSpec(background="204060")
     path = export.export(model, tmp_path / "served", reading=reading)
     assert export.metadata(path)["reading"] == reading.to_json()
@@ -148,7 +149,7 @@ def test_an_export_decodes_files_to_the_pixels_that_training_read(
 
 
 def test_an_export_refuses_bytes_that_training_would_refuse(tmp_path, files):
-    model = models.unet(width=2, depth=1, num_classes=2, channels=1)
+    model = smallest(channels=1)
     signature = tf.saved_model.load(export.export(model, tmp_path)).signatures[
         "from_bytes"
     ]
@@ -168,7 +169,7 @@ def test_a_range_is_the_same_in_training_and_prediction(tmp_path):
         save(DEEP, path)
     image = examples(data.load(spec, "train"))[0]["image"]
     np.testing.assert_array_equal(image[..., 0], scaled(DEEP, 500, 2000))
-    model = models.unet(width=2, depth=1, num_classes=3, channels=1)
+    model = smallest(channels=1)
     path = export.export(model, tmp_path / "served", reading=spec.reading)
     assert "Note" not in data.check(spec)
     assert "from_bytes" not in export.metadata(path)["signatures"]

@@ -84,7 +84,6 @@ def test_dilated_features_are_the_encoders_own_where_it_has_any():
 @pytest.mark.parametrize(
     "encoder, module",
     [
-        ("keras.MobileNetV2", keras.applications.mobilenet_v2),
         ("keras.ResNet50", keras.applications.resnet),
         ("keras.DenseNet121", keras.applications.densenet),
         ("keras.EfficientNetB0", keras.applications.efficientnet),
@@ -93,6 +92,7 @@ def test_dilated_features_are_the_encoders_own_where_it_has_any():
 def test_pre_trained_weights_by_transplant_see_what_they_were_trained_on(
     encoder, module
 ):
+    """Those of MobileNetV2: tests/test_encoder_weights.py."""
     name = encoder.partition(".")[2]
     keras.utils.set_random_seed(3)
     make = getattr(keras.applications, name)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from nets import smallest
 from PIL import Image
 
 from tfreuse import export, models, prediction
@@ -24,14 +25,6 @@ from tfreuse.specs import ModelSpec
 
 UNET = ModelSpec(architecture="unet", width=4, depth=2)
 SMALL = ModelSpec(architecture="unet", width=4, depth=1)
-
-
-def smallest(num_classes=3):
-    """Two convolutions: for tests of what is written, not of what is computed."""
-    images = keras.Input((None, None, 3), name="images")
-    x = keras.layers.Conv2D(4, 3, padding="same", name="encoder_1_a_conv")(images)
-    head = keras.layers.Conv2D(num_classes, 1, name="head_segmentation_conv")
-    return keras.Model(images, head(x))
 
 
 def network(spec=SMALL, task="segmentation", **options):
@@ -240,7 +233,7 @@ def test_an_export_that_is_there_is_not_replaced_unless_asked(served, tmp_path):
 def test_overwrite_replaces_all_of_the_old_export(served, tmp_path):
     shutil.copytree(served, tmp_path / "1")
     (tmp_path / "1" / "old.txt").write_text("old")
-    path = export.export(smallest(5), tmp_path, overwrite=True)
+    path = export.export(smallest(outputs=5), tmp_path, overwrite=True)
     assert serve(path, pictures(8, 8))["probabilities"].shape == (2, 8, 8, 5)
     assert not (path / "old.txt").exists()
     assert os.listdir(tmp_path) == ["1"]

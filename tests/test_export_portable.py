@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from nets import smallest
 from test_cli import refused, tool
 
 from tfreuse import data, export, files, models
@@ -101,7 +102,7 @@ def test_what_differs_gets_no_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(portable, "runner", wrong)
     with pytest.raises(InputError, match="differs from the model by 0.01"):
-        export.convert(network(), "litert", tmp_path, size=(16, 16))
+        export.convert(smallest(), "litert", tmp_path, size=(16, 16))
     assert not list(tmp_path.iterdir())
 
 

@@ -94,13 +94,13 @@ def test_images_are_predicted_at_the_scale_of_the_training(run):
 
 
 def test_reconstructions_have_the_size_of_the_image(tmp_path):
-    model = models.unet((None, None), task="autoencoder", channels=1, width=2, depth=1)
+    model = nets.smallest("autoencoder", outputs=1, channels=1)
     path = export.export(model, tmp_path, image_size=(8, 8))
     assert prediction.Predictor(path).picture(noise(31, 20, 1)).shape == (31, 20, 1)
 
 
 def test_an_export_without_a_size_is_run_on_images_as_they_are(tmp_path):
-    model = models.unet((None, None), num_classes=2, width=2, depth=1)
+    model = nets.smallest()
     predictor = prediction.Predictor(export.export(model, tmp_path))
     assert predictor.image_size is None
     assert "export.py --image_size" in predictor.describe_scale()
