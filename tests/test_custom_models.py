@@ -10,6 +10,7 @@ import pytest
 from tfreuse import models, records, study
 from tfreuse.errors import InputError
 from tfreuse.models import saving
+from tfreuse.runners import RunnerSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.training import evaluation
 
@@ -246,7 +247,8 @@ def test_a_study_of_ones_own_network_runs_to_its_end(mine, scenes, tmp_path):
         model=mine,
         train=TrainSpec(steps=4, validations=1, batch_size=4),
     )
-    assert study.run(specs, tmp_path / "out") == {}
+    # two jobs: all units, the last one too, are forked from one process
+    assert study.run(specs, tmp_path / "out", RunnerSpec(jobs=2)) == {}
     found = records.read(tmp_path / "out" / "records.jsonl")
     assert {one.architecture for one in found} == {"mine"}
     assert {"encoder_2", "decoder_1", "down0"} <= {one.site for one in found}

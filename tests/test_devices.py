@@ -86,36 +86,38 @@ def marked_steps(trace: pathlib.Path) -> int:
     )
 
 
-@pytest.mark.parametrize("steps", [20, 3])
-def test_a_profile_holds_the_traced_steps_and_changes_no_bit(steps, tmp_path):
-    spec = TrainSpec(steps=steps, batch_size=4, validations=1)
-    for name in ("plain", "traced"):
-        device_spec = DeviceSpec(profile=name == "traced")
-        out_dir = tmp_path / name
-        training.train(MODEL, DATA, spec, out_dir, device_spec=device_spec)
-    (trace,) = tmp_path.glob("*/tensorboard/plugins/profile/*/*.xplane.pb")
-    assert trace.is_relative_to(tmp_path / "traced")
-    assert marked_steps(trace) == min(steps, devices.TRACED)
-    plain, traced = (
-        saving.load(tmp_path / name / "last.keras").get_weights()
-        for name in ("plain", "traced")
-    )
-    for one, two in zip(plain, traced, strict=True):
+def traced(spec: TrainSpec, out_dir: pathlib.Path) -> int:
+    """Trains with a profile; returns how many steps its trace tells apart."""
+    training.train(MODEL, DATA, spec, out_dir, device_spec=DeviceSpec(profile=True))
+    (trace,) = out_dir.glob("tensorboard/plugins/profile/*/*.xplane.pb")
+    return marked_steps(trace)
+
+
+def test_a_profile_holds_the_traced_steps_and_changes_no_bit(tmp_path):
+    spec = TrainSpec(steps=20, batch_size=4, validations=1)
+    plain, profiled = tmp_path / "plain", tmp_path / "profiled"
+    training.train(MODEL, DATA, spec, plain)
+    assert traced(spec, profiled) == devices.TRACED
+    assert not list(plain.rglob("*.xplane.pb"))
+    found = [
+        saving.load(path / "last.keras").get_weights() for path in (plain, profiled)
+    ]
+    for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)
-
-
-def test_how_it_is_computed_is_no_part_of_a_run_s_identity(tmp_path):
-    spec = TrainSpec(steps=1, batch_size=4, validations=1)
-    training.train(MODEL, DATA, spec, tmp_path)
-    found = training.train(
-        MODEL, DATA, spec, tmp_path, device_spec=DeviceSpec(jit_compile="on")
-    )
-    assert found == files.read_json(tmp_path / "metrics.json")
-    assert set(files.read_json(tmp_path / "run.json")["specs"]) == {
+    # how it is computed is no part of a run's identity
+    compiled = DeviceSpec(jit_compile="on")
+    again = training.train(MODEL, DATA, spec, plain, device_spec=compiled)
+    assert again == files.read_json(plain / "metrics.json")
+    assert set(files.read_json(plain / "run.json")["specs"]) == {
         "model",
         "data",
         "train",
     }
+
+
+def test_a_profile_of_a_short_training_holds_all_its_steps(tmp_path):
+    spec = TrainSpec(steps=3, batch_size=4, validations=1)
+    assert traced(spec, tmp_path) == 3 < devices.TRACED
 
 
 @pytest.mark.parametrize(
