@@ -36,7 +36,7 @@ class Settings:
     """
 
     runs: int = 5
-    images: int = 256
+    images: int = 128
     many: int = 10_000
     timeout: float = 3600.0
 
@@ -74,7 +74,7 @@ def _speed(settings: Settings) -> list[dict]:
     return runs
 
 
-def _passes(example: np.ndarray) -> tuple:
+def _passes(example: np.ndarray, width: int = WIDTH) -> tuple:
     import keras
     import tensorflow as tf
 
@@ -83,7 +83,7 @@ def _passes(example: np.ndarray) -> tuple:
     from tfreuse.training.layerwise import Batches, Layerwise
 
     keras.utils.set_random_seed(0)
-    model = models.unet(width=WIDTH, num_classes=5)
+    model = models.unet(width=width, num_classes=5)
     layers = norms.normalizations(model)
     spec = tf.TensorSpec([None, *example.shape[1:]], tf.float32)
     network = tf.function(lambda x: model(x, training=False)).get_concrete_function(
@@ -119,7 +119,7 @@ def _check(model, images: np.ndarray) -> None:
 
 
 class Drawn:
-    """Images [N, 64, 64, 3] that are drawn when they are asked for."""
+    """Images [N, 32, 32, 3] that are drawn when they are asked for."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -130,7 +130,7 @@ class Drawn:
     def __getitem__(self, part: slice) -> np.ndarray:
         first, last, _ = part.indices(self._count)
         draw = np.random.default_rng(first)
-        return draw.random((last - first, SIDE, SIDE, 3), dtype=np.float32)
+        return draw.random((last - first, SIDE // 2, SIDE // 2, 3), dtype=np.float32)
 
 
 def measure(name: str, count: int) -> dict:
@@ -139,7 +139,7 @@ def measure(name: str, count: int) -> dict:
 
     runtime.start()
     images = Drawn(count)
-    _, passes = _passes(images[0:1])
+    _, passes = _passes(images[0:1], WIDTH // 2)
     passes[name](images[0:BATCH])
     before, begin = fresh.peak(), time.process_time()
     passes[name](images)

@@ -123,8 +123,8 @@ def _paths(pattern: str) -> dict[str, list[pathlib.Path]]:
     from tfreuse.data import picture_files
 
     parts = re.split(r",(?=[^,=/]+=)", pattern)
-    named = all(re.match(r"[^=/*?]+=.", part) for part in parts)
-    patterns = dict(part.split("=", 1) for part in parts) if named else {"": pattern}
+    by_input = all(re.match(r"[^=/*?]+=.", part) for part in parts)
+    patterns = dict(part.split("=", 1) for part in parts) if by_input else {"": pattern}
     paths = {name: picture_files.matching(glob) for name, glob in patterns.items()}
     counts = sorted({len(names) for names in paths.values()})
     if len(counts) > 1:
@@ -166,8 +166,7 @@ def _images(
     inputs = list(getattr(model, "inputs", None) or [])
     names = [tensor.name for tensor in inputs]
     if len(inputs) < 2 and [*paths] == [""]:
-        taken = statistics_check.taken_images(model, size)
-        return _Pictures(paths[""], *taken)
+        return _Pictures(paths[""], *statistics_check.taken_images(model, size))
     if sorted(names) != sorted(paths):
         example = ",".join(f"{printable(name, 60)}=FOLDER" for name in names)
         raise InputError(
@@ -177,8 +176,8 @@ def _images(
     pictures = []
     for tensor in inputs:
         alone = types.SimpleNamespace(inputs=[tensor])  # each is checked by itself
-        taken = statistics_check.taken_images(alone, size)
-        pictures.append(_Pictures(paths[tensor.name], *taken))
+        form = statistics_check.taken_images(alone, size)
+        pictures.append(_Pictures(paths[tensor.name], *form))
     return pictures
 
 

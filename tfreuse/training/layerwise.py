@@ -128,10 +128,10 @@ class Layerwise:
         for step, outputs in enumerate(self._outputs):
             parts = []
             for number in range(count):
-                held = frontiers[number]
-                tensors = batches[number] if held is None else held
+                frontier = frontiers[number]
+                tensors = batches[number] if frontier is None else frontier
                 values, frontiers[number] = self._advance(
-                    step, tensors, held is not None, number < fitting
+                    step, tensors, frontier is not None, number < fitting
                 )
                 parts.append([value.numpy() for value in values])
                 report((step + (number + 1) / count) / self.steps)
@@ -155,8 +155,7 @@ class Layerwise:
 
         A batch that does not fit is computed up to each step's end, half the model on average.
         """
-        rest = len(batches.sizes) - self.fitting(batches, memory)
-        share = rest / len(batches.sizes)
+        share = 1 - self.fitting(batches, memory) / len(batches.sizes)
         half = self.steps if self._trace.uncacheable else (self.steps + 1) / 2
         return 1 - share + share * half
 

@@ -238,10 +238,10 @@ def _check_layers(
             "(moving_stddev, renorm_mean, renorm_stddev), which images without training do not "
             "give. Make the model with renorm=False, which predicts the same, and try again."
         )
-    own = [paths[id(layer)] for layer in layers if recalibration.is_own(layer)]
-    if one_pass and own:
+    subclasses = [paths[id(n)] for n in layers if recalibration.is_own(n)]
+    if one_pass and subclasses:
         raise InputError(
-            f"{first_names(own)}: a class of its own that computes in another way than batch "
+            f"{first_names(subclasses)}: a class of its own that computes in another way than batch "
             "normalization; leave one_pass out."
         )
 
@@ -262,17 +262,17 @@ def _checked_example(model: keras.Model, images: Any) -> Any:
             f"({first_names(t.name for t in inputs)}), got {len(arrays)} "
             f"array{'s' * (len(arrays) != 1)} of images; give an array [N, H, W, C] for each."
         )
-    named = {tensor.name: tensor for tensor in inputs}
-    if isinstance(images, dict) and set(images) == set(named):
-        inputs = [named[name] for name in sorted(images)]  # as tf.nest flattens
+    by_name = {tensor.name: tensor for tensor in inputs}
+    if isinstance(images, dict) and set(images) == set(by_name):
+        inputs = [by_name[name] for name in sorted(images)]  # as tf.nest flattens
     for tensor, array in zip(inputs, tf.nest.flatten(example)):
-        taken = tuple(tensor.shape)[1:]
-        fits = len(taken) == array.ndim - 1 and all(
-            side in (None, got) for side, got in zip(taken, array.shape[1:])
+        shape = tuple(tensor.shape)[1:]
+        fits = len(shape) == array.ndim - 1 and all(
+            side in (None, got) for side, got in zip(shape, array.shape[1:])
         )
         if not fits:
             raise InputError(
-                f"the input {printable(tensor.name, 60)} takes images of the shape {taken}, got "
+                f"the input {printable(tensor.name, 60)} takes images of the shape {shape}, got "
                 f"{array.shape[1:]}."
             )
     return example

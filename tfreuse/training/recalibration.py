@@ -145,16 +145,17 @@ def settle(
         The estimates, without the present statistics, in the order of the first calls.
     """
     before = {layer: values(layer) for layer in layerwise.calls}
-    known: dict[BatchNormalization, dict[int, np.ndarray]] = {n: {} for n in before}
+    moments_of: dict[BatchNormalization, dict[int, np.ndarray]]
+    moments_of = {layer: {} for layer in before}
     repeats = layerwise.steps > 1 and len(layerwise.calls) > len(before)
     estimates: dict[BatchNormalization, Estimate] = {}
     for number in range(_PASSES if repeats else 1):
         changes = dict.fromkeys(before, 0.0)
         for measured in layerwise(batches, memory, report):
             for call, moments in measured:
-                known[layerwise.calls[call]][call] = moments
+                moments_of[layerwise.calls[call]][call] = moments
             for layer in dict.fromkeys(layerwise.calls[call] for call, _ in measured):
-                estimate = norms.estimate(list(known[layer].values()))
+                estimate = norms.estimate(list(moments_of[layer].values()))
                 pairs = zip(
                     (estimate.mean, estimate.variance), before[layer], strict=True
                 )
@@ -163,7 +164,7 @@ def settle(
                 _assign(layer, *blended)
                 estimates[layer] = estimate
                 if not repeats:
-                    known[layer].clear()  # the moments of every image
+                    moments_of[layer].clear()  # the moments of every image
         if number and max(changes.values()) < _TOLERANCE:
             break
     else:
@@ -196,12 +197,12 @@ def _change(layer: BatchNormalization, mean: np.ndarray, variance: np.ndarray) -
 
 
 def by_batch(
-    held: Mapping[BatchNormalization, Sequence[np.ndarray]], blend: float
+    stored: Mapping[BatchNormalization, Sequence[np.ndarray]], blend: float
 ) -> Compute:
-    """Returns a function that normalizes by the batch's moments, blended with the held values."""
+    """Returns a function that normalizes by the batch's moments, blended with stored values."""
 
     def normalize(layer, inputs):
-        return _normalize_by_batch(layer, inputs, held[layer], blend)[0]
+        return _normalize_by_batch(layer, inputs, stored[layer], blend)[0]
 
     return normalize
 
@@ -209,7 +210,7 @@ def by_batch(
 def _normalize_by_batch(
     layer: BatchNormalization,
     inputs: tf.Tensor,
-    held: Sequence[np.ndarray] = (),
+    stored: Sequence[np.ndarray] = (),
     blend: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies the layer with the statistics of its input; returns these as well."""
@@ -217,7 +218,7 @@ def _normalize_by_batch(
     mean, variance = tf.nn.moments(wide, axes)
     used = [mean, variance]
     if blend:
-        pairs = zip(used, held, strict=True)
+        pairs = zip(used, stored, strict=True)
         used = [
             (1 - blend) * new + tf.cast(blend * old, new.dtype) for new, old in pairs
         ]
