@@ -47,7 +47,8 @@ HEADER = ("command", "n", "seconds", "least-most", "CPU s")
 QUICKSTART = (
     "--dataset=shapes", "--image_size=32,32", "--train_examples=2048",
     "--test_examples=128", "--architecture=unet", "--width=8", "--depth=3",
-    "--steps=1000", "--batch_size=8", "--learning_rate=0.01", "--validations=3",
+    "--steps=1000", "--batch_size=8", "--learning_rate=0.01", "--clip_norm=0.1",
+    "--class_weights=balanced", "--validations=3",
 )  # fmt: skip
 
 
