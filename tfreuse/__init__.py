@@ -6,6 +6,7 @@ Synopsis::
 
     model = tfreuse.models.unet(num_classes=5)
     tfreuse.recalibrate(model, images)  # moving statistics from unlabelled images
+    tfreuse.measure(donor, model, images, labels)  # what of the donor can be reused
     dir(tfreuse)  # the public packages
 
 Packages are imported on first use: `import tfreuse` loads neither TensorFlow nor NumPy.
@@ -42,7 +43,7 @@ _PACKAGES = (
 )
 
 # Functions, by the module that has them.
-_FUNCTIONS = {"recalibrate": "training.recalibrated"}
+_FUNCTIONS = {"measure": "study.notebook", "recalibrate": "training.recalibrated"}
 
 # Modules of version 0.1 and their successors; importable until version 0.3.
 _RENAMED = {

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tfreuse import errors, specs
-from tfreuse.analysis import bounded, intervals, magnitude
+from tfreuse.analysis import bounded, intervals, magnitude, over_images
 from tfreuse.analysis.arms import (
     LINKS,
     Arm,
@@ -23,6 +23,8 @@ from tfreuse.analysis.arms import (
 )
 from tfreuse.analysis.hypotheses import HYPOTHESES
 from tfreuse.records import UNMOVED, Record
+
+ONE_PAIR = "One pair of networks: nothing is known about networks of other seeds."
 
 
 def companions(
@@ -99,8 +101,21 @@ def too_few(
     return f"n = {n} cannot settle it, whatever the seeds retain: it takes {least}."
 
 
-def few_seeds(spec: specs.StudySpec) -> str:
-    """Returns the verdicts on H1 to H4 that the study's seeds cannot reach; "" if none."""
+def few_seeds(spec: specs.StudySpec, images: int = 0) -> str:
+    """Returns the verdicts on H1 to H4 that the study's seeds cannot reach; "" if none.
+
+    Args:
+        spec: the study's settings.
+        images: the number of its test images.
+    """
+    if spec.seeds == 1:
+        fewest = over_images.FEWEST_IMAGES
+        if images < fewest:
+            return (
+                f"{ONE_PAIR} {images} test images are too few for intervals over images: give "
+                f"{fewest} at least."
+            )
+        return f"{ONE_PAIR} Intervals are over its {images} test images."
     claims: dict[tuple[str, int], list[str]] = {}
     for hypothesis in HYPOTHESES:
         if not set(hypothesis.groups) <= set(spec.groups):

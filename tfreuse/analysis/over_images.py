@@ -8,6 +8,7 @@ metric from the sums, exactly as the evaluation does; it never averages per-imag
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +20,7 @@ from tfreuse.analysis.bounded import Bounds
 from tfreuse.records import Record
 
 RESAMPLES = 1999
+METHOD = "percentile bootstrap over images"
 FEWEST_IMAGES = 20  # with fewer, a percentile interval over images is too narrow
 ReadCounts = Callable[[Record], np.ndarray]
 
@@ -56,17 +58,38 @@ def image_interval(
         an interval whose `n` is the number of images; None with fewer than FEWEST_IMAGES, or
         unequal numbers.
     """
-    bootstrap = _bootstrap(sides, seed)
-    if bootstrap is None:
-        return None
-    effects, resampled, images = bootstrap
-    low, high = np.quantile(
-        resampled.mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2]
-    )
-    method = "percentile bootstrap over images"
-    return intervals.Interval(
-        float(effects.mean()), float(low), float(high), images, method, confidence
-    )
+    drawn = resamples(sides, seed)
+    return drawn.interval(confidence) if drawn else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Resamples:
+    """An effect, and what it is in each resample of the test images.
+
+    Attributes:
+        effect: with the images as they are.
+        drawn: of each resample [RESAMPLES].
+        images: the number of images.
+    """
+
+    effect: float
+    drawn: np.ndarray
+    images: int
+
+    def interval(self, confidence: float) -> intervals.Interval:
+        """Returns the percentile interval."""
+        low, high = np.quantile(
+            self.drawn, [(1 - confidence) / 2, (1 + confidence) / 2]
+        )
+        return intervals.Interval(
+            self.effect, float(low), float(high), self.images, METHOD, confidence
+        )
+
+    def p_value(self, against: float) -> float:
+        """Returns the two-sided p of "the effect is `against`", dual to the interval."""
+        rarer = min((self.drawn <= against).sum(), (self.drawn >= against).sum())
+        # + 1: a p-value from random draws is never 0 (Phipson & Smyth 2010)
+        return float(min(1.0, 2 * (rarer + 1) / (len(self.drawn) + 1)))
 
 
 def seed_and_image_interval(
@@ -127,25 +150,27 @@ def counts_of_sides(
     ]
 
 
-def _bootstrap(sides: Sides, seed: int) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Resamples the images; None with too few of them, or unequal numbers.
-
-    Returns:
-        the effect of each seed [n], those of the resamples [RESAMPLES, n], and the number of
-        images.
-    """
+def resamples(sides: Sides, seed: int = 0) -> Resamples | None:
+    """Resamples the images of `image_interval`; None with too few of them, or unequal numbers."""
     sizes = {len(a) for side in sides for c in side for a in (c.before, c.after)}
     if len(sizes) != 1 or (images := sizes.pop()) < FEWEST_IMAGES:
         return None
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(images, [1 / images] * images, RESAMPLES)
-    weights = np.concatenate([np.ones((1, images)), weights])  # first: the test split
+    weights = _weights(images, seed)
     retained = [
         np.stack([resampled_retentions(counts, weights) for counts in side], axis=1)
         for side in sides
     ]
     effects = retained[0] if len(retained) == 1 else retained[0] - retained[1]
-    return effects[0], effects[1:], images
+    effects = effects.mean(axis=1)
+    return Resamples(float(effects[0]), effects[1:], images)
+
+
+@functools.lru_cache(maxsize=4)
+def _weights(images: int, seed: int) -> np.ndarray:
+    """Returns how often each resample has each image [1 + RESAMPLES, N]; first: the test split."""
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(images, [1 / images] * images, RESAMPLES)
+    return np.concatenate([np.ones((1, images)), weights])
 
 
 def resampled_retentions(counts: SeedCounts, weights: np.ndarray) -> np.ndarray:

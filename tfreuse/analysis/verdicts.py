@@ -146,6 +146,9 @@ def _judge(
     retentions = [clipped_retentions(side) for side in sides]
     values = [*paired(retentions).values()]
     effect = effect_interval(retentions, spec.confidence)
+    images = _over_images(arms, sides, effect, hypothesis, counts) if effect else {}
+    if spec.seeds == 1:
+        effect, images = images.get("images") or effect, {}
     threshold = hypothesis.threshold(spec)
     obstacle = _obstacle(hypothesis, sides, spec)
     if obstacle:
@@ -182,7 +185,7 @@ def _judge(
             if obstacle
             else intervals.p_value(values, threshold, bounds=hypothesis.bounds)
         ),
-        **(_over_images(arms, sides, effect, hypothesis, counts) if effect else {}),
+        **images,
     )
 
 
@@ -190,6 +193,8 @@ def _judge_closeness(
     part: Part, parts: Mapping[Part, Arms], spec: specs.StudySpec
 ) -> Verdict:
     fields = closeness.judge(parts.get(part, {}), spec)
+    if spec.seeds == 1:
+        fields |= {"verdict": "not testable", "reason": caveats.ONE_PAIR}
     if fields["verdict"] != "not testable":
         note = closeness.threshold_note(part, parts, spec)
         fields["notes"] = (*fields["notes"], note)
@@ -227,13 +232,15 @@ def _obstacle(
                 "have no such parameters, or the study has not come to it yet."
             )
     common = set.intersection(*(set(side) for side in sides))
-    if len(common) < max(2, spec.seeds):
+    if len(common) < spec.seeds:
         counts = " and ".join(
             f"{group} for {len(side)}"
             for group, side in zip(hypothesis.groups, sides, strict=True)
         )
         return f"Arms are missing: of {spec.seeds} seeds, all layers were measured with {counts}."
     records = [record for side in sides for record in side.values()]
+    if spec.seeds == 1:
+        return caveats.ONE_PAIR
     if weak := caveats.too_little_to_lose(records, spec):
         return weak
     if hypothesis.groups == ("bias",) and (reason := caveats.unmoved_biases(records)):

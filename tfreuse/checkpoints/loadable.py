@@ -32,17 +32,7 @@ def check(path: str | os.PathLike, flag: str = "") -> None:
     path = pathlib.Path(path)
     where = f"--{flag}={printable(path)}" if flag else printable(path)
     _check_name(path, where)
-    unzipped = path / keras_file.CONFIG
-    file = source.open_file(unzipped if path.is_dir() else path)
-    try:
-        if path.is_dir():
-            text = file.read(0, min(file.size, source.MAX_HEADER + 1))
-            config = configs.parse_object(text, where)
-        else:
-            config = _config(file, where)
-    finally:
-        os.close(file.descriptor)
-    layer = next(nodes.leaves(config, _is_code), None)
+    layer = next(nodes.leaves(structure(path, where), _is_code), None)
     if layer is not None:
         name = printable(layer["config"].get("name"), 60)
         raise InputError(
@@ -50,6 +40,25 @@ def check(path: str | os.PathLike, flag: str = "") -> None:
             "file is not run. Put a layer of Keras's own in its place, such as Rescaling, "
             "Activation or an operation of keras.ops, and save the model again."
         )
+
+
+def structure(path: str | os.PathLike, where: str = "") -> dict[str, Any]:
+    """Reads the configuration of a whole model file or folder; see `check`.
+
+    Args:
+        path: the file.
+        where: its name in errors; by default the path.
+    """
+    path, where = pathlib.Path(path), where or printable(path)
+    unzipped = path / keras_file.CONFIG
+    file = source.open_file(unzipped if path.is_dir() else path)
+    try:
+        if path.is_dir():
+            text = file.read(0, min(file.size, source.MAX_HEADER + 1))
+            return configs.parse_object(text, where)
+        return _config(file, where)
+    finally:
+        os.close(file.descriptor)
 
 
 def _check_name(path: pathlib.Path, where: str) -> None:

@@ -7,6 +7,10 @@ To find how many labels a donor saves, on the built-in data and on your own:
   python tools/study.py --flagfile=flags/labels.flags --out_dir=runs/labels
   python tools/study.py --flagfile=flags/labels.flags --dataset=folder --data_dir=DIR
 
+To measure networks that exist, without training any, on your test images:
+
+  python tools/study.py --recipient=R.keras --donors=A.keras,B.pth --dataset=folder --data_dir=DIR
+
 On a Ray cluster, or as one task of a job array; see docs/cluster.md:
 
   python tools/study.py --flagfile=flags/paper.flags --runner=ray --out_dir=/mnt/shared/paper
@@ -22,15 +26,17 @@ import sys
 
 from absl import flags
 
-from tfreuse import report, study
+from tfreuse import data, report, study
 from tfreuse.cli import app, early
 from tfreuse.errors import InputError, printable
 from tfreuse.runners import RunnerSpec, storage
-from tfreuse.specs import ModelSpec, StudySpec, TrainSpec
+from tfreuse.specs import GivenSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.specs.labels import LabelSpec
+from tfreuse.study import given
 
 # Fields of TrainSpec that a study sets itself, network by network.
 _VARIED = ("task", "corruption", "labels", "initial_seed", "initial_model")
+_OF_FILES = ("files", "digests")  # fields of GivenSpec that are read, not typed
 _RUNNER_FLAGS = ("runner", "unit_index", "ray_address")  # may differ from run to run
 _MAX_FAILURES = 10  # printed
 
@@ -38,6 +44,7 @@ _MAX_FAILURES = 10  # printed
 def define_flags() -> None:
     app.define(StudySpec)
     app.define(LabelSpec)
+    app.define(GivenSpec, leave_out=_OF_FILES)
     app.define(TrainSpec, leave_out=_VARIED)
     app.define(ModelSpec)
     app.define_data()
@@ -51,13 +58,7 @@ def define_flags() -> None:
 
 
 def main() -> None:
-    specs = study.Specs(
-        app.spec(StudySpec),
-        app.data_spec(),
-        app.spec(ModelSpec),
-        app.spec(TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}),
-        app.spec(LabelSpec),
-    )
+    specs = _specs()
     runner_spec = app.spec(RunnerSpec)
     _check_early(specs, runner_spec)
     if app.FLAGS.dry_run:
@@ -94,8 +95,27 @@ def main() -> None:
         )
 
 
+def _specs() -> study.Specs:
+    """Returns the study of the flags; reads the files of networks that exist."""
+    settings = {
+        "study": app.spec(StudySpec),
+        "model": app.spec(ModelSpec),
+        "train": app.spec(
+            TrainSpec, **{name: getattr(TrainSpec, name) for name in _VARIED}
+        ),
+    }
+    networks = app.spec(GivenSpec, **{name: () for name in _OF_FILES})
+    if networks:
+        trained = app.trained(networks.recipient).get("train", {})
+        settings = given.settings(networks, trained=trained, **settings)
+    return study.Specs(data=app.data_spec(), labels=app.spec(LabelSpec), **settings)
+
+
 def _check_early(specs: study.Specs, runner_spec: RunnerSpec) -> None:
     """Checks files and settings before a unit of work imports TensorFlow."""
+    splits = data.SPLITS
+    if specs.given:
+        splits = ("train", "test")
     for name in specs.architectures:
         early.network(specs.model.variant(name), specs.data)
     out_dir = app.FLAGS.out_dir
@@ -103,9 +123,12 @@ def _check_early(specs: study.Specs, runner_spec: RunnerSpec) -> None:
     if runner_spec.runner != "ray" and not storage.is_url(out_dir):
         kinds = "".join(specs.study.directions)
         masks = "segmentation" in kinds or "foreground" in kinds
+        if specs.given:
+            masks = specs.train.task == "segmentation"
         early.run(
             pathlib.Path(out_dir) / "study.json",
             specs.named(),
+            splits,
             masks=masks or bool(specs.labels.label_counts),
         )
 

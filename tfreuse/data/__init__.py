@@ -19,18 +19,17 @@ they are in, how they are paired) is logged as a warning of one line.
 
 from __future__ import annotations  # tf.Tensor stands in signatures
 
-import dataclasses
-import functools
 import logging
 import multiprocessing
 from collections.abc import Sequence
 
 from tfreuse import runtime
-from tfreuse.data import survey
+from tfreuse.data import held, survey
 from tfreuse.data.class_shares import balancing_weights, histogram
 from tfreuse.data.corruption import corrupt, inputs_and_targets
 from tfreuse.data.labels import check as check_labels
 from tfreuse.data.source import Source, groups
+from tfreuse.data.split import Split, make_split, unit
 from tfreuse.errors import InputError, nearest
 from tfreuse.specs import TASKS, DataSpec
 
@@ -59,24 +58,6 @@ tf = runtime.Lazy("tensorflow")
 augmentation = runtime.Lazy("tfreuse.data.augmentation")  # imports Keras
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A split in memory: N x H x W x (C + 1) bytes, or (C + 4) if a label is over 255."""
-
-    name: str  # one of SPLITS
-    examples: tf.data.Dataset  # {"image": uint8 [H, W, C], "mask": int32 [H, W], "id"}
-    size: int  # number of examples
-    num_classes: int
-    ignore_label: int  # -1: none
-    class_names: tuple[str, ...]
-
-    @functools.cached_property
-    def tensors(self) -> dict[str, tf.Tensor]:
-        """All examples stacked, in order, in main memory (never a GPU's)."""
-        with tf.device("CPU:0"):
-            return next(iter(self.examples.batch(self.size)))
-
-
 def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
     """Reads, checks and resizes all examples of `split`.
 
@@ -91,6 +72,8 @@ def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
     """
     if split not in SPLITS:
         raise InputError(f"A split is one of {', '.join(SPLITS)}; got {split!r}.")
+    if spec.dataset == held.ARRAYS:
+        return held.find(spec, split)
     source = _source(spec)
     arrays = source.read(split, masks)
     num_classes = source.num_classes() if masks else spec.num_classes
@@ -103,7 +86,7 @@ def load(spec: DataSpec, split: str, masks: bool = True) -> Split:
         tensors = {name: tf.constant(array) for name, array in components.items()}
     names = source.class_names[:num_classes]
     names += tuple(f"class {i}" for i in range(len(names), num_classes))
-    return _split(split, tensors, num_classes, spec.ignore_label, names)
+    return make_split(split, tensors, num_classes, spec.ignore_label, names)
 
 
 def relabel(split: Split, labels: str) -> Split:
@@ -136,7 +119,9 @@ def relabel(split: Split, labels: str) -> Split:
         masks = tf.where(label == split.ignore_label, ignore_label, foreground)
         masks = tf.cast(masks, original.dtype)
     names = (split.class_names[0], "foreground")
-    return _split(split.name, split.tensors | {"mask": masks}, 2, ignore_label, names)
+    return make_split(
+        split.name, split.tensors | {"mask": masks}, 2, ignore_label, names
+    )
 
 
 def take(split: Split, indices: Sequence[int]) -> Split:
@@ -153,7 +138,7 @@ def take(split: Split, indices: Sequence[int]) -> Split:
         )
     with tf.device("CPU:0"):
         tensors = {name: tf.gather(t, indices) for name, t in split.tensors.items()}
-    return _split(
+    return make_split(
         split.name, tensors, split.num_classes, split.ignore_label, split.class_names
     )
 
@@ -219,7 +204,7 @@ def training_batches(
         )
 
     def gather(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = _unit(tf.gather(tensors["image"], indices))
+        images = unit(tf.gather(tensors["image"], indices))
         if task == "autoencoder":
             masks = tf.zeros(tf.shape(images)[:3], tf.int32)
         else:
@@ -248,7 +233,7 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """
 
     def in_units(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return batch | {"image": _unit(batch["image"])}
+        return batch | {"image": unit(batch["image"])}
 
     return split.examples.batch(batch_size).map(in_units).prefetch(2)
 
@@ -270,7 +255,7 @@ def check_files(
     Raises:
         InputError: as `load`, where names of files and folders suffice to see it.
     """
-    if spec.dataset == "shapes" or spec.dataset.startswith("tfds:"):
+    if spec.dataset in ("shapes", held.ARRAYS) or spec.dataset.startswith("tfds:"):
         return  # nothing can be wrong, or importing TFDS takes as long as TensorFlow
     source = _source(spec)
     for split in splits:
@@ -315,35 +300,3 @@ def _source(spec: DataSpec) -> Source:
         f"--dataset takes {', '.join(kinds)}; got {spec.dataset!r}. "
         f"Did you mean {nearest(spec.dataset, kinds, 1)[0]}?"
     )
-
-
-def _split(
-    name: str,
-    tensors: dict[str, tf.Tensor],
-    num_classes: int,
-    ignore_label: int,
-    class_names: tuple[str, ...],
-) -> Split:
-    split = Split(
-        name=name,
-        examples=tf.data.Dataset.from_tensor_slices(tensors).map(_with_int32_mask),
-        size=len(tensors["id"]),
-        num_classes=num_classes,
-        ignore_label=ignore_label,
-        class_names=class_names,
-    )
-    split.__dict__["tensors"] = (
-        tensors  # fills the cached property without a second copy
-    )
-    return split
-
-
-def _unit(images: tf.Tensor) -> tf.Tensor:
-    """Converts uint8 to float32 in [0, 1]."""
-    return tf.cast(images, tf.float32) / 255.0
-
-
-def _with_int32_mask(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    if "mask" in example:
-        return example | {"mask": tf.cast(example["mask"], tf.int32)}
-    return example

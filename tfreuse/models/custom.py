@@ -56,7 +56,7 @@ def network(
         model: Any = saving.load(source)
     else:
         model = _call(source, image_size, channels)
-    original = _functional(model, source)
+    original = graph_of_layers(model, f"--model={printable(source)}")
     check_channels_last(original, channels)
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     try:
@@ -114,13 +114,17 @@ def _raised(source: str, name: str, error: Exception) -> InputError:
     )
 
 
-def _functional(model: object, source: str) -> keras.Model:
-    """Returns the model as a graph of layers with one input and one output.
+def graph_of_layers(model: object, flag: str, *, logits: bool = True) -> keras.Model:
+    """Returns the model as a graph of layers with one input and one output, without nesting.
+
+    Args:
+        model: a functional or Sequential model; its layers are shared.
+        flag: the flag that gave it, with its value, for errors.
+        logits: leave a last softmax, sigmoid or argmax away.
 
     Raises:
         InputError: the object is no such model.
     """
-    flag = f"--model={printable(source)}"
     if not isinstance(model, keras.Model):
         raise InputError(f"{flag} gave {type(model).__name__}; expected a keras.Model.")
     if isinstance(getattr(model, "output", None), dict) and "head" in model.output:
@@ -132,7 +136,7 @@ def _functional(model: object, source: str) -> keras.Model:
             "layers is needed: make it by keras.Model(inputs, outputs), or keras.Sequential "
             "that begins with a keras.Input."
         )
-    if len(inputs) == len(outputs) == 1:
+    if logits and len(inputs) == len(outputs) == 1:
         model, _ = endings.without_argmax(model)
         model, _ = endings.logits(model)
         outputs = model.outputs

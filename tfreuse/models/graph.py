@@ -13,7 +13,7 @@ import fnmatch
 import math
 import re
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -243,6 +243,20 @@ def with_stages(model: keras.Model, globs: Sequence[str]) -> keras.Model:
             )
         stage = stage_of_layer[layer.name] = matches[0] if matches else stage
     _STAGES[model] = stage_of_layer
+    return model
+
+
+def with_heads(
+    model: keras.Model, stage_of_layer: Mapping[str, str], heads: Collection[str]
+) -> keras.Model:
+    """Assigns the stage "head", which is never replaced, to more layers; returns the model.
+
+    Args:
+        model: a functional model.
+        stage_of_layer: the stages of its other layers.
+        heads: names of layers.
+    """
+    _STAGES[model] = dict(stage_of_layer) | dict.fromkeys(heads, "head")
     return model
 
 

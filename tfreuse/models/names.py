@@ -40,7 +40,7 @@ def stage_of(layer_name: str) -> str:
 
 def stage_ends(model: keras.Model) -> dict[str, str]:
     """Returns the last layer of each stage by name, not counting pooling and padding."""
-    stage_of_layer, weighted = _stages_of_layers(model), stages(model)
+    stage_of_layer, weighted = stages_of_layers(model), stages(model)
     ends = {}
     for layer in model.layers:
         stage = stage_of_layer.get(layer.name)
@@ -59,7 +59,7 @@ def stages(model: keras.Model) -> dict[str, list[str]]:
         InputError: a layer with weights does not follow the grammar of names, and the model
             is not a graph of layers.
     """
-    stage_of_layer = _stages_of_layers(model)
+    stage_of_layer = stages_of_layers(model)
     layers: dict[str, list[str]] = {}
     for layer in model.layers:
         if layer.weights:
@@ -69,7 +69,7 @@ def stages(model: keras.Model) -> dict[str, list[str]]:
     return layers
 
 
-def _stages_of_layers(model: keras.Model) -> dict[str, str]:
+def stages_of_layers(model: keras.Model) -> dict[str, str]:
     """Returns the stage of every layer; layers without weights may be missing."""
     if graph.has_stages(model):
         return graph.stages(model)

@@ -75,11 +75,9 @@ def _leave_out(plan: Any, entries: Sequence[Any]) -> str:
             "or select other layers with --layers."
         )
     shared = {side.layer for e in plan.copies for side in (e.donor, e.recipient)}
-    names = _patterns((e.variable.layer for e in entries), shared)
     earlier = [] if plan.layers == ("*",) else list(plan.layers)
-    text = "Leave them out with " + _flag(
-        "layers", earlier, [f"!{name}" for name in names]
-    )
+    layers = [e.variable.layer for e in entries]
+    text = f"Leave them out with {without(layers, shared, earlier)}"
     if any(e.status not in ("MISSING", "UNUSED") for e in entries):
         return f"{text}."
     allow = []
@@ -90,6 +88,18 @@ def _leave_out(plan: Any, entries: Sequence[Any]) -> str:
             earlier = list(getattr(plan, flag))
             allow.append(_flag(flag, earlier, _patterns(layers, shared)))
     return f"{text}, or allow them with {' '.join(allow)}."
+
+
+def without(layers: Iterable[str], shared: set[str], earlier: Sequence[str]) -> str:
+    """Returns the flag --layers that leaves layers out.
+
+    Args:
+        layers: names of the layers.
+        shared: names of the layers that stay.
+        earlier: patterns that the flag has already.
+    """
+    names = _patterns(layers, shared)
+    return _flag("layers", list(earlier), [f"!{name}" for name in names])
 
 
 def _patterns(layers: Iterable[str], shared: set[str]) -> list[str]:

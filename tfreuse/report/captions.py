@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tfreuse.analysis import intervals
+from tfreuse.analysis import intervals, over_images
 from tfreuse.analysis import reasons as two_reasons
 from tfreuse.analysis.tables import Row
 
@@ -178,8 +178,11 @@ def _tail(rows: list[Row], subject) -> str:
     texts = sorted(methods - set(_WITHOUT_WIDTH))
     texts += [text for name, text in _WITHOUT_WIDTH.items() if name in methods]
     records = [record for seeds in subject.arms.values() for record in seeds.values()]
+    unit = "seeds"
+    if over_images.METHOD in methods:
+        unit = "test images of one pair of networks"
     return (
-        f"n = {n} seeds; {subject.spec.confidence:.0%} intervals: {'; '.join(texts)}. "
+        f"n = {n} {unit}; {subject.spec.confidence:.0%} intervals: {'; '.join(texts)}. "
         f"{_floor(records[0].metric, (record.floor for record in records))}"
     )
 

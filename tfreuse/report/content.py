@@ -136,7 +136,9 @@ def _subtitle(source: Source) -> str:
         ", ".join(dict.fromkeys(record.architecture for record in measured))
         or ", ".join(dict.fromkeys(part.architecture for part in source.parts)),
         f"{data.get('dataset', '')} {size}".strip(),
-        f"{len(seeds)} of {source.spec.seeds} seeds",
+        "one pair of networks"
+        if source.spec.seeds == 1
+        else f"{len(seeds)} of {source.spec.seeds} seeds",
         f"{len(measured):,} arms measured",
         f"study {source.name}",
     ]
@@ -145,7 +147,8 @@ def _subtitle(source: Source) -> str:
 
 def _lead(source: Source) -> tuple[Block, ...]:
     missing = (*source.warnings, *checks.missing(source))
-    caution = caveats.few_seeds(source.spec) if source.records else ""
+    images = min((record.images for record in source.records), default=0)
+    caution = caveats.few_seeds(source.spec, images) if source.records else ""
     return (
         *((Paragraph(caution),) if caution else ()),
         *((Warnings(missing),) if missing else ()),
@@ -237,7 +240,11 @@ def _networks(source: Source) -> tuple[Block, ...]:
         Table(
             ("network", "metric", "value", "floor", "further", "parameters", "seconds"),
             rows,
-            "On test images, as trained: before moving statistics are re-estimated. "
+            (
+                "On test images, as they are. "
+                if "given" in source.specs
+                else "On test images, as trained: before moving statistics are re-estimated. "
+            )
             + checks.network_means(source),
         ),
     )

@@ -20,6 +20,7 @@ from tfreuse.analysis import (
     tables,
 )
 from tfreuse.analysis.arms import Arms, Part
+from tfreuse.analysis.one_pair import OnePair
 from tfreuse.analysis.tables import Row
 from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
@@ -37,6 +38,7 @@ class Subject:
     skips: Skips = True  # of a U-shaped network
     arrays: Arrays = dataclasses.field(default_factory=dict)
     stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
+    pair: OnePair | None = None  # of a study of one seed
 
     def only(self, *kinds: str) -> Arms:
         """Returns the arms of some kinds of sites, of the declared groups."""
@@ -56,10 +58,13 @@ class Subject:
             arms = self.only(kind, "stage")  # stages name the layers' brackets
             rows = tables.heat_rows(arms, kind, self.spec, self.stages)
             cells = self.only(kind)
-            self._heats[kind] = (
-                significance.mark(rows, cells, self.spec) if rows else []
-            )
+            rows = significance.mark(rows, cells, self.spec) if rows else []
+            self._heats[kind] = self.pair.heat(rows) if self.pair else rows
         return self._heats[kind]
+
+    def over_images(self, rows: list[Row]) -> list[Row]:
+        """Returns rows of arms, of one pair of networks with intervals over images."""
+        return self.pair.over_images(rows) if self.pair else rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +178,7 @@ DRAWINGS = (
     ),
     Drawing(
         "forest", "All layers at once", "all layers",
-        lambda s: tables.forest_rows(s.arms, s.spec),
+        lambda s: s.over_images(tables.forest_rows(s.arms, s.spec)),
         captions.forest, {"sites": ("all",)},
     ),
     Drawing(
@@ -194,7 +199,7 @@ DRAWINGS = (
     ),
     Drawing(
         "cumulative", "Where in the network", "from the input, and to the output",
-        lambda s: tables.curve_rows(s.only("prefix", "suffix"), s.spec),
+        lambda s: s.over_images(tables.curve_rows(s.only("prefix", "suffix"), s.spec)),
         captions.cumulative, {"sites": ("prefix", "suffix")}, detail=True,
     ),
     Drawing(

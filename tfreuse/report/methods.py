@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from tfreuse import specs
 from tfreuse.analysis import reasons
+from tfreuse.errors import printable
 from tfreuse.report import labels, words
 from tfreuse.report.source import Source
 
@@ -28,6 +29,8 @@ def paragraphs(source: Source) -> list[str]:
 
 
 def _networks(source: Source) -> str:
+    if "given" in source.specs:
+        return _given(source)
     model, data = source.specs.get("model", {}), source.specs.get("data", {})
     train, spec = source.specs.get("train", {}), source.spec
     names = ", ".join(dict.fromkeys(part.architecture for part in source.parts))
@@ -71,6 +74,23 @@ def _networks(source: Source) -> str:
     return text
 
 
+def _given(source: Source) -> str:
+    """Describes networks that the study did not train."""
+    given, data = source.specs["given"], source.specs.get("data", {})
+    files = [printable(name) for name in given.get("files", ())]
+    pairs = [
+        f"{donor} in {recipient}" for recipient, donor in zip(files[::2], files[1::2])
+    ]
+    size = " × ".join(map(str, data.get("image_size", ()))) or "?"
+    images = " or ".join(map(str, sorted({r.images for r in source.records})))
+    return (
+        f"Networks that exist were measured, none was trained: {'; '.join(pairs)}. Each donor's "
+        "values were put into a copy of the recipient, where a plan pairs them. Layers that may "
+        f"be replaced: {', '.join(given.get('layers', ()))}, but for the head. Data: "
+        f"{data.get('dataset', '?')}, {size} pixels, {images or 'no'} test images."
+    )
+
+
 def _metric(source: Source) -> str:
     """Names the metric that auto-encoders are judged by; "" without any."""
     measured = {record.metric for record in source.records}
@@ -92,10 +112,18 @@ def _metric(source: Source) -> str:
 
 def _treatment(source: Source) -> str:
     spec = source.spec
-    text = (
+    before = (
         "Before anything was measured, the moving statistics of donor and recipient were "
         f"re-estimated exactly on {spec.calibration_examples} training images, so that "
-        "recalibration repairs the transplant and not the training. An arm replaces one group "
+        "recalibration repairs the transplant and not the training."
+    )
+    if "given" in source.specs:
+        before = (
+            "Networks were measured as they are, so that recalibration also repairs what their "
+            "own moving statistics lacked: the control self shows how much that is."
+        )
+    text = (
+        f"{before} An arm replaces one group "
         f"({', '.join(spec.groups)}) at one site ({', '.join(spec.sites)}) by the donor's "
         "values, evaluates the recipient without further training, and puts everything back; "
         "heads are never replaced."
@@ -205,6 +233,14 @@ def _causes(source: Source) -> str:
 
 def _judgement(source: Source) -> str:
     spec = source.spec
+    if spec.seeds == 1:
+        return (
+            "One pair of networks was measured. Intervals of retention, and the tests of heat "
+            f"maps, are {spec.confidence:.0%} percentile bootstraps over its test images (Efron & "
+            "Tibshirani 1993, section 13.3), with Benjamini and Hochberg's q; they say nothing "
+            "about networks of other seeds, and no claim about such is judged. Other figures have "
+            "the interval of one seed. A retention below 0 counts as 0 and one above 1 as 1."
+        )
     return (
         "The replicate is a pair of trained networks, never an image. Intervals are two-sided "
         f"{spec.confidence:.0%} intervals of the mean over seeds. Retention, its differences and "

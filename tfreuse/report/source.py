@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files, records, specs
-from tfreuse.analysis import verdicts
+from tfreuse.analysis import over_images, verdicts
 from tfreuse.analysis.arms import Arms, Part, by_part
 from tfreuse.errors import InputError, printable
 
@@ -69,6 +69,13 @@ class Source:
         with records.CountsReader(self.path / "records.jsonl") as counts:
             read = counts.read if counts.size else None
             return verdicts.judge(self.records, self.spec, read)
+
+    def counts(self) -> over_images.ReadCounts | None:
+        """Returns a function that reads the counts of a record by image; None without a file."""
+        path = self.path / "records.jsonl"
+        if not records.counts_path(path).exists():
+            return None
+        return functools.partial(records.read_counts, path)
 
     def skips(self, part: Part) -> bool | frozenset[tuple[str, str]]:
         """Returns whether the part's networks have skip connections; of custom ones the pairs."""

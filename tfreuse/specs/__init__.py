@@ -15,6 +15,7 @@ here reads a flag or imports TensorFlow.
 from tfreuse.specs.advice import AdviceSpec
 from tfreuse.specs.base import Spec, check_pattern, option
 from tfreuse.specs.data import DataSpec, ReadingSpec, labels_of
+from tfreuse.specs.given import GivenSpec
 from tfreuse.specs.labels import FEW, RECIPES, SCRATCH, LabelSpec
 from tfreuse.specs.model import (
     ARCHITECTURES,
@@ -71,6 +72,7 @@ __all__ = [
     "AdviceSpec",
     "DataSpec",
     "DeviceSpec",
+    "GivenSpec",
     "LabelSpec",
     "ModelSpec",
     "PredictSpec",

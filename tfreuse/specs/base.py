@@ -17,6 +17,7 @@ def option(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     only: str = "",
+    also: str = "",
 ) -> Any:
     """Returns a dataclass field with its default, help, choices and lower bound.
 
@@ -25,13 +26,20 @@ def option(
         help: the help of the flag: meaning, unit, and the meaning of special values.
         choices: all values allowed, of each item for a tuple; empty: any.
         low: the least value allowed.
+        also: regular expression of values that are allowed besides `choices`.
         only: name of the one architecture that has the option; empty: all have it.
     """
     if only:
         help = f"{only}: {help}"
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "low": low, "only": only},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "low": low,
+            "only": only,
+            "also": also,
+        },
     )
 
 
@@ -105,9 +113,9 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)
     ):
         raise InputError(f"--{field.name} takes a {kind.__name__}; got {value!r}.")
-    choices, low = field.metadata["choices"], field.metadata["low"]
+    choices, low, also = (field.metadata[name] for name in ("choices", "low", "also"))
     for item in value if isinstance(value, tuple) else (value,):
-        if choices and item not in choices:
+        if choices and item not in choices and not re.fullmatch(also or "(?!)", item):
             raise InputError(
                 f"--{field.name} takes one of {', '.join(choices)}; got {item!r}."
             )

@@ -147,7 +147,7 @@ class DataSpec(ReadingSpec):
             raise InputError(
                 f"--splits takes train=..., val=... and test=...; got {wrong[0]!r}."
             )
-        if self.channels not in (1, 3) and self.dataset != "folder":
+        if self.channels not in (1, 3) and self.dataset not in ("folder", "arrays"):
             raise InputError(
                 "--channels takes 1 (grey-scale) or 3 (RGB), and another number only of "
                 f"--dataset=folder with TIFF files; got {self.channels}."

@@ -8,6 +8,8 @@ from tfreuse.specs.base import Spec, option
 KINDS = ("segmentation", "foreground", "autoencoder", "denoising", "masked")
 DIRECTIONS = ("autoencoder-to-segmentation", "segmentation-to-autoencoder")
 ALL_DIRECTIONS = tuple(f"{a}-to-{b}" for a in KINDS for b in KINDS if a != b)
+# Of networks that exist: a donor's name, and the recipient's task.
+GIVEN_DIRECTION = r"\w+-to-(segmentation|autoencoder)"
 LINKS = ("independent", "same", "sequential")
 SITES = ("layer", "stage", "prefix", "suffix", "leave_one_out", "all")
 CONTROLS = (  # new ones at the end: the position is part of a random control's seed
@@ -36,7 +38,7 @@ class StudySpec(Spec):
         3,
         "replicates: each trains its own networks from its own seed; the intervals are over "
         "them",
-        low=2,
+        low=1,
     )
     architectures: tuple[str, ...] = option(
         (),
@@ -47,6 +49,7 @@ class StudySpec(Spec):
         DIRECTIONS,
         "donor's task and recipient's task, DONOR-to-RECIPIENT",
         choices=ALL_DIRECTIONS,
+        also=GIVEN_DIRECTION,
     )
     links: tuple[str, ...] = option(
         ("independent",),

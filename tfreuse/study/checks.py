@@ -43,6 +43,10 @@ def check_here(specs: Specs) -> None:
     """Checks as `check`, in this process."""
     from tfreuse import models
 
+    if specs.given:
+        from tfreuse.study import reading
+
+        return reading.check(specs)
     blocks, curves = specs.blocks(), specs.curves()
     for network in dict.fromkeys(part.model for part in (*blocks, *curves)):
         models.check_image_size(network, specs.data.image_size, specs.data.channels)

@@ -23,7 +23,7 @@ from tfreuse import (
     training,
     transplant,
 )
-from tfreuse.study import treatments
+from tfreuse.study import reading, treatments
 from tfreuse.study.design import Block, Curve, Network, Specs
 from tfreuse.study.recipient import FITTED_IMAGES
 from tfreuse.training import evaluation
@@ -61,7 +61,7 @@ def describe(specs: Specs, jobs: int) -> str:
     networks = specs.networks().values()
     for network in networks:
         cost = costs[_architecture(specs, network)]
-        seconds += _START + cost.step * network.train.steps
+        seconds += _START + (0 if network.file else cost.step * network.train.steps)
         disk += _COPIES * 4 * cost.parameters + _LOGS
     arms_of_block: dict[str, int] = {}
     for block in specs.blocks():
@@ -77,6 +77,7 @@ def describe(specs: Specs, jobs: int) -> str:
         seconds += _START + count * arm_seconds
         fits += count
         disk += count * _LINE
+    trainings = sum(not network.file for network in networks)
     lines = []
     for name, cost in costs.items():
         arms_text = ""
@@ -84,10 +85,11 @@ def describe(specs: Specs, jobs: int) -> str:
             arms_text = f"{arms_of_block[name]:,} arms a block, "
         lines.append(
             f"{name}: {cost.parameters:,} parameters, {arms_text}"
-            f"{cost.step * 1e3:.0f} ms a training step, {cost.image * 1e3:.2f} ms a test image"
+            + (f"{cost.step * 1e3:.0f} ms a training step, " if cost.step else "")
+            + f"{cost.image * 1e3:.2f} ms a test image"
         )
     lines.append(
-        f"In all {len(networks)} trainings, {arms:,} arms and {fits:,} points of label curves "
+        f"In all {trainings} trainings, {arms:,} arms and {fits:,} points of label curves "
         f"on {images} test images: about "
         f"{progress.clock(seconds / jobs)} with {jobs} processes at a time on this machine, "
         f"{disk / 1e6:,.0f} MB of disk."
@@ -136,6 +138,8 @@ def _seconds(
 
 
 def _build(block: Block | Curve) -> keras.Model:
+    if block.specs.given:
+        return reading.opened(block.parts["recipient"].file, block.specs)
     return models.build(
         block.model,
         task="autoencoder",
@@ -148,12 +152,16 @@ def _build(block: Block | Curve) -> keras.Model:
 def _cost(block: Block | Curve, model: keras.Model) -> Cost:
     """Times a training step and an evaluation of the architecture, on noise."""
     specs = block.specs
-    models.check_image_size(block.model, specs.data.image_size, specs.data.channels)
+    if not specs.given:
+        models.check_image_size(block.model, specs.data.image_size, specs.data.channels)
     size = specs.train.batch_size
     shape = (*specs.data.image_size, specs.data.channels)
     noise = np.random.default_rng(0).random((max(size, 64), *shape), np.float32)
-    graph = training.trainable(model, keras.optimizers.AdamW(), "autoencoder", -1)
-    step = _time(lambda: graph.train_on_batch(noise[:size], noise[:size]))
+    step = 0.0
+    if not specs.given or "fine_tuning" in specs.study.repairs:
+        graph = training.trainable(model, keras.optimizers.AdamW(), "autoencoder", -1)
+        targets = np.zeros((size, *shape[:2], model.outputs[0].shape[-1]), np.float32)
+        step = _time(lambda: graph.train_on_batch(noise[:size], targets))
     predict = tf.function(lambda x: evaluation.main_output(model(x, training=False)))
     return Cost(
         model.count_params(), step, _time(lambda: predict(noise[:64]).numpy()) / 64

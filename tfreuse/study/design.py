@@ -1,66 +1,28 @@
 """The design of a study: networks to train, blocks of arms and label curves to measure.
 
-    specs = Specs(StudySpec(seeds=2), DataSpec(), ModelSpec(), TrainSpec())
-    specs.networks()                    # {"segmentation-0": Network, ...}
-    specs.blocks()[0].parts             # {"recipient": Network, "transfer": Network, ...}
-
-Seeds. A replicate's network of a kind has the seed S = --seed + 6 * replicate + number of the
-kind, so that no two networks share initial values or the order of images. Linked networks add
-a multiple of 1,000 (`_FAR`) to the seed of the order: 1 for the follower of a link "same", 2 for
-a sequential recipient, 3 for a twin, and 4 for the fits of label curves. These numbers are part
-of the results: another seed gives other networks, and a study begun earlier could not go on.
+specs = Specs(StudySpec(seeds=2), DataSpec(), ModelSpec(), TrainSpec())
+specs.networks()                    # {"segmentation-0": Network, ...}
+specs.blocks()[0].parts             # {"recipient": Network, "transfer": Network, ...}
 """
 
 import dataclasses
 import functools
 import math
-import re
 
 from tfreuse import files, roles
 from tfreuse.errors import InputError
 from tfreuse.specs import (
-    KINDS,
+    ALL_DIRECTIONS,
     DataSpec,
+    GivenSpec,
     ModelSpec,
     Spec,
     StudySpec,
     TrainSpec,
 )
 from tfreuse.specs.labels import PRETRAINED, LabelSpec
-
-# Changes of TrainSpec for each kind of network; "scrambled" is the donor of a control.
-_TRAINING = {
-    "segmentation": {"task": "segmentation"},
-    "foreground": {"task": "segmentation", "labels": "foreground"},
-    "autoencoder": {"task": "autoencoder"},
-    "denoising": {"task": "autoencoder", "corruption": "noise"},
-    "masked": {"task": "autoencoder", "corruption": "mask"},
-    "scrambled": {"task": "autoencoder", "corruption": "scramble"},
-}
-_ORDER = (*KINDS, "scrambled")
-_FAR = 1_000  # between the seeds of independent networks and of linked ones
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A network to train.
-
-    Attributes:
-        name: of its directory.
-        model, train: its settings.
-        needs: name of the network whose values its training starts from; "": none.
-    """
-
-    name: str
-    model: ModelSpec
-    train: TrainSpec
-    needs: str = ""
-
-    @property
-    def first_seed(self) -> int:
-        """The seed of the initial values."""
-        seed = self.train.initial_seed
-        return self.train.seed if seed < 0 else seed
+from tfreuse.study.blocks import FAR, Block, Network
+from tfreuse.study.given import GivenBlock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +34,18 @@ class Specs:
     model: ModelSpec
     train: TrainSpec
     labels: LabelSpec = dataclasses.field(default_factory=LabelSpec)
+    given: GivenSpec = dataclasses.field(default_factory=GivenSpec)
 
     def __post_init__(self) -> None:
         if not self.study.directions and not self.labels.label_counts:
             raise InputError(
                 "there is nothing to study: --directions and --label_counts are both empty."
+            )
+        if not self.given:
+            self._check_trainings()
+        elif self.labels.label_counts:
+            raise InputError(
+                "--label_counts is of donors that a study trains; leave it out with --recipient."
             )
         for group in self.study.groups:
             roles.expand(group)  # raises InputError if there is no such group
@@ -109,12 +78,25 @@ class Specs:
                     f"--encoder={model.encoder} has none."
                 )
 
+    def _check_trainings(self) -> None:
+        """Raises InputError for what only a study of networks that exist can have."""
+        if self.study.seeds < 2:
+            raise InputError(f"--seeds takes at least 2; got {self.study.seeds}.")
+        for direction in self.study.directions:
+            if direction not in ALL_DIRECTIONS:
+                raise InputError(
+                    f"--directions takes one of {', '.join(ALL_DIRECTIONS)}; got {direction!r}."
+                )
+
     def named(self) -> dict[str, Spec]:
-        """Returns the specs by name, as in `study.json`; `labels` only where there are curves."""
+        """Returns the specs by name, as in `study.json`; the last two only where they are used."""
+        unused = set() if self.labels.label_counts else {"labels"}
+        if not self.given:
+            unused.add("given")
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name != "labels" or self.labels.label_counts
+            if field.name not in unused
         }
 
     @functools.cached_property
@@ -156,8 +138,9 @@ class Specs:
 
     def blocks(self) -> list["Block"]:
         """Lists the blocks of arms: one for each replicate, architecture, link and direction."""
+        kind = GivenBlock if self.given else Block
         return [
-            Block(self, architecture, direction, link, replicate)
+            kind(self, architecture, direction, link, replicate)
             for replicate in range(self.study.seeds)
             for architecture in self.architectures
             for link in self.study.links
@@ -186,127 +169,6 @@ class Specs:
                 f"{', '.join(self.labels.label_donors)}; {study.seeds} seeds"
             )
         return "\n".join(lines)
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """All arms of one recipient, with donors of one task."""
-
-    specs: Specs
-    architecture: str
-    direction: str
-    link: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        link = "" if self.link == "independent" else f"-{self.link}"
-        return f"{self.prefix}{self.direction}{link}-{self.seed}"
-
-    @property
-    def owner(self) -> tuple[str, ...]:
-        """The beginning of `Record.key` of its records."""
-        return self.architecture, self.direction, self.link, str(self.seed)
-
-    @property
-    def kinds(self) -> tuple[str, str]:
-        """The donor's and the recipient's kind."""
-        donor, recipient = self.direction.split("-to-")
-        return donor, recipient
-
-    @functools.cached_property
-    def model(self) -> ModelSpec:
-        return self.specs.model.variant(self.architecture)
-
-    @functools.cached_property
-    def parts(self) -> dict[str, Network]:
-        """The block's networks: the recipient, and the donors by control ("transfer" ...)."""
-        donor, recipient = self.kinds
-        if self.link == "independent":
-            pair = self.network(recipient), self.network(donor)
-        elif self.link == "same":
-            pair = self._same()
-        else:
-            pair = self._after(donor, recipient), self.network(donor)
-        parts = dict(zip(("recipient", "transfer"), pair, strict=True))
-        if "other_seed" in self.specs.study.controls:
-            parts["other_seed"] = self._same_task(parts["recipient"])
-        if "scrambled" in self.specs.study.controls:
-            parts["scrambled"] = self.network("scrambled")
-        return parts
-
-    def network(self, kind: str, seed: int | None = None) -> Network:
-        """Returns an independent network: no other has its initial values or order of images."""
-        seed = self.seed if seed is None else seed
-        return Network(
-            f"{self.prefix}{kind}-{seed}", self.model, self._train(kind, seed)
-        )
-
-    def _same(self) -> tuple[Network, Network]:
-        """Returns recipient and donor with the same initial values, but another data order.
-
-        The kind that is first in KINDS leads: it is the independent network of that name. Both
-        directions thus share one pair. The follower needs a data order of its own: with the
-        leader's seed both would see the same batches, and be alike for that reason too.
-        """
-        donor, recipient = self.kinds
-        first, second = sorted(self.kinds, key=_ORDER.index)
-        leader = self.network(first)
-        train = dataclasses.replace(
-            self._train(second, self.seed),
-            seed=self._seed(second, self.seed) + _FAR,
-            initial_seed=leader.first_seed,
-        )
-        follower = Network(
-            f"{self.prefix}{second}-{self.seed}-as-{first}", self.model, train
-        )
-        pair = {first: leader, second: follower}
-        return pair[recipient], pair[donor]
-
-    def _after(self, donor: str, recipient: str) -> Network:
-        """Returns a recipient whose training starts from the trained donor."""
-        start = self.network(donor).name
-        train = dataclasses.replace(
-            self._train(recipient, self.seed),
-            seed=self._seed(recipient, self.seed) + 2 * _FAR,
-            initial_model=f"../{start}/model.keras",
-        )
-        name = f"{self.prefix}{recipient}-{self.seed}-after-{donor}"
-        return Network(name, self.model, train, start)
-
-    def _same_task(self, recipient: Network) -> Network:
-        """Returns a donor of the recipient's own task: the upper bound of all donors.
-
-        It is another replicate's recipient: seeds 0 and 1 are each other's donors, 2 and 3 and so
-        on, so that pairs share no network (`arms.independent`); the last of an odd number takes
-        seed 0. Where donor and recipient share initial values it is a twin instead: a network
-        that shares them too, with another data order.
-        """
-        kind = self.kinds[1]
-        if self.link != "same":
-            partner = self.seed ^ 1
-            return self.network(
-                kind, partner if partner < self.specs.study.seeds else 0
-            )
-        train = dataclasses.replace(
-            recipient.train,
-            seed=recipient.train.seed + 3 * _FAR,
-            initial_seed=recipient.first_seed,
-        )
-        return Network(f"{recipient.name}-twin", self.model, train)
-
-    def _train(self, kind: str, seed: int) -> TrainSpec:
-        return self.specs.train.for_task(seed=self._seed(kind, seed), **_TRAINING[kind])
-
-    def _seed(self, kind: str, replicate: int) -> int:
-        return self.specs.train.seed + replicate * len(_ORDER) + _ORDER.index(kind)
-
-    @property
-    def prefix(self) -> str:
-        """The architecture, at the start of names; empty if the study has only one."""
-        if len(self.specs.architectures) == 1:
-            return ""
-        return re.sub(r"[^A-Za-z0-9_]+", "-", self.architecture) + "-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,7 +206,7 @@ class Curve:
         """The training on few labels; no donor has its initial values."""
         first = self._block("").network("segmentation").train
         return dataclasses.replace(
-            first, steps=self.specs.labels.label_steps, seed=first.seed + 4 * _FAR
+            first, steps=self.specs.labels.label_steps, seed=first.seed + 4 * FAR
         )
 
     def arms(self) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from tfreuse import (
 )
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
-from tfreuse.study import controls, treatments
+from tfreuse.study import controls, reading, treatments
 from tfreuse.study.design import Block
 from tfreuse.training import initial, recalibration
 from tfreuse.transplant import alignment
@@ -117,8 +117,9 @@ class Donors:
             return self._computed(control, draw)
         path, network = self._paths[control], self._block.parts[control]
         model = saving.load(path)
-        images = as_input(self._images, network.train.corruption)
-        recalibration.Recalibrator(model, images)()
+        if not network.file:  # a network that exists is taken as it is
+            images = as_input(self._images, network.train.corruption)
+            recalibration.Recalibrator(model, images)()
         return _from_model(network.name, files.file_digest(path), model)
 
     def _recipient(self, name: str, values: transplant.Values) -> Donor:
@@ -128,6 +129,8 @@ class Donors:
         """Builds the recipient's network with its own initial values, or with fresh ones."""
         network = self._block.parts["recipient"]
         fresh = _FRESH_SEED + self._block.seed
+        if network.file:
+            return reading.reinitialised(self._model, fresh)
         build = models.build if control == "reinitialised" else initial.network
         return build(
             network.model,

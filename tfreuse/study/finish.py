@@ -47,6 +47,7 @@ def transplanted(
         overwrite=True,
         class_names=recipient.test.class_names if segments else (),
         notes=notes,
+        task=recipient.train_spec.task,
         reading=block.specs.data.reading,
         image_size=block.specs.data.image_size,
     )

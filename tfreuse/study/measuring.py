@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import pathlib
 import time
 from collections.abc import Callable, Collection, Iterator
 
@@ -18,16 +19,28 @@ from tfreuse.plan import Plan
 from tfreuse.records import UNMOVED, Record
 from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
-from tfreuse.study import distances
+from tfreuse.study import distances, treatments
+from tfreuse.study import recipient as recipient_module
 from tfreuse.study.design import Block
 from tfreuse.study.donors import Donor
 from tfreuse.study.recipient import Recipient, restore
 from tfreuse.study.treatments import Arm
-from tfreuse.study.workspace import Workspace
+from tfreuse.study.workspace import Workspace, open_workspace
 from tfreuse.training import evaluation
 
 _WITHOUT_CHANGE = ("none", "permutation")  # these repairs write nothing into the model
 _NO_OUTPUTS = {"output_error": None, "cka": None}
+
+
+def measure_block(output: Output, block: Block, models_dir: pathlib.Path) -> Recipient:
+    """Opens a block's recipient and measures all its arms; returns the recipient, restored."""
+    opened = recipient_module.load(block, models_dir)
+    if stages := treatments.foreign_stages(opened.model):
+        output.annotate("stages", {block.architecture: stages})
+    if block.model.model:
+        output.annotate("skips", {block.architecture: treatments.skips(opened.model)})
+    measure(output, open_workspace(opened))
+    return opened
 
 
 def measure(output: Output, workspace: Workspace) -> None:

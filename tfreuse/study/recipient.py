@@ -18,8 +18,8 @@ from tfreuse import data, files, models, training, transplant
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
-from tfreuse.study import treatments
-from tfreuse.study.design import Block
+from tfreuse.study import reading, treatments
+from tfreuse.study.design import Block, Network, Specs
 from tfreuse.study.donors import Donors, as_pair, first_images
 from tfreuse.training import evaluation, folding, recalibration
 
@@ -69,8 +69,8 @@ class Recipient:
 def load(block: Block, models_dir: pathlib.Path) -> Recipient:
     """Reads the block's recipient and its data, and measures it as it is.
 
-    Its moving statistics are first set to the exact ones of the calibration images. The moving
-    averages of training lag behind the last weights; recalibration after a transplant would
+    The moving statistics of a network that the study trained are first set to the exact ones of the
+    calibration images. The moving averages of training lag behind the last weights; recalibration after a transplant would
     otherwise repair that lag too and be credited for it.
 
     Args:
@@ -78,15 +78,19 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
         models_dir: the study's trained networks, a folder each.
     """
     specs, network = block.specs, block.parts["recipient"]
-    train = training.split(specs.data, "train", network.train)
+    train = calibration_split(specs, network)
     test = training.split(specs.data, "test", network.train)
     clean = first_images(train, specs.study.calibration_examples)
     images, targets = as_pair(clean, network.train.corruption)
     path = models_dir / network.name / "model.keras"
     digest = files.file_digest(path)
-    model = models.with_stages(saving.load(path), block.model.stages)
+    if network.file:
+        model = reading.staged(saving.load(path), specs)
+    else:
+        model = models.with_stages(saving.load(path), block.model.stages)
     recalibrate = recalibration.Recalibrator(model, images)
-    recalibrate()
+    if not network.file:  # a network that exists is measured as it is
+        recalibrate()
     evaluate = evaluator(model, block, test, images, targets)
     before = evaluate()
     variables, values = transplant.index(model), transplant.values(model)
@@ -107,6 +111,13 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
             block, models_dir, model, variables, values, digest, clean, train
         ),
     )
+
+
+def calibration_split(specs: Specs, network: Network) -> data.Split:
+    """Reads the training split; networks that exist need its masks for fine-tuning alone."""
+    if network.file and "fine_tuning" not in specs.study.repairs:
+        return data.load(specs.data, "train", masks=False)
+    return training.split(specs.data, "train", network.train)
 
 
 def evaluator(

@@ -27,13 +27,14 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
     units: dict[str, Unit] = {}
     for name, network in specs.networks().items():
         needs = (f"train {network.needs}",) if network.needs else ()
-        units[f"train {name}"] = Unit(
-            f"train {name}",
-            train,
+        units[network.unit] = Unit(
+            network.unit,
+            read if network.file else train,
             (specs, network, models_dir / name),
             _training(specs, network, [units[needed].key for needed in needs]),
             needs,
             product=f"models/{name}/metrics.json",
+            weight=0.05 if network.file else 1.0,
             reads=(f"models/{network.needs}",) if network.needs else (),
             writes=(f"models/{name}",),
         )
@@ -101,8 +102,8 @@ def _models(networks: Iterable[Network]) -> tuple[str, ...]:
 
 
 def _trainings(networks: Iterable[Network]) -> tuple[str, ...]:
-    """Returns the names of the units that train the networks."""
-    return tuple(f"train {network.name}" for network in networks)
+    """Returns the names of the units that make the networks."""
+    return tuple(network.unit for network in networks)
 
 
 def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str, Any]:
@@ -113,6 +114,13 @@ def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str,
         network: the network to train.
         needs: keys of the trainings that it starts from.
     """
+    if network.file:
+        digests = [
+            specs.given.digests[specs.given.files.index(file)]
+            for file in filter(None, (network.file, network.into))
+        ]
+        spec = {"unit": "read", "name": network.name, "digests": digests}
+        return spec | {"study": specs.digest}
     settings = {"data": specs.data, "model": network.model, "train": network.train}
     values = {name: spec.to_json() for name, spec in settings.items()}
     if specs.study.retrials:
@@ -157,19 +165,25 @@ def train(
     retrials.train(specs, network, out_dir, report)
 
 
+def read(
+    output: Output, threads: int, specs: Specs, network: Network, out_dir: pathlib.Path
+) -> None:
+    """Reads a network that exists: the function of a unit of work."""
+    runtime.start(threads, network.train.deterministic)
+    from tfreuse.study import reading  # imports TensorFlow
+
+    output.progress(0.0, "reading")
+    reading.read(specs, network, out_dir)
+
+
 def measure(
     output: Output, threads: int, block: Block, models_dir: pathlib.Path
 ) -> None:
     """Measures one recipient's arms; for the first seed also writes the report's pictures."""
     runtime.start(threads, block.specs.train.deterministic)
-    from tfreuse.study import gallery, measuring, recipient, treatments, workspace
+    from tfreuse.study import gallery, measuring
 
-    opened = recipient.load(block, models_dir)
-    if stages := treatments.foreign_stages(opened.model):
-        output.annotate("stages", {block.architecture: stages})
-    if block.model.model:
-        output.annotate("skips", {block.architecture: treatments.skips(opened.model)})
-    measuring.measure(output, workspace.open_workspace(opened))
+    opened = measuring.measure_block(output, block, models_dir)
     if block.seed == 0:
         pictures = gallery.gallery(opened, block.specs.study.groups)
         part = Part(block.architecture, block.direction, block.link)

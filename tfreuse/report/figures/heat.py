@@ -66,7 +66,7 @@ def panel(
     bottom = top + HEIGHT * len(sites)
     overhang = 0.77 * svg.text_width(groups[-1]) - COLUMN / 2 if slanted else 0
     width = max(x0 + COLUMN * len(groups) + max(0, overhang) + 2, 310)
-    head, detail = colours.REPAIRS[repair], describe(quantity, kind, seed)
+    head, detail = colours.REPAIRS[repair], describe(quantity, kind, seed, spec)
     drawing = svg.Drawing(width, bottom + 50, "heat", f"{head}: {detail}")
     drawing.text(0, 12, head, class_="title")
     drawing.text(0, 27, detail)
@@ -90,9 +90,11 @@ def panel(
     return drawing
 
 
-def describe(quantity: str, kind: str, seed: int) -> str:
+def describe(quantity: str, kind: str, seed: int, spec: specs.StudySpec) -> str:
     """Returns a figure's second line: which values it shows."""
     over = "mean over seeds" if seed < 0 else f"seed {seed}"
+    if spec.seeds == 1:
+        over = "one pair of networks"
     return f"{QUANTITIES[quantity]} of {KINDS[kind]}, {over}"
 
 

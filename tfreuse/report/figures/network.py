@@ -120,7 +120,7 @@ def panel(
     pitch = layout.height + 20
     width = max(across * (layout.width + GAP) - GAP, 310)
     kind = rows[0]["site_kind"]
-    head, detail = colours.REPAIRS[repair], heat.describe(quantity, kind, seed)
+    head, detail = colours.REPAIRS[repair], heat.describe(quantity, kind, seed, spec)
     high = HEAD + lines * pitch
     drawing = svg.Drawing(width, high + 38, "network", f"{head}: network, {detail}")
     drawing.text(0, 12, head, class_="title")

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfreuse import roles, specs
-from tfreuse.analysis import caveats, intervals, tables
+from tfreuse.analysis import caveats, intervals, over_images, tables
 from tfreuse.analysis.arms import (
+    Arm,
     at_all_layers,
     clipped_retentions,
     effect_interval,
@@ -44,12 +45,7 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
         effects = {
             repair: interval
             for repair, seeds in records.items()
-            if seeds
-            and (
-                interval := effect_interval(
-                    [clipped_retentions(seeds)], subject.spec.confidence
-                )
-            )
+            if seeds and (interval := _effect(subject, group, repair, seeds))
         }
         word, why = _answer(subject, group, records["none"], effects)
         bars = [
@@ -61,6 +57,16 @@ def answers(subject: Subject) -> list[dict[str, Any]]:
             {"group": group, "word": word, "why": why, "effects": bars, "plot": plot}
         )
     return rows
+
+
+def _effect(
+    subject: Subject, group: str, repair: str, seeds: Mapping[int, Record]
+) -> intervals.Interval | None:
+    """Returns the interval of a group's retention: over images of one pair, else over seeds."""
+    arm = Arm("transfer", "all", "all", group, repair)
+    if subject.pair and (interval := subject.pair.interval(arm)):
+        return interval
+    return effect_interval([clipped_retentions(seeds)], subject.spec.confidence)
 
 
 def _plot(group: str, rows: list[dict[str, Any]], enough: float) -> str:
@@ -109,9 +115,11 @@ def _answer(
     obstacle = _obstacle(subject, group, records)
     if obstacle:
         return "not testable", obstacle
-    cost = tables.reinitialisation_cost(
+    cost = subject.pair.cost("all", "all", group) if subject.pair else None
+    cost = cost or tables.reinitialisation_cost(
         subject.arms, "all", "all", group, spec.confidence
     )
+    unit = "test images" if cost and cost.method == over_images.METHOD else "seeds"
     if cost is not None and cost.estimate <= tables.CRITICAL:
         return "not testable", (
             "Re-initialising them costs nothing either: reuse would prove nothing."
@@ -123,7 +131,7 @@ def _answer(
         after = "" if repair == "none" else f" after {repair.replace('+', ' and ')}"
         if cost is not None and cost.low <= tables.CRITICAL:
             return "open", (
-                f"Retains {interval}, but n = {cost.n} seeds do not show that re-initialising "
+                f"Retains {interval}, but n = {cost.n} {unit} do not show that re-initialising "
                 "would cost anything."
             )
         if _replaces(repair, group):
@@ -139,7 +147,7 @@ def _answer(
     n = max(interval.n for interval in effects.values())
     if n == 1:
         return "open", f"One seed of {spec.seeds} settles nothing."
-    sides = f"lies on both sides of {enough:g}, n = {n} seeds"
+    sides = f"lies on both sides of {enough:g}, n = {n} {unit}"
     plain = effects.get("none")
     if plain is None or plain.high >= enough:
         return "open", f"The interval as transplanted {sides}."

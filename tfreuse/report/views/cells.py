@@ -94,8 +94,11 @@ def _cell(
         "kind": kind,
         "metric": first.metric,
         "seeds": [_seed(seed, record) for seed, record in sorted(plain.items())],
-        "n": max(row["n"] for row in rows),
-        "drawings": [str(figures.forest.cell(rows, snapshot.source.spec))],
+        "n": max((row["n"] for row in rows), default=0),
+        # none of a recipient at its floor, which has nothing that could be retained
+        "drawings": [str(figures.forest.cell(rows, snapshot.source.spec))]
+        if rows
+        else [],
         "facts": _facts(plain),
         "commands": commands(snapshot, part, group, kind, site, first),
     }
@@ -109,15 +112,12 @@ def _arms(subject: Subject, cells_arms: Sequence[Arms]) -> list[list[Row]]:
             if arm.draw:
                 continue
             values = mean_over_draws(arms, arm, unclipped_retentions)
-            row = {
-                "control": arm.control,
-                "repair": arm.repair,
-                "strength": arm.strength,
-            }
+            row = arm._asdict()
             replicates = independent(mean_over_draws(arms, arm), arms[arm])
             row |= {"seeds": values, "cell": number}
             rows.append((row, [*replicates.values()]))
     rows = with_intervals(rows, subject.spec.confidence, RETENTION)
+    rows = subject.over_images(rows)
     controls = {name: number for number, name in enumerate(tables.CONTROL_ORDER)}
     repairs = {name: number for number, name in enumerate(subject.spec.repairs)}
     rows.sort(
@@ -177,10 +177,15 @@ def commands(
     path = snapshot.source.path
     relative = os.path.relpath(path)
     name = path.as_posix() if relative.startswith("..") else relative
+    of_part = [
+        f"--architectures={part.architecture}", f"--directions={part.direction}",
+        f"--links={part.link}",
+    ]  # fmt: skip
+    if "given" in snapshot.source.specs:  # networks that exist: the flagfile names them
+        of_part = []
     flags = [
-        f"--flagfile={name}/config.flags", f"--architectures={part.architecture}",
-        f"--directions={part.direction}", f"--links={part.link}", f"--groups={group}",
-        f"--sites={kind}", "--out_dir=ANOTHER_DIR",
+        f"--flagfile={name}/config.flags", *of_part, f"--groups={group}", f"--sites={kind}",
+        "--out_dir=ANOTHER_DIR",
     ]  # fmt: skip
     entries = [
         {

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfreuse.analysis import verdicts
 from tfreuse.analysis.arms import Part
+from tfreuse.analysis.one_pair import OnePair
 from tfreuse.analysis.tables import Row
 from tfreuse.report import source
 from tfreuse.report.arrays import Arrays
@@ -48,7 +49,13 @@ class Snapshot:
         self._arrays_of = arrays_of
         self.warnings = [*study.warnings, *warnings]
         if judged is None:
-            judged = verdicts.judge(study.records, study.spec)
+            # of one pair of networks they have no other interval
+            one_pair = study.spec.seeds == 1
+            judged = (
+                study.verdicts()
+                if one_pair
+                else verdicts.judge(study.records, study.spec)
+            )
         self.verdicts = judged
         self._cache: dict[tuple, Any] = {}
         self._locks: dict[tuple, threading.Lock] = {}
@@ -62,6 +69,7 @@ class Snapshot:
     def subjects(self) -> dict[Part, Subject]:
         """The data of each part that tables and figures are computed from."""
         study = self.source
+        counts = study.counts() if study.spec.seeds == 1 else None
         return {
             part: Subject(
                 part,
@@ -70,6 +78,7 @@ class Snapshot:
                 study.skips(part),
                 self._arrays_of(part),
                 study.stages.get(part.architecture, {}),
+                OnePair(arms, counts, study.spec) if counts else None,
             )
             for part, arms in study.parts.items()
         }
