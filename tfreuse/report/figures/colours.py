@@ -83,6 +83,11 @@ def _scale(level: float) -> tuple[str, str]:
 
 def ink(level: float) -> tuple[str, str]:
     """Returns the colours of text on `scale(level)`, in the light and the dark theme."""
+    return _ink(round(20 * level) / 20)
+
+
+@functools.cache
+def _ink(level: float) -> tuple[str, str]:
     light, dark = (_readable(_mixed(stops, level)) for stops in (_LIGHT, _DARK))
     return light, dark
 

@@ -1,5 +1,6 @@
 """Heat maps: sites, input at the top, by groups; one drawing a repair."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -138,20 +139,26 @@ def scale_bar(
 
     A retention is clipped to [0, 1], that of a single seed too, so that its scale ends at 1.
     """
-    width = BAR / STEPS
-    highest = 0 if quantity == "retention" else 1
-    for step in range(STEPS):
-        colour = colours.scale((highest + 1) * step / (STEPS - 1) - 1)
-        drawing.rect(x + step * width, y, width + 0.3, 9, fill=colour)
-    low, middle, high = {
+    texts = {
         "retention": ("≤ 0: floor", "", "≥ 1: as before"),
         "index": ("≤ 0: fresh", "1: as before", "≥ 2"),
         "drop": (number(limit), "0: as before", number(-limit)),
     }[quantity]
-    drawing.text(x, y + 21, low, size=10)
+    drawing.put(_bar(0 if quantity == "retention" else 1, *texts), x, y)
+
+
+@functools.lru_cache(64)
+def _bar(highest: int, low: str, middle: str, high: str) -> svg.Drawing:
+    """Draws the scale from -1 to `highest`, with texts at its ends and at its middle."""
+    bar, width = svg.Drawing(BAR, 24, "heat", "scale"), BAR / STEPS
+    for step in range(STEPS):
+        colour = colours.scale((highest + 1) * step / (STEPS - 1) - 1)
+        bar.rect(step * width, 0, width + 0.3, 9, fill=colour)
+    bar.text(0, 21, low, size=10)
     if middle:
-        drawing.text(x + BAR / 2, y + 21, middle, "middle", size=10)
-    drawing.text(x + BAR, y + 21, high, "end", size=10)
+        bar.text(BAR / 2, 21, middle, "middle", size=10)
+    bar.text(BAR, 21, high, "end", size=10)
+    return bar
 
 
 def marks_key(drawing: svg.Drawing, y: float, rows: Sequence[Row]) -> None:

@@ -126,6 +126,7 @@ def panel(
     drawing.text(0, 12, head, class_="title")
     drawing.text(0, 27, detail)
     limit = heat.reach([*rows, *layers], quantity)
+    flow = _flow(layout)
     for index, group in enumerate(groups):
         down, column = divmod(index, across)
         x, y = column * (layout.width + GAP), HEAD + down * pitch
@@ -136,7 +137,10 @@ def panel(
         }
         with drawing.group(data={"group": group}, transform=f"translate({x:g} {y:g})"):
             drawing.text(layout.width / 2, 12, group, "middle", class_="strong")
-            _picture(drawing, layout, stages, kind, values, quantity, limit)
+            drawing.rect(0, 18, layout.width, layout.height - 18, rx=8, class_="ground")
+            for path, class_ in flow:
+                drawing.path(path, class_=class_)
+            _stages(drawing, layout, stages, kind, values, quantity, limit)
     heat.scale_bar(drawing, 0, high, quantity, limit)
     heat.marks_key(drawing, high, [row | {"significant": None} for row in rows])
     return drawing
@@ -210,7 +214,7 @@ def _between(start: Box, end: Box) -> tuple[Point, ...]:
     return (x, start.y1 if down else start.y0), (x, y)
 
 
-def _picture(
+def _stages(
     drawing: svg.Drawing,
     layout: Layout,
     stages: Sequence[Stage],
@@ -219,12 +223,7 @@ def _picture(
     quantity: str,
     limit: float,
 ) -> None:
-    """Draws the network of one group on a card."""
-    drawing.rect(0, 18, layout.width, layout.height - 18, rx=8, class_="ground")
-    for lines, class_ in ((layout.skips, "flow skip"), (layout.arrows, "flow")):
-        if lines:
-            drawing.path("".join(map(_line, lines)), class_=class_)
-    drawing.path("".join(map(_head, (*layout.skips, *layout.arrows))))
+    """Draws the stages of one group, and their layers."""
     for name, layers in stages:
         box, row = layout.boxes[name], values.get((kind, name))
         _stage(drawing, name, box, row, kind, quantity, limit)
@@ -238,6 +237,13 @@ def _picture(
                 data={"kind": "layer", "site": layer["site"]},
                 tip=heat.tip(layer, quantity)[:2],
             )  # fmt: skip
+
+
+def _flow(layout: Layout) -> list[tuple[str, str | None]]:
+    """Returns the paths of a network's arrows, each with its class: one for all heads."""
+    lines = {"flow skip": layout.skips, "flow": layout.arrows}
+    paths = [("".join(map(_line, of)), class_) for class_, of in lines.items() if of]
+    return [*paths, ("".join(map(_head, (*layout.skips, *layout.arrows))), None)]
 
 
 def _line(points: Sequence[Point]) -> str:

@@ -207,6 +207,7 @@ def _colour(light: str, dark: str) -> str:
     return f"var({names[pair]})" if pair in names and light != dark else pair
 
 
+@functools.lru_cache(1 << 12)
 def text_width(text: str, size: float = FONT) -> float:
     """Estimates a text's width in pixels, on the large side."""
     return size * sum(
@@ -214,6 +215,7 @@ def text_width(text: str, size: float = FONT) -> float:
     )
 
 
+@functools.lru_cache(1 << 12)
 def fitted(text: str, width: float, size: float = FONT) -> str:
     """The text, or as much of its beginning as `width` pixels hold, with an ellipsis."""
     if text_width(text, size) <= width:
@@ -228,13 +230,18 @@ def _attributes(look: Mapping[str, Any], mark: bool = False) -> str:
     class_ = look.get("class_")
     if mark:
         class_ = f"{class_} mark" if class_ else "mark"
-    texts = [f' class="{_value(class_)}"'] if class_ else []
+    texts = [_attribute("class", class_)] if class_ else []
     for name, value in look.items():
         if name == "data":
-            texts += [f' data-{key}="{_value(entry)}"' for key, entry in value.items()]
+            texts += [_attribute(f"data-{key}", entry) for key, entry in value.items()]
         elif value is not None and name != "class_":
-            texts.append(f' {name.replace("_", "-")}="{_value(value)}"')
+            texts.append(_attribute(name, value))
     return "".join(texts)
+
+
+@functools.lru_cache(1 << 16)
+def _attribute(name: str, value: Any) -> str:
+    return f' {name.replace("_", "-")}="{_value(value)}"'
 
 
 def _title(tip: Sequence[str]) -> str:
