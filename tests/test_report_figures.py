@@ -313,9 +313,27 @@ def test_the_path_of_the_strength_starts_at_the_recipient(subject):
 
 
 def test_profiles_are_shares_that_only_fall(subject):
-    _, figure = drawn("profiles", subject)
-    share = lines(titled(figure, "kernel"))["transfer none"].get_ydata()
-    assert share[0] == 1 and (np.diff(share) <= 0).all()
+    rows, panels = drawn("profiles", subject)
+    (panel,) = (one for one in panels if "kernel" in pictured.texts(one))
+    curve = next(
+        node
+        for node in pictured.root(panel).iter("g")
+        if (node.get("data-control"), node.get("data-repair")) == ("transfer", "none")
+    )
+    points = curve.findall("polyline")[-1].get("points").split()
+    heights = [float(point.split(",")[1]) for point in points]
+    assert heights == sorted(heights) and heights[0] == pytest.approx(37.41)  # at 1
+    shares = [
+        row["mean"]
+        for row in rows
+        if row["quantity"] == "profile"
+        and (row["group"], row["control"], row["repair"])
+        == ("kernel", "transfer", "none")
+    ]
+    assert len(shares) == len(points) and shares[0] == 1
+    assert heights[-1] == pytest.approx(
+        134 - 110 * (shares[-1] + 0.08) / 1.23, abs=0.01
+    )
 
 
 def test_predictors_are_scattered_against_retention_with_their_correlation(subject):
@@ -540,7 +558,7 @@ def test_an_interval_without_an_end_is_drawn_to_the_axis(subject):
 
 
 def test_paper_stays_white_in_256_colours(subject):
-    _, figure = drawn("profiles", subject)
+    _, figure = drawn("norms", subject)
     with Image.open(io.BytesIO(canvas.picture(figure))) as image:
         assert image.mode == "P"
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)

@@ -20,6 +20,7 @@ from tfreuse.report.figures import (
     heat,
     ladder,
     network,
+    profiles,
     reasons,
     shapley,
     strip,
@@ -44,6 +45,7 @@ DRAWINGS = {
     "stage": lambda rows, s: heat.heat_map(rows, s.spec),
     "layer": lambda rows, s: heat.heat_map(rows, s.spec),
     "leave_one_out": lambda rows, s: heat.heat_map(rows, s.spec),
+    "profiles": lambda rows, s: profiles.profiles(rows, s.spec),
     "strip": lambda rows, s: strip.strip(s.arrays, rows),
 }
 

@@ -1,4 +1,4 @@
-"""Curves of retention: along the network, along the strength, along a threshold."""
+"""Curves of retention: along the network, and along the strength."""
 
 from collections.abc import Callable
 
@@ -74,9 +74,7 @@ def _along(axes: Axes, rows: list[Row], sites: list[str], first: bool) -> None:
         label.set_fontsize(6.5)
 
 
-def _by_control(
-    axes: Axes, rows: list[Row], x: Callable[[Row], float], marker: str | None = "o"
-) -> None:
+def _by_control(axes: Axes, rows: list[Row], x: Callable[[Row], float]) -> None:
     """Draws a curve of the treatment for each repair, and the controls' bands."""
     for control in (*_BANDS, "transfer"):
         for repair, dashes in _DASHES.items():
@@ -85,7 +83,7 @@ def _by_control(
                 continue
             line.sort(key=x)
             thin = control in _BANDS
-            look = {"linestyle": dashes, "marker": None if thin else marker}
+            look = {"linestyle": dashes, "marker": None if thin else "o"}
             look |= {"linewidth": 0.8 if thin else 1.6, "zorder": 2 if thin else 3}
             colour, name = colours.CONTROLS[control][0], f"{control} {repair}"
             _curve(axes, [x(row) for row in line], line, colour, gid=name, **look)
@@ -103,7 +101,7 @@ def _finite(value: float) -> float:
     return max(-1e6, min(1e6, value))
 
 
-def _retention_axis(axes: Axes, labelled: bool, name: str = "retention") -> None:
+def _retention_axis(axes: Axes, labelled: bool) -> None:
     """Sets the same vertical axis for all panels; the first of a line has its label."""
     canvas.plain(axes)
     axes.set_ylim(*AXIS)
@@ -111,7 +109,7 @@ def _retention_axis(axes: Axes, labelled: bool, name: str = "retention") -> None
     for y in (0, 1):
         axes.axhline(y, color=canvas.GRID, linewidth=0.8, zorder=0)
     if labelled:
-        axes.set_ylabel(name, labelpad=3)
+        axes.set_ylabel("retention", labelpad=3)
     else:
         axes.set_yticklabels([])
 
@@ -181,26 +179,12 @@ def _path(rows: list[Row]) -> list[Row]:
     return sorted(path, key=lambda row: row["alpha"])
 
 
-def profiles(rows: list[Row], spec: specs.StudySpec) -> Figure:
-    """Draws the share of sites and seeds that retain at least tau, a panel a group."""
-    rows = [row for row in rows if row["quantity"] == "profile"]
-
-    def draw(axes: Axes, of_group: list[Row]) -> None:
-        axes.axvline(1 - spec.margin, color=canvas.FAINT, linewidth=0.8, linestyle="--")
-        _by_control(axes, of_group, lambda row: row["tau"], marker=None)
-        axes.set_xlim(-0.03, 1.03)
-
-    names = {"ylabel": "share of sites"}
-    return _grid(rows, spec, draw, "retention of at least τ", _entries(rows), **names)
-
-
 def _grid(
     rows: list[Row],
     spec: specs.StudySpec,
     draw: Callable[[Axes, list[Row]], None],
     name: str,
     handles: list,
-    ylabel: str = "retention",
 ) -> Figure:
     """Draws a panel a group, each from its rows."""
     groups = groups_of(rows, spec)
@@ -214,7 +198,7 @@ def _grid(
             row, column = divmod(number, across)
             x, y = LEFT + column * (WIDE + GAP), 0.3 + row * (HIGH + 0.75)
             axes = canvas.panel(figure, x, y, WIDE, HIGH)
-            _retention_axis(axes, labelled=column == 0, name=ylabel)
+            _retention_axis(axes, labelled=column == 0)
             draw(axes, [r for r in rows if r["group"] == group])
             axes.set_xticks([0, 0.5, 1])
             axes.set_xlabel(name, labelpad=2, fontsize=7)

@@ -1,6 +1,6 @@
 """Figures that Matplotlib draws: curves, scatters and pictures of arrays."""
 
-from tfreuse.report.figures.curves import cumulative, profiles, strengths
+from tfreuse.report.figures.curves import cumulative, strengths
 from tfreuse.report.figures.kernels import cka_rows, kernels
 from tfreuse.report.figures.norms import norm_rows, norms
 from tfreuse.report.figures.scatter import scatter
@@ -9,7 +9,6 @@ from tfreuse.report.figures.scatter import scatter
 DRAW = {
     "cumulative": lambda rows, s: cumulative(rows, s.spec),
     "strengths": lambda rows, s: strengths(rows, s.spec),
-    "profiles": lambda rows, s: profiles(rows, s.spec),
     "scatter": lambda rows, s: scatter(rows, s.spec),
     "norms": lambda rows, s: norms(s.arrays, rows),
     "kernels": lambda rows, s: kernels(s.arrays, rows),
