@@ -233,12 +233,8 @@ def test_pngs_of_figures_that_are_svg_now_are_removed_and_no_others(tmp_path):
     path = planted.write(tmp_path / "study", planted.study())
     part = f"unet_{planted.TO_MASKS}"
     (path / "figures").mkdir()
-    former = [
-        f"forest_{part}.png",
-        f"stage_{part}.png",
-        f"strip_{part}.png",
-    ]  # no stage is measured now
-    others = [f"norms_{part}.png", "forest_mine.png", f"mine_{part}.png"]
+    former = [f"{kind}_{part}.png" for kind in ("forest", "stage", "strip", "norms")]
+    others = [f"kernels_{part}.png", "forest_mine.png", f"mine_{part}.png"]
     for name in former + others:
         (path / "figures" / name).write_bytes(b"old")
     report.write(path)

@@ -31,7 +31,16 @@ from tfreuse.report import (
     source,
     words,
 )
-from tfreuse.report.figures import canvas, colours, heat, network, plots, strip, svg
+from tfreuse.report.figures import (
+    canvas,
+    colours,
+    heat,
+    network,
+    norms,
+    plots,
+    strip,
+    svg,
+)
 
 SPEC = planted_study.SPEC
 PART = Part("unet", planted.TO_MASKS, "independent")
@@ -378,10 +387,16 @@ def test_pictures_show_outputs_with_their_errors(subject):
 
 
 def test_batch_normalization_has_a_dot_a_channel(subject):
-    rows, figure = drawn("norms", subject)
-    assert len(rows) == 28
-    axes = next(one for one in figure.axes if one.get_title().startswith("gamma"))
-    assert len(axes.collections[0].get_offsets()) == 28
+    rows, panels = drawn("norms", subject)
+    assert len(rows) == 28 and len(panels) == 4 + 2 * 4 + 1
+    (panel,) = (one for one in panels if pictured.texts(one)[0].startswith("gamma"))
+    (dots,) = (g for g in pictured.root(panel).iter("g") if g.get("class") == "dots")
+    assert sum(path.get("d").count("z") for path in dots) == 28
+    assert len({path.get("stroke") for path in dots}) == 3  # a colour a layer
+    places = norms._places(np.array([0.0, 1, 9]), np.array([1.0, 0, 0.5]), 0, 1)
+    side = norms.SIDE * norms.FINE
+    assert places.tolist() == [[0, 0], [side, side / 2], [side, side]]
+    assert norms._path(places) == f"m0 0zm{side} {side // 2}zm0 {side // 2}z"
     row = rows[5]  # the second channel of the second layer
     assert (row["layer"], row["channel"]) == ("bottleneck_a_bn", 1)
     assert row["donor_gamma"] == pytest.approx(subject.arrays["bn_donor"][2, 5])
@@ -558,7 +573,7 @@ def test_an_interval_without_an_end_is_drawn_to_the_axis(subject):
 
 
 def test_paper_stays_white_in_256_colours(subject):
-    _, figure = drawn("norms", subject)
+    _, figure = drawn("kernels", subject)
     with Image.open(io.BytesIO(canvas.picture(figure))) as image:
         assert image.mode == "P"
         assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)

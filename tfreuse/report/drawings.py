@@ -24,7 +24,7 @@ from tfreuse.analysis.one_pair import OnePair
 from tfreuse.analysis.tables import Row
 from tfreuse.report import arrays, captions
 from tfreuse.report.arrays import Arrays
-from tfreuse.report.figures import strip
+from tfreuse.report.figures import norms, strip
 from tfreuse.report.figures.network import Skips
 
 
@@ -155,19 +155,19 @@ def _scatter(subject: Subject) -> list[Row]:
     return []
 
 
-def _strip(subject: Subject) -> list[Row]:
-    complete = arrays.has(subject.arrays, arrays.STRIP)
-    return strip.strip_rows(subject.arrays) if complete else []
+def _pictures(
+    names: tuple[str, ...], rows: Callable[[Arrays], list[Row]]
+) -> Callable[[Subject], list[Row]]:
+    """Returns what computes a picture's rows where the study has its arrays."""
+    return lambda subject: (
+        rows(subject.arrays) if arrays.has(subject.arrays, names) else []
+    )
 
 
-def _pictures(names: tuple[str, ...], maker: str) -> Callable[[Subject], list[Row]]:
-    def rows(subject: Subject) -> list[Row]:
-        from tfreuse.report.figures import plots  # imports Matplotlib
+def _similarities(stored: Arrays) -> list[Row]:
+    from tfreuse.report.figures import plots  # imports Matplotlib
 
-        complete = arrays.has(subject.arrays, names)
-        return plots.ROWS[maker](subject.arrays) if complete else []
-
-    return rows
+    return plots.ROWS["kernels"](stored)
 
 
 DRAWINGS = (
@@ -230,14 +230,14 @@ DRAWINGS = (
     ),
     Drawing(
         "strip", "Pictures", "what a transplant looks like",
-        _strip, captions.strip, {},
+        _pictures(arrays.STRIP, strip.strip_rows), captions.strip, {},
     ),
     Drawing(
-        "norms", "Pictures", "batch normalization", _pictures(arrays.NORMS, "norms"),
+        "norms", "Pictures", "batch normalization", _pictures(arrays.NORMS, norms.norm_rows),
         captions.norms, {}, detail=True,
     ),
     Drawing(
         "kernels", "Pictures", "kernels and features",
-        _pictures(arrays.KERNELS, "kernels"), captions.kernels, {}, detail=True,
+        _pictures(arrays.KERNELS, _similarities), captions.kernels, {}, detail=True,
     ),
 )  # fmt: skip

@@ -20,6 +20,7 @@ from tfreuse.report.figures import (
     heat,
     ladder,
     network,
+    norms,
     profiles,
     reasons,
     shapley,
@@ -45,6 +46,7 @@ DRAWINGS = {
     "stage": lambda rows, s: heat.heat_map(rows, s.spec),
     "layer": lambda rows, s: heat.heat_map(rows, s.spec),
     "leave_one_out": lambda rows, s: heat.heat_map(rows, s.spec),
+    "norms": lambda rows, s: norms.norms(s.arrays, rows),
     "profiles": lambda rows, s: profiles.profiles(rows, s.spec),
     "strip": lambda rows, s: strip.strip(s.arrays, rows),
 }

@@ -44,6 +44,11 @@ GROUPS = {  # one colour a group wherever groups share an axis
 
 Channels = tuple[int, int, int]  # red, green, blue
 
+# Viridis without its brightest end, which paper would hide.
+_DEPTHS: tuple[Channels, ...] = (
+    (68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (210, 226, 27),
+)  # fmt: skip
+
 # The diverging scale, from -1 over its anchor 0 to 1: red, paper, blue. Both ends are
 # distinguishable for colour-blind readers; the anchor is the colour of the page's paper. Retention,
 # which is clipped to [0, 1], has the lower half.
@@ -90,6 +95,11 @@ def ink(level: float) -> tuple[str, str]:
 def _ink(level: float) -> tuple[str, str]:
     light, dark = (_readable(_mixed(stops, level)) for stops in (_LIGHT, _DARK))
     return light, dark
+
+
+def depth(share: float) -> str:
+    """Returns the colour of a layer's place, from 0 (input, dark) to 1 (output, bright)."""
+    return _hex(_mixed(_DEPTHS, 2 * share - 1))
 
 
 @functools.cache

@@ -135,8 +135,9 @@ def panel(
             for row in (*rows, *layers)
             if row["group"] == group
         }
-        with drawing.group(data={"group": group}, transform=f"translate({x:g} {y:g})"):
-            drawing.text(layout.width / 2, 12, group, "middle", class_="strong")
+        look = {"transform": f"translate({x:g} {y:g})", "text_anchor": "middle"}
+        with drawing.group(data={"group": group}, **look):
+            drawing.text(layout.width / 2, 12, group, class_="strong")
             drawing.rect(0, 18, layout.width, layout.height - 18, rx=8, class_="ground")
             for path, class_ in flow:
                 drawing.path(path, class_=class_)
@@ -282,9 +283,9 @@ def _stage(
             class_="stage" if has_value else "empty",
         )  # fmt: skip
         short = svg.fitted(name, box.width - 4, 8.5)
-        drawing.text(box.x, box.y0 + 11, short, "middle", size=8.5, fill=ink)
+        drawing.text(box.x, box.y0 + 11, short, size=8.5, fill=ink)
         text = heat.cell_text(row["mean"]) if has_value else "–"
-        drawing.text(box.x, box.y0 + 25, text, "middle", fill=ink, size=12)
+        drawing.text(box.x, box.y0 + 25, text, fill=ink, size=12)
         if name == "pyramid":
             _bins(drawing, box, ink)
         if row and row["identifiable"] is False:

@@ -1,69 +1,57 @@
 """Batch normalization: the donor's vectors against the recipient's, and the change of each
 channel's affine map by a transplant."""
 
-import matplotlib
+from collections.abc import Sequence
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tfreuse.analysis.tables import Row
-from tfreuse.errors import printable
 from tfreuse.report.arrays import Arrays
-from tfreuse.report.figures import canvas
+from tfreuse.report.figures import colours, marks, svg
 
-SIDE, GAP, LEFT, MOST = 1.45, 0.48, 0.6, 4  # inches; groups shown
+SIDE, LEFT, TOP, RIGHT, MOST = 110, 50, 22, 12, 4  # px; groups shown
+FINE = 2  # steps a pixel that a dot's place is rounded to
+LAYERS = 2  # of dots over each other, so that many at one place are darker
 VECTORS = ("moving mean", "moving sd", "gamma", "beta")
 _MAP = ("scale a", "offset c")
 _STATES = {
     "after": ("#d55e00", "as transplanted"),
     "recalibrated": ("#0072b2", "recalibrated"),
 }
+Dots = tuple[np.ndarray, np.ndarray, str]  # x, y, colour
 
 
-def norms(arrays: Arrays, rows: list[Row]) -> Figure:
+def norms(arrays: Arrays, rows: list[Row]) -> list[svg.Drawing]:
     """Draws the vectors of both networks, and the maps y = a x + c of each channel.
 
-    Above: a dot a channel, donor against recipient, input dark and output bright. Below: scale
-    and offset of each channel, before against after a transplant.
+    First a dot a channel, donor against recipient, input dark and output bright. Then scale and
+    offset of each channel, before against after a transplant.
     """
-    groups = _first_groups([str(name) for name in arrays["groups"]])
-    across = max(4, len(groups))
-    width, pitch = LEFT + across * (SIDE + GAP), SIDE + 0.72
     depth = np.repeat(np.arange(len(arrays["bn_layers"])), arrays["bn_channels"])
-    colours = canvas.DEPTHS(depth / max(1, len(arrays["bn_layers"]) - 1))
-    with matplotlib.rc_context(canvas.STYLE):
-        figure = canvas.canvas(width, 0.3 + 3 * pitch + 0.2)
-        for i, name in enumerate(VECTORS):
-            axes = canvas.panel(figure, LEFT + i * (SIDE + GAP), 0.3, SIDE, SIDE)
-            recipient, donor = arrays["bn_recipient"][i], arrays["bn_donor"][i]
-            _scatter(axes, recipient, [(donor, colours)])
-            canvas.title(axes, f"{name}   r = {_correlation(recipient, donor)}")
-            axes.set_xlabel("recipient", labelpad=1, fontsize=7)
-            if i == 0:
-                axes.set_ylabel("donor", labelpad=1)
-        for line, name in enumerate(_MAP):
-            for column, (index, group) in enumerate(groups):
-                top = 0.3 + (line + 1) * pitch
-                axes = canvas.panel(
-                    figure, LEFT + column * (SIDE + GAP), top, SIDE, SIDE
-                )
-                sides = [
-                    (arrays[f"map_{state}"][index, line], colour)
-                    for state, (colour, _) in _STATES.items()
-                ]
-                _scatter(axes, arrays["map_recipient"][line], sides)
-                canvas.title(axes, f"{name}: {printable(group, 14)}")
-                axes.set_xlabel("before", labelpad=1, fontsize=7)
-                if column == 0:
-                    axes.set_ylabel("after", labelpad=1)
-        canvas.legend(
-            figure,
-            [
-                canvas.line(name, colour, marker="o", linestyle="", markersize=4)
-                for colour, name in _STATES.values()
-            ],
-        )
-    return figure
+    panels = []
+    for i, name in enumerate(VECTORS):
+        recipient, donor = arrays["bn_recipient"][i], arrays["bn_donor"][i]
+        title = f"{name}   r = {_correlation(recipient, donor)}"
+        dots = [
+            (recipient[depth == layer], donor[depth == layer], colour)
+            for layer, colour in enumerate(_depths(len(arrays["bn_layers"])))
+        ]
+        panels.append(_panel(title, ("recipient", "donor"), dots))
+    for line, name in enumerate(_MAP):
+        for index, group in _first_groups([str(name) for name in arrays["groups"]]):
+            before = arrays["map_recipient"][line]
+            dots = [
+                (before, arrays[f"map_{state}"][index, line], colour)
+                for state, (colour, _) in _STATES.items()
+            ]
+            panels.append(_panel(f"{name}: {group}", ("before", "after"), dots))
+    entries = [(name, colours.themed(colour), "o") for colour, name in _STATES.values()]
+    return [*panels, marks.legend("norms", entries)]
+
+
+def _depths(layers: int) -> list[str]:
+    """Returns a colour a layer of batch normalization: input dark, output bright."""
+    return [colours.depth(layer / max(1, layers - 1)) for layer in range(layers)]
 
 
 def _first_groups(groups: list[str]) -> list[tuple[int, str]]:
@@ -73,21 +61,50 @@ def _first_groups(groups: list[str]) -> list[tuple[int, str]]:
     return [(groups.index(name), name) for name in (*usual, *further)[:MOST]]
 
 
-def _scatter(axes: Axes, x: np.ndarray, sides: list) -> None:
+def _panel(title: str, names: tuple[str, str], dots: Sequence[Dots]) -> svg.Drawing:
     """Draws dots and the identity; dots beyond the middle 98 % of all values lie at the edge."""
-    values = np.concatenate([x, *(y for y, _ in sides)])
+    right, bottom = LEFT + SIDE, TOP + SIDE
+    drawing = svg.Drawing(right + RIGHT, bottom + 32, "norms", title)
+    drawing.text(8, 12, svg.fitted(title, right + RIGHT - 8), class_="ink")
+    values = np.concatenate([*(x for x, _, _ in dots), *(y for _, y, _ in dots)])
     low, high = np.quantile(values[np.isfinite(values)], [0.01, 0.99])
     low, high = low - 0.06 * (high - low) - 1e-9, high + 0.06 * (high - low) + 1e-9
-    axes.plot([low, high], [low, high], color=canvas.FAINT, linewidth=0.8, zorder=0)
-    for y, colour in sides:
-        axes.scatter(
-            np.clip(x, low, high), np.clip(y, low, high), s=5, c=colour, alpha=0.55,
-            linewidths=0, clip_on=False,
-        )  # fmt: skip
-    axes.set(xlim=(low, high), ylim=(low, high))
-    axes.locator_params(nbins=4)
-    canvas.plain(axes)
-    axes.tick_params(labelsize=6)
+    x, y = marks.Axis(low, high, LEFT, right), marks.Axis(low, high, bottom, TOP)
+    for value in marks.ticks(low, high, 4):
+        text = f"{value:g}".replace("-", "−")
+        drawing.text(x(value), bottom + 14, text, "middle", size=9)
+        drawing.text(LEFT - 5, y(value) + 3, text, "end", size=9)
+    drawing.line(LEFT, bottom, right, bottom, class_="axis")
+    drawing.line(LEFT, TOP, LEFT, bottom, class_="axis")
+    drawing.line(LEFT, bottom, right, TOP, class_="grid")
+    drawing.text(LEFT + SIDE / 2, bottom + 28, names[0], "middle")
+    middle = TOP + SIDE / 2
+    turn = f"rotate(-90 10 {middle:g})"
+    drawing.text(10, middle, names[1], "middle", transform=turn)
+    move = f"translate({LEFT} {TOP})scale({1 / FINE:g})"
+    with drawing.group(transform=move, class_="dots"):
+        for across, up, colour in dots:
+            places = _places(across, up, low, high)
+            for start in range(LAYERS if len(places) > LAYERS else 1):
+                step = LAYERS if len(places) > LAYERS else 1
+                path = _path(places[start::step])
+                drawing.path(path, stroke=colours.themed(colour))
+    return drawing
+
+
+def _places(x: np.ndarray, y: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns the places of finite dots in steps from the upper left corner, [n, 2], sorted."""
+    both = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
+    share = (np.clip(both, low, high) - low) / (high - low)
+    share[:, 1] = 1 - share[:, 1]
+    steps = np.rint(share * SIDE * FINE).astype(int)
+    return steps[np.lexsort(steps.T[::-1])]
+
+
+def _path(places: np.ndarray) -> str:
+    """Returns a path of lines without length, whose round ends are dots."""
+    moves = np.diff(places, axis=0, prepend=[[0, 0]])
+    return "".join(f"m{x}{y if y < 0 else f' {y}'}z" for x, y in moves.tolist())
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> str:

@@ -2,7 +2,6 @@
 
 from tfreuse.report.figures.curves import cumulative, strengths
 from tfreuse.report.figures.kernels import cka_rows, kernels
-from tfreuse.report.figures.norms import norm_rows, norms
 from tfreuse.report.figures.scatter import scatter
 
 # Kind of figure -> the function that draws it from rows and their subject.
@@ -10,7 +9,6 @@ DRAW = {
     "cumulative": lambda rows, s: cumulative(rows, s.spec),
     "strengths": lambda rows, s: strengths(rows, s.spec),
     "scatter": lambda rows, s: scatter(rows, s.spec),
-    "norms": lambda rows, s: norms(s.arrays, rows),
     "kernels": lambda rows, s: kernels(s.arrays, rows),
 }
-ROWS = {"norms": norm_rows, "kernels": cka_rows}
+ROWS = {"kernels": cka_rows}
