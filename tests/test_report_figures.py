@@ -28,6 +28,7 @@ from tfreuse.report import (
     figures,
     methods,
     page,
+    pixels,
     source,
     words,
 )
@@ -366,13 +367,13 @@ def test_pictures_show_outputs_with_their_errors(subject):
     rows, (drawing,) = drawn("strip", subject)
     (shown,) = pictured.root(drawing).iter("image")
     data = base64.b64decode(shown.get("href").partition(",")[2])
-    pixels = np.array(Image.open(io.BytesIO(data)))
+    sheet = np.array(Image.open(io.BytesIO(data)))
     # lines of 24 + 1 pixels: four an image; columns of 32 + 1: three, and one a group
-    assert pixels.shape == (2 * 4 * 25, (3 + 6) * 33, 3)
+    assert sheet.shape == (2 * 4 * 25, (3 + 6) * 33, 3)
     held = subject.arrays
-    assert (pixels[100:124, :32] == held["input"][1]).all()
-    assert (pixels[25:49, 66:98, 0] == held["before_error"][0]).all()
-    again = pixels[150:174, 5 * 33 : 5 * 33 + 32]  # the third group, second image
+    assert (sheet[100:124, :32] == held["input"][1]).all()
+    assert (sheet[25:49, 66:98, 0] == held["before_error"][0]).all()
+    again = sheet[150:174, 5 * 33 : 5 * 33 + 32]  # the third group, second image
     assert (again == held["recalibrated"][2, 1]).all()
     shares = [text for text in pictured.texts(drawing) if text.endswith("%")]
     assert len(shares) == 2 * 2 * 6
@@ -570,6 +571,18 @@ def test_an_interval_without_an_end_is_drawn_to_the_axis(subject):
     rows = BY_KIND["cumulative"].rows(subject)
     endless = [row | {"low": -math.inf, "high": math.inf} for row in rows]
     canvas.picture(figures.draw("cumulative", endless, subject))
+
+
+def test_a_page_has_all_pixels_of_a_figure(subject):
+    _, figure = drawn("kernels", subject)
+    png = canvas.picture(figure)
+    address = pixels.address(png)
+    kind, _, data = address.partition(",")
+    assert kind == "data:image/webp;base64"
+    shown = np.array(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert (shown == np.array(Image.open(io.BytesIO(png)).convert("RGB"))).all()
+    href = f'href="data:image/png;base64,{base64.b64encode(png).decode()}"'
+    assert pixels.shortened(f"<image {href}/>") == f'<image href="{address}"/>'
 
 
 def test_paper_stays_white_in_256_colours(subject):

@@ -129,8 +129,8 @@ def strip(rows: list[Row], subject) -> str:
 
 def norms(rows: list[Row], subject) -> str:
     return (
-        "First seed. Above: the donor's vectors against the recipient's, a dot per channel; "
-        "input dark, output bright. Below: scale a and offset c of each channel's map "
+        "First seed. At first the donor's vectors against the recipient's, a dot per channel; "
+        "input dark, output bright. Then scale a and offset c of each channel's map "
         "y = a x + c at inference, as transplanted and after recalibration, against those of "
         "the recipient. The outer 1 % are drawn at the edge. "
         f"n = {len(rows):,} channels of one pair of networks, no interval."
