@@ -117,7 +117,10 @@ def test_a_cell_opens_with_its_pictures(opened):
     page.locator("#app [data-site=all] .mark[data-group=kernel]").click()
     page.locator("dialog[open] .figure-cell").first.wait_for()
     assert page.locator("dialog h2").inner_text() == "kernel · all layers"
-    page.wait_for_function("document.querySelector('dialog img').naturalWidth > 500")
+    image = page.locator("dialog img[src^='data:']")
+    image.wait_for()
+    width = "async (image) => (await image.decode(), image.naturalWidth)"
+    assert image.evaluate(width) == 5 * 33 * 6  # 32 pixels and a gap, enlarged
     page.keyboard.press("Escape")
     page.locator("#app .drawing .mark[data-site=bottleneck]").first.click()
     page.locator("dialog h2:has-text('bottleneck')").wait_for()

@@ -46,8 +46,11 @@ async function cut({figure, group, size}) {
   await sheet.decode();
   const [high, wide] = size.map((side) => side + 1);
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [5 * wide, sheet.height / 2];
+  const times = Math.max(1, Math.ceil(128 / Math.min(...size))); // as the server enlarges them
+  [canvas.width, canvas.height] = [5 * wide * times, (sheet.height / 2) * times];
   const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.scale(times, times);
   const put = (x, y, columns, toX, toY) =>
     context.drawImage(
       sheet, x, y, columns * wide, 2 * high, toX, toY, columns * wide, 2 * high
