@@ -6,7 +6,7 @@ Synopsis::
 
     model = tfreuse.models.unet(num_classes=5)
     tfreuse.recalibrate(model, images)  # moving statistics from unlabelled images
-    tfreuse.measure(donor, model, images, labels)  # what of the donor can be reused
+    tfreuse.measure(donor, model, images, labels)  # which parameters can be reused
     dir(tfreuse)  # the public packages
 
 Packages are imported on first use: `import tfreuse` loads neither TensorFlow nor NumPy.

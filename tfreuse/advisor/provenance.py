@@ -34,7 +34,7 @@ class Provenance:
         path: of the model file.
         sha256: of its bytes.
         documented: whether all images that it was trained on could be checked.
-        origin: how and on what it was trained, as the end of a sentence.
+        origin: its training and the images of it, as the end of a sentence.
     """
 
     path: str
@@ -91,7 +91,7 @@ def is_divided(spec: DataSpec) -> bool:
 
 
 def _remedy(runs: list[_Run], spec: DataSpec, image: pathlib.Path) -> str:
-    """Returns what to type where a donor was trained on `image`, a test image."""
+    """Returns the remedy where a donor was trained on `image`, a test image."""
     if not is_divided(spec):
         return f"Train a donor without them, or take them out of {printable(image.parent)}."
     patterns = [run.data.group_by for run in runs if run.data is not None]

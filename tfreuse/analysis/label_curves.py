@@ -88,9 +88,15 @@ def by_group(arms: Arms, confidence: float) -> list[Row]:
     for arm, labels, seeds, scratch in _cells(arms):
         for group in sorted(set().union(*(r.groups for r in seeds.values()))):
             values, baseline = _of_group(seeds, group), _of_group(scratch, group)
-            seen = any(r.groups[group][1] for r in seeds.values() if group in r.groups)
+            in_training = any(
+                r.groups[group][1] for r in seeds.values() if group in r.groups
+            )
             gains = [values[s] - baseline[s] for s in values if s in baseline]
-            row = arm._asdict() | {"labels": labels, "group": group, "seen": seen}
+            row = arm._asdict() | {
+                "labels": labels,
+                "group": group,
+                "seen": in_training,
+            }
             row |= intervals.mean_interval(list(values.values()), confidence).to_row()
             rows.append(row | _gain_columns(gains, confidence))
     return rows

@@ -1,4 +1,4 @@
-"""Divides a loss into parts by what each repair restores: the repair ladder."""
+"""Divides a loss into the parts that each repair restores: the repair ladder."""
 
 from collections.abc import Iterator
 

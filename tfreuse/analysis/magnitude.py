@@ -29,7 +29,7 @@ Cell = tuple[str, str, float, tuple[float, ...]]  # site, group, loss, log sizes
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Estimates the loss that a group causes beyond what the size of its move explains.
+    """Estimates the loss that a group causes beyond the loss that the size of its move explains.
 
     For each seed on its own, over the treatment's cells (sites x groups, no repair):
 

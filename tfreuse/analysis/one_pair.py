@@ -90,7 +90,7 @@ class OnePair:
         return replaced
 
     def _criticality(self, row: Row) -> Row:
-        """Returns the columns on what fresh values cost at a cell, or at its layer's stage."""
+        """Returns the columns on the cost of fresh values at a cell, or at its layer's stage."""
         owners = (row["site_kind"], row["site"]), ("stage", row["stage"])
         for kind, site in owners:
             if cost := self.cost(kind, site, row["group"]):

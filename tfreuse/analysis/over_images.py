@@ -64,7 +64,7 @@ def image_interval(
 
 @dataclasses.dataclass(frozen=True)
 class Resamples:
-    """An effect, and what it is in each resample of the test images.
+    """An effect, and its value in each resample of the test images.
 
     Attributes:
         effect: with the images as they are.

@@ -36,7 +36,7 @@ BOUNDS |= dict.fromkeys(("auroc", "balanced_accuracy"), RETENTION)
 
 
 def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
-    """Measures how well each predictor tells which kernels can be reused at single sites.
+    """Measures how well each predictor finds the kernels that can be reused at single sites.
 
     The cells are the treatment's, group kernel, without repair; retentions below 0 count as 0.
     Within every seed, over its layers (or stages):
@@ -223,7 +223,7 @@ def held_out_aurocs(
     """Returns the AUROC of each seed by the logistic rule learned from all other seeds."""
     aurocs = {}
     for seed, columns in cells.items():
-        training = [rest for key, rest in cells.items() if key != seed]
+        training = [peer for key, peer in cells.items() if key != seed]
         score = _held_out_auroc(columns, training, names, margin)
         if score is not None:
             aurocs[seed] = score

@@ -1,4 +1,4 @@
-"""Tells apart why a transplant did no harm, and how much of a loss is due to the donor's task.
+"""Separates the reasons why a transplant did no harm, and how much of a loss is due to the donor's task.
 
 The paper gives two reasons for reuse: the features are general, and the parameters lie close to
 each other. So a donor's values are compared with random ones that have its distance to the

@@ -199,7 +199,7 @@ def _read(file: source.Source) -> Checkpoint:
 
 
 def _unsupported(file: source.Source) -> str:
-    """Returns what a file holds, whatever its name is, as the end of "NAME ..."."""
+    """Returns the kind of a file by its content, not its name, as the end of "NAME ..."."""
     start = file.read(0, min(512, file.size))
     if not start:
         return "is empty (0 bytes)"

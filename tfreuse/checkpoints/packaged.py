@@ -34,7 +34,7 @@ def locate(text: str) -> pathlib.Path:
     """
     name = text.removeprefix(SCHEME)
     if name not in _FILES:
-        near = ", ".join(SCHEME + other for other in nearest(name, _FILES))
+        near = ", ".join(SCHEME + close for close in nearest(name, _FILES))
         raise InputError(f"there are no weights {printable(text)}; nearest: {near}.")
     package, file = _FILES[name]
     spec = importlib.util.find_spec(package)

@@ -1,4 +1,4 @@
-"""Says which files can be written, what a write takes, and what it reports.
+"""Defines the files that can be written, and the input and report of a write.
 
 Apart from `writing`, which a plan does not need.
 """

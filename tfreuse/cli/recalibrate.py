@@ -184,7 +184,7 @@ def _images(
 def _facts(
     paths: dict[str, list[pathlib.Path]], images: _Pictures | list[_Pictures]
 ) -> dict[str, Any]:
-    """Returns what the output's provenance says of the images."""
+    """Returns the facts on the images for the output's provenance."""
     digest = hashlib.sha256()
     for path in (path for names in paths.values() for path in names):
         digest.update(files.file_digest(path).encode())

@@ -63,7 +63,7 @@ def main() -> None:
     _check_early(specs, runner_spec)
     if app.FLAGS.dry_run:
         count = len(study.plan(specs, pathlib.Path(app.FLAGS.out_dir)))
-        forecast = study.forecast(specs, runner_spec)  # refuses what the run would
+        forecast = study.forecast(specs, runner_spec)  # refuses as the run would
         print(specs.describe())
         print(f"{count} units of work: --runner=index --unit_index=0 to {count - 1}")
         print(forecast)

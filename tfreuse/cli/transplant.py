@@ -5,12 +5,12 @@
   python tools/transplant.py apply --donor=A.keras --recipient=B.keras --roles=stats \\
       --layers='encoder_*,!encoder_1_*' --out=C.keras
 
-plan    shows what would move; writes nothing but --plan=FILE (or --out=FILE)
+plan    shows the moves; writes nothing but --plan=FILE (or --out=FILE)
 apply   writes OUT: the recipient with these variables of the donor; OUT.undo; and
         OUT.run.json, how the recipient was trained, where its run.json says it
 verify  proves that OUT is the recipient with exactly these variables of the donor
 diff    how far donor and recipient are apart, by stage and role
-info    what --model=FILE holds, and what in it cannot be moved or trusted
+info    lists the content of --model=FILE, and arrays that cannot be moved or trusted
 undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json
 check   compares the statistics that --model=FILE holds with those that --images=GLOB cause
 
@@ -203,7 +203,7 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
 
 
 def _short_names(paths: Iterable[str]) -> list[str]:
-    """Returns the ends of paths, as many folders as tell them apart."""
+    """Returns the ends of paths, with as many folders as make them different."""
     parts = [pathlib.Path(path).parts for path in paths]
     for count in range(1, max(map(len, parts), default=0) + 1):
         names = [str(pathlib.Path(*part[-count:])) for part in parts]

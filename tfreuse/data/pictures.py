@@ -34,7 +34,7 @@ class ReadingError(InputError):
     """An image needs another `ReadingSpec` than the one given.
 
     Attributes:
-        cause: what does not fit, in the same words for all such images.
+        cause: the property that does not fit, in the same words for all such images.
         flag: the setting that reads it, as a flag.
     """
 

@@ -31,10 +31,10 @@ class UnusableFiles(InputError):
     def __init__(self, problems: dict[str, str]):
         """Keeps `problems`: file -> why it can't be used, a sentence."""
         self.problems = problems
-        first, *others = problems
+        first, *further = problems
         text = problems[first]
-        if others:
-            names = first_names(others, _MOST_NAMED)
+        if further:
+            names = first_names(further, _MOST_NAMED)
             text += f" {len(problems)} files can't be used; the others are {names}."
         super().__init__(text)
 

@@ -119,7 +119,7 @@ class _Walk:
             fitting = self._by_arrays(tied)
             if fitting is not None:
                 return runs[same[fitting]]
-            self.ties += [(path, other) for other in tied if other != path]
+            self.ties += [(path, peer) for peer in tied if peer != path]
         return runs[chosen]
 
     def _by_arrays(self, tied: Sequence[str]) -> int | None:
@@ -128,8 +128,8 @@ class _Walk:
         None unless it is one alone, and all of them have those of the next places: a recipient
         may have a bias for each layer, and the donor for none.
         """
-        places = itertools.islice(self.positions[self.shapes[tied[0]]], len(tied))
-        needed = [_roles(self.recipient[place]) for place in places]
+        candidates = itertools.islice(self.positions[self.shapes[tied[0]]], len(tied))
+        needed = [_roles(self.recipient[path]) for path in candidates]
         present = [_roles(self.donor[path]) for path in tied]
         fitting = [number for number, roles in enumerate(present) if roles == needed[0]]
         alone = len(fitting) == 1 and Counter(needed) == Counter(present)

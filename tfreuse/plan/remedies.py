@@ -1,4 +1,4 @@
-"""Writes the flags that fill in what a plan lacks, leave its problems out, or allow them."""
+"""Writes the flags that fill in the missing arrays of a plan, leave its problems out, or allow them."""
 
 import dataclasses
 import re
@@ -42,14 +42,14 @@ def remedy(plan: Any) -> str:
     graph = next((note for note in plan.notes if NO_GRAPH in note), "")
     if graph:
         return f"{graph[0].upper()}{graph[1:]}, or name the pairs with --map=FILE."
-    fills, others = {}, []
+    fills, unfilled = {}, []
     for entry in plan.problems:
         fill = _FILL.search(entry.reason)
         if fill:
             fills[fill[1]] = None
         else:
-            others.append(entry)
-    lines = [_leave_out(plan, others)] if others else []
+            unfilled.append(entry)
+    lines = [_leave_out(plan, unfilled)] if unfilled else []
     if fills:
         earlier = ["=".join(pair) for pair in plan.adapters]
         flag = _flag("adapters", earlier, list(fills))
@@ -69,7 +69,7 @@ def _leave_out(plan: Any, entries: Sequence[Any]) -> str:
                 "recipient's sizes, or select other layers with --layers."
             )
         if any(e.status == "REFUSED" for e in entries):
-            return "No selected layer can move."  # a refusal says what to type
+            return "No selected layer can move."  # each refusal has its remedy
         return (
             "No selected layer has a counterpart that fits: name the pairs with --map=FILE, "
             "or select other layers with --layers."
@@ -126,5 +126,5 @@ def _patterns(layers: Iterable[str], shared: set[str]) -> list[str]:
 def _flag(flag: str, earlier: list[str], patterns: list[str]) -> str:
     """Returns `--flag=patterns` for a shell, after those that were given already."""
     listed = ",".join([*earlier, *patterns[:_MOST]])
-    rest = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
-    return f"--{flag}={shlex.quote(listed)}{rest}"
+    dropped = f" and {len(patterns) - _MOST} more" if len(patterns) > _MOST else ""
+    return f"--{flag}={shlex.quote(listed)}{dropped}"

@@ -184,7 +184,7 @@ class _Pairing:
                 self.done |= {target: (same_names[target], NAMES) for target in targets}
                 by_name = True
                 continue
-            # where names decide, the order of the file says nothing on what follows them
+            # where names decide, the order of the file says nothing on the layers behind
             followed = self._by_convolution(sources, targets) if by_name else {}
             if followed:
                 self.done |= followed

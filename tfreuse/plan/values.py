@@ -82,7 +82,7 @@ class Plan:
         """Returns the plan itself, if all selected variables are accounted for.
 
         Args:
-            verb: what the variables are selected for, as the message says it.
+            verb: the purpose of the selection, as the message says it.
 
         Raises:
             InputError: there are problems; names the first variables and the causes.

@@ -158,7 +158,7 @@ def _scatter(subject: Subject) -> list[Row]:
 def _pictures(
     names: tuple[str, ...], rows: Callable[[Arrays], list[Row]]
 ) -> Callable[[Subject], list[Row]]:
-    """Returns what computes a picture's rows where the study has its arrays."""
+    """Returns the function of a picture's rows where the study has its arrays."""
     return lambda subject: (
         rows(subject.arrays) if arrays.has(subject.arrays, names) else []
     )

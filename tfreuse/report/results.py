@@ -92,8 +92,8 @@ def _cells(rows: list[Row], reason: str) -> str:
             by_group.setdefault(row["group"], []).append(site)
     cells = []
     for group, sites in by_group.items():
-        more = len(sites) - _MOST_NAMED
-        suffix = f" and {more} more" if more > 0 else ""
+        left_out = len(sites) - _MOST_NAMED
+        suffix = f" and {left_out} more" if left_out > 0 else ""
         cells.append(f"{group}: {', '.join(sites[:_MOST_NAMED])}{suffix}")
     return "; ".join(cells)
 

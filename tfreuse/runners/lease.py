@@ -37,7 +37,7 @@ SETTLE = (
     2.0  # seconds after which, of two simultaneous writers, both see the last one's
 )
 _POLL = 0.2  # seconds between two looks at a lease file
-_SILENT = 5.0  # seconds to wait before telling the user
+_SILENT = 5.0  # seconds to wait before a message
 _MAX_BYTES = 1_000  # of a heartbeat
 _TAKEN_OVER = 75  # exit status; EX_TEMPFAIL of sysexits.h
 

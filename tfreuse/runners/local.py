@@ -96,7 +96,7 @@ def _context(preload: str, threads: int) -> BaseContext:
 
 @contextlib.contextmanager
 def _worker_environment(threads: int) -> Iterator[None]:
-    """Sets what a process inherits that is started in the block."""
+    """Sets the environment of a process that is started in the block."""
     # Ctrl-C reaches every process of a terminal. Only the driver handles it; it ends the workers.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The number of threads of NumPy's linear algebra changes its rounding. Ray sets it too.

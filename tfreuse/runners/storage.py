@@ -7,7 +7,7 @@
 
 Any file system of fsspec can be used (gs://, s3://, abfs://, ssh://, file://). There is no merging:
 each file has one writer at a time, the holder of the lease of its unit of work. Files are copied
-whole. Uploads end with what others rely on: counts before the records that point to them, the
+whole. Uploads end with the files that processes rely on: counts before the records that point to them, the
 completion marker of a unit last.
 """
 

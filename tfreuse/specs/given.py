@@ -1,4 +1,4 @@
-"""Settings of a study of networks that exist: their files, and what of them is measured."""
+"""Settings of a study of networks that exist: their files, and the part that is measured."""
 
 import dataclasses
 

@@ -79,7 +79,7 @@ class Specs:
                 )
 
     def _check_trainings(self) -> None:
-        """Raises InputError for what only a study of networks that exist can have."""
+        """Raises InputError for settings of a study of networks that exist alone."""
         if self.study.seeds < 2:
             raise InputError(f"--seeds takes at least 2; got {self.study.seeds}.")
         for direction in self.study.directions:

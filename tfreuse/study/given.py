@@ -176,7 +176,7 @@ def settings(
     task = _task(spec, recipients[0], trained)
     names = ["donor"] if spec.pairs else _names(donors)
     seeds = len(recipients) if spec.pairs else 1
-    known = {k: trained[k] for k in ("labels", "corruption") if k in trained}
+    settings = {k: trained[k] for k in ("labels", "corruption") if k in trained}
     return {
         "given": spec,
         "study": dataclasses.replace(
@@ -186,12 +186,14 @@ def settings(
             controls=_controls(study.controls, seeds),
         ),
         "model": dataclasses.replace(model, model=recipients[0]),
-        "train": train.for_task(task, **(known if trained.get("task") == task else {})),
+        "train": train.for_task(
+            task, **(settings if trained.get("task") == task else {})
+        ),
     }
 
 
 def _task(spec: GivenSpec, recipient: str, trained: Mapping[str, Any]) -> str:
-    """Returns the task of the flag, else of the training, else that the layer names tell."""
+    """Returns the task of the flag, else of the training, else by the names of layers."""
     if spec.task != "auto":
         return spec.task
     if trained.get("task") in TASKS:

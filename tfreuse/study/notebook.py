@@ -50,7 +50,7 @@ def measure(
     show_progress: bool = True,
     **options: Any,
 ) -> Measured:
-    """Measures what a trained network loses with a donor's parameters, group by group.
+    """Measures the loss of a trained network with a donor's parameters, group by group.
 
     Nothing is trained, and the networks that are given stay as they are.
 
@@ -61,7 +61,7 @@ def measure(
         images: test images [N, H, W, C] as the recipient takes them; they are not scaled.
         labels: classes of the images' pixels, int [N, H, W]; None: the recipient is an
             auto-encoder, whose output is compared with its input.
-        sites, groups, controls, repairs: what is replaced, by what, and what follows; see
+        sites, groups, controls, repairs: the places, roles, donors and repairs of the arms; see
             `tfreuse.specs.StudySpec`.
         layers: patterns of the recipient's layers that take parameters; "!" excludes.
         calibration: images [M, H, W, C] without labels, on which the repair recalibration
@@ -204,11 +204,11 @@ def _check_labels(
             f"labels are whole numbers of the shape {shape}, a class a pixel; got {labels.dtype} "
             f"of the shape {labels.shape}."
         )
-    known = labels[labels != ignore_label]
-    if known.size and not 0 <= known.min() <= known.max() < classes:
+    counted = labels[labels != ignore_label]
+    if counted.size and not 0 <= counted.min() <= counted.max() < classes:
         raise InputError(
             f"the recipient has {classes} classes, 0 to {classes - 1}, and the labels are "
-            f"{known.min()} to {known.max()}; give ignore_label= for pixels without a class."
+            f"{counted.min()} to {counted.max()}; give ignore_label= for pixels without a class."
         )
 
 

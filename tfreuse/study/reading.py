@@ -28,7 +28,7 @@ def check(specs: Specs) -> None:
     """Checks that every recipient fits the images and every donor its recipient.
 
     Raises:
-        InputError: one does not; the message names it and says what to type.
+        InputError: one does not; the message names it and its remedy.
     """
     blocks = specs.blocks()
     sizes: dict[str, list] = {}
@@ -42,8 +42,8 @@ def check(specs: Specs) -> None:
             if number == 0 and specs.data.dataset != "arrays":
                 export.examined(model, recipient.train.task)
         _with_donor(donor, specs)
-    first, *others = sizes
-    for file in others:
+    first, *further = sizes
+    for file in further:
         if sizes[file] != sizes[first]:
             raise InputError(
                 f"--pairs: {printable(file)} has other layers or shapes than "
@@ -86,7 +86,7 @@ def channels(file: str) -> int:
 
 
 def staged(model: keras.Model, specs: Specs) -> keras.Model:
-    """Assigns stages: --stages, and "head" to the last layer and to what --layers leaves out.
+    """Assigns stages: --stages, and "head" to the last layer and to those that --layers leaves out.
 
     Raises:
         InputError: a pattern matches no layer, or no layer is left.
@@ -211,8 +211,8 @@ def _unpaired(
     bad_roles = {e.variable.role for e in problems}
     whole = bad_roles.isdisjoint(e.recipient.role for e in plan.copies)
     if whole and None not in bad_roles:
-        rest = [role for role in plan.roles if role not in bad_roles]
-        return f"{text}. Leave these roles out with --groups={','.join(rest)}."
+        sound = [role for role in plan.roles if role not in bad_roles]
+        return f"{text}. Leave these roles out with --groups={','.join(sound)}."
     flag = remedies.without(
         [layers[path] for path in layers if path in bad],
         {layers[path] for path in layers if path not in bad},
@@ -226,12 +226,12 @@ def _check_output(model: keras.Model, network: Network, specs: Specs) -> None:
     where = f"--recipient={printable(network.file)}"
     spec, task = specs.data, network.train.task
     outputs = model.outputs[0].shape[-1]
-    expected, what = spec.channels, "channels of the images"
+    expected, unit = spec.channels, "channels of the images"
     if task == "segmentation":
         expected = training.split(spec, "test", network.train).num_classes
-        what = "classes of the data set"
+        unit = "classes of the data set"
     if outputs != expected:
         raise InputError(
-            f"{where} gives {outputs} values a pixel, and the {what} are {expected}; give "
+            f"{where} gives {outputs} values a pixel, and the {unit} are {expected}; give "
             "another --recipient, or the --task, --num_classes and --ignore_label that it has."
         )

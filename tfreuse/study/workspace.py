@@ -45,7 +45,7 @@ class Workspace:
             recipient_outputs the same of the recipient with its original values: an arm's
             change of output is the difference of both.
         stage_probe: outputs of the stages' ends on all calibration images, and
-            recipient_stage_outputs the same with original values: what stitches are fitted on.
+            recipient_stage_outputs the same with original values, which stitches are fitted on.
         stitches, stitched_evaluate: a view of the model with a linear map behind each stage,
             and its evaluation.
         fine_tune: trains the model for a few steps, on the same batches every time.

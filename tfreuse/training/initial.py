@@ -71,7 +71,7 @@ def take_encoder(spec: ModelSpec, model: keras.Model) -> Plan:
 
 
 def description(spec: ModelSpec, plan: Plan) -> str:
-    """Returns in Markdown which values the encoder took, and what the plan could not see."""
+    """Returns in Markdown the values that the encoder took, and the notes of their plan."""
     layers = {e.recipient.layer for e in plan.copies}
     title = (
         f"{len(plan.copies)} variables of {len(layers)} layers of {spec.encoder} from "
@@ -87,9 +87,9 @@ def _adapters(spec: ModelSpec, plan: Plan) -> list[str]:
     if not spec.pytorch_weights:
         return []
     epsilons = {dict(e.recipient.settings).get("epsilon") for e in plan.copies}
-    other = epsilons - {None, _EPSILON}
+    different = epsilons - {None, _EPSILON}
     adapters = ["*=zero"] if any(e.status == "MISSING" for e in plan.problems) else []
-    if spec.convention == "imagenet" and other:
+    if spec.convention == "imagenet" and different:
         adapters.append(f"*=epsilon:{_EPSILON}")
     return adapters
 

@@ -33,7 +33,7 @@ _CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Recalibration:
-    """What a recalibration changed, and how well the images determine the new statistics.
+    """The changes of a recalibration, and how well the images determine the new statistics.
 
     Attributes:
         images: their number.
@@ -110,7 +110,7 @@ def recalibrate(
         one_pass: normalize each batch by its own moments, as in training ("Rethinking 'Batch'
             in BatchNorm", Wu and Johnson 2021, arXiv 2105.07576, section 3). Not exact for more
             than one batch; for images that do not fit in the memory.
-        memory: bytes for what waits between layers; None: a quarter of the machine's. Batches
+        memory: bytes for values that wait between layers; None: a quarter of the machine's. Batches
             that do not fit are computed from the start for each layer.
         report: called with the share of the work done.
 
@@ -170,7 +170,7 @@ def save(
 ) -> checkpoints.WriteReport:
     """Writes a copy of the model's file with the model's statistics, all or nothing.
 
-    All other bytes stay; OUT.undo holds what was displaced, for `transplant.undo(out)`.
+    All other bytes stay; OUT.undo holds the displaced values, for `transplant.undo(out)`.
 
     Args:
         model: loaded from the file, and recalibrated.

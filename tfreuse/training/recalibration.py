@@ -9,7 +9,7 @@ mean (Keras's `synchronized=True` does so in training).
     recalibrate = Recalibrator(model, images)  # traced once
     recalibrate()                              # as often as the model's parameters change
 
-`training.recalibrated.recalibrate` is for users: any images, progress, and what they determine.
+`training.recalibrated.recalibrate` is for users: any images, progress, and the precision that they allow.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Says in one line what the comparison of a model's statistics with images suggests.
+"""Draws the conclusion of a model's statistics and those of images, in one line.
 
     headline, detail = statistics_answer.answer(rows_by_pixels, "0..1", transplanted="donor.keras")
 
@@ -124,7 +124,7 @@ def answer(
 
 
 def _other_values(transplanted: str) -> str:
-    """Returns the cause that is no error: layers that still describe what was before them."""
+    """Returns the cause that is no error: layers that still describe earlier inputs."""
     moved = (
         f"{printable(transplanted, 60)} gave this file other values"
         if transplanted

@@ -3,7 +3,7 @@
     count = sweep.Sweep(function, batches)  # function(*batch) reads the model's parameters
     count()                                 # a result per batch; these parameters are the base
     transplant.apply(...)
-    count()                                 # computes only what the change affects
+    count()                                 # computes the affected layers alone
     transplant.undo(...)
 
 The function is traced once into a sequence of operations. The position of an operation is its

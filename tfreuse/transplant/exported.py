@@ -65,7 +65,7 @@ def without_folded(
 ) -> tuple[Entry, ...]:
     """Refuses kernels that hold a batch normalization which the recipient computes itself.
 
-    Where the donor has none at all, also what has no counterpart because of that.
+    Where the donor has none at all, also arrays without a counterpart for that reason.
 
     Args:
         entries: of a plan.

@@ -101,8 +101,8 @@ def without_scrambled_rows(
     """Refuses arrays whose rows would be in another order than the recipient's features.
 
     A flattened image has its channels first in PyTorch and last in Keras, which matters to Dense
-    kernels and to normalizations of its features. Where the Keras model does not show what a
-    layer reads, an adapter must say it.
+    kernels and to normalizations of its features. Where the Keras model does not show the input
+    of a layer, an adapter must say it.
 
     Args:
         entries: of a plan between a PyTorch file and a Keras model.
@@ -270,7 +270,7 @@ def _by_shapes(
 
 
 def _width(layer: Layer) -> int | None:
-    """Returns the channels of a layer's output, None if its arrays do not tell."""
+    """Returns the channels of a layer's output, None if its arrays do not show it."""
     shape = structure.shape_of(layer)
     axis = -2 if "Transpose" in layer.class_name else -1
     return shape[1][axis] if shape else None

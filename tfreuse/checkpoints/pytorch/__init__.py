@@ -24,7 +24,7 @@ from tfreuse.errors import InputError, printable
 
 LEGACY_SIGNATURE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled magic number
 _PICKLE = "/data.pkl"
-# Members of programs -> what these are, and how PyTorch gives their state dict.
+# Members of programs -> their kind, and how PyTorch gives their state dict.
 _PROGRAMS = {
     "/code/__torch__": (
         "a TorchScript program",

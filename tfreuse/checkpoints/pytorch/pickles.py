@@ -97,7 +97,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def steps(self) -> dict[str, Callable[[Any], None]]:
-        """Returns what each opcode does with its argument, by its name."""
+        """Returns the effect of each opcode on its argument, by its name."""
         push = self.stack.append
 
         def constant(make):

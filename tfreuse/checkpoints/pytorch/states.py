@@ -252,7 +252,7 @@ def _roles(
 
 
 def _class(rank: int) -> str:
-    """Returns the class of a layer with a kernel of so many axes, as far as that tells it."""
+    """Returns the class of a layer with a kernel of so many axes, as far as it follows."""
     return "Dense" if rank == 2 else f"Conv{rank - 2}D" if rank > 2 else ""
 
 

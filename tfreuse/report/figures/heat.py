@@ -135,7 +135,7 @@ def cell_text(mean: float) -> str:
 def scale_bar(
     drawing: svg.Drawing, x: float, y: float, quantity: str, limit: float
 ) -> None:
-    """Draws the part of the colour scale that values can reach, and what it means; 24 px high.
+    """Draws the part of the colour scale that values can reach, with its meaning; 24 px high.
 
     A retention is clipped to [0, 1], that of a single seed too, so that its scale ends at 1.
     """

@@ -84,26 +84,26 @@ def _panel(title: str, names: tuple[str, str], dots: Sequence[Dots]) -> svg.Draw
     move = f"translate({LEFT} {TOP})scale({1 / FINE:g})"
     with drawing.group(transform=move, class_="dots"):
         for across, up, colour in dots:
-            places = _places(across, up, low, high)
-            for start in range(LAYERS if len(places) > LAYERS else 1):
-                step = LAYERS if len(places) > LAYERS else 1
-                path = _path(places[start::step])
+            positions = _positions(across, up, low, high)
+            for start in range(LAYERS if len(positions) > LAYERS else 1):
+                step = LAYERS if len(positions) > LAYERS else 1
+                path = _path(positions[start::step])
                 drawing.path(path, stroke=colours.themed(colour))
     return drawing
 
 
-def _places(x: np.ndarray, y: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Returns the places of finite dots in steps from the upper left corner, [n, 2], sorted."""
-    both = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
-    share = (np.clip(both, low, high) - low) / (high - low)
+def _positions(x: np.ndarray, y: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Returns the positions of finite dots in steps from the upper left corner, [n, 2], sorted."""
+    points = np.stack([x, y], axis=1)[np.isfinite(x) & np.isfinite(y)]
+    share = (np.clip(points, low, high) - low) / (high - low)
     share[:, 1] = 1 - share[:, 1]
     steps = np.rint(share * SIDE * FINE).astype(int)
     return steps[np.lexsort(steps.T[::-1])]
 
 
-def _path(places: np.ndarray) -> str:
+def _path(positions: np.ndarray) -> str:
     """Returns a path of lines without length, whose round ends are dots."""
-    moves = np.diff(places, axis=0, prepend=[[0, 0]])
+    moves = np.diff(positions, axis=0, prepend=[[0, 0]])
     return "".join(f"m{x}{y if y < 0 else f' {y}'}z" for x, y in moves.tolist())
 
 
