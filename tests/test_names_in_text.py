@@ -14,6 +14,8 @@ import tokenize
 
 import pytest
 
+import tfreuse
+
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "tfreuse"
 PAGES = [
@@ -90,6 +92,8 @@ def members(node: ast.ClassDef, file: pathlib.Path) -> set[str]:
 def exists(name: str) -> bool:
     """Returns whether a dotted name is a module, a name in one, or a member of a class there."""
     parts = name.split(".")
+    if parts[0] == "tfreuse" and parts[1:2] and parts[1] in tfreuse._FUNCTIONS:
+        parts[1:1] = tfreuse._FUNCTIONS[parts[1]].split(".")
     prefix = next(
         (n for n in range(len(parts), 0, -1) if module(".".join(parts[:n]))), 0
     )
@@ -118,6 +122,7 @@ def holds(file: pathlib.Path, parts: list[str]) -> bool:
 def test_the_resolver_tells_names_that_exist_from_those_that_do_not():
     for name in (
         "tfreuse.plan.make",
+        "tfreuse.recalibrate",
         "tfreuse.plan.Plan.table",
         "tfreuse.models.unet",
         "tfreuse.records.Record.retention",
@@ -243,7 +248,8 @@ def missing_in_synopsis(file: pathlib.Path) -> list[str]:
                 within = [p for p in packages(file) if module(f"{p}.{first}")]
                 if module_parts[-1] == first:
                     within.append(".".join(module_parts[:-1]))
-                if within and not any(exists(f"{p}.{first}.{name}") for p in within):
+                paths = [".".join(filter(None, (p, first, name))) for p in within]
+                if paths and not any(map(exists, paths)):
                     wrong.append(f"{first}.{name}")
     return wrong
 

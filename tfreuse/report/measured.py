@@ -1,8 +1,9 @@
 """The arms that `tfreuse.measure` measured, as rows, as a table and as HTML.
 
-measured.rows      # [{"site": "encoder_1", "group": "kernel", "retention": 0.93, ...}, ...]
-print(measured.table())
-measured.report()  # the path of report.html
+arms = tfreuse.measure(donor, model, images, labels)
+arms.rows      # [{"site": "encoder_1", "group": "kernel", "retention": 0.93, ...}, ...]
+print(arms.table())
+arms.report()  # the path of report.html
 """
 
 import base64

@@ -1,6 +1,8 @@
 """Studies of networks that exist: their files, and the blocks of arms that measure them.
 
-    specs = given.design(GivenSpec(recipient="R.keras", donors=("A.pth",)), study, data, model, train)
+    networks = GivenSpec(recipient="R.keras", donors=("A.pth",))
+    settings = given.settings(networks, study, model, train, trained={})
+    specs = design.Specs(data=data, **settings)
     specs.blocks()[0].parts["transfer"].file   # "A.pth": nothing is trained
 
 One recipient with several donors has a block for each donor, which is its direction. Several
@@ -176,7 +178,7 @@ def settings(
     task = _task(spec, recipients[0], trained)
     names = ["donor"] if spec.pairs else _names(donors)
     seeds = len(recipients) if spec.pairs else 1
-    settings = {k: trained[k] for k in ("labels", "corruption") if k in trained}
+    training = {k: trained[k] for k in ("labels", "corruption") if k in trained}
     return {
         "given": spec,
         "study": dataclasses.replace(
@@ -187,7 +189,7 @@ def settings(
         ),
         "model": dataclasses.replace(model, model=recipients[0]),
         "train": train.for_task(
-            task, **(settings if trained.get("task") == task else {})
+            task, **(training if trained.get("task") == task else {})
         ),
     }
 
