@@ -37,22 +37,22 @@ def with_fills(entries: Iterable[Any], fillable: Mapping[str, str]) -> Iterator[
         yield entry
 
 
+def fills(plan: Any) -> list[str]:
+    """Returns the adapters that fill in arrays that the donor's layers lack, e.g. ["*=zero"]."""
+    matches = (_FILL.search(entry.reason) for entry in plan.problems)
+    return list(dict.fromkeys(match[1] for match in matches if match))
+
+
 def remedy(plan: Any) -> str:
     """Returns the flags to type for the problems of a plan, with the real names of layers."""
     graph = next((note for note in plan.notes if NO_GRAPH in note), "")
     if graph:
         return f"{graph[0].upper()}{graph[1:]}, or name the pairs with --map=FILE."
-    fills, unfilled = {}, []
-    for entry in plan.problems:
-        fill = _FILL.search(entry.reason)
-        if fill:
-            fills[fill[1]] = None
-        else:
-            unfilled.append(entry)
+    unfilled = [e for e in plan.problems if not _FILL.search(e.reason)]
     lines = [_leave_out(plan, unfilled)] if unfilled else []
-    if fills:
+    if adapters := fills(plan):
         earlier = ["=".join(pair) for pair in plan.adapters]
-        flag = _flag("adapters", earlier, list(fills))
+        flag = _flag("adapters", earlier, adapters)
         lines.insert(0, f"Fill in what the donor lacks with {flag}.")
     return " ".join(lines)
 

@@ -10,6 +10,7 @@ recipient, where a plan pairs them; all that a study does with trained networks 
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -181,13 +182,21 @@ def _moved(
         needed = set(roles.ROLES)
     options = {"layers": [*layers], "allow_unused": "*"}
     with transplant.opened(donor, model) as pair:
-        plan = pair.plan(roles="all", **options)
+        plan = _filled(pair, roles="all", **options)
         if plan.problems and needed < set(roles.ROLES):
-            plan = pair.plan(roles=[r for r in roles.ROLES if r in needed], **options)
+            some = [role for role in roles.ROLES if role in needed]
+            plan = _filled(pair, roles=some, **options)
         if plan.problems:
             raise InputError(_unpaired(donor, plan, layers, specs.given.layers))
         pair.apply(plan)
     return plan
+
+
+def _filled(pair: transplant.Pair, **options: Any) -> Plan:
+    """Plans a transplant; the bias of a convolution that the donor has without bias becomes 0."""
+    plan = pair.plan(**options)
+    adapters = remedies.fills(plan)
+    return pair.plan(adapters=adapters, **options) if adapters else plan
 
 
 def _unpaired(
@@ -208,11 +217,6 @@ def _unpaired(
     bad = {e.variable.layer_path for e in problems} & set(layers)
     if not moved - bad:
         return f"{text}. Nothing of it pairs with the recipient: give another donor."
-    bad_roles = {e.variable.role for e in problems}
-    whole = bad_roles.isdisjoint(e.recipient.role for e in plan.copies)
-    if whole and None not in bad_roles:
-        sound = [role for role in plan.roles if role not in bad_roles]
-        return f"{text}. Leave these roles out with --groups={','.join(sound)}."
     flag = remedies.without(
         [layers[path] for path in layers if path in bad],
         {layers[path] for path in layers if path not in bad},

@@ -13,7 +13,7 @@ import keras
 from tfreuse import models, transplant
 from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, graph, saving
-from tfreuse.plan import Plan
+from tfreuse.plan import Plan, remedies
 from tfreuse.specs import ModelSpec, TrainSpec
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d
@@ -88,7 +88,7 @@ def _adapters(spec: ModelSpec, plan: Plan) -> list[str]:
         return []
     epsilons = {dict(e.recipient.settings).get("epsilon") for e in plan.copies}
     different = epsilons - {None, _EPSILON}
-    adapters = ["*=zero"] if any(e.status == "MISSING" for e in plan.problems) else []
+    adapters = remedies.fills(plan)
     if spec.convention == "imagenet" and different:
         adapters.append(f"*=epsilon:{_EPSILON}")
     return adapters
