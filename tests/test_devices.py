@@ -26,9 +26,9 @@ import json, pathlib, sys
 from tfreuse import runtime
 runtime.start(threads=1)
 import tensorflow as tf
-count, stop, out_dir, *specs = json.loads(sys.argv[1])
+stop, out_dir, *specs = json.loads(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
-logical = [tf.config.LogicalDeviceConfiguration()] * count
+logical = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, logical)
 from tfreuse import training
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
@@ -41,12 +41,13 @@ training.train(*specs, pathlib.Path(out_dir), device_spec=device_spec, report=re
 """
 
 
-def train(out_dir: pathlib.Path, count: int, strategy: str, stop: int = 0) -> int:
-    # Labels are ignored, so that the devices count different numbers of pixels.
-    weighted = dataclasses.replace(TRAIN, class_weights="balanced")
-    specs = [spec.to_json() for spec in (MODEL, DATA, weighted)]
-    specs.append(DeviceSpec(strategy=strategy).to_json())
-    words = json.dumps([count, stop, str(out_dir), *specs])
+# Labels are ignored, so that the devices count different numbers of pixels.
+WEIGHTED = dataclasses.replace(TRAIN, class_weights="balanced")
+
+
+def train_on_two(out_dir: pathlib.Path, stop: int = 0) -> int:
+    specs = (MODEL, DATA, WEIGHTED, DeviceSpec(strategy="mirrored"))
+    words = json.dumps([stop, str(out_dir), *(spec.to_json() for spec in specs)])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, words],
         capture_output=True,
@@ -60,9 +61,9 @@ def train(out_dir: pathlib.Path, count: int, strategy: str, stop: int = 0) -> in
 @pytest.mark.slow
 def test_two_devices_train_what_one_does_and_go_on_after_a_stop(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    train(one, 1, "none")
-    assert train(two, 2, "mirrored", stop=5) == 3  # a checkpoint is of step 3
-    train(two, 2, "mirrored")
+    training.train(MODEL, DATA, WEIGHTED, one)
+    assert train_on_two(two, stop=5) == 3  # a checkpoint is of step 3
+    assert train_on_two(two) == 0
     found = [saving.load(path / "last.keras") for path in (one, two)]
     fresh = models.build(MODEL, task="segmentation", num_classes=5, seed=TRAIN.seed)
     for first, second, start in zip(*(m.weights for m in (*found, fresh)), strict=True):

@@ -1,6 +1,7 @@
 """Label curves of a study: their plan, the choice of rates, and going on after a kill."""
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,7 +225,7 @@ def flags(scenes, out_dir):
         "--dataset=folder", f"--data_dir={scenes}", f"--out_dir={out_dir}",
         "--image_size=16,16", "--width=3",
         "--depth=1", "--steps=8", "--batch_size=4", "--validations=1", "--seeds=2",
-        "--jobs=2", "--calibration_examples=16", "--directions=", "--label_counts=4,12,0",
+        "--jobs=2", "--calibration_examples=16", "--directions=", "--label_counts=4,12",
         "--recipes=scratch,encoder,head_only", "--label_donors=masked", "--label_steps=6",
         "--learning_rates=0.01,0.001",
     ]  # fmt: skip
@@ -242,7 +243,7 @@ def whole(scenes, tmp_path_factory):
     path = tmp_path_factory.mktemp("study") / "whole"
     done = commands.run("study", *flags(scenes, path))
     assert done.returncode == 0, done.stderr
-    assert "label curves over 4 to 32 labels" in done.stdout
+    assert "label curves over 4 to 12 labels" in done.stdout
     return path
 
 
@@ -251,6 +252,9 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     scenes, whole, tmp_path
 ):
     broken = tmp_path / "broken"
+    for name in ("models/masked-*", "units/train-*"):  # what the arms need
+        for path in whole.glob(name):
+            shutil.copytree(path, broken / path.relative_to(whole))
     assert (whole / "figures" / "label_savings_unet.csv").exists()
     described = files.read_json(whole / "study.json")
     assert described["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
@@ -260,18 +264,18 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     )
     path, deadline = broken / "labels.jsonl", time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= 5:
+        if path.exists() and path.read_bytes().count(b"\n") >= 3:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     time.sleep(1)  # its workers notice that it is gone
     survivors = values(path)
-    assert 5 <= len(survivors) < 18
+    assert 3 <= len(survivors) < 12
     done = commands.run("study", *flags(scenes, broken))
     assert done.returncode == 0, done.stderr
     assert values(path) == values(whole / "labels.jsonl")
-    assert len(values(path)) == 18 and survivors.items() <= values(path).items()
+    assert len(values(path)) == 12 and survivors.items() <= values(path).items()
 
 
 def test_a_forecast_refuses_the_label_counts_that_the_run_refuses(scenes, monkeypatch):
@@ -285,9 +289,10 @@ def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(
     scenes, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(runtime, "start", lambda *_: None)  # TensorFlow runs already
-    done = commands.run("study", *flags(scenes, tmp_path / "none"), "--dry_run")
+    words = [*flags(scenes, tmp_path / "none"), "--recipes=scratch,head_only"]
+    done = commands.run("study", *words, "--dry_run")
     assert done.returncode == 0, done.stderr
-    assert "18 points of label curves on 8 test images" in done.stdout
+    assert "8 points of label curves on 8 test images" in done.stdout
     assert not (tmp_path / "none").exists()
 
 
