@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import handmade_torch
 import keras
 import numpy as np
 import pytest
@@ -155,10 +156,15 @@ def test_files_are_checked_before_tensorflow_is_imported(tmp_path, donor):
     early.network(spec(donor[1]), DATA)
 
 
-def test_weights_of_another_encoder_are_refused_by_name(donor):
+def test_weights_of_another_encoder_are_refused_by_name(donor, tmp_path):
     options = {"task": "autoencoder", "num_classes": 0}
     with pytest.raises(InputError, match="does not fit --encoder=keras_cv.ResNet18"):
         initial.network(spec(donor[1], encoder="keras_cv.ResNet18"), **options)
+    path = tmp_path / "other.pth"
+    kernel = np.zeros((7, 3, 5, 5), np.float32)
+    handmade_torch.save(path, {"stem.weight": handmade_torch.tensor(kernel)})
+    with pytest.raises(InputError, match="does not fit --encoder=keras.MobileNetV2"):
+        initial.network(spec(path, depth=1), **options)
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
