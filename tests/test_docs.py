@@ -132,7 +132,7 @@ from tfreuse.specs import advice, labels, runner
 
 KINDS = {
     "study": (specs.StudySpec, labels.LabelSpec, specs.TrainSpec, specs.ModelSpec,
-              specs.DataSpec, runner.RunnerSpec),
+              specs.GivenSpec, specs.DataSpec, runner.RunnerSpec),
     "train": (specs.TrainSpec, specs.ModelSpec, specs.DataSpec, specs.DeviceSpec),
     "advise": (advice.AdviceSpec, specs.ModelSpec, specs.DataSpec),
     "evaluate": (specs.DataSpec,),
@@ -148,7 +148,9 @@ def parse(words):
     def check(*verb):
         for kind in KINDS.get(name, ()):
             fields = kind.__dataclass_fields__
-            app.spec(kind, **{f: getattr(kind, f) for f in fields if f not in app.FLAGS})
+            own = getattr(module, "_VARIED", ()) if kind is specs.TrainSpec else ()
+            unset = [f for f in fields if f not in app.FLAGS or f in own]
+            app.spec(kind, **{f: getattr(kind, f) for f in unset})
     module.main, sys.argv = check, words
     module.run()
 

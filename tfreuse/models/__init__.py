@@ -147,5 +147,5 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
     """Returns the arguments of the architecture's function; see `ModelSpec.check_options`."""
     spec.check_options()
     parameters = inspect.signature(ARCHITECTURES[spec.architecture]).parameters
-    options = spec.to_json() | {"encoder_input": spec.convention}
+    options = spec.to_json() | {"encoder_convention": spec.convention}
     return {name: value for name, value in options.items() if name in parameters}

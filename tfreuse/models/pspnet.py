@@ -28,7 +28,7 @@ def pspnet(
     num_classes: int = 2,
     width: int = 32,
     encoder: str = "small",
-    encoder_input: str = "",
+    encoder_convention: str = "",
     auxiliary: bool = False,
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
@@ -81,7 +81,7 @@ def pspnet(
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
         features = encoders.features(
-            encoder, images, sizes.OUTPUT_STRIDE, encoder_input
+            encoder, images, sizes.OUTPUT_STRIDE, encoder_convention
         )
         conv4, conv5 = list(features.values())[-2:]
     else:

@@ -18,7 +18,7 @@ def unet(
     depth: int = 4,
     skips: bool = True,
     encoder: str = "small",
-    encoder_input: str = "",
+    encoder_convention: str = "",
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
@@ -46,7 +46,7 @@ def unet(
         skips: join encoder and decoder stages of equal size. With them an auto-encoder can
             copy its input past the bottleneck.
         encoder: "small", the paper's, or a foreign encoder: see `encoders.features`.
-        encoder_input: the images that a foreign encoder takes: its `convention`.
+        encoder_convention: the images that a foreign encoder takes: its `convention`.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
@@ -72,7 +72,7 @@ def unet(
 
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
-        encoded = _foreign_stages(spec, images, encoder_input)
+        encoded = _foreign_stages(spec, images, encoder_convention)
     else:
         encoded = _stages(spec, images, block)
     x = encoded.pop(depth + 1)  # [B, H / 2**depth, W / 2**depth, ...]
