@@ -21,6 +21,10 @@ from tfreuse.specs.labels import LabelSpec
 from tfreuse.study import checks, labels, treatments
 from tfreuse.training import initial
 
+ADVISED = {
+    name for name, recipe in CATALOGUE.items() if recipe.advised and recipe.needs_donor
+}
+
 STATS = ("moving_mean", "moving_variance")
 # By hand: the layers with parameters up to the smallest features, and the head.
 ENCODER = {"one_conv", "one_norm", "two_conv", "two_norm"}
@@ -301,7 +305,7 @@ def test_the_advisor_answers_for_an_own_network_and_its_file_as_donor(
     path = files("nested").model
     asked = question(path, scenes, recipient=path)
     advice = advisor.run(*asked, ModelSpec(), tmp_path)
-    assert set(advice["plans"]) == {name for name in CATALOGUE if name != "scratch"}
+    assert set(advice["plans"]) == ADVISED
     model = keras.models.load_model(tmp_path / "model.keras")
     assert model.get_layer("one_conv") and model.output.shape[-1] == 3
 
@@ -322,7 +326,7 @@ def test_a_donor_of_unknown_training_gives_the_recipient_its_structure(
     done = commands.run("advise", *words)
     assert "the search begins" in done.stderr
     assert f"structure of the donor's file: --model={donor}" in done.stdout
-    assert found[0].plans.keys() == CATALOGUE.keys() - {"scratch"}
+    assert found[0].plans.keys() == ADVISED
     assert found[0].build(0).get_layer("fine_conv")
 
 
