@@ -394,7 +394,7 @@ def test_batch_normalization_has_a_dot_a_channel(subject):
     (dots,) = (g for g in pictured.root(panel).iter("g") if g.get("class") == "dots")
     assert sum(path.get("d").count("z") for path in dots) == 28
     assert len({path.get("stroke") for path in dots}) == 3  # a colour a layer
-    places = norms._places(np.array([0.0, 1, 9]), np.array([1.0, 0, 0.5]), 0, 1)
+    places = norms._positions(np.array([0.0, 1, 9]), np.array([1.0, 0, 0.5]), 0, 1)
     side = norms.SIDE * norms.FINE
     assert places.tolist() == [[0, 0], [side, side / 2], [side, side]]
     assert norms._path(places) == f"m0 0zm{side} {side // 2}zm0 {side // 2}z"
