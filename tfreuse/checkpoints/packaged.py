@@ -1,7 +1,6 @@
 """Finds pre-trained weights that an installed package brings; imports no package.
 
 locate("pretrained:efficientnet_lite0")   # .../efficientnet-lite0-57934424.pth
-ENCODERS["efficientnet_lite0"]            # "keras_cv.EfficientNetLiteB0"
 """
 
 import importlib.util
@@ -18,7 +17,6 @@ _FILES = {
         "models/efficientnet-lite0-57934424.pth",
     ),
 }
-ENCODERS = {"efficientnet_lite0": "keras_cv.EfficientNetLiteB0"}
 
 
 def is_name(path: object) -> bool:

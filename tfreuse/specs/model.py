@@ -11,16 +11,11 @@ ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
 KERAS, KERAS_CV = "keras.", "keras_cv."  # prefixes of other libraries' encoders
-INPUTS = (
-    "library",
-    "imagenet",
-    "signed",
-    "unit",
-)  # ranges of images that encoders take
+# Images that encoders take.
+INPUTS = ("library", "imagenet", "signed", "unit")
 _FROM_PYTORCH = (".pt", ".pth", ".bin", ".safetensors", ".onnx")
-_OF_TENSORFLOW = (
-    f"{KERAS_CV}EfficientNetLite"  # its weights take -1 to 1 in PyTorch too
-)
+# An encoder whose weights take -1 to 1 in PyTorch too.
+_OF_TENSORFLOW = f"{KERAS_CV}EfficientNetLite"
 
 
 @dataclasses.dataclass(frozen=True)
