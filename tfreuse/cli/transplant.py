@@ -34,6 +34,7 @@ from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app, checking
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as plan_adapters
+from tfreuse.plan import channels as plan_channels
 from tfreuse.plan.table import bytes_of
 from tfreuse.transplant import comparison
 
@@ -42,7 +43,7 @@ VERBS = ("plan", "apply", "verify", "diff", "info", "undo", "check")
 
 _SELECTING = (
     *("roles", "layers", "stages", "depth", "map", "adapters", "alpha"),
-    *("allow_missing", "allow_unused"),
+    *("allow_missing", "allow_unused", "channels"),
 )
 _TEXTS = {
     "donor": "model file whose parameters are taken, a folder of one, hf://ORG/NAME or pretrained:NAME",
@@ -51,6 +52,9 @@ _TEXTS = {
     "model": "info, check: model file",
     "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
     "map": "file of lines 'donor layer = recipient layer'; * allowed",
+    "channels": "JSON file of the output channels that move, as {layer of the recipient: [0, 3]}: "
+    "slices of its kernel with its bias, and of the batch normalization behind it; all else stays "
+    "the recipient's, also the slices by which the next layers read these channels",
     "plan": "plan file: plan writes it, apply and verify follow it",
 }
 _LISTS = {
@@ -190,9 +194,10 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         for name, how in zip(names, written.checked.values(), strict=True)
     )
     same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
+    size = bytes_of(sum(entry.bytes for entry in done.plan.copies))
+    part = "the chosen channels of " if done.plan.channels else ""
     outcome = (
-        f"{printable(written.path)}: {written.variables} variables, "
-        f"{bytes_of(written.bytes)}, are {printable(donor)}'s ({same} were equal already); "
+        f"{printable(written.path)}: {part}{written.variables} variables, {size}, are {printable(donor)}'s ({same} were equal already); "
         f"all else is {printable(recipient)}'s"
     )
     displaced = (
@@ -288,6 +293,7 @@ def _options() -> dict:
         "allow_missing": tuple(values.allow_missing),
         "allow_unused": tuple(values.allow_unused),
         "adapters": tuple(adapters),
+        "channels": plan_channels.read(values.channels) if values.channels else None,
     }
 
 

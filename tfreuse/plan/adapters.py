@@ -29,6 +29,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfreuse.errors import InputError, nearest, printable
+from tfreuse.plan import channels
 from tfreuse.plan.dtypes import numpy_type
 from tfreuse.plan.variables import Variable
 
@@ -37,8 +38,12 @@ NAMES = (
     *("one", "flatten:C", "epsilon:E", "blend:A"),
 )
 Adapters = tuple[tuple[str, str], ...]  # (layer pattern, adapter)
-# a blend comes last: it needs the recipient's shape and type
-_ORDER = ("align", "flatten", "channels", "cast", "zero", "one", "epsilon", "blend")
+# a blend comes late: it needs the recipient's shape and type; so does the choice of output
+# channels (`tfreuse.plan.channels`), of the blended array
+_ORDER = (
+    *("align", "flatten", "channels", "cast", "zero", "one", "epsilon", "blend"),
+    "outputs",
+)
 # Adapters that fill in an array that the donor's layer lacks, by its role.
 FILLED = {"bias": "zero", "beta": "zero", "gamma": "one"}
 _INPUT_AXIS = {"Conv1D": -2, "Conv2D": -2, "Conv3D": -2, "Dense": -2}
@@ -97,14 +102,14 @@ def needed(
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     """Returns why the donor's array does not fit after the adapters; empty if it fits."""
     names = tuple(names)
-    channels = [name for name in names if name.startswith("channels:")]
+    resized = [name for name in names if name.startswith("channels:")]
     if donor.shape != recipient.shape:
         axis = _INPUT_AXIS.get(recipient.class_name)
         differ = [
             i for i, (a, b) in enumerate(zip(donor.shape, recipient.shape)) if a != b
         ]
         if (
-            not channels
+            not resized
             or donor.role != "kernel"
             or axis is None
             or len(donor.shape) != len(recipient.shape)
@@ -112,9 +117,9 @@ def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
         ):
             return f"shape {donor.shape} does not fit {recipient.shape}"
         have, want = donor.shape[axis], recipient.shape[axis]
-        if channels[0] == "channels:slice" and have < want:
+        if resized[0] == "channels:slice" and have < want:
             return f"{have} channels are too few to take {want} from; use channels:pad"
-        if channels[0] == "channels:pad" and have > want:
+        if resized[0] == "channels:pad" and have > want:
             return f"{have} channels are more than {want}; use channels:slice"
     flatten = [name for name in names if name.startswith("flatten:")]
     if flatten and donor.shape[0] % int(flatten[0].partition(":")[2]):
@@ -140,7 +145,7 @@ def adapt(
     Args:
         names: adapters in the order of `ordered`.
         value: the donor's array.
-        old: the recipient's array; only a blend needs it.
+        old: the recipient's array; only a blend and a choice of channels need it.
         want: the recipient's variable.
         to_pytorch: whether the recipient is a PyTorch file, and the donor is not.
 
@@ -182,6 +187,8 @@ def adapt(
                 raise InputError(
                     f"{want} is not finite after the cast to {want.dtype}."
                 )
+        elif channels.is_adapter(name):
+            value = channels.merged(name, value, old, want)
         else:
             share = value.dtype.type(float(argument))
             value = (value.dtype.type(1) - share) * old + share * value

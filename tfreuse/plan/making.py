@@ -15,6 +15,7 @@ from tfreuse.plan import (
     separable,
     structure,
 )
+from tfreuse.plan import channels as channels_module
 from tfreuse.plan.topology import Edges
 from tfreuse.plan.values import (
     AMBIGUOUS,
@@ -46,6 +47,7 @@ def make(
     allow_missing: str | Iterable[str] = (),
     allow_unused: str | Iterable[str] = (),
     adapters: str | Iterable[str] = (),
+    channels: channels_module.Channels | None = None,
 ) -> Plan:
     """Pairs the selected variables of two models and gives each a status.
 
@@ -67,6 +69,9 @@ def make(
         allow_missing: patterns on recipient layers that may be without a donor.
         allow_unused: patterns on donor layers that may be without a recipient.
         adapters: "LAYERS=ADAPTER", see `tfreuse.plan.adapters`.
+        channels: indices of the output channels that move, by path of the recipient's layer;
+            other layers stay. None: layers move whole. `tfreuse.transplant.channels` finds the
+            batch normalization behind a layer, which must be named too.
 
     Raises:
         InputError: a pattern matches no layer, the map does not fit, or nothing is selected.
@@ -81,6 +86,7 @@ def make(
         allow_missing=selection.texts(allow_missing),
         allow_unused=selection.texts(allow_unused),
         adapters=adapters_module.parse(selection.texts(adapters)),
+        channels=tuple((path, tuple(i)) for path, i in (channels or {}).items()),
     )
     edges = donor_edges, recipient_edges
     maker = _Maker(plan, donor, recipient, edges, by_structure)
@@ -139,6 +145,17 @@ class _Maker:
         for pattern, name in plan.adapters:
             for path in _globs((pattern,), self.recipient):
                 self.adapters.setdefault(path, []).append(name)
+        if plan.channels:
+            self._choose_channels()
+
+    def _choose_channels(self) -> None:
+        """Leaves out all layers but those with channels that move, and gives these an adapter."""
+        paths, matches = dict(self.plan.channels), self.matches.of_recipient
+        sources = {matches[path].other for path in paths if path in matches}
+        self.selected = self.selected[0] & sources, self.selected[1] & paths.keys()
+        for path, indices in paths.items():
+            name = channels_module.adapter(indices)
+            self.adapters.setdefault(path, []).append(name)
 
     def entries(self) -> tuple[Entry, ...]:
         entries, paired = [], set()
@@ -196,7 +213,9 @@ class _Maker:
         if source is None and filled in self.adapters.get(path, ()) and complete:
             # an entry needs a donor's array; the value is filled in, whatever that holds
             reason = f"set to {filled}"
-            return Entry(COPY, twin.variables[0], variable, reason, "", (filled,))
+            chosen = filter(channels_module.is_adapter, self.adapters[path])
+            adapters = (filled, *chosen)
+            return Entry(COPY, twin.variables[0], variable, reason, "", adapters)
         if source is None:
             reason = "the donor has no such layer"
             if composite:

@@ -223,7 +223,7 @@ def expand_mapping(
     Raises:
         InputError: a pair names no layer, or several, or gives a recipient layer two donors.
     """
-    sources, targets = _names(donor), _names(recipient)
+    sources, targets = paths_by_name(donor), paths_by_name(recipient)
     paths: dict[str, str] = {}
     for source_name, target_name in pairs:
         expanded = _expand(source_name, target_name, sources, targets)
@@ -276,7 +276,7 @@ def _expand(
     return expanded
 
 
-def _names(layers: Mapping[str, Layer]) -> dict[str, list[str]]:
+def paths_by_name(layers: Mapping[str, Layer]) -> dict[str, list[str]]:
     """Returns paths by layer name and by path."""
     paths: dict[str, list[str]] = {}
     for path, layer in layers.items():

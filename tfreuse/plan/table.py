@@ -25,10 +25,10 @@ def table(plan: Any) -> str:
     lines += _kept_rows(plan.entries)
     lines += _problems(plan)
     total = sum(e.recipient.size for e in plan.entries if e.recipient)
-    size = sum(e.recipient.size for e in moved)
+    size = sum(e.size for e in moved)
     lines.append(
         f"moves {len(moved):,} variables, {size:,} parameters ({size / max(total, 1):.1%} of "
-        f"the recipient), {bytes_of(sum(e.recipient.bytes for e in moved))}; plan "
+        f"the recipient), {bytes_of(sum(e.bytes for e in moved))}; plan "
         f"{plan.hash[:12]}"
     )
     for note in plan.notes:
@@ -72,8 +72,8 @@ def _rows(status: str, entries: list) -> list[str]:
     rows = []
     for (_, renamed, roles, adapters), members in groups.items():
         name = pattern(e.recipient.layer_path for e in members)
-        size = sum(e.recipient.size for e in members)
-        total = bytes_of(sum(e.recipient.bytes for e in members))
+        size = sum(e.size for e in members)
+        total = bytes_of(sum(e.bytes for e in members))
         rows.append(_row(status, name, _roles(roles), len(members), size, total))
         if renamed:
             rows += _wrapped(

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from tfreuse import files
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import remedies, table
+from tfreuse.plan import channels, remedies, table
 from tfreuse.plan.adapters import Adapters
 from tfreuse.plan.selection import Pairs
 from tfreuse.plan.variables import Variable
@@ -43,10 +43,24 @@ class Entry:
         assert variable is not None
         return variable
 
+    @property
+    def size(self) -> int:
+        """Count of the recipient's numbers that move."""
+        return channels.moved(self.adapters, self.recipient)
+
+    @property
+    def bytes(self) -> int:
+        """Their size in bytes."""
+        return self.recipient.bytes * self.size // max(self.recipient.size, 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All selected variables of both sides, each in exactly one entry, and those that stay."""
+    """All selected variables of both sides, each in exactly one entry, and those that stay.
+
+    `channels` has the output channels that move by path of the recipient's layer; () if layers
+    move whole.
+    """
 
     roles: tuple[str, ...]
     layers: tuple[str, ...]
@@ -58,6 +72,7 @@ class Plan:
     allow_unused: tuple[str, ...] = ()
     adapters: Adapters = ()
     notes: tuple[str, ...] = ()
+    channels: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def copies(self) -> tuple[Entry, ...]:
@@ -121,7 +136,10 @@ class Plan:
 
     def _plain(self) -> dict[str, Any]:
         """Converts as `dataclasses.asdict` does, without deep copies: a tenth of the time."""
-        return {**vars(self), "entries": tuple(map(_entry_plain, self.entries))}
+        plain = {**vars(self), "entries": tuple(map(_entry_plain, self.entries))}
+        if not self.channels:  # so that plans of earlier versions keep their hash
+            del plain["channels"]
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

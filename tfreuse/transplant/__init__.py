@@ -77,6 +77,7 @@ def plan(
     allow_missing: str | Iterable[str] = (),
     allow_unused: str | Iterable[str] = (),
     adapters: str | Iterable[str] = (),
+    channels: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
     """Plans a transplant; reads arrays up to their first difference, to mark equal ones SAME.
 
@@ -84,6 +85,10 @@ def plan(
         donor, recipient: a live model or a path each; nothing is written.
         roles, layers, stages, depth, mapping, allow_missing, allow_unused, adapters: see
             `tfreuse.plan.make`.
+        channels: indices of the output channels that move, by name or path of the recipient's
+            layer: slices of its kernel with its bias, and of the batch normalization behind it.
+            All else stays the recipient's, also the slices by which the next layers read these
+            channels. None: layers move whole.
 
     Raises:
         InputError: a file cannot be read, a pattern matches nothing, or nothing is selected.
@@ -99,6 +104,7 @@ def plan(
             allow_missing=allow_missing,
             allow_unused=allow_unused,
             adapters=adapters,
+            channels=channels,
         )
 
 

@@ -130,6 +130,7 @@ def _provenance(
         "donor": {**origin, "values": files.digest(new)},
         "recipient": {"file": recipient.path.name, "values": files.digest(old)},
         "variables": len(plan.copies),
+        **({"channels": dict(plan.channels)} if plan.channels else {}),
         "versions": {
             "tfreuse": __version__,
             **{name: metadata.version(name) for name in ("numpy", "h5py")},

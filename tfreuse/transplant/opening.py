@@ -133,6 +133,7 @@ class Values(InMemory):
         self.values = values
         self.variables = like.variables if like else ()
         self.edges = like.edges if like else None
+        self._like = like
         self.notes: Mapping[str, str] = {}
 
     def value(self, variable: Variable) -> Any:
@@ -161,6 +162,8 @@ class Values(InMemory):
         return np.array(self.view(variable))
 
     def calls(self) -> Graph:
+        if self._like is not None:
+            return self._like.calls()
         raise InputError(
             "the adapter align needs the donor's graph; give the model, not its values."
         )

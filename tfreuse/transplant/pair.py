@@ -33,6 +33,10 @@ class Pair:
 
     def diff(self, **options: Any) -> tuple[Plan, list[comparison.Row]]:
         """Compares the two models; see `tfreuse.transplant.diff`."""
+        if options.get("channels") is not None:
+            raise InputError(
+                "diff compares whole arrays; leave --channels out and select with --layers."
+            )
         plan = pairing.make(self.donor, self.recipient, **options)
         return plan, comparison.rows(plan, self.donor.read, self.recipient.read)
 

@@ -25,7 +25,14 @@ from tfreuse.plan import (
     topology,
 )
 from tfreuse.plan.variables import Layer, by_layer
-from tfreuse.transplant import alignment, completion, exported, pytorch, same_function
+from tfreuse.transplant import (
+    alignment,
+    channels,
+    completion,
+    exported,
+    pytorch,
+    same_function,
+)
 from tfreuse.transplant.opening import OpenModel
 
 _OPTIONS = (
@@ -41,8 +48,19 @@ _OPTIONS = (
 
 
 def make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
-    """Plans a transplant without reading values; see `tfreuse.plan.make` for the options."""
+    """Plans a transplant without reading values; see `tfreuse.plan.make` for the options.
+
+    Of `channels`, layers may be given by name, and batch normalizations follow their layer.
+    """
+    chosen = None
+    if options.get("channels") is not None:
+        chosen = channels.choose(options["channels"], recipient)
+        options["channels"] = chosen.indices
     plan = _make(donor, recipient, **options)
+    if chosen:
+        channels.check_moved(plan, chosen.groups)
+        notes = (*plan.notes, channels.note(chosen))
+        plan = dataclasses.replace(plan, notes=notes)
     if not alignment.aligns(plan):
         return plan
     note = alignment.note(plan, all_pairs(plan, donor, recipient), donor)
@@ -254,6 +272,7 @@ def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
     """Makes the plan again; raises InputError unless these two models give the same."""
     options = {name: getattr(plan, name) for name in _OPTIONS}
     options["adapters"] = ["=".join(pair) for pair in plan.adapters]
+    options["channels"] = dict(plan.channels) or None
     again = make(donor, recipient, **options)
     for old, new in zip(plan.entries, again.entries, strict=False):
         if _essence(old) != _essence(new):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tfreuse.errors import InputError, printable
 from tfreuse.plan.calls import Call
+from tfreuse.plan.channels import KERNEL_AXES
 from tfreuse.plan.variables import Layer, Variable
 
 Segments = tuple[tuple[int, int], ...]  # (group, channels), side by side on one axis
@@ -30,12 +31,6 @@ _PASS = frozenset(
 )
 # Element-wise classes: the terms must have one order.
 _TIE = frozenset(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"))
-_IN_OUT = {  # axes of a kernel: input channels, output channels
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), (-2, -1)),
-    **dict.fromkeys(
-        ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), (-1, -2)
-    ),
-}
 # Roles to match by. Statistics are left out: they follow from the trained parameters.
 _TRAINED = ("kernel", "bias", "gamma", "beta")
 
@@ -72,8 +67,8 @@ def tie(
     for layer in layers.values():
         if layer.settings.get("data_format") == "channels_first":
             raise InputError(
-                f"layer {printable(layer.path)} has its channels first; alignment needs "
-                "channels last."
+                f"layer {printable(layer.path)} has its channels first; its channels are "
+                "followed, to align or to choose them, where they are last."
             )
     tying = _Tying(layers)
     for call in _by_depth(calls):
@@ -109,8 +104,8 @@ class _Tying:
         layer, kind = self.layers.get(call.path), call.class_name
         kernel = layer.by_role.get(("kernel", 0)) if layer else None
         groups = layer.settings.get("groups", 1) if layer else 1
-        if kernel and kind in _IN_OUT and groups == 1 and len(reads) == 1:
-            outputs = self._produced(layer, kernel, _IN_OUT[kind], reads[0])
+        if kernel and kind in KERNEL_AXES and groups == 1 and len(reads) == 1:
+            outputs = self._produced(layer, kernel, KERNEL_AXES[kind], reads[0])
         elif kernel and kind.startswith(("Depthwise", "Separable")) and len(reads) == 1:
             outputs = self._depthwise(layer, kernel, reads[0])
         elif kind in _TIE and reads:
