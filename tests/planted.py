@@ -68,6 +68,7 @@ def record(retention: float, *, seed: int = 0, **changes: Any) -> Record:
         "images": 64,
         "seconds": 0.1,
         "versions": {"tfreuse": "0"},
+        "updates": None,
     }
     unknown = set(changes) - set(fields)
     assert not unknown, unknown

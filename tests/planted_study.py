@@ -31,6 +31,7 @@ SPEC = specs.StudySpec(
     controls=specs.CONTROLS,
     repairs=specs.REPAIRS,
     strengths=(0.25, 0.5, 0.75, 1.0),
+    donor_updates=(0, 10, 100),
     draws=2,
     shapley=True,
 )
@@ -68,6 +69,12 @@ def records(architecture: str = "unet", **changes) -> list[Record]:
         for strength in SPEC.strengths:
             if strength < 1:
                 found += _arm(group, strength**1.5, strength=strength)
+        for updates, repair in itertools.product(
+            SPEC.donor_updates, ("none", "recalibration")
+        ):
+            more = {"updates": updates, "repair": repair}
+            found += _arm(group, 1 / (1 + updates), **more)
+            found += _stages(stages, group, **more)
         for depth, stage in enumerate(stages):
             site = {"site": stage, "depth": depth}
             found += _arm(group, 0.8, site_kind="leave_one_out", **site)

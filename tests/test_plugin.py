@@ -405,7 +405,7 @@ def test_the_network_is_drawn_from_input_to_output(asked):
     assert {"encoder_1_a_conv", "encoder_1_a_bn"} <= set(layers)
 
 
-@pytest.mark.parametrize("name", ["reasons", "ladder", "shapley"])
+@pytest.mark.parametrize("name", ["reasons", "ladder", "shapley", "ages"])
 def test_panels_have_rows_or_say_what_to_run(asked, tmp_path, name):
     found = asked.get(f"/{name}", study="study", **PART)
     assert found["drawings"] and found["caption"] and not found["hint"]

@@ -124,6 +124,8 @@ def test_two_arms_that_differ_in_one_factor_have_different_keys():
     for field in ("seed", "draw"):
         assert dataclasses.replace(RECORD, **{field: 1}).key != RECORD.key
     assert dataclasses.replace(RECORD, strength=0.5).key != RECORD.key
+    keys = {dataclasses.replace(RECORD, updates=age).key for age in (None, 0, 30)}
+    assert len(keys) == 3 and RECORD.key in keys
     assert dataclasses.replace(RECORD, after=0.0, seconds=9.0).key == RECORD.key
 
 

@@ -63,7 +63,7 @@ def test_every_view_that_can_be_chosen_is_answered_as_the_server_would(whole, he
                     for drawing in found["drawings"]:
                         for mark in pictured.marks(drawing):
                             assert embedded.key("cell", NAMED | mark.data) in held
-    for panel in ("reasons", "ladder", "shapley"):
+    for panel in ("reasons", "ladder", "shapley", "ages"):
         assert held[embedded.key(panel, NAMED)]["drawings"]
     asked = {"quantity": "drop", "repair": "recalibration", "seed": 1}
     (drawing,) = held[embedded.key("network", NAMED | asked)]["drawings"]

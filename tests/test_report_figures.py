@@ -50,9 +50,11 @@ BY_KIND = {drawing.kind: drawing for drawing in drawings.DRAWINGS}
 
 @pytest.fixture(scope="module")
 def subject():
-    found = by_part(planted_study.records("unet"))[PART]
+    records = planted_study.records("unet")
+    found = by_part(records)[PART]
     held = planted_study.arrays(SPEC.groups)
-    return drawings.Subject(PART, found, SPEC, arrays=held)
+    ages = {age: by_part(records, age)[PART] for age in SPEC.donor_updates}
+    return drawings.Subject(PART, found, SPEC, arrays=held, ages=ages, steps=1000)
 
 
 def drawn(kind, subject):
@@ -445,6 +447,7 @@ def test_what_the_study_lacks_is_said_with_the_flags_that_give_it(tmp_path):
         "it needs 0.25, 0.5, 0.75 in --strengths.",
         "it needs permutation, permutation+recalibration in --repairs.",
         "shared out among roles”: it needs --shapley.",
+        "the age of the donor”: it needs --donor_updates.",
         "what a transplant looks like”: it is made when the study is complete.",
         "single stages”: the study has not come to it yet",
     ):
@@ -473,7 +476,8 @@ def test_a_full_report_has_every_figure_and_is_small(report_of_everything):
     assert text.count("<details>") == text.count("</details>") >= 3
     titles = [
         "Verdicts", "Two reasons", "All layers at once", "Where in the network",
-        "What repairs win back", "Which role is to blame", "What predicts reuse",
+        "What repairs win back", "Which role is to blame", "When reuse appears",
+        "What predicts reuse",
         "Pictures", "Methods", "Words", "Repeat it",
     ]  # fmt: skip
     places = [text.index(f"<h2>{title}</h2>") for title in titles]
@@ -547,6 +551,7 @@ def test_methods_tell_everything_that_was_varied(tmp_path):
         "started from the same initial values",
         "trained on from the donor",
         "α = 0.25, 0.5, 0.75, 1",
+        "after 0, 10, 100 updates of its training, of 2,000 in all",
         "drawn 2 times",
         "77 updates",
         "1×1 convolution",

@@ -15,13 +15,14 @@ def trainings(monkeypatch):
     """Replaces a training by one whose validation metric is the next of `values`."""
     values, begun = [], []
 
-    def train(model, data, spec, folder, *, report):
+    def train(model, data, spec, folder, *, keep, report):
         if (folder / "metrics.json").exists():
             return files.read_json(folder / "metrics.json")
         begun.append(spec)
         folder.mkdir(parents=True)
         value = values.pop(0)
-        (folder / "model.keras").write_text(f"{value}")
+        for name in ("model", *(f"update-{age}" for age in keep)):
+            (folder / f"{name}.keras").write_text(f"{value}")
         # a test metric that would say otherwise
         metrics = {"mean_iou": 1 - value, "floor": FLOOR}
         files.write_json(folder / "metrics.json", metrics)
@@ -36,7 +37,9 @@ def trainings(monkeypatch):
 
 
 def specs(retrials=2):
-    spec = StudySpec(seeds=2, retrials=retrials, links=("sequential",))
+    spec = StudySpec(
+        seeds=2, retrials=retrials, links=("sequential",), donor_updates=(0, 30)
+    )
     return study.Specs(spec, DataSpec(), ModelSpec(), TrainSpec())
 
 
@@ -57,7 +60,8 @@ def test_the_first_training_that_does_not_fail_takes_the_networks_place(
     for _ in range(2):  # the second run trains nothing
         retrials.train(specs(), network, folder, report=print)
         metrics = files.read_json(folder / "metrics.json")
-        assert (folder / "model.keras").read_text() == f"{kept}"
+        for name in ("model", "update-0", "update-30"):  # all of one training
+            assert (folder / f"{name}.keras").read_text() == f"{kept}"
         assert metrics["mean_iou"] == 1 - kept
         assert metrics.get("trainings") == (again and pytest.approx(again))
         assert len(trainings[1]) == len(again or [0])

@@ -113,21 +113,36 @@ def test_another_seed_starts_with_other_values_and_images(data_spec, tmp_path):
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     trained, data_spec, tmp_path
 ):
+    """And what it keeps along the way changes nothing: `trained` kept nothing."""
+    keep = (0, 3, 4, 8)
+    kept = {updates: training.kept_path(tmp_path, updates) for updates in keep}
     with pytest.raises(Stopped):  # in the second period; the checkpoint is of step 4
-        training.train(MODEL, data_spec, TRAIN, tmp_path, report=stop_at(7))
-    steps = []
-    training.train(
-        MODEL, data_spec, TRAIN, tmp_path, report=lambda step, text: steps.append(step)
-    )
+        training.train(MODEL, data_spec, TRAIN, tmp_path, keep=keep, report=stop_at(7))
+    fourth = weights(tmp_path / "last.keras")
+    start, _ = begun(MODEL, data_spec, TRAIN, tmp_path / "other")
+    same(weights(kept[0]), start.get_weights())
+    same(weights(kept[4]), fourth)
+    assert not kept[8].exists()
+    steps, eighth = [], []
+
+    def look(step, text):
+        steps.append(step)
+        if step == 9:
+            eighth.extend(weights(tmp_path / "last.keras"))
+
+    training.train(MODEL, data_spec, TRAIN, tmp_path, keep=keep, report=look)
     assert steps == list(range(5, 13))
+    same(weights(kept[4]), fourth)
+    same(weights(kept[8]), eighth)
+    third = weights(kept[3])
+    assert differ(third, fourth) and differ(third, weights(kept[0]))
     for name in ("last.keras", "model.keras"):
-        for one, two in zip(
-            weights(trained / name), weights(tmp_path / name), strict=True
-        ):
-            np.testing.assert_array_equal(one, two)
-    assert files.read_json(trained / "history.json") == files.read_json(
-        tmp_path / "history.json"
-    )
+        same(weights(trained / name), weights(tmp_path / name))
+    for name in ("history.json", "run.json"):
+        assert files.read_json(trained / name) == files.read_json(tmp_path / name)
+    assert not list(trained.glob("update-*"))
+    with pytest.raises(InputError, match=r"expected .*update-3.keras.*past 3 updates"):
+        training.train(MODEL, data_spec, TRAIN, trained, keep=(3,))
 
 
 def test_recalibration_changes_the_saved_model_alone_and_goes_on_after_a_stop(

@@ -143,8 +143,8 @@ def command(directory: str, tool: str, *words: str) -> str:
 
 def _difference(old: dict, new: dict) -> str:
     return "; ".join(
-        f"--{field} was {old.get(name, {}).get(field)!r}, now {value!r}"
+        f"--{field} was {old.get(name, {}).get(field)!r}, now {fields.get(field)!r}"
         for name, fields in new.items()
-        for field, value in fields.items()
-        if old.get(name, {}).get(field) != value
+        for field in dict.fromkeys((*fields, *old.get(name, ())))
+        if old.get(name, {}).get(field) != fields.get(field)
     )

@@ -11,6 +11,7 @@ study's spec, and returns a list of plain dicts, ready for a figure and its CSV 
     predictors.rows(arms, spec)    # which measures predict that a kernel can be reused
     significance.rows(arms, spec)  # which cells of a heat map retain 1 - margin, or lose more
     paths.strengths(arms, spec)    # how far towards the donor nothing is lost
+    ages.rows(by_age, arms, ...)   # at which age of the donor reuse appears
     paths.profiles(arms, spec)     # the share of sites that retain enough
     tables.heat_rows(...)          # cells of a heat map; forest_rows, curve_rows likewise
     label_curves.savings(...)      # label curves: curves, areas, crossovers, speeds likewise

@@ -53,14 +53,21 @@ Arms = Mapping[Arm, Mapping[int, Record]]  # arm -> seed -> record
 Values = dict[int, float]  # seed -> retention
 
 
-def by_part(records: Iterable[Record]) -> dict[Part, Arms]:
+def by_part(records: Iterable[Record], updates: int | None = None) -> dict[Part, Arms]:
     """Indexes the records by part, arm and seed.
+
+    Args:
+        records: of a study.
+        updates: age of the donor whose records are taken; None: the finished donor, which all
+            analyses but `ages` are of.
 
     Raises:
         InputError: two records are of the same arm and seed.
     """
     parts: dict[Part, dict[Arm, dict[int, Record]]] = {}
     for r in records:
+        if r.updates != updates:
+            continue
         arms = parts.setdefault(Part(r.architecture, r.direction, r.link), {})
         arm = Arm(r.control, r.site_kind, r.site, r.group, r.repair, r.strength, r.draw)
         seeds = arms.setdefault(arm, {})

@@ -28,7 +28,7 @@ records are never dropped silently.
 from tfreuse.records.counts import CountsReader, counts_path, read_counts
 from tfreuse.records.labels import LabelLog, LabelRecord, read_labels
 from tfreuse.records.log import Log, read
-from tfreuse.records.record import UNMOVED, Record
+from tfreuse.records.record import UNMOVED, Record, age_key
 
 __all__ = [
     "UNMOVED",
@@ -37,6 +37,7 @@ __all__ = [
     "LabelRecord",
     "Log",
     "Record",
+    "age_key",
     "counts_path",
     "read",
     "read_counts",

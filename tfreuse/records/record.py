@@ -64,6 +64,8 @@ class Record:
     images: int  # number of test images
     seconds: float
     versions: dict[str, str]
+    # age of the donor in updates of its training; None: the finished donor (absent from JSON)
+    updates: int | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ class Record:
         return (
             self.architecture, self.direction, self.link, str(self.seed), self.control,
             str(self.draw), self.site_kind, self.site, self.group, f"{self.strength:g}",
-            self.repair,
+            *age_key(self.updates), self.repair,
         )  # fmt: skip
 
     @property
@@ -87,6 +89,8 @@ class Record:
     def to_line(self) -> str:
         values = {name: getattr(self, name) for name in _FIELDS}
         values["counts"] = dict(self.counts)
+        if self.updates is None:  # the line of a study without ages stays as it was
+            del values["updates"]
         return json.dumps(values, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -113,11 +117,17 @@ class Record:
         return cls(**(pool or Pool()).share(values))
 
 
+def age_key(updates: int | None) -> tuple[str, ...]:
+    """Returns the part of a record's key that names the age of its donor; () of a finished one."""
+    return () if updates is None else (f"after {updates} updates",)
+
+
 _FIELDS = tuple(field.name for field in dataclasses.fields(Record))
 _TYPES: dict[str, tuple[type, ...]] = {
     field.name: {
         float: (float, int),
         float | None: (float, int, type(None)),
+        int | None: (int, type(None)),
         tuple[int, int] | None: (tuple, type(None)),
         dict[str, str]: (dict,),
         Mapping[str, Any]: (dict,),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tfreuse.analysis import intervals, over_images
+from tfreuse.analysis import bounded, intervals, over_images
 from tfreuse.analysis import reasons as two_reasons
 from tfreuse.analysis.tables import Row
 
@@ -57,6 +57,33 @@ def strengths(rows: list[Row], subject) -> str:
         "measured α up to which at least 1 − margin (dashed) is retained, mean over seeds. "
         f"{_tail(rows, subject)}"
     )
+
+
+def ages(rows: list[Row], subject) -> str:
+    seeds, confidence = max(row["n"] for row in rows), subject.spec.confidence
+    (low,), _ = bounded.ends([[1.0] * seeds], bounded.RETENTION, confidence)
+    stages = any(row["site_kind"] == "stage" for row in rows)
+    return (
+        "Mean retention, clipped to 0 to 1, against the donor's age: the updates of its training, "
+        "logarithmic, with 0 (its initial values) at the left. Diamond: the finished donor, the "
+        "best of its validations. The recipient is the finished one at every age, and the donor's "
+        "statistics are re-estimated. Shaded: the interval. "
+        + "Thin: single stages, as transplanted. "
+        * stages
+        + "A line that rises shows what the donor had to learn first, one that falls what it "
+        "learned for itself; a height that is there at 0 was not learned. Bands that overlap "
+        f"do not tell ages apart: of {seeds} seeds that all retain everything the interval is "
+        f"[{intervals.number(low)}, 1]{_too_few(seeds, confidence)}. The CSV also has the "
+        f"differences from the finished donor, paired by seed. {_tail(rows, subject)}"
+    )
+
+
+def _too_few(seeds: int, confidence: float) -> str:
+    """Says where seeds are too few for any difference, however clear."""
+    needed, _ = bounded.fewest(0.0, bounded.DIFFERENCE, confidence)
+    if seeds >= needed:
+        return ""
+    return f", and fewer than {needed} cannot show a difference however clear"
 
 
 def profiles(rows: list[Row], subject) -> str:

@@ -14,7 +14,9 @@ Cells = tuple[tuple[str, ...], ...]
 def missing(source: Source) -> list[str]:
     """Lists declared arms that have no record yet, in sentences."""
     sentences = []
-    for part, arms in source.parts.items():
+    for part, finished in source.parts.items():
+        by_age = {None: finished, **source.ages(part)}
+        arms = {(a, arm): r for a, arms in by_age.items() for arm, r in arms.items()}
         seeds = sorted({seed for by_seed in arms.values() for seed in by_seed})
         if source.records and len(seeds) < source.spec.seeds:
             sentences.append(

@@ -55,6 +55,7 @@ def compose(
         _figures("Where in the network", source, figures),
         _figures("What repairs win back", source, figures, results.repairs(figures)),
         _figures("Which role is to blame", source, figures, results.blame(source)),
+        _figures("When reuse appears", source, figures),
         _figures("What predicts reuse", source, figures, results.predictors(figures)),
         _figures("Pictures", source, figures),
         Section("Did the biases move?", _biases(source)),

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfreuse import specs
 from tfreuse.analysis import (
+    ages,
     ladder,
     paths,
     predictors,
@@ -39,6 +40,8 @@ class Subject:
     arrays: Arrays = dataclasses.field(default_factory=dict)
     stages: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of layers
     pair: OnePair | None = None  # of a study of one seed
+    ages: Mapping[int, Arms] = dataclasses.field(default_factory=dict)  # by updates
+    steps: int = 0  # updates of a whole training
 
     def only(self, *kinds: str) -> Arms:
         """Returns the arms of some kinds of sites, of the declared groups."""
@@ -223,6 +226,11 @@ DRAWINGS = (
     Drawing(
         "shapley", "Which role is to blame", "the loss, shared out among roles", _shapley,
         captions.shapley, {"shapley": True, "sites": ("stage",)}, live=True,
+    ),
+    Drawing(
+        "ages", "When reuse appears", "retention against the age of the donor",
+        lambda s: ages.rows(s.ages, s.arms, s.steps, s.spec),
+        captions.ages, {"donor_updates": True}, live=True,
     ),
     Drawing(
         "scatter", "What predicts reuse", "what predicts the retention of kernels",

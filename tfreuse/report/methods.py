@@ -134,6 +134,13 @@ def _treatment(source: Source) -> str:
             " At all layers and single stages the recipient was also moved only part of the "
             f"way, to (1 − α) recipient + α donor with α = {alphas}."
         )
+    if spec.donor_updates:
+        updates = ", ".join(map(str, sorted(spec.donor_updates)))
+        text += (
+            " The donor was also taken as it was after "
+            f"{updates} updates of its training, of {source.steps:,} in all; controls, verdicts "
+            "and all other figures are of the finished donor."
+        )
     return text
 
 

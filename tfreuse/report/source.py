@@ -55,6 +55,24 @@ class Source:
             for part in verdicts.declared_parts(parts, self.spec)
         }
 
+    def ages(self, part: Part) -> dict[int, Arms]:
+        """Returns the arms of donors that were kept along their training, by its updates."""
+        return {
+            updates: arms
+            for updates in sorted(self.spec.donor_updates)
+            if (arms := self._ages[updates].get(part))
+        }
+
+    @functools.cached_property
+    def _ages(self) -> dict[int, dict[Part, Arms]]:
+        updates = self.spec.donor_updates
+        return {age: by_part(self.records, age) for age in updates}
+
+    @property
+    def steps(self) -> int:
+        """The updates of a whole training."""
+        return self.specs.get("train", {}).get("steps", specs.TrainSpec.steps)
+
     @property
     def name(self) -> str:
         return self.path.resolve().name

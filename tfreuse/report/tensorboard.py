@@ -43,6 +43,8 @@ _Chart = tuple[str, str, dict[str, _Points]]  # category, title, points by tag
 def write_arms(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
     """Writes the table's columns, and a row for every chosen record that has none yet.
 
+    Donors of other ages than the finished one have no rows: no column would tell them apart.
+
     Args:
         log_dir: folder of the rows, below TensorBoard's `--logdir`.
         records: the arms; of more than LIMIT, those of all layers take precedence, then those
@@ -53,6 +55,7 @@ def write_arms(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
     """
     from tensorboard.plugins.hparams import summary_v2  # slow to import
 
+    records = [record for record in records if record.updates is None]
     arms, records = len(records), _chosen(records)
     values = {
         name: sorted({getattr(record, name) for record in records}) for name in FACTORS

@@ -68,6 +68,8 @@ _FIRST = {
     "control": "an arm whose outcome is known, or bounds the others'",
     "draw": "a repetition of a random control; a seed counts the mean of its draws",
     "strength": "α of (1 − α) recipient + α donor: 1 is a full transplant",
+    "age": "number of updates of the donor's training after which it was taken; without one the "
+    "donor is finished",
     "transfer": "the treatment itself: the donor of the named direction",
 }
 _LAST = {

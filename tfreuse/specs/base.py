@@ -18,6 +18,7 @@ def option(
     low: float | None = None,
     only: str = "",
     also: str = "",
+    later: bool = False,
 ) -> Any:
     """Returns a dataclass field with its default, help, choices and lower bound.
 
@@ -27,6 +28,8 @@ def option(
         choices: all values allowed, of each item for a tuple; empty: any.
         low: the least value allowed.
         also: regular expression of values that are allowed besides `choices`.
+        later: the field was added when runs existed. At its default it is absent from JSON, so
+            that their digests stay.
         only: name of the one architecture that has the option; empty: all have it.
     """
     if only:
@@ -39,6 +42,7 @@ def option(
             "low": low,
             "only": only,
             "also": also,
+            "later": later,
         },
     )
 
@@ -53,10 +57,10 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            field.name: list(value)
-            if isinstance(value := getattr(self, field.name), tuple)
-            else value
+            field.name: list(value) if isinstance(value, tuple) else value
             for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+            if not (field.metadata["later"] and value == field.default)
         }
 
     @classmethod

@@ -92,6 +92,14 @@ class StudySpec(Spec):
         "and must be listed; those below 1 are measured without repair",
         low=0.0,
     )
+    donor_updates: tuple[int, ...] = option(
+        (),
+        "ages of the donors: the treatment is also measured with the donor as it was after each of "
+        "these numbers of updates of its training, 0 (its initial values) up to below --steps; the "
+        "verdicts are on the finished donor",
+        low=0,
+        later=True,
+    )
     draws: int = option(
         3, "random draws of the controls angle, matched, moments and shuffled", low=1
     )

@@ -33,6 +33,7 @@ _START = 8.0  # seconds to start a process: TensorFlow, data, tracing
 _LINE, _COUNTS = 2 * 1_300, 2 * 1_700
 _FIT = 2.0  # seconds of a fit besides its updates: statistics and four evaluations
 _COPIES = 4  # of a network's parameters: the best, the last, and the optimizer's two
+_COPIES_KEPT = 3  # the same with every network that is kept along the way
 _LOGS = 1_000_000  # bytes of a training's logs
 
 
@@ -62,7 +63,8 @@ def describe(specs: Specs, jobs: int) -> str:
     for network in networks:
         cost = costs[_architecture(specs, network)]
         seconds += _START + (0 if network.file else cost.step * network.train.steps)
-        disk += _COPIES * 4 * cost.parameters + _LOGS
+        copies = _COPIES + _COPIES_KEPT * len(specs.ages(network))
+        disk += copies * 4 * cost.parameters + _LOGS
     arms_of_block: dict[str, int] = {}
     for block in specs.blocks():
         repairs = _repairs(block, built[block.architecture])

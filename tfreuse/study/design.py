@@ -13,6 +13,7 @@ from tfreuse import files, roles
 from tfreuse.errors import InputError
 from tfreuse.specs import (
     ALL_DIRECTIONS,
+    DIRECTIONS,
     DataSpec,
     GivenSpec,
     ModelSpec,
@@ -57,7 +58,9 @@ class Specs:
                 f"{list(self.study.architectures)}."
             )
         self._check_pretrained(models)
-        for name in ("directions", "links", "groups", "sites", "controls", "strengths"):
+        for name in (
+            "directions", "links", "groups", "sites", "controls", "strengths", "donor_updates",
+        ):  # fmt: skip
             values = getattr(self.study, name)
             if len(set(values)) < len(values):
                 raise InputError(f"--{name} names something twice: {list(values)}.")
@@ -66,6 +69,20 @@ class Specs:
             raise InputError(
                 "--strengths takes numbers above 0 and up to 1, and 1 among them; got "
                 f"{list(strengths)}."
+            )
+        self._check_donor_updates()
+
+    def _check_donor_updates(self) -> None:
+        ages, steps = self.study.donor_updates, self.train.steps
+        if ages and not self.study.directions:
+            raise InputError(
+                "--donor_updates is of the donors of --directions, which is empty; give it "
+                f"{DIRECTIONS[0]}, or leave --donor_updates out."
+            )
+        if ages and max(ages) >= steps:
+            raise InputError(
+                f"--donor_updates takes numbers below --steps={steps}, whose end is the finished "
+                f"donor; got {max(ages)}."
             )
 
     def _check_pretrained(self, models: list[ModelSpec]) -> None:
@@ -127,6 +144,15 @@ class Specs:
                 networks.setdefault(network.name, network)
         return networks
 
+    def ages(self, network: Network) -> tuple[int, ...]:
+        """Returns the numbers of updates after which a training keeps its network: of donors alone."""
+        return self.study.donor_updates if network.name in self._donors else ()
+
+    @functools.cached_property
+    def _donors(self) -> frozenset[str]:
+        """The names of the networks that are a treatment's donor in some block."""
+        return frozenset(block.parts["transfer"].name for block in self.blocks())
+
     def curves(self) -> list["Curve"]:
         """Lists the label curves: one for each architecture and replicate."""
         counts = self.labels.label_counts
@@ -161,6 +187,9 @@ class Specs:
                 f"groups {', '.join(study.groups)}; sites {', '.join(study.sites)}; "
                 f"controls {', '.join(study.controls)}; repairs {', '.join(study.repairs)}"
             )
+            if study.donor_updates:
+                ages = ", ".join(map(str, study.donor_updates))
+                lines.append(f"donors after {ages} updates, besides the finished ones")
         if self.curves():
             counts = ", ".join(str(n or "all") for n in self.labels.label_counts)
             lines.append(

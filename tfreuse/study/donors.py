@@ -3,6 +3,7 @@
     donors = Donors(block, models_dir, model, variables, values, digest, images, train)
     donors.get("transfer").values          # {variable path: array}
     donors.aligned("transfer").values      # the same, channels in the recipient's order
+    donors.get("transfer", updates=30)     # as it was after 30 updates of its training
 
 A trained donor's moving statistics are re-estimated exactly, like the recipient's.
 """
@@ -19,6 +20,7 @@ from tfreuse import (
     data,
     files,
     models,
+    training,
     transplant,
 )
 from tfreuse import plan as plan_module
@@ -31,6 +33,8 @@ from tfreuse.transplant import alignment
 # Added to a replicate's seed for the control "reinitialised". Seeds of a study's networks stay
 # far below it, so that no network started from these values (`design.Block` lists the offsets).
 _FRESH_SEED = 1_000_003
+
+_Key = tuple[str, int, int | None]  # control, draw, updates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,23 +83,35 @@ class Donors:
         self._block, self._model, self._digest = block, model, digest
         self._variables, self._values = variables, values
         self._images, self._train = images, train
-        self._paths = {
-            part: models_dir / network.name / "model.keras"
-            for part, network in block.parts.items()
+        self._folders = {
+            part: models_dir / network.name for part, network in block.parts.items()
         }
-        self._donors: dict[tuple[str, int], Donor] = {}
-        self._aligned: dict[tuple[str, int], Donor] = {}
+        self._donors: dict[_Key, Donor] = {}
+        self._aligned: dict[_Key, Donor] = {}
 
-    def get(self, control: str, draw: int = 0) -> Donor:
-        """Returns the donor of the treatment, "transfer", or of a control."""
-        if (control, draw) not in self._donors:
-            self._donors[control, draw] = self._make(control, draw)
-        return self._donors[control, draw]
+    def get(self, control: str, draw: int = 0, updates: int | None = None) -> Donor:
+        """Returns the donor of the treatment, "transfer", or of a control.
 
-    def aligned(self, control: str, draw: int = 0) -> Donor:
+        Args:
+            control: "transfer", or one of `specs.CONTROLS`.
+            draw: number of the draw of a random control.
+            updates: of the treatment's training, after which it kept the donor; None: the
+                finished donor.
+        """
+        key = control, draw, updates
+        if key not in self._donors:
+            if updates is None:
+                self._donors[key] = self._make(control, draw)
+            else:
+                path = training.kept_path(self._folders[control], updates)
+                self._donors[key] = self._trained(control, path)
+        return self._donors[key]
+
+    def aligned(self, control: str, draw: int = 0, updates: int | None = None) -> Donor:
         """Returns the donor with its channels in the order that fits the recipient's best."""
-        if (control, draw) not in self._aligned:
-            donor = self.get(control, draw)
+        key = control, draw, updates
+        if key not in self._aligned:
+            donor = self.get(*key)
             values = {  # a head for another task has another shape, or no counterpart
                 path: value
                 for path, value in donor.values.items()
@@ -103,8 +119,8 @@ class Donors:
             }
             order = alignment.match(self._ties, self._values, values)
             values = alignment.permute(self._ties, values, order)
-            self._aligned[control, draw] = dataclasses.replace(donor, values=values)
-        return self._aligned[control, draw]
+            self._aligned[key] = dataclasses.replace(donor, values=values)
+        return self._aligned[key]
 
     def _make(self, control: str, draw: int) -> Donor:
         if control == "self":
@@ -113,9 +129,13 @@ class Donors:
             return self._recipient(control, self._reordered())
         if control in ("reinitialised", "defaults", "initial"):
             return _from_model(control, self._digest, self._untrained(control))
-        if control not in self._paths:
+        if control not in self._folders:
             return self._computed(control, draw)
-        path, network = self._paths[control], self._block.parts[control]
+        return self._trained(control, self._folders[control] / "model.keras")
+
+    def _trained(self, control: str, path: pathlib.Path) -> Donor:
+        """Reads a network of the block, and re-estimates its statistics if the study trained it."""
+        network = self._block.parts[control]
         model = saving.load(path)
         if not network.file:  # a network that exists is taken as it is
             images = as_input(self._images, network.train.corruption)

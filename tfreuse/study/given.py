@@ -30,7 +30,9 @@ _TRAINED = {
     "scrambled": "a network trained on scrambled images",
     "initial": "the initial values of the recipient's training",
 }
-_OF_TRAININGS = ("seeds", "architectures", "directions", "links", "retrials")
+_OF_TRAININGS = (
+    "seeds", "architectures", "directions", "links", "retrials", "donor_updates",
+)  # fmt: skip
 
 
 class GivenBlock(Block):

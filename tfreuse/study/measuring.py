@@ -16,7 +16,7 @@ import numpy as np
 from tfreuse import models, roles, rundir, transplant
 from tfreuse import plan as plan_module
 from tfreuse.plan import Plan
-from tfreuse.records import UNMOVED, Record
+from tfreuse.records import UNMOVED, Record, age_key
 from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
 from tfreuse.study import distances, treatments
@@ -117,10 +117,11 @@ def pending(
     repairs.sort(key=REPAIRS.index)
     in_place = [repair for repair in repairs if not repair.startswith("permutation")]
     permuted = [repair for repair in repairs if repair.startswith("permutation")]
+    donor = arm.control, arm.draw, arm.updates
     if in_place:
-        yield recipient.donors.get(arm.control, arm.draw), in_place
+        yield recipient.donors.get(*donor), in_place
     if permuted:
-        yield recipient.donors.aligned(arm.control, arm.draw), permuted
+        yield recipient.donors.aligned(*donor), permuted
 
 
 def plan_arm(arm: Arm, donor: Donor, recipient: Recipient) -> Plan:
@@ -199,6 +200,7 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
         "recipient_digest": recipient.digest,
         "control": arm.control,
         "draw": arm.draw,
+        "updates": arm.updates,
         "site_kind": arm.site.kind,
         "site": arm.site.name,
         "depth": arm.site.depth,
@@ -220,13 +222,13 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
 def _output_change(arm: Arm, workspace: Workspace) -> dict[str, float | None]:
     """Compares the output of a single layer or stage with the recipient's original one.
 
-    Unions of groups, blends and repeated draws are left out: no analysis uses their outputs,
-    and a probe costs about as much as an evaluation.
+    Unions of groups, blends, repeated draws and donors of other ages are left out: no analysis
+    uses their outputs, and a probe costs about as much as an evaluation.
     """
     site = arm.site
     if site.kind not in ("layer", "stage"):
         return _NO_OUTPUTS
-    if "+" in arm.group or arm.strength < 1 or arm.draw:
+    if "+" in arm.group or arm.strength < 1 or arm.draw or arm.updates is not None:
         return _NO_OUTPUTS
     layer = site.name
     if site.kind == "stage":
@@ -267,4 +269,5 @@ def _key(block: Block, arm: Arm) -> tuple[str, ...]:
         arm.site.name,
         arm.group,
         f"{arm.strength:g}",
+        *age_key(arm.updates),
     )

@@ -26,7 +26,8 @@ def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
         for record in records
         if record.key[:3] == part
         and (record.site_kind, record.control) == ("all", "transfer")
-        and (record.repair, record.strength) == ("recalibration", 1.0)
+        and (record.repair, record.strength, record.updates)
+        == ("recalibration", 1.0, None)
         and record.before - record.floor >= specs.study.minimum
     ]
     groups = []

@@ -26,7 +26,8 @@ def train(
 
     A training has failed if `above_floor` is less than --minimum. A retrial has the same initial
     values, which linked networks and the control "initial" share, and another order of images. The
-    first that has not failed takes the network's place; where all failed the first training stays.
+    first that has not failed takes the network's place, with its networks of --donor_updates;
+    where all failed the first training stays.
     The test metric plays no part.
 
     Trains in `out_dir`, and again in `out_dir/retrial-N`. Where a network was trained again,
@@ -41,6 +42,7 @@ def train(
             specs.data,
             _settings(network, number),
             folder,
+            keep=specs.ages(network),
             report=report,
         )
         if "trainings" in metrics or not specs.study.retrials:
@@ -53,8 +55,10 @@ def train(
     if len(above) == 1:
         return
     if above[-1] >= specs.study.minimum:
-        with files.replacing(out_dir / "model.keras") as temporary:
-            shutil.copyfile(folder / "model.keras", temporary)
+        ages = [training.kept_path(folder, age).name for age in specs.ages(network)]
+        for name in (*ages, "model.keras"):
+            with files.replacing(out_dir / name) as temporary:
+                shutil.copyfile(folder / name, temporary)
     else:
         metrics = files.read_json(out_dir / "metrics.json")
     files.write_json(out_dir / "metrics.json", metrics | {"trainings": above})

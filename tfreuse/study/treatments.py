@@ -77,7 +77,10 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One treatment of the recipient, measured with each of its repairs."""
+    """One treatment of the recipient, measured with each of its repairs.
+
+    `updates` is the age of the donor in updates of its training; None: the finished donor.
+    """
 
     site: Site
     group: str
@@ -85,6 +88,7 @@ class Arm:
     repairs: tuple[str, ...]
     strength: float = 1.0
     draw: int = 0
+    updates: int | None = None
 
 
 def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
@@ -180,11 +184,7 @@ def arms(
 def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Arm]:
     members = roles.expand(group)
     for control in ("transfer", *spec.controls):
-        repairs = tuple(
-            repair
-            for repair in _REPAIRS[site.kind].get(control, ())
-            if repair in spec.repairs
-        )
+        repairs = _repairs(site, control, spec)
         if not repairs or not _applies(control, members, group, link):
             continue
         if site.kind == "layer" and control == "other_seed" and group != "kernel":
@@ -196,6 +196,15 @@ def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterab
         for strength in spec.strengths:
             if strength < 1:
                 yield Arm(site, group, "transfer", ("none",), strength)
+    if repairs := _repairs(site, "transfer", spec):
+        for updates in spec.donor_updates:
+            yield Arm(site, group, "transfer", repairs, updates=updates)
+
+
+def _repairs(site: Site, control: str, spec: StudySpec) -> tuple[str, ...]:
+    """Returns the study's repairs with which the control is measured at the site."""
+    measured = _REPAIRS[site.kind].get(control, ())
+    return tuple(repair for repair in measured if repair in spec.repairs)
 
 
 def _applies(control: str, members: Collection[str], group: str, link: str) -> bool:

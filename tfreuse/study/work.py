@@ -125,6 +125,8 @@ def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str,
     values = {name: spec.to_json() for name, spec in settings.items()}
     if specs.study.retrials:
         values["retrials"] = [specs.study.retrials, specs.study.minimum]
+    if ages := specs.ages(network):
+        values["ages"] = list(ages)
     return {"unit": "train", "name": network.name, "needs": list(needs), **values}
 
 
@@ -145,7 +147,8 @@ def _weight(specs: Specs) -> float:
     update of a training. `forecast` measures instead.
     """
     study = specs.study
-    treatments = len(study.repairs) + len(study.controls) + len(study.strengths) - 1
+    treatments = len(study.repairs) * (1 + len(study.donor_updates))
+    treatments += len(study.controls) + len(study.strengths) - 1
     arms = 10 * (len(study.groups) * treatments + 25 * study.shapley)
     tuned = 5 * study.fine_tuning_steps if "fine_tuning" in study.repairs else 0
     return (arms + tuned * len(study.groups)) / specs.train.steps

@@ -4,7 +4,8 @@
 
 `out_dir` gets `model.keras` (best on the validation split), `last.keras` (with the
 optimizer's state, to resume from), `history.json`, `metrics.json` (test split; written last,
-so its presence marks a complete run) and `tensorboard/`.
+so its presence marks a complete run) and `tensorboard/`. With `keep=(0, 30)` it also gets
+`update-0.keras` and `update-30.keras`, the network before the training and after 30 updates.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import keras
@@ -25,7 +26,7 @@ from tfreuse import (
     models,
     rundir,
 )
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.models import saving
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 from tfreuse.training import (
@@ -37,7 +38,7 @@ from tfreuse.training import (
     recalibration,
     summaries,
 )
-from tfreuse.training.callbacks import Report
+from tfreuse.training.callbacks import Report, kept_path
 from tfreuse.training.objective import decay_only_kernels, loss, optimizer
 
 MOST_IMAGES = 128  # of the training, on which a validation re-estimates statistics
@@ -51,6 +52,7 @@ def train(
     *,
     device_spec: DeviceSpec = devices.DEFAULT,
     recalibrate: bool = False,
+    keep: Collection[int] = (),
     report: Report = lambda step, text: None,
 ) -> dict[str, Any]:
     """Trains a network, or resumes an interrupted training; returns the test metrics.
@@ -63,8 +65,12 @@ def train(
     `model.keras` are re-estimated on training images; the training itself is the same, bit for
     bit. A run that was begun before this option existed goes on without it.
 
+    After each number of updates in `keep` the network is also written to `kept_path`; that
+    changes nothing of the training either.
+
     Raises:
-        InputError: out_dir belongs to another spec, or the data cannot be used.
+        InputError: out_dir belongs to another spec, the data cannot be used, or the run was
+            begun without `keep` and is past one of its numbers.
     """
     out_dir = pathlib.Path(out_dir)
     models.check_image_size(model_spec, data_spec.image_size, data_spec.channels)
@@ -77,6 +83,7 @@ def train(
     if (out_dir / "run.json").exists():
         recalibrate = _recorded(claim(), recalibrate)
     if (out_dir / "metrics.json").exists():
+        _check_kept(out_dir, keep)
         return files.read_json(out_dir / "metrics.json")
     started = time.monotonic()
     train_split = split(data_spec, "train", train_spec)
@@ -96,8 +103,10 @@ def train(
             recalibration_images=statistics_images(
                 train_split, train_spec, recalibrate
             ),
+            keep=keep,
             report=report,
         )
+    _check_kept(out_dir, keep)
     test_split = split(data_spec, "test", train_spec)
     best = saving.load(out_dir / "model.keras")
     metrics = evaluate(best, test_split, train_spec.task, train_spec.corruption)
@@ -123,6 +132,17 @@ def _recorded(run: dict[str, Any], recalibrate: bool) -> bool:
             f"the run was begun with {before}, now {now}; give {before}, or another --out_dir."
         )
     return bool(recorded)
+
+
+def _check_kept(out_dir: pathlib.Path, keep: Collection[int]) -> None:
+    """Raises InputError if the run did not keep the network after one of the numbers of updates."""
+    for updates in sorted(keep):
+        path = kept_path(out_dir, updates)
+        if not path.exists():
+            raise InputError(
+                f"expected {printable(path)}, of a training that is past {updates} updates; "
+                "delete its directory, or choose another --out_dir, to train it again."
+            )
 
 
 def statistics_images(
@@ -169,12 +189,14 @@ def fit(
     *,
     device_spec: DeviceSpec = devices.DEFAULT,
     recalibration_images: np.ndarray | None = None,
+    keep: Collection[int] = (),
     report: Report = lambda step, text: None,
 ) -> None:
     """Runs the updates up to `spec.steps` that the model's optimizer has not done yet.
 
     Statistics of the model that is validated and saved as the best are re-estimated on
-    `recalibration_images` [N, H, W, C], if given.
+    `recalibration_images` [N, H, W, C], if given. After each number of updates in `keep` the
+    network is written to `kept_path`.
     """
     done = int(model.optimizer.iterations.numpy())
     period = math.ceil(spec.steps / spec.validations)
@@ -200,6 +222,7 @@ def fit(
             callbacks.Checkpoints(
                 model, validation_split, spec, out_dir, recalibration_images
             ),
+            callbacks.Keep(model, keep, done, out_dir),
             *devices.callbacks(device_spec, out_dir / "tensorboard", spec.steps - done),
             callbacks.Progress(report, done, spec.steps),
         ],

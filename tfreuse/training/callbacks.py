@@ -6,7 +6,7 @@ graph.fit(..., callbacks=[callbacks.Checkpoints(model, split, spec, out_dir)])
 import contextlib
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import keras
 import numpy as np
@@ -34,6 +34,47 @@ class Progress(keras.callbacks.Callback):
         self._report(self._done, "")
         if self._done >= self._steps:
             self.model.stop_training = True
+
+
+def kept_path(out_dir: pathlib.Path, updates: int) -> pathlib.Path:
+    """Returns the file of the network as it was after that many updates of its training."""
+    return out_dir / f"update-{updates}.keras"
+
+
+class Keep(keras.callbacks.Callback):
+    """Writes the network as it is after chosen numbers of updates, of which 0 is its start.
+
+    A training that was killed repeats its last period with the same data, and writes the same
+    networks again.
+
+    Args:
+        model: the plain model; `fit` trains a view of it.
+        ages: numbers of updates.
+        done: updates before this fit.
+        out_dir: directory of the run.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        ages: Collection[int],
+        done: int,
+        out_dir: pathlib.Path,
+    ) -> None:
+        super().__init__()
+        self._plain, self._ages, self._out_dir = model, ages, out_dir
+        self._done = done
+
+    def on_train_begin(self, logs=None):
+        self._save()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        self._save()
+
+    def _save(self) -> None:
+        if self._done in self._ages:
+            saving.save(self._plain, kept_path(self._out_dir, self._done))
 
 
 class Checkpoints(keras.callbacks.Callback):

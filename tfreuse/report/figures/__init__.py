@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tfreuse import files
 from tfreuse.analysis.tables import Row
 from tfreuse.report.figures import (
+    ages,
     forest,
     heat,
     ladder,
@@ -47,6 +48,7 @@ DRAWINGS = {
     "layer": lambda rows, s: heat.heat_map(rows, s.spec),
     "leave_one_out": lambda rows, s: heat.heat_map(rows, s.spec),
     "norms": lambda rows, s: norms.norms(s.arrays, rows),
+    "ages": lambda rows, s: ages.ages(rows, s.spec),
     "profiles": lambda rows, s: profiles.profiles(rows, s.spec),
     "strip": lambda rows, s: strip.strip(s.arrays, rows),
 }

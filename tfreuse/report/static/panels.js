@@ -1,4 +1,4 @@
-// The two reasons, the repair ladder, the Shapley values.
+// The two reasons, the repair ladder, the Shapley values, the donor's age.
 import {el, withFlags} from "./dom.js";
 import {figure} from "./figure.js";
 
@@ -6,6 +6,7 @@ export const TITLES = {
   reasons: "Two reasons: general features, or a small difference",
   ladder: "What repairs win back",
   shapley: "Which role is to blame",
+  ages: "When reuse appears: donors along their training",
 };
 export const NAMES = Object.keys(TITLES);
 

@@ -79,6 +79,8 @@ class Snapshot:
                 self._arrays_of(part),
                 study.stages.get(part.architecture, {}),
                 OnePair(arms, counts, study.spec) if counts else None,
+                study.ages(part),
+                study.steps,
             )
             for part, arms in study.parts.items()
         }
