@@ -16,15 +16,21 @@ _LOOK = 0.5  # seconds
 ROOT = str(pathlib.Path(__file__).parents[1])  # where `benchmarks` is imported from
 
 
-def last_line(module: str, words: Sequence, timeout: float | None = None) -> str:
-    """Returns the last line that `python -m module words...` prints.
+def last_line(
+    module: str,
+    words: Sequence,
+    timeout: float | None = None,
+    root: str | os.PathLike = ROOT,
+) -> str:
+    """Returns the last line that `python -m module words...` prints in the checkout `root`.
 
     Raises:
         subprocess.SubprocessError: it takes over `timeout` seconds, or fails.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, words)],
-        env=environment(),
+        env=environment(root),
+        cwd=None if root == ROOT else root,  # Python imports from there first
         check=True,
         capture_output=True,
         text=True,
@@ -49,10 +55,12 @@ def environment(root: str | os.PathLike = ROOT) -> dict[str, str]:
     return {**variables, **quiet, "PYTHONPATH": path}
 
 
-def run_json(module: str, words: Sequence, timeout: float) -> dict:
+def run_json(
+    module: str, words: Sequence, timeout: float, root: str | os.PathLike = ROOT
+) -> dict:
     """Returns the JSON in the last line that the process prints, or {"error": reason}."""
     try:
-        return json.loads(last_line(module, words, timeout))
+        return json.loads(last_line(module, words, timeout, root))
     except subprocess.TimeoutExpired:
         return {"error": f"takes over {timeout:g} s"}
     except subprocess.CalledProcessError as error:

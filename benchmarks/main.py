@@ -54,6 +54,7 @@ from benchmarks import (
     training,
     units,
 )
+from benchmarks.contestants import TASKS
 from tfreuse import files
 from tfreuse.cli import app
 from tfreuse.errors import InputError
@@ -92,8 +93,12 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_string(
-        "former", "", "reading: another checkout, to compare the time of its plans"
+        "former",
+        "",
+        "reading, transplant: another checkout, to compare the time of its plans and moves",
     )
+    flags.DEFINE_list("tasks", list(TASKS), "transplant: what is measured")
+    flags.DEFINE_list("contestants", ["*"], "transplant: patterns on their names")
     flags.DEFINE_float(
         "timeout",
         60,
@@ -163,8 +168,16 @@ def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
     models = [*values.models, *([case.LARGE] if values.large else [])]
+    if unknown := {*values.tasks} - {*TASKS}:
+        raise InputError(f"--tasks takes {', '.join(TASKS)}; got {min(unknown)!r}.")
     settings = rounds.Settings(
-        tuple(dict.fromkeys(models)), values.runs, values.minutes, values.timeout
+        tuple(dict.fromkeys(models)),
+        values.runs,
+        values.minutes,
+        values.timeout,
+        tuple(values.tasks),
+        tuple(values.contestants),
+        _former(),
     )
     runs = rounds.run(settings, folder)
     largest = {
@@ -175,7 +188,7 @@ def _transplant(folder: pathlib.Path) -> tuple[dict, str]:
     print(table.text(rows))
     print(table.verdicts(promised))
     value = {
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"former": values.former},
         "rows": [dataclasses.asdict(row) for row in rows],
         "promises": _promises(promised),
         "runs": runs,
@@ -367,15 +380,18 @@ def _reading(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     from benchmarks import reading  # PyTorch is an extra
 
-    former = pathlib.Path(app.FLAGS.former).resolve() if app.FLAGS.former else None
     settings = reading.Settings(
-        runs=app.FLAGS.runs, minutes=app.FLAGS.minutes, former=former
+        runs=app.FLAGS.runs, minutes=app.FLAGS.minutes, former=_former()
     )
     runs = reading.run(settings, folder)
     promised = reading.targets(runs)
     markdown = reading.markdown(runs, promised)
     print(markdown)
     return {"promises": _promises(promised), "runs": runs}, markdown
+
+
+def _former() -> pathlib.Path | None:
+    return pathlib.Path(app.FLAGS.former).resolve() if app.FLAGS.former else None
 
 
 _LIMITS = ("minutes", "timeout")

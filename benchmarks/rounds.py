@@ -1,6 +1,8 @@
 """Rounds of fresh processes: every contestant once a round, checked before its time counts."""
 
 import dataclasses
+import fnmatch
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import time
 from benchmarks import case as case_module
 from benchmarks import fresh
 from benchmarks.case import TINY, Case
-from benchmarks.contestants import ENTRIES, STATS, Contestant
+from benchmarks.contestants import ENTRIES, STATS, TASKS, Contestant
 from tfreuse import progress, transplant
 from tfreuse.errors import InputError
 
@@ -23,13 +25,17 @@ class Settings:
     """Extent of the measurement.
 
     No round starts once `minutes` are over, so that a contestant may have fewer runs than
-    `runs`; the table shows their number. A run that takes `timeout` seconds is stopped.
+    `runs`; the table shows their number. A run that takes `timeout` seconds is stopped. tfreuse
+    of the checkout `former` takes turns with the others.
     """
 
     models: tuple[str, ...] = (case_module.UNET,)
     runs: int = 5
     minutes: float = 5.0
     timeout: float = 60.0
+    tasks: tuple[str, ...] = tuple(TASKS)
+    contestants: tuple[str, ...] = ("*",)  # patterns on names
+    former: pathlib.Path | None = None
 
 
 def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
@@ -55,19 +61,31 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
     cases = [Case(name, work_dir) for name in (TINY, *settings.models)]
     for case in cases:
         fresh.last_line(WORKER, ["make", case.model, work_dir], timeout=600)
-    jobs = [(case, entry) for case in cases[1:] for entry in ENTRIES]
+    entries = [
+        (entry, entry.name, fresh.ROOT)
+        for entry in ENTRIES
+        if entry.task in settings.tasks
+        and any(fnmatch.fnmatch(entry.name, p) for p in settings.contestants)
+    ]
+    if settings.former:
+        entries += [
+            (entry, f"{name}, former", settings.former)
+            for entry, name, _ in entries
+            if name.startswith("tfreuse")
+        ]
+    jobs = [(case, *entry) for case in cases[1:] for entry in entries]
     total = settings.runs * (len(jobs) + len(COMMANDS))
     display, done_round = progress.Display(total), -1
     turns = fresh.turns(jobs, settings.runs, settings.minutes)
-    for number, (round_, (case, entry)) in enumerate(turns, 1):
+    for number, (round_, (case, entry, name, root)) in enumerate(turns, 1):
         if round_ > done_round:
             runs += _starts(cases[0], settings, round_)
             done_round = round_
-        key = (case.model, entry.task, entry.name)
+        key = (case.model, entry.task, name)
         display.update(number - 1, " ".join(key))
         if key not in failed:
             numbered = dataclasses.replace(case, number=number)
-            measured = run_once(numbered, entry, settings.timeout)
+            measured = run_once(numbered, entry, settings.timeout, root)
             runs.append(dict(zip(("model", "task", "name"), key)) | measured)
             if "error" in measured:
                 failed.add(key)
@@ -75,11 +93,16 @@ def run(settings: Settings, work_dir: pathlib.Path) -> list[dict]:
     return runs
 
 
-def run_once(case: Case, entry: Contestant, timeout: float) -> dict:
+def run_once(
+    case: Case,
+    entry: Contestant,
+    timeout: float,
+    root: str | os.PathLike = fresh.ROOT,
+) -> dict:
     """Returns `worker.measure` of a run with correct output, or {"error": reason}."""
     words = ["run", case.model, case.folder, case.number, entry.task, entry.name]
     try:
-        measured = fresh.run_json(WORKER, words, timeout)
+        measured = fresh.run_json(WORKER, words, timeout, root)
         if "error" in measured:
             return measured
         path = wrong(case, entry, measured.pop("digests", None))

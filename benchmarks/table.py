@@ -112,8 +112,8 @@ def targets(medians: Sequence[Row], largest: dict[str, int]) -> list[Target]:
     for model, size in largest.items():
         for task, content in ((STATS, "statistics"), (ALL, "everything")):
             text = f"{content}, file -> file, times cp's time"
-            add(model, text, task, "tfreuse", "cp (roofline)", 1.5)
-            add(model, f"{text}, {bare[9:]}", task, bare, "cp (roofline)", 1.5)
+            add(model, text, task, "tfreuse", "cp (roofline)", 1.3)
+            add(model, f"{text}, {bare[9:]}", task, bare, "cp (roofline)", 1.3)
         for rival, bound in ((".weights.h5", 8), (".keras", 50)):
             text = f"file -> live, times as fast as load_weights({rival})"
             name = f"load_weights, {rival}"

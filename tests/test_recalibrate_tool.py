@@ -261,9 +261,10 @@ def test_a_kill_leaves_nothing_and_the_next_run_goes_through(
         patch.setattr(os, "replace", killed)
         assert run("recalibrate", *words).returncode == 130
     assert not list(tmp_path.iterdir())
-    done = run("recalibrate", *words)
+    done = run("recalibrate", *words, "--undo=copy")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images"] == 3
+    assert (tmp_path / "out.keras.undo").read_bytes().startswith(b"tfreuse undo 2")
     assert {path.name for path in tmp_path.iterdir()} == {"out.keras", "out.keras.undo"}
 
 

@@ -427,6 +427,19 @@ def test_errors_of_missing_files_and_single_differences_read_well(here):
     )
 
 
+def test_undo_asks_for_a_recipient_that_moved_and_a_copy_needs_none(here):
+    before = pathlib.Path("b.keras").read_bytes()
+    assert "needs b.keras as it is" in ok(run("apply", "--out=c.keras"))
+    assert "displaced values" in ok(run("apply", "--out=d.keras", "--undo=copy"))
+    os.rename("b.keras", "moved.keras")
+    ok(run("undo", "--out=d.keras"))
+    asked = ("c.keras takes", "b.keras: expected", "got no such file", "--recipient=")
+    no(run("undo", "--out=c.keras", "--recipient="), *asked)
+    ok(run("undo", "--out=c.keras", "--recipient=moved.keras"))
+    for name in ("c.keras", "d.keras"):
+        assert pathlib.Path(name).read_bytes() == before
+
+
 def test_a_proof_counts_its_differences_in_words():
     def message(*differences):
         with pytest.raises(InputError) as caught:

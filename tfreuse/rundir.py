@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import shlex
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,19 @@ _PACKAGES = ("tfreuse", "tensorflow", "keras", "numpy")
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
     return dict(_versions())
+
+
+def version(package: str) -> str:
+    """Returns the version of an installed package, by the name of its NAME-VERSION.dist-info.
+
+    importlib.metadata, which says the same, takes 20 ms to import: a tenth of a transplant.
+    """
+    for folder in sys.path:
+        for path in pathlib.Path(folder).glob(f"{package}-*.dist-info"):
+            return path.stem.removeprefix(f"{package}-")
+    import importlib.metadata
+
+    return importlib.metadata.version(package)
 
 
 @functools.cache

@@ -43,6 +43,7 @@ from tfreuse.checkpoints.checkpoint import (
 )
 from tfreuse.checkpoints.pytorch import states
 from tfreuse.checkpoints.writable import (
+    RECIPIENT,
     Provenance,
     Value,
     WriteReport,
@@ -122,10 +123,11 @@ def write(
     provenance: Provenance,
     *,
     crc: bool = True,
+    undo: str = RECIPIENT,
 ) -> WriteReport:
     """Writes a copy of the recipient with some arrays replaced; all of it or nothing.
 
-    Also writes `out_path`.undo, from which `undo` restores the recipient.
+    Also writes `out_path`.undo, by which `undo` turns the output into the recipient.
 
     Args:
         recipient: a `.keras`, `.weights.h5`, legacy `.h5` or safetensors file, open or as a path.
@@ -137,6 +139,9 @@ def write(
             variable path -> CRC-32, of the written and of the displaced bytes.
         crc: whether to read all files once and check them against their own checksums;
             otherwise only the bytes that change are read.
+        undo: where `undo` takes the replaced values from. "recipient": from the recipient,
+            which must stay as it is; "copy": from `out_path`.undo, which is as large as
+            they are.
 
     Raises:
         InputError: a value does not fit, is not finite or is a negative variance; a file is
@@ -145,17 +150,22 @@ def write(
     """
     if not isinstance(recipient, Checkpoint):
         with open(recipient) as opened:
-            return write(opened, out_path, values, provenance, crc=crc)
-    from tfreuse.checkpoints import writing  # as journal, not for a plan
+            return write(opened, out_path, values, provenance, crc=crc, undo=undo)
+    from tfreuse.checkpoints import writing  # as restoring, not for a plan
 
-    return writing.write(recipient, out_path, values, provenance, crc=crc)
+    return writing.write(recipient, out_path, values, provenance, crc=crc, undo=undo)
 
 
-def undo(path: str | os.PathLike, *, dry_run: bool = False) -> str:
-    """Turns an output of `write` back into its recipient; see `journal.undo`."""
-    from tfreuse.checkpoints import journal
+def undo(
+    path: str | os.PathLike,
+    *,
+    recipient: str | os.PathLike | None = None,
+    dry_run: bool = False,
+) -> str:
+    """Turns an output of `write` back into its recipient; see `restoring.undo`."""
+    from tfreuse.checkpoints import restoring
 
-    return journal.undo(path, dry_run=dry_run)
+    return restoring.undo(path, recipient=recipient, dry_run=dry_run)
 
 
 def _read(file: source.Source) -> Checkpoint:

@@ -5,54 +5,67 @@ the offset and size of each write; length of the record (8 bytes); CRC-32 of eve
 The record is at the end, since sizes are known only then; without it the file is invalid, so a
 crash cannot leave half a journal that looks whole. If bytes are written twice, the first write
 displaces the original.
+
+Signature 2: all displaced bytes are in the file. Signature 3: those of the first pass are in the
+recipient, which stays where it is; the record's "recipient" says where, and their extents and
+CRC-32. `restoring` reads both.
 """
 
-import bisect
-import contextlib
 import io
-import itertools
 import json
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from tfreuse import files
 from tfreuse.checkpoints import crc as crc_module
 from tfreuse.checkpoints.onepass import Copied
-from tfreuse.checkpoints.source import MAX_HEADER, Source, open_file
-from tfreuse.errors import InputError, printable
+from tfreuse.checkpoints.source import Source
 
-_MAGIC = b"tfreuse undo 2\n"
-_CRC = 4  # bytes of the CRC-32
-_TAIL = 8 + _CRC  # bytes of the record's length and the CRC-32
+COMPLETE = b"tfreuse undo 2\n"
+BY_RECIPIENT = b"tfreuse undo 3\n"  # as long as the other
+CRC_SIZE = 4  # bytes of the CRC-32
 
 
 class Journal:
-    """Writes to `descriptor` and appends displaced bytes to the open file `undo`."""
+    """Writes to `descriptor` and appends displaced bytes to the open file `undo`.
 
-    def __init__(self, descriptor: int, undo: BinaryIO):
+    Args:
+        descriptor: file to write.
+        undo: empty file.
+        recipient: facts by which `restoring` finds the recipient, which has the bytes that
+            `record_copy` displaces; None: the undo file keeps them too.
+    """
+
+    def __init__(
+        self, descriptor: int, undo: BinaryIO, recipient: dict[str, Any] | None = None
+    ):
         self.descriptor = descriptor
+        self.recipient = recipient
         self.size_before = self.size = os.fstat(descriptor).st_size
         self.writes: list[tuple[int, int]] = []  # (offset, number of displaced bytes)
         self._undo = undo
         self._crc = 0
-        self._append(_MAGIC)
+        self._append(COMPLETE if recipient is None else BY_RECIPIENT)
 
-    def record_copy(self, copy: Callable[[tuple[int, int]], Copied]) -> Copied:
+    def record_copy(self, copy: Callable[[tuple[int, int] | None], Copied]) -> Copied:
         """Runs `copy`, which fills the file and itself writes displaced bytes to the undo file.
 
         Args:
-            copy: takes (descriptor, offset) for the displaced bytes; see `onepass.run`.
+            copy: takes (descriptor, offset) for the displaced bytes, or None; see `onepass.run`.
         """
-        self._undo.flush()  # `copy` writes to the descriptor, past Python's buffer
-        copied = copy((self._undo.fileno(), len(_MAGIC)))
-        size = sum(size for _, size in copied.displaced)
-        self._undo.seek(size, os.SEEK_CUR)
-        self.writes += copied.displaced
-        parts = [(self._crc, len(_MAGIC)), (copied.undo, size)]
-        (self._crc,) = crc_module.joined([parts])
+        if self.recipient is not None:
+            copied = copy(None)
+            self.recipient |= {"displaced": copied.displaced, "crc32": copied.undo}
+        else:
+            self._undo.flush()  # `copy` writes to the descriptor, past Python's buffer
+            copied = copy((self._undo.fileno(), len(COMPLETE)))
+            size = sum(size for _, size in copied.displaced)
+            self._undo.seek(size, os.SEEK_CUR)
+            self.writes += copied.displaced
+            parts = [(self._crc, len(COMPLETE)), (copied.undo, size)]
+            (self._crc,) = crc_module.joined([parts])
         self.size_before = self.size = os.fstat(self.descriptor).st_size
         return copied
 
@@ -74,10 +87,12 @@ class Journal:
     def close(self, record: dict[str, Any]) -> None:
         """Completes the undo file with `record` and the extents of the displaced bytes."""
         record = {**record, "size": self.size_before, "size_after": self.size}
+        if self.recipient is not None:
+            record["recipient"] = self.recipient
         text = json.dumps({**record, "writes": self.writes}, sort_keys=True).encode()
         self._append(text)
         self._append(len(text).to_bytes(8, "little"))
-        self._undo.write(self._crc.to_bytes(_CRC, "little"))
+        self._undo.write(self._crc.to_bytes(CRC_SIZE, "little"))
         self._undo.flush()
 
     def _displace(self, offset: int, size: int) -> None:
@@ -139,123 +154,3 @@ class JournalFile(io.RawIOBase):
         if size != self._journal.size:
             self._journal.truncate(size)
         return size
-
-
-def undo(path: str | os.PathLike, *, dry_run: bool = False) -> str:
-    """Restores the recipient, byte for byte, in place of an output; removes the undo file.
-
-    Args:
-        path: output of `write`; its undo file is `path` + ".undo".
-        dry_run: read and check everything, and write nothing.
-
-    Returns:
-        "crc32" if the restored file has the recipient's CRC-32, "unverified" if that is
-        unknown because the output was written with crc=False.
-
-    Raises:
-        InputError: the undo file is missing or damaged, or `path` changed since; nothing is
-            changed.
-    """
-    undo_path = pathlib.Path(f"{os.fspath(path)}.undo")
-    if not os.path.lexists(undo_path):
-        raise InputError(
-            f"nothing to undo: there is no {printable(undo_path.name)} beside "
-            f"{printable(path)}. apply writes it, and undo removes it when it is done."
-        )
-    with contextlib.ExitStack() as stack:
-        record, displaced = _read(undo_path)
-        stack.callback(os.close, displaced.descriptor)
-        written = open_file(path, follow=False)
-        stack.callback(os.close, written.descriptor)
-        if written.size != record["size_after"]:
-            raise _changed(path)
-        write = None
-        if not dry_run:
-            temporary = stack.enter_context(files.replacing(path))
-            write = stack.enter_context(open(temporary, "wb")).write
-        crc = 0
-        for piece in _original(record, written, displaced):
-            crc = zlib.crc32(piece, crc)
-            if write is not None:
-                write(piece)
-        if record["crc"] not in (None, crc):
-            raise _changed(path)
-    if not dry_run:
-        undo_path.unlink()
-    return "unverified" if record["crc"] is None else "crc32"
-
-
-def _original(
-    record: dict[str, Any], written: Source, displaced: Source
-) -> Iterator[memoryview]:
-    """Yields the bytes of the original file: displaced bytes, and unchanged ones between."""
-    position, size = 0, record["size"]
-    for start, end, saved in [*_first_writes(record["writes"]), (size, size, 0)]:
-        start, end = min(start, size), min(end, size)  # the original ended there
-        if position < start:
-            yield from written.pieces(position, start - position)
-        yield from displaced.pieces(saved, end - start)
-        position = end
-
-
-def _first_writes(writes: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Returns (start, end, offset in the displaced bytes) of each extent's first write.
-
-    A second write to the same bytes displaced new content, which `undo` must not restore. So
-    each write contributes only the gaps between the extents that earlier writes covered.
-    The result is sorted and disjoint.
-    """
-    covered: list[tuple[int, int, int]] = []
-    saved = 0  # offset of this write's displaced bytes
-    for offset, size in writes:
-        start, end = offset, offset + size
-        index = bisect.bisect(covered, (start,))
-        index -= index > 0 and covered[index - 1][1] > start  # overlaps from before
-        gaps = []
-        for next_start, next_end, _ in covered[index : bisect.bisect(covered, (end,))]:
-            gaps.append((start, next_start))
-            start = next_end
-        gaps.append((start, end))
-        for gap_start, gap_end in gaps:
-            if gap_start < gap_end:
-                extent = (gap_start, gap_end, saved + gap_start - offset)
-                bisect.insort(covered, extent)
-        saved += size
-    return covered
-
-
-def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
-    """Reads an undo file: its record, and a window of the displaced bytes."""
-    source = open_file(path)
-    try:
-        tail = source.read(source.size - _TAIL, _TAIL)
-        crc = 0
-        for piece in source.pieces(0, source.size - _CRC):
-            crc = zlib.crc32(piece, crc)
-        length = int.from_bytes(tail[:8], "little")
-        start = source.size - _TAIL - length
-        if crc != int.from_bytes(tail[8:], "little") or length > MAX_HEADER:
-            raise ValueError("its checksum does not fit")
-        if source.read(0, len(_MAGIC)) != _MAGIC:
-            raise ValueError("it is of another kind")
-        record = json.loads(source.read(start, length))
-        data = source.window(len(_MAGIC), start - len(_MAGIC))
-        counts = [record["size"], *itertools.chain(*record["writes"])]
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError("its record holds no offsets and sizes")
-        if sum(size for _, size in record["writes"]) != data.size:
-            raise ValueError("it has another length than it declares")
-        return record, data
-    except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
-        os.close(source.descriptor)
-        raise InputError(
-            f"{path} is not an undo file, or damaged: {printable(error)}. To get the recipient "
-            "back, use the original file."
-        ) from error
-
-
-def _changed(path: str | os.PathLike) -> InputError:
-    return InputError(
-        f"{path} changed since it was written, or the undo file is of another output; "
-        "nothing was undone. Write it again from its recipient."
-    )

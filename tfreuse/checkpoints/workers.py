@@ -8,7 +8,6 @@ File reads and writes, checksums and NumPy's loops release it.
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent import futures
 from typing import Any
 
 _MAX_THREADS = 4  # more are limited by memory bandwidth
@@ -36,17 +35,27 @@ def run(jobs: Sequence[Callable[[memoryview], Any]], size: int = 0) -> list[Any]
             stopped.set()
             raise
 
-    helpers = _helpers(len(jobs))
-    with futures.ThreadPoolExecutor(max(1, helpers)) as pool:
-        pending = []
+    errors: list[BaseException] = []
+
+    def help_out() -> None:
         try:
-            pending += [pool.submit(work) for _ in range(helpers)]
             work()
-        finally:  # Ctrl-C raises in this thread only: stop the helpers too
-            stopped.set()
-            _wait(pending)
-    for helper in pending:
-        helper.result()  # raises the helper's exception, if any
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            errors.append(error)
+
+    # no pool of concurrent.futures: importing it takes longer than a small transplant
+    helpers = []
+    try:
+        for _ in range(_helpers(len(jobs))):
+            helper = threading.Thread(target=help_out)
+            helper.start()
+            helpers.append(helper)
+        work()
+    finally:  # Ctrl-C raises in this thread only: stop the helpers too
+        stopped.set()
+        _wait(helpers)
+    if errors:
+        raise errors[0]
     return results
 
 
@@ -57,13 +66,14 @@ def _helpers(jobs: int) -> int:
     return min(_MAX_THREADS, processors, 1 + jobs // 16) - 1
 
 
-def _wait(pending: Sequence[futures.Future]) -> None:
+def _wait(helpers: Sequence[threading.Thread]) -> None:
     """Waits for the helpers, despite further Ctrl-C: the caller closes their files next."""
     interrupted = None
-    while not all(helper.done() for helper in pending):
-        try:
-            futures.wait(pending)
-        except KeyboardInterrupt as error:
-            interrupted = error
+    for helper in helpers:
+        while helper.is_alive():
+            try:
+                helper.join()
+            except KeyboardInterrupt as error:
+                interrupted = error
     if interrupted is not None:
         raise interrupted

@@ -23,6 +23,9 @@ SUFFIXES = {
     "safetensors": ".safetensors",
 }
 
+RECIPIENT, COPY = "recipient", "copy"
+UNDO = (RECIPIENT, COPY)  # where undo takes the replaced values from
+
 
 @dataclasses.dataclass(frozen=True)
 class WriteReport:
@@ -43,6 +46,12 @@ class WriteReport:
     bytes: int
     copied: str
     checked: dict[str, str]
+
+
+def check_undo(undo: str) -> None:
+    """Raises InputError unless `undo` is one of UNDO."""
+    if undo not in UNDO:
+        raise InputError(f"undo is one of {', '.join(UNDO)}; got {printable(undo)}.")
 
 
 def check_recipient(recipient: Checkpoint) -> None:

@@ -12,16 +12,18 @@ import pathlib
 from collections.abc import Mapping
 
 from tfreuse import files
-from tfreuse.checkpoints import edits, onepass
+from tfreuse.checkpoints import edits, onepass, restoring
 from tfreuse.checkpoints import provenance as provenance_module
 from tfreuse.checkpoints.checkpoint import CRC32, UNVERIFIED, Checkpoint
 from tfreuse.checkpoints.journal import Journal
 from tfreuse.checkpoints.writable import (
+    RECIPIENT,
     SUFFIXES,
     Provenance,
     Value,
     WriteReport,
     check_recipient,
+    check_undo,
 )
 from tfreuse.errors import InputError
 
@@ -33,8 +35,10 @@ def write(
     provenance: Provenance,
     *,
     crc: bool = True,
+    undo: str = RECIPIENT,
 ) -> WriteReport:
     """Implements `tfreuse.checkpoints.write` for an open recipient."""
+    check_undo(undo)
     out_path = pathlib.Path(out_path)
     donors = {id(v[0]): v[0] for v in values.values() if isinstance(v, tuple)}
     _check_output(recipient, out_path, donors.values())
@@ -45,7 +49,10 @@ def write(
     undo_path = pathlib.Path(f"{out_path}.undo")
     try:
         with _temporary(out_path, recipient, undo_path) as (descriptor, undo_file):
-            journal = Journal(descriptor, undo_file)
+            origin = None
+            if undo == RECIPIENT:
+                origin = restoring.recipient_paths(recipient.source.path, out_path)
+            journal = Journal(descriptor, undo_file, origin)
             copied = journal.record_copy(
                 lambda into: onepass.run(recipient, changes, descriptor, into, crc)
             )

@@ -104,6 +104,18 @@ def define_task() -> None:
     )
 
 
+def define_undo() -> None:
+    """Defines --undo for a command that writes a copy of a model file."""
+    flags.DEFINE_enum(
+        "undo",
+        "recipient",
+        ["recipient", "copy"],
+        "where undo takes replaced values from: the file that was copied, which must stay as it "
+        "is, or a copy of them in OUT.undo",
+        module_name=_caller(),
+    )
+
+
 def out_dir(
     *, holds: str = "", leave_out: Sequence[str] = (), remote: bool = False
 ) -> pathlib.Path:

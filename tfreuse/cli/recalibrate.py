@@ -6,8 +6,8 @@ For a model whose statistics are stale (weights were averaged, moved or merged) 
 changed (another camera, weather, noise). Each layer gets the mean and variance of its inputs over
 all images, behind layers that have theirs already; nothing else changes. Prints how far they moved
 and how well so many images determine them. Writes R.keras, a copy of M.keras with the new
-statistics; R.keras.undo, by which `tools/transplant.py undo --out=R.keras` restores M.keras byte
-for byte; and R.keras.run.json, how M.keras was trained, where its run.json says it. Interrupted,
+statistics; R.keras.undo, by which `tools/transplant.py undo --out=R.keras` turns it back into
+M.keras byte for byte, which must stay as it is or needs --undo=copy; and R.keras.run.json, how M.keras was trained, where its run.json says it. Interrupted,
 it has written nothing.
 
 --images is a folder, or a glob in quotes; for a model of several inputs a list of both by the
@@ -58,6 +58,7 @@ def define_flags() -> None:
         "GB for what waits between layers; 0: a quarter of this machine's",
         lower_bound=0,
     )
+    app.define_undo()
     flags.DEFINE_boolean("overwrite", False, "replace an existing file")
     flags.DEFINE_boolean("json", False, "print JSON")
 
@@ -86,7 +87,7 @@ def main() -> None:
         done = _recalibrate(recalibrated, model, images)
         facts = _facts(paths, images) | {"passes": done.passes}
         written = recalibrated.save(
-            model, path, out, facts, overwrite=app.FLAGS.overwrite
+            model, path, out, facts, overwrite=app.FLAGS.overwrite, undo=app.FLAGS.undo
         )
     if app.FLAGS.json:
         value = done.to_json() | {"out": out, "undo": written.undo_path}

@@ -11,7 +11,8 @@ apply   writes OUT: the recipient with these variables of the donor; OUT.undo; a
 verify  proves that OUT is the recipient with exactly these variables of the donor
 diff    how far donor and recipient are apart, by stage and role
 info    lists the content of --model=FILE, and arrays that cannot be moved or trusted
-undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json
+undo    turns OUT back into its recipient, byte for byte; removes OUT.undo and OUT.run.json.
+        The recipient must be as it was (elsewhere: --recipient), or apply ran with --undo=copy
 check   compares the statistics that --model=FILE holds with those that --images=GLOB cause
 
 A donor may be hf://ORG/NAME, a model in the Hub's cache; --download gets it first.
@@ -31,6 +32,7 @@ from absl import flags
 from tfreuse import plan as plan_module
 from tfreuse import roles, rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
+from tfreuse.checkpoints.writable import RECIPIENT
 from tfreuse.cli import app, checking
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as plan_adapters
@@ -47,7 +49,7 @@ _SELECTING = (
 )
 _TEXTS = {
     "donor": "model file whose parameters are taken, a folder of one, hf://ORG/NAME or pretrained:NAME",
-    "recipient": "model file that receives them; never changed",
+    "recipient": "model file that receives them; never changed (undo: where it is now)",
     "out": "model file to write (plan: the plan file)",
     "model": "info, check: model file",
     "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
@@ -86,6 +88,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean("overwrite", False, "replace an existing file")
     checked = "apply: check both files against their own checksums"
     flags.DEFINE_boolean("crc", True, checked)
+    app.define_undo()
     checking.define_flags(__name__ if __name__ != "__main__" else sys.argv[0])
 
 
@@ -144,7 +147,8 @@ def _plan() -> None:
 def _apply() -> None:
     donor, recipient, out = _required("donor"), _required("recipient"), _required("out")
     options = {
-        name: getattr(app.FLAGS, name) for name in ("overwrite", "crc", "dry_run")
+        name: getattr(app.FLAGS, name)
+        for name in ("overwrite", "crc", "undo", "dry_run")
     }
     with transplant.opened(donor, recipient) as pair:
         pair.check_out(out, app.FLAGS.overwrite)
@@ -200,8 +204,13 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         f"{printable(written.path)}: {part}{written.variables} variables, {size}, are {printable(donor)}'s ({same} were equal already); "
         f"all else is {printable(recipient)}'s"
     )
+    content = "the displaced values; "
+    if app.FLAGS.undo == RECIPIENT:
+        content = (
+            f"which needs {printable(recipient)} as it is (--undo=copy does not); "
+        )
     displaced = (
-        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, the displaced values; "
+        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, {content}"
         f"'undo --out={printable(written.path)}' restores {printable(recipient)}"
     )
     return [outcome, displaced, f"checked: {checked}"]
@@ -261,7 +270,8 @@ def _info() -> None:
 
 def _undo() -> None:
     out, dry_run = _required("out"), app.FLAGS.dry_run
-    checked = transplant.undo(out, dry_run=dry_run)
+    recipient = app.FLAGS.recipient or None
+    checked = transplant.undo(out, recipient=recipient, dry_run=dry_run)
     if not dry_run:
         rundir.own_settings_file(out).unlink(missing_ok=True)
     if app.FLAGS.json:

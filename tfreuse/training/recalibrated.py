@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tfreuse import checkpoints, files, rundir, transplant
 from tfreuse.analysis.intervals import student_quantile
-from tfreuse.checkpoints.writing import SUFFIXES
+from tfreuse.checkpoints.writable import RECIPIENT, SUFFIXES
 from tfreuse.errors import InputError, first_names, printable, reason
 from tfreuse.training import recalibration
 from tfreuse.training.layerwise import Batches, Layerwise, at_inference
@@ -167,10 +167,11 @@ def save(
     facts: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    undo: str = RECIPIENT,
 ) -> checkpoints.WriteReport:
     """Writes a copy of the model's file with the model's statistics, all or nothing.
 
-    All other bytes stay; OUT.undo holds the displaced values, for `transplant.undo(out)`.
+    All other bytes stay; `transplant.undo(out)` takes them back.
 
     Args:
         model: loaded from the file, and recalibrated.
@@ -178,6 +179,7 @@ def save(
         out: file to write, with the same ending.
         facts: JSON on the images, which the output's provenance holds.
         overwrite: replace `out` if it exists.
+        undo: where `transplant.undo` takes the old statistics from; see `checkpoints.write`.
 
     Raises:
         InputError: the output cannot be written.
@@ -207,7 +209,7 @@ def save(
                 "versions": rundir.versions(),
             }
 
-        return checkpoints.write(pair.recipient, out, values, provenance)
+        return checkpoints.write(pair.recipient, out, values, provenance, undo=undo)
 
 
 def check_out(path: str | os.PathLike, out: str | os.PathLike, overwrite: bool) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfreuse import checkpoints
+from tfreuse.checkpoints.writable import RECIPIENT
 from tfreuse.errors import InputError
 from tfreuse.plan import Plan, Variable
 from tfreuse.transplant import alignment, comparison, inspection, proof
@@ -117,6 +118,7 @@ def apply(
     optimizer: str = "zero",
     overwrite: bool = False,
     crc: bool = True,
+    undo: str = RECIPIENT,
     dry_run: bool = False,
 ) -> Applied | Displaced:
     """Carries out a plan, all or nothing.
@@ -137,6 +139,9 @@ def apply(
             (`use_ema`) are overwritten in any case, or they would undo the transplant.
         overwrite: replace `out` if it exists; only for a file.
         crc: read files whole, to check them against their own checksums; only for a file.
+        undo: where `undo` takes the replaced values from; only for a file. "recipient": from the
+            recipient, which must stay as it is; "copy": from `out`.undo, which is as large as
+            they are.
         dry_run: check everything and write nothing.
 
     Returns:
@@ -153,6 +158,7 @@ def apply(
             optimizer=optimizer,
             overwrite=overwrite,
             crc=crc,
+            undo=undo,
             dry_run=dry_run,
         )
 
@@ -193,7 +199,11 @@ def verify(
 
 
 def undo(
-    out: Path | Values, model: "keras.Model | None" = None, *, dry_run: bool = False
+    out: Path | Values,
+    model: "keras.Model | None" = None,
+    *,
+    recipient: Path | None = None,
+    dry_run: bool = False,
 ) -> str | None:
     """Restores a recipient, bit for bit, all or nothing.
 
@@ -202,6 +212,7 @@ def undo(
             a plain mapping, such as `values(model)` gave before.
         model: the live model that they were displaced from. A plain mapping does not know its
             model; shapes and dtypes are checked.
+        recipient: for a file: its recipient, if that is no longer where it was.
         dry_run: for a file: check everything and write nothing.
 
     Returns:
@@ -209,7 +220,8 @@ def undo(
         checksum is unknown, because `apply` ran with crc=False. None for a live model.
 
     Raises:
-        InputError: the undo file is missing or of another output, the values were displaced
+        InputError: the undo file is missing or of another output, the recipient that it
+            names moved or changed, the values were displaced
             from another model, or shapes or dtypes of the model have changed.
     """
     if model is None:
@@ -222,7 +234,7 @@ def undo(
                 "undo takes the path of a file that apply wrote, or the displaced values and "
                 f"their model; got a {type(out).__name__}."
             )
-        return checkpoints.undo(out, dry_run=dry_run)
+        return checkpoints.undo(out, recipient=recipient, dry_run=dry_run)
     if not isinstance(out, Mapping):
         raise InputError(
             "undo(displaced, model) takes the values that apply returned; for a file, leave "

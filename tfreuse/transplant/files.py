@@ -4,9 +4,9 @@ import os
 import pathlib
 from typing import Any
 
-from tfreuse import __version__, checkpoints, files
+from tfreuse import __version__, checkpoints, files, rundir
 from tfreuse.checkpoints import Checkpoint
-from tfreuse.checkpoints.writable import SUFFIXES, Checksums
+from tfreuse.checkpoints.writable import SUFFIXES, Checksums, check_undo
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Plan
 from tfreuse.transplant import pairing
@@ -23,10 +23,12 @@ def write(
     *,
     overwrite: bool,
     crc: bool,
+    undo: str,
     dry_run: bool,
 ) -> Applied:
     """Writes the recipient with the plan's variables to `out`; see `tfreuse.transplant.apply`."""
     plan.check()
+    check_undo(undo)
     check_out(out, (donor, recipient), overwrite)
     # a plan outlives its process in a file, so it may be of other models
     pairing.check_same(plan, donor, recipient)
@@ -56,7 +58,7 @@ def write(
     def provenance(new: Checksums, old: Checksums) -> dict[str, Any]:
         return _provenance(plan, donor, recipient, new, old)
 
-    written = checkpoints.write(recipient, out, values, provenance, crc=crc)
+    written = checkpoints.write(recipient, out, values, provenance, crc=crc, undo=undo)
     if checked:
         written.checked[donor.name] = checked
     return Applied(plan, written, notes)
@@ -117,8 +119,6 @@ def _provenance(
     `values` are digests of the CRC-32 of every array that moved, or was displaced: they cost
     nothing, since the transplant computes them in any case. A plan file holds SHA-256.
     """
-    from importlib import metadata  # takes longer than most imports of a plan
-
     path = getattr(donor, "path", None)
     origin = {"model": donor.name}
     if path is not None:
@@ -133,7 +133,7 @@ def _provenance(
         **({"channels": dict(plan.channels)} if plan.channels else {}),
         "versions": {
             "tfreuse": __version__,
-            **{name: metadata.version(name) for name in ("numpy", "h5py")},
+            **{name: rundir.version(name) for name in ("numpy", "h5py")},
         },
     }
 

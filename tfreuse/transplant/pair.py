@@ -9,6 +9,7 @@ from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
+from tfreuse.checkpoints.writable import RECIPIENT
 from tfreuse.errors import InputError
 from tfreuse.plan import Plan
 from tfreuse.transplant import comparison, files, pairing
@@ -52,6 +53,7 @@ class Pair:
         optimizer: str = "zero",
         overwrite: bool = False,
         crc: bool = True,
+        undo: str = RECIPIENT,
         dry_run: bool = False,
     ) -> Applied | Displaced:
         """Carries out a plan, all or nothing; see `tfreuse.transplant.apply`."""
@@ -74,6 +76,7 @@ class Pair:
                 pathlib.Path(out),
                 overwrite=overwrite,
                 crc=crc,
+                undo=undo,
                 dry_run=dry_run,
             )
         if out is not None:
@@ -81,10 +84,10 @@ class Pair:
                 f"the recipient is a live model, which is changed in place; leave out={out} "
                 "away and save the model afterwards."
             )
-        if overwrite or not crc:
+        if overwrite or not crc or undo != RECIPIENT:
             raise InputError(
-                "overwrite= and crc= are for a recipient that is a file; leave them away for a "
-                "live model."
+                "overwrite=, crc= and undo= are for a recipient that is a file; leave them away "
+                "for a live model."
             )
         from tfreuse.transplant import assigning  # imports TensorFlow
 
