@@ -69,6 +69,8 @@ def record(retention: float, *, seed: int = 0, **changes: Any) -> Record:
         "seconds": 0.1,
         "versions": {"tfreuse": "0"},
         "updates": None,
+        "order": "",
+        "share": 1.0,
     }
     unknown = set(changes) - set(fields)
     assert not unknown, unknown

@@ -82,6 +82,7 @@ def records(architecture: str = "unet", **changes) -> list[Record]:
                 site = {"site": f"{stage}_a_{op}", "depth": 2 * depth + number}
                 found += _arm(group, _reach(depth) / 2, site_kind="layer", **site)
     found += _unions(stages)
+    found += _channels(stages)
     told = changes | {"architecture": architecture}
     return [dataclasses.replace(one, **told) for one in found]
 
@@ -128,6 +129,22 @@ def _unions(stages: Sequence[str]) -> list[Record]:
             for depth, stage in enumerate(stages):
                 site = {"site_kind": "stage", "site": stage, "depth": depth}
                 found += _arm(name, _reach(depth), loss=loss, **site)
+    return found
+
+
+def _channels(stages: Sequence[str]) -> list[Record]:
+    """Shares of the channels of all layers and of single stages, in every order."""
+    sites = [("all", -1, 1.0)]
+    sites += [(stage, depth, _reach(depth)) for depth, stage in enumerate(stages)]
+    found = []
+    for (site, depth, reach), order, share, repair in itertools.product(
+        sites, specs.ORDERS, specs.SHARES, ("none", "recalibration")
+    ):
+        for draw in range(SPEC.draws if order == "random" else 1):
+            place = {"site_kind": "channels", "site": site, "depth": depth}
+            told = place | {"order": order, "share": share, "draw": draw}
+            worse = 1 + 0.2 * specs.ORDERS.index(order)
+            found += _arm("all", share * worse * reach / 2, repair=repair, **told)
     return found
 
 

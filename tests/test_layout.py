@@ -31,7 +31,14 @@ MAY_LOAD_TENSORFLOW = {
     *("data/augmentation", "data/catalogue", "data/contact_sheet", "data/shapes"),
     "advisor/trials",
     *("few_labels/cost", "few_labels/fitting", "few_labels/freezing"),
-    *("study/cost", "study/donors", "study/finish", "study/gallery", "study/imports"),
+    *(
+        "study/channels",
+        "study/cost",
+        "study/donors",
+        "study/finish",
+        "study/gallery",
+        "study/imports",
+    ),
     "study/labels",
     *(
         "study/measuring",

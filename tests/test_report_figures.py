@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tfreuse import report, specs
-from tfreuse.analysis import intervals, reasons, tables
+from tfreuse.analysis import channels, intervals, reasons, tables
 from tfreuse.analysis.arms import Part, by_part, clipped_retentions
 from tfreuse.errors import InputError
 from tfreuse.report import (
@@ -51,10 +51,12 @@ BY_KIND = {drawing.kind: drawing for drawing in drawings.DRAWINGS}
 @pytest.fixture(scope="module")
 def subject():
     records = planted_study.records("unet")
-    found = by_part(records)[PART]
+    found, curves = by_part(records)[PART], channels.by_part(records)[PART]
     held = planted_study.arrays(SPEC.groups)
     ages = {age: by_part(records, age)[PART] for age in SPEC.donor_updates}
-    return drawings.Subject(PART, found, SPEC, arrays=held, ages=ages, steps=1000)
+    return drawings.Subject(
+        PART, found, SPEC, arrays=held, ages=ages, steps=1000, channel_curves=curves
+    )
 
 
 def drawn(kind, subject):

@@ -39,7 +39,16 @@ def test_a_prefix_and_the_suffix_behind_it_are_all_layers(model):
 def test_no_arm_comes_twice_and_all_layers_come_first(model):
     listed = arms(model, strengths=(0.5, 1.0), shapley=True)
     keys = [
-        (a.site.kind, a.site.name, a.group, a.control, a.strength, a.draw)
+        (
+            a.site.kind,
+            a.site.name,
+            a.group,
+            a.control,
+            a.strength,
+            a.draw,
+            a.order,
+            a.share,
+        )
         for a in listed
     ]
     assert len(keys) == len(set(keys))

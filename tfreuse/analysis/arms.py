@@ -56,6 +56,8 @@ Values = dict[int, float]  # seed -> retention
 def by_part(records: Iterable[Record], updates: int | None = None) -> dict[Part, Arms]:
     """Indexes the records by part, arm and seed.
 
+    Records of channels are left out (`channels.by_part` has them), their parts are not.
+
     Args:
         records: of a study.
         updates: age of the donor whose records are taken; None: the finished donor, which all
@@ -69,6 +71,8 @@ def by_part(records: Iterable[Record], updates: int | None = None) -> dict[Part,
         if r.updates != updates:
             continue
         arms = parts.setdefault(Part(r.architecture, r.direction, r.link), {})
+        if r.order:
+            continue
         arm = Arm(r.control, r.site_kind, r.site, r.group, r.repair, r.strength, r.draw)
         seeds = arms.setdefault(arm, {})
         if r.seed in seeds:

@@ -133,11 +133,22 @@ def output_axis(variable: Variable) -> int | None:
 
 def merged(name: str, value: np.ndarray, old: np.ndarray, want: Variable) -> np.ndarray:
     """Returns `old` with the channels of an adapter from `value`, of the same shape."""
-    index: list[Any] = [slice(None)] * old.ndim
-    index[output_axis(want)] = _indices(name)
-    new = np.array(old)
-    new[tuple(index)] = value[tuple(index)]
+    new, index = np.array(old), _index(name, want)
+    new[index] = value[index]
     return new
+
+
+def part(names: Iterable[str], variable: Variable, value: np.ndarray) -> np.ndarray:
+    """Returns the numbers of a recipient's array that move through these adapters."""
+    for name in filter(is_adapter, names):
+        return value[_index(name, variable)]
+    return value
+
+
+def _index(name: str, variable: Variable) -> tuple[Any, ...]:
+    index: list[Any] = [slice(None)] * len(variable.shape)
+    index[output_axis(variable)] = _indices(name)
+    return tuple(index)
 
 
 def moved(names: Iterable[str], variable: Variable) -> int:

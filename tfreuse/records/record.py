@@ -66,6 +66,10 @@ class Record:
     versions: dict[str, str]
     # age of the donor in updates of its training; None: the finished donor (absent from JSON)
     updates: int | None = None
+    # one of specs.ORDERS, and the share of each layer's channels that moved in that order;
+    # "" and 1 where layers moved whole, whose lines have neither
+    order: str = ""
+    share: float = 1.0
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -73,6 +77,7 @@ class Record:
         return (
             self.architecture, self.direction, self.link, str(self.seed), self.control,
             str(self.draw), self.site_kind, self.site, self.group, f"{self.strength:g}",
+            *((self.order, f"{self.share:g}") if self.order else ()),
             *age_key(self.updates), self.repair,
         )  # fmt: skip
 
@@ -88,6 +93,8 @@ class Record:
 
     def to_line(self) -> str:
         values = {name: getattr(self, name) for name in _FIELDS}
+        if not self.order:
+            del values["order"], values["share"]
         values["counts"] = dict(self.counts)
         if self.updates is None:  # the line of a study without ages stays as it was
             del values["updates"]

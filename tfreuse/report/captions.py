@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tfreuse.analysis import bounded, intervals, over_images
 from tfreuse.analysis import reasons as two_reasons
 from tfreuse.analysis.tables import Row
+from tfreuse.specs import SHARES
 
 _WITHOUT_WIDTH = {  # methods of intervals, in the words of a caption
     "no spread": "no interval where all seeds agree on a value without bounds",
@@ -84,6 +85,19 @@ def _too_few(seeds: int, confidence: float) -> str:
     if seeds >= needed:
         return ""
     return f", and fewer than {needed} cannot show a difference however clear"
+
+
+def channels(rows: list[Row], subject) -> str:
+    draws = subject.spec.draws
+    return (
+        "First: mean retention, clipped to 0 to 1, where a share of the output channels of every layer is "
+        "taken from the donor in the order of a score, highest first: activation (correlation of a "
+        "channel's outputs in donor and recipient, on half of the calibration images), distance "
+        "(nearest kernels), gamma (largest of the donor's). Then, at each site: the mean retention on the way from 0 "
+        f"to a share of {max(SHARES):g} (area by trapezoids), less that of random orders of the same seed, "
+        f"the mean of {draws} draws. Lines are intervals. The slices by which the next layers read "
+        f"the channels stay the recipient's. {_tail(rows, subject)}"
+    )
 
 
 def profiles(rows: list[Row], subject) -> str:

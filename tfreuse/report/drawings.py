@@ -12,6 +12,7 @@ from typing import Any
 from tfreuse import specs
 from tfreuse.analysis import (
     ages,
+    channels,
     ladder,
     paths,
     predictors,
@@ -42,6 +43,7 @@ class Subject:
     pair: OnePair | None = None  # of a study of one seed
     ages: Mapping[int, Arms] = dataclasses.field(default_factory=dict)  # by updates
     steps: int = 0  # updates of a whole training
+    channel_curves: channels.Curves = dataclasses.field(default_factory=dict)
 
     def only(self, *kinds: str) -> Arms:
         """Returns the arms of some kinds of sites, of the declared groups."""
@@ -209,6 +211,11 @@ DRAWINGS = (
         "strengths", "Where in the network", "how far one can go",
         lambda s: paths.strengths(s.only("all", "stage"), s.spec),
         captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
+    ),
+    Drawing(
+        "channels", "Which channels", "which channels to move",
+        lambda s: channels.rows(s.channel_curves, s.spec),
+        captions.channels, {"sites": ("channels",)}, live=True,
     ),
     Drawing(
         "profiles", "Where in the network", "how much of the network", _profiles,

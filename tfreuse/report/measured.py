@@ -23,7 +23,7 @@ from tfreuse.report.views.snapshot import Snapshot
 _FIGURES = ("network", "stage", "layer")
 _FIELDS = (
     "direction", "seed", "site_kind", "site", "depth", "group", "control", "draw", "repair",
-    "strength", "metric", "before", "after", "floor",
+    "strength", "order", "share", "metric", "before", "after", "floor",
 )  # fmt: skip
 _SIZES = (
     "images", "parameters", "changed", "rmse", "relative_distance", "cosine", "output_error",
@@ -60,8 +60,10 @@ class Measured:
         """
         study, rows = self._snapshot.source, []
         read = study.counts()
-        for arms in study.parts.values():
-            for seeds in arms.values():
+        for part, arms in study.parts.items():
+            curves = study.channel_curves.get(part, {}).values()
+            points = [seeds for curve in curves for seeds in curve.values()]
+            for seeds in (*arms.values(), *points):
                 for seed, record in seeds.items():
                     side = {seed: record}
                     counts = over_images.counts_of_sides(arms, [side], read)

@@ -141,6 +141,15 @@ def _treatment(source: Source) -> str:
             f"{updates} updates of its training, of {source.steps:,} in all; controls, verdicts "
             "and all other figures are of the finished donor."
         )
+    if "channels" in spec.sites:
+        shares = ", ".join(f"{share:g}" for share in specs.SHARES)
+        text += (
+            f" Of each layer of a stage, and of all layers, shares of {shares} of the output channels "
+            f"were moved too, in the orders {', '.join(specs.ORDERS)} ({spec.draws} draws); the "
+            "slices by which the next layers read them stayed the recipient's. The order "
+            "activation was chosen on half of the calibration images, and every arm judged on the "
+            "test images."
+        )
     return text
 
 
@@ -176,6 +185,7 @@ def _site(kind: str) -> str:
         "prefix": "prefixes",
         "suffix": "suffixes",
         "leave_one_out": "all stages but one",
+        "channels": "channels of layers",
     }
     return names.get(kind, f"single {kind}s")
 

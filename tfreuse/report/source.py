@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfreuse import files, records, specs
-from tfreuse.analysis import over_images, verdicts
+from tfreuse.analysis import channels, over_images, verdicts
 from tfreuse.analysis.arms import Arms, Part, by_part
 from tfreuse.errors import InputError, printable
 
@@ -72,6 +72,11 @@ class Source:
     def steps(self) -> int:
         """The updates of a whole training."""
         return self.specs.get("train", {}).get("steps", specs.TrainSpec.steps)
+
+    @functools.cached_property
+    def channel_curves(self) -> dict[Part, channels.Curves]:
+        """The curves of every part whose channels were moved one share after another."""
+        return channels.by_part(self.records)
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from tfreuse import specs
 from tfreuse.analysis import reasons
 
 SITES = {
+    "channels": "site: a share of the output channels of every layer of a stage, or of all layers",
     "layer": "site: a single layer",
     "stage": "site: a single stage, e.g. encoder_1 with all its layers",
     "prefix": "site: all stages from the input up to the named one",
@@ -56,6 +57,13 @@ REPAIRS = {
     "is its floor",
     "fine_tuning": "repair: recalibration, and a few updates of all parameters with the "
     "recipient's own labels",
+}
+ORDERS = {
+    "activation": "order of channels: highest correlation of a channel's outputs in donor and "
+    "recipient first, on half of the calibration images",
+    "distance": "order of channels: kernels nearest to the recipient's first",
+    "gamma": "order of channels: largest |gamma| of the donor first; without one, largest kernel",
+    "random": "order of channels: at random; a seed counts the mean of its draws",
 }
 _FIRST = {
     "donor": "the network whose parameters are taken",
@@ -117,7 +125,9 @@ _REASONS = {
     for name, meaning in reasons.REASONS.items()
 }
 WORDS = tuple(
-    _once(_FIRST, SITES, KINDS, LINKS, CONTROLS, REPAIRS, _REASONS, _LAST).items()
+    _once(
+        _FIRST, SITES, KINDS, LINKS, CONTROLS, REPAIRS, ORDERS, _REASONS, _LAST
+    ).items()
 )
 
 
@@ -125,5 +135,6 @@ def missing() -> set[str]:
     """Returns names of the study's settings that lack a definition here."""
     names = (
         *specs.SITES, *specs.KINDS, *specs.LINKS, *specs.CONTROLS, *specs.REPAIRS,
+        *specs.ORDERS,
     )  # fmt: skip
     return set(names) - {word for word, _ in WORDS}

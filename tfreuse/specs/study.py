@@ -11,7 +11,9 @@ ALL_DIRECTIONS = tuple(f"{a}-to-{b}" for a in KINDS for b in KINDS if a != b)
 # Of networks that exist: a donor's name, and the recipient's task.
 GIVEN_DIRECTION = r"\w+-to-(segmentation|autoencoder)"
 LINKS = ("independent", "same", "sequential")
-SITES = ("layer", "stage", "prefix", "suffix", "leave_one_out", "all")
+SITES = ("channels", "layer", "stage", "prefix", "suffix", "leave_one_out", "all")
+ORDERS = ("activation", "distance", "gamma", "random")  # in which channels move
+SHARES = (0.25, 0.5, 0.75)  # of each layer's channels
 CONTROLS = (  # new ones at the end: the position is part of a random control's seed
     "self", "other_seed", "reinitialised", "initial", "defaults", "matched", "moments",
     "shuffled", "reordered", "scrambled", "zeroed", "angle",
@@ -65,7 +67,9 @@ class StudySpec(Spec):
     sites: tuple[str, ...] = option(
         ("layer", "stage", "all"),
         "layers to transplant at a time: a single layer; a stage; all layers up to a stage "
-        "(prefix) or from it on (suffix); all stages but one (leave_one_out); all layers",
+        "(prefix) or from it on (suffix); all stages but one (leave_one_out); all layers; or "
+        "a quarter to three quarters of the channels of each layer of a stage and of all "
+        "stages, in the order of a score and in random orders (channels)",
         choices=SITES,
     )
     controls: tuple[str, ...] = option(

@@ -64,6 +64,10 @@ class Specs:
             values = getattr(self.study, name)
             if len(set(values)) < len(values):
                 raise InputError(f"--{name} names something twice: {list(values)}.")
+        if self.study.sites == ("channels",):
+            raise InputError(
+                "channels are measured beside whole layers; give --sites=all,channels."
+            )
         strengths = self.study.strengths
         if 1.0 not in strengths or not all(0 < alpha <= 1 for alpha in strengths):
             raise InputError(

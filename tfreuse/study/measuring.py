@@ -16,6 +16,7 @@ import numpy as np
 from tfreuse import models, roles, rundir, transplant
 from tfreuse import plan as plan_module
 from tfreuse.plan import Plan
+from tfreuse.plan.channels import Channels, part
 from tfreuse.records import UNMOVED, Record, age_key
 from tfreuse.runners import Output
 from tfreuse.specs import REPAIRS
@@ -69,7 +70,8 @@ def measure_arm(
     """
     recipient = workspace.recipient
     for donor, repairs in pending(arm, recipient, recorded):
-        plan = plan_arm(arm, donor, recipient)
+        channels = workspace.orders.chosen(arm, donor) if arm.order else None
+        plan = plan_arm(arm, donor, recipient, channels)
         started = time.monotonic()
         displaced = transplant.apply(plan, donor.values, recipient.model)
         try:
@@ -124,8 +126,14 @@ def pending(
         yield recipient.donors.aligned(*donor), permuted
 
 
-def plan_arm(arm: Arm, donor: Donor, recipient: Recipient) -> Plan:
+def plan_arm(
+    arm: Arm, donor: Donor, recipient: Recipient, channels: Channels | None = None
+) -> Plan:
     """Plans the arm's transplant and checks it.
+
+    Args:
+        arm, donor, recipient: the treatment, and its two sides.
+        channels: output channels that move, by path of the layer; None: layers move whole.
 
     Raises:
         InputError: a parameter of the site has no counterpart in the donor.
@@ -136,6 +144,7 @@ def plan_arm(arm: Arm, donor: Donor, recipient: Recipient) -> Plan:
         roles=arm.group.split("+"),
         layers=arm.site.layers,
         adapters=[("*", f"blend:{arm.strength:g}")] if arm.strength < 1 else (),
+        channels=channels,
     ).check()
 
 
@@ -185,8 +194,18 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
     recipient = workspace.recipient
     read = transplant.reader(recipient.model)
     new = {entry.recipient.path: read(entry.recipient) for entry in plan.copies}
-    pairs = [(recipient.values[path], value) for path, value in new.items()]
-    scales = [scale for scale in workspace.scales if scale.layer in arm.site.layers]
+    pairs = [
+        tuple(
+            part(entry.adapters, entry.recipient, values[entry.recipient.path])
+            for values in (recipient.values, new)
+        )
+        for entry in plan.copies
+    ]
+    scales = [
+        scale
+        for scale in workspace.scales
+        if scale.layer in arm.site.layers and not arm.order
+    ]
     block = recipient.block
     return {
         "study": block.specs.digest,
@@ -211,6 +230,7 @@ def describe(arm: Arm, plan: Plan, donor: Donor, workspace: Workspace) -> dict:
         **distances.scale_and_offset(scales, recipient.values, new),
         **_output_change(arm, workspace),
         **_bias_shift(plan, new, workspace),
+        **({"order": arm.order, "share": arm.share} if arm.order else {}),
         "metric": recipient.before.metric,
         "before": recipient.before.value,
         "floor": recipient.before.floor,
@@ -246,9 +266,12 @@ def _bias_shift(
     `bias_moved` is the share of biases that moved by at least `records.UNMOVED` of these.
     """
     values, spread = workspace.recipient.values, workspace.channel_spread
+    moves = (
+        [] if plan.channels else plan.copies
+    )  # of chosen channels alone: no analysis
     shifts = [
         (np.abs(new[path] - values[path]) / spread[layer]).ravel()
-        for entry in plan.copies
+        for entry in moves
         for path, layer in [(entry.recipient.path, entry.recipient.layer)]
         if entry.recipient.role == "bias" and layer in spread
     ]
@@ -269,5 +292,6 @@ def _key(block: Block, arm: Arm) -> tuple[str, ...]:
         arm.site.name,
         arm.group,
         f"{arm.strength:g}",
+        *((arm.order, f"{arm.share:g}") if arm.order else ()),
         *age_key(arm.updates),
     )

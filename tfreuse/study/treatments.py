@@ -4,18 +4,19 @@ Crossing all factors would give thousands of arms for each recipient, most of th
 So all layers at once, which the verdicts rest on, are measured with every control and repair;
 single stages, which locate an effect, with those that separate its causes; single layers,
 prefixes, suffixes and all stages but one with the treatment alone and, where a curve needs
-bounds, with the two donors that bound it.
+bounds, with the two donors that bound it. Channels of layers move in orders by scores, which
+random orders of the same donor bound.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import keras
 
 from tfreuse import models, roles, transplant
 from tfreuse import plan as plan_module
-from tfreuse.specs import RANDOM_CONTROLS, StudySpec
+from tfreuse.specs import ORDERS, RANDOM_CONTROLS, SHARES, StudySpec
 
 PLAYERS = ("kernel", "bias", "gamma", "beta", "stats")  # of the Shapley values
 
@@ -52,6 +53,7 @@ _REPAIRS = {
     "prefix": _ALONG,
     "suffix": _ALONG,
     "leave_one_out": {"transfer": _BOTH},
+    "channels": {"transfer": (*_BOTH, *_ALIGNED)},
     # kernels of the same task show which distances between kernels are usual (H5)
     "layer": dict.fromkeys(("transfer", "other_seed"), ("none",)),
 }
@@ -59,12 +61,12 @@ _REPAIRS = {
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Layers whose parameters are replaced together.
+    """Layers whose parameters are replaced together, whole or a share of their channels.
 
     Attributes:
         kind: one of `specs.SITES`.
-        name: of the layer or stage; of the last stage of a prefix, the first of a suffix, or
-            the stage left out; "all" for all layers.
+        name: of the layer or stage, whole or of channels; of the last stage of a prefix, the
+            first of a suffix, or the stage left out; "all" for all layers.
         depth: position of that layer or stage from input (0) to output; -1 for "all".
         layers: names of the layers, from input to output.
     """
@@ -80,6 +82,7 @@ class Arm:
     """One treatment of the recipient, measured with each of its repairs.
 
     `updates` is the age of the donor in updates of its training; None: the finished donor.
+    At a site of channels, `share` of each layer's channels move, in `order` (`specs.ORDERS`).
     """
 
     site: Site
@@ -89,6 +92,8 @@ class Arm:
     strength: float = 1.0
     draw: int = 0
     updates: int | None = None
+    order: str = ""
+    share: float = 1.0
 
 
 def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
@@ -113,9 +118,24 @@ def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
             listed.append(Site("suffix", stage, i, inside + after))
         listed.append(Site("leave_one_out", stage, i, before + after))
     listed += [Site("layer", name, i, (name,)) for i, name in enumerate(layers)]
-    order = ("all", "stage", "prefix", "suffix", "leave_one_out", "layer")
+    if "channels" in kinds:
+        listed += _of_channels(model, stages)
+    order = ("all", "stage", "prefix", "suffix", "leave_one_out", "layer", "channels")
     listed = [site for site in listed if site.kind in kinds and site.layers]
     return sorted(listed, key=lambda site: order.index(site.kind))
+
+
+def _of_channels(
+    model: keras.Model, stages: Mapping[str, Sequence[str]]
+) -> Iterable[Site]:
+    """Yields all stages and single ones, with the layers whose channels can be told apart."""
+    groups = transplant.channels_of(model).values()
+    paths = {path for group in groups for path in group}
+    names = {v.layer for v in transplant.index(model) if v.layer_path in paths}
+    inside = [tuple(n for n in layers if n in names) for layers in stages.values()]
+    yield Site("channels", "all", -1, sum(inside, ()))
+    for depth, (stage, layers) in enumerate(zip(stages, inside, strict=True)):
+        yield Site("channels", stage, depth, layers)
 
 
 def foreign_stages(model: keras.Model) -> dict[str, str]:
@@ -183,6 +203,9 @@ def arms(
 
 def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterable[Arm]:
     members = roles.expand(group)
+    if site.kind == "channels":
+        yield from _arms_of_channels(site, group, spec)
+        return
     for control in ("transfer", *spec.controls):
         repairs = _repairs(site, control, spec)
         if not repairs or not _applies(control, members, group, link):
@@ -205,6 +228,23 @@ def _repairs(site: Site, control: str, spec: StudySpec) -> tuple[str, ...]:
     """Returns the study's repairs with which the control is measured at the site."""
     measured = _REPAIRS[site.kind].get(control, ())
     return tuple(repair for repair in measured if repair in spec.repairs)
+
+
+def _arms_of_channels(site: Site, group: str, spec: StudySpec) -> Iterable[Arm]:
+    repairs = _repairs(site, "transfer", spec)
+    for order in ORDERS if repairs else ():
+        for draw in range(spec.draws if order == "random" else 1):
+            for share in SHARES:
+                yield Arm(
+                    site,
+                    group,
+                    "transfer",
+                    repairs,
+                    1.0,
+                    draw,
+                    order=order,
+                    share=share,
+                )
 
 
 def _applies(control: str, members: Collection[str], group: str, link: str) -> bool:

@@ -15,6 +15,7 @@ from tfreuse import models, roles, transplant
 from tfreuse import plan as plan_module
 from tfreuse.specs import REPAIRS
 from tfreuse.study import treatments
+from tfreuse.study.channels import Orders
 from tfreuse.study.distances import Scale
 from tfreuse.study.recipient import Recipient, evaluator, restore
 from tfreuse.study.repairs import FineTuner, Probe, Stitches
@@ -48,6 +49,7 @@ class Workspace:
             recipient_stage_outputs the same with original values, which stitches are fitted on.
         stitches, stitched_evaluate: a view of the model with a linear map behind each stage,
             and its evaluation.
+        orders: orders of the channels of each layer, by scores of each donor.
         fine_tune: trains the model for a few steps, on the same batches every time.
     """
 
@@ -96,6 +98,10 @@ class Workspace:
         )  # fmt: skip
         keep_frontiers(evaluate.sweep, recipient, self.arms, ("stitch",))
         return evaluate
+
+    @functools.cached_property
+    def orders(self) -> Orders:
+        return Orders(self.recipient)
 
     @functools.cached_property
     def fine_tune(self) -> FineTuner:

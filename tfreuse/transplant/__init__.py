@@ -26,6 +26,7 @@ from tfreuse.checkpoints.writable import RECIPIENT
 from tfreuse.errors import InputError
 from tfreuse.plan import Plan, Variable
 from tfreuse.transplant import alignment, comparison, inspection, proof
+from tfreuse.transplant import channels as channels_module
 from tfreuse.transplant.applied import Applied, Displaced
 from tfreuse.transplant.inspection import Finding
 from tfreuse.transplant.opening import Model, open_model
@@ -44,6 +45,7 @@ __all__ = [
     "Pair",
     "Proof",
     "apply",
+    "channels_of",
     "diff",
     "edges",
     "examine",
@@ -295,6 +297,18 @@ def edges(model: Model) -> dict[str, tuple[str, ...]] | None:
     """
     with open_model(model) as opened_model:
         return opened_model.edges
+
+
+def channels_of(model: Model) -> dict[str, tuple[str, ...]]:
+    """Returns the layers whose output channels can be chosen, each with those that follow it.
+
+    By path of the layer its own and those of the batch normalizations behind it.
+
+    Raises:
+        InputError: the model has its channels first.
+    """
+    with open_model(model) as opened_model:
+        return channels_module.groups(opened_model)
 
 
 def ties(model: Model) -> alignment.Ties:

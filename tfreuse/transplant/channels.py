@@ -52,7 +52,7 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
         )
     layers = by_layer(recipient.variables)
     ties = alignment.ties(recipient)
-    behind = followers(layers, recipient.edges, ties)
+    behind = _followers(layers, recipient.edges, ties)
     lists = _by_path(channels, layers)
     indices, groups, sizes = {}, [], []
     leads = {path: lead for lead, paths in behind.items() for path in paths}
@@ -73,7 +73,26 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
     return Chosen(indices, tuple(groups), tuple(sizes))
 
 
-def followers(
+def groups(model: OpenModel) -> dict[str, tuple[str, ...]]:
+    """Returns each layer whose output channels can be told apart, and those that go with it.
+
+    Returns:
+        By path of the layer its own and those of the batch normalizations behind it. A model
+        without a graph has none.
+    """
+    if model.edges is None:
+        return {}
+    layers, ties = by_layer(model.variables), alignment.ties(model)
+    behind = _followers(layers, model.edges, ties)
+    following = {path for paths in behind.values() for path in paths}
+    return {
+        path: (path, *behind.get(path, ()))
+        for path, layer in layers.items()
+        if path not in following and _order(layer, ties) is not None
+    }
+
+
+def _followers(
     layers: Mapping[str, Layer], edges: topology.Edges, ties: Ties
 ) -> dict[str, list[str]]:
     """Returns the paths of the batch normalizations behind each layer, by its path."""

@@ -1,4 +1,4 @@
-// The two reasons, the repair ladder, the Shapley values, the donor's age.
+// The two reasons, the repair ladder, the Shapley values, the donor's age, the channels.
 import {el, withFlags} from "./dom.js";
 import {figure} from "./figure.js";
 
@@ -7,6 +7,7 @@ export const TITLES = {
   ladder: "What repairs win back",
   shapley: "Which role is to blame",
   ages: "When reuse appears: donors along their training",
+  channels: "Which channels to move",
 };
 export const NAMES = Object.keys(TITLES);
 

@@ -81,6 +81,7 @@ class Snapshot:
                 OnePair(arms, counts, study.spec) if counts else None,
                 study.ages(part),
                 study.steps,
+                study.channel_curves.get(part, {}),
             )
             for part, arms in study.parts.items()
         }
