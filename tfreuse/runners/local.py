@@ -1,8 +1,9 @@
-"""Runs units in local worker processes, a new one for each unit.
+"""Runs units in local worker processes, which carry out one unit after another.
 
-So memory, a GPU's too, is freed at a unit's end, and each unit has its own number of threads. When
-the driver dies, even by kill -9, its workers end too. Workers are forked from a server process
-that has imported the packages of all units, so that TensorFlow's import is paid for once.
+A worker keeps what its units can share (`shelf`), and is given units of the kind that it had
+before, where it can be chosen. It ends after a failure, and when it has grown large. When the
+driver dies, even by kill -9, its workers end too. Workers are forked from a server process that
+has imported the packages of all units, so that TensorFlow's import is paid for once.
 """
 
 import contextlib
@@ -11,18 +12,27 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import resource
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, NamedTuple
 
+from tfreuse.runners.shelf import Shelf
 from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
+_LARGEST = 4 * 2**30  # bytes of memory beyond which a worker does not take another unit
 _SERVER: dict[str, tuple[str, int]] = {}  # module and threads that it was asked for
+
+
+class _Worker(NamedTuple):
+    pipe: connection.Connection  # units go in, failures come out
+    process: Any
+    unit: Unit  # that it carries out, or has carried out last
 
 
 class Processes:
@@ -41,44 +51,85 @@ class Processes:
     ) -> None:
         self.slots = slots
         self._threads = threads
-        self._arguments = out_dir, threads, platform.node(), url  # of `carry_out`
+        self._arguments = (
+            _largest(slots), out_dir, threads, platform.node(), url,
+        )  # fmt: skip
         self._context = _context(preload, threads)
-        self._running: dict[connection.Connection, tuple[Unit, Any]] = {}
+        self._running: dict[connection.Connection, _Worker] = {}
+        self._idle: list[_Worker] = []
 
     def start(self, unit: Unit) -> None:
-        receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=_work, args=(sender, unit, *self._arguments), daemon=True
-        )
-        with _worker_environment(self._threads):
-            process.start()
-        sender.close()  # so that the receiver sees the end of a killed worker
-        self._running[receiver] = unit, process
+        worker = self._take_idle(unit) or self._new_worker(unit)
+        try:
+            worker.pipe.send(unit)
+        except (
+            ConnectionError
+        ):  # it died since; a new one is told by `wait` if it dies too
+            worker.pipe.close()
+            worker = self._new_worker(unit)
+            worker.pipe.send(unit)
+        self._running[worker.pipe] = worker
 
     def wait(self, seconds: float) -> list[tuple[Unit, Failure | None]]:
         ended = []
-        for receiver in connection.wait(list(self._running), seconds):
-            unit, process = self._running.pop(receiver)
+        for pipe in connection.wait(list(self._running), seconds):
+            worker = self._running.pop(pipe)
             try:
-                failure = receiver.recv()
-                process.join()
-            except EOFError:
-                process.join()
-                failure = Failure(
-                    f"its process was ended from outside (exit code {process.exitcode}; out "
-                    "of memory?)",
+                failure, goes_on = pipe.recv()
+            except (EOFError, ConnectionError):
+                worker.process.join()
+                goes_on, failure = False, Failure(
+                    "its process was ended from outside (exit code "
+                    f"{worker.process.exitcode}; out of memory?)",
                     node=platform.node(),
                     lost=True,
-                )
-            receiver.close()
-            ended.append((unit, failure))
+                )  # fmt: skip
+            if goes_on:
+                self._idle.append(worker)
+            else:
+                worker.process.join()
+                pipe.close()
+            ended.append((worker.unit, failure))
         return ended
 
     def close(self) -> None:
-        for _, process in self._running.values():
-            process.kill()
-            process.join()
+        for worker in (*self._running.values(), *self._idle):
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
         self._running.clear()
+        self._idle.clear()
+
+    def _take_idle(self, unit: Unit) -> _Worker | None:
+        """Returns an idle worker, of those whose last unit is most like this; None if all died."""
+        while self._idle:
+            worker = max(self._idle, key=lambda w: _likeness(w.unit.name, unit.name))
+            self._idle.remove(worker)
+            if worker.process.is_alive():
+                return worker._replace(unit=unit)
+            worker.pipe.close()
+        return None
+
+    def _new_worker(self, unit: Unit) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, *self._arguments), daemon=True
+        )
+        with _worker_environment(self._threads):
+            process.start()
+        theirs.close()  # so that this side sees the end of a killed worker
+        return _Worker(ours, process, unit)
+
+
+def _likeness(name: str, other: str) -> int:
+    """Returns the length of the common beginning of two units' names: the kind comes first."""
+    return len(os.path.commonprefix([name, other]))
+
+
+def _largest(slots: int) -> float:
+    """Returns the bytes of memory beyond which a worker ends, so that all fit with room."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_LARGEST, memory / (2 * slots))
 
 
 def _context(preload: str, threads: int) -> BaseContext:
@@ -112,9 +163,25 @@ def _worker_environment(threads: int) -> Iterator[None]:
             os.environ[_BLAS_THREADS] = before
 
 
-def _work(sender: connection.Connection, unit: Unit, *arguments: Any) -> None:
+def _work(pipe: connection.Connection, largest: float, *arguments: Any) -> None:
+    """Carries out units until one fails or this process has grown beyond `largest` bytes."""
     _die_with_parent()
-    sender.send(carry_out(unit, *arguments))
+    shelf = Shelf()
+    goes_on = True
+    while goes_on:
+        failure = carry_out(pipe.recv(), *arguments, shelf)
+        goes_on = failure is None and _memory() <= largest
+        pipe.send((failure, goes_on))
+
+
+def _memory() -> float:
+    """Returns the bytes of memory that this process holds; where unknown, the most it ever had."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _die_with_parent() -> None:

@@ -25,8 +25,9 @@ from tfreuse import (
 )
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
+from tfreuse.runners import Shelf
 from tfreuse.study import controls, reading, treatments
-from tfreuse.study.design import Block
+from tfreuse.study.design import Block, Network
 from tfreuse.training import initial, recalibration
 from tfreuse.transplant import alignment
 
@@ -67,6 +68,7 @@ class Donors:
         digest: SHA-256 of its model file.
         images: clean images float32 [N, H, W, C] for re-estimating statistics.
         train: its training split.
+        shelf: keeps models of the donors' structures, which each donor is loaded into.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class Donors:
         digest: str,
         images: np.ndarray,
         train: data.Split,
+        shelf: Shelf,
     ) -> None:
         self._block, self._model, self._digest = block, model, digest
         self._variables, self._values = variables, values
-        self._images, self._train = images, train
+        self._images, self._train, self._shelf = images, train, shelf
         self._folders = {
             part: models_dir / network.name for part, network in block.parts.items()
         }
@@ -136,11 +139,26 @@ class Donors:
     def _trained(self, control: str, path: pathlib.Path) -> Donor:
         """Reads a network of the block, and re-estimates its statistics if the study trained it."""
         network = self._block.parts[control]
-        model = saving.load(path)
-        if not network.file:  # a network that exists is taken as it is
-            images = as_input(self._images, network.train.corruption)
-            recalibration.Recalibrator(model, images)()
+        if network.file:  # a network that exists is taken as it is
+            model = saving.load(path)
+        else:
+            model = self._recalibrated(path, network)
         return _from_model(network.name, files.file_digest(path), model)
+
+    def _recalibrated(self, path: pathlib.Path, network: Network) -> keras.Model:
+        """Returns the network of the file, statistics re-estimated, until the next call."""
+
+        def build() -> tuple[keras.Model, recalibration.Recalibrator]:
+            model = saving.load(path)
+            images = as_input(self._images, network.train.corruption)
+            return model, recalibration.Recalibrator(model, images)
+
+        train = training.seedless(network.train)
+        key = self._block.specs.digest, network.model, train
+        model, recalibrate = self._shelf.get("donor", key, build)
+        model.load_weights(path)
+        recalibrate()
+        return model
 
     def _recipient(self, name: str, values: transplant.Values) -> Donor:
         return Donor(name, self._digest, self._variables, values)

@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from tfreuse import checkpoints, data, files, models, rundir
+from tfreuse import checkpoints, data, files, models, rundir, training
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.records import LabelRecord
-from tfreuse.runners import Output
+from tfreuse.runners import Output, Shelf
 from tfreuse.specs.labels import FEW, PRETRAINED
 from tfreuse.study.design import Curve
 from tfreuse.study.donors import as_input, first_images
@@ -98,21 +98,31 @@ def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
         models_dir: the study's trained networks, a folder each.
     """
     pending = [key for key in curve.arms() if key not in output.keys]
-    replicate = load(curve, models_dir)
+    replicate = load(curve, models_dir, output.shelf)
     for number, (_, donor, recipe, _, count) in enumerate(pending):
         title = f"{recipe} {donor}, {count} labels".replace(" ,", ",")
         output.progress(number / len(pending), title)
         output.label(measure_arm(replicate, donor, recipe, int(count)))
 
 
-def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
+def load(
+    curve: Curve, models_dir: pathlib.Path, shelf: Shelf | None = None
+) -> Replicate:
     """Reads the replicate's data and donors, and builds its network.
+
+    Args:
+        curve: the replicate.
+        models_dir: the study's trained networks, a folder each.
+        shelf: keeps the data, the network and its traced functions for the next replicate.
 
     Raises:
         InputError: the data set has fewer images than --label_counts asks for.
     """
-    specs = curve.specs
-    train, test = (data.load(specs.data, split) for split in ("train", "test"))
+    specs, shelf = curve.specs, shelf or Shelf()
+    train, test = (
+        training.split(specs.data, name, curve.train, shelf)
+        for name in ("train", "test")
+    )
     images = first_images(train, specs.study.calibration_examples)
     groups, test_groups = (
         data.group_names(split, specs.data.group_by) for split in (train, test)
@@ -127,8 +137,13 @@ def load(curve: Curve, models_dir: pathlib.Path) -> Replicate:
         recalibration.Recalibrator(donors[kind], inputs)()
     if PRETRAINED in specs.labels.label_donors:
         donors[PRETRAINED], digests[PRETRAINED] = _pretrained(curve, train.num_classes)
-    fitter = make_fitter(curve, train.num_classes, images)
-    evaluate = evaluation.Evaluator(fitter.model, test, "segmentation")
+
+    def make() -> tuple[fitting.Fitter, evaluation.Evaluator]:
+        fitter = make_fitter(curve, train.num_classes, images)
+        return fitter, evaluation.Evaluator(fitter.model, test, "segmentation")
+
+    key = specs.digest, curve.model, training.seedless(curve.train)
+    fitter, evaluate = shelf.get("fitter", key, make, most=1)
     return Replicate(
         curve=curve,
         train=train,
@@ -203,6 +218,7 @@ def measure_arm(
         recipe,
         data.take(replicate.train, indices),
         steps,
+        seed=curve.train.seed,
         learning_rate=rate,
         watch=watch,
         watched={max(1, round(share * steps)) for share in COURSE},
@@ -248,7 +264,13 @@ def choose_rate(
     fit_on, evaluate = replicate.inner_split(count)
     trials = {}
     for rate in rates:
-        replicate.fitter(recipe, fit_on, labels.label_steps, learning_rate=rate)
+        replicate.fitter(
+            recipe,
+            fit_on,
+            labels.label_steps,
+            seed=replicate.curve.train.seed,
+            learning_rate=rate,
+        )
         trials[f"{rate:g}"] = evaluate().value
     return max(rates, key=lambda rate: trials[f"{rate:g}"]), trials
 

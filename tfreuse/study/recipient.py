@@ -17,6 +17,7 @@ import numpy as np
 from tfreuse import data, files, models, training, transplant
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
+from tfreuse.runners import Shelf
 from tfreuse.specs import TrainSpec
 from tfreuse.study import reading, treatments
 from tfreuse.study.design import Block, Network, Specs
@@ -45,6 +46,8 @@ class Recipient:
         evaluate: measures the model on the test split.
         before: counts of the evaluation with the original values.
         donors: the networks and controls whose values it can receive.
+        shelf: functions that were traced for the model; recipients of the same structure that are
+            loaded one after another share the model and this shelf.
     """
 
     block: Block
@@ -60,13 +63,38 @@ class Recipient:
     evaluate: evaluation.Evaluator
     before: evaluation.Counts
     donors: Donors
+    shelf: Shelf
 
     @property
     def train_spec(self) -> TrainSpec:
         return self.block.parts["recipient"].train
 
 
-def load(block: Block, models_dir: pathlib.Path) -> Recipient:
+class _Bench:
+    """A model with its data and traced functions, for all recipients of its structure."""
+
+    def __init__(self, block: Block, path: pathlib.Path, shelf: Shelf) -> None:
+        specs, network = block.specs, block.parts["recipient"]
+        self.train = calibration_split(specs, network, shelf)
+        self.test = training.split(specs.data, "test", network.train, shelf)
+        self.clean = first_images(self.train, specs.study.calibration_examples)
+        self.images, self.targets = as_pair(self.clean, network.train.corruption)
+        self.model = saving.load(path)
+        if network.file:
+            self.model = reading.staged(self.model, specs)
+        else:
+            self.model = models.with_stages(self.model, block.model.stages)
+        self.variables = transplant.index(self.model)
+        self.recalibrate = recalibration.Recalibrator(self.model, self.images)
+        self.evaluate = evaluator(
+            self.model, block, self.test, self.images, self.targets
+        )
+        self.shelf = Shelf()
+
+
+def load(
+    block: Block, models_dir: pathlib.Path, shelf: Shelf | None = None
+) -> Recipient:
     """Reads the block's recipient and its data, and measures it as it is.
 
     The moving statistics of a network that the study trained are first set to the exact ones of the
@@ -76,48 +104,51 @@ def load(block: Block, models_dir: pathlib.Path) -> Recipient:
     Args:
         block: the study's block of arms.
         models_dir: the study's trained networks, a folder each.
+        shelf: where a recipient of the same structure was loaded before, it is loaded into the
+            same model, whose functions are traced already; the earlier one is then gone.
     """
-    specs, network = block.specs, block.parts["recipient"]
-    train = calibration_split(specs, network)
-    test = training.split(specs.data, "test", network.train)
-    clean = first_images(train, specs.study.calibration_examples)
-    images, targets = as_pair(clean, network.train.corruption)
+    network, shelf = block.parts["recipient"], shelf or Shelf()
     path = models_dir / network.name / "model.keras"
-    digest = files.file_digest(path)
+    key = (block.specs.digest, block.model, training.seedless(network.train))
     if network.file:
-        model = reading.staged(saving.load(path), specs)
-    else:
-        model = models.with_stages(saving.load(path), block.model.stages)
-    recalibrate = recalibration.Recalibrator(model, images)
+        key += (network.name,)
+    bench = shelf.get("bench", key, lambda: _Bench(block, path, shelf), most=1)
+    model, digest = bench.model, files.file_digest(path)
     if not network.file:  # a network that exists is measured as it is
-        recalibrate()
-    evaluate = evaluator(model, block, test, images, targets)
-    before = evaluate()
-    variables, values = transplant.index(model), transplant.values(model)
+        model.load_weights(path)
+        if bench.recalibrate.sweep is not None:
+            bench.recalibrate.sweep.rebase()
+        bench.recalibrate()
+    bench.evaluate.sweep.rebase()
+    before, values = bench.evaluate(), transplant.values(model)
     return Recipient(
         block=block,
         digest=digest,
         model=model,
-        variables=variables,
+        variables=bench.variables,
         values=values,
-        train=train,
-        test=test,
-        images=images,
-        targets=targets,
-        recalibrate=recalibrate,
-        evaluate=evaluate,
+        train=bench.train,
+        test=bench.test,
+        images=bench.images,
+        targets=bench.targets,
+        recalibrate=bench.recalibrate,
+        evaluate=bench.evaluate,
         before=before,
         donors=Donors(
-            block, models_dir, model, variables, values, digest, clean, train
+            block, models_dir, model, bench.variables, values, digest, bench.clean,
+            bench.train, shelf,
         ),
-    )
+        shelf=bench.shelf,
+    )  # fmt: skip
 
 
-def calibration_split(specs: Specs, network: Network) -> data.Split:
+def calibration_split(
+    specs: Specs, network: Network, shelf: Shelf | None = None
+) -> data.Split:
     """Reads the training split; networks that exist need its masks for fine-tuning alone."""
     if network.file and "fine_tuning" not in specs.study.repairs:
         return data.load(specs.data, "train", masks=False)
-    return training.split(specs.data, "train", network.train)
+    return training.split(specs.data, "train", network.train, shelf)
 
 
 def evaluator(

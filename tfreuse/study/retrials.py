@@ -9,6 +9,7 @@ import shutil
 
 from tfreuse import files, training
 from tfreuse.models import saving
+from tfreuse.runners import Shelf
 from tfreuse.specs import TrainSpec
 from tfreuse.study.design import Network, Specs
 from tfreuse.study.donors import as_input, first_images
@@ -20,7 +21,11 @@ _FAR = 10_000
 
 
 def train(
-    specs: Specs, network: Network, out_dir: pathlib.Path, report: training.Report
+    specs: Specs,
+    network: Network,
+    out_dir: pathlib.Path,
+    report: training.Report,
+    shelf: Shelf | None = None,
 ) -> None:
     """Trains a network, up to --retrials times again while it fails.
 
@@ -32,7 +37,10 @@ def train(
 
     Trains in `out_dir`, and again in `out_dir/retrial-N`. Where a network was trained again,
     `metrics.json` has `trainings`: how far above the floor each was in validation, in order.
+
+    A `shelf` shares data and traced functions with other trainings of this process.
     """
+    shelf = shelf or Shelf()
     judged = out_dir / "trainings.json"  # written before a model takes another's place
     above: list[float] = files.read_json(judged) if judged.exists() else []
     for number in range(specs.study.retrials + 1):
@@ -44,11 +52,12 @@ def train(
             folder,
             keep=specs.ages(network),
             report=report,
+            shelf=shelf,
         )
         if "trainings" in metrics or not specs.study.retrials:
             return  # an earlier run ended this, or the study has no such rule
         if number == len(above):
-            above.append(above_floor(specs, network, folder))
+            above.append(above_floor(specs, network, folder, shelf))
             files.write_json(judged, above)
         if above[number] >= specs.study.minimum:
             break
@@ -64,23 +73,40 @@ def train(
     files.write_json(out_dir / "metrics.json", metrics | {"trainings": above})
 
 
-def above_floor(specs: Specs, network: Network, folder: pathlib.Path) -> float:
+def above_floor(
+    specs: Specs, network: Network, folder: pathlib.Path, shelf: Shelf
+) -> float:
     """Returns how far the trained network is above the floor on the validation split.
 
     Its moving statistics are re-estimated first, as before its arms are measured: those of a short
     training lag behind its weights.
     """
-    spec = network.train
-    train, validation = (
-        training.split(specs.data, name, spec) for name in ("train", "val")
-    )
-    images = first_images(train, specs.study.calibration_examples)
-    model = saving.load(folder / "model.keras")
-    recalibration.Recalibrator(model, as_input(images, spec.corruption))()
-    counts = evaluation.Evaluator(
-        model, validation, spec.task, corruption=spec.corruption
-    )()
+    spec = training.seedless(network.train)
+    path = folder / "model.keras"
+    key = (specs.data, network.model, spec, specs.study.calibration_examples)
+    judge = shelf.get("judge", key, lambda: _Judge(specs, spec, path, shelf))
+    judge.model.load_weights(path)
+    judge.recalibrate()
+    counts = judge.evaluate()
     return counts.value - counts.floor
+
+
+class _Judge:
+    """A model of the network's structure, with what re-estimates and evaluates it."""
+
+    def __init__(
+        self, specs: Specs, spec: TrainSpec, path: pathlib.Path, shelf: Shelf
+    ) -> None:
+        train, validation = (
+            training.split(specs.data, name, spec, shelf) for name in ("train", "val")
+        )
+        images = first_images(train, specs.study.calibration_examples)
+        self.model = saving.load(path)
+        inputs = as_input(images, spec.corruption)
+        self.recalibrate = recalibration.Recalibrator(self.model, inputs)
+        self.evaluate = evaluation.Evaluator(
+            self.model, validation, spec.task, corruption=spec.corruption
+        )
 
 
 def _settings(network: Network, number: int) -> TrainSpec:

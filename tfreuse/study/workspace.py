@@ -64,10 +64,9 @@ class Workspace:
         names = list(models.stage_ends(self.recipient.model).values())
         names += [name for layers in stages.values() for name in layers]
         images = self.recipient.images[:PROBED_IMAGES]
-        names = list(dict.fromkeys(names))
-        probe = Probe(self.recipient.model, names, images, PROBED_POSITIONS)
-        keep_frontiers(probe.sweep, self.recipient, self.arms, REPAIRS)
-        return probe
+        return self._probe(
+            list(dict.fromkeys(names)), images, PROBED_POSITIONS, REPAIRS
+        )
 
     @functools.cached_property
     def recipient_outputs(self) -> dict[str, np.ndarray]:
@@ -76,10 +75,7 @@ class Workspace:
     @functools.cached_property
     def stage_probe(self) -> Probe:
         ends = list(models.stage_ends(self.recipient.model).values())
-        images = self.recipient.images
-        probe = Probe(self.recipient.model, ends, images, STITCH_POSITIONS)
-        keep_frontiers(probe.sweep, self.recipient, self.arms, ("stitch",))
-        return probe
+        return self._probe(ends, self.recipient.images, STITCH_POSITIONS, ("stitch",))
 
     @functools.cached_property
     def recipient_stage_outputs(self) -> dict[str, np.ndarray]:
@@ -87,17 +83,35 @@ class Workspace:
 
     @functools.cached_property
     def stitches(self) -> Stitches:
-        return Stitches(self.recipient.model)
+        model = self.recipient.model
+        return self.recipient.shelf.get("stitches", (), lambda: Stitches(model))
 
     @functools.cached_property
     def stitched_evaluate(self) -> evaluation.Evaluator:
-        recipient = self.recipient
-        evaluate = evaluator(
-            self.stitches.model, recipient.block, recipient.test, recipient.images,
-            recipient.targets,
-        )  # fmt: skip
+        recipient, stitches = self.recipient, self.stitches
+        images = recipient.images, recipient.targets
+        evaluate = recipient.shelf.get(
+            "stitched",
+            (),
+            lambda: evaluator(stitches.model, recipient.block, recipient.test, *images),
+        )
         keep_frontiers(evaluate.sweep, recipient, self.arms, ("stitch",))
+        evaluate.sweep.rebase()
         return evaluate
+
+    def _probe(
+        self,
+        names: list[str],
+        images: np.ndarray,
+        positions: int,
+        repairs: Collection[str],
+    ) -> Probe:
+        model = self.recipient.model
+        probe = self.recipient.shelf.get(
+            "probe", positions, lambda: Probe(model, names, images, positions)
+        )
+        keep_frontiers(probe.sweep, self.recipient, self.arms, repairs)
+        return probe
 
     @functools.cached_property
     def orders(self) -> Orders:
@@ -188,6 +202,7 @@ def _of_original_values(recipient: Recipient, probe: Probe) -> dict[str, np.ndar
     present = transplant.values(recipient.model)
     restore(recipient)
     try:
+        probe.sweep.rebase()
         return probe.all()
     finally:
         transplant.undo(present, recipient.model)

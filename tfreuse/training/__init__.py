@@ -9,8 +9,8 @@ so its presence marks a complete run) and `tensorboard/`. With `keep=(0, 30)` it
 """
 
 import contextlib
+import dataclasses
 import functools
-import math
 import pathlib
 import time
 from collections.abc import Collection, Iterator
@@ -18,7 +18,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfreuse import (
     data,
@@ -28,18 +27,18 @@ from tfreuse import (
 )
 from tfreuse.errors import InputError, printable
 from tfreuse.models import saving
+from tfreuse.runners.shelf import Shelf
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
-from tfreuse.training import (
-    callbacks,
-    devices,
-    evaluation,
-    fusion,
-    initial,
-    recalibration,
-    summaries,
-)
+from tfreuse.training import devices, evaluation, initial, summaries
 from tfreuse.training.callbacks import Report, kept_path
-from tfreuse.training.objective import decay_only_kernels, loss, optimizer
+from tfreuse.training.objective import decay_only_kernels, optimizer
+from tfreuse.training.session import Session, batches, trainable
+
+__all__ = [
+    "MOST_IMAGES", "Report", "Session", "batches", "check_batch_size", "decay_only_kernels",
+    "evaluate", "kept_path", "optimizer", "precision", "seedless", "split", "statistics_images", "train",
+    "trainable",
+]  # fmt: skip
 
 MOST_IMAGES = 128  # of the training, on which a validation re-estimates statistics
 
@@ -54,6 +53,7 @@ def train(
     recalibrate: bool = False,
     keep: Collection[int] = (),
     report: Report = lambda step, text: None,
+    shelf: Shelf | None = None,
 ) -> dict[str, Any]:
     """Trains a network, or resumes an interrupted training; returns the test metrics.
 
@@ -67,6 +67,9 @@ def train(
 
     After each number of updates in `keep` the network is also written to `kept_path`; that
     changes nothing of the training either.
+
+    With a `shelf`, data and traced functions are shared with other trainings of this process
+    that differ in seeds alone, which changes no bit.
 
     Raises:
         InputError: out_dir belongs to another spec, the data cannot be used, or the run was
@@ -85,40 +88,60 @@ def train(
     if (out_dir / "metrics.json").exists():
         _check_kept(out_dir, keep)
         return files.read_json(out_dir / "metrics.json")
-    started = time.monotonic()
-    train_split = split(data_spec, "train", train_spec)
+    started, shelf = time.monotonic(), shelf or Shelf()
+    train_split, validation_split, test_split = (
+        split(data_spec, name, train_spec, shelf) for name in data.SPLITS
+    )
     check_batch_size(train_spec, train_split)
-    validation_split = split(data_spec, "val", train_spec)
     with devices.strategy(device_spec, train_spec.batch_size).scope():
         with precision(train_spec.mixed_precision):
             model = _start(model_spec, train_spec, train_split, out_dir)
         claim()  # as late as this, so that a corrected spec can use the same directory
-        fit(
-            model,
-            train_split,
-            validation_split,
-            train_spec,
-            out_dir,
-            device_spec=device_spec,
-            recalibration_images=statistics_images(
-                train_split, train_spec, recalibrate
+        key = (model_spec, data_spec, seedless(train_spec), device_spec, recalibrate)
+        if (out_dir / "last.keras").exists() or device_spec.strategy != "none":
+            key = (key, str(out_dir))  # a session of its own
+        session = shelf.get(
+            "session",
+            key,
+            lambda: Session(
+                model,
+                train_split,
+                validation_split,
+                train_spec,
+                device_spec,
+                statistics_images(train_split, train_spec, recalibrate),
             ),
-            keep=keep,
-            report=report,
+            most=2,
         )
+        session.restart(model)
+        session.fit(train_spec, out_dir, report, keep)
     _check_kept(out_dir, keep)
-    test_split = split(data_spec, "test", train_spec)
-    best = saving.load(out_dir / "model.keras")
-    metrics = evaluate(best, test_split, train_spec.task, train_spec.corruption)
+    best, test = shelf.get(
+        "test",
+        key,
+        lambda: _loaded(out_dir / "model.keras", test_split, train_spec),
+    )
+    best.load_weights(out_dir / "model.keras")
+    metrics = evaluation.summary(test(), test_split, train_spec.corruption)
     metrics |= {
         "steps": train_spec.steps,
         "parameters": best.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    if recalibrate and recalibration.normalizations(best):
+    if recalibrate and session.statistics:
         metrics["recalibration_images"] = min(MOST_IMAGES, train_split.size)
     files.write_json(out_dir / "metrics.json", metrics)
     return metrics
+
+
+def _loaded(
+    path: pathlib.Path, split: data.Split, spec: TrainSpec
+) -> tuple[keras.Model, evaluation.Evaluator]:
+    """Returns the model of a file, and its evaluation on a split with all metrics."""
+    model = saving.load(path)
+    return model, evaluation.Evaluator(
+        model, split, spec.task, similarity=True, corruption=spec.corruption
+    )
 
 
 def _recorded(run: dict[str, Any], recalibrate: bool) -> bool:
@@ -157,10 +180,26 @@ def statistics_images(
     return np.asarray(data.inputs_and_targets(batch["image"], spec.corruption)[0])
 
 
-def split(spec: DataSpec, name: str, train_spec: TrainSpec) -> data.Split:
+def split(
+    spec: DataSpec, name: str, train_spec: TrainSpec, shelf: Shelf | None = None
+) -> data.Split:
     """Loads a split with the labels of the training; without masks for an auto-encoder."""
     masks = train_spec.task == "segmentation"
-    return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
+
+    def load() -> data.Split:
+        return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
+
+    if shelf is None:
+        return load()
+    return shelf.get("split", (spec, name, masks, train_spec.labels), load, most=6)
+
+
+def seedless(spec: TrainSpec) -> TrainSpec:
+    """Returns the settings without seeds and the model that is started from.
+
+    Trainings with equal ones compute by the same traced functions.
+    """
+    return dataclasses.replace(spec, seed=0, initial_seed=-1, initial_model="")
 
 
 def evaluate(
@@ -170,120 +209,7 @@ def evaluate(
     counts = evaluation.Evaluator(
         model, split, task, similarity=True, corruption=corruption
     )()
-    summary = counts.summary(split.class_names if task == "segmentation" else ())
-    setting = {"task": task, "split": split.name, "images": split.size}
-    if task == "autoencoder":
-        setting["corruption"] = corruption
-        window = evaluation.ssim_window(split.examples.element_spec["image"].shape[:2])
-        if window < 11:
-            setting["ssim_window"] = window
-    return setting | summary
-
-
-def fit(
-    model: keras.Model,
-    train_split: data.Split,
-    validation_split: data.Split,
-    spec: TrainSpec,
-    out_dir: pathlib.Path,
-    *,
-    device_spec: DeviceSpec = devices.DEFAULT,
-    recalibration_images: np.ndarray | None = None,
-    keep: Collection[int] = (),
-    report: Report = lambda step, text: None,
-) -> None:
-    """Runs the updates up to `spec.steps` that the model's optimizer has not done yet.
-
-    Statistics of the model that is validated and saved as the best are re-estimated on
-    `recalibration_images` [N, H, W, C], if given. After each number of updates in `keep` the
-    network is written to `kept_path`.
-    """
-    done = int(model.optimizer.iterations.numpy())
-    period = math.ceil(spec.steps / spec.validations)
-    rounds = math.ceil(spec.steps / period)
-    if done >= spec.steps:
-        return
-    graph = trainable(
-        model,
-        model.optimizer,
-        spec.task,
-        train_split.ignore_label,
-        jit_compile=devices.jit_compile(device_spec),
-    )
-    graph.fit(
-        batches(graph, train_split, spec, done),
-        initial_epoch=done // period,
-        epochs=rounds,
-        steps_per_epoch=period,
-        verbose=0,
-        shuffle=False,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            callbacks.Checkpoints(
-                model, validation_split, spec, out_dir, recalibration_images
-            ),
-            callbacks.Keep(model, keep, done, out_dir),
-            *devices.callbacks(device_spec, out_dir / "tensorboard", spec.steps - done),
-            callbacks.Progress(report, done, spec.steps),
-        ],
-    )
-
-
-def trainable(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    task: str,
-    ignore_label: int,
-    *,
-    jit_compile: bool | str = "auto",
-) -> keras.Model:
-    """Returns a fused, compiled view of the model; training the view trains the model.
-
-    `jit_compile` is Keras's: "auto" uses XLA on a GPU but not on a CPU, where it is slower.
-    """
-    graph = fusion.fused(model)
-    losses, weights = loss(task, ignore_label), None
-    if heads := _heads(graph):
-        losses = dict.fromkeys(heads, losses)
-        weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
-    graph.compile(
-        optimizer=fusion.with_fused_updates(optimizer),
-        loss=losses,
-        loss_weights=weights,
-        jit_compile=jit_compile,
-    )
-    return graph
-
-
-def batches(
-    graph: keras.Model, split: data.Split, spec: TrainSpec, start_step: int = 0
-) -> tf.data.Dataset:
-    """Returns `data.training_batches` with targets, and weights of pixels, for every head."""
-    dataset = data.training_batches(
-        split,
-        spec.task,
-        spec.batch_size,
-        seed=spec.seed,
-        start_step=start_step,
-        corruption=spec.corruption,
-        augment=spec.augment,
-    )
-    if spec.class_weights == "balanced":
-        weights = tf.constant(data.balancing_weights(split), tf.float32)
-        dataset = dataset.map(lambda x, mask: (x, mask, _weights(weights, mask)))
-    heads = _heads(graph)
-    if not heads:
-        return dataset
-    return dataset.map(
-        lambda x, *targets: (x, *(dict.fromkeys(heads, y) for y in targets))
-    )
-
-
-def _weights(class_weights: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns the weight of each pixel [B, H, W]; 0 where the label is not a class."""
-    is_class = (mask >= 0) & (mask < tf.size(class_weights))
-    weights = tf.gather(class_weights, tf.where(is_class, mask, 0))
-    return tf.where(is_class, weights, 0.0)
+    return evaluation.summary(counts, split, corruption)
 
 
 def _start(
@@ -324,11 +250,6 @@ def _seed_random_layers(model: keras.Model, seed: int) -> None:
     keras.utils.set_random_seed(seed)
     for state in saving.seed_states(model):
         state.assign(keras.random.SeedGenerator().state)
-
-
-def _heads(model: keras.Model) -> list[str]:
-    """Returns the names of the outputs of a model with an auxiliary head; else []."""
-    return list(model.output) if isinstance(model.output, dict) else []
 
 
 def _check_clipping(spec: TrainSpec, device_spec: DeviceSpec) -> None:

@@ -1,6 +1,6 @@
 """Callbacks of `fit`: progress, and validation with logs and checkpoints.
 
-graph.fit(..., callbacks=[callbacks.Checkpoints(model, split, spec, out_dir)])
+graph.fit(..., callbacks=[callbacks.Checkpoints(session, spec, out_dir)])
 """
 
 import contextlib
@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection
 import keras
 import numpy as np
 
-from tfreuse import data, files
+from tfreuse import files
 from tfreuse.data import drawing
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.specs import TrainSpec
-from tfreuse.training import evaluation, recalibration, summaries
+from tfreuse.training import evaluation, summaries
 
 Report = Callable[[int, str], None]  # (steps done, event)
 SAMPLES = 4  # images shown in TensorBoard, the first of the validation split
@@ -84,40 +84,22 @@ class Checkpoints(keras.callbacks.Callback):
     repeated from the last model, with the same data, and writes the same files again.
 
     Args:
-        model: the plain model; `fit` trains a view of it.
-        split: the validation split.
+        session: the `session.Session` that trains.
         spec: settings of the training.
         out_dir: directory of the run.
-        images: float32 [N, H, W, C], training images on which the moving statistics of the
-            validated model are re-estimated; None: they stay those of the training.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        split: data.Split,
-        spec: TrainSpec,
-        out_dir: pathlib.Path,
-        images: np.ndarray | None = None,
-    ) -> None:
+    def __init__(self, session, spec: TrainSpec, out_dir: pathlib.Path) -> None:
         super().__init__()
-        self._plain, self._out_dir = model, out_dir
-        self._spec, self._split = spec, split
-        self._evaluate = evaluation.Evaluator(
-            model, split, spec.task, corruption=spec.corruption
-        )
-        self._statistics = None
-        if images is not None:
-            # Four batches without gradients need no more memory than a training step.
-            self._statistics = recalibration.Recalibrator(
-                model, images, 4 * spec.batch_size, one_pass=True
-            )
+        self._plain, self._out_dir = session.model, out_dir
+        self._spec, self._split = spec, session.validation_split
+        self._evaluate, self._statistics = session.validate, session.statistics
         self._history_path = out_dir / "history.json"
         history = (
             files.read_json(self._history_path) if self._history_path.exists() else []
         )
         # Rows behind the last model are of a period that will be repeated.
-        done = int(model.optimizer.iterations.numpy())
+        done = int(self._plain.optimizer.iterations.numpy())
         self._history = [row for row in history if row["step"] <= done]
         self._train_log = summaries.Writer(out_dir / "tensorboard" / "train")
         self._validation_log = summaries.Writer(out_dir / "tensorboard" / "validation")

@@ -195,6 +195,20 @@ class Evaluator:
         )
 
 
+def summary(
+    counts: Counts, split: data.Split, corruption: str = "none"
+) -> dict[str, Any]:
+    """Returns all metrics of an evaluation with SSIM, and its setting, for `metrics.json`."""
+    task = counts.task
+    setting = {"task": task, "split": split.name, "images": split.size}
+    if task == "autoencoder":
+        setting["corruption"] = corruption
+        window = ssim_window(split.examples.element_spec["image"].shape[:2])
+        if window < 11:
+            setting["ssim_window"] = window
+    return setting | counts.summary(split.class_names if task == "segmentation" else ())
+
+
 def task_of(model: keras.Model) -> str:
     """Returns the task of the model by the layer name of its head."""
     for task in TASKS:

@@ -67,6 +67,8 @@ class Sweep:
             )
         self._function = traced
         self._base_results: list[Any] = []
+        self._differ = _comparison(self._trace.variables)
+        self._cuts: list[int] | None = None
         self.cache_at(self._trace.first_positions)
 
     def __call__(self, key: str | None = None) -> list[Any]:
@@ -81,7 +83,7 @@ class Sweep:
             return results if key is None else [result[key] for result in results]
         if not self._base_results:
             self.rebase()
-        changed = self._changed().numpy().nonzero()[0]
+        changed = self._differ(self._base).numpy().nonzero()[0]
         position = self._trace.first_position(changed)
         if position == self._trace.end:
             results = self._base_results
@@ -97,9 +99,13 @@ class Sweep:
     def rebase(self) -> list[Any]:
         """Makes the present parameters the base; returns their results.
 
-        Useful after a lasting change. Results of later calls are the same without it.
+        Useful after a lasting change, such as the values of another network. Results of later
+        calls are the same without it.
         """
-        self._changed = _comparison(self._trace.variables)
+        if self.uncacheable:
+            return self()
+        # These tensors share the variables' memory until the variables change (copy on write).
+        self._base = [variable.value() for variable in self._trace.variables]
         self._clear_caches()
         self._base_results = [self._compute(-1, n) for n in range(len(self._batches))]
         return self._base_results[:]
@@ -119,7 +125,10 @@ class Sweep:
         """
         # The frontier of the very first position is the batch itself.
         candidates = sorted(set(self._trace.first_positions))[1:]
-        self._cuts = [position for position in candidates if position in positions]
+        cuts = [position for position in candidates if position in positions]
+        if cuts == self._cuts:
+            return
+        self._cuts = cuts
         self._segments: dict[tuple, Callable] = {}
         self._clear_caches()
 
@@ -192,23 +201,23 @@ def _signature(batches: Sequence[Sequence[tf.Tensor]]) -> list[tf.TensorSpec]:
     return [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in first]
 
 
-def _comparison(variables: Sequence[tf.Variable]) -> Callable[[], tf.Tensor]:
-    """Returns a function that computes which variables differ from their present values.
+def _comparison(
+    variables: Sequence[tf.Variable],
+) -> Callable[[list[tf.Tensor]], tf.Tensor]:
+    """Returns a function that computes which variables differ from given values.
 
     Comparing is cheap next to a forward pass, and cannot be forgotten as a notification
     could: parameters may be changed by any code.
     """
-    # These tensors share the variables' memory until the variables change (copy on write).
-    base = [variable.value() for variable in variables]
 
-    def differ():
+    def differ(base):
         pairs = zip(variables, base, strict=True)
         flags = [
             tf.reduce_any(_bits(variable) != _bits(value)) for variable, value in pairs
         ]
         return tf.stack(flags) if flags else tf.zeros(0, tf.bool)
 
-    return tf.function(differ, autograph=False).get_concrete_function()
+    return tf.function(differ, autograph=False)
 
 
 def _bits(value: tf.Variable | tf.Tensor) -> tf.Tensor:
