@@ -21,6 +21,7 @@ from units import (
     slow_arms,
     tell_blas,
     tell_server,
+    tell_worker,
     unit_of,
 )
 
@@ -321,6 +322,52 @@ def test_the_index_and_its_runner_belong_together():
     for wrong in ({"runner": "index"}, {"unit_index": 3}):
         with pytest.raises(InputError, match="--runner=index and --unit_index=I"):
             RunnerSpec(**wrong)
+
+
+def test_a_worker_goes_on_with_what_it_has_kept_until_a_unit_fails_or_it_is_large(
+    tmp_path, monkeypatch
+):
+    units = [unit_of(name, tell_worker) for name in "ab"]
+    units += [unit_of("c", fail, ValueError("no")), unit_of("d", tell_worker)]
+    run(units, tmp_path, slots=1)
+    seen = [Folder(tmp_path, units[n]).done()["told"]["seen"] for n in (0, 1, 3)]
+    first, second = seen[0][0], seen[2][0]
+    assert seen == [[first], [first, first], [second]] and first != second
+    monkeypatch.setattr(runners.local, "_LARGEST", 1)
+    units = [unit_of(name, tell_worker) for name in "ef"]
+    run(units, tmp_path, slots=1)
+    seen = [Folder(tmp_path, work).done()["told"]["seen"] for work in units]
+    assert [len(pids) for pids in seen] == [1, 1] and seen[0] != seen[1]
+
+
+def test_an_idle_worker_gets_a_unit_like_its_last_and_a_dead_one_is_replaced(tmp_path):
+    with contextlib.closing(runners.Processes(tmp_path, 2, 1)) as runner:
+
+        def pids(*names):
+            units = [unit_of(name, tell_worker) for name in names]
+            list(runners.run(units, runner, tmp_path, 0))
+            return [Folder(tmp_path, u).done()["told"]["seen"][-1] for u in units]
+
+        first, second = pids("train unet-0", "measure unet-0")
+        assert pids("measure unet-1") == [second] and pids("train unet-1") == [first]
+        os.kill(second, signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
+        assert not {first, second} & set(pids("measure unet-2", "train unet-2"))
+
+
+def test_a_shelf_keeps_the_last_few_of_each_kind():
+    shelf, made = runners.Shelf(), []
+
+    def get(kind, key):
+        return shelf.get(kind, key, lambda: made.append(key) or key, most=2)
+
+    assert [get("a", key) for key in (1, 2, 1, 3)] == [1, 2, 1, 3]
+    assert made == [1, 2, 3]  # 2 went, which was not asked for longest
+    get("a", 1)
+    get("b", 2)
+    assert made == [1, 2, 3, 2]
+    get("a", 2)
+    assert made == [1, 2, 3, 2, 2]
 
 
 def test_threads_are_this_machines_over_the_jobs_unless_they_are_given():

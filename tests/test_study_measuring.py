@@ -6,11 +6,11 @@ import types
 import numpy as np
 import pytest
 
-from tfreuse import data, models, roles, study, transplant
+from tfreuse import data, models, roles, runners, study, transplant
 from tfreuse.models import saving
 from tfreuse.specs import REPAIRS, DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import measuring, recipient, treatments, workspace
-from tfreuse.training import evaluation, folding, recalibration
+from tfreuse.training import evaluation, folding, recalibration, sweep
 
 STUDY = StudySpec(
     seeds=2,
@@ -36,9 +36,10 @@ def block(scenes):
 
 @pytest.fixture(scope="module")
 def models_dir(block, tmp_path_factory):
-    """Two networks whose arrays all differ, as training would have left them."""
+    """Networks of two seeds whose arrays all differ, as training would have left them."""
     folder = tmp_path_factory.mktemp("models")
-    for number, network in enumerate(block.parts.values()):
+    networks = [*block.parts.values(), *other_seed(block).parts.values()]
+    for number, network in enumerate(networks):
         draw = np.random.default_rng(number)
         model = models.build(
             network.model, task=network.train.task, num_classes=3, seed=number
@@ -48,6 +49,10 @@ def models_dir(block, tmp_path_factory):
             variable.assign_add(noise.astype(variable.dtype))
         saving.save(model, folder / network.name / "model.keras")
     return folder
+
+
+def other_seed(block):
+    return dataclasses.replace(block, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +65,8 @@ def space(opened):
     return workspace.open_workspace(opened)
 
 
-@pytest.fixture(scope="module")
-def records(space):
-    """Records in the order in which they are written."""
+def measured(space):
+    """Returns the records in the order in which they are written."""
     written = []
     output = types.SimpleNamespace(
         keys=frozenset(),
@@ -71,6 +75,35 @@ def records(space):
     )
     measuring.measure(output, space)
     return written
+
+
+@pytest.fixture(scope="module")
+def records(space):
+    return measured(space)
+
+
+def test_recipients_of_one_structure_share_traced_functions_and_give_the_same_bits(
+    block, models_dir, monkeypatch
+):
+    traced, init = [], sweep.Sweep.__init__
+
+    def counting(self, *arguments, **options):
+        traced.append(self)
+        init(self, *arguments, **options)
+
+    def few_arms(block, shelf):
+        space = workspace.open_workspace(recipient.load(block, models_dir, shelf))
+        space.arms = space.arms[::15]
+        return [dataclasses.replace(r, seconds=0.0) for r in measured(space)]
+
+    shelf, other = runners.Shelf(), other_seed(block)
+    few_arms(block, shelf)
+    monkeypatch.setattr(sweep.Sweep, "__init__", counting)
+    records = few_arms(other, shelf)
+    assert not traced
+    assert {record.repair for record in records} > {"none", "stitch", "fine_tuning"}
+    assert records == few_arms(other, runners.Shelf())
+    assert traced
 
 
 def test_a_record_is_what_a_plain_transplant_and_evaluation_give(

@@ -21,6 +21,7 @@ from tfreuse import (
 from tfreuse.cli import train as train_tool
 from tfreuse.errors import InputError
 from tfreuse.models import saving
+from tfreuse.runners import Shelf
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.training import evaluation, fusion, initial, recalibration
 
@@ -71,13 +72,13 @@ def begun(model_spec, data_spec, spec, out_dir):
     """Returns the model of a training before its first update, and its first batch."""
     starts = []
 
-    def fit(model, split, validation, spec, out_dir, **options):
+    def session(model, split, validation, spec, *more):
         (batch,) = training.batches(model, split, spec).take(1)
         starts.extend([model, tuple(tensor.numpy() for tensor in batch)])
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(training, "fit", fit)
+        patch.setattr(training, "Session", session)
         training.train(model_spec, data_spec, spec, out_dir)
     return starts
 
@@ -253,6 +254,32 @@ def test_a_network_for_foreground_has_two_classes_and_learns(data_spec, tmp_path
     assert metrics["mean_iou"] > 1.5 * metrics["floor"]
     model = saving.load(tmp_path / "model.keras")
     assert model.output_shape[-1] == 2
+
+
+def test_trainings_share_traced_functions_and_give_the_same_bits(
+    trained, data_spec, tmp_path, monkeypatch
+):
+    """Another seed before it, and another task, leave nothing behind."""
+    shelf, made, init = Shelf(), [], training.Session.__init__
+
+    def counting(self, model, train_split, validation_split, spec, *more):
+        made.append(spec.task)
+        init(self, model, train_split, validation_split, spec, *more)
+
+    monkeypatch.setattr(training.Session, "__init__", counting)
+    order = [
+        dataclasses.replace(TRAIN, seed=3),
+        dataclasses.replace(TRAIN, task="autoencoder"),
+        TRAIN,
+    ]
+    for number, spec in enumerate(order):
+        folder = tmp_path / str(number)
+        metrics = training.train(MODEL, data_spec, spec, folder, shelf=shelf)
+    alone = files.read_json(trained / "metrics.json")
+    assert metrics | {"seconds": 0} == alone | {"seconds": 0}
+    for name in ("model.keras", "last.keras"):
+        same(weights(folder / name), weights(trained / name))
+    assert made == ["segmentation", "autoencoder"]
 
 
 STILL = dataclasses.replace(TRAIN, steps=1, validations=1, learning_rate=0.0)

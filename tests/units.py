@@ -25,6 +25,13 @@ def note(output, threads, path, word):
         file.write(word)
 
 
+def tell_worker(output, threads):
+    """Tells the process, and what the units before it have put on its shelf."""
+    seen = output.shelf.get("seen", (), list)
+    seen.append(os.getpid())
+    output.annotate("seen", list(seen))
+
+
 def fail(output, threads, error):
     raise error
 

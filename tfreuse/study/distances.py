@@ -72,40 +72,54 @@ def scale_and_offset(
     }
 
 
-def of_outputs(old: np.ndarray, new: np.ndarray) -> dict[str, float | None]:
+class Features:
+    """Features [n, C] and the sums that every similarity with them needs, computed once.
+
+    Attributes:
+        raw: the features.
+        norm: HSIC of the features with themselves; 0 where they are not finite.
+    """
+
+    def __init__(self, raw: np.ndarray) -> None:
+        self.raw, self.norm = raw, 0.0
+        if not np.isfinite(raw).all():
+            return
+        # Centred first: less rounding, and HSIC is the same.
+        self.centred = (raw - raw.mean(axis=0)).astype(np.float64)
+        self.diagonal = np.square(self.centred).sum(axis=1)
+        self.rows = self.centred @ self.centred.sum(axis=0) - self.diagonal
+        self.norm = _hsic(self, self)
+
+
+def of_outputs(old: Features, new: np.ndarray) -> dict[str, float | None]:
     """Relative error and similarity of a site's output before and after, [n, C] each."""
-    norm = float(np.linalg.norm(old))
-    error = float(np.linalg.norm(new - old) / norm) if norm else None
+    norm = float(np.linalg.norm(old.raw))
+    error = float(np.linalg.norm(new - old.raw) / norm) if norm else None
     finite = error is not None and np.isfinite(error)
-    return {"output_error": error if finite else None, "cka": cka(old, new)}
+    return {
+        "output_error": error if finite else None,
+        "cka": cka(old, Features(new)),
+    }
 
 
-def cka(x: np.ndarray, y: np.ndarray) -> float | None:
+def cka(x: Features, y: Features) -> float | None:
     """Debiased linear centred kernel alignment of features [n, C] and [n, D], n > 3.
 
     Kornblith et al. 2019 (arXiv:1905.00414) with the unbiased estimator of Song et al. 2012
     (JMLR 13, equation 5), which expects 0 of independent features. None where one of them is
     constant or not finite.
     """
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+    if min(x.norm, y.norm) <= 0:
         return None
-    norms = _hsic(x, x), _hsic(y, y)
-    if min(norms) <= 0:
-        return None
-    return float(_hsic(x, y) / np.sqrt(norms[0] * norms[1]))
+    return float(_hsic(x, y) / np.sqrt(x.norm * y.norm))
 
 
-def _hsic(x: np.ndarray, y: np.ndarray) -> float:
+def _hsic(x: Features, y: Features) -> float:
     """Unbiased HSIC of linear kernels, without computing the [n, n] kernels."""
-    n = len(x)
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)  # less rounding; HSIC is the same
-    x, y = (values.astype(np.float64) for values in (x, y))
-    diagonal_x, diagonal_y = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
-    rows_x = x @ x.sum(axis=0) - diagonal_x  # sums of the kernels' rows
-    rows_y = y @ y.sum(axis=0) - diagonal_y
-    product = float(np.square(x.T @ y).sum() - diagonal_x @ diagonal_y)
-    sums = rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2))
-    return (product + sums - 2 * float(rows_x @ rows_y) / (n - 2)) / (n * (n - 3))
+    n = len(x.raw)
+    product = float(np.square(x.centred.T @ y.centred).sum() - x.diagonal @ y.diagonal)
+    sums = x.rows.sum() * y.rows.sum() / ((n - 1) * (n - 2))
+    return (product + sums - 2 * float(x.rows @ y.rows) / (n - 2)) / (n * (n - 3))
 
 
 def _map(

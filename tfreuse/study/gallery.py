@@ -234,10 +234,11 @@ def _cka_arrays(
 ) -> dict[str, np.ndarray]:
     """Returns the similarity of every layer of the donor with every layer of the recipient."""
     names = list(recipient)
-    table = [
-        [distances.cka(donor[row], recipient[column]) for column in names]
-        for row in names
-    ]
+    rows, columns = (
+        [distances.Features(features[name]) for name in names]
+        for features in (donor, recipient)
+    )
+    table = [[distances.cka(row, column) for column in columns] for row in rows]
     return {
         "cka_layers": np.array(names, dtype=np.str_),
         "cka": np.array(table, dtype=np.float64),  # None becomes NaN

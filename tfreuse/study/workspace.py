@@ -16,7 +16,7 @@ from tfreuse import plan as plan_module
 from tfreuse.specs import REPAIRS
 from tfreuse.study import treatments
 from tfreuse.study.channels import Orders
-from tfreuse.study.distances import Scale
+from tfreuse.study.distances import Features, Scale
 from tfreuse.study.recipient import Recipient, evaluator, restore
 from tfreuse.study.repairs import FineTuner, Probe, Stitches
 from tfreuse.study.treatments import Arm
@@ -69,8 +69,9 @@ class Workspace:
         )
 
     @functools.cached_property
-    def recipient_outputs(self) -> dict[str, np.ndarray]:
-        return _of_original_values(self.recipient, self.probe)
+    def recipient_outputs(self) -> dict[str, Features]:
+        outputs = _of_original_values(self.recipient, self.probe)
+        return {name: Features(output) for name, output in outputs.items()}
 
     @functools.cached_property
     def stage_probe(self) -> Probe:
