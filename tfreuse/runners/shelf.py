@@ -1,5 +1,6 @@
 """Keeps what one unit of work made for the next unit of the same worker.
 
+    shelf = Shelf()
     split = shelf.get("split", (spec, "train"), lambda: data.load(spec, "train"))
 
 Tracing and compiling a network's functions takes longer than a small unit's work, and networks

@@ -128,7 +128,10 @@ class Orders:
         images = self._recipient.images
         half = images[: max(1, len(images) // 2)]
         names = [names[-1] for names in self._names.values()]
-        return Probe(self._recipient.model, names, half, POSITIONS)
+        model = self._recipient.model
+        return self._recipient.shelf.get(
+            "half", POSITIONS, lambda: Probe(model, names, half, POSITIONS)
+        )
 
     @functools.cached_property
     def _sizes(self) -> dict[str, int]:
