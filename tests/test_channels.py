@@ -6,6 +6,7 @@ import commands
 import keras
 import nets
 import numpy as np
+import people
 import pytest
 from keras import layers
 from test_transplant_tool import no, ok, values
@@ -32,6 +33,7 @@ def network(seed):
     x = layers.Conv2DTranspose(4, 3, padding="same", name="u")(x)
     x = layers.Conv2D(4, 3, padding="same", groups=2, name="grouped")(x)
     x = layers.SeparableConv2D(4, 3, padding="same", name="separable")(x)
+    x = layers.BatchNormalization(name="separable_bn")(x)
     x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="double")(x)
     x = layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x))
     return nets.scrambled(keras.Model(inputs, x), seed)
@@ -55,6 +57,41 @@ def expected(donor, recipient, model):
 def equal(one, other):
     assert one.keys() == other.keys()
     return [path for path in one if one[path].tobytes() == other[path].tobytes()]
+
+
+def test_a_study_moves_channels_of_layers_with_the_normalizations_behind_them(models):
+    assert transplant.channels_of(models[0]) == {
+        "a": ("a", "a_bn"),
+        "d": ("d", "d_bn"),
+        "sum_bn": ("sum_bn",),
+        "b": ("b",),
+        "n": ("n",),
+        "u": ("u",),
+        "head": ("head",),
+    }
+
+
+@pytest.mark.parametrize("kind", ["nested", "shared layers", "Normalization"])
+def test_networks_that_people_bring_keep_all_but_the_chosen_channels(kind):
+    donor, recipient = (nets.scrambled(people.build(kind), seed) for seed in (1, 2))
+    before, source = transplant.values(recipient), transplant.values(donor)
+    groups = transplant.channels_of(recipient)
+    plan = transplant.plan(donor, recipient, channels=dict.fromkeys(groups, (2,)))
+    transplant.apply(plan.check(), donor, recipient)
+    transplant.verify(plan, donor, before, recipient).check()
+    moved = {path for group in groups.values() for path in group}
+    for path, value in transplant.values(recipient).items():
+        want = before[path].copy()
+        if path.rpartition("/")[0] in moved:
+            want[..., 2] = source[path][..., 2]
+        assert np.array_equal(value, want), path
+
+
+def test_a_normalization_whose_arrays_are_unknown_is_not_left_behind():
+    donor, recipient = people.build("renorm", 1), people.build("renorm", 2)
+    with pytest.raises(InputError, match="one_norm normalizes the output of one_conv"):
+        transplant.plan(donor, recipient, channels={"one_conv": [0]})
+    assert transplant.channels_of(recipient) == {"out": ("out",)}
 
 
 @pytest.fixture(scope="module")

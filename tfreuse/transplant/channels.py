@@ -52,7 +52,7 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
         )
     layers = by_layer(recipient.variables)
     ties = alignment.ties(recipient)
-    behind = _followers(layers, recipient.edges, ties)
+    behind = _followers(layers, recipient.edges)
     lists = _by_path(channels, layers)
     indices, groups, sizes = {}, [], []
     leads = {path: lead for lead, paths in behind.items() for path in paths}
@@ -67,6 +67,12 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
                 )
             continue
         group = (path, *behind.get(path, ()))
+        if other := _other_order(group, layers, ties):
+            raise InputError(
+                f"channels: {printable(other)} normalizes the output of {printable(path)}, and its "
+                "arrays have no slices of the same channels (renorm, another axis, a class of "
+                "your own); move both whole, without --channels."
+            )
         indices.update(dict.fromkeys(group, numbers))
         groups.append(group)
         sizes.append(output_channels(layers[path]))
@@ -83,28 +89,42 @@ def groups(model: OpenModel) -> dict[str, tuple[str, ...]]:
     if model.edges is None:
         return {}
     layers, ties = by_layer(model.variables), alignment.ties(model)
-    behind = _followers(layers, model.edges, ties)
+    behind = _followers(layers, model.edges)
     following = {path for paths in behind.values() for path in paths}
-    return {
+    grouped = {
         path: (path, *behind.get(path, ()))
         for path, layer in layers.items()
         if path not in following and _order(layer, ties) is not None
     }
+    return {
+        path: group
+        for path, group in grouped.items()
+        if not _other_order(group, layers, ties)
+    }
 
 
 def _followers(
-    layers: Mapping[str, Layer], edges: topology.Edges, ties: Ties
+    layers: Mapping[str, Layer], edges: topology.Edges
 ) -> dict[str, list[str]]:
-    """Returns the paths of the batch normalizations behind each layer, by its path."""
+    """Returns the paths of the batch normalizations behind each layer with a kernel, by its path.
+
+    Channels of either may be unknown, or lie in another order; see `_other_order`.
+    """
     behind: dict[str, list[str]] = {}
     reads = topology.contract(edges, layers)
     for path, layer in layers.items():
         lead = reads[path][0] if len(reads.get(path, ())) == 1 else None
-        if layer.class_name == "BatchNormalization" and lead in layers:
-            order = _order(layers[lead], ties)
-            if order is not None and order == _order(layer, ties):
-                behind.setdefault(lead, []).append(path)
+        norm = layer.class_name == "BatchNormalization" and lead in layers
+        if norm and ("kernel", 0) in layers[lead].by_role:
+            behind.setdefault(lead, []).append(path)
     return behind
+
+
+def _other_order(group: Iterable[str], layers: Mapping[str, Layer], ties: Ties) -> str:
+    """Returns the first layer of a group whose channels are not the first's, in its order; or ""."""
+    first, *others = (_order(layers[path], ties) for path in group)
+    paths = list(group)[1:]
+    return next((p for p, o in zip(paths, others, strict=True) if o != first), "")
 
 
 def _order(layer: Layer, ties: Ties) -> object | None:

@@ -157,7 +157,7 @@ def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
 def read(variable: keras.Variable) -> np.ndarray:
     """Copies a variable's value, in its dtype."""
     # from the backend's tensor: numpy.array(variable) warns under NumPy 2 and is slower
-    return variable.value.numpy()
+    return np.asarray(variable.value.numpy())  # of a scalar NumPy has no array
 
 
 def snapshot(variable: keras.Variable) -> tf.Tensor:
