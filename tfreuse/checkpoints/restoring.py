@@ -100,7 +100,7 @@ def _recipient(
         candidates = [pathlib.Path(moved_to)]
     problems = []
     for path in candidates:
-        if not path.exists():
+        if not os.path.exists(path):
             problems.append("no such file")
             continue
         source = open_file(path)

@@ -8,6 +8,11 @@ export is loaded again and compared with the model; if they differ, nothing is w
 --formats=onnx,litert,litert_int8 also writes OUT_DIR/model.onnx and so on: LiteRT for the image
 size of the training, 8 bits with the loss of mean IoU on the test split. Settings of the data
 that are not given are those of the training (MODEL.run.json, else run.json beside the model).
+
+--statistics=batch: batch normalization computes with the statistics of the images of each call,
+not with the stored ones, for images unlike those of the training. What an image gives then
+depends on the images beside it; an image alone, as in tools/predict.py and the signature from_bytes,
+is normalized by itself, so that how it differs from others (brightness, contrast) is lost.
 """
 
 import os
@@ -19,7 +24,7 @@ from absl import flags
 from tfreuse import runtime
 from tfreuse.cli import app, as_trained
 from tfreuse.errors import InputError, printable
-from tfreuse.specs import FORMATS, DataSpec
+from tfreuse.specs import FORMATS, STATISTICS, STORED, DataSpec, check_format
 
 
 def define_flags() -> None:
@@ -28,6 +33,12 @@ def define_flags() -> None:
     flags.DEFINE_boolean("overwrite", False, "replace an existing SavedModel")
     flags.DEFINE_list(
         "class_names", [], "names of the labels 0, 1, ..., comma-separated"
+    )
+    flags.DEFINE_enum(
+        "statistics",
+        STORED,
+        STATISTICS,
+        "statistics of batch normalization: the model's, or those of each call's images",
     )
     app.define_task()
     flags.DEFINE_list(
@@ -66,6 +77,7 @@ def main() -> None:
         task=app.FLAGS.task,
         reading=data_spec.reading,
         image_size=data_spec.image_size if app.FLAGS["image_size"].present else None,
+        statistics=app.FLAGS.statistics,
     )
     app.out_dir()  # only now: a failed export must not change the flags of an earlier one
     print(_describe(export.metadata(path), export.OUTPUTS))
@@ -82,6 +94,7 @@ def _formats() -> tuple[str, ...]:
             raise InputError(
                 f"--formats takes some of {', '.join(FORMATS)}; got {printable(kind)!r}."
             )
+        check_format(kind, app.FLAGS.statistics)
     return tuple(dict.fromkeys(app.FLAGS.formats))
 
 
@@ -131,6 +144,7 @@ def _convert(convert, model, kind: str, data_spec: DataSpec) -> str:
         app.FLAGS.out_dir,
         size=data_spec.image_size,
         task=task,
+        statistics=app.FLAGS.statistics,
         **splits,
     )
     line = f"{kind}: {facts['file']}, {facts['bytes'] / 1e6:.2f} MB"

@@ -44,6 +44,11 @@ def main() -> None:
     runtime.start()
     predictor = prediction.Predictor(app.FLAGS.model, spec)
     print(predictor.describe_scale())
+    if predictor.statistics == "batch":
+        print(
+            "note: the export has --statistics=batch: each image, or tile of one, is normalized "
+            "by itself"
+        )
     with app.sole_out_dir("this prediction", holds="predictions.json") as out_dir:
         prediction.claim(predictor, out_dir)
         todo = [path for path in paths if not prediction.done(predictor, path, out_dir)]

@@ -38,7 +38,7 @@ from tfreuse.errors import InputError
 from tfreuse.export import check, folder, portable, serving
 from tfreuse.export.network import Network
 from tfreuse.export.serving import DEFAULT, FROM_BYTES, LOGITS, OUTPUTS
-from tfreuse.specs import FORMATS, ReadingSpec
+from tfreuse.specs import FORMATS, STORED, ReadingSpec, check_format
 
 __all__ = [
     "DEFAULT", "FROM_BYTES", "LOGITS", "METADATA", "OUTPUTS", "convert", "examined", "export",
@@ -63,6 +63,7 @@ def export(
     task: str | None = None,
     reading: ReadingSpec = serving.READING,
     image_size: tuple[int, int] | None = None,
+    statistics: str = STORED,
 ) -> pathlib.Path:
     """Writes the SavedModel `out_dir`/`version`, compares it with the network, returns its path.
 
@@ -83,13 +84,16 @@ def export(
         task: "segmentation" or "autoencoder"; None: by the layer names.
         reading: how training read its image files, for the metadata and `from_bytes`.
         image_size: (H, W) of the training's images, for the metadata; None: unknown.
+        statistics: "stored", or "batch": batch normalization, frozen or not, computes with the
+            statistics of the images of each call, and dropout stays off. An image alone is then
+            normalized by itself; `from_bytes` has no other. Padded pixels count.
 
     Raises:
         InputError: the folder exists already, the model cannot be exported, or the outputs of
             the SavedModel differ from the model's.
     """
     target = _target(pathlib.Path(out_dir), version, overwrite)
-    network = examined(model, task)
+    network = examined(model, task, statistics)
     if class_names and len(class_names) != network.num_classes:
         raise InputError(
             f"got {len(class_names)} class names for a network of {network.num_classes} "
@@ -112,14 +116,16 @@ def export(
     return target
 
 
-def examined(model: keras.Model, task: str | None = None) -> Network:
+def examined(
+    model: keras.Model, task: str | None = None, statistics: str = STORED
+) -> Network:
     """Examines how a model can be exported, in seconds and without writing anything.
 
     Call it before long work that ends in an export: it fails where `export` would.
 
     Args:
         model: as in `export`; its values do not matter.
-        task: as in `export`.
+        task, statistics: as in `export`.
 
     Returns:
         The network that `export` serves. Its `remarks` are lines for the user, such as that only
@@ -129,7 +135,7 @@ def examined(model: keras.Model, task: str | None = None) -> Network:
         InputError: the model cannot be exported.
     """
     with runtime.quiet():
-        return Network.of(model, task)
+        return Network.of(model, task, statistics)
 
 
 def convert(
@@ -141,6 +147,7 @@ def convert(
     calibration: data.Split | None = None,
     test: data.Split | None = None,
     task: str | None = None,
+    statistics: str = STORED,
 ) -> dict[str, Any]:
     """Writes the model in another format beside the SavedModel's versions; returns facts on it.
 
@@ -151,14 +158,15 @@ def convert(
         size: (H, W) of LiteRT's images, if the network takes more than one size.
         calibration: for "litert_int8": images that determine the ranges of features.
         test: for a segmentation in 8 bits: split on which the loss of mean IoU is measured.
-        task: as in `export`.
+        task, statistics: as in `export`; LiteRT takes one image at a time, which is no batch.
 
     Raises:
         InputError: a needed package is not installed, or the outputs of the file differ from
             the model's.
     """
     portable.check_installed(kind)
-    network = examined(model, task)
+    check_format(kind, statistics)
+    network = examined(model, task, statistics)
     path = pathlib.Path(out_dir) / FORMATS[kind]
     images = calibration and calibration.tensors["image"].numpy()[:_CALIBRATION_IMAGES]
     with folder.created(path.parent):

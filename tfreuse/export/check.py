@@ -61,11 +61,14 @@ def agree(
     for size in image_sizes:
         images = draw.integers(0, 256, (2, *size, network.channels), dtype=np.uint8)
         with _exact_float32():
-            values = expected(network, images)
+            # an image alone has other values than in a batch whose statistics it shares
+            values = {len(images): expected(network, images)}
             tolerance = slack * _tolerance(network, images)
             for served in run(images):
                 count = len(served[serving.OUTPUTS[network.task][0]])
-                difference = _difference(network, served, values[:count], tolerance)
+                if count not in values:
+                    values[count] = expected(network, images[:count])
+                difference = _difference(network, served, values[count], tolerance)
                 largest = max(largest, difference)
         allowed = max(allowed, tolerance)
     text = " and ".join(f"{height} x {width}" for height, width in image_sizes)
@@ -119,7 +122,7 @@ def expected(network: Network, images: np.ndarray) -> np.ndarray:
     def output(model: keras.Model) -> np.ndarray:
         if not _takes(model, padded.shape[1:3]):
             model = sides.changed(model, *padded.shape[1:3])
-        values = tf.cast(model(inputs, training=False), tf.float32)
+        values = tf.cast(network.run(model, inputs), tf.float32)
         return values.numpy()[:, :height, :width]
 
     values = output(network.original)
@@ -166,9 +169,7 @@ def _tolerance(network: Network, images: np.ndarray) -> float:
     logits: those of an untrained ResNet-50 reach 1000.
     """
     inputs = serving.reflected(tf.constant(images), network.multiple)
-    output = network.model(
-        tf.cast(inputs, tf.float32) / network.divisor, training=False
-    )
+    output = network.run(network.model, tf.cast(inputs, tf.float32) / network.divisor)
     largest = float(np.abs(tf.cast(output, tf.float32).numpy()).max())
     if all(layer.compute_dtype == "float32" for layer in network.model.layers):
         return max(1e-5, 1e-6 * largest)

@@ -4,14 +4,21 @@ import dataclasses
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfreuse import models
-from tfreuse.errors import InputError, printable, reason
+from tfreuse.errors import InputError, first_names, printable, reason
 from tfreuse.export import sides
 from tfreuse.models import custom, endings
 from tfreuse.models.images import check_channels_last
-from tfreuse.training import evaluation, views
+from tfreuse.specs import BATCH, STORED
+from tfreuse.training import evaluation, norms, recalibration, views
 
+_OF_THE_BATCH = (
+    "batch normalization computes with the statistics of the images of each call, not with the "
+    "stored ones: what an image gives depends on the images beside it, and an image alone is "
+    "normalized by itself, so that how it differs from others is lost."
+)
 _PROBES = 2  # random images whose outputs show whether they are probabilities
 
 
@@ -33,6 +40,9 @@ class Network:
             "sigmoid", `endings.LINEAR` (both are logits, or images), or
             `endings.PROBABILITIES` (both are probabilities).
         remarks: lines for the user on changes to the network and limits of the export.
+        statistics: those that batch normalization computes with: "stored", or those of the
+            "batch" that is predicted, single images included ("Evaluating Prediction-Time
+            Batch Normalization", Nado et al. 2020, arXiv 2006.10963).
     """
 
     model: keras.Model
@@ -45,11 +55,16 @@ class Network:
     divisor: float
     activation: str
     remarks: tuple[str, ...]
+    statistics: str = STORED
 
     @classmethod
-    def of(cls, model: keras.Model, task: str | None = None) -> "Network":
+    def of(
+        cls, model: keras.Model, task: str | None = None, statistics: str = STORED
+    ) -> "Network":
         """Examines a model. Raises InputError if it cannot be exported."""
         model = _main(model)
+        if statistics == BATCH:
+            _check_norms(model)
         task = task or evaluation.task_of(model)
         remarks: list[str] = []
         original, has_argmax = endings.without_argmax(model)
@@ -66,10 +81,22 @@ class Network:
         if task == "segmentation":
             cut, activation = _logits(original, divisor, remarks)
         free, multiple, size = _free(cut, remarks)
-        return cls(
+        network = cls(
             free, original, model if has_argmax else None, task, channels, multiple, size,
-            divisor, activation, tuple(remarks),
+            divisor, activation, tuple(remarks), statistics,
         )  # fmt: skip
+        if statistics == BATCH:
+            remarks += network._batch_remarks()
+            network = dataclasses.replace(network, remarks=tuple(remarks))
+        return network
+
+    def run(self, model: keras.Model, inputs: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """Runs `model` or `original` in inference mode, with this network's statistics."""
+        if self.statistics == STORED:
+            return model(inputs, training=False)
+        layers = norms.normalizations(model)
+        with norms.computed_by(layers, recalibration.at_batch):
+            return model(inputs, training=False)
 
     @property
     def num_classes(self) -> int:
@@ -92,8 +119,33 @@ class Network:
             "image_range": f"uint8 images / {self.divisor:g}",
             "size_multiple": self.multiple,
             "fixed_size": self.size and list(self.size),
+            "statistics": self.statistics,
             "remarks": list(self.remarks),
         }
+
+    def _batch_remarks(self) -> list[str]:
+        """Returns what statistics of the batch do to single images."""
+        constant: dict[str, None] = {}
+
+        def compute(layer, inputs):
+            over = norms.axes(layer, inputs)
+            if all(inputs.shape[axis] == 1 for axis in over):
+                constant[layer.name] = None
+            return recalibration.at_batch(layer, inputs)
+
+        height, width = (
+            side or 2 * max(self.multiple, 16)
+            for side in self.size or self.model.inputs[0].shape[1:3]
+        )
+        with norms.computed_by(norms.normalizations(self.model), compute):
+            self.model(tf.zeros((1, height, width, self.channels)), training=False)
+        remarks = [_OF_THE_BATCH]
+        if constant:
+            remarks.append(
+                f"of an image alone {first_names(constant)} has one value a channel, its own mean: "
+                "the output is its beta, whatever the image; give several images."
+            )
+        return remarks
 
     def _model_output(self) -> str:
         if self.task != "segmentation":
@@ -122,6 +174,22 @@ def _main(model: keras.Model) -> keras.Model:
             "'head'."
         )
     return models.without_auxiliary(model)
+
+
+def _check_norms(model: keras.Model) -> None:
+    """Raises InputError where batch normalization has no statistics of the batch."""
+    layers = norms.normalizations(model)
+    if not layers:
+        raise InputError(
+            "the model has no batch normalization, so that there are no statistics to take from "
+            "the batch; leave --statistics=batch out."
+        )
+    others = [n.name for n in layers if n.renorm or recalibration.is_own(n)]
+    if others:
+        raise InputError(
+            f"{first_names(others)}: batch normalization with renorm=True, or of a class of its "
+            "own, does not normalize by the batch alone; leave --statistics=batch out."
+        )
 
 
 def _channels(model: keras.Model) -> int:

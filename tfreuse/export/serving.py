@@ -115,9 +115,7 @@ def _output(network: Network, images: tf.Tensor) -> tf.Tensor:
     """
     height, width = tf.unstack(tf.shape(images)[1:3])
     padded = reflected(images, network.multiple)
-    output = network.model(
-        tf.cast(padded, tf.float32) / network.divisor, training=False
-    )
+    output = network.run(network.model, tf.cast(padded, tf.float32) / network.divisor)
     output = tf.cast(output[:, :height, :width], tf.float32)
     if output.shape[-1] == network.num_classes or network.task != "segmentation":
         return output

@@ -65,6 +65,7 @@ class Predictor:
         metadata = _metadata(path)
         self.reading = _reading(path, metadata.get("reading"))
         self.trained_size = _size(metadata.get("image_size"))
+        self.statistics = metadata.get("statistics", "stored")
         self._multiple = _size_multiple(metadata.get("size_multiple"))
         self.class_names: tuple[str, ...] = ()
         if self.task == "segmentation":

@@ -25,7 +25,14 @@ from tfreuse.specs.model import (
     KERAS_CV,
     ModelSpec,
 )
-from tfreuse.specs.predict import FORMATS, PredictSpec
+from tfreuse.specs.predict import (
+    BATCH,
+    FORMATS,
+    STATISTICS,
+    STORED,
+    PredictSpec,
+    check_format,
+)
 from tfreuse.specs.runner import RunnerSpec
 from tfreuse.specs.study import (
     ALL_DIRECTIONS,
@@ -53,6 +60,7 @@ __all__ = [
     "ALL_DIRECTIONS",
     "ARCHITECTURES",
     "AUGMENTATIONS",
+    "BATCH",
     "BLOCK_ORDERS",
     "CONTROLS",
     "CORRUPTIONS",
@@ -72,6 +80,8 @@ __all__ = [
     "SCRATCH",
     "SHARES",
     "SITES",
+    "STATISTICS",
+    "STORED",
     "TASKS",
     "AdviceSpec",
     "DataSpec",
@@ -85,6 +95,7 @@ __all__ = [
     "Spec",
     "StudySpec",
     "TrainSpec",
+    "check_format",
     "check_pattern",
     "labels_of",
     "option",

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tfreuse.errors import InputError
 from tfreuse.specs.base import Spec, option
 
 FORMATS = {  # beside the SavedModel, with their file names
@@ -9,6 +10,8 @@ FORMATS = {  # beside the SavedModel, with their file names
     "litert": "model.tflite",
     "litert_int8": "model_int8.tflite",
 }
+
+STORED, BATCH = STATISTICS = ("stored", "batch")  # of batch normalization
 
 SCALES = ("training", "original")
 
@@ -38,3 +41,12 @@ class PredictSpec(Spec):
     def overlap_of(self, tile: int) -> int:
         """Returns the overlap in pixels of tiles of a side."""
         return tile // 4 if self.overlap < 0 else self.overlap
+
+
+def check_format(kind: str, statistics: str) -> None:
+    """Raises InputError for a format whose files cannot compute with such statistics."""
+    if statistics == BATCH and kind != "onnx":
+        raise InputError(
+            f"{kind} files take one image at a time, expected a batch for --statistics=batch; "
+            "leave the format or --statistics out."
+        )

@@ -107,7 +107,7 @@ def run(
     compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
 ) -> None:
     """Runs a model in inference mode; `compute(layer, inputs)` stands for the layers' own calls."""
-    with _computed_by(layers, compute), derived.from_variables(model):
+    with computed_by(layers, compute), derived.from_variables(model):
         model(images, training=False)
 
 
@@ -185,7 +185,7 @@ def estimate(calls: Sequence[np.ndarray]) -> Estimate:
 
 
 @contextlib.contextmanager
-def _computed_by(
+def computed_by(
     layers: Sequence[BatchNormalization],
     compute: Callable[[BatchNormalization, tf.Tensor], tf.Tensor],
 ) -> Iterator[None]:

@@ -207,6 +207,11 @@ def by_batch(
     return normalize
 
 
+def at_batch(layer: BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
+    """Normalizes by the moments of the batch, as training does; changes no statistics."""
+    return _normalize_by_batch(layer, inputs)[0]
+
+
 def _normalize_by_batch(
     layer: BatchNormalization,
     inputs: tf.Tensor,
