@@ -5,6 +5,7 @@ import types
 
 import keras
 import numpy as np
+import planted
 import pytest
 from test_planted_donors import (
     CHANNELS,
@@ -35,9 +36,9 @@ GOOD = [1, 3, 5, 7]  # channels that hold the recipient's features, at another s
 
 def half(kernel, generator):
     """A donor whose good channels are far away, and whose others see noise: the brightness."""
-    planted = generator.normal(2, 0.5, kernel.shape)
-    planted[..., GOOD] = 5 * kernel[..., GOOD]
-    return planted
+    kernels = generator.normal(2, 0.5, kernel.shape)
+    kernels[..., GOOD] = 5 * kernel[..., GOOD]
+    return kernels
 
 
 def measured(spec, folder, root, seed=0):
@@ -164,6 +165,34 @@ def test_arms_are_each_order_at_each_share_and_every_draw_of_the_random_order(pa
     assert len(arms) == 2 * (3 + SPEC.draws) * len(specs.SHARES)
     assert {arm.repairs for arm in arms} == {("none", "recalibration")}
     assert CHANNELS == 8
+
+
+def test_the_area_is_the_mean_retention_on_the_way_and_draws_are_averaged_first():
+    def along(order, *retentions, draw=0):
+        place = {"site_kind": "channels", "group": "all", "order": order, "draw": draw}
+        for share, retention in zip(specs.SHARES, retentions, strict=True):
+            yield from planted.arm((retention, retention + 0.1), share=share, **place)
+
+    records = [*along("activation", 0.8, 0.5, 0.2), *along("distance", 0.9, 0.9, -3)]
+    records += [*along("random", 0.4, 0.2, 0), *along("random", 0.6, 0.4, 0.1, draw=1)]
+    (curves,) = channels.by_part(records).values()
+    rows = channels.rows(curves, SPEC)
+    # trapezoids of a quarter, over three quarters: (1 + .8) / 2 + (.8 + .5) / 2 + (.5 + .2) / 2
+    first = 1.9 / 3, (0.95 + 0.75 + 0.45) / 3
+    random = (0.75 + 0.4 + 0.175) / 3, (0.8 + 0.5 + 0.275) / 3
+    clipped = (0.95 + 0.9 + 0.45) / 3, (1 + 1 + 0.5) / 3  # -2.9 is 0, and 1.0 stays 1
+    area, excess = of(rows, "area"), of(rows, "excess")
+    assert area["activation"] == pytest.approx(np.mean(first))
+    assert area["random"] == pytest.approx(np.mean(random))
+    assert area["distance"] == pytest.approx(np.mean(clipped))
+    difference = np.subtract(first, random)
+    assert excess["activation"] == pytest.approx(difference.mean())
+    assert {row["n"] for row in rows} == {2}
+    missing = [r for r in records if r.share != 0.5]  # not measured yet
+    (curves,) = channels.by_part(missing).values()
+    assert {r["quantity"] for r in channels.rows(curves, SPEC)} == {"path"}
+    with pytest.raises(InputError, match="got two"):
+        channels.by_part([*records, records[0]])
 
 
 def test_channels_alone_are_refused(folder):
