@@ -161,6 +161,20 @@ def test_a_live_recipient_gets_the_same_and_a_blend_reaches_the_channels_alone(m
         transplant.undo(displaced, recipient)
 
 
+def test_a_bias_that_the_donor_lacks_is_zero_in_the_chosen_channels_alone():
+    def plain(bias):
+        conv = layers.Conv2D(4, 1, use_bias=bias, name="x")
+        return nets.scrambled(keras.Sequential([keras.Input((8, 8, 3)), conv]), bias)
+
+    donor, recipient = plain(bias=False), plain(bias=True)
+    kernel, bias = recipient.get_weights()
+    plan = transplant.plan(donor, recipient, channels={"x": [3]}, adapters=["x=zero"])
+    transplant.apply(plan.check(), donor, recipient)
+    kernel[..., 3], bias[3] = donor.get_weights()[0][..., 3], 0
+    for array, want in zip(recipient.get_weights(), (kernel, bias), strict=True):
+        assert np.array_equal(array, want)
+
+
 def test_channels_follow_a_layer_into_a_nested_model_and_past_other_names(models):
     inner, outer = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     middle = keras.Model(inner, nets.block(inner, "x", 6), name="middle")
