@@ -6,13 +6,14 @@ import shutil
 import types
 
 import commands
+import pictured
 import planted
 import pytest
 
 from tfreuse import files, records, report, specs, study
 from tfreuse.analysis import ages, verdicts
 from tfreuse.analysis.arms import by_part
-from tfreuse.report import source, tensorboard
+from tfreuse.report import drawings, figures, source, tensorboard
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import (
     cost,
@@ -57,6 +58,26 @@ def test_the_planted_age_at_which_reuse_appears_comes_back():
         assert row["n"] == 6
     gained = {r["updates"]: r["mean"] for r in rows if r["quantity"] == "difference"}
     assert gained == {0: -1, 10: -1, 30: -1, 100: 0, 300: 0}
+
+
+def test_the_curve_is_drawn_on_a_logarithmic_axis_that_begins_at_zero_updates():
+    rows = rows_of(curve(noise=0 * planted.NOISE))
+    drawing, legend = figures.draw("ages", rows, drawings.Subject(None, {}, SPEC))
+    marks = pictured.marks(drawing)
+    assert [int(mark.data["updates"]) for mark in marks] == [*CURVE, 1000]
+    (line,) = (
+        node for node in pictured.root(drawing).iter("polyline")
+        if node.get("class") == "curve"
+    )  # fmt: skip
+    points = [tuple(map(float, p.split(","))) for p in line.get("points").split()]
+    x, y = zip(*points, strict=True)
+    assert x[2] - x[1] == pytest.approx(x[4] - x[3], abs=0.02)  # 10 to 30, 100 to 300
+    assert x[3] - x[1] == pytest.approx(x[5] - x[3], abs=0.02)  # 10, 100, 1,000
+    assert x[0] < x[1] and y[0] == y[1] == y[2] > y[3] == y[4] == y[5]
+    assert {"0", "10", "100", "1,000"} <= set(pictured.texts(drawing))
+    assert marks[0].tip[1] == "retains 0.00 [0.00, 0.46], n = 6"
+    assert marks[-1].tip[0] == "kernel, finished donor, as transplanted"
+    assert pictured.texts(legend) == ["all layers, as transplanted", "finished donor"]
 
 
 def test_a_difference_is_of_the_seeds_that_both_ages_have():
