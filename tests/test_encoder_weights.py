@@ -69,7 +69,7 @@ def test_a_training_starts_from_the_librarys_features(donor, tmp_path):
 )
 def test_the_encoder_sees_images_of_the_convention(convention, expected):
     x = keras.Input((32, 32, 3))
-    found = encoders.features("keras.MobileNetV2", x, convention=convention)
+    found = encoders.features("keras.MobileNetV2", x, encoder_input=convention)
     network = keras.Model(x, found[2])
     seen = keras.Model(x, network.get_layer("Conv1").input)
     np.testing.assert_allclose(seen(images()), expected, atol=1e-5)
@@ -79,10 +79,10 @@ def test_weights_from_pytorch_take_its_images_and_others_the_librarys():
     expected = {
         ("keras.ResNet50", "a.pth", "auto"): "imagenet",
         ("keras.ResNet50", "a.safetensors", "unit"): "unit",
-        ("keras.ResNet50", "a.keras", "auto"): "",
-        ("keras.ResNet50", "a.pth", "library"): "",
-        (LITE, "pretrained:efficientnet_lite0", "auto"): "",  # -1 to 1 in both
-        ("keras.ResNet50", "", "auto"): "",
+        ("keras.ResNet50", "a.keras", "auto"): "library",
+        ("keras.ResNet50", "a.pth", "library"): "library",
+        (LITE, "pretrained:efficientnet_lite0", "auto"): "library",  # -1 to 1 in both
+        ("keras.ResNet50", "", "auto"): "library",
     }
     for (encoder, weights, chosen), convention in expected.items():
         network = ModelSpec(

@@ -1,5 +1,8 @@
 """Encoders from elsewhere: names kept, sizes that fit, and dilation that changes no feature."""
 
+import inspect
+
+import commands
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from tfreuse import models, transplant
 from tfreuse.errors import InputError
 from tfreuse.models import encoders
 from tfreuse.specs import ModelSpec
+from tfreuse.specs import encoders as encoder_names
 
 FEW = [  # one of each family that is built alike; the rest are tried by hand
     "keras.MobileNetV2",
@@ -165,3 +169,14 @@ def test_an_encoder_that_cannot_be_is_refused(encoder, architecture, options, to
 def test_a_name_of_no_library_is_refused_where_it_is_typed():
     with pytest.raises(InputError, match="--encoder takes small, resnet50, keras.NAME"):
         ModelSpec(encoder="torchvision.resnet18")
+
+
+def test_a_name_that_no_library_has_is_refused_before_anything_is_begun(tmp_path):
+    functions = inspect.getmembers(keras.applications, inspect.isfunction)
+    for name, _ in functions:
+        encoder_names.check(f"keras.{name}")
+    assert set(encoder_names._applications()) == {name for name, _ in functions}
+    words = "--encoder=keras.MobilNetV2", f"--out_dir={tmp_path}/run"
+    done = commands.run("train", *words)
+    assert done.returncode == 1 and "nearest: keras.MobileNetV2" in done.stderr
+    assert done.stdout == "" and not list(tmp_path.iterdir())

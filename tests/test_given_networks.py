@@ -17,7 +17,7 @@ from tfreuse import data, models, records, roles, study, transplant
 from tfreuse.errors import InputError
 from tfreuse.runners.unit import Output, carry_out
 from tfreuse.specs import DataSpec, GivenSpec, ModelSpec, StudySpec, TrainSpec
-from tfreuse.study import checks, given, reading, work
+from tfreuse.study import checks, given, work
 
 STUDY = StudySpec(
     groups=("kernel", "stats", "all"),
@@ -231,7 +231,7 @@ def test_a_bias_that_the_donor_has_not_is_zero():
         if getattr(layer, "bias", None) is not None:
             layer.bias.assign(np.ones(layer.bias.shape))
     with transplant.opened(donor, recipient) as pair:
-        plan = reading._filled(pair, roles="all")
+        plan = pair.filled(pair.plan())
         assert not plan.problems
         pair.apply(plan)
     assert not any(np.any(w) for w in recipient.weights if w.name == "bias")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tfreuse import plan as plans
 from tfreuse import roles
 from tfreuse.errors import InputError
-from tfreuse.plan import Plan, make
+from tfreuse.plan import Plan, make, remedies
 from tfreuse.plan.variables import Variable
 
 
@@ -205,6 +205,9 @@ def test_biases_that_the_donor_lacks_are_filled_in_by_one_pattern():
     with pytest.raises(InputError) as refusal:
         plan.check()
     assert str(refusal.value).count(hint) == 1
+    assert [entry.fill for entry in plan.problems] == ["*=zero"] * 2
+    quoted = make(biased("it's", use_bias=False), biased("it's"))
+    assert remedies.fills(quoted) == ["it's=zero"]
     filled = "norm=blend:0.5,*=zero"
     assert str(refusal.value).endswith(f"lacks with --adapters='{filled}'.")
     filled_plan = make(theirs, ours, adapters=filled).check()

@@ -14,6 +14,8 @@ import functools
 import keras
 import tensorflow as tf
 
+from tfreuse.specs.encoders import EFFICIENTNET_LITE
+
 # He et al. 2016 (arXiv:1512.03385, table 1): blocks per stage, and kind of block: with three
 # convolutions ("block", a bottleneck) or with two.
 _RESNETS = {
@@ -33,12 +35,7 @@ _EFFICIENTNET_LITE_B0 = {
     "stackwise_expansion_ratios": [1, 6, 6, 6, 6, 6, 6],
     "stackwise_strides": [1, 2, 2, 2, 1, 2, 1],
 }
-EFFICIENTNET_LITE = "EfficientNetLiteB0"
 _V2 = "V2"  # suffix: batch normalization and ReLU precede each convolution
-BACKBONES = (
-    *(f"{name}{version}" for name in _RESNETS for version in ("", _V2)),
-    EFFICIENTNET_LITE,
-)
 _CENTRE = (
     0.25,
     0.75,
@@ -47,9 +44,10 @@ _MASKED = 0.5  # side of a black square, relative to the grid's period
 
 
 def backbone(name: str) -> keras.Model:
-    """Builds one of BACKBONES without a head: images [B, H, W, 3] -> [B, H / 32, W / 32, C].
+    """Builds a backbone without a head: images [B, H, W, 3] -> [B, H / 32, W / 32, C].
 
-    Weights of the ResNets take images in [0, 1], those of EfficientNetLite in [-1, 1].
+    `specs.encoders` lists the names. Weights of the ResNets take images in [0, 1], those of
+    EfficientNetLite in [-1, 1].
     """
     import keras_cv
 

@@ -147,5 +147,7 @@ def _options(spec: ModelSpec) -> dict[str, Any]:
     """Returns the arguments of the architecture's function; see `ModelSpec.check_options`."""
     spec.check_options()
     parameters = inspect.signature(ARCHITECTURES[spec.architecture]).parameters
-    options = spec.to_json() | {"encoder_convention": spec.convention}
+    options = spec.to_json()
+    if spec.has_foreign_encoder:
+        options["encoder_input"] = spec.convention
     return {name: value for name, value in options.items() if name in parameters}

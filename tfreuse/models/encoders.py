@@ -10,18 +10,18 @@ PyTorch's weights) is built in as layers in front.
 """
 
 import functools
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import ModuleType
 
 import keras
 import numpy as np
 
 from tfreuse import kerascv
-from tfreuse.errors import InputError, nearest, printable, reason
+from tfreuse.errors import InputError, printable, reason
 from tfreuse.models import graph
 from tfreuse.models.layers import ReverseChannels
 from tfreuse.specs import KERAS, KERAS_CV
+from tfreuse.specs import encoders as encoder_names
 
 _CHANNELS = 3  # of the images that pre-trained weights take
 _CONVOLUTIONS = (
@@ -36,7 +36,10 @@ _Prepare = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 def features(
-    name: str, images: keras.KerasTensor, max_stride: int = 0, convention: str = ""
+    name: str,
+    images: keras.KerasTensor,
+    max_stride: int = 0,
+    encoder_input: str = "library",
 ) -> dict[int, keras.KerasTensor]:
     """Applies an encoder with fresh parameters and returns the last features of each size.
 
@@ -47,8 +50,8 @@ def features(
             dilated instead of strided, as in PSPNet (arXiv:1612.01105, section 3.2). At the
             positions that striding would have kept, the features are unchanged where no
             pooling is involved; pooling is not dilated. 0: no limit.
-        convention: the images that the encoder takes, see `ModelSpec.encoder_input`: "imagenet",
-            "signed" or "unit"; "": those that its library's weights take.
+        encoder_input: the images that the encoder takes, see `ModelSpec.encoder_input`: "imagenet",
+            "signed" or "unit"; "library": those that its library's weights take.
 
     Returns:
         Features by the stride of the original encoder: [B, H / stride, W / stride, C], or
@@ -57,9 +60,9 @@ def features(
     Raises:
         InputError: there is no such encoder, or it cannot be built for these images.
     """
+    encoder_names.check(name)
     original, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
-    if convention:
-        prepare = _CONVENTIONS[convention]
+    prepare = _CONVENTIONS.get(encoder_input, prepare)
     if images.shape[-1] not in (1, _CHANNELS):
         raise InputError(
             f"--encoder={printable(name)} takes images of 1 or {_CHANNELS} channels; "
@@ -119,18 +122,8 @@ def _dilating(
 
 def _keras(name: str) -> tuple[keras.Model, _Prepare]:
     """Builds a model of keras.applications without its head, with its preprocessing."""
-    module_of = {
-        function_name: getattr(
-            keras.applications, function.__module__.rpartition(".")[2]
-        )
-        for function_name, function in inspect.getmembers(
-            keras.applications, inspect.isfunction
-        )
-    }
-    architecture = name.removeprefix(KERAS)
-    if architecture not in module_of:
-        raise _unknown(name, KERAS, module_of)
-    make = getattr(keras.applications, architecture)
+    make = getattr(keras.applications, name.removeprefix(KERAS))
+    module = getattr(keras.applications, make.__module__.rpartition(".")[2])
     try:
         original = make(
             include_top=False, weights=None, input_shape=(None, None, _CHANNELS)
@@ -140,21 +133,14 @@ def _keras(name: str) -> tuple[keras.Model, _Prepare]:
             f"--encoder={printable(name)} cannot be built without its head for images of any "
             f"size: {reason(error)}"
         ) from error
-    return original, functools.partial(_prepared, module_of[architecture])
+    return original, functools.partial(_prepared, module)
 
 
 def _keras_cv(name: str) -> tuple[keras.Model, _Prepare]:
     """Builds a backbone of keras-cv, with the preprocessing that pre-trained weights expect."""
     architecture = name.removeprefix(KERAS_CV)
-    if architecture not in kerascv.BACKBONES:
-        raise _unknown(name, KERAS_CV, kerascv.BACKBONES)
     prepare = _rgb if architecture.startswith("ResNet") else _signed
     return kerascv.backbone(architecture), prepare
-
-
-def _unknown(name: str, prefix: str, names: Iterable[str]) -> InputError:
-    near = ", ".join(prefix + n for n in nearest(name.removeprefix(prefix), names))
-    return InputError(f"there is no --encoder={printable(name)}; nearest: {near}.")
 
 
 def _rgb(images: keras.KerasTensor) -> keras.KerasTensor:

@@ -28,7 +28,7 @@ def pspnet(
     num_classes: int = 2,
     width: int = 32,
     encoder: str = "small",
-    encoder_convention: str = "",
+    encoder_input: str = "auto",
     auxiliary: bool = False,
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
@@ -58,6 +58,7 @@ def pspnet(
         encoder: "small" (one residual block a stage); "resnet50", an unchanged ResNet-50:
             width 64, block order "conv_bn_relu", with biases; or a foreign encoder, dilated so
             that its features have an eighth of the image's side: see `encoders.features`.
+        encoder_input: the images that a foreign encoder takes: see `encoders.features`.
         auxiliary: a second head on conv4, for training only.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
@@ -69,6 +70,7 @@ def pspnet(
         architecture="pspnet",
         width=width,
         encoder=encoder,
+        encoder_input=encoder_input,
         auxiliary=auxiliary,
         block_order=block_order,
         use_bias=use_bias,
@@ -81,7 +83,7 @@ def pspnet(
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
         features = encoders.features(
-            encoder, images, sizes.OUTPUT_STRIDE, encoder_convention
+            encoder, images, sizes.OUTPUT_STRIDE, spec.convention
         )
         conv4, conv5 = list(features.values())[-2:]
     else:

@@ -18,7 +18,7 @@ def unet(
     depth: int = 4,
     skips: bool = True,
     encoder: str = "small",
-    encoder_convention: str = "",
+    encoder_input: str = "auto",
     block_order: str = "conv_bn_relu",
     use_bias: bool = True,
 ) -> keras.Model:
@@ -46,7 +46,7 @@ def unet(
         skips: join encoder and decoder stages of equal size. With them an auto-encoder can
             copy its input past the bottleneck.
         encoder: "small", the paper's, or a foreign encoder: see `encoders.features`.
-        encoder_convention: the images that a foreign encoder takes: its `convention`.
+        encoder_input: the images that a foreign encoder takes: see `encoders.features`.
         block_order: "conv_bn_relu", "conv_relu_bn" or "conv_relu".
         use_bias: whether convolutions have a bias.
 
@@ -59,6 +59,7 @@ def unet(
         depth=depth,
         skips=skips,
         encoder=encoder,
+        encoder_input=encoder_input,
         block_order=block_order,
         use_bias=use_bias,
     )
@@ -72,7 +73,7 @@ def unet(
 
     images = keras.Input((*image_size, channels), dtype="float32", name="images")
     if spec.has_foreign_encoder:
-        encoded = _foreign_stages(spec, images, encoder_convention)
+        encoded = _foreign_stages(spec, images)
     else:
         encoded = _stages(spec, images, block)
     x = encoded.pop(depth + 1)  # [B, H / 2**depth, W / 2**depth, ...]
@@ -119,10 +120,10 @@ def _stages(
 
 
 def _foreign_stages(
-    spec: ModelSpec, images: keras.KerasTensor, convention: str
+    spec: ModelSpec, images: keras.KerasTensor
 ) -> dict[int, keras.KerasTensor]:
     """Returns a foreign encoder's features by stage, as `_stages`; stage 1 is the image."""
-    features = encoders.features(spec.encoder, images, convention=convention)
+    features = encoders.features(spec.encoder, images, encoder_input=spec.convention)
     depths = [stride.bit_length() - 1 for stride in features]
     if spec.depth not in depths:
         raise InputError(

@@ -10,7 +10,6 @@ from typing import Any
 from tfreuse.errors import printable
 
 NO_GRAPH = "has no graph, by which PyTorch's layers are paired"  # in a note of a plan
-_FILL = re.compile("--adapters='([^']*)' sets ")  # in the reason of a missing variable
 _MOST = 6  # patterns that a remedy lists
 
 
@@ -29,18 +28,17 @@ def with_fills(entries: Iterable[Any], fillable: Mapping[str, str]) -> Iterator[
         adapter = fillable.get(entry.recipient.path) if entry.recipient else None
         if adapter:
             several = count[adapter] > 1 and adapter not in allowed
-            layers = "*" if several else printable(entry.recipient.layer_path)
+            fill = f"{'*' if several else entry.recipient.layer_path}={adapter}"
             which = f"all {count[adapter]}" if several else "it"
-            flag = f"--adapters='{layers}={adapter}'"
+            flag = f"--adapters='{printable(fill)}'"
             reason = f"{entry.reason}; {flag} sets {which} to {adapter}"
-            entry = dataclasses.replace(entry, reason=reason)
+            entry = dataclasses.replace(entry, reason=reason, fill=fill)
         yield entry
 
 
 def fills(plan: Any) -> list[str]:
     """Returns the adapters that fill in arrays that the donor's layers lack, e.g. ["*=zero"]."""
-    matches = (_FILL.search(entry.reason) for entry in plan.problems)
-    return list(dict.fromkeys(match[1] for match in matches if match))
+    return list(dict.fromkeys(entry.fill for entry in plan.problems if entry.fill))
 
 
 def remedy(plan: Any) -> str:
@@ -48,11 +46,11 @@ def remedy(plan: Any) -> str:
     graph = next((note for note in plan.notes if NO_GRAPH in note), "")
     if graph:
         return f"{graph[0].upper()}{graph[1:]}, or name the pairs with --map=FILE."
-    unfilled = [e for e in plan.problems if not _FILL.search(e.reason)]
+    unfilled = [entry for entry in plan.problems if not entry.fill]
     lines = [_leave_out(plan, unfilled)] if unfilled else []
     if adapters := fills(plan):
         earlier = ["=".join(pair) for pair in plan.adapters]
-        flag = _flag("adapters", earlier, adapters)
+        flag = _flag("adapters", earlier, [*map(printable, adapters)])
         lines.insert(0, f"Fill in what the donor lacks with {flag}.")
     return " ".join(lines)
 

@@ -27,6 +27,8 @@ class Entry:
         reason: rule that paired them, or cause of a problem.
         allowed: tolerance that permits a missing or unused variable; "" if none does.
         adapters: applied to the donor's array, in this order, before it is written.
+        fill: of a missing variable: the adapter that fills it in, LAYERS=ADAPTER; "" if none
+            can. Advice, no part of the plan's identity.
     """
 
     status: str
@@ -35,6 +37,7 @@ class Entry:
     reason: str
     allowed: str = ""
     adapters: tuple[str, ...] = ()
+    fill: str = dataclasses.field(default="", compare=False)
 
     @property
     def variable(self) -> Variable:
@@ -172,7 +175,9 @@ def _entry_plain(entry: Entry) -> dict[str, Any]:
         side: None if variable is None else _variable_plain(variable)
         for side, variable in (("donor", entry.donor), ("recipient", entry.recipient))
     }
-    return {**vars(entry), **sides}
+    plain = {**vars(entry), **sides}
+    del plain["fill"]
+    return plain
 
 
 def _variable_plain(variable: Variable) -> dict[str, Any]:
@@ -184,6 +189,8 @@ def _variable_plain(variable: Variable) -> dict[str, Any]:
 
 def _entry_from(values: Mapping[str, Any]) -> Entry:
     fields = dict(values)
+    if "fill" in fields:  # no part of the hash
+        raise ValueError("an entry has no field fill")
     for side in ("donor", "recipient"):
         if fields[side] is not None:
             fields[side] = Variable(**_tuples(fields[side]))

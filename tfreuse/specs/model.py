@@ -5,12 +5,13 @@ import re
 from typing import Any, Self
 
 from tfreuse.errors import InputError, printable
+from tfreuse.specs import encoders
 from tfreuse.specs.base import Spec, option, parsed
+from tfreuse.specs.encoders import KERAS, KERAS_CV
 
 ARCHITECTURES = ("unet", "pspnet")
 BLOCK_ORDERS = ("conv_bn_relu", "conv_relu_bn", "conv_relu")
 ENCODERS = ("small", "resnet50")
-KERAS, KERAS_CV = "keras.", "keras_cv."  # prefixes of other libraries' encoders
 # Images that encoders take.
 INPUTS = ("library", "imagenet", "signed", "unit")
 _FROM_PYTORCH = (".pt", ".pth", ".bin", ".safetensors", ".onnx")
@@ -114,11 +115,11 @@ class ModelSpec(Spec):
 
     @property
     def convention(self) -> str:
-        """The images that the encoder takes: one of INPUTS, or "" for those of its library."""
+        """The images that the encoder takes, one of INPUTS: `encoder_input`, decided."""
         if self.encoder_input != "auto":
-            return self.encoder_input.replace("library", "")
+            return self.encoder_input
         of_tensorflow = self.encoder.startswith(_OF_TENSORFLOW)
-        return "imagenet" if self.pytorch_weights and not of_tensorflow else ""
+        return "imagenet" if self.pytorch_weights and not of_tensorflow else "library"
 
     @property
     def pytorch_weights(self) -> bool:
@@ -128,10 +129,11 @@ class ModelSpec(Spec):
         )
 
     def check_options(self) -> None:
-        """Raises InputError if an option is set that the architecture does not have.
+        """Raises InputError for an unknown encoder, or an option that the architecture lacks.
 
         If it were ignored, two specs would describe equal networks.
         """
+        encoders.check(self.encoder)
         for field in dataclasses.fields(self):
             value, only = getattr(self, field.name), field.metadata["only"]
             if value != field.default and only not in ("", self.architecture):

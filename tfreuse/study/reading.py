@@ -10,7 +10,6 @@ recipient, where a plan pairs them; all that a study does with trained networks 
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
@@ -182,21 +181,14 @@ def _moved(
         needed = set(roles.ROLES)
     options = {"layers": [*layers], "allow_unused": "*"}
     with transplant.opened(donor, model) as pair:
-        plan = _filled(pair, roles="all", **options)
+        plan = pair.filled(pair.plan(roles="all", **options))
         if plan.problems and needed < set(roles.ROLES):
             some = [role for role in roles.ROLES if role in needed]
-            plan = _filled(pair, roles=some, **options)
+            plan = pair.filled(pair.plan(roles=some, **options))
         if plan.problems:
             raise InputError(_unpaired(donor, plan, layers, specs.given.layers))
         pair.apply(plan)
     return plan
-
-
-def _filled(pair: transplant.Pair, **options: Any) -> Plan:
-    """Plans a transplant; the bias of a convolution that the donor has without bias becomes 0."""
-    plan = pair.plan(**options)
-    adapters = remedies.fills(plan)
-    return pair.plan(adapters=adapters, **options) if adapters else plan
 
 
 def _unpaired(

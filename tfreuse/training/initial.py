@@ -13,7 +13,7 @@ import keras
 from tfreuse import models, transplant
 from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, graph, saving
-from tfreuse.plan import Plan, remedies
+from tfreuse.plan import Plan
 from tfreuse.specs import ModelSpec, TrainSpec
 
 _EPSILON = 1e-5  # of torch.nn.BatchNorm2d
@@ -55,8 +55,8 @@ def take_encoder(spec: ModelSpec, model: keras.Model) -> Plan:
             "allow_unused": "*",
         }
         plan = pair.plan(**options)
-        if adapters := _adapters(spec, plan):
-            plan = pair.plan(adapters=adapters, **options)
+        if spec.pytorch_weights:
+            plan = pair.filled(plan, *_epsilon(spec, plan))
         if plan.problems:
             first = plan.problems[0]
             raise InputError(
@@ -75,23 +75,20 @@ def description(spec: ModelSpec, plan: Plan) -> str:
     layers = {e.recipient.layer for e in plan.copies}
     title = (
         f"{len(plan.copies)} variables of {len(layers)} layers of {spec.encoder} from "
-        f"`{printable(spec.encoder_weights)}`; images: {spec.convention or 'as its library'}"
+        f"`{printable(spec.encoder_weights)}`; --encoder_input={spec.convention}"
     )
     return "\n".join(
         [title, "", *(f"- {printable(note, 1000)}" for note in plan.notes)]
     )
 
 
-def _adapters(spec: ModelSpec, plan: Plan) -> list[str]:
-    """Returns the adapters that make the encoder compute a PyTorch network's function."""
-    if not spec.pytorch_weights:
-        return []
+def _epsilon(spec: ModelSpec, plan: Plan) -> list[str]:
+    """Returns the adapter that folds PyTorch's epsilon into the variances, if it differs."""
     epsilons = {dict(e.recipient.settings).get("epsilon") for e in plan.copies}
     different = epsilons - {None, _EPSILON}
-    adapters = remedies.fills(plan)
     if spec.convention == "imagenet" and different:
-        adapters.append(f"*=epsilon:{_EPSILON}")
-    return adapters
+        return [f"*=epsilon:{_EPSILON}"]
+    return []
 
 
 def path_of(spec: TrainSpec, out_dir: pathlib.Path) -> pathlib.Path:

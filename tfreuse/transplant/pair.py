@@ -11,7 +11,7 @@ from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.checkpoints.writable import RECIPIENT
 from tfreuse.errors import InputError
-from tfreuse.plan import Plan
+from tfreuse.plan import Plan, remedies
 from tfreuse.transplant import comparison, files, pairing
 from tfreuse.transplant.applied import Applied, Displaced
 from tfreuse.transplant.moves import Moves
@@ -31,6 +31,18 @@ class Pair:
             checkpoints.check_recipient(self.recipient)
         plan = pairing.make(self.donor, self.recipient, **options)
         return plan.compared(Moves(plan, self.donor, self.recipient).equal)
+
+    def filled(self, plan: Plan, *adapters: str) -> Plan:
+        """Plans again with further adapters, and with those that fill in what the donor lacks.
+
+        Such as the bias of a convolution that the donor has without bias: 0. Returns the plan
+        itself where nothing is to be added.
+        """
+        adapters = (*remedies.fills(plan), *adapters)
+        if not adapters:
+            return plan
+        options = pairing.options_of(plan)
+        return self.plan(**options | {"adapters": [*options["adapters"], *adapters]})
 
     def diff(self, **options: Any) -> tuple[Plan, list[comparison.Row]]:
         """Compares the two models; see `tfreuse.transplant.diff`."""

@@ -268,12 +268,17 @@ def _in_order(
     return dict(sorted(layers.items(), key=lambda item: rank.get(item[0], last)))
 
 
-def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
-    """Makes the plan again; raises InputError unless these two models give the same."""
+def options_of(plan: Plan) -> dict[str, Any]:
+    """Returns the options that a plan was made with, as `make` takes them."""
     options = {name: getattr(plan, name) for name in _OPTIONS}
     options["adapters"] = ["=".join(pair) for pair in plan.adapters]
     options["channels"] = dict(plan.channels) or None
-    again = make(donor, recipient, **options)
+    return options
+
+
+def check_same(plan: Plan, donor: OpenModel, recipient: OpenModel) -> None:
+    """Makes the plan again; raises InputError unless these two models give the same."""
+    again = make(donor, recipient, **options_of(plan))
     for old, new in zip(plan.entries, again.entries, strict=False):
         if _essence(old) != _essence(new):
             raise _changed(
