@@ -1,7 +1,7 @@
 """Restores the recipient in place of an output, from its undo file; see `journal`.
 
-By default the replaced values are read from the recipient itself, wherever it is now, if they are
-what they were. Else all is in the undo file.
+By default the replaced values are read from the recipient, if their checksum is unchanged there.
+Otherwise the undo file holds them.
 """
 
 import bisect
@@ -89,7 +89,7 @@ def undo(
 def _recipient(
     out: pathlib.Path, record: dict[str, Any], moved_to: str | os.PathLike | None
 ) -> Source:
-    """Opens the recipient, whose replaced values are what they were.
+    """Opens the recipient, and checks that its replaced values are unchanged.
 
     Raises:
         InputError: there is no such file at any of its paths.

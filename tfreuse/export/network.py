@@ -124,7 +124,7 @@ class Network:
         }
 
     def _batch_remarks(self) -> list[str]:
-        """Returns what statistics of the batch do to single images."""
+        """Returns lines on the effect of the batch's statistics on single images."""
         constant: dict[str, None] = {}
 
         def compute(layer, inputs):
@@ -184,10 +184,10 @@ def _check_norms(model: keras.Model) -> None:
             "the model has no batch normalization, so that there are no statistics to take from "
             "the batch; leave --statistics=batch out."
         )
-    others = [n.name for n in layers if n.renorm or recalibration.is_own(n)]
-    if others:
+    unlike = [n.name for n in layers if n.renorm or recalibration.is_own(n)]
+    if unlike:
         raise InputError(
-            f"{first_names(others)}: batch normalization with renorm=True, or of a class of its "
+            f"{first_names(unlike)}: batch normalization with renorm=True, or of a class of its "
             "own, does not normalize by the batch alone; leave --statistics=batch out."
         )
 

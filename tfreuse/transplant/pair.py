@@ -33,7 +33,7 @@ class Pair:
         return plan.compared(Moves(plan, self.donor, self.recipient).equal)
 
     def filled(self, plan: Plan, *adapters: str) -> Plan:
-        """Plans again with further adapters, and with those that fill in what the donor lacks.
+        """Plans again with further adapters, and with those that fill in parameters that the donor lacks.
 
         Such as the bias of a convolution that the donor has without bias: 0. Returns the plan
         itself where nothing is to be added.
