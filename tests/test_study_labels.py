@@ -292,7 +292,7 @@ def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(
     words = [*flags(scenes, tmp_path / "none"), "--recipes=scratch,head_only"]
     done = commands.run("study", *words, "--dry_run")
     assert done.returncode == 0, done.stderr
-    assert "8 points of label curves on 8 test images" in done.stdout
+    assert "8 label-curve points on 8 test images" in done.stdout
     assert not (tmp_path / "none").exists()
 
 

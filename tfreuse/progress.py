@@ -82,6 +82,11 @@ class Display:
         return f"left ~{clock(elapsed / progress * max(0.0, self.total - done))}"
 
 
+def number(count: int, noun: str) -> str:
+    """Returns a number and its noun: "1 block", "2,000 blocks"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def clock(seconds: float) -> str:
     """Formats seconds as m:ss, or h:mm:ss from an hour on."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -90,11 +90,12 @@ def describe(specs: Specs, jobs: int) -> str:
             + (f"{cost.step * 1e3:.0f} ms a training step, " if cost.step else "")
             + f"{cost.image * 1e3:.2f} ms a test image"
         )
+    nouns = {"training": trainings, "arm": arms, "label-curve point": fits}
+    work = [progress.number(count, noun) for noun, count in nouns.items() if count]
     lines.append(
-        f"In all {trainings} trainings, {arms:,} arms and {fits:,} points of label curves "
-        f"on {images} test images: about "
-        f"{progress.clock(seconds / jobs)} with {jobs} processes at a time on this machine, "
-        f"{disk / 1e6:,.0f} MB of disk."
+        f"In all {', '.join(work)} on {progress.number(images, 'test image')}: about "
+        f"{progress.clock(seconds / jobs)} with {progress.number(jobs, 'job')} at a time on "
+        f"this machine, {disk / 1e6:,.0f} MB of disk."
     )
     return "\n".join(lines)
 

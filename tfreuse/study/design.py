@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 
-from tfreuse import files, roles
+from tfreuse import files, progress, roles
 from tfreuse.errors import InputError
 from tfreuse.specs import (
     ALL_DIRECTIONS,
@@ -181,13 +181,16 @@ class Specs:
         """Describes the networks, blocks and label curves in a few lines."""
         study, networks = self.study, list(self.networks())
         names = networks if len(networks) <= 8 else [*networks[:7], "..."]
-        lines = [
-            f"{len(networks)} networks ({', '.join(self.architectures)}): {', '.join(names)}"
-        ]
+        seeds, lines = progress.number(study.seeds, "seed"), []
+        if networks:
+            lines.append(
+                f"{progress.number(len(networks), 'network')} "
+                f"({', '.join(self.architectures)}): {', '.join(names)}"
+            )
         if self.blocks():
             lines.append(
-                f"{len(self.blocks())} blocks: {', '.join(study.directions)}; links "
-                f"{', '.join(study.links)}; {study.seeds} seeds\n"
+                f"{progress.number(len(self.blocks()), 'block')}: "
+                f"{', '.join(study.directions)}; links {', '.join(study.links)}; {seeds}\n"
                 f"groups {', '.join(study.groups)}; sites {', '.join(study.sites)}; "
                 f"controls {', '.join(study.controls)}; repairs {', '.join(study.repairs)}"
             )
@@ -196,10 +199,11 @@ class Specs:
                 lines.append(f"donors after {ages} updates, besides the finished ones")
         if self.curves():
             counts = ", ".join(str(n or "all") for n in self.labels.label_counts)
+            sets = progress.number(len(self.curves()), "set")
             lines.append(
-                f"{len(self.curves())} sets of label curves: {counts} labels; recipes "
+                f"{sets} of label curves: {counts} labels; recipes "
                 f"{', '.join(self.labels.recipes)}; donors "
-                f"{', '.join(self.labels.label_donors)}; {study.seeds} seeds"
+                f"{', '.join(self.labels.label_donors)}; {seeds}"
             )
         return "\n".join(lines)
 
