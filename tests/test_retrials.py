@@ -4,7 +4,7 @@ import pytest
 
 from tfreuse import files, models, study
 from tfreuse.models import saving
-from tfreuse.runners import Shelf
+from tfreuse.runners import Cache
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import retrials
 
@@ -16,7 +16,7 @@ def trainings(monkeypatch):
     """Replaces a training by one whose validation metric is the next of `values`."""
     values, begun = [], []
 
-    def train(model, data, spec, folder, *, keep, report, shelf):
+    def train(model, data, spec, folder, *, keep, report, cache):
         if (folder / "metrics.json").exists():
             return files.read_json(folder / "metrics.json")
         begun.append(spec)
@@ -29,7 +29,7 @@ def trainings(monkeypatch):
         files.write_json(folder / "metrics.json", metrics)
         return metrics
 
-    def above_floor(specs, network, folder, shelf):
+    def above_floor(specs, network, folder, cache):
         return float((folder / "model.keras").read_text()) - FLOOR
 
     monkeypatch.setattr(retrials.training, "train", train)
@@ -102,14 +102,14 @@ def test_a_failure_is_judged_with_statistics_that_fit(tmp_path):
     size = DataSpec(image_size=(16, 16), train_examples=32)
     small = study.Specs(StudySpec(), size, ModelSpec(width=4, depth=1), TrainSpec())
     network = small.networks()["autoencoder-0"]
-    values, shelf = [], Shelf()
+    values, cache = [], Cache()
     for lag in (False, True):
         model = models.build(network.model, task="autoencoder", num_classes=0, seed=0)
         for variable in model.non_trainable_variables:
             if lag and variable.name == "moving_mean":
                 variable.assign_add(variable * 0 + 9)
         saving.save(model, tmp_path / "model.keras")
-        values.append(retrials.above_floor(small, network, tmp_path, shelf))
+        values.append(retrials.above_floor(small, network, tmp_path, cache))
     assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 

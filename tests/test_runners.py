@@ -355,11 +355,11 @@ def test_an_idle_worker_gets_a_unit_like_its_last_and_a_dead_one_is_replaced(tmp
         assert not {first, second} & set(pids("measure unet-2", "train unet-2"))
 
 
-def test_a_shelf_keeps_the_last_few_of_each_kind():
-    shelf, made = runners.Shelf(), []
+def test_a_cache_keeps_the_last_few_of_each_kind():
+    cache, made = runners.Cache(), []
 
     def get(kind, key):
-        return shelf.get(kind, key, lambda: made.append(key) or key, most=2)
+        return cache.get(kind, key, lambda: made.append(key) or key, most=2)
 
     assert [get("a", key) for key in (1, 2, 1, 3)] == [1, 2, 1, 3]
     assert made == [1, 2, 3]  # 2 went, which was not asked for longest

@@ -91,18 +91,18 @@ def test_recipients_of_one_structure_share_traced_functions_and_give_the_same_bi
         traced.append(self)
         init(self, *arguments, **options)
 
-    def few_arms(block, shelf):
-        space = workspace.open_workspace(recipient.load(block, models_dir, shelf))
+    def few_arms(block, cache):
+        space = workspace.open_workspace(recipient.load(block, models_dir, cache))
         space.arms = space.arms[::15]
         return [dataclasses.replace(r, seconds=0.0) for r in measured(space)]
 
-    shelf, other = runners.Shelf(), other_seed(block)
-    few_arms(block, shelf)
+    cache, other = runners.Cache(), other_seed(block)
+    few_arms(block, cache)
     monkeypatch.setattr(sweep.Sweep, "__init__", counting)
-    records = few_arms(other, shelf)
+    records = few_arms(other, cache)
     assert not traced
     assert {record.repair for record in records} > {"none", "stitch", "fine_tuning"}
-    assert records == few_arms(other, runners.Shelf())
+    assert records == few_arms(other, runners.Cache())
     assert traced
 
 

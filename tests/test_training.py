@@ -21,7 +21,7 @@ from tfreuse import (
 from tfreuse.cli import train as train_tool
 from tfreuse.errors import InputError
 from tfreuse.models import saving
-from tfreuse.runners import Shelf
+from tfreuse.runners import Cache
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.training import evaluation, fusion, initial, recalibration
 
@@ -260,7 +260,7 @@ def test_trainings_share_traced_functions_and_give_the_same_bits(
     trained, data_spec, tmp_path, monkeypatch
 ):
     """Another seed before it, and another task, leave nothing behind."""
-    shelf, made, init = Shelf(), [], training.Session.__init__
+    cache, made, init = Cache(), [], training.Session.__init__
 
     def counting(self, model, train_split, validation_split, spec, *more):
         made.append(spec.task)
@@ -274,7 +274,7 @@ def test_trainings_share_traced_functions_and_give_the_same_bits(
     ]
     for number, spec in enumerate(order):
         folder = tmp_path / str(number)
-        metrics = training.train(MODEL, data_spec, spec, folder, shelf=shelf)
+        metrics = training.train(MODEL, data_spec, spec, folder, cache=cache)
     alone = files.read_json(trained / "metrics.json")
     assert metrics | {"seconds": 0} == alone | {"seconds": 0}
     for name in ("model.keras", "last.keras"):

@@ -26,8 +26,8 @@ def note(output, threads, path, word):
 
 
 def tell_worker(output, threads):
-    """Tells the process, and what the units before it have put on its shelf."""
-    seen = output.shelf.get("seen", (), list)
+    """Tells the process, and what the units before it have put on its cache."""
+    seen = output.cache.get("seen", (), list)
     seen.append(os.getpid())
     output.annotate("seen", list(seen))
 

@@ -34,7 +34,7 @@ def rows(
     Returns:
         rows of site_kind, site, depth, group, repair, quantity, updates, finished (of the
         finished donor), mean, low, high, n, method. `quantity` is "age": the retention; or
-        "difference": what a donor of this age retains more than the finished one, paired by seed.
+        "difference": retention of this age minus retention of the finished donor, paired by seed.
     """
     pending = []
     for updates, arms in sorted(ages.items()):

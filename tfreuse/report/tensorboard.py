@@ -43,7 +43,7 @@ _Chart = tuple[str, str, dict[str, _Points]]  # category, title, points by tag
 def write_arms(log_dir: pathlib.Path, records: Sequence[Record]) -> str:
     """Writes the table's columns, and a row for every chosen record that has none yet.
 
-    Donors of other ages than the finished one have no rows: no column would tell them apart.
+    Only finished donors have rows, since no column holds the age.
 
     Args:
         log_dir: folder of the rows, below TensorBoard's `--logdir`.

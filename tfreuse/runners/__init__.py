@@ -16,16 +16,16 @@ import glob
 import os
 import pathlib
 
+from tfreuse.runners.cache import Cache
 from tfreuse.runners.cluster import Cluster
 from tfreuse.runners.local import Processes
 from tfreuse.runners.scheduling import Event, Runner, run
-from tfreuse.runners.shelf import Shelf
 from tfreuse.runners.unit import UNITS, Failure, Folder, Output, Unit, carry_out
 from tfreuse.specs.runner import RunnerSpec
 
 __all__ = [
-    "UNITS", "Cluster", "Event", "Failure", "Folder", "Output", "Processes", "Runner",
-    "RunnerSpec", "Shelf", "Unit", "carry_out", "default_jobs", "make", "run", "threads",
+    "UNITS", "Cache", "Cluster", "Event", "Failure", "Folder", "Output", "Processes", "Runner",
+    "RunnerSpec", "Unit", "carry_out", "default_jobs", "make", "run", "threads",
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Runs units in local worker processes, which carry out one unit after another.
 
-A worker keeps what its units can share (`shelf`), and is given units of the kind that it had
-before, where it can be chosen. It ends after a failure, and when it has grown large. When the
+A worker has a cache that its units share, and where a worker can be chosen, it gets a unit like
+its last one. It ends after a failure, and when it has grown large. When the
 driver dies, even by kill -9, its workers end too. Workers are forked from a server process that
 has imported the packages of all units, so that TensorFlow's import is paid for once.
 """
@@ -21,7 +21,7 @@ from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
 
-from tfreuse.runners.shelf import Shelf
+from tfreuse.runners.cache import Cache
 from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
@@ -62,9 +62,7 @@ class Processes:
         worker = self._take_idle(unit) or self._new_worker(unit)
         try:
             worker.pipe.send(unit)
-        except (
-            ConnectionError
-        ):  # it died since; a new one is told by `wait` if it dies too
+        except ConnectionError:  # it has just died
             worker.pipe.close()
             worker = self._new_worker(unit)
             worker.pipe.send(unit)
@@ -111,19 +109,19 @@ class Processes:
         return None
 
     def _new_worker(self, unit: Unit) -> _Worker:
-        ours, theirs = self._context.Pipe()
+        pipe, far_end = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, *self._arguments), daemon=True
+            target=_work, args=(far_end, *self._arguments), daemon=True
         )
         with _worker_environment(self._threads):
             process.start()
-        theirs.close()  # so that this side sees the end of a killed worker
-        return _Worker(ours, process, unit)
+        far_end.close()  # so that this side sees the end of a killed worker
+        return _Worker(pipe, process, unit)
 
 
-def _likeness(name: str, other: str) -> int:
+def _likeness(first: str, second: str) -> int:
     """Returns the length of the common beginning of two units' names: the kind comes first."""
-    return len(os.path.commonprefix([name, other]))
+    return len(os.path.commonprefix([first, second]))
 
 
 def _largest(slots: int) -> float:
@@ -166,10 +164,10 @@ def _worker_environment(threads: int) -> Iterator[None]:
 def _work(pipe: connection.Connection, largest: float, *arguments: Any) -> None:
     """Carries out units until one fails or this process has grown beyond `largest` bytes."""
     _die_with_parent()
-    shelf = Shelf()
+    cache = Cache()
     goes_on = True
     while goes_on:
-        failure = carry_out(pipe.recv(), *arguments, shelf)
+        failure = carry_out(pipe.recv(), *arguments, cache)
         goes_on = failure is None and _memory() <= largest
         pipe.send((failure, goes_on))
 

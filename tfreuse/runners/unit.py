@@ -30,7 +30,7 @@ import numpy as np
 from tfreuse import files, records
 from tfreuse.errors import InputError, in_one_line, printable, reason
 from tfreuse.runners import lease, storage
-from tfreuse.runners.shelf import Shelf
+from tfreuse.runners.cache import Cache
 
 UNITS = "units"
 _FAILED, _PROGRESS = "failed.json", "progress.json"
@@ -141,11 +141,11 @@ class Output:
 
     Attributes:
         keys: keys of the records of earlier attempts, which need not be made again.
-        shelf: what earlier units of the same worker have made and this one may use.
+        cache: of the worker, with entries of its earlier units.
     """
 
-    def __init__(self, path: pathlib.Path, node: str, shelf: Shelf) -> None:
-        self._path, self._node, self.shelf = path, node, shelf
+    def __init__(self, path: pathlib.Path, node: str, cache: Cache) -> None:
+        self._path, self._node, self.cache = path, node, cache
         self._logs: dict[type, records.Log | records.LabelLog] = {}
         self._annotations: dict[str, Any] = {}
         self._next_progress = 0.0
@@ -211,7 +211,7 @@ def carry_out(
     threads: int,
     node: str = "",
     url: str = "",
-    shelf: Shelf | None = None,
+    cache: Cache | None = None,
 ) -> Failure | None:
     """Runs a unit in this process, unless it is done; waits for another worker's lease on it.
 
@@ -221,7 +221,7 @@ def carry_out(
         threads: CPU threads to use.
         node: name of this node, for display.
         url: URL that `out_dir` mirrors, if any; see `storage`.
-        shelf: of this worker, where it carries out several units.
+        cache: of this process, where it carries out several units.
 
     Returns:
         why the unit failed, None if it is done.
@@ -234,7 +234,7 @@ def carry_out(
             if folder.done() is not None:  # by the worker that held the lease before
                 return None
             with mirror.synchronized(folder.name, *unit.writes):
-                _do(unit, folder, threads, node, shelf or Shelf())
+                _do(unit, folder, threads, node, cache or Cache())
     except InputError as error:
         return Failure(str(error), traceback.format_exc(), node, final=True)
     except OSError as error:  # a full disk, a lost network: a retry may succeed
@@ -245,9 +245,9 @@ def carry_out(
     return None
 
 
-def _do(unit: Unit, folder: Folder, threads: int, node: str, shelf: Shelf) -> None:
+def _do(unit: Unit, folder: Folder, threads: int, node: str, cache: Cache) -> None:
     started = time.monotonic()
-    with Output(folder.path, node, shelf) as output:
+    with Output(folder.path, node, cache) as output:
         output.progress(0.0, "starting")
         unit.function(output, threads, *unit.arguments)
     seconds = round(time.monotonic() - started, 3)

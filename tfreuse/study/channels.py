@@ -129,7 +129,7 @@ class Orders:
         half = images[: max(1, len(images) // 2)]
         names = [names[-1] for names in self._names.values()]
         model = self._recipient.model
-        return self._recipient.shelf.get(
+        return self._recipient.cache.get(
             "half", POSITIONS, lambda: Probe(model, names, half, POSITIONS)
         )
 

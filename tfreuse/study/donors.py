@@ -25,7 +25,7 @@ from tfreuse import (
 )
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
-from tfreuse.runners import Shelf
+from tfreuse.runners import Cache
 from tfreuse.study import controls, reading, treatments
 from tfreuse.study.design import Block, Network
 from tfreuse.training import initial, recalibration
@@ -68,7 +68,7 @@ class Donors:
         digest: SHA-256 of its model file.
         images: clean images float32 [N, H, W, C] for re-estimating statistics.
         train: its training split.
-        shelf: keeps models of the donors' structures, which each donor is loaded into.
+        cache: keeps models of the donors' structures, which each donor is loaded into.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Donors:
         digest: str,
         images: np.ndarray,
         train: data.Split,
-        shelf: Shelf,
+        cache: Cache,
     ) -> None:
         self._block, self._model, self._digest = block, model, digest
         self._variables, self._values = variables, values
-        self._images, self._train, self._shelf = images, train, shelf
+        self._images, self._train, self._cache = images, train, cache
         self._folders = {
             part: models_dir / network.name for part, network in block.parts.items()
         }
@@ -155,7 +155,7 @@ class Donors:
 
         train = training.seedless(network.train)
         key = self._block.specs.digest, network.model, train
-        model, recalibrate = self._shelf.get("donor", key, build)
+        model, recalibrate = self._cache.get("donor", key, build)
         model.load_weights(path)
         recalibrate()
         return model

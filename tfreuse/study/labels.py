@@ -25,7 +25,7 @@ from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.records import LabelRecord
-from tfreuse.runners import Output, Shelf
+from tfreuse.runners import Cache, Output
 from tfreuse.specs.labels import FEW, PRETRAINED
 from tfreuse.study.design import Curve
 from tfreuse.study.donors import as_input, first_images
@@ -98,7 +98,7 @@ def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
         models_dir: the study's trained networks, a folder each.
     """
     pending = [key for key in curve.arms() if key not in output.keys]
-    replicate = load(curve, models_dir, output.shelf)
+    replicate = load(curve, models_dir, output.cache)
     for number, (_, donor, recipe, _, count) in enumerate(pending):
         title = f"{recipe} {donor}, {count} labels".replace(" ,", ",")
         output.progress(number / len(pending), title)
@@ -106,21 +106,21 @@ def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
 
 
 def load(
-    curve: Curve, models_dir: pathlib.Path, shelf: Shelf | None = None
+    curve: Curve, models_dir: pathlib.Path, cache: Cache | None = None
 ) -> Replicate:
     """Reads the replicate's data and donors, and builds its network.
 
     Args:
         curve: the replicate.
         models_dir: the study's trained networks, a folder each.
-        shelf: keeps the data, the network and its traced functions for the next replicate.
+        cache: keeps the data, the network and its traced functions for the next replicate.
 
     Raises:
         InputError: the data set has fewer images than --label_counts asks for.
     """
-    specs, shelf = curve.specs, shelf or Shelf()
+    specs, cache = curve.specs, cache or Cache()
     train, test = (
-        training.split(specs.data, name, curve.train, shelf)
+        training.split(specs.data, name, curve.train, cache)
         for name in ("train", "test")
     )
     images = first_images(train, specs.study.calibration_examples)
@@ -143,7 +143,7 @@ def load(
         return fitter, evaluation.Evaluator(fitter.model, test, "segmentation")
 
     key = specs.digest, curve.model, training.seedless(curve.train)
-    fitter, evaluate = shelf.get("fitter", key, make, most=1)
+    fitter, evaluate = cache.get("fitter", key, make, most=1)
     return Replicate(
         curve=curve,
         train=train,

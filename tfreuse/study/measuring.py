@@ -35,7 +35,7 @@ _NO_OUTPUTS = {"output_error": None, "cka": None}
 
 def measure_block(output: Output, block: Block, models_dir: pathlib.Path) -> Recipient:
     """Opens a block's recipient and measures all its arms; returns the recipient, restored."""
-    opened = recipient_module.load(block, models_dir, output.shelf)
+    opened = recipient_module.load(block, models_dir, output.cache)
     if stages := treatments.foreign_stages(opened.model):
         output.annotate("stages", {block.architecture: stages})
     if block.model.model:

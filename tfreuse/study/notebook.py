@@ -24,7 +24,7 @@ from tfreuse.data import held
 from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.report.measured import Measured
-from tfreuse.runners import Shelf, lease
+from tfreuse.runners import Cache, lease
 from tfreuse.specs import DataSpec, GivenSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import given, measuring, reading
 from tfreuse.study.design import Specs
@@ -241,7 +241,7 @@ class _Output:
         self._display = progress.Display(blocks) if show_progress else None
         self.keys = frozenset(record.key for record in log.records)
         self.annotations: dict[str, dict] = {}
-        self.shelf = Shelf()
+        self.cache = Cache()
 
     def record(self, record: records.Record, per_image: np.ndarray) -> None:
         self._log.append(record, per_image)

@@ -17,7 +17,7 @@ import numpy as np
 from tfreuse import data, files, models, training, transplant
 from tfreuse import plan as plan_module
 from tfreuse.models import saving
-from tfreuse.runners import Shelf
+from tfreuse.runners import Cache
 from tfreuse.specs import TrainSpec
 from tfreuse.study import reading, treatments
 from tfreuse.study.design import Block, Network, Specs
@@ -46,8 +46,8 @@ class Recipient:
         evaluate: measures the model on the test split.
         before: counts of the evaluation with the original values.
         donors: the networks and controls whose values it can receive.
-        shelf: functions that were traced for the model; recipients of the same structure that are
-            loaded one after another share the model and this shelf.
+        cache: functions that were traced for the model; recipients of the same structure that are
+            loaded one after another share the model and this cache.
     """
 
     block: Block
@@ -63,20 +63,20 @@ class Recipient:
     evaluate: evaluation.Evaluator
     before: evaluation.Counts
     donors: Donors
-    shelf: Shelf
+    cache: Cache
 
     @property
     def train_spec(self) -> TrainSpec:
         return self.block.parts["recipient"].train
 
 
-class _Bench:
+class _Setup:
     """A model with its data and traced functions, for all recipients of its structure."""
 
-    def __init__(self, block: Block, path: pathlib.Path, shelf: Shelf) -> None:
+    def __init__(self, block: Block, path: pathlib.Path, cache: Cache) -> None:
         specs, network = block.specs, block.parts["recipient"]
-        self.train = calibration_split(specs, network, shelf)
-        self.test = training.split(specs.data, "test", network.train, shelf)
+        self.train = calibration_split(specs, network, cache)
+        self.test = training.split(specs.data, "test", network.train, cache)
         self.clean = first_images(self.train, specs.study.calibration_examples)
         self.images, self.targets = as_pair(self.clean, network.train.corruption)
         self.model = saving.load(path)
@@ -89,11 +89,11 @@ class _Bench:
         self.evaluate = evaluator(
             self.model, block, self.test, self.images, self.targets
         )
-        self.shelf = Shelf()
+        self.cache = Cache()
 
 
 def load(
-    block: Block, models_dir: pathlib.Path, shelf: Shelf | None = None
+    block: Block, models_dir: pathlib.Path, cache: Cache | None = None
 ) -> Recipient:
     """Reads the block's recipient and its data, and measures it as it is.
 
@@ -104,51 +104,51 @@ def load(
     Args:
         block: the study's block of arms.
         models_dir: the study's trained networks, a folder each.
-        shelf: where a recipient of the same structure was loaded before, it is loaded into the
+        cache: where a recipient of the same structure was loaded before, it is loaded into the
             same model, whose functions are traced already; the earlier one is then gone.
     """
-    network, shelf = block.parts["recipient"], shelf or Shelf()
+    network, cache = block.parts["recipient"], cache or Cache()
     path = models_dir / network.name / "model.keras"
     key = (block.specs.digest, block.model, training.seedless(network.train))
     if network.file:
         key += (network.name,)
-    bench = shelf.get("bench", key, lambda: _Bench(block, path, shelf), most=1)
-    model, digest = bench.model, files.file_digest(path)
+    setup = cache.get("recipient", key, lambda: _Setup(block, path, cache), most=1)
+    model, digest = setup.model, files.file_digest(path)
     if not network.file:  # a network that exists is measured as it is
         model.load_weights(path)
-        if bench.recalibrate.sweep is not None:
-            bench.recalibrate.sweep.rebase()
-        bench.recalibrate()
-    bench.evaluate.sweep.rebase()
-    before, values = bench.evaluate(), transplant.values(model)
+        if setup.recalibrate.sweep is not None:
+            setup.recalibrate.sweep.rebase()
+        setup.recalibrate()
+    setup.evaluate.sweep.rebase()
+    before, values = setup.evaluate(), transplant.values(model)
     return Recipient(
         block=block,
         digest=digest,
         model=model,
-        variables=bench.variables,
+        variables=setup.variables,
         values=values,
-        train=bench.train,
-        test=bench.test,
-        images=bench.images,
-        targets=bench.targets,
-        recalibrate=bench.recalibrate,
-        evaluate=bench.evaluate,
+        train=setup.train,
+        test=setup.test,
+        images=setup.images,
+        targets=setup.targets,
+        recalibrate=setup.recalibrate,
+        evaluate=setup.evaluate,
         before=before,
         donors=Donors(
-            block, models_dir, model, bench.variables, values, digest, bench.clean,
-            bench.train, shelf,
+            block, models_dir, model, setup.variables, values, digest, setup.clean,
+            setup.train, cache,
         ),
-        shelf=bench.shelf,
+        cache=setup.cache,
     )  # fmt: skip
 
 
 def calibration_split(
-    specs: Specs, network: Network, shelf: Shelf | None = None
+    specs: Specs, network: Network, cache: Cache | None = None
 ) -> data.Split:
     """Reads the training split; networks that exist need its masks for fine-tuning alone."""
     if network.file and "fine_tuning" not in specs.study.repairs:
         return data.load(specs.data, "train", masks=False)
-    return training.split(specs.data, "train", network.train, shelf)
+    return training.split(specs.data, "train", network.train, cache)
 
 
 def evaluator(

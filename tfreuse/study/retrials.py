@@ -9,7 +9,7 @@ import shutil
 
 from tfreuse import files, training
 from tfreuse.models import saving
-from tfreuse.runners import Shelf
+from tfreuse.runners import Cache
 from tfreuse.specs import TrainSpec
 from tfreuse.study.design import Network, Specs
 from tfreuse.study.donors import as_input, first_images
@@ -25,7 +25,7 @@ def train(
     network: Network,
     out_dir: pathlib.Path,
     report: training.Report,
-    shelf: Shelf | None = None,
+    cache: Cache | None = None,
 ) -> None:
     """Trains a network, up to --retrials times again while it fails.
 
@@ -38,9 +38,9 @@ def train(
     Trains in `out_dir`, and again in `out_dir/retrial-N`. Where a network was trained again,
     `metrics.json` has `trainings`: how far above the floor each was in validation, in order.
 
-    A `shelf` shares data and traced functions with other trainings of this process.
+    A `cache` shares data and traced functions with other trainings of this process.
     """
-    shelf = shelf or Shelf()
+    cache = cache or Cache()
     judged = out_dir / "trainings.json"  # written before a model takes another's place
     above: list[float] = files.read_json(judged) if judged.exists() else []
     for number in range(specs.study.retrials + 1):
@@ -52,12 +52,12 @@ def train(
             folder,
             keep=specs.ages(network),
             report=report,
-            shelf=shelf,
+            cache=cache,
         )
         if "trainings" in metrics or not specs.study.retrials:
             return  # an earlier run ended this, or the study has no such rule
         if number == len(above):
-            above.append(above_floor(specs, network, folder, shelf))
+            above.append(above_floor(specs, network, folder, cache))
             files.write_json(judged, above)
         if above[number] >= specs.study.minimum:
             break
@@ -74,7 +74,7 @@ def train(
 
 
 def above_floor(
-    specs: Specs, network: Network, folder: pathlib.Path, shelf: Shelf
+    specs: Specs, network: Network, folder: pathlib.Path, cache: Cache
 ) -> float:
     """Returns how far the trained network is above the floor on the validation split.
 
@@ -84,7 +84,7 @@ def above_floor(
     spec = training.seedless(network.train)
     path = folder / "model.keras"
     key = (specs.data, network.model, spec, specs.study.calibration_examples)
-    judge = shelf.get("judge", key, lambda: _Judge(specs, spec, path, shelf))
+    judge = cache.get("judge", key, lambda: _Judge(specs, spec, path, cache))
     judge.model.load_weights(path)
     judge.recalibrate()
     counts = judge.evaluate()
@@ -92,13 +92,13 @@ def above_floor(
 
 
 class _Judge:
-    """A model of the network's structure, with what re-estimates and evaluates it."""
+    """A model of the network's structure, its recalibration and its evaluation."""
 
     def __init__(
-        self, specs: Specs, spec: TrainSpec, path: pathlib.Path, shelf: Shelf
+        self, specs: Specs, spec: TrainSpec, path: pathlib.Path, cache: Cache
     ) -> None:
         train, validation = (
-            training.split(specs.data, name, spec, shelf) for name in ("train", "val")
+            training.split(specs.data, name, spec, cache) for name in ("train", "val")
         )
         images = first_images(train, specs.study.calibration_examples)
         self.model = saving.load(path)

@@ -128,7 +128,7 @@ def sites(model: keras.Model, kinds: Collection[str]) -> list[Site]:
 def _of_channels(
     model: keras.Model, stages: Mapping[str, Sequence[str]]
 ) -> Iterable[Site]:
-    """Yields all stages and single ones, with the layers whose channels can be told apart."""
+    """Yields all stages and single ones, with the layers whose channels are known."""
     groups = transplant.channels_of(model).values()
     paths = {path for group in groups for path in group}
     names = {v.layer for v in transplant.index(model) if v.layer_path in paths}

@@ -165,7 +165,7 @@ def train(
     def report(step: int, text: str) -> None:
         output.progress(step / spec.steps, f"step {step}/{spec.steps}")
 
-    retrials.train(specs, network, out_dir, report, output.shelf)
+    retrials.train(specs, network, out_dir, report, output.cache)
 
 
 def read(

@@ -85,13 +85,13 @@ class Workspace:
     @functools.cached_property
     def stitches(self) -> Stitches:
         model = self.recipient.model
-        return self.recipient.shelf.get("stitches", (), lambda: Stitches(model))
+        return self.recipient.cache.get("stitches", (), lambda: Stitches(model))
 
     @functools.cached_property
     def stitched_evaluate(self) -> evaluation.Evaluator:
         recipient, stitches = self.recipient, self.stitches
         images = recipient.images, recipient.targets
-        evaluate = recipient.shelf.get(
+        evaluate = recipient.cache.get(
             "stitched",
             (),
             lambda: evaluator(stitches.model, recipient.block, recipient.test, *images),
@@ -108,7 +108,7 @@ class Workspace:
         repairs: Collection[str],
     ) -> Probe:
         model = self.recipient.model
-        probe = self.recipient.shelf.get(
+        probe = self.recipient.cache.get(
             "probe", positions, lambda: Probe(model, names, images, positions)
         )
         keep_frontiers(probe.sweep, self.recipient, self.arms, repairs)

@@ -27,7 +27,7 @@ from tfreuse import (
 )
 from tfreuse.errors import InputError, printable
 from tfreuse.models import saving
-from tfreuse.runners.shelf import Shelf
+from tfreuse.runners.cache import Cache
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 from tfreuse.training import devices, evaluation, initial, summaries
 from tfreuse.training.callbacks import Report, kept_path
@@ -53,7 +53,7 @@ def train(
     recalibrate: bool = False,
     keep: Collection[int] = (),
     report: Report = lambda step, text: None,
-    shelf: Shelf | None = None,
+    cache: Cache | None = None,
 ) -> dict[str, Any]:
     """Trains a network, or resumes an interrupted training; returns the test metrics.
 
@@ -68,7 +68,7 @@ def train(
     After each number of updates in `keep` the network is also written to `kept_path`; that
     changes nothing of the training either.
 
-    With a `shelf`, data and traced functions are shared with other trainings of this process
+    With a `cache`, data and traced functions are shared with other trainings of this process
     that differ in seeds alone, which changes no bit.
 
     Raises:
@@ -88,9 +88,9 @@ def train(
     if (out_dir / "metrics.json").exists():
         _check_kept(out_dir, keep)
         return files.read_json(out_dir / "metrics.json")
-    started, shelf = time.monotonic(), shelf or Shelf()
+    started, cache = time.monotonic(), cache or Cache()
     train_split, validation_split, test_split = (
-        split(data_spec, name, train_spec, shelf) for name in data.SPLITS
+        split(data_spec, name, train_spec, cache) for name in data.SPLITS
     )
     check_batch_size(train_spec, train_split)
     with devices.strategy(device_spec, train_spec.batch_size).scope():
@@ -100,7 +100,7 @@ def train(
         key = (model_spec, data_spec, seedless(train_spec), device_spec, recalibrate)
         if (out_dir / "last.keras").exists() or device_spec.strategy != "none":
             key = (key, str(out_dir))  # a session of its own
-        session = shelf.get(
+        session = cache.get(
             "session",
             key,
             lambda: Session(
@@ -116,7 +116,7 @@ def train(
         session.restart(model)
         session.fit(train_spec, out_dir, report, keep)
     _check_kept(out_dir, keep)
-    best, test = shelf.get(
+    best, test = cache.get(
         "test",
         key,
         lambda: _loaded(out_dir / "model.keras", test_split, train_spec),
@@ -181,7 +181,7 @@ def statistics_images(
 
 
 def split(
-    spec: DataSpec, name: str, train_spec: TrainSpec, shelf: Shelf | None = None
+    spec: DataSpec, name: str, train_spec: TrainSpec, cache: Cache | None = None
 ) -> data.Split:
     """Loads a split with the labels of the training; without masks for an auto-encoder."""
     masks = train_spec.task == "segmentation"
@@ -189,9 +189,9 @@ def split(
     def load() -> data.Split:
         return data.relabel(data.load(spec, name, masks=masks), train_spec.labels)
 
-    if shelf is None:
+    if cache is None:
         return load()
-    return shelf.get("split", (spec, name, masks, train_spec.labels), load, most=6)
+    return cache.get("split", (spec, name, masks, train_spec.labels), load, most=6)
 
 
 def seedless(spec: TrainSpec) -> TrainSpec:

@@ -74,8 +74,8 @@ class Session:
         pairs = zip(
             self.model.optimizer.variables, model.optimizer.variables, strict=True
         )
-        for variable, other in pairs:
-            variable.assign(other.value)
+        for variable, new in pairs:
+            variable.assign(new.value)
 
     def fit(
         self,
@@ -113,8 +113,8 @@ class Session:
 
 def copy_values(source: keras.Model, target: keras.Model) -> None:
     """Assigns all variables of a model to another of the same structure."""
-    for variable, other in zip(target.variables, source.variables, strict=True):
-        variable.assign(other.value)
+    for variable, new in zip(target.variables, source.variables, strict=True):
+        variable.assign(new.value)
     transplant.refresh(target)
 
 

@@ -67,9 +67,9 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
                 )
             continue
         group = (path, *behind.get(path, ()))
-        if other := _other_order(group, layers, ties):
+        if path_behind := _other_order(group, layers, ties):
             raise InputError(
-                f"channels: {printable(other)} normalizes the output of {printable(path)}, and its "
+                f"channels: {printable(path_behind)} normalizes the output of {printable(path)}, and its "
                 "arrays have no slices of the same channels (renorm, another axis, a class of "
                 "your own); move both whole, without --channels."
             )
@@ -80,7 +80,7 @@ def choose(channels: Channels, recipient: OpenModel) -> Chosen:
 
 
 def groups(model: OpenModel) -> dict[str, tuple[str, ...]]:
-    """Returns each layer whose output channels can be told apart, and those that go with it.
+    """Returns each layer with known output channels, and the layers that move with it.
 
     Returns:
         By path of the layer its own and those of the batch normalizations behind it. A model
@@ -122,13 +122,13 @@ def _followers(
 
 def _other_order(group: Iterable[str], layers: Mapping[str, Layer], ties: Ties) -> str:
     """Returns the first layer of a group whose channels are not the first's, in its order; or ""."""
-    first, *others = (_order(layers[path], ties) for path in group)
-    paths = list(group)[1:]
-    return next((p for p, o in zip(paths, others, strict=True) if o != first), "")
+    first, *behind = group
+    order = _order(layers[first], ties)
+    return next((path for path in behind if _order(layers[path], ties) != order), "")
 
 
 def _order(layer: Layer, ties: Ties) -> object | None:
-    """Returns the segments of a layer's output channels; None if they cannot be told apart."""
+    """Returns the segments of a layer's output channels; None if they are not known."""
     orders = set()
     for variable in layer.variables:
         axis = plan_channels.output_axis(variable)
@@ -140,7 +140,7 @@ def _order(layer: Layer, ties: Ties) -> object | None:
 
 
 def output_channels(layer: Layer) -> int:
-    """Returns the number of a layer's output channels, which can be told apart."""
+    """Returns the number of a layer's output channels, which are known."""
     variable = layer.variables[0]
     return variable.shape[plan_channels.output_axis(variable)]
 
@@ -204,7 +204,7 @@ def check_moved(plan: Plan, groups: Iterable[tuple[str, ...]]) -> None:
 
 
 def note(chosen: Chosen) -> str:
-    """Returns the plan's note on the channels that move and on what stays."""
+    """Returns the plan's note on the channels that move and the arrays that stay."""
     moving = sum(len(chosen.indices[group[0]]) for group in chosen.groups)
     behind = sum(len(group) - 1 for group in chosen.groups)
     return (

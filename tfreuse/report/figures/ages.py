@@ -92,8 +92,8 @@ def _curve(
     colour, dashes, shape = LOOKS[repair]
     pair = colours.themed(colour)
     ends = [(x[row["updates"]], *map(y, marks.ends(row))) for row in line]
-    edges = [(at, high) for at, _, high in ends]
-    edges += [(at, low) for at, low, _ in reversed(ends)]
+    edges = [(x, high) for x, _, high in ends]
+    edges += [(x, low) for x, low, _ in reversed(ends)]
     drawing.polyline(edges, fill=pair, opacity=0.13)
     means = [(x[row["updates"]], y(row["mean"])) for row in line]
     drawing.polyline(means, class_="curve", stroke=pair, stroke_dasharray=dashes)
