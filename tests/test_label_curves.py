@@ -110,6 +110,30 @@ def test_beyond_the_range_of_scratch_there_is_only_a_bound():
     assert (below["censored"], below["low"], below["mean"]) == ("<", 0.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("value", "spread", "low", "high"),
+    [
+        (0.9, 0.01, 4.0, math.inf),  # above scratch with 64 labels
+        (0.51, 0.6, 0.5, math.inf),  # above it in every seed, and shown with 8 alone
+        (0.05, 0.01, 0.0, 0.5),  # below scratch with 8 labels
+    ],
+)
+def test_bounds_in_all_seeds_have_the_interval_of_tests_against_scratch(
+    value, spread, low, high
+):
+    records = []
+    for seed, shift in enumerate(
+        (0.0, 0.1, -0.1, 0.05)
+    ):  # seeds that differ as a whole
+        values = {n: metric + shift for n, metric in SCRATCH.items()}
+        records += curve("scratch", values, seed)
+        records.append(record("encoder", 16, value + shift + spread * (seed > 1), seed))
+    (row,) = label_curves.savings(label_curves.by_arm(records), 0.95)
+    assert row["seeds_censored"] == 4
+    assert (row["low"], row["high"]) == (low, high)
+    assert row["method"].startswith("tests against scratch")
+
+
 # --- curves, heights, crossovers, speeds
 
 

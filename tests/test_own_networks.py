@@ -352,7 +352,7 @@ def test_what_the_advisor_cannot_do_is_refused_before_any_training(
 def test_a_network_that_cannot_be_exported_is_refused_before_any_training(
     files, scenes, tmp_path, monkeypatch
 ):
-    def refuse(model, task):
+    def refuse(model, task, statistics="stored"):
         raise InputError("cannot be exported")
 
     monkeypatch.setattr(Network, "of", refuse)

@@ -143,6 +143,11 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
     an arm does better than scratch with most labels, "<" where it does worse than with
     fewest, and the interval's end on that side is open; bounds count as they stand, so the
     other end errs towards 1. Means and intervals are of log2, over seeds.
+
+    Where every seed has a bound alone, the interval inverts tests: the saving is above m / n for
+    each measured m, from the fewest on, at which the arm's gain over scratch with m labels,
+    paired by seed, has an interval above 0; and correspondingly below. The tests stop at the first that
+    decides nothing, so that all hold together.
     """
     rows = []
     for arm, counts in arms.items():
@@ -160,10 +165,55 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
                 for seed, record in seeds.items()
                 if seed in scratch
             ]
-            if needed:
-                row = arm._asdict() | {"labels": labels}
-                rows.append(row | _saving_columns(needed, labels, confidence))
+            if not needed:
+                continue
+            row = arm._asdict() | {"labels": labels}
+            row |= _saving_columns(needed, labels, confidence)
+            if row["seeds_censored"] == len(needed) > 1:
+                row |= _inverted(seeds, scratch, labels, confidence)
+            rows.append(row)
     return rows
+
+
+def _inverted(
+    seeds: Seeds,
+    scratch: Mapping[int, Mapping[int, float]],
+    labels: int,
+    confidence: float,
+) -> Row:
+    """Returns the interval of a saving of which each seed knows only a bound.
+
+    Args:
+        seeds: records of the arm with `labels` labels.
+        scratch: metric by number of labels, by seed.
+        labels: n.
+        confidence: of the interval.
+    """
+    heights = {seed: _monotone(scratch[seed]) for seed in seeds if seed in scratch}
+    counts = sorted(next(iter(heights.values())))
+    ends = {
+        count: intervals.mean_interval(
+            [seeds[seed].value - curve[count] for seed, curve in heights.items()],
+            confidence,
+        )
+        for count in counts
+    }
+    above = list(itertools.takewhile(lambda m: ends[m].low > 0, counts))
+    below = list(itertools.takewhile(lambda m: ends[m].high < 0, counts[::-1]))
+    return {
+        "low": above[-1] / labels if above else 0.0,
+        "high": below[-1] / labels if below else math.inf,
+        "method": f"tests against scratch, {ends[counts[0]].method}",
+    }
+
+
+def _monotone(scratch: Mapping[int, float]) -> dict[int, float]:
+    """Returns a curve that rises with the number of labels, by isotonic regression."""
+    from scipy import optimize  # imported late: `--help` must not wait for SciPy
+
+    counts = sorted(scratch)
+    rising = optimize.isotonic_regression([scratch[n] for n in counts]).x
+    return dict(zip(counts, rising.tolist(), strict=True))
 
 
 def labels_needed(scratch: Mapping[int, float], value: float) -> tuple[float, str]:
@@ -177,15 +227,13 @@ def labels_needed(scratch: Mapping[int, float], value: float) -> tuple[float, st
         the number and ""; the most labels and ">", or the fewest and "<", where that is only
         a bound.
     """
-    from scipy import optimize  # imported late: `--help` must not wait for SciPy
-
-    counts = sorted(scratch)
-    heights = optimize.isotonic_regression([scratch[n] for n in counts]).x
+    curve = _monotone(scratch)
+    counts, heights = list(curve), list(curve.values())
     if value > heights[-1]:
         return float(counts[-1]), ">"
     if value < heights[0]:
         return float(counts[0]), "<"
-    index = int(np.argmax(heights >= value))
+    index = int(np.argmax(np.array(heights) >= value))
     if index == 0:
         return float(counts[0]), ""
     low, high = heights[index - 1], heights[index]

@@ -81,11 +81,11 @@ class Donors:
         digest: str,
         images: np.ndarray,
         train: data.Split,
-        cache: Cache,
+        cache: Cache | None = None,
     ) -> None:
         self._block, self._model, self._digest = block, model, digest
         self._variables, self._values = variables, values
-        self._images, self._train, self._cache = images, train, cache
+        self._images, self._train, self._cache = images, train, cache or Cache()
         self._folders = {
             part: models_dir / network.name for part, network in block.parts.items()
         }
