@@ -13,6 +13,7 @@ from tfreuse.analysis import arms, label_curves, tables
 from tfreuse.report import drawings, figures
 from tfreuse.report.figures import colours, forest, ladder, marks
 from tfreuse.report.figures import label_curves as curves
+from tfreuse.specs.labels import RECIPES
 
 SPEC = planted_study.SPEC
 PART = arms.Part("unet", planted.TO_MASKS, "independent")
@@ -247,6 +248,11 @@ def test_shapley_bars_add_up_to_the_total_and_interactions_are_in_the_matrix(sub
 @pytest.fixture(scope="module")
 def fits():
     return label_curves.by_arm(labelled.planted())
+
+
+def test_every_recipe_has_a_look_of_its_own():
+    assert set(curves.LOOKS) == set(RECIPES)
+    assert len(set(curves.LOOKS.values())) == len(RECIPES)
 
 
 def test_label_curves_have_a_line_a_recipe_with_scratch_beside_each_donor(fits):
