@@ -10,8 +10,8 @@ size of the training, 8 bits with the loss of mean IoU on the test split. Settin
 that are not given are those of the training (MODEL.run.json, else run.json beside the model).
 
 --statistics=batch: batch normalization computes with the statistics of the images of each call,
-not with the stored ones, for images unlike those of the training. What an image gives then
-depends on the images beside it; an image alone, as in tools/predict.py and the signature from_bytes,
+not with the stored ones, for images unlike those of the training. The output for an
+image then depends on the images beside it; an image alone, as in tools/predict.py and the signature from_bytes,
 is normalized by itself, so that how it differs from others (brightness, contrast) is lost.
 """
 

@@ -1,4 +1,4 @@
-"""Which channels: retention against the share of channels moved, and what a score's order gains."""
+"""Which channels: retention against the share of channels moved, and the gain of a score's order."""
 
 from collections.abc import Sequence
 

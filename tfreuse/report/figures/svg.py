@@ -188,7 +188,7 @@ def standalone(drawing: Drawing) -> str:
 
 
 def resolved(text: str) -> str:
-    """Replaces the names of colours by what the style sheet has for them."""
+    """Replaces the names of colours by their values in the style sheet."""
     variables = _variables()
     return _USE.sub(lambda match: variables.get(match[1], match[0]), text)
 
