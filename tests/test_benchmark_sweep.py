@@ -55,11 +55,11 @@ def test_a_run_of_wrong_values_has_no_time(value):
 def test_all_contestants_find_the_same(tmp_path, monkeypatch):
     elsewhere = fresh.last_line
 
-    def run(module, words, timeout=None):
+    def run(module, words, timeout=None, root=fresh.ROOT):
         """Runs one contestant in a fresh process, as a benchmark does, and the others here."""
         verb, *rest = words
         if sweeping.FORWARD in words:
-            return elsewhere(module, words, timeout)
+            return elsewhere(module, words, timeout, root)
         return json.dumps({"make": sweeping.make, "run": sweeping.measure}[verb](*rest))
 
     monkeypatch.setattr(fresh, "last_line", run)

@@ -203,8 +203,8 @@ def test_without_channels_a_plan_has_the_hash_that_it_had_before(models):
 @pytest.mark.parametrize(
     "content, words",
     [
-        ("{", ["no JSON"]),
-        ("[" * 100_000, ["no JSON"]),
+        ("{", ["no such JSON"]),
+        ("[" * 100_000, ["no such JSON"]),
         ('{"a": [0], "a": [1]}', ["names a layer twice"]),
         ("[1, 2]", ["no layers", '{"encoder_1_a_conv": [0, 3, 5]}']),
         ("{}", ["no layers"]),

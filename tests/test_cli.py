@@ -185,7 +185,7 @@ def test_flagfiles_are_known_by_name_from_anywhere(tmp_path, monkeypatch):
         assert flagfiles.resolved([f"--flagfile={name}"]) == [f"--flagfile={path}"]
         assert flagfiles.resolved(["--flagfile", name, name])[1:] == [path, name]
     for word in ("--flagfile=quick.flags", "--flagfile=other/quickstart.flags"):
-        with pytest.raises(InputError, match="does not exist. Installed are channels"):
+        with pytest.raises(InputError, match="does not exist. Installed are age"):
             flagfiles.resolved([word])
     (tmp_path / "quickstart.flags").touch()  # a file of the current folder wins
     word = "--flagfile=quickstart.flags"

@@ -206,6 +206,7 @@ def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, message):
         ({"links": ("same", "same")}, "--links names something twice"),
         ({"groups": ("kernels",)}, "'kernels' is unknown"),
         ({"donor_updates": (10, 10)}, "--donor_updates names something twice"),
+        ({"sites": ()}, "--sites is empty: there is nothing to measure"),
         ({"donor_updates": (10, 2000)}, "below --steps=2000.*; got 2000"),
         ({"donor_updates": (-1,)}, "at least 0; got -1"),
     ],

@@ -100,7 +100,11 @@ def _refuse_flags_of_others(verb: str) -> None:
     for name in sorted(names):
         flag = app.FLAGS[name]
         if flag.value != flag.default:  # a file of flags may repeat defaults
-            verbs = "check" if name in checking.FLAG_NAMES else "plan, apply, diff"
+            verbs = "plan, apply, diff"
+            if name in checking.FLAG_NAMES:
+                verbs = "check"
+            elif name == "channels":
+                verbs = "plan, apply, verify"
             raise InputError(
                 f"{verb} takes no --{name}, which is for {verbs}; leave it out."
             )
@@ -237,8 +241,9 @@ def _verify() -> None:
         stated = {plan.hash: "this plan", None: "no plan"}.get(
             proof.plan, "another plan"
         )
+        part = "the chosen channels of " if plan.channels else ""
         print(
-            f"{printable(out)} is {printable(recipient)} with {proof.moved} arrays of "
+            f"{printable(out)} is {printable(recipient)} with {part}{proof.moved} arrays of "
             f"{printable(donor)}; {proof.kept} others and all else are unchanged. It "
             f"names {stated}; checksum: {proof.checked}"
         )

@@ -34,21 +34,25 @@ def read(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
     """Reads a channels file; see `parse`.
 
     Raises:
-        InputError: it cannot be read, is too large, or is no JSON of that form.
+        InputError: it cannot be read, is too large, or is not of that form.
     """
     where = f"channels file {printable(path)}"
     try:
         with open(path, "rb") as file:
             data = file.read(_LARGEST + 1)
     except OSError as error:
-        raise InputError(f"{where} cannot be read: {reason(error)}.") from error
+        raise InputError(
+            f"{where} cannot be read: {reason(error)}; {_FORM}."
+        ) from error
     if len(data) > _LARGEST:
         raise InputError(f"{where} is larger than {_LARGEST // 1_000_000} MB; {_FORM}.")
+    if not data.strip():
+        raise InputError(f"{where} is empty; {_FORM}.")
     try:
         content = json.loads(data, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{where} is no JSON ({reason(error, 80)}); {_FORM}."
+            f"{where} is no such JSON ({reason(error, 80)}); {_FORM}."
         ) from error
     return parse(content, where)
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.plan import adapters as adapters_module
 from tfreuse.plan import (
     axes,
@@ -102,6 +102,7 @@ def make(
                 if unknown
                 else ""
             )
+            + _channels_hint(plan)
         )
     refused = any(entry.status == REFUSED for entry in entries)
     for pattern, name in plan.adapters:
@@ -111,6 +112,15 @@ def make(
                 "Leave it out."
             )
     return plan
+
+
+def _channels_hint(plan: Plan) -> str:
+    """Returns a sentence on the layers of a channels file, which restrict the selection too."""
+    if not plan.channels:
+        return ""
+    paths = ", ".join(printable(path) for path, _ in plan.channels[:3])
+    more = ", ..." if len(plan.channels) > 3 else ""
+    return f" The channels are of {paths}{more}: select these layers and their roles."
 
 
 class _Maker:

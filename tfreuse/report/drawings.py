@@ -101,7 +101,10 @@ class Drawing:
             return f"{name}: it needs {' and '.join(lacking)}."
         if not self.needs:
             return f"{name}: it is made when the study is complete."
-        return f"{name}: the study has not come to it yet, or its networks lack the parameters."
+        return (
+            f"{name}: the study has not come to it yet, its networks lack the parameters, or "
+            "they were left out as untrained (Can this be believed?)."
+        )
 
 
 def _network(subject: Subject) -> list[Row]:

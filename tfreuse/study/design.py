@@ -68,6 +68,11 @@ class Specs:
             raise InputError(
                 "channels are measured beside whole layers; give --sites=all,channels."
             )
+        for name in ("sites", "groups", "links") if self.study.directions else ():
+            if not getattr(self.study, name):
+                raise InputError(
+                    f"--{name} is empty: there is nothing to measure; give at least one."
+                )
         strengths = self.study.strengths
         if 1.0 not in strengths or not all(0 < alpha <= 1 for alpha in strengths):
             raise InputError(

@@ -63,7 +63,7 @@ class Recipient:
     evaluate: evaluation.Evaluator
     before: evaluation.Counts
     donors: Donors
-    cache: Cache
+    cache: Cache = dataclasses.field(default_factory=Cache)
 
     @property
     def train_spec(self) -> TrainSpec:

@@ -31,12 +31,12 @@ from tfreuse.runners.cache import Cache
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 from tfreuse.training import devices, evaluation, initial, summaries
 from tfreuse.training.callbacks import Report, kept_path
-from tfreuse.training.objective import decay_only_kernels, optimizer
+from tfreuse.training.objective import decay_only_kernels, loss, optimizer
 from tfreuse.training.session import Session, batches, trainable
 
 __all__ = [
     "MOST_IMAGES", "Report", "Session", "batches", "check_batch_size", "decay_only_kernels",
-    "evaluate", "kept_path", "optimizer", "precision", "seedless", "split", "statistics_images", "train",
+    "evaluate", "kept_path", "loss", "optimizer", "precision", "seedless", "split", "statistics_images", "train",
     "trainable",
 ]  # fmt: skip
 

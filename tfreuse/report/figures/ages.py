@@ -132,6 +132,6 @@ def _legend(rows: list[Row]) -> svg.Drawing:
         if repair in drawn
     ]
     if any(row["finished"] for row in rows):
-        entries.append(("finished donor", "var(--soft)", FINISHED))
+        entries.append(("finished donor (best validation)", "var(--soft)", FINISHED))
     entries += [(site, _depth(site, rows), "box") for site in _stages(rows)]
     return marks.legend("ages", entries)
