@@ -77,7 +77,10 @@ def test_the_curve_is_drawn_on_a_logarithmic_axis_that_begins_at_zero_updates():
     assert {"0", "10", "100", "1,000"} <= set(pictured.texts(drawing))
     assert marks[0].tip[1] == "retains 0.00 [0.00, 0.46], n = 6"
     assert marks[-1].tip[0] == "kernel, finished donor, as transplanted"
-    assert pictured.texts(legend) == ["all layers, as transplanted", "finished donor"]
+    assert pictured.texts(legend) == [
+        "all layers, as transplanted",
+        "finished donor (best validation)",
+    ]
 
 
 def test_a_difference_is_of_the_seeds_that_both_ages_have():
