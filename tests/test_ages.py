@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import shutil
-import types
 
 import commands
 import pictured
 import planted
 import pytest
+from measured import records_of
 
 from tfreuse import files, records, report, specs, study
 from tfreuse.analysis import ages, verdicts
@@ -17,7 +17,6 @@ from tfreuse.report import drawings, figures, source, tensorboard
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import (
     cost,
-    measuring,
     outcome,
     recipient,
     retrials,
@@ -213,14 +212,7 @@ def space(block, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(space):
-    written = []
-    output = types.SimpleNamespace(
-        keys=frozenset(),
-        record=lambda record, per_image: written.append(record),
-        progress=lambda share, text: None,
-    )
-    measuring.measure(output, space)
-    return {record.key: record for record in written}
+    return {record.key: record for record in records_of(space)}
 
 
 def test_a_donor_that_is_the_recipient_from_an_age_on_retains_everything_then(measured):

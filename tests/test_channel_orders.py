@@ -1,12 +1,12 @@
 """Channels that move in the order of a score: planted features are found, the rest stays as it was."""
 
 import dataclasses
-import types
 
 import keras
 import numpy as np
 import planted
 import pytest
+from measured import records_of
 from test_planted_donors import (
     CHANNELS,
     SIDE,
@@ -20,7 +20,7 @@ from tfreuse import specs, study
 from tfreuse.analysis import channels
 from tfreuse.errors import InputError
 from tfreuse.models import saving
-from tfreuse.study import measuring, recipient, workspace
+from tfreuse.study import recipient, workspace
 
 assert folder  # a fixture
 SPEC = dataclasses.replace(
@@ -56,14 +56,7 @@ def measured(spec, folder, root, seed=0):
         if not path.exists():
             saving.save(network(kernels, task), path)
     space = workspace.open_workspace(recipient.load(block, root))
-    records = []
-    output = types.SimpleNamespace(
-        keys=frozenset(),
-        record=lambda record, _: records.append(record),
-        progress=lambda share, text: None,
-    )
-    measuring.measure(output, space)
-    return space, records
+    return space, records_of(space)
 
 
 @pytest.fixture(scope="module")

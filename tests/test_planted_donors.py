@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import planted
 import pytest
+from measured import records_of
 from PIL import Image
 
 from tfreuse import specs, study
@@ -137,16 +138,10 @@ def measured(folder, tmp_path_factory):
                 block, root, opened.model, opened.variables, opened.values,
                 opened.digest, opened.images, opened.train,
             )  # fmt: skip
-            output = types.SimpleNamespace(
-                keys=frozenset(),
-                record=lambda record, _, name=name: written[name].append(record),
-                progress=lambda share, text: None,
-            )
-            measuring.measure(
-                output,
+            written[name] += records_of(
                 dataclasses.replace(
                     space, recipient=dataclasses.replace(opened, donors=own)
-                ),
+                )
             )
     return written
 

@@ -1,10 +1,10 @@
 """An arm's record equals a slow, plain computation, and the recipient is restored."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
+from measured import records_of
 
 from tfreuse import data, models, roles, runners, study, transplant
 from tfreuse.models import saving
@@ -65,21 +65,9 @@ def space(opened):
     return workspace.open_workspace(opened)
 
 
-def measured(space):
-    """Returns the records in the order in which they are written."""
-    written = []
-    output = types.SimpleNamespace(
-        keys=frozenset(),
-        record=lambda record, per_image: written.append(record),
-        progress=lambda share, text: None,
-    )
-    measuring.measure(output, space)
-    return written
-
-
 @pytest.fixture(scope="module")
 def records(space):
-    return measured(space)
+    return records_of(space)
 
 
 def test_recipients_of_one_structure_share_traced_functions_and_give_the_same_bits(
@@ -94,7 +82,7 @@ def test_recipients_of_one_structure_share_traced_functions_and_give_the_same_bi
     def few_arms(block, cache):
         space = workspace.open_workspace(recipient.load(block, models_dir, cache))
         space.arms = space.arms[::15]
-        return [dataclasses.replace(r, seconds=0.0) for r in measured(space)]
+        return [dataclasses.replace(r, seconds=0.0) for r in records_of(space)]
 
     cache, other = runners.Cache(), other_seed(block)
     few_arms(block, cache)

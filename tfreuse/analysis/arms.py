@@ -16,7 +16,7 @@ from tfreuse import specs
 from tfreuse.analysis import Row, intervals, metrics
 from tfreuse.analysis.bounded import DIFFERENCE, RETENTION, Bounds
 from tfreuse.errors import InputError
-from tfreuse.records import Record
+from tfreuse.records import LabelRecord, Record
 
 LINKS = {  # suffixes that describe the link between donor and recipient; "" is the usual one
     "independent": "",
@@ -75,13 +75,26 @@ def by_part(records: Iterable[Record], updates: int | None = None) -> dict[Part,
             continue
         arm = Arm(r.control, r.site_kind, r.site, r.group, r.repair, r.strength, r.draw)
         seeds = arms.setdefault(arm, {})
-        if r.seed in seeds:
-            raise InputError(
-                f"expected one record of {r.key}, got two. Delete the line of one of them from "
-                "records.jsonl."
-            )
-        seeds[r.seed] = r
+        add(seeds, r)
     return parts
+
+
+def add(
+    seeds: dict[int, Record | LabelRecord],
+    record: Record | LabelRecord,
+    log: str = "records.jsonl",
+) -> None:
+    """Adds a record to those of an arm by seed.
+
+    Raises:
+        InputError: the arm has a record of this seed; `log` is the file to mend.
+    """
+    if record.seed in seeds:
+        raise InputError(
+            f"expected one record of {record.key}, got two. Delete the line of one of them "
+            f"from {log}."
+        )
+    seeds[record.seed] = record
 
 
 def at_all_layers(

@@ -14,6 +14,7 @@ from tfreuse.analysis import Row
 from tfreuse.analysis.arms import (
     Part,
     Values,
+    add,
     clipped_retentions,
     in_study_order,
     order_of,
@@ -21,7 +22,6 @@ from tfreuse.analysis.arms import (
     with_intervals,
 )
 from tfreuse.analysis.bounded import DIFFERENCE, RETENTION
-from tfreuse.errors import InputError
 from tfreuse.records import Record
 
 
@@ -51,12 +51,7 @@ def by_part(records: Iterable[Record]) -> dict[Part, Curves]:
         curves = parts.setdefault(Part(r.architecture, r.direction, r.link), {})
         points = curves.setdefault(Curve(r.site, r.group, r.repair, r.order), {})
         seeds = points.setdefault((r.share, r.draw), {})
-        if r.seed in seeds:
-            raise InputError(
-                f"expected one record of {r.key}, got two. Delete the line of one of them from "
-                "records.jsonl."
-            )
-        seeds[r.seed] = r
+        add(seeds, r)
     return parts
 
 

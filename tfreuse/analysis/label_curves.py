@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfreuse.analysis import Row, intervals
-from tfreuse.analysis.arms import Values, order_of
-from tfreuse.errors import InputError
+from tfreuse.analysis.arms import Values, add, order_of
 from tfreuse.records import LabelRecord
 from tfreuse.specs.labels import RECIPES, SCRATCH
 
@@ -54,12 +53,7 @@ def by_arm(records: Iterable[LabelRecord]) -> Arms:
     for record in sorted(records, key=lambda record: record.labels):
         arm = Arm(record.architecture, record.donor, record.recipe)
         seeds = arms.setdefault(arm, {}).setdefault(record.labels, {})
-        if record.seed in seeds:
-            raise InputError(
-                f"expected one record of {record.key}, got two. Delete the line of one of them "
-                "from labels.jsonl."
-            )
-        seeds[record.seed] = record
+        add(seeds, record, "labels.jsonl")
 
     def position(arm: Arm) -> tuple:
         recipe = order_of(arm.recipe, RECIPES)

@@ -89,10 +89,9 @@ def train(
         _check_kept(out_dir, keep)
         return files.read_json(out_dir / "metrics.json")
     started, cache = time.monotonic(), cache or Cache()
-    train_split, validation_split, test_split = (
-        split(data_spec, name, train_spec, cache) for name in data.SPLITS
-    )
+    train_split = split(data_spec, "train", train_spec, cache)
     check_batch_size(train_spec, train_split)
+    validation_split = split(data_spec, "val", train_spec, cache)
     with devices.strategy(device_spec, train_spec.batch_size).scope():
         with precision(train_spec.mixed_precision):
             model = _start(model_spec, train_spec, train_split, out_dir)
@@ -116,6 +115,7 @@ def train(
         session.restart(model)
         session.fit(train_spec, out_dir, report, keep)
     _check_kept(out_dir, keep)
+    test_split = split(data_spec, "test", train_spec, cache)
     best, test = cache.get(
         "test",
         key,
