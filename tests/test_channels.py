@@ -109,7 +109,7 @@ def here(tmp_path, monkeypatch, models):
 
 
 def run(verb, *flags):
-    pair = () if verb == "undo" else ("--donor=a.keras", "--recipient=b.keras")
+    pair = ("--donor=a.keras", "--recipient=b.keras")
     return commands.run("transplant", verb, *pair, *flags)
 
 
@@ -130,7 +130,16 @@ def test_file_to_file_moves_the_slices_and_nothing_else_and_is_proved_and_undone
     same = equal(values("c.keras"), values("b.keras"))
     assert {"sum_bn/0", "b/0", "b/1", "grouped/0"} <= {*same}
     assert len(same) == len(want) - 18
-    ok(run("verify", by_file, "--out=c.keras"))  # the plan made again is the same
+    # the plan made again is the same
+    moved = "b.keras with output channels a 1-2+4, a_bn 1-2+4, d 0+5 and 4 more"
+    assert f"{moved}, in 18 arrays" in ok(run("verify", by_file, "--out=c.keras"))
+    assert f"{moved} of a.keras" in ok(
+        commands.run("transplant", "info", "--model=c.keras")
+    )
+    proof = json.loads(ok(run("verify", by_file, "--out=c.keras", "--json")))
+    normalized = {norm: CHOSEN[name] for name, (norm, _) in AXES.items() if norm}
+    named = {name: sorted(chosen) for name, chosen in (CHOSEN | normalized).items()}
+    assert proof["channels"] == named
     moved = sum(want[p].size for p in want) - sum(
         (want[p] == values("b.keras")[p]).sum() for p in want
     )
@@ -138,7 +147,7 @@ def test_file_to_file_moves_the_slices_and_nothing_else_and_is_proved_and_undone
     opened = keras.saving.load_model("c.keras")  # by Keras alone
     for variable, array in zip(opened.weights, want.values(), strict=True):
         assert np.array_equal(variable, array)
-    ok(run("undo", "--out=c.keras"))
+    ok(commands.run("transplant", "undo", "--out=c.keras"))
     assert (here / "c.keras").read_bytes() == (here / "b.keras").read_bytes()
 
 

@@ -105,11 +105,32 @@ def test_a_recipient_that_moved_or_changed_is_named_and_nothing_is_undone(
         assert f"expected {size:,} bytes with the CRC-32 {crc:08x}" in message
         assert "--recipient=FILE" in message
         assert f"got {got}. Nothing was undone" in message
+        assert ("overwritten" if data else "no longer there") in message
+        assert "its old values are gone; 'apply --undo=copy' keeps a copy" in message
         assert content(tmp_path) == files
     with pytest.raises(InputError, match="no such file"):
         checkpoints.undo(out, recipient=tmp_path / "absent.keras")
     assert transplant.undo(out, recipient=elsewhere) == "crc32"
     assert out.read_bytes() == before and not os.path.exists(f"{out}.undo")
+
+
+def test_an_output_in_place_of_its_recipient_is_told_apart(recipient):
+    out = recipient.with_name("out.keras")
+    write(recipient, out)
+    for suffix in ("", ".undo"):
+        os.replace(f"{out}{suffix}", f"{recipient}{suffix}")
+    with pytest.raises(InputError, match="is this output itself now: .* are gone"):
+        checkpoints.undo(recipient)
+
+
+@pytest.mark.parametrize("size", [0, 1, 26])  # an empty one has 27 bytes
+def test_an_undo_file_cut_short_is_one_plain_line(recipient, size):
+    out = recipient.with_name("out.keras")
+    write(recipient, out)
+    os.truncate(f"{out}.undo", size)
+    with pytest.raises(InputError) as caught:
+        checkpoints.undo(out)
+    assert f"it has {size} bytes, too few for one. Nothing" in str(caught.value)
 
 
 def test_an_output_that_changed_is_refused_whatever_its_recipient(recipient):

@@ -192,24 +192,6 @@ def test_patterns_select_the_layers_that_are_judged(here, broken):
     assert [row["layer"] for row in rows] == NORMS[:6]
 
 
-@pytest.mark.parametrize(
-    ("verb", "flag"),
-    [
-        ("check", "--roles=stats"),
-        ("check", "--stages=encoder_1"),
-        ("check", "--depth=0..0.5"),
-        ("info", "--layers=0_*"),
-        ("undo", "--roles=stats"),
-        ("info", "--images=photos"),
-        ("plan", "--pixels=caffe"),
-    ],
-)
-def test_a_flag_that_the_verb_would_ignore_is_refused(verb, flag):
-    done = run("transplant", verb, flag)
-    assert done.returncode == 1
-    assert f"{verb} takes no {flag.partition('=')[0]}, which is for" in done.stderr
-
-
 def test_statistics_behind_a_moved_encoder_are_a_cause_that_is_offered(here, model):
     """The moved kernel comes from a network whose first layers have other values."""
     other = keras.models.clone_model(model)

@@ -429,11 +429,13 @@ def test_errors_of_missing_files_and_single_differences_read_well(here):
 
 def test_undo_asks_for_a_recipient_that_moved_and_a_copy_needs_none(here):
     before = pathlib.Path("b.keras").read_bytes()
-    assert "needs b.keras as it is" in ok(run("apply", "--out=c.keras"))
-    assert "displaced values" in ok(run("apply", "--out=d.keras", "--undo=copy"))
+    assert "once it is overwritten" in ok(run("apply", "--out=c.keras"))
+    assert "copy of the replaced values" in ok(
+        run("apply", "--out=d.keras", "--undo=copy")
+    )
     os.rename("b.keras", "moved.keras")
     ok(run("undo", "--out=d.keras"))
-    asked = ("c.keras takes", "b.keras: expected", "got no such file", "--recipient=")
+    asked = ("c.keras takes", "b.keras, which is no longer there", "--recipient=")
     no(run("undo", "--out=c.keras", "--recipient="), *asked)
     ok(run("undo", "--out=c.keras", "--recipient=moved.keras"))
     for name in ("c.keras", "d.keras"):
@@ -553,6 +555,46 @@ def test_bad_input_is_one_line_and_writes_nothing(here, verb, flags, words):
     assert listing(here) == before
 
 
+ALL_VERBS = (*VERBS, "check")
+PAIR = ("plan", "apply", "verify", "diff")
+FOR = {
+    ("--donor=a.keras", "--roles=stats", "--stages=c1", "--depth=0..0.5"): PAIR,
+    ("--map=m", "--alpha=0.5", "--adapters=*=zero", "--allow_unused=c1"): PAIR,
+    ("--allow_missing=c1",): PAIR,
+    ("--recipient=b.keras",): (*PAIR, "undo"),
+    ("--layers=c1",): (*PAIR, "check"),
+    ("--out=c.keras",): ("plan", "apply", "verify", "undo"),
+    ("--channels=c.json", "--plan=p.json"): ("plan", "apply", "verify"),
+    ("--dry_run",): ("plan", "apply", "undo"),
+    ("--overwrite",): ("plan", "apply"),
+    ("--nocrc", "--undo=copy"): ("apply",),
+    ("--model=a.keras",): ("info", "check"),
+    ("--download",): (*PAIR, "info"),
+    ("--images=photos", "--pixels=caffe", "--out_dir=d", "--most_images=3"): ("check",),
+    ("--image_size=8,8", "--background=ff0000", "--intensity_range=0,9"): ("check",),
+}
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS)
+def test_a_flag_that_the_verb_would_ignore_is_refused(verb):
+    for names, verbs in FOR.items():
+        for flag in names:
+            refusal = f"{verb} takes no {flag.partition('=')[0]}, which is for"
+            done = tool("transplant", verb, flag)
+            if verb in verbs:
+                assert refusal not in done.stderr, flag
+            else:
+                no(done, f"{refusal} {', '.join(verbs)}; leave it out")
+
+
+def test_each_flag_of_the_tool_is_for_all_verbs_or_some(here):
+    flags = {flag.partition("=")[0] for names in FOR for flag in names}
+    known = {flag.removeprefix("--").removeprefix("no") for flag in flags}
+    shown = run("info", "--helpshort").stdout
+    named = {*re.findall(r"^  --(?:\[no\])?(\w+):", shown, re.MULTILINE)}
+    assert named == {*known, "json", "debug"}
+
+
 def test_a_verb_is_asked_for():
     no(tool("transplant"), *VERBS)
 
@@ -664,7 +706,6 @@ def test_a_verb_answers_at_once_and_never_loads_tensorflow(here, verb):
     transplant.apply(
         transplant.plan("a.keras", "b.keras"), "a.keras", "b.keras", "c.keras"
     )
-    out = "d.keras" if verb == "apply" else "" if verb == "plan" else "c.keras"
     code = (
         "import sys\n"
         "from tfreuse.cli import transplant\n"
@@ -675,11 +716,12 @@ def test_a_verb_answers_at_once_and_never_loads_tensorflow(here, verb):
         "heavy = {'tensorflow', 'keras', 'scipy', 'matplotlib'} & {*sys.modules}\n"
         "assert not heavy, heavy\n"
     )
-    flags = ["--donor=a.keras", "--recipient=b.keras", "--model=a.keras"]
+    flags = ["--donor=a.keras", "--recipient=b.keras"]
+    flags = {"info": ["--model=a.keras"], "undo": []}.get(verb, flags)
+    if verb not in ("plan", "diff", "info"):
+        flags = [*flags, f"--out={'d' if verb == 'apply' else 'c'}.keras"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-c", code, verb, *flags, f"--out={out}"], check=True
-    )
+    subprocess.run([sys.executable, "-c", code, verb, *flags], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     assert seconds < 2.5  # of the CPU: 0.3 on a quiet machine

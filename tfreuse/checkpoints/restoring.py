@@ -112,10 +112,21 @@ def _recipient(
     worst = max(problems, key=lambda problem: problem != "no such file")
     where = candidates[problems.index(worst)]
     raise InputError(
-        f"{printable(out)} takes its old values from its recipient {printable(where)}: expected "
-        f"{record['size']:,} bytes with the CRC-32 {origin['crc32']:08x} of the replaced ones, "
-        f"got {worst}. Nothing was undone; type --recipient=FILE, where it is now as it was."
+        f"{printable(out)} takes its old values from its recipient {printable(where)}, "
+        f"{_fate(where, out)}: expected {record['size']:,} bytes with the CRC-32 "
+        f"{origin['crc32']:08x} of the replaced ones, got {worst}. Nothing was undone; type "
+        "--recipient=FILE for the recipient as it was. Without such a file its old values are "
+        "gone; 'apply --undo=copy' keeps a copy of them."
     )
+
+
+def _fate(recipient: pathlib.Path, out: pathlib.Path) -> str:
+    """Returns how a recipient that cannot be used was lost, as the end of a sentence."""
+    if not recipient.exists():
+        return "which is no longer there"
+    if recipient.samefile(out):
+        return "which is this output itself now"
+    return "which was overwritten since"
 
 
 def _difference(source: Source, record: dict[str, Any]) -> str:
@@ -178,6 +189,8 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
     """Reads an undo file: its record, and a window of the displaced bytes."""
     source = open_file(path)
     try:
+        if source.size < len(COMPLETE) + _TAIL:
+            raise ValueError(f"it has {source.size} bytes, too few for one")
         tail = source.read(source.size - _TAIL, _TAIL)
         crc = 0
         for piece in source.pieces(0, source.size - CRC_SIZE):
@@ -207,13 +220,13 @@ def _read(path: pathlib.Path) -> tuple[dict[str, Any], Source]:
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         os.close(source.descriptor)
         raise InputError(
-            f"{path} is not an undo file, or damaged: {printable(error)}. To get the recipient "
-            "back, use the original file."
+            f"{printable(path)} is not an undo file, or damaged: {printable(error).rstrip('.')}. "
+            "Nothing was undone; use the recipient's own file if it is as it was."
         ) from error
 
 
 def _changed(path: str | os.PathLike) -> InputError:
     return InputError(
-        f"{path} changed since it was written, or the undo file is of another output; "
+        f"{printable(path)} changed since it was written, or the undo file is of another output; "
         "nothing was undone. Write it again from its recipient."
     )

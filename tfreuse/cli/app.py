@@ -104,7 +104,7 @@ def define_task() -> None:
     )
 
 
-def define_undo() -> None:
+def define_undo(caller: str = "") -> None:
     """Defines --undo for a command that writes a copy of a model file."""
     flags.DEFINE_enum(
         "undo",
@@ -112,7 +112,19 @@ def define_undo() -> None:
         ["recipient", "copy"],
         "where undo takes replaced values from: the file that was copied, which must stay as it "
         "is, or a copy of them in OUT.undo",
-        module_name=_caller(),
+        module_name=caller or _caller(),
+    )
+
+
+def undo_reach(out: str, recipient: str) -> str:
+    """Returns what undo can do for a file that was just written, and what ends that."""
+    out, recipient = printable(out), printable(recipient)
+    command = f"'python tools/transplant.py undo --out={out}' restores {recipient}"
+    if FLAGS.undo == "copy":
+        return f"{command} from the copy of the replaced values in it"
+    return (
+        f"{command} while that file stays as it is: once it is overwritten or deleted, its old "
+        "values are gone (--undo=copy keeps a copy of them)"
     )
 
 

@@ -7,8 +7,9 @@ changed (another camera, weather, noise). Each layer gets the mean and variance 
 all images, behind layers that have theirs already; nothing else changes. Prints how far they moved
 and how well so many images determine them. Writes R.keras, a copy of M.keras with the new
 statistics; R.keras.undo, by which `tools/transplant.py undo --out=R.keras` turns it back into
-M.keras byte for byte, which must stay as it is or needs --undo=copy; and R.keras.run.json, how M.keras was trained, where its run.json says it. Interrupted,
-it has written nothing.
+M.keras byte for byte (M.keras must stay as it is, or --undo=copy keeps a copy); and
+R.keras.run.json, how M.keras was trained, where its run.json says it. Interrupted, it has
+written nothing.
 
 --images is a folder, or a glob in quotes; for a model of several inputs a list of both by the
 inputs' names: --images='left=photos/left,right=photos/right', paired in sorted order.
@@ -98,8 +99,8 @@ def main() -> None:
     if done.unreached:
         print(f"note: images do not reach {first_names(done.unreached)}: unchanged")
     print(
-        f"{printable(out)}: {printable(path)} with {written.variables} variables re-estimated; "
-        f"'python tools/transplant.py undo --out={printable(out)}' restores it"
+        f"{printable(out)}: {printable(path)} with {written.variables} variables re-estimated\n"
+        f"{printable(written.undo_path)}: {app.undo_reach(out, path)}"
     )
 
 

@@ -27,15 +27,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from absl import flags
-
 from tfreuse import plan as plan_module
-from tfreuse import roles, rundir, runtime, transplant
+from tfreuse import rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
-from tfreuse.checkpoints.writable import RECIPIENT
-from tfreuse.cli import app, checking
+from tfreuse.cli import app, checking, transplant_flags
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import adapters as plan_adapters
 from tfreuse.plan import channels as plan_channels
 from tfreuse.plan.table import bytes_of
 from tfreuse.transplant import comparison
@@ -43,75 +39,12 @@ from tfreuse.transplant import comparison
 VERBS = ("plan", "apply", "verify", "diff", "info", "undo", "check")
 
 
-_SELECTING = (
-    *("roles", "layers", "stages", "depth", "map", "adapters", "alpha"),
-    *("allow_missing", "allow_unused", "channels"),
-)
-_TEXTS = {
-    "donor": "model file whose parameters are taken, a folder of one, hf://ORG/NAME or pretrained:NAME",
-    "recipient": "model file that receives them; never changed (undo: where it is now)",
-    "out": "model file to write (plan: the plan file)",
-    "model": "info, check: model file",
-    "depth": "LOW..HIGH, share of the layers from 0 (input) to 1; none: all",
-    "map": "file of lines 'donor layer = recipient layer'; * allowed",
-    "channels": "JSON file of the output channels that move, as {layer of the recipient: [0, 3]}: "
-    "slices of its kernel with its bias, and of the batch normalization behind it; all else stays "
-    "the recipient's, also the slices by which the next layers read these channels",
-    "plan": "plan file: plan writes it, apply and verify follow it",
-}
-_LISTS = {
-    "stages": "patterns on stages, such as encoder_1; none: all",
-    "allow_missing": "recipient layers that may be without a donor",
-    "allow_unused": "donor layers that may be without a recipient",
-    "adapters": f"LAYERS=ADAPTER: {', '.join(plan_adapters.NAMES)}",
-}
-
-
 def define_flags() -> None:
-    for name, help in _TEXTS.items():
-        flags.DEFINE_string(name, "", help)
-    names = ", ".join((*roles.ROLES, *roles.GROUPS))
-    flags.DEFINE_list("roles", ["all"], f"roles and groups to move: {names}")
-    flags.DEFINE_list(
-        "layers",
-        ["*"],
-        "patterns on layer names and nested paths; ! excludes, the last that matches decides",
-    )
-    for name, help in _LISTS.items():
-        flags.DEFINE_list(name, [], help)
-    blend = "blend all that moves: (1 - alpha) recipient + alpha donor"
-    flags.DEFINE_float("alpha", None, blend, lower_bound=0, upper_bound=1)
-    hub = "hf://ORG/NAME: get it from the Hub first if it is not on this disk"
-    flags.DEFINE_boolean("download", False, hub)
-    flags.DEFINE_boolean("json", False, "print JSON")
-    flags.DEFINE_boolean("dry_run", False, "check everything, write nothing")
-    flags.DEFINE_boolean("overwrite", False, "replace an existing file")
-    checked = "apply: check both files against their own checksums"
-    flags.DEFINE_boolean("crc", True, checked)
-    app.define_undo()
-    checking.define_flags(__name__ if __name__ != "__main__" else sys.argv[0])
-
-
-def _refuse_flags_of_others(verb: str) -> None:
-    """Raises InputError where a flag is set that the verb would ignore."""
-    used = {"check": {"layers"}, "info": set(), "undo": set()}.get(verb, {*_SELECTING})
-    names = {*_SELECTING} - used
-    names |= set() if verb == "check" else {*checking.FLAG_NAMES}
-    for name in sorted(names):
-        flag = app.FLAGS[name]
-        if flag.value != flag.default:  # a file of flags may repeat defaults
-            verbs = "plan, apply, diff"
-            if name in checking.FLAG_NAMES:
-                verbs = "check"
-            elif name == "channels":
-                verbs = "plan, apply, verify"
-            raise InputError(
-                f"{verb} takes no --{name}, which is for {verbs}; leave it out."
-            )
+    transplant_flags.define_flags(__name__ if __name__ != "__main__" else sys.argv[0])
 
 
 def main(verb: str) -> int | None:
-    _refuse_flags_of_others(verb)
+    transplant_flags.refuse_others(verb)
     paths = (app.FLAGS.donor, app.FLAGS.recipient, app.FLAGS.model)
     if app.FLAGS.download:
         from tfreuse.data import downloads  # imports NumPy, and seldom wanted
@@ -208,14 +141,9 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
         f"{printable(written.path)}: {part}{written.variables} variables, {size}, are {printable(donor)}'s ({same} were equal already); "
         f"all else is {printable(recipient)}'s"
     )
-    content = "the displaced values; "
-    if app.FLAGS.undo == RECIPIENT:
-        content = (
-            f"which needs {printable(recipient)} as it is (--undo=copy does not); "
-        )
     displaced = (
-        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}, {content}"
-        f"'undo --out={printable(written.path)}' restores {printable(recipient)}"
+        f"{printable(undo)}: {bytes_of(undo.stat().st_size)}; "
+        f"{app.undo_reach(written.path, recipient)}"
     )
     return [outcome, displaced, f"checked: {checked}"]
 
@@ -241,7 +169,9 @@ def _verify() -> None:
         stated = {plan.hash: "this plan", None: "no plan"}.get(
             proof.plan, "another plan"
         )
-        part = "the chosen channels of " if plan.channels else ""
+        part = ""
+        if proof.channels:
+            part = f"output channels {plan_channels.summary(proof.channels)}, in "
         print(
             f"{printable(out)} is {printable(recipient)} with {part}{proof.moved} arrays of "
             f"{printable(donor)}; {proof.kept} others and all else are unchanged. It "
@@ -316,17 +246,14 @@ def _read_plan(donor: str, recipient: str, make: Callable) -> plan_module.Plan:
     """Reads the plan file, or makes a plan from the flags if there is none."""
     if not app.FLAGS.plan:
         return make(**_options()).check()
-    superfluous = [name for name in _SELECTING if _set(name)]
+    selecting = transplant_flags.SELECTING
+    superfluous = [name for name in selecting if app.FLAGS[name].present]
     if superfluous:
         raise InputError(
             f"--plan decides what moves; leave --{superfluous[0]} out, or make the plan again "
             "with it."
         )
     return transplant.load(app.FLAGS.plan, donor, recipient)
-
-
-def _set(name: str) -> bool:
-    return bool(app.FLAGS[name].present)
 
 
 def _plan_file() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfreuse.errors import InputError, printable, reason
+from tfreuse.errors import InputError, first_names, printable, reason
 from tfreuse.plan.variables import Variable
 
 Channels = Mapping[str, Sequence[int]]  # layer -> indices of its output channels
@@ -97,15 +97,27 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def summary(channels: Channels) -> str:
+    """Returns the first layers with their channels in a few words: "a 0+3-5, b 1"."""
+    return first_names(
+        f"{layer} {_runs(indices)}" for layer, indices in channels.items()
+    )
+
+
 def adapter(indices: Sequence[int]) -> str:
     """Returns the name of the adapter that takes these channels alone: "outputs:0+3-5"."""
+    return _KIND + _runs(indices)
+
+
+def _runs(indices: Sequence[int]) -> str:
+    """Returns sorted indices with runs in short: "0+3-5"."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][-1] + 1:
             runs[-1][1:] = [index]
         else:
             runs.append([index])
-    return _KIND + "+".join("-".join(map(str, run)) for run in runs)
+    return "+".join("-".join(map(str, run)) for run in runs)
 
 
 def is_adapter(name: str) -> bool:

@@ -4,6 +4,7 @@ for finding in examine(model):
     print(finding)   # "shared: twice: called 2 times: arrays that move, move for all calls"
 """
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, first_names, printable
-from tfreuse.plan import inventory, soundness
+from tfreuse.plan import channels, inventory, soundness
 from tfreuse.plan.matching import automatic
 from tfreuse.plan.variables import by_layer
 from tfreuse.transplant.opening import OpenModel
@@ -100,7 +101,12 @@ def _origin(provenance: Any) -> str:
         for side in (fields.get("donor"), fields.get("recipient"))
     )
     plan = printable(fields.get("plan"))[:12]
-    return f"written by tfreuse: {recipient} with variables of {donor}, plan {plan}"
+    part = "variables"
+    with contextlib.suppress(
+        InputError
+    ):  # layers moved whole, or it is of another kind
+        part = f"output channels {channels.summary(channels.parse(fields.get('channels')))}"
+    return f"written by tfreuse: {recipient} with {part} of {donor}, plan {plan}"
 
 
 def _file(model: Checkpoint) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, printable
 from tfreuse.plan import Entry, Plan
+from tfreuse.plan.channels import Channels
 from tfreuse.transplant import pairing
 from tfreuse.transplant.moves import Moves
 from tfreuse.transplant.opening import OpenModel, Values
@@ -32,6 +33,7 @@ class Proof:
         plan: hash of the plan that the output names; None if it names none. Other patterns
             may select the same variables, so another plan's hash is no difference.
         differences: one line each; empty if the output is proven.
+        channels: output channels that moved, by layer of the recipient; {}: layers moved whole.
     """
 
     moved: int
@@ -39,6 +41,7 @@ class Proof:
     checked: str
     plan: str | None
     differences: tuple[str, ...]
+    channels: Channels = dataclasses.field(default_factory=dict)
 
     def check(self) -> "Proof":
         """Returns the proof itself; InputError with the first differences if it has any."""
@@ -76,7 +79,8 @@ def verify(plan: Plan, donor: OpenModel, recipient: OpenModel, out: OpenModel) -
         recipient = Values(recipient.values, like=out)
     if not isinstance(donor, Values):
         pairing.check_same(plan, donor, recipient)
-    return prove(plan, donor, recipient, out)
+    proof = prove(plan, donor, recipient, out)
+    return dataclasses.replace(proof, channels=dict(plan.channels))
 
 
 def prove(plan: Plan, donor: OpenModel, recipient: OpenModel, out: OpenModel) -> Proof:
