@@ -6,6 +6,7 @@
     print(data.check(spec))                                # a report of its contents
     two_classes = data.relabel(split, "foreground")        # label 0 and all others
     few = data.take(split, [3, 1, 4])                      # these examples, in this order
+    both = data.join([split, few])                         # one after the other
     noisy = data.corrupt(images, "noise")                  # the same draw every time
     images, masks = data.augment(images, masks, ("flip",), key)
 
@@ -45,6 +46,7 @@ __all__ = [
     "group_names",
     "histogram",
     "inputs_and_targets",
+    "join",
     "load",
     "relabel",
     "take",
@@ -140,6 +142,24 @@ def take(split: Split, indices: Sequence[int]) -> Split:
         tensors = {name: tf.gather(t, indices) for name, t in split.tensors.items()}
     return make_split(
         split.name, tensors, split.num_classes, split.ignore_label, split.class_names
+    )
+
+
+def join(splits: Sequence[Split]) -> Split:
+    """Returns the examples of several splits, one split after the other, by the first's name.
+
+    Args:
+        splits: at least one, of one data set; all loaded with masks, or all without.
+    """
+    if len(splits) == 1:
+        return splits[0]
+    first, tensors = splits[0], [split.tensors for split in splits]
+    with tf.device("CPU:0"):
+        joined = {
+            name: tf.concat([t[name] for t in tensors], axis=0) for name in tensors[0]
+        }
+    return make_split(
+        first.name, joined, first.num_classes, first.ignore_label, first.class_names
     )
 
 

@@ -27,11 +27,12 @@ from tfreuse.report.blocks import (
 from tfreuse.report.figures import label_curves as panels
 from tfreuse.report.figures import svg
 from tfreuse.report.source import Source
-from tfreuse.specs.labels import FEW, SCRATCH, LabelSpec
+from tfreuse.specs.labels import FEW, LABELLED, PRETRAINED, SCRATCH, LabelSpec
 
 TITLE = "How many labels it saves"
 CURVES = "label_curves"
 SAVINGS = "label_savings"
+_TRANSDUCTIVE = "unlabelled=all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,12 +181,34 @@ def protocol(source: Source) -> str:
     images = " or ".join(str(n) for n in sorted({record.images for record in records}))
     return (
         f"Segmentation networks were fitted with n labelled images, {spec.label_steps} updates "
-        "each, from scratch and from donors that saw all training images without labels. "
-        f"{chosen} All arms of a seed share the subset, the "
+        f"each, from scratch and from donors. {_of_donors(spec)} {chosen} All arms of a seed share the subset, the "
         f"fewer labels being part of the more. {seeds} seeds; {images} test images, which "
         "chose nothing. A verdict is on the gain over scratch with equally many labels, "
         "averaged over log n."
     )
+
+
+def _of_donors(spec: LabelSpec) -> str:
+    """Says what the donors learned from, by kind."""
+    kinds = {donor: donor.partition(":")[0] for donor in spec.label_donors}
+    labelled = [donor for donor, kind in kinds.items() if kind in LABELLED]
+    unlabelled = [d for d, kind in kinds.items() if kind not in (*LABELLED, PRETRAINED)]
+    sentences = []
+    if unlabelled:
+        text = "saw all training images without labels"
+        if any(f":{_TRANSDUCTIVE}" in donor for donor in unlabelled):
+            text += f"; those with {_TRANSDUCTIVE} the test images too, without labels"
+        sentences.append(f"{_names(unlabelled)} {text}.")
+    if labelled:
+        sentences.append(
+            f"{_names(labelled)} learned from the labels of all training images: an upper bound "
+            "of the gain from a donor of this network, and no saving of labels."
+        )
+    return " ".join(sentences)
+
+
+def _names(donors: list[str]) -> str:
+    return f"Donors {', '.join(donors)}" if len(donors) > 1 else f"Donor {donors[0]}"
 
 
 def _spec(source: Source) -> LabelSpec:

@@ -4,10 +4,11 @@ import dataclasses
 import re
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Self
 
 from tfreuse import files
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 
 
 def option(
@@ -91,16 +92,45 @@ def check_pattern(name: str, pattern: str) -> None:
         ) from None
 
 
-def parsed(text: str, field: dataclasses.Field) -> Any:
-    """Parses an option of --architectures: a whole number, true or false, or text."""
+def changes(
+    flag: str, words: Sequence[str], fields: Sequence[dataclasses.Field]
+) -> dict[str, Any]:
+    """Parses OPTION=VALUE words, as after the name in --architectures.
+
+    Args:
+        flag: the flag that they belong to, for errors.
+        words: e.g. "width=16"; values of a tuple are joined by +.
+        fields: the options allowed.
+
+    Returns:
+        Values by the names of their fields.
+
+    Raises:
+        InputError: no such option, or a value of another type.
+    """
+    by_name = {field.name: field for field in fields}
+    values = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if name not in by_name or not text:
+            raise InputError(
+                f"--{flag}: expected OPTION=VALUE with one of {', '.join(by_name)}; got "
+                f"{printable(word)!r}."
+            )
+        values[name] = _parsed(flag, text, by_name[name])
+    return values
+
+
+def _parsed(flag: str, text: str, field: dataclasses.Field) -> Any:
+    kind = type(field.default)
     try:
-        if isinstance(field.default, bool):
+        if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        return type(field.default)(text)
+        return tuple(text.split("+")) if kind is tuple else kind(text)
     except (KeyError, ValueError):
-        kind = "true or false" if isinstance(field.default, bool) else "a whole number"
+        expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number")
         raise InputError(
-            f"--architectures: {field.name} takes {kind}; got {text!r}."
+            f"--{flag}: {field.name} takes {expected}; got {printable(text)!r}."
         ) from None
 
 

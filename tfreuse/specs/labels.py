@@ -13,6 +13,7 @@ RECIPES = (
     "affine_only", "head_only", "surgical", "moments",
 )  # fmt: skip
 PRETRAINED = "pretrained"  # a donor that the study does not train: --encoder_weights
+LABELLED = ("segmentation", "foreground")  # donors that learn from masks
 SCRATCH = "scratch"  # the baseline of every curve
 FEW = 8  # labels up to which no rate is chosen: a quarter of them would be two images
 
@@ -34,9 +35,12 @@ class LabelSpec(Spec):
     )
     label_donors: tuple[str, ...] = option(
         ("autoencoder", "masked"),
-        "label curves: tasks of the donors, trained on all training images; pretrained: no "
-        "training, the encoder with its --encoder_weights",
-        choices=(*(kind for kind in KINDS if kind != "segmentation"), PRETRAINED),
+        "label curves: tasks of the donors, trained on all training images, each with the "
+        "options in which its training or network differs, e.g. masked,masked:skips=false; "
+        "segmentation and foreground learn from all labels: upper bounds of a donor, no saving; "
+        "pretrained: no training, the encoder with its --encoder_weights",
+        choices=(*KINDS, PRETRAINED),
+        also=f"({'|'.join(KINDS)})(:[^:]+)+",
     )
     label_steps: int = option(
         300,

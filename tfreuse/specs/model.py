@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import encoders
-from tfreuse.specs.base import Spec, option, parsed
+from tfreuse.specs.base import Spec, changes, option
 from tfreuse.specs.encoders import KERAS, KERAS_CV
 
 ARCHITECTURES = ("unet", "pspnet")
@@ -159,23 +159,20 @@ class ModelSpec(Spec):
         if self.model and text == self.name:
             return self
         architecture, *options = text.split(":")
-        fields = {field.name: field for field in dataclasses.fields(self)}
-        changes: dict[str, Any] = {"architecture": architecture, "model": ""}
+        values: dict[str, Any] = {"architecture": architecture, "model": ""}
         if self.model:
-            changes["stages"] = ()
-        for name, field in fields.items():
+            values["stages"] = ()
+        for field in dataclasses.fields(self):
             if field.metadata["only"] not in ("", architecture):
-                changes[name] = field.default
-        for word in options:
-            name, _, value = word.partition("=")
-            if name not in fields or not value:
-                raise InputError(
-                    f"--architectures: {word!r} in {text!r} should be OPTION=VALUE with one of "
-                    f"{', '.join(fields)}."
-                )
-            if fields[name].metadata["only"] not in ("", architecture):
-                raise InputError(
-                    f"--architectures: {architecture} has no option {name}; got {text!r}."
-                )
-            changes[name] = parsed(value, fields[name])
-        return dataclasses.replace(self, **changes)
+                values[field.name] = field.default
+        values |= changes("architectures", options, self.options(architecture))
+        return dataclasses.replace(self, **values)
+
+    @classmethod
+    def options(cls, architecture: str) -> list[dataclasses.Field]:
+        """Lists the fields that a built-in architecture has."""
+        return [
+            field
+            for field in dataclasses.fields(cls)
+            if field.metadata["only"] in ("", architecture)
+        ]

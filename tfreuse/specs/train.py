@@ -9,12 +9,15 @@ from tfreuse.specs.base import Spec, option
 TASKS = ("segmentation", "autoencoder")
 CORRUPTIONS = ("none", "noise", "mask", "scramble")
 LABELS = ("all", "foreground")
+UNLABELLED = ("train", "all")
 AUGMENTATIONS = (
     "flip", "rotate", "zoom", "translate", "crop", "mosaic", "colour", "grid_mask",
 )  # fmt: skip
 
 _OF_A_TASK = (  # fields of one task alone, their defaults, and the task
     ("corruption", "none", "autoencoder"),
+    ("loss_on", "all", "autoencoder"),
+    ("unlabelled", "train", "autoencoder"),
     ("labels", "all", "segmentation"),
     ("class_weights", "none", "segmentation"),
 )
@@ -61,6 +64,20 @@ class TrainSpec(Spec):
         "autoencoder: damage to the input, to be undone; scramble shuffles input and target",
         choices=CORRUPTIONS,
     )
+    loss_on: str = option(
+        "all",
+        "autoencoder with --corruption=mask: pixels that count in the loss; hidden: those of the "
+        "hidden patches alone",
+        choices=("all", "hidden"),
+        later=True,
+    )
+    unlabelled: str = option(
+        "train",
+        "autoencoder: splits whose images it learns from; all: those of val and test too, "
+        "without their labels",
+        choices=UNLABELLED,
+        later=True,
+    )
     labels: str = option(
         "all",
         "segmentation: all classes, or label 0 against all others (foreground)",
@@ -102,6 +119,11 @@ class TrainSpec(Spec):
                     f"--{name}={value} is for --task={task} alone; got --task={self.task}. "
                     f"Leave --{name} out."
                 )
+        if self.loss_on == "hidden" and self.corruption != "mask":
+            raise InputError(
+                "--loss_on=hidden is for --corruption=mask, which hides patches; got "
+                f"--corruption={self.corruption}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tfreuse.specs import KINDS, ModelSpec, TrainSpec
+from tfreuse.specs.base import changes
 
 if TYPE_CHECKING:
     from tfreuse.study.design import Specs
@@ -29,6 +30,11 @@ _TRAINING = {
     "scrambled": {"task": "autoencoder", "corruption": "scramble"},
 }
 _ORDER = (*KINDS, "scrambled")
+# Settings of a donor of label curves that its kind, its replicate or its recipient decides.
+_FIXED = (
+    "task", "corruption", "labels", "seed", "initial_seed", "initial_model", "architecture",
+    "model", "stages",
+)  # fmt: skip
 FAR = 1_000  # between the seeds of independent networks and of linked ones
 
 
@@ -117,6 +123,36 @@ class Block:
             f"{self.prefix}{kind}-{seed}", self.model, self._train(kind, seed)
         )
 
+    def donor(self, text: str) -> Network:
+        """Returns an independent network of a kind, changed as an item of --label_donors says.
+
+        Donors of one kind have the same seeds, whatever their options.
+
+        Args:
+            text: a kind, or with options: "masked:skips=false:augment=flip+zoom".
+
+        Raises:
+            InputError: no such option or value.
+        """
+        kind, *words = text.split(":")
+        network = self.network(kind)
+        of_model = [
+            f
+            for f in ModelSpec.options(self.model.architecture)
+            if f.name not in _FIXED
+        ]
+        of_training = [f for f in dataclasses.fields(TrainSpec) if f.name not in _FIXED]
+        values = changes("label_donors", words, [*of_training, *of_model])
+        names = {field.name for field in of_training}
+        train = {name: value for name, value in values.items() if name in names}
+        model = {name: value for name, value in values.items() if name not in names}
+        return dataclasses.replace(
+            network,
+            name=f"{self.prefix}{slug(text)}-{self.seed}",
+            model=dataclasses.replace(network.model, **model),
+            train=dataclasses.replace(network.train, **train),
+        )
+
     def _same(self) -> tuple[Network, Network]:
         """Returns recipient and donor with the same initial values, but another data order.
 
@@ -181,4 +217,9 @@ class Block:
         """The architecture, at the start of names; empty if the study has only one."""
         if len(self.specs.architectures) == 1:
             return ""
-        return re.sub(r"[^A-Za-z0-9_]+", "-", self.architecture) + "-"
+        return slug(self.architecture) + "-"
+
+
+def slug(text: str) -> str:
+    """Returns an item of --architectures or --label_donors as part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text)

@@ -57,7 +57,7 @@ class Specs:
                 "--architectures names the same network twice: "
                 f"{list(self.study.architectures)}."
             )
-        self._check_pretrained(models)
+        self._check_label_donors(models)
         for name in (
             "directions", "links", "groups", "sites", "controls", "strengths", "donor_updates",
         ):  # fmt: skip
@@ -94,8 +94,17 @@ class Specs:
                 f"donor; got {max(ages)}."
             )
 
-    def _check_pretrained(self, models: list[ModelSpec]) -> None:
-        if not self.labels.label_counts or PRETRAINED not in self.labels.label_donors:
+    def _check_label_donors(self, models: list[ModelSpec]) -> None:
+        if not self.labels.label_counts:
+            return
+        for curve in self.curves()[: len(models)]:
+            networks = curve.donors  # raises InputError for an unknown option
+            if len({network.name for network in networks.values()}) < len(networks):
+                raise InputError(
+                    "--label_donors names donors that cannot be told apart by their letters and "
+                    f"digits: {list(networks)}; write numbers in another way."
+                )
+        if PRETRAINED not in self.labels.label_donors:
             return
         for model in models:
             if not model.encoder_weights:
@@ -238,7 +247,7 @@ class Curve:
     def donors(self) -> dict[str, Network]:
         """The donors that the study trains, by kind: those of this seed's blocks."""
         return {
-            kind: self._block(kind).network(kind)
+            kind: self._block("").donor(kind)
             for kind in self.specs.labels.label_donors
             if kind != PRETRAINED
         }

@@ -89,7 +89,7 @@ def train(
         _check_kept(out_dir, keep)
         return files.read_json(out_dir / "metrics.json")
     started, cache = time.monotonic(), cache or Cache()
-    train_split = split(data_spec, "train", train_spec, cache)
+    train_split = _learned(data_spec, train_spec, cache)
     check_batch_size(train_spec, train_split)
     validation_split = split(data_spec, "val", train_spec, cache)
     with devices.strategy(device_spec, train_spec.batch_size).scope():
@@ -192,6 +192,12 @@ def split(
     if cache is None:
         return load()
     return cache.get("split", (spec, name, masks, train_spec.labels), load, most=6)
+
+
+def _learned(spec: DataSpec, train_spec: TrainSpec, cache: Cache) -> data.Split:
+    """Loads the examples to learn from: "train", or images of all splits if it asks for them."""
+    names = data.SPLITS if train_spec.unlabelled == "all" else ("train",)
+    return data.join([split(spec, name, train_spec, cache) for name in names])
 
 
 def seedless(spec: TrainSpec) -> TrainSpec:

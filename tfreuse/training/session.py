@@ -160,6 +160,8 @@ def batches(
     if spec.class_weights == "balanced":
         weights = tf.constant(data.balancing_weights(split), tf.float32)
         dataset = dataset.map(lambda x, mask: (x, mask, _weights(weights, mask)))
+    if spec.loss_on == "hidden":
+        dataset = dataset.map(lambda x, image: (x, image, _hidden(x, image)))
     heads = _heads(graph)
     if not heads:
         return dataset
@@ -173,6 +175,15 @@ def _weights(class_weights: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     is_class = (mask >= 0) & (mask < tf.size(class_weights))
     weights = tf.gather(class_weights, tf.where(is_class, mask, 0))
     return tf.where(is_class, weights, 0.0)
+
+
+def _hidden(corrupted: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Returns weights of pixels [B, H, W] with mean 1: 0 where the corruption left the image.
+
+    A hidden pixel that has the colour of the mask by itself has nothing to be learned.
+    """
+    changed = tf.cast(tf.reduce_any(corrupted != images, axis=-1), images.dtype)
+    return tf.math.divide_no_nan(changed, tf.reduce_mean(changed))
 
 
 def _heads(model: keras.Model) -> list[str]:
