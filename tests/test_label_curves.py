@@ -258,7 +258,7 @@ def test_two_records_of_one_fit_are_refused():
         ({"label_counts": (8, 8)}, "twice"),
         ({"label_counts": (-1,)}, "at least 0"),
         ({"learning_rates": ()}, "is empty"),
-        ({"label_donors": ("segmentation",)}, "one of"),
+        ({"label_donors": ("unmasked",)}, "one of"),
     ],
 )
 def test_a_spec_that_cannot_be_measured_is_refused(change, told):

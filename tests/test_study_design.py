@@ -184,8 +184,8 @@ def test_architectures_keep_apart_and_leave_out_what_they_do_not_have():
     ("text", "message"),
     [
         ("lenet", "one of unet, pspnet"),
-        ("unet:deep=3", "'deep=3' in 'unet:deep=3' should be OPTION=VALUE"),
-        ("unet:width", "should be OPTION=VALUE"),
+        ("unet:deep=3", "expected OPTION=VALUE with one of width, .*; got 'deep=3'"),
+        ("unet:width", "expected OPTION=VALUE .*; got 'width'"),
         ("unet:width=wide", "width takes a whole number; got 'wide'"),
         ("unet:skips=maybe", "skips takes true or false; got 'maybe'"),
         ("unet:width=0", "at least 1"),
@@ -202,7 +202,7 @@ def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, message):
         ({"strengths": (0.5,)}, "1 among them"),
         ({"strengths": (0.0, 1.0)}, "above 0"),
         ({"architectures": ("unet", "unet:depth=4")}, "the same network twice"),
-        ({"architectures": ("pspnet:depth=3",)}, "pspnet has no option depth"),
+        ({"architectures": ("pspnet:depth=3",)}, "one of width, .*; got 'depth=3'"),
         ({"links": ("same", "same")}, "--links names something twice"),
         ({"groups": ("kernels",)}, "'kernels' is unknown"),
         ({"donor_updates": (10, 10)}, "--donor_updates names something twice"),
@@ -214,6 +214,43 @@ def test_an_architecture_that_cannot_be_is_refused_in_one_line(text, message):
 def test_a_factor_that_cannot_be_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         specs(**changes)
+
+
+def of_donors(*donors):
+    return study.Specs(
+        StudySpec(seeds=2, directions=()), DataSpec(), ModelSpec(), TrainSpec(),
+        LabelSpec(label_counts=(8,), label_donors=donors),
+    )  # fmt: skip
+
+
+def test_donors_of_label_curves_differ_in_their_options_alone():
+    text = "masked:skips=false:loss_on=hidden:augment=flip+zoom:unlabelled=all"
+    first = of_donors("masked", text).curves()[0].donors
+    plain, changed = first["masked"], first[text]
+    assert changed.model == ModelSpec(skips=False)
+    assert changed.train == dataclasses.replace(
+        plain.train, loss_on="hidden", augment=("flip", "zoom"), unlabelled="all"
+    )
+    names = {network.name for network in first.values()}
+    assert len(names) == 2 and all(re.fullmatch(r"[\w-]+-0", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("donors", "message"),
+    [
+        (("masked:deep=3",), "--label_donors: expected OPTION=VALUE .*; got 'deep=3'"),
+        (("masked:seed=3",), "got 'seed=3'"),  # the replicate's
+        (("masked:width=wide",), "width takes a whole number; got 'wide'"),
+        (("masked:augment=flip+spin",), "--augment takes one of .*; got 'spin'"),
+        (("denoising:loss_on=hidden",), "is for --corruption=mask"),
+        (("segmentation:unlabelled=all",), "is for --task=autoencoder alone"),
+        (("pretrained:width=3",), "takes one of"),
+        (("masked:warmup=1e-3", "masked:warmup=1e+3"), "cannot be told apart"),
+    ],
+)
+def test_a_donor_of_label_curves_that_cannot_be_is_refused(donors, message):
+    with pytest.raises(InputError, match=message):
+        of_donors(*donors)
 
 
 def test_the_kind_of_a_network_decides_its_training_alone():

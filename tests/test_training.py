@@ -228,6 +228,34 @@ def test_corrupted_images_are_restored_to_those_of_a_plain_training(
     assert (images != whole).any()
 
 
+def test_a_loss_on_hidden_pixels_counts_those_that_the_mask_changed(
+    data_spec, tmp_path
+):
+    spec = dataclasses.replace(CORRUPTED, loss_on="hidden")
+    _, (images, targets, weights) = begun(MODEL, data_spec, spec, tmp_path)
+    hidden = (images == 0.5).all(axis=-1)  # no byte over 255 is 0.5
+    assert 0.3 < hidden.mean() < 0.7
+    np.testing.assert_array_equal(weights > 0, hidden)
+    losses = ((images - targets) ** 2).mean(axis=-1)
+    found = training.loss("autoencoder")(targets, images, weights)
+    assert float(found) == pytest.approx(losses[hidden].mean(), rel=1e-5)
+
+
+def test_an_auto_encoder_can_learn_from_the_images_of_all_splits(data_spec, tmp_path):
+    spec = dataclasses.replace(TRAIN, task="autoencoder", unlabelled="all")
+    names = []
+
+    def session(model, split, *more):
+        names.extend(data.group_names(split, ".+"))
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(training, "Session", session)
+        training.train(MODEL, data_spec, spec, tmp_path)
+    splits = [data.load(data_spec, name, masks=False) for name in data.SPLITS]
+    assert names == [name for split in splits for name in data.group_names(split, ".+")]
+
+
 def test_validation_and_test_see_the_corruption_of_the_training(corrupted, data_spec):
     out_dir, metrics = corrupted
     model = saving.load(out_dir / "model.keras")

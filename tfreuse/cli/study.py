@@ -35,7 +35,15 @@ from tfreuse.specs.labels import LabelSpec
 from tfreuse.study import given
 
 # Fields of TrainSpec that a study sets itself, network by network.
-_VARIED = ("task", "corruption", "loss_on", "labels", "initial_seed", "initial_model")
+_VARIED = (
+    "task",
+    "corruption",
+    "loss_on",
+    "unlabelled",
+    "labels",
+    "initial_seed",
+    "initial_model",
+)
 _OF_FILES = ("files", "digests")  # fields of GivenSpec that are read, not typed
 _RUNNER_FLAGS = ("runner", "unit_index", "ray_address")  # may differ from run to run
 _MAX_FAILURES = 10  # printed

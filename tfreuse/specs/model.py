@@ -175,4 +175,5 @@ class ModelSpec(Spec):
             field
             for field in dataclasses.fields(cls)
             if field.metadata["only"] in ("", architecture)
+            and field.name not in ("architecture", "model")
         ]
