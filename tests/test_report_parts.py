@@ -7,10 +7,19 @@ import pictured
 import planted
 import pytest
 
-from tfreuse import specs
-from tfreuse.analysis import intervals, ladder, tables
+from tfreuse import report, specs
+from tfreuse.analysis import caveats, intervals, ladder, tables
 from tfreuse.analysis.arms import Part, by_part
-from tfreuse.report import captions, checks, drawings, figures, methods, results, source
+from tfreuse.report import (
+    captions,
+    checks,
+    content,
+    drawings,
+    figures,
+    methods,
+    results,
+    source,
+)
 from tfreuse.report.figures import heat, marks, svg
 from tfreuse.report.views import cells
 
@@ -173,6 +182,18 @@ def test_an_auto_encoder_that_ignores_its_bottleneck_is_called_ambient(
 def test_untrained_recipients_and_mixed_studies_fail_their_checks(tmp_path):
     found = check_rows(tmp_path, planted.study(before=0.25))
     assert found["recipients are trained"].startswith("FAILED")
+    # the same sentence at the top of the page and on the console
+    study = source.load(tmp_path / "study")
+    sentence = caveats.untrained(study.records, study.spec)
+    assert sentence.startswith("3 of 3 recipients learnt too little")
+    assert "0.05 above its floor in mean_iou, under the declared minimum of 0.1" in (
+        sentence
+    )
+    (first, *_) = content.compose(study, [], []).lead
+    assert first.lines == (sentence,)
+    text = report.summary(study.verdicts(), tmp_path / "study")
+    assert " ".join(text.split()).startswith(sentence)
+    assert caveats.untrained(planted.study(), study.spec) == ""
     mixed = planted.study() + planted.arm((1, 1, 1), control="self", study="1" * 64)
     assert check_rows(tmp_path, mixed)["one study, one set of versions"].startswith(
         "FAILED"

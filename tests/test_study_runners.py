@@ -11,7 +11,7 @@ from test_runners import holder
 from tfreuse import files, progress, records, study
 from tfreuse.errors import InputError
 from tfreuse.report import source
-from tfreuse.runners import Event, Folder, RunnerSpec
+from tfreuse.runners import Event, Failure, Folder, RunnerSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import work
 from tfreuse.study.board import Board
@@ -242,6 +242,8 @@ def board(tmp_path, nodes, lines):
 
 
 class Shown:
+    done_before = 0.0
+
     def __init__(self, lines):
         self._lines = lines
 
@@ -251,6 +253,36 @@ class Shown:
 
     def close(self):
         pass
+
+
+def test_progress_counts_what_earlier_runs_did_and_the_time_left_does_not(
+    tmp_path, monkeypatch
+):
+    """Of 8 units 4 are done and half of one: 3.5 are left, of which 0.5 took 10 s."""
+    now, stream = [100.0], Terminal()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.sys, "stderr", stream)
+    listed = [units.unit_of(f"measure {n}") for n in range(8)]
+    board = Board(listed[4:], tmp_path, listed[:4])
+
+    def shown(share, event):
+        folder = Folder(tmp_path, listed[4]).path
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / "progress.json", {"share": share, "text": "arm"})
+        stream.truncate(stream.seek(0))
+        board.update(event)
+        return stream.getvalue()
+
+    assert " 56% 0:00 time left: ?" in shown(0.5, Event(listed[4], started=True))
+    now[0] += 5
+    assert " 56% 0:05 time left: ?" in shown(0.0, Event(None))  # a worker starts
+    now[0] += 5
+    assert " 62% 0:10 left ~1:00" in shown(1.0, Event(None))
+    now[0] += 5
+    again = Event(listed[4], Failure("lost", lost=True), will_retry=True)
+    assert " 50%" in shown(1.0, again)  # the unit begins anew
+    now[0] += 5
+    assert " 62% 0:20 left ~2:00" in shown(1.0, Event(listed[4], started=True))
 
 
 def test_progress_is_a_line_for_one_node_and_a_line_a_node_for_more(tmp_path):

@@ -12,7 +12,8 @@ class Display:
 
     Args:
         total: amount of work; `done` counts in the same unit.
-        done: amount that an earlier run has done, which does not enter the rate.
+        done_before: amount that an earlier run has done, which does not enter the rate; an
+            attribute too, for what becomes known later.
         stream: output; by default stderr.
         interval: seconds between two prints if `stream` is not a terminal.
     """
@@ -20,12 +21,12 @@ class Display:
     def __init__(
         self,
         total: float,
-        done: float = 0.0,
+        done_before: float = 0.0,
         *,
         stream: TextIO | None = None,
         interval: float = 10.0,
     ) -> None:
-        self.total, self._done_before = total, done
+        self.total, self.done_before = total, done_before
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._interval = 0.1 if self._live else interval
@@ -74,9 +75,9 @@ class Display:
         self._stream.write(f"\r{up}{block}")
 
     def _time_left(self, done: float, elapsed: float) -> str:
-        progress = done - self._done_before
+        progress = done - self.done_before
         # no estimate from the first 2 %, of which start-up is a large part, or the first second
-        early = progress < 0.02 * self.total or elapsed < 1
+        early = progress < 0.02 * (self.total - self.done_before) or elapsed < 1
         if progress <= 0 or (early and done < self.total):
             return "time left: ?"
         return f"left ~{clock(elapsed / progress * max(0.0, self.total - done))}"

@@ -77,11 +77,36 @@ def by_link(
     return f"The same difference is {' and '.join(differences)}."
 
 
+def untrained(records: Iterable[Record], spec: specs.StudySpec) -> str:
+    """Returns a sentence on a study's recipients that learnt too little; "" if there are none."""
+    by_recipient = {record.recipient: record for record in records}
+    poor = [r for r in by_recipient.values() if not _learnt_enough(r, spec)]
+    if not poor:
+        return ""
+    weakest = min(poor, key=_above_floor)
+    return (
+        f"{len(poor)} of {len(by_recipient)} recipients learnt too little for their results to "
+        f"mean anything: the weakest, {errors.printable(weakest.recipient)}, is "
+        f"{intervals.number(_above_floor(weakest))} above its floor in {weakest.metric}, under "
+        f"the declared minimum of {spec.minimum:g}. Train them for longer (--steps)."
+    )
+
+
+def _above_floor(record: Record) -> float:
+    return record.before - record.floor
+
+
+def _learnt_enough(record: Record, spec: specs.StudySpec) -> bool:
+    """Returns whether a recipient has enough to lose for retention to mean something."""
+    above = _above_floor(record)
+    return 0 < above and above >= spec.minimum
+
+
 def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
     """Returns a sentence on the recipient closest to its floor; "" if it is far enough above."""
-    weakest = min(records, key=lambda record: record.before - record.floor)
-    above = weakest.before - weakest.floor
-    if 0 < above and above >= spec.minimum:
+    weakest = min(records, key=_above_floor)
+    above = _above_floor(weakest)
+    if _learnt_enough(weakest, spec):
         return ""
     return (
         f"The recipient of seed {weakest.seed} is {intervals.number(above)} above its floor in "

@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Sequence
 
 from tfreuse import files
+from tfreuse.analysis import caveats
 from tfreuse.analysis.verdicts import Verdict
 from tfreuse.errors import printable
 from tfreuse.report import (
@@ -90,13 +91,18 @@ def summary(
 ) -> str:
     """Formats the verdicts for a terminal, at most 100 columns wide.
 
-    A line per verdict with effect, interval, n and reason. Given the study's directory, the
-    results of its label curves follow.
+    A line per verdict with effect, interval, n and reason. Given the study's directory, a
+    warning of recipients that learnt too little precedes them, and the results of label curves
+    follow.
     """
-    curves = _label_lines(study_dir) if study_dir else []
+    untrained, curves = [], []
+    if study_dir:
+        study = source.load(pathlib.Path(study_dir))
+        untrained = textwrap.wrap(caveats.untrained(study.records, study.spec), WIDTH)
+        curves = _label_lines(study)
     if not verdicts:
         return "\n".join(curves) or "No verdict: no arm has been measured yet."
-    lines, part = [], None
+    lines, part = untrained, None
     for verdict in verdicts:
         if verdict.part != part:
             lines += [*([""] if lines else []), printable(str(verdict.part), WIDTH)]
@@ -115,10 +121,10 @@ def summary(
     return "\n".join([*lines, *([""] if curves else []), *curves])
 
 
-def _label_lines(study_dir: str | os.PathLike) -> list[str]:
+def _label_lines(study: source.Source) -> list[str]:
     return [
         wrapped
-        for line in labels.summary(source.load(pathlib.Path(study_dir)))
+        for line in labels.summary(study)
         for wrapped in textwrap.wrap(
             line, WIDTH, subsequent_indent=" " * 6, drop_whitespace=False
         )

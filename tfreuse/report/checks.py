@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from tfreuse.analysis import intervals
+from tfreuse.analysis import caveats, intervals
 from tfreuse.analysis.arms import LINKS, Arm, Arms, Part, at_all_layers
 from tfreuse.report.source import SHOWN, Source, listed
 
@@ -134,12 +134,8 @@ def _above_floor(source: Source) -> tuple[str, str, str]:
         f"weakest: {intervals.number(above)} of {weakest.metric} above its floor "
         f"({weakest.recipient})"
     )
-    if above < source.spec.minimum or above <= 0:
-        return (
-            name,
-            f"FAILED: {margin}",
-            f"Under the declared minimum of {source.spec.minimum:g}: train for longer.",
-        )
+    if untrained := caveats.untrained(source.records, source.spec):
+        return name, f"FAILED: {margin}", untrained
     return (
         name,
         f"passed: {margin}",

@@ -148,10 +148,12 @@ def _subtitle(source: Source) -> str:
 
 
 def _lead(source: Source) -> tuple[Block, ...]:
+    untrained = caveats.untrained(source.records, source.spec)
     missing = (*source.warnings, *checks.missing(source))
     images = min((record.images for record in source.records), default=0)
     caution = caveats.few_seeds(source.spec, images) if source.records else ""
     return (
+        *((Warnings((untrained,)),) if untrained else ()),
         *((Paragraph(caution),) if caution else ()),
         *((Warnings(missing),) if missing else ()),
     )

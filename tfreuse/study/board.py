@@ -20,12 +20,22 @@ class Board:
     Args:
         units: all units that are to be run.
         out_dir: the study's directory.
+        finished: units that earlier runs have done. They count as done, as does what these did
+            of `units`, but not for the time left.
     """
 
-    def __init__(self, units: Sequence[Unit], out_dir: pathlib.Path) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        out_dir: pathlib.Path,
+        finished: Sequence[Unit] = (),
+    ) -> None:
         self._out_dir = out_dir
-        self._display = progress.Display(sum(unit.weight for unit in units))
-        self._total, self._done = len(units), 0.0
+        self._done = sum(unit.weight for unit in finished)
+        total = self._done + sum(unit.weight for unit in units)
+        self._display = progress.Display(total, self._done)
+        self._total, self._finished = len(units) + len(finished), len(finished)
+        self._before: dict[str, float] = {}  # share of a unit that earlier runs did
         self._running: dict[str, Unit] = {}
         self._progress: dict[str, dict] = {}  # progress.json of each running unit
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -37,6 +47,7 @@ class Board:
         unit = event.unit
         if unit is not None and event.started:
             self._running[unit.name] = unit
+            self._begin(unit)
         elif unit is not None:
             self._running.pop(unit.name, None)
             last = self._progress.pop(unit.name, {})
@@ -47,6 +58,13 @@ class Board:
                 self._done += unit.weight  # no work is left for it in this run
                 self._show(f"{unit.name} failed", force=True)
         self._poll()
+
+    def _begin(self, unit: Unit) -> None:
+        """Notes what an earlier run did of the unit, when it is first started in this run."""
+        if unit.name not in self._before:
+            share = _share(Folder(self._out_dir, unit).progress() or {})
+            self._before[unit.name] = share
+            self._display.done_before += share * unit.weight
 
     def running(self) -> list[Unit]:
         """Returns the units that were given to the runner and have not ended."""
@@ -71,13 +89,13 @@ class Board:
 
     def _show(self, text: str, force: bool) -> None:
         done = self._done + sum(
-            self._running[name].weight * _share(current)
+            self._running[name].weight * max(_share(current), self._before[name])
             for name, current in self._progress.items()
         )
         if len(self._nodes) > 1:
             text = text or (
                 f"{len(self._nodes)} nodes, {len(self._progress)} units running, "
-                f"{self._counts.total()} of {self._total} done"
+                f"{self._finished + self._counts.total()} of {self._total} done"
             )
             self._display.update(done, text, self._by_node(), force=force)
             return

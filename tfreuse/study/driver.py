@@ -6,12 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
-from tfreuse import (
-    files,
-    records,
-    rundir,
-    runners,
-)
+from tfreuse import files, records, rundir, runners
 from tfreuse.errors import InputError
 from tfreuse.few_labels import recipes
 from tfreuse.report import tensorboard
@@ -61,9 +56,11 @@ def run(
             checks.check(specs)
         with _Study(specs, out_dir, mirror) as state:
             units = work.plan(specs, out_dir)
-            state.run([unit for unit in units if not state.has(unit)], runner_spec)
+            finished = [unit for unit in units if state.has(unit)]
+            pending = [unit for unit in units if unit.name in state.pending]
+            state.run(pending, runner_spec, finished)
             if not state.pending:
-                state.finish(runner_spec)
+                state.finish(runner_spec, units)
             arms, arms_dir = state.log.records, out_dir / "tensorboard" / "arms"
             if arms and (note := tensorboard.write_arms(arms_dir, arms)):
                 print(note)
@@ -108,11 +105,11 @@ def run_one(
     rundir.claim(out_dir / "study.json", specs.named())
     mirror.push("study.json")
     unit = units[runner_spec.unit_index]
-    pending = [
-        needed
-        for needed in work.with_needs(unit, units)
-        if Folder(out_dir, needed).done() is None
-    ]
+    needed = work.with_needs(unit, units)
+    pending, finished = [], []
+    for each in needed:
+        done = Folder(out_dir, each).done() is not None
+        (finished if done else pending).append(each)
     if not pending:
         return unit, None
     failures: list[Failure] = []
@@ -120,7 +117,7 @@ def run_one(
         contextlib.closing(
             runners.make(runner_spec, out_dir, url=url, preload=_PRELOAD)
         ) as runner,
-        contextlib.closing(Board(pending, out_dir)) as board,
+        contextlib.closing(Board(pending, out_dir, finished)) as board,
     ):
         for event in runners.run(pending, runner, out_dir, runner_spec.retries):
             board.update(event)
@@ -205,8 +202,10 @@ class _Study:
         self.pending.add(unit.name)
         return False
 
-    def run(self, units: Sequence[Unit], spec: RunnerSpec) -> None:
-        """Runs the units and collects their records while they run."""
+    def run(
+        self, units: Sequence[Unit], spec: RunnerSpec, finished: Sequence[Unit]
+    ) -> None:
+        """Runs the units and collects their records; `finished` are done, for the display."""
         if not units:
             return
         with (
@@ -215,7 +214,7 @@ class _Study:
                     spec, self._out_dir, len(units), self._mirror.url, _PRELOAD
                 )
             ) as runner,
-            contextlib.closing(Board(units, self._out_dir)) as board,
+            contextlib.closing(Board(units, self._out_dir, finished)) as board,
         ):
             if dashboard := getattr(runner, "dashboard", ""):
                 print(f"Ray's dashboard: http://{dashboard}")
@@ -226,7 +225,7 @@ class _Study:
                 elif not event.started:
                     self._ended(event)
 
-    def finish(self, spec: RunnerSpec) -> None:
+    def finish(self, spec: RunnerSpec, finished: Sequence[Unit]) -> None:
         """Exports the recipient with the reusable groups, unless it is exported already."""
         groups = outcome.reusable(self.log.records, self._specs)
         if not self._specs.blocks() or groups == outcome.exported(self._out_dir):
@@ -234,7 +233,7 @@ class _Study:
         unit = work.finishing(self._specs, groups, self._out_dir)
         self._forget(unit)  # a model with other groups may be there
         self.pending.add(unit.name)
-        self.run([unit], spec)
+        self.run([unit], spec, finished)
 
     def write(self, entries: dict[str, Any] | None = None) -> None:
         """Writes study.json: the entries, and which units are pending, failed or retried."""

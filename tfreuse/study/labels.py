@@ -97,11 +97,13 @@ def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
         curve: the replicate.
         models_dir: the study's trained networks, a folder each.
     """
-    pending = [key for key in curve.arms() if key not in output.keys]
+    arms = curve.arms()
+    pending = [key for key in arms if key not in output.keys]
     replicate = load(curve, models_dir, output.cache)
-    for number, (_, donor, recipe, _, count) in enumerate(pending):
+    recorded = len(arms) - len(pending)
+    for number, (_, donor, recipe, _, count) in enumerate(pending, recorded):
         title = f"{recipe} {donor}, {count} labels".replace(" ,", ",")
-        output.progress(number / len(pending), title)
+        output.progress(number / len(arms), title)
         output.label(measure_arm(replicate, donor, recipe, int(count)))
 
 

@@ -237,7 +237,7 @@ class _Output:
     """Writes records and shows progress, as `runners.unit.Output` does for a worker."""
 
     def __init__(self, log: records.Log, blocks: int, show_progress: bool) -> None:
-        self._log, self.done = log, 0
+        self._log, self.done, self._recorded = log, 0, False
         self._display = progress.Display(blocks) if show_progress else None
         self.keys = frozenset(record.key for record in log.records)
         self.annotations: dict[str, dict] = {}
@@ -245,9 +245,12 @@ class _Output:
 
     def record(self, record: records.Record, per_image: np.ndarray) -> None:
         self._log.append(record, per_image)
+        self._recorded = True
 
     def progress(self, share: float, text: str) -> None:
         if self._display:
+            if not self._recorded:  # so far by an earlier call
+                self._display.done_before = self.done + share
             self._display.update(self.done + share, text)
 
     def annotate(self, name: str, value: dict) -> None:
