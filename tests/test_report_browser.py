@@ -87,9 +87,15 @@ def test_what_the_views_show_is_not_shown_twice(opened):
     page = opened()
     assert page.locator(".fallback").count() > 5
     assert page.locator(".fallback:visible").count() == 0
-    for link in page.locator("nav a:visible").all():
+    for link in page.locator("nav a").all():
         place = page.locator(link.get_attribute("href"))
-        assert place.is_visible()
+        assert link.is_visible() and place.is_visible()
+    page.goto(f"{page.url}#which-channels")
+    page.reload()
+    page.locator("#app .figure-channels").first.wait_for()
+    page.wait_for_function(
+        "() => Math.abs(document.getElementById('which-channels').getBoundingClientRect().top) < 9"
+    )
 
 
 def test_toggles_change_the_heat_map(opened):

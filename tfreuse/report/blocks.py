@@ -20,6 +20,7 @@ class Warnings:
     """Reservations that a reader must know before the results."""
 
     lines: tuple[str, ...]
+    title: str = "Incomplete"
 
 
 @dataclasses.dataclass(frozen=True)

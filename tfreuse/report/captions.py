@@ -90,12 +90,12 @@ def _too_few(seeds: int, confidence: float) -> str:
 def channels(rows: list[Row], subject) -> str:
     draws, seeds = subject.spec.draws, max(row["n"] for row in rows)
     return (
-        "First: mean retention, clipped to 0 to 1, where a share of the output channels of every layer is "
+        "Above: mean retention, clipped to 0 to 1, where a share of the output channels of every layer is "
         "taken from the donor in the order of a score, highest first: activation (correlation of a "
         "channel's outputs in donor and recipient, on half of the calibration images), distance "
-        "(nearest kernels), gamma (largest of the donor's). Then, at each site: the mean retention on the way from 0 "
-        f"to a share of {max(SHARES):g} (area by trapezoids), less that of random orders of the same seed, "
-        f"the mean of {draws} draws. Lines are intervals over seeds"
+        "(nearest kernels), gamma (largest of the donor's). Below, at each site, the gain over random "
+        f"order: the mean retention on the way from a share of 0 to {max(SHARES):g} (area by "
+        f"trapezoids), minus that of {draws} random orders of the same seed (their mean). Lines are intervals over seeds"
         f"{_too_few(seeds, subject.spec.confidence)}. The slices by which the next layers read "
         f"the channels stay the recipient's. {_tail(rows, subject)}"
     )

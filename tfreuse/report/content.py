@@ -153,7 +153,7 @@ def _lead(source: Source) -> tuple[Block, ...]:
     images = min((record.images for record in source.records), default=0)
     caution = caveats.few_seeds(source.spec, images) if source.records else ""
     return (
-        *((Warnings((untrained,)),) if untrained else ()),
+        *((Warnings((untrained,), "Hardly trained"),) if untrained else ()),
         *((Paragraph(caution),) if caution else ()),
         *((Warnings(missing),) if missing else ()),
     )

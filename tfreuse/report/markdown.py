@@ -48,8 +48,11 @@ def _block(block: Block) -> list[str]:
     match block:
         case Paragraph(text):
             return [escape(text)]
-        case Warnings(lines):
-            return ["> **Incomplete**", *(f"> - {escape(line)}" for line in lines)]
+        case Warnings(lines, title):
+            return [
+                f"> **{escape(title)}**",
+                *(f"> - {escape(line)}" for line in lines),
+            ]
         case Code(text):
             return ["```", text, "```"]
         case Picture(name, title, caption):

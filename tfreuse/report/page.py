@@ -115,9 +115,12 @@ def _block(block: Block, figures: pathlib.Path) -> str:
     match block:
         case Paragraph(text):
             return f"<p>{escaped(text)}</p>"
-        case Warnings(lines):
+        case Warnings(lines, title):
             items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
-            return f'<aside class="warning"><strong>Incomplete</strong><ul>{items}</ul></aside>'
+            return (
+                f'<aside class="warning"><strong>{escaped(title)}</strong>'
+                f"<ul>{items}</ul></aside>"
+            )
         case Code(text):
             return f"<pre><code>{html.escape(text)}</code></pre>"
         case Picture():

@@ -74,7 +74,11 @@ _FIRST = {
     "site": "where parameters are replaced: a layer, a stage, several, or all layers",
     "arm": "one treatment of one recipient: a group, a site, a donor, a strength, a repair",
     "control": "an arm whose outcome is known, or bounds the others'",
-    "draw": "a repetition of a random control; a seed counts the mean of its draws",
+    "draw": "a repetition of a random control or order; a seed counts the mean of its draws",
+    "share": "of the output channels of each layer that are moved, from 0 to 1; first those with "
+    "the highest score",
+    "path, area, excess": "of an order of channels: retention at one share; its mean on the way from 0 "
+    f"to {max(specs.SHARES):g}, by trapezoids; that mean minus the random orders' of the same seed",
     "strength": "α of (1 − α) recipient + α donor: 1 is a full transplant",
     "age": "number of updates of the donor's training after which it was taken; without one the "
     "donor is finished",

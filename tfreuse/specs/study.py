@@ -105,7 +105,10 @@ class StudySpec(Spec):
         later=True,
     )
     draws: int = option(
-        3, "random draws of the controls angle, matched, moments and shuffled", low=1
+        3,
+        "draws of the controls angle, matched, moments and shuffled, and random orders of "
+        "channels; a seed counts their mean",
+        low=1,
     )
     shapley: bool = option(
         False,

@@ -9,6 +9,16 @@ export const TITLES = {
   ages: "When reuse appears: donors along their training",
   channels: "Which channels to move",
 };
+/** Sections of the report's page that a view stands for: its place by the section's id. */
+export const ANCHORS = {
+  verdicts: "verdicts",
+  heat: "where-in-the-network",
+  reasons: "two-reasons",
+  ladder: "what-repairs-win-back",
+  shapley: "which-role-is-to-blame",
+  ages: "when-reuse-appears",
+  channels: "which-channels",
+};
 export const NAMES = Object.keys(TITLES);
 
 export function draw({drawings, caption, hint, notes}) {
