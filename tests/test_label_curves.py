@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tfreuse.analysis import intervals, label_curves
+from tfreuse.analysis import intervals, label_curves, label_savings
 from tfreuse.errors import InputError
 from tfreuse.few_labels.recipes import CATALOGUE
 from tfreuse.records import LabelLog, LabelRecord, read_labels
@@ -48,20 +48,20 @@ def test_the_flags_name_the_recipes_of_the_catalogue_in_its_order():
     ],
 )
 def test_scratch_needs_as_many_labels_as_its_curve_says(value, count, censored):
-    found = label_curves.labels_needed(SCRATCH, value)
+    found = label_savings.labels_needed(SCRATCH, value)
     assert found == (pytest.approx(count), censored)
 
 
 def test_a_dip_of_scratch_is_levelled_and_a_plateau_counts_from_its_start():
     dipping = {8: 0.2, 16: 0.5, 32: 0.3, 64: 0.6}  # monotone: 0.2, 0.4, 0.4, 0.6
-    assert label_curves.labels_needed(dipping, 0.4) == (pytest.approx(16), "")
-    assert label_curves.labels_needed(dipping, 0.3) == (pytest.approx(2**3.5), "")
-    assert label_curves.labels_needed(dipping, 0.5) == (pytest.approx(2**5.5), "")
+    assert label_savings.labels_needed(dipping, 0.4) == (pytest.approx(16), "")
+    assert label_savings.labels_needed(dipping, 0.3) == (pytest.approx(2**3.5), "")
+    assert label_savings.labels_needed(dipping, 0.5) == (pytest.approx(2**5.5), "")
 
 
 def test_more_metric_never_needs_fewer_labels():
     noisy = {8: 0.31, 16: 0.24, 32: 0.44, 64: 0.41, 128: 0.52}
-    found = [label_curves.labels_needed(noisy, i / 100)[0] for i in range(20, 60)]
+    found = [label_savings.labels_needed(noisy, i / 100)[0] for i in range(20, 60)]
     assert found == sorted(found) and len(set(found)) > 10
 
 

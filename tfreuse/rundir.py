@@ -85,8 +85,8 @@ def claim(
 def settings_file(model: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a model's training settings: MODEL.run.json, else run.json beside it."""
     model = pathlib.Path(model)
-    own = own_settings_file(model)
-    return own if own.exists() else model.parent / "run.json"
+    path = own_settings_file(model)
+    return path if path.exists() else model.parent / "run.json"
 
 
 def own_settings_file(model: str | os.PathLike) -> pathlib.Path:

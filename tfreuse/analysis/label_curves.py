@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfreuse.analysis import Row, intervals
+from tfreuse.analysis import Row, intervals, label_savings
 from tfreuse.analysis.arms import Values, add, order_of
 from tfreuse.records import LabelRecord
 from tfreuse.specs.labels import RECIPES, SCRATCH
@@ -155,85 +155,19 @@ def savings(arms: Arms, confidence: float) -> list[Row]:
         }
         for labels, seeds in counts.items():
             needed = [
-                labels_needed(scratch[seed], record.value)
+                label_savings.labels_needed(scratch[seed], record.value)
                 for seed, record in seeds.items()
                 if seed in scratch
             ]
             if not needed:
                 continue
             row = arm._asdict() | {"labels": labels}
-            row |= _saving_columns(needed, labels, confidence)
+            row |= label_savings.columns(needed, labels, confidence)
             if row["seeds_censored"] == len(needed) > 1:
-                row |= _inverted(seeds, scratch, labels, confidence)
+                values = {seed: record.value for seed, record in seeds.items()}
+                row |= label_savings.by_tests(values, scratch, labels, confidence)
             rows.append(row)
     return rows
-
-
-def _inverted(
-    seeds: Seeds,
-    scratch: Mapping[int, Mapping[int, float]],
-    labels: int,
-    confidence: float,
-) -> Row:
-    """Returns the interval of a saving of which each seed knows only a bound.
-
-    Args:
-        seeds: records of the arm with `labels` labels.
-        scratch: metric by number of labels, by seed.
-        labels: n.
-        confidence: of the interval.
-    """
-    heights = {seed: _monotone(scratch[seed]) for seed in seeds if seed in scratch}
-    counts = sorted(next(iter(heights.values())))
-    ends = {
-        count: intervals.mean_interval(
-            [seeds[seed].value - curve[count] for seed, curve in heights.items()],
-            confidence,
-        )
-        for count in counts
-    }
-    above = list(itertools.takewhile(lambda m: ends[m].low > 0, counts))
-    below = list(itertools.takewhile(lambda m: ends[m].high < 0, counts[::-1]))
-    return {
-        "low": above[-1] / labels if above else 0.0,
-        "high": below[-1] / labels if below else math.inf,
-        "method": f"tests against scratch, {ends[counts[0]].method}",
-    }
-
-
-def _monotone(scratch: Mapping[int, float]) -> dict[int, float]:
-    """Returns a curve that rises with the number of labels, by isotonic regression."""
-    from scipy import optimize  # imported late: `--help` must not wait for SciPy
-
-    counts = sorted(scratch)
-    rising = optimize.isotonic_regression([scratch[n] for n in counts]).x
-    return dict(zip(counts, rising.tolist(), strict=True))
-
-
-def labels_needed(scratch: Mapping[int, float], value: float) -> tuple[float, str]:
-    """Interpolates how many labels scratch needs to reach a metric.
-
-    Args:
-        scratch: metric by number of labels, of one seed.
-        value: the metric to reach.
-
-    Returns:
-        the number and ""; the most labels and ">", or the fewest and "<", where that is only
-        a bound.
-    """
-    curve = _monotone(scratch)
-    counts, heights = list(curve), list(curve.values())
-    if value > heights[-1]:
-        return float(counts[-1]), ">"
-    if value < heights[0]:
-        return float(counts[0]), "<"
-    index = int(np.argmax(np.array(heights) >= value))
-    if index == 0:
-        return float(counts[0]), ""
-    low, high = heights[index - 1], heights[index]
-    share = (value - low) / (high - low)
-    logs = np.log2(counts[index - 1 : index + 1])
-    return float(2 ** (logs[0] + share * (logs[1] - logs[0]))), ""
 
 
 def crossovers(arms: Arms, confidence: float) -> list[Row]:
@@ -311,30 +245,6 @@ def _end_of_gain(means: Mapping[int, float]) -> tuple[float | None, str]:
             share = means[low] / (means[low] - means[high])
             return float(low * (high / low) ** share), ""
     return None, ">"
-
-
-def _saving_columns(
-    needed: Sequence[tuple[float, str]], labels: int, confidence: float
-) -> Row:
-    """Returns mean and interval of log2(n_scratch / n), as factors.
-
-    Args:
-        needed: `labels_needed` of each seed.
-        labels: n.
-    """
-    logs = [math.log2(count / labels) for count, _ in needed]
-    marks = [mark for _, mark in needed]
-    ends = intervals.mean_interval(logs, confidence)
-    low, high = 2**ends.low, 2**ends.high if ends.high < 1000 else math.inf
-    return {
-        "mean": 2**ends.estimate,
-        "low": 0.0 if "<" in marks else low,
-        "high": math.inf if ">" in marks else high,
-        "n": ends.n,
-        "method": ends.method,
-        "censored": "".join(sorted(set(marks))),
-        "seeds_censored": len(marks) - marks.count(""),
-    }
 
 
 def _verdict_columns(gains: Sequence[float], confidence: float) -> Row:

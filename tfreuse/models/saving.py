@@ -5,15 +5,20 @@ import logging
 import os
 import re
 import zipfile
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import keras
 
 from tfreuse import files
 from tfreuse.checkpoints import loadable
 from tfreuse.errors import InputError, printable, reason
+from tfreuse.runners import cache as runners_cache
+from tfreuse.transplant import derived
 
 _UNKNOWN = re.compile(r"Could not (?:locate|interpret) .*?(?:'|identifier: )([\w>.]+)")
 
+_T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 _RANDOM = "random_states.json"  # in a `.keras` archive; Keras ignores it
 
@@ -90,3 +95,37 @@ def load(path: str | os.PathLike, *, optimizer: bool = False) -> keras.Model:
     if optimizer:
         _restore_random_states(model, path)
     return model
+
+
+def load_shared(
+    cache: runners_cache.Cache,
+    kind: str,
+    key: Hashable,
+    path: str | os.PathLike,
+    prepare: Callable[[keras.Model], _T],
+    most: int = runners_cache.MOST,
+) -> _T:
+    """Loads a file into the model that files of one structure share, with all that is traced for it.
+
+    What `prepare` returns is valid for this file until the next call of the same key.
+
+    Args:
+        cache: keeps what `prepare` returns.
+        kind, key, most: see `Cache.get`; files of one key differ in the values of weights alone.
+        path: the `.keras` file.
+        prepare: called with the model of the first file.
+
+    Raises:
+        InputError: see `load`.
+    """
+    fresh: list[keras.Model] = []
+
+    def make() -> tuple[keras.Model, _T]:
+        fresh.append(load(path))
+        return fresh[0], prepare(fresh[0])
+
+    model, prepared = cache.get(kind, key, make, most)
+    if not fresh:
+        model.load_weights(path)
+        derived.refresh(model)
+    return prepared

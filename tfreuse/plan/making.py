@@ -119,8 +119,8 @@ def _channels_hint(plan: Plan) -> str:
     if not plan.channels:
         return ""
     paths = ", ".join(printable(path) for path, _ in plan.channels[:3])
-    more = ", ..." if len(plan.channels) > 3 else ""
-    return f" The channels are of {paths}{more}: select these layers and their roles."
+    dots = ", ..." if len(plan.channels) > 3 else ""
+    return f" The channels are of {paths}{dots}: select these layers and their roles."
 
 
 class _Maker:

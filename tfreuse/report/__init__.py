@@ -158,8 +158,8 @@ def _remove_former(snapshot: Snapshot, directory: pathlib.Path) -> None:
     for part in snapshot.subjects:
         # before links were a factor, names ended with the direction
         stems = {
-            arrays.file_name(named)
-            for named in (part, part._replace(link="independent"))
+            arrays.file_name(variant)
+            for variant in (part, part._replace(link="independent"))
         }
         for kind in figures.DRAWINGS:
             for stem in stems:

@@ -30,7 +30,7 @@ def paragraphs(source: Source) -> list[str]:
 
 def _networks(source: Source) -> str:
     if "given" in source.specs:
-        return _given(source)
+        return _of_existing_networks(source)
     model, data = source.specs.get("model", {}), source.specs.get("data", {})
     train, spec = source.specs.get("train", {}), source.spec
     names = ", ".join(dict.fromkeys(part.architecture for part in source.parts))
@@ -74,7 +74,7 @@ def _networks(source: Source) -> str:
     return text
 
 
-def _given(source: Source) -> str:
+def _of_existing_networks(source: Source) -> str:
     """Describes networks that the study did not train."""
     given, data = source.specs["given"], source.specs.get("data", {})
     files = [printable(name) for name in given.get("files", ())]

@@ -148,15 +148,17 @@ class Donors:
     def _recalibrated(self, path: pathlib.Path, network: Network) -> keras.Model:
         """Returns the network of the file, statistics re-estimated, until the next call."""
 
-        def build() -> tuple[keras.Model, recalibration.Recalibrator]:
-            model = saving.load(path)
+        def prepare(
+            model: keras.Model,
+        ) -> tuple[keras.Model, recalibration.Recalibrator]:
             images = as_input(self._images, network.train.corruption)
             return model, recalibration.Recalibrator(model, images)
 
         train = training.seedless(network.train)
         key = self._block.specs.digest, network.model, train
-        model, recalibrate = self._cache.get("donor", key, build)
-        model.load_weights(path)
+        model, recalibrate = saving.load_shared(
+            self._cache, "donor", key, path, prepare
+        )
         recalibrate()
         return model
 

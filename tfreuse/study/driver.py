@@ -106,10 +106,9 @@ def run_one(
     mirror.push("study.json")
     unit = units[runner_spec.unit_index]
     needed = work.with_needs(unit, units)
-    pending, finished = [], []
-    for each in needed:
-        done = Folder(out_dir, each).done() is not None
-        (finished if done else pending).append(each)
+    marked = {u.name for u in needed if Folder(out_dir, u).done() is not None}
+    finished = [unit for unit in needed if unit.name in marked]
+    pending = [unit for unit in needed if unit.name not in marked]
     if not pending:
         return unit, None
     failures: list[Failure] = []

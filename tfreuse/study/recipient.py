@@ -73,17 +73,16 @@ class Recipient:
 class _Setup:
     """A model with its data and traced functions, for all recipients of its structure."""
 
-    def __init__(self, block: Block, path: pathlib.Path, cache: Cache) -> None:
+    def __init__(self, block: Block, model: keras.Model, cache: Cache) -> None:
         specs, network = block.specs, block.parts["recipient"]
         self.train = calibration_split(specs, network, cache)
         self.test = training.split(specs.data, "test", network.train, cache)
         self.clean = first_images(self.train, specs.study.calibration_examples)
         self.images, self.targets = as_pair(self.clean, network.train.corruption)
-        self.model = saving.load(path)
         if network.file:
-            self.model = reading.staged(self.model, specs)
+            self.model = reading.staged(model, specs)
         else:
-            self.model = models.with_stages(self.model, block.model.stages)
+            self.model = models.with_stages(model, block.model.stages)
         self.variables = transplant.index(self.model)
         self.recalibrate = recalibration.Recalibrator(self.model, self.images)
         self.evaluate = evaluator(
@@ -112,10 +111,11 @@ def load(
     key = (block.specs.digest, block.model, training.seedless(network.train))
     if network.file:
         key += (network.name,)
-    setup = cache.get("recipient", key, lambda: _Setup(block, path, cache), most=1)
+    setup = saving.load_shared(
+        cache, "recipient", key, path, lambda model: _Setup(block, model, cache), most=1
+    )
     model, digest = setup.model, files.file_digest(path)
     if not network.file:  # a network that exists is measured as it is
-        model.load_weights(path)
         if setup.recalibrate.sweep is not None:
             setup.recalibrate.sweep.rebase()
         setup.recalibrate()

@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 import shutil
 
+import keras
+
 from tfreuse import files, training
 from tfreuse.models import saving
 from tfreuse.runners import Cache
@@ -84,29 +86,23 @@ def above_floor(
     spec = training.seedless(network.train)
     path = folder / "model.keras"
     key = (specs.data, network.model, spec, specs.study.calibration_examples)
-    judge = cache.get("judge", key, lambda: _Judge(specs, spec, path, cache))
-    judge.model.load_weights(path)
-    judge.recalibrate()
-    counts = judge.evaluate()
-    return counts.value - counts.floor
 
-
-class _Judge:
-    """A model of the network's structure, its recalibration and its evaluation."""
-
-    def __init__(
-        self, specs: Specs, spec: TrainSpec, path: pathlib.Path, cache: Cache
-    ) -> None:
+    def judge(
+        model: keras.Model,
+    ) -> tuple[recalibration.Recalibrator, evaluation.Evaluator]:
         train, validation = (
             training.split(specs.data, name, spec, cache) for name in ("train", "val")
         )
         images = first_images(train, specs.study.calibration_examples)
-        self.model = saving.load(path)
         inputs = as_input(images, spec.corruption)
-        self.recalibrate = recalibration.Recalibrator(self.model, inputs)
-        self.evaluate = evaluation.Evaluator(
-            self.model, validation, spec.task, corruption=spec.corruption
+        return recalibration.Recalibrator(model, inputs), evaluation.Evaluator(
+            model, validation, spec.task, corruption=spec.corruption
         )
+
+    recalibrate, evaluate = saving.load_shared(cache, "judge", key, path, judge)
+    recalibrate()
+    counts = evaluate()
+    return counts.value - counts.floor
 
 
 def _settings(network: Network, number: int) -> TrainSpec:

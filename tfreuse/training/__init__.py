@@ -116,12 +116,13 @@ def train(
         session.fit(train_spec, out_dir, report, keep)
     _check_kept(out_dir, keep)
     test_split = split(data_spec, "test", train_spec, cache)
-    best, test = cache.get(
+    best, test = saving.load_shared(
+        cache,
         "test",
         key,
-        lambda: _loaded(out_dir / "model.keras", test_split, train_spec),
+        out_dir / "model.keras",
+        lambda model: (model, _evaluator(model, test_split, train_spec)),
     )
-    best.load_weights(out_dir / "model.keras")
     metrics = evaluation.summary(test(), test_split, train_spec.corruption)
     metrics |= {
         "steps": train_spec.steps,
@@ -132,16 +133,6 @@ def train(
         metrics["recalibration_images"] = min(MOST_IMAGES, train_split.size)
     files.write_json(out_dir / "metrics.json", metrics)
     return metrics
-
-
-def _loaded(
-    path: pathlib.Path, split: data.Split, spec: TrainSpec
-) -> tuple[keras.Model, evaluation.Evaluator]:
-    """Returns the model of a file, and its evaluation on a split with all metrics."""
-    model = saving.load(path)
-    return model, evaluation.Evaluator(
-        model, split, spec.task, similarity=True, corruption=spec.corruption
-    )
 
 
 def _recorded(run: dict[str, Any], recalibrate: bool) -> bool:
@@ -212,10 +203,17 @@ def evaluate(
     model: keras.Model, split: data.Split, task: str, corruption: str = "none"
 ) -> dict[str, Any]:
     """Computes all metrics of the model on the split, for `metrics.json`."""
-    counts = evaluation.Evaluator(
-        model, split, task, similarity=True, corruption=corruption
-    )()
+    counts = _evaluator(model, split, TrainSpec(task=task, corruption=corruption))()
     return evaluation.summary(counts, split, corruption)
+
+
+def _evaluator(
+    model: keras.Model, split: data.Split, spec: TrainSpec
+) -> evaluation.Evaluator:
+    """Returns the evaluation of a model on a split with all metrics."""
+    return evaluation.Evaluator(
+        model, split, spec.task, similarity=True, corruption=spec.corruption
+    )
 
 
 def _start(

@@ -63,20 +63,20 @@ def _first_groups(groups: list[str]) -> list[tuple[int, str]]:
 
 def _panel(title: str, names: tuple[str, str], dots: Sequence[Dots]) -> svg.Drawing:
     """Draws dots and the identity; dots beyond the middle 98 % of all values lie at the edge."""
-    right, bottom = LEFT + SIDE, TOP + SIDE
-    drawing = svg.Drawing(right + RIGHT, bottom + 32, "norms", title)
-    drawing.text(8, 12, svg.fitted(title, right + RIGHT - 8), class_="ink")
+    edge, bottom = LEFT + SIDE, TOP + SIDE
+    drawing = svg.Drawing(edge + RIGHT, bottom + 32, "norms", title)
+    drawing.text(8, 12, svg.fitted(title, edge + RIGHT - 8), class_="ink")
     values = np.concatenate([*(x for x, _, _ in dots), *(y for _, y, _ in dots)])
     low, high = np.quantile(values[np.isfinite(values)], [0.01, 0.99])
     low, high = low - 0.06 * (high - low) - 1e-9, high + 0.06 * (high - low) + 1e-9
-    x, y = marks.Axis(low, high, LEFT, right), marks.Axis(low, high, bottom, TOP)
+    x, y = marks.Axis(low, high, LEFT, edge), marks.Axis(low, high, bottom, TOP)
     for value in marks.ticks(low, high, 4):
         text = f"{value:g}".replace("-", "−")
         drawing.text(x(value), bottom + 14, text, "middle", size=9)
         drawing.text(LEFT - 5, y(value) + 3, text, "end", size=9)
-    drawing.line(LEFT, bottom, right, bottom, class_="axis")
+    drawing.line(LEFT, bottom, edge, bottom, class_="axis")
     drawing.line(LEFT, TOP, LEFT, bottom, class_="axis")
-    drawing.line(LEFT, bottom, right, TOP, class_="grid")
+    drawing.line(LEFT, bottom, edge, TOP, class_="grid")
     drawing.text(LEFT + SIDE / 2, bottom + 28, names[0], "middle")
     middle = TOP + SIDE / 2
     turn = f"rotate(-90 10 {middle:g})"

@@ -25,19 +25,17 @@ def profiles(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
 
 
 def _panel(group: str, rows: list[Row], spec: specs.StudySpec) -> svg.Drawing:
-    right, bottom = LEFT + WIDTH, TOP + HEIGHT
-    drawing = svg.Drawing(
-        right + 6, bottom + 34, "profiles", f"{group}: share of sites"
-    )
-    x, y = marks.Axis(-0.03, 1.03, LEFT, right), marks.Axis(*SHARES, bottom, TOP)
+    edge, bottom = LEFT + WIDTH, TOP + HEIGHT
+    drawing = svg.Drawing(edge + 6, bottom + 34, "profiles", f"{group}: share of sites")
+    x, y = marks.Axis(-0.03, 1.03, LEFT, edge), marks.Axis(*SHARES, bottom, TOP)
     title = svg.fitted(group, WIDTH)
     drawing.text(LEFT + WIDTH / 2, 12, title, "middle", class_="title")
     for value in TICKS:
         drawing.text(LEFT - 5, y(value) + 4, f"{value:g}", "end")
         drawing.text(x(value), bottom + 15, f"{value:g}", "middle")
         if value != 0.5:
-            drawing.line(LEFT, y(value), right, y(value), class_="grid")
-    drawing.line(LEFT, bottom, right, bottom, class_="axis")
+            drawing.line(LEFT, y(value), edge, y(value), class_="grid")
+    drawing.line(LEFT, bottom, edge, bottom, class_="axis")
     middle = TOP + HEIGHT / 2
     turn = f"rotate(-90 10 {middle:g})"
     drawing.text(10, middle, "share of sites", "middle", transform=turn)
