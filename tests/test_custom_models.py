@@ -12,6 +12,7 @@ from tfreuse.errors import InputError
 from tfreuse.models import saving
 from tfreuse.runners import RunnerSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
+from tfreuse.study import reading
 from tfreuse.training import evaluation
 
 layers = keras.layers
@@ -65,6 +66,29 @@ def test_its_values_are_fresh_and_follow_from_the_seed(mine):
     kernel = [net.get_layer("down0").kernel.numpy() for net in (one, same, other, file)]
     np.testing.assert_array_equal(kernel[0], kernel[1])
     assert (kernel[0] != kernel[2]).any() and (kernel[0] != kernel[3]).any()
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_adapted_statistics_stay_and_tell_the_range_of_pixels(tmp_path, scale):
+    """Its first layer normalizes images of this range, as it was adapted to do."""
+    norm = layers.Normalization(name="adapted")
+    norm.adapt(scale * images(8, 8, 3) * [0.2, 0.5, 1])
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(
+        norm(seen := keras.Input((8, 8, 3)))
+    )
+    model = keras.Model(seen, layers.Conv2D(2, 1, name="out")(x))
+    model.save(tmp_path / "adapted.keras")
+    spec = ModelSpec(model=str(tmp_path / "adapted.keras"))
+    batch = images(8, 8, 3)
+    wanted = norm(scale * batch).numpy()
+    for net in (build(spec), reading.reinitialised(build(spec), 3)):
+        conv = net.get_layer("conv")
+        features = keras.Model(net.inputs, conv.input).predict(batch)
+        np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-5)
+        assert np.abs(conv.kernel - model.get_layer("conv").kernel).max() > 0.1
+    net.save(tmp_path / "saved.keras")
+    again = saving.load(tmp_path / "saved.keras")
+    np.testing.assert_array_equal(again.predict(batch), net.predict(batch))
 
 
 def test_outputs_are_logits_though_the_file_ends_in_a_softmax(mine):

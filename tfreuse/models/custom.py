@@ -3,9 +3,10 @@
     model = custom.network("mine.keras", (64, 64), 3, task="segmentation", num_classes=5)
     model = custom.network("mypackage.nets:make", task="autoencoder", num_classes=0)
 
-Parameters are fresh, and the head of the task replaces the last layer, so that one structure can
-be trained for two tasks. All other layers keep their names; those of a nested network take its
-place (`graph.flattened`). `models.build` calls this.
+Parameters are fresh, but for the statistics that Normalization layers were adapted to. The head of
+the task replaces the last layer, so that one structure can be trained for two tasks. All other
+layers keep their names; those of a nested network take its place (`graph.flattened`).
+`models.build` calls this.
 """
 
 import importlib
@@ -15,13 +16,16 @@ import sys
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.models import blocks, endings, graph, saving
 from tfreuse.models.images import check_channels_last
+from tfreuse.transplant import derived
 
 # A Rescaling as first layer with a smaller scale maps pixels from 0 to 255 to about [0, 1].
 _LARGEST_PIXEL_SCALE = 0.02
+_LARGEST_UNIT = 2.0  # means and deviations above it are not those of images in [0, 1]
 _ACTIVATIONS = keras.layers.Activation, keras.layers.Softmax
 HEADS = keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense
 
@@ -180,7 +184,10 @@ def _for_task(
             return args[0]  # losses take logits, and images without an activation
         return layer(*args, **kwargs)
 
-    return graph.copied(original, images, _prepared(original, images), copy, call)
+    prepared = _prepared(original, images)
+    model = graph.copied(original, images, prepared, copy, call)
+    derived.copy_statistics(original, model)
+    return model
 
 
 def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
@@ -201,12 +208,15 @@ def _prepared(original: keras.Model, images: keras.KerasTensor) -> keras.KerasTe
 
 
 def takes_pixels(model: keras.Model) -> bool:
-    """Returns whether a model scales pixels from 0 to 255 itself, by its first layer."""
+    """Returns whether a model takes pixels from 0 to 255, by the scaling of its first layer."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             return takes_pixels(layer)
         if isinstance(layer, keras.layers.Rescaling):
             return _scale(layer) < _LARGEST_PIXEL_SCALE
+        if isinstance(layer, keras.layers.Normalization):
+            mean, variance = map(np.asarray, (layer.mean, layer.variance))
+            return max(np.abs(mean).max(), variance.max() ** 0.5) > _LARGEST_UNIT
         if not isinstance(layer, keras.layers.InputLayer | keras.layers.Resizing):
             return False
     return False

@@ -19,7 +19,7 @@ from tfreuse.models import custom, graph, names, saving
 from tfreuse.plan import Plan, remedies, select
 from tfreuse.study.blocks import Network
 from tfreuse.study.design import Specs
-from tfreuse.transplant import live
+from tfreuse.transplant import derived, live
 
 _NAMED = 3  # variables that a message names
 
@@ -107,9 +107,11 @@ def staged(model: keras.Model, specs: Specs) -> keras.Model:
 
 
 def reinitialised(model: keras.Model, seed: int) -> keras.Model:
-    """Returns a copy of the model with fresh initial values."""
+    """Returns a copy of the model with fresh initial values; adapted statistics are kept."""
     keras.utils.set_random_seed(seed)
-    return keras.models.clone_model(model, clone_function=_fresh)
+    copy = keras.models.clone_model(model, clone_function=_fresh)
+    derived.copy_statistics(model, copy)
+    return copy
 
 
 def _fresh(layer: keras.Layer) -> keras.Layer:

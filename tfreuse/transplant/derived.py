@@ -22,6 +22,18 @@ def normalizations(model: keras.Model) -> list[keras.layers.Normalization]:
     return [layer for _, layer in live.every_layer(model) if _derives(layer)]
 
 
+def copy_statistics(source: keras.Model, copy: keras.Model) -> None:
+    """Gives a copy's Normalization layers the statistics that the source's were adapted to.
+
+    They belong to the structure: nothing trains them. Layers are paired by path.
+    """
+    twins = dict(live.every_layer(copy))
+    for path, layer in live.every_layer(source):
+        if _derives(layer):
+            twins[path].set_weights(layer.get_weights())
+            twins[path].finalize_state()
+
+
 def refresh(
     model: keras.Model, layers: Iterable[keras.layers.Layer] | None = None
 ) -> int:
