@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 import pathlib
 import re
 import shutil
@@ -153,6 +154,16 @@ def test_errors_of_images_without_labels_name_their_flag(tmp_path):
     spec = fill(tmp_path)
     shutil.rmtree(tmp_path / "train" / "masks")
     assert trials._more_images(spec, str(tmp_path)).size == 5
+    # images alone may lie in the folder itself, or in images; all of them are taken
+    flat = tmp_path / "flat"
+    shutil.copytree(tmp_path / "train" / "images", flat)
+    shutil.copytree(flat, tmp_path / "deep" / "images")
+    for name in ("flat", "deep"):
+        more = trials._more_images(spec, str(tmp_path / name))
+        assert more.size == len(os.listdir(flat)) == 5
+        assert len({e["image"].tobytes() for e in examples(more)}) == 5
+    with pytest.raises(InputError, match="no folder .*flat/images"):
+        data.check_files(dataclasses.replace(spec, data_dir=str(flat)))
     with pytest.raises(InputError, match="^--unlabelled_dir: The folder .* not exist"):
         trials._more_images(spec, str(tmp_path / "none"))
 

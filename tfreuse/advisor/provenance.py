@@ -87,7 +87,7 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
 def is_divided(spec: DataSpec) -> bool:
     """Returns whether the splits of `spec` are made by a hash, and depend on --group_by."""
     root = pathlib.Path(spec.data_dir).expanduser()
-    return spec.dataset == "folder" and layout.is_divided(root)
+    return spec.dataset == "folder" and "test" in layout.without_folder(root)
 
 
 def _remedy(runs: list[_Run], spec: DataSpec, image: pathlib.Path) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import pathlib
 import time
 from collections.abc import Iterator
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from tfreuse import data, export, models
 from tfreuse.advisor.schedule import Pace
-from tfreuse.data import folder
+from tfreuse.data import folder, layout
 from tfreuse.errors import InputError
 from tfreuse.few_labels import fitting, recipes, subsets
 from tfreuse.few_labels.cost import step_cost
@@ -280,10 +281,20 @@ def _units(split: data.Split, pattern: str) -> tuple[tuple[str, ...], np.ndarray
 
 
 def _more_images(spec: DataSpec, unlabelled_dir: str) -> data.Split:
-    """Reads the training images of --unlabelled_dir. Raises InputError that names the flag."""
-    spec = dataclasses.replace(spec, data_dir=unlabelled_dir, train_examples=0)
+    """Reads the training images of --unlabelled_dir, all that are in no split of their own.
+
+    Raises:
+        InputError: they cannot be read; names the flag.
+    """
+    spec = dataclasses.replace(
+        spec, data_dir=unlabelled_dir, train_examples=0, test_examples=0
+    )
     try:
-        return data.load(spec, "train", masks=False)
+        names = ["train"]
+        if spec.dataset == "folder":
+            root = pathlib.Path(unlabelled_dir).expanduser()
+            names = list(dict.fromkeys(["train", *layout.without_folder(root)]))
+        return data.join([data.load(spec, name, masks=False) for name in names])
     except InputError as error:
         raise InputError(f"--unlabelled_dir: {error}") from error
 

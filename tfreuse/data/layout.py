@@ -4,7 +4,7 @@
 
 Read are `<root>/{train,val,test}/{images,masks}`, `<root>/{images,masks}/{train,val,test}` and
 `<root>/{images,masks}`, with the other names below, with folders within folders, and inside a
-single outer folder. A pair's names are equal, or are so without one ending or beginning
+single outer folder. Images without masks may lie in `<root>` itself. A pair's names are equal, or are so without one ending or beginning
 ("_mask"). Missing splits are taken from train by a hash of the names. `notes` has a line on each
 deviation from `LAYOUT`; a folder without a plain reading raises InputError.
 """
@@ -65,7 +65,7 @@ def find(
             are too few subjects to divide.
     """
     _check_root(root)
-    folders, notes = _folders(root)
+    folders, notes = _folders(root, masks)
     whole = "" if "" in folders else "train"
     missing = [name for name in SPLITS if name not in folders]
     origin = split if split in folders else whole
@@ -108,13 +108,14 @@ def _check_root(root: pathlib.Path) -> None:
     )
 
 
-def is_divided(root: pathlib.Path) -> bool:
-    """Returns whether `root` has no folder of test images, so that `find` takes some of train."""
-    return "test" not in _folders(root)[0]
+def without_folder(root: pathlib.Path) -> list[str]:
+    """Returns the splits that have no folder, so that `find` takes some of train's images."""
+    folders, _ = _folders(root, masks=False)
+    return [name for name in SPLITS if name not in folders]
 
 
-def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
-    """Finds the folders of each split and kind."""
+def _folders(root: pathlib.Path, masks: bool = True) -> tuple[Folders, list[str]]:
+    """Finds the folders of each split and kind; images alone may lie in `root` itself."""
     children = _subfolders(root)
     splits = _children_named(root, children, _SPLIT_NAMES)
     kinds = _children_named(root, children, _KIND_NAMES)
@@ -122,8 +123,10 @@ def _folders(root: pathlib.Path) -> tuple[Folders, list[str]]:
         folders = {name: _kinds(path) for name, path in splits.items()}
     elif kinds:
         folders = _splits_in(root, kinds)
+    elif not masks and _holds_images(root):
+        return {"": {"images": root}}, [f"images are those in {printable(root)} itself"]
     elif len(children) == 1:
-        folders, notes = _folders(children[0])
+        folders, notes = _folders(children[0], masks)
         return folders, [f"the data set is in {printable(children[0])}", *notes]
     else:
         folders = {"": _kinds(root)}  # of which there are none: errors name them
@@ -159,6 +162,12 @@ def _kinds(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """Finds the folder of each kind; the one that is expected where there is none."""
     expected = {kind: folder / kind for kind in _KIND_NAMES}
     return expected | _children_named(folder, _subfolders(folder), _KIND_NAMES)
+
+
+def _holds_images(folder: pathlib.Path) -> bool:
+    """Returns whether images lie in the folder itself."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return any(path.suffix.lower() in pictures.ENDINGS for path in paths)
 
 
 def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -18,7 +18,8 @@ class AdviceSpec(Spec):
         "Empty: the network of the model flags, or of the donor where these are not given",
     )
     unlabelled_dir: str = option(
-        "", "folder data set with more images, without labels, in its train/images"
+        "",
+        "folder with more images, without labels: in it, in its images, or in its train/images",
     )
     labels: int = option(
         32,
