@@ -222,7 +222,9 @@ def test_sizes_are_named_only_where_the_network_takes_them(mine, tmp_path):
     own = people.own_names(None)  # joins two branches: fails to build at odd sides
     own.save(tmp_path / "own.keras")
     spec = ModelSpec(model=str(tmp_path / "own.keras"))
-    with pytest.raises(InputError, match="matching shapes.* Give --image_size=16,16.$"):
+    with pytest.raises(
+        InputError, match="matching shapes.*; type --image_size=16,16.$"
+    ):
         models.check_image_size(spec, (17, 15))
 
     x = images = keras.Input((16, 16, 3))

@@ -53,7 +53,6 @@ __all__ = [
     "without_auxiliary",
 ]
 
-_UNEQUAL = "both should be equal"
 ARCHITECTURES = {"unet": unet, "pspnet": pspnet}
 
 
@@ -107,19 +106,7 @@ def check_image_size(
     if not spec.model:
         sizes.check_sides(spec, image_size)
         return
-    problem = _misfit(spec, image_size, channels)
-    if not problem:
-        return
-    candidates = sizes.near(image_size)
-    working = next((s for s in candidates if not _misfit(spec, s, channels)), None)
-    if working:
-        problem += f" Give --image_size={working[0]},{working[1]}."
-    elif _UNEQUAL in problem:
-        problem += (
-            " So it is at every size that was tried: append a layer such as "
-            "keras.layers.UpSampling2D or keras.layers.Resizing."
-        )
-    raise InputError(problem)
+    images.check_misfit(image_size, lambda size: _misfit(spec, size, channels))
 
 
 def _misfit(spec: ModelSpec, image_size: tuple[int, int], channels: int) -> str:
@@ -139,7 +126,7 @@ def _misfit(spec: ModelSpec, image_size: tuple[int, int], channels: int) -> str:
         return ""
     return (
         f"--model={printable(spec.model)} makes {output_size} of images of "
-        f"{tuple(image_size)} pixels; {_UNEQUAL}."
+        f"{tuple(image_size)} pixels, {images.UNEQUAL}"
     )
 
 

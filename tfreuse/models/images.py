@@ -3,14 +3,16 @@
 images.check(model, (96, 128), channels=3)  # raises InputError, names a size that works
 """
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 from tfreuse.errors import InputError, reason
 from tfreuse.specs import sizes
+
+# Of a model that lacks a layer which restores the size.
+UNEQUAL = "and both sizes should be equal"
 
 
 def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> None:
@@ -33,12 +35,43 @@ def check(model: keras.Model, image_size: tuple[int, int], channels: int) -> Non
                 f"got {channels}; type --channels={expected}."
             )
         if fixed := other_size(sides, image_size):
-            raise InputError(_refusal(image_size, "takes one size only", fixed))
-    try:
-        _trace(model, image_size, channels)
-    except InputError as error:
-        working = _working(model, image_size, channels)
-        raise InputError(_refusal(image_size, str(error), working)) from error
+            problem = f"{_unfit(image_size)} takes one size only"
+            raise InputError(f"{problem}; {_remedy(fixed)}.")
+    check_misfit(
+        image_size,
+        lambda size: _misfit(model, size, channels),
+        "choose another --image_size",
+    )
+
+
+def check_misfit(
+    size: tuple[int, int],
+    misfit: Callable[[tuple[int, int]], str],
+    otherwise: str = "",
+) -> None:
+    """Checks that images of a size fit.
+
+    Args:
+        size: (H, W).
+        misfit: returns why images of a size do not fit, "" where they do.
+        otherwise: the remedy where no size is known that fits.
+
+    Raises:
+        InputError: they do not; names the first of `sizes.near` that does.
+    """
+    problem = misfit(size)
+    if not problem:
+        return
+    working = next((near for near in sizes.near(size) if not misfit(near)), None)
+    if working:
+        otherwise = _remedy(working)
+    elif UNEQUAL in problem:
+        otherwise = (
+            "so it is at every size that was tried: append a layer such as "
+            "keras.layers.UpSampling2D or keras.layers.Resizing"
+        )
+    sentence = "; ".join(filter(None, (problem.rstrip("."), otherwise)))
+    raise InputError(f"{sentence}.")
 
 
 def input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None]:
@@ -76,36 +109,28 @@ def check_channels_last(model: keras.Model, channels: int) -> None:
         )
 
 
-def _refusal(size: tuple[int, int], problem: str, working: Sequence[int] | None) -> str:
-    remedy = "choose another --image_size"
-    if working:
-        remedy = f"type --image_size={working[0]},{working[1]}"
-    return f"the model does not fit images of {size[0]} x {size[1]} pixels: it {problem}; {remedy}."
+def _unfit(size: Sequence[int]) -> str:
+    return f"the model does not fit images of {size[0]} x {size[1]} pixels: it"
 
 
-def _trace(model: keras.Model, size: tuple[int, int], channels: int) -> None:
-    """Traces the model at a size. Raises InputError with the reason where it does not fit."""
+def _remedy(working: Sequence[int]) -> str:
+    return f"type --image_size={working[0]},{working[1]}"
+
+
+def _misfit(model: keras.Model, size: tuple[int, int], channels: int) -> str:
+    """Returns why the model, traced at a size, does not fit it; "" if it does."""
     network = tf.function(lambda images: model(images, training=False))
     spec = tf.TensorSpec((1, *size, channels), tf.float32)
     try:
         outputs = network.get_concrete_function(spec).structured_outputs
-    except Exception as error:  # layers raise errors of many types
-        raise InputError(f"fails there ({reason(error)})") from error
+    except Exception as error:  # noqa: BLE001 - layers raise errors of many types
+        return f"{_unfit(size)} fails there ({reason(error)})"
     output = outputs.get("head") if isinstance(outputs, dict) else outputs
     if not isinstance(output, tf.TensorSpec | tf.Tensor):
-        raise InputError("has several outputs, none of them called 'head'")
-    if output.shape.rank != 4 or not output.shape[1:3].is_compatible_with(size):
-        raise InputError(
-            f"gives outputs of the shape {tuple(output.shape)}, not [B, H, W, K]"
-        )
-
-
-def _working(
-    model: keras.Model, size: tuple[int, int], channels: int
-) -> tuple[int, int] | None:
-    """Returns the first of `sizes.near` that fits."""
-    for near in sizes.near(size):
-        with contextlib.suppress(InputError):
-            _trace(model, near, channels)
-            return near
-    return None
+        return f"{_unfit(size)} has several outputs, none of them called 'head'"
+    if output.shape.rank != 4:
+        shape = tuple(output.shape)
+        return f"{_unfit(size)} gives outputs of the shape {shape}, not [B, H, W, K]"
+    if not output.shape[1:3].is_compatible_with(size):
+        return f"{_unfit(size)} gives outputs of {tuple(output.shape[1:3])}, {UNEQUAL}"
+    return ""
