@@ -66,9 +66,12 @@ def records(architecture: str = "unet", **changes) -> list[Record]:
             ("prefix", "suffix"), ("transfer", "other_seed", "reinitialised")
         ):
             found += _cumulative(stages, kind, group, control=control)
-        for strength in SPEC.strengths:
+        for control, repair, strength in itertools.product(
+            ("transfer", "other_seed", "reordered"), specs.REPAIRS[:4], SPEC.strengths
+        ):
             if strength < 1:
-                found += _arm(group, strength**1.5, strength=strength)
+                more = {"control": control, "repair": repair, "strength": strength}
+                found += _arm(group, strength**1.5, **more)
         for updates, repair in itertools.product(
             SPEC.donor_updates, ("none", "recalibration")
         ):

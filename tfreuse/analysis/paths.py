@@ -37,7 +37,7 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     paths: dict[Arm, dict[float, Values]] = {}
     for arm, seeds in arms.items():
         values = clipped_retentions(seeds)
-        if arm.control == "transfer" and values:
+        if (arm.control, arm.repair) == ("transfer", "none") and values:
             paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = values
     pending = []
     for arm, path in paths.items():

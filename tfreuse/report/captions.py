@@ -60,6 +60,19 @@ def strengths(rows: list[Row], subject) -> str:
     )
 
 
+def barriers(rows: list[Row], subject) -> str:
+    seeds = max(row["n"] for row in rows)
+    return (
+        "First: mean retention, clipped to 0 to 1, of (1 − α) recipient + α donor at all layers, from the "
+        "recipient (left) to the transplant (right), with each repair at every α. Then the barrier: the most by "
+        "which retention lies below the straight line between both ends; 0 where the way falls evenly or not at "
+        "all. A recipient whose channels were reordered computes what it did: its barrier is of the "
+        "places of channels alone, and none once they are back in order. Lines are intervals over seeds"
+        f"{_too_few(seeds, subject.spec.confidence)}. The CSV also has by how much each repair lowers the "
+        f"barrier, paired by seed. {_tail(rows, subject)}"
+    )
+
+
 def ages(rows: list[Row], subject) -> str:
     seeds, confidence = max(row["n"] for row in rows), subject.spec.confidence
     (low,), _ = bounded.ends([[1.0] * seeds], bounded.RETENTION, confidence)

@@ -53,6 +53,7 @@ def compose(
         _figures("Two reasons", source, figures, results.two_reasons(figures)),
         _figures("All layers at once", source, figures, results.raw_metrics(source)),
         _figures("Where in the network", source, figures),
+        _figures("Between donor and recipient", source, figures),
         _figures("Which channels", source, figures),
         _figures("What repairs win back", source, figures, results.repairs(figures)),
         _figures("Which role is to blame", source, figures, results.blame(source)),

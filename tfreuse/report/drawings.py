@@ -12,6 +12,7 @@ from typing import Any
 from tfreuse import specs
 from tfreuse.analysis import (
     ages,
+    barriers,
     channels,
     ladder,
     paths,
@@ -214,6 +215,11 @@ DRAWINGS = (
         "strengths", "Where in the network", "how far one can go",
         lambda s: paths.strengths(s.only("all", "stage"), s.spec),
         captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
+    ),
+    Drawing(
+        "barriers", "Between donor and recipient", "the barrier between donor and recipient",
+        lambda s: barriers.rows(s.only("all"), s.spec),
+        captions.barriers, {"strengths": (0.25, 0.5, 0.75), "sites": ("all",)}, live=True,
     ),
     Drawing(
         "channels", "Which channels", "which channels to move",

@@ -93,7 +93,8 @@ class StudySpec(Spec):
     strengths: tuple[float, ...] = option(
         (1.0,),
         "weights alpha of a blend, (1 - alpha) recipient + alpha donor; 1 is a full transplant "
-        "and must be listed; those below 1 are measured without repair",
+        "and must be listed; those below 1 are measured at all layers, with the donors other_seed "
+        "and reordered and every repair of statistics and order, and at single stages",
         low=0.0,
     )
     donor_updates: tuple[int, ...] = option(

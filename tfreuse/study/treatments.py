@@ -47,7 +47,8 @@ _ALONG = {
     "transfer": _BOTH,
     **dict.fromkeys(("other_seed", "reinitialised"), ("none",)),
 }
-_REPAIRS = {
+_Measured = Mapping[str, Mapping[str, tuple[str, ...]]]
+_REPAIRS: _Measured = {
     "all": _AT_ALL,
     "stage": _AT_A_STAGE,
     "prefix": _ALONG,
@@ -56,6 +57,11 @@ _REPAIRS = {
     "channels": {"transfer": (*_BOTH, *_ALIGNED)},
     # kernels of the same task show which distances between kernels are usual (H5)
     "layer": dict.fromkeys(("transfer", "other_seed"), ("none",)),
+}
+# Of a part of the way to a donor (--strengths below 1).
+_ON_THE_WAY: _Measured = {
+    "all": dict.fromkeys(("transfer", "other_seed", "reordered"), (*_BOTH, *_ALIGNED)),
+    "stage": {"transfer": ("none",)},
 }
 
 
@@ -215,18 +221,22 @@ def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterab
         draws = spec.draws if control in RANDOM_CONTROLS else 1
         for draw in range(draws):
             yield Arm(site, group, control, repairs, 1.0, draw)
-    if site.kind in ("all", "stage"):
-        for strength in spec.strengths:
-            if strength < 1:
-                yield Arm(site, group, "transfer", ("none",), strength)
+    for control in _ON_THE_WAY.get(site.kind, {}):
+        if control == "transfer" or control in spec.controls:
+            repairs = _repairs(site, control, spec, _ON_THE_WAY)
+            for strength in spec.strengths:
+                if strength < 1 and repairs:
+                    yield Arm(site, group, control, repairs, strength)
     if repairs := _repairs(site, "transfer", spec):
         for updates in spec.donor_updates:
             yield Arm(site, group, "transfer", repairs, updates=updates)
 
 
-def _repairs(site: Site, control: str, spec: StudySpec) -> tuple[str, ...]:
+def _repairs(
+    site: Site, control: str, spec: StudySpec, by_kind: _Measured = _REPAIRS
+) -> tuple[str, ...]:
     """Returns the study's repairs with which the control is measured at the site."""
-    measured = _REPAIRS[site.kind].get(control, ())
+    measured = by_kind[site.kind].get(control, ())
     return tuple(repair for repair in measured if repair in spec.repairs)
 
 

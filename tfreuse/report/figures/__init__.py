@@ -17,6 +17,7 @@ from tfreuse import files
 from tfreuse.analysis.tables import Row
 from tfreuse.report.figures import (
     ages,
+    barriers,
     channels,
     forest,
     heat,
@@ -42,6 +43,7 @@ DRAWINGS = {
     "ladder": lambda rows, s: ladder.shares(rows, s.spec),
     "steps": lambda rows, s: ladder.steps(rows, s.spec),
     "shapley": lambda rows, s: shapley.shapley(rows),
+    "barriers": lambda rows, s: barriers.barriers(rows, s.spec),
     "channels": lambda rows, s: channels.channels(rows, s.spec),
     "network": lambda rows, s: network.network(
         rows, s.spec, s.heat("layer"), skips=s.skips

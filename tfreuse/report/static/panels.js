@@ -8,6 +8,7 @@ export const TITLES = {
   shapley: "Which role is to blame",
   ages: "When reuse appears: donors along their training",
   channels: "Which channels to move",
+  barriers: "The barrier between donor and recipient",
 };
 /** Sections of the report's page that a view stands for: its place by the section's id. */
 export const ANCHORS = {

@@ -1,4 +1,4 @@
-"""The two reasons, the repair ladder, the Shapley values, age and channels, as figures."""
+"""The two reasons, the repair ladder, the Shapley values, ages, channels and barriers, as figures."""
 
 from collections import Counter
 from typing import Any
@@ -10,7 +10,7 @@ from tfreuse.report import figures
 from tfreuse.report.drawings import DRAWINGS
 from tfreuse.report.views.snapshot import Snapshot
 
-NAMES = ("reasons", "ladder", "shapley", "ages", "channels")
+NAMES = ("reasons", "ladder", "shapley", "ages", "channels", "barriers")
 _DRAWINGS = {drawing.kind: drawing for drawing in DRAWINGS if drawing.kind in NAMES}
 
 
