@@ -94,6 +94,20 @@ def test_recipients_of_one_structure_share_traced_functions_and_give_the_same_bi
     assert traced
 
 
+def test_no_barrier_lies_before_the_recipient_with_its_channels_back_in_order(records):
+    """Reordered channels compute the same, but their mean with the recipient's does not."""
+    ways = {
+        (record.group, record.repair): record
+        for record in records
+        if (record.control, record.strength) == ("reordered", 0.5)
+    }
+    assert {repair for _, repair in ways} == set(REPAIRS[:4])
+    for group in ("kernel", "affine", "stats", "all"):
+        aligned, plain = ways[group, "permutation"], ways[group, "none"]
+        assert aligned.after == pytest.approx(aligned.before, abs=1e-4)
+        assert plain.counts != aligned.counts
+
+
 def test_a_record_is_what_a_plain_transplant_and_evaluation_give(
     block, models_dir, opened, records
 ):
