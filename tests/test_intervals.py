@@ -294,6 +294,9 @@ def test_the_needed_seeds_settle_what_fewer_do_not():
     # equal values: x .025^(1/n) + 0 > .95 and -(x .025^(1/n)) likewise from the other side
     assert bounded.needed_n([0.98] * 4, 0.95, RETENTION) == 119
     assert bounded.needed_n([-1.0] * 3, 0.0, DIFFERENCE) == 6
+    undecided = [0.81, 0.77, 0.89, 0.81, 0.7, 0.85]  # six, whose interval just holds 0
+    assert bounded.ends([undecided], DIFFERENCE)[0][0] < 0
+    assert bounded.needed_n(undecided, 0.0, DIFFERENCE) == 7
 
 
 def test_fiellers_interval_worked_by_hand():

@@ -90,7 +90,7 @@ def needed_n(
 ) -> int | None:
     """Returns about how many seeds distributed as `values` would settle the mean's side.
 
-    A beta distribution with the same mean, variance and range takes the position of the sum's. It
+    More than there are: these have not settled it. A beta distribution with the same mean, variance and range takes the position of the sum's. It
     is exact for equal values, and for values at the bounds alone. None if more than MOST_NEEDED
     would be needed.
     """
@@ -104,7 +104,7 @@ def needed_n(
         return None
     width = largest - values.min()
     values = (values - values.min()) / width
-    n = np.arange(1, MOST_NEEDED + 1)
+    n = np.arange(values.size + 1, MOST_NEEDED + 1)
     mean = (n * values.mean() + 1) / (n + 1)
     variance = ((n * (values**2).mean() + 1) / (n + 1) - mean**2) / (n + 2)
     size = mean * (1 - mean) / variance - 1

@@ -64,10 +64,11 @@ def barriers(rows: list[Row], subject) -> str:
     seeds = max(row["n"] for row in rows)
     return (
         "First: mean retention, clipped to 0 to 1, of (1 − α) recipient + α donor at all layers, from the "
-        "recipient (left) to the transplant (right), with each repair at every α. Then the barrier: the most by "
+        "recipient (left) to the transplant (right), with each repair at every α: to the donor, to a network of the "
+        "recipient's task, and to the recipient with its own channels reordered. Below: the barrier: the most by "
         "which retention lies below the straight line between both ends; 0 where the way falls evenly or not at "
-        "all. A recipient whose channels were reordered computes what it did: its barrier is of the "
-        "places of channels alone, and none once they are back in order. Lines are intervals over seeds"
+        "all. The reordered recipient computes what the recipient does: that barrier is of the "
+        "places of channels alone, and ends once they are back in order. Lines are intervals over seeds"
         f"{_too_few(seeds, subject.spec.confidence)}. The CSV also has by how much each repair lowers the "
         f"barrier, paired by seed. {_tail(rows, subject)}"
     )

@@ -92,6 +92,8 @@ _LAST = {
     "floor": "metric of an answer that ignores the image: the majority class, the mean image",
     "retention": "(metric after − floor) / (metric before − floor): 1 nothing is lost, 0 all; "
     "below 0 counts as 0, above 1 as 1",
+    "barrier": "the most by which retention on the way from recipient to donor lies below the "
+    "straight line between both ends",
     "margin": "loss of retention up to which a group is called reusable",
     "supported, refuted": "the whole interval lies on that side of the declared threshold",
     "no difference": "the interval contains 0 and lies within the margin on both sides",

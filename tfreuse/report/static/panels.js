@@ -19,6 +19,7 @@ export const ANCHORS = {
   shapley: "which-role-is-to-blame",
   ages: "when-reuse-appears",
   channels: "which-channels",
+  barriers: "between-donor-and-recipient",
 };
 export const NAMES = Object.keys(TITLES);
 
