@@ -1,6 +1,7 @@
 """Encoders from elsewhere: names kept, sizes that fit, and dilation that changes no feature."""
 
 import inspect
+from functools import lru_cache
 
 import commands
 import keras
@@ -41,10 +42,34 @@ def images(height, width, channels=3):
     return draw.random((1, height, width, channels), dtype=np.float32)
 
 
-@pytest.mark.parametrize("encoder", FEW)
-@pytest.mark.parametrize("architecture", ["unet", "pspnet"])
-def test_the_output_is_as_large_as_the_image_at_any_size(architecture, encoder):
-    model = build(spec(architecture, encoder))
+@pytest.fixture(scope="module", autouse=True)
+def libraries():
+    """Has a library make an encoder once for the networks here, which copy its layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_keras", "_keras_cv"):
+            patch.setattr(encoders, name, lru_cache(1)(getattr(encoders, name)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(request):
+    """A network of (architecture, encoder), for all tests of it one after another.
+
+    The U-Nets have all features of their encoder, down to the smallest.
+    """
+    architecture, encoder = request.param
+    return build(
+        spec(architecture, encoder, **({"depth": 5} if architecture == "unet" else {}))
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [(kind, encoder) for encoder in FEW for kind in ("unet", "pspnet")],
+    ids="-".join,
+    indirect=True,
+)
+def test_the_output_is_as_large_as_the_image_at_any_size(model):
     for size in ((64, 64), (77, 51)):
         output = model(images(*size)).numpy()
         assert output.shape == (1, *size, 3)
@@ -86,29 +111,31 @@ def test_dilated_features_are_the_encoders_own_where_it_has_any():
 
 
 @pytest.mark.parametrize(
-    "encoder, module",
+    "model, make, module",
     [
-        ("keras.ResNet50", keras.applications.resnet),
-        ("keras.DenseNet121", keras.applications.densenet),
-        ("keras.EfficientNetB0", keras.applications.efficientnet),
+        (("unet", f"keras.{make.__name__}"), make, module)
+        for make, module in (
+            (keras.applications.ResNet50, keras.applications.resnet),
+            (keras.applications.DenseNet121, keras.applications.densenet),
+            (keras.applications.EfficientNetB0, keras.applications.efficientnet),
+        )
     ],
+    ids=["ResNet50", "DenseNet121", "EfficientNetB0"],
+    indirect=["model"],
 )
 def test_pre_trained_weights_by_transplant_see_what_they_were_trained_on(
-    encoder, module
+    model, make, module
 ):
     """Those of MobileNetV2: tests/test_encoder_weights.py."""
-    name = encoder.partition(".")[2]
     keras.utils.set_random_seed(3)
-    make = getattr(keras.applications, name)
     donor = make(weights=None, include_top=False, input_shape=(64, 64, 3))
-    recipient = build(spec("unet", encoder, depth=5))
-    plan = transplant.plan(donor, recipient, layers=["!decoder_*", "!head_*"])
+    plan = transplant.plan(donor, model, layers=["!decoder_*", "!head_*"])
     assert not plan.problems
-    transplant.apply(plan, donor, recipient)
+    transplant.apply(plan, donor, model)
     inside = images(64, 64)
     wanted = donor(module.preprocess_input(255.0 * inside.copy())).numpy()
     end = donor.layers[-1].name
-    features = keras.Model(recipient.input, recipient.get_layer(end).output)
+    features = keras.Model(model.input, model.get_layer(end).output)
     found = features(inside).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
@@ -119,8 +146,8 @@ def test_grey_images_reach_the_encoder_as_rgb():
     assert model.get_layer("Conv1").kernel.shape[2] == 3
 
 
-def test_a_saved_model_loads_with_the_same_outputs(tmp_path):
-    model = build(spec("pspnet", "keras.ResNet50"))
+@pytest.mark.parametrize("model", [("pspnet", "keras.ResNet50")], indirect=True)
+def test_a_saved_model_loads_with_the_same_outputs(model, tmp_path):
     model.save(tmp_path / "m.keras")
     again = keras.models.load_model(tmp_path / "m.keras")
     inside = images(40, 40)
