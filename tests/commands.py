@@ -18,17 +18,24 @@ class Done(NamedTuple):
     stderr: str
 
 
+def module(tool):
+    """Returns the module that tools/`tool`.py runs."""
+    return importlib.import_module(
+        "benchmarks.main" if tool == "benchmark" else f"tfreuse.cli.{tool}"
+    )
+
+
 def run(tool, *words):
     """Runs tools/`tool`.py with these words; flags are afterwards what they were before."""
     # Abseil heeds it in the first command of a process alone; the next would do its work.
     assert "--only_check_args" not in words, "give it to a process of its own"
-    module = importlib.import_module(f"tfreuse.cli.{tool}")
+    main = module(tool)
     before, argv, doc = saved(), sys.argv, sys.modules["__main__"].__doc__
     out, err = io.StringIO(), io.StringIO()
     sys.argv, status = [f"tools/{tool}.py", *map(str, words)], 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            module.run()
+            main.run()
     except SystemExit as end:
         status = end.code or 0
     finally:
