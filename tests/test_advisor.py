@@ -181,14 +181,6 @@ def test_the_test_split_is_opened_once(advice, place, tmp_path):
         advisor.unseal(tmp_path / "out")
 
 
-def test_subjects_stay_in_one_fold(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(schedule, "LADDER", ((1.0, 1, 3),))
-    told = asked(place, tmp_path, group_by="0[0-3]", labels=32)  # 000 to 031
-    assert told["data"]["groups"] == ["00", "01", "02", "03"]
-    assert told["choice"]["promise"]["n"] == 4
-    assert "subjects" in (tmp_path / "advice.html").read_text()
-
-
 def test_what_cannot_be_answered_is_refused_in_one_line(place, tmp_path):
     with pytest.raises(InputError, match="--labels=99 is more than the 32"):
         asked(place, tmp_path / "a", labels=99)
@@ -226,12 +218,14 @@ def test_the_tool_refuses_bad_input_in_one_line(tmp_path):
     refused(tool("advise", "--folds=2", out), "folds")
 
 
-def test_the_tool_takes_the_network_from_the_donor(place, tmp_path, monkeypatch):
+def test_the_tool_takes_the_network_from_the_donor_and_keeps_subjects_in_one_fold(
+    place, tmp_path, monkeypatch
+):
     monkeypatch.setattr(schedule, "LADDER", ((1.0, 1, 3),))
     done = tool(
         "advise", f"--donor={place / 'donor/model.keras'}", "--dataset=folder",
-        f"--data_dir={place / 'data'}", "--labels=12", "--steps=2", "--batch_size=4",
-        f"--out_dir={tmp_path}",
+        f"--data_dir={place / 'data'}", "--labels=32", "--steps=2", "--batch_size=4",
+        "--group_by=0[0-3]", f"--out_dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "expected gain over scratch" in done.stdout
@@ -239,3 +233,7 @@ def test_the_tool_takes_the_network_from_the_donor(place, tmp_path, monkeypatch)
     assert (
         "--width=4" in flags and "--depth=1" in flags and "--image_size=16,16" in flags
     )
+    told = files.read_json(tmp_path / "advice.json")
+    assert told["data"]["groups"] == ["00", "01", "02", "03"]  # of images 000 to 031
+    assert told["choice"]["promise"]["n"] == 4
+    assert "subjects" in (tmp_path / "advice.html").read_text()

@@ -35,9 +35,15 @@ def data_spec(scenes):
 
 
 @pytest.fixture(scope="module")
-def trained(data_spec, tmp_path_factory):
+def cache():
+    """What trainings that begin anew share; those that go on have a cache of their own."""
+    return Cache()
+
+
+@pytest.fixture(scope="module")
+def trained(data_spec, cache, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("trained")
-    training.train(MODEL, data_spec, TRAIN, out_dir)
+    training.train(MODEL, data_spec, TRAIN, out_dir, cache=cache)
     return out_dir
 
 
@@ -112,13 +118,15 @@ def test_another_seed_starts_with_other_values_and_images(data_spec, tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    trained, data_spec, tmp_path
+    trained, cache, data_spec, tmp_path
 ):
     """And what it keeps along the way changes nothing: `trained` kept nothing."""
     keep = (0, 3, 4, 8)
     kept = {updates: training.kept_path(tmp_path, updates) for updates in keep}
     with pytest.raises(Stopped):  # in the second period; the checkpoint is of step 4
-        training.train(MODEL, data_spec, TRAIN, tmp_path, keep=keep, report=stop_at(7))
+        training.train(
+            MODEL, data_spec, TRAIN, tmp_path, keep=keep, report=stop_at(7), cache=cache
+        )
     fourth = weights(tmp_path / "last.keras")
     start, _ = begun(MODEL, data_spec, TRAIN, tmp_path / "other")
     same(weights(kept[0]), start.get_weights())
@@ -197,18 +205,20 @@ CORRUPTED = dataclasses.replace(
 
 
 @pytest.fixture(scope="module")
-def corrupted(data_spec, tmp_path_factory):
+def corrupted(data_spec, cache, tmp_path_factory):
     """The directory of a training on corrupted images, and its metrics."""
     out_dir = tmp_path_factory.mktemp("corrupted")
-    return out_dir, training.train(MODEL, data_spec, CORRUPTED, out_dir)
+    return out_dir, training.train(MODEL, data_spec, CORRUPTED, out_dir, cache=cache)
 
 
 def test_a_corrupted_run_that_was_stopped_goes_on_with_the_same_bits(
-    corrupted, data_spec, tmp_path
+    corrupted, cache, data_spec, tmp_path
 ):
     through, metrics = corrupted
     with pytest.raises(Stopped):
-        training.train(MODEL, data_spec, CORRUPTED, tmp_path, report=stop_at(3))
+        training.train(
+            MODEL, data_spec, CORRUPTED, tmp_path, report=stop_at(3), cache=cache
+        )
     again = training.train(MODEL, data_spec, CORRUPTED, tmp_path)
     same(weights(through / "last.keras"), weights(tmp_path / "last.keras"))
     assert again | {"seconds": 0} == metrics | {"seconds": 0}

@@ -9,6 +9,7 @@ from keras import layers
 from tfreuse import data, models, training, transplant
 from tfreuse.errors import InputError
 from tfreuse.models import saving
+from tfreuse.runners import Cache
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.study import repairs
 from tfreuse.training import evaluation, folding, fusion, recalibration
@@ -203,10 +204,10 @@ def test_a_training_with_random_layers_goes_on_bit_for_bit(scenes, tmp_path):
     random_layers().save(tmp_path / "own.keras")
     model_spec = ModelSpec(model=str(tmp_path / "own.keras"))
     data_spec = DataSpec(dataset="folder", data_dir=str(scenes), image_size=(16, 16))
-    through, resumed = tmp_path / "through", tmp_path / "resumed"
-    training.train(model_spec, data_spec, TRAIN, through)
+    through, resumed, cache = tmp_path / "through", tmp_path / "resumed", Cache()
+    training.train(model_spec, data_spec, TRAIN, through, cache=cache)
     with pytest.raises(Stopped):
-        training.train(model_spec, data_spec, TRAIN, resumed, report=stop)
+        training.train(model_spec, data_spec, TRAIN, resumed, report=stop, cache=cache)
     training.train(model_spec, data_spec, TRAIN, resumed)
     one, two = (
         saving.load(out_dir / "last.keras", optimizer=True)
