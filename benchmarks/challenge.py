@@ -29,6 +29,7 @@ from tfreuse import (
 )
 from tfreuse.errors import InputError, printable
 from tfreuse.few_labels import fitting, recipes
+from tfreuse.runners import Cache
 from tfreuse.specs.labels import SCRATCH, LabelSpec
 from tfreuse.study import distances
 from tfreuse.study.design import Curve, Specs
@@ -71,14 +72,14 @@ def run(study_dir: pathlib.Path, asked: int) -> dict:
             f"{printable(study_dir)} has {len(curves)} complete replicates at {asked} "
             "labels; expected at least 2. Run tools/study.py on."
         )
-    gains, estimates = [], []
+    gains, estimates, cache = [], [], Cache()
     display = progress.Display(len(curves) * len(arms))
     for curve in curves:
         keys = _keys(curve, arms, asked)
         gains.append(
             [values[key] - values[keys[arms.index(("", SCRATCH))]] for key in keys]
         )
-        work = _Estimates(curve, study_dir / "models", asked)
+        work = _Estimates(curve, study_dir / "models", asked, cache)
         estimates.append([])
         for donor, recipe in arms:
             display.update(
@@ -155,8 +156,10 @@ def _static(arms: Sequence[tuple[str, str]]) -> list[float]:
 class _Estimates:
     """Computes all estimates of a plan of one replicate."""
 
-    def __init__(self, curve: Curve, models_dir: pathlib.Path, asked: int) -> None:
-        self._replicate = replicate = load(curve, models_dir)
+    def __init__(
+        self, curve: Curve, models_dir: pathlib.Path, asked: int, cache: Cache
+    ) -> None:
+        self._replicate = replicate = load(curve, models_dir, cache)
         self._few = data.take(replicate.train, replicate.subsets[asked])
         self._images = fitting.unit_images(self._few)
         self._masks = self._few.tensors["mask"].numpy().astype(np.int64)

@@ -247,7 +247,10 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     """kill -9 in the training, then among the arms; nothing is lost, nothing done twice."""
     direction = "autoencoder-to-segmentation"  # one of the two: half the time
     # and a part of the arms: less time
-    lean = ["--controls=self", "--repairs=none,recalibration", "--noshapley"]
+    lean = [
+        "--controls=self", "--repairs=none,recalibration", "--noshapley",
+        "--sites=stage,all",
+    ]  # fmt: skip
     more = [f"--directions={direction}", *lean]
     for name, ready in (("models", "autoencoder-*"), ("units", "train-autoencoder-*")):
         for path in (finished[0] / name).glob(ready):  # the others are to be trained

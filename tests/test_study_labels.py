@@ -24,6 +24,7 @@ from tfreuse import (
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.few_labels.recipes import CATALOGUE
+from tfreuse.runners import Cache
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.specs.labels import LabelSpec
 from tfreuse.study import labels
@@ -225,7 +226,7 @@ def flags(scenes, out_dir):
         "--dataset=folder", f"--data_dir={scenes}", f"--out_dir={out_dir}",
         "--image_size=16,16", "--width=3",
         "--depth=1", "--steps=8", "--batch_size=4", "--validations=1", "--seeds=2",
-        "--jobs=2", "--calibration_examples=16", "--directions=", "--label_counts=4,12",
+        "--jobs=1", "--unit_cpus=1", "--calibration_examples=16", "--directions=", "--label_counts=4,12",
         "--recipes=scratch,encoder,head_only", "--label_donors=masked", "--label_steps=6",
         "--learning_rates=0.01,0.001",
     ]  # fmt: skip
@@ -259,8 +260,8 @@ def test_curves_that_are_killed_go_on_and_give_the_same_records(
     described = files.read_json(whole / "study.json")
     assert described["recipes"]["encoder"] == CATALOGUE["encoder"].describe()
     command = [sys.executable, "-m", "tfreuse.cli.study", *flags(scenes, broken)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    process = subprocess.Popen(  # another number of processes changes nothing
+        [*command, "--jobs=2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     path, deadline = broken / "labels.jsonl", time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
@@ -320,10 +321,15 @@ def test_estimates_are_judged_by_what_the_trainings_gave(whole):
     assert "12 labels, 2 seeds" in text and estimates["verdict"] in text
 
 
-@pytest.mark.slow
-def test_estimates_are_of_the_network_as_each_plan_begins(whole):
+@pytest.fixture(scope="module")
+def work(whole):
+    """Computes the estimates of the first replicate."""
     curve = challenge._specs(whole).curves()[0]
-    work = challenge._Estimates(curve, whole / "models", 12)
+    return challenge._Estimates(curve, whole / "models", 12, Cache())
+
+
+@pytest.mark.slow
+def test_estimates_are_of_the_network_as_each_plan_begins(work):
     scratch, encoder = work("", "scratch"), work("masked", "encoder")
     assert scratch.keys() == encoder.keys()
     assert all(
@@ -336,9 +342,7 @@ def test_estimates_are_of_the_network_as_each_plan_begins(whole):
 
 
 @pytest.mark.slow
-def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(whole):
-    curve = challenge._specs(whole).curves()[0]
-    work = challenge._Estimates(curve, whole / "models", 12)
+def test_a_peer_for_donor_is_near_and_the_recipient_itself_loses_nothing(work):
     trained, fitter = work._trained, work._replicate.fitter
     recipe = CATALOGUE["encoder"]
     estimates = {}
