@@ -82,7 +82,7 @@ def define_flags() -> None:
         "models",
         [case.UNET],
         "unet (31 M parameters), pspnet (ResNet-50), large (124 M), tiny; sweep: unet "
-        "(width 16), pspnet (ResNet-50), tiny",
+        "(width 16), pspnet (ResNet-50), quickstart (width 8), tiny",
     )
     flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)

@@ -6,7 +6,9 @@
 An arm takes one group of one layer from a donor, counts confusion matrices, and restores the
 recipient. Contestants: `NAIVE` loads the model for each arm, `EVALUATE` uses one compiled model,
 `FORWARD` one compiled function of all operations, `SWEEP` a `tfreuse.training.sweep.Sweep`. The
-first two run only a few arms spread over the network, since all their arms cost the same. The
+first two run only a few arms spread over the network, since all their arms cost the same.
+`STACKED` has all images in one batch: the most that arms gain which are computed together, since
+they have weights of their own up to the changed layer. `EIGEN` is TensorFlow without oneDNN. The
 ideal is the time of `FORWARD`, folded, times the share of the multiplications in the arm's layer
 and the layers behind it.
 """
@@ -15,6 +17,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import pathlib
 import statistics
 import sys
@@ -32,7 +35,8 @@ GROUPS = ("kernel", "bias", "conv", "affine", "stats", "bn")
 CLASSES = 5
 NAIVE, EVALUATE, FORWARD = "load_model, set_weights, evaluate", "evaluate", "forward"
 SWEEP, UNFOLDED = "tfreuse", "tfreuse, nothing folded"
-CONTESTANTS = (NAIVE, EVALUATE, FORWARD, SWEEP, UNFOLDED)
+STACKED, EIGEN = "tfreuse, one batch", "tfreuse, without oneDNN"
+CONTESTANTS = (NAIVE, EVALUATE, FORWARD, SWEEP, UNFOLDED, STACKED, EIGEN)
 CLOCKS = {
     "seconds": "",
     "cpu": ", processor time",
@@ -61,6 +65,7 @@ CASES = {
     "pspnet": Case(
         ModelSpec(architecture="pspnet", width=64, encoder="resnet50"), 64, 64, 12
     ),
+    "quickstart": Case(ModelSpec(architecture="unet", width=8, depth=3), 32, 128),
     "tiny": Case(ModelSpec(architecture="unet", width=4, depth=1), 16, 8),
 }
 
@@ -219,6 +224,8 @@ def measure(name: str, folder: pathlib.Path, entry: str) -> dict:
     """Measures a contestant's seconds per arm, and the mean IoU of each arm."""
     from tfreuse import runtime
 
+    if entry == EIGEN:  # read when TensorFlow is imported
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     runtime.start()
     started = time.perf_counter()
     contestant = {NAIVE: _Naive, EVALUATE: _Evaluate}.get(entry, _Forward)
@@ -354,8 +361,9 @@ class _Forward:
         self._whole = evaluation.Evaluator(view, split, "segmentation")
         self._evaluate = self._whole
         if entry != FORWARD:
+            batch = {"batch_size": count} if entry == STACKED else {}
             self._evaluate = evaluation.Evaluator(
-                view, split, "segmentation", sweeping=True
+                view, split, "segmentation", sweeping=True, **batch
             )
         self._evaluate()
 

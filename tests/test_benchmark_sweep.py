@@ -62,6 +62,7 @@ def test_all_contestants_find_the_same(tmp_path, monkeypatch):
             return elsewhere(module, words, timeout, root)
         return json.dumps({"make": sweeping.make, "run": sweeping.measure}[verb](*rest))
 
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # a contestant sets it
     monkeypatch.setattr(fresh, "last_line", run)
     runs = sweeping.run(sweeping.Settings(("tiny",), runs=1), tmp_path)
     assert sorted(one["name"] for one in runs) == sorted(sweeping.CONTESTANTS)
