@@ -146,6 +146,15 @@ def test_methods_tell_the_budget_and_what_chose_the_rate(study_dir):
         assert words in text
 
 
+def test_the_report_says_what_each_donor_learned_from():
+    donors = "masked", "masked:unlabelled=all", "foreground", "pretrained"
+    text = labels._of_donors(LabelSpec(label_donors=donors))
+    assert "Donors masked, masked:unlabelled=all saw all training images" in text
+    assert "with unlabelled=all the test images too, without labels." in text
+    assert "Donor foreground learned from the labels of all training images" in text
+    assert "no saving of labels. Donor pretrained is the encoder" in text
+
+
 def test_a_study_without_curves_has_no_such_section():
     study = source.Source(
         path=None, records=(), spec=specs.StudySpec(), specs={}, versions={},

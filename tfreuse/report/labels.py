@@ -204,6 +204,10 @@ def _of_donors(spec: LabelSpec) -> str:
             f"{_names(labelled)} learned from the labels of all training images: an upper bound "
             "of the gain from a donor of this network, and no saving of labels."
         )
+    if PRETRAINED in spec.label_donors:
+        sentences.append(
+            f"Donor {PRETRAINED} is the encoder with its --encoder_weights."
+        )
     return " ".join(sentences)
 
 
