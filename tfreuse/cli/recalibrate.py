@@ -60,7 +60,11 @@ def define_flags() -> None:
         lower_bound=0,
     )
     app.define_undo()
-    flags.DEFINE_boolean("overwrite", False, "replace an existing file")
+    flags.DEFINE_boolean(
+        "overwrite",
+        False,
+        "replace an existing file, whose content undo does not bring back",
+    )
     flags.DEFINE_boolean("json", False, "print JSON")
 
 

@@ -51,7 +51,7 @@ _SWITCHES = {
     "download": "hf://ORG/NAME: get it from the Hub first if it is not on this disk",
     "json": "print JSON",
     "dry_run": "check everything, write nothing",
-    "overwrite": "replace an existing file",
+    "overwrite": "replace an existing file, whose content undo does not bring back",
 }
 
 
