@@ -16,11 +16,11 @@ CLASSES = 3
 
 # The test files that take longest begin first, so that no core idles at the end (setup.cfg).
 LONGEST = (
-    "study", "study_labels", "training", "docs", "custom_models", "export", "sweep", "cli",
-    "encoders", "planted_truth", "export_networks", "user_networks", "advisor", "models",
-    "transplant", "prediction", "checkpoints_safety", "records", "few_labels_fitting",
-    "plugin", "transplant_tool", "own_networks", "runners_cluster", "devices", "intervals",
-    "report_browser", "benchmark_sweep", "export_portable", "fusion",
+    "study", "study_labels", "training", "encoders", "export_networks", "docs", "models",
+    "advisor", "export", "sweep", "user_networks", "few_labels_fitting", "prediction",
+    "devices", "transplant", "planted_truth", "export_portable", "runners_cluster",
+    "custom_models", "checkpoints_safety", "records", "plugin", "transplant_tool",
+    "own_networks", "cli", "intervals", "report_browser", "benchmark_sweep", "fusion",
 )  # fmt: skip
 
 
