@@ -248,7 +248,7 @@ def test_a_study_that_is_killed_goes_on_and_gives_the_same_records(
     direction = "autoencoder-to-segmentation"  # one of the two: half the time
     # and a part of the arms: less time
     lean = [
-        "--controls=self", "--repairs=none,recalibration", "--noshapley",
+        "--controls=self,defaults", "--repairs=none,recalibration", "--noshapley",
         "--sites=stage,all",
     ]  # fmt: skip
     more = [f"--directions={direction}", *lean]
