@@ -224,12 +224,12 @@ def of_donors(*donors):
 
 
 def test_donors_of_label_curves_differ_in_their_options_alone():
-    text = "masked:skips=false:loss_on=hidden:augment=flip+zoom:unlabelled=all"
+    text = "masked:skips=false:corruption=inpaint:augment=flip+zoom:unlabelled=all"
     first = of_donors("masked", text).curves()[0].donors
     plain, changed = first["masked"], first[text]
     assert changed.model == ModelSpec(skips=False)
     assert changed.train == dataclasses.replace(
-        plain.train, loss_on="hidden", augment=("flip", "zoom"), unlabelled="all"
+        plain.train, corruption="inpaint", augment=("flip", "zoom"), unlabelled="all"
     )
     names = {network.name for network in first.values()}
     assert len(names) == 2 and all(re.fullmatch(r"[\w-]+-0", name) for name in names)
@@ -242,7 +242,7 @@ def test_donors_of_label_curves_differ_in_their_options_alone():
         (("masked:seed=3",), "got 'seed=3'"),  # the replicate's
         (("masked:width=wide",), "width takes a whole number; got 'wide'"),
         (("masked:augment=flip+spin",), "--augment takes one of .*; got 'spin'"),
-        (("denoising:loss_on=hidden",), "is for --corruption=mask"),
+        (("segmentation:corruption=mask",), "is for --task=autoencoder alone"),
         (("segmentation:unlabelled=all",), "is for --task=autoencoder alone"),
         (("pretrained:width=3",), "takes one of"),
         (("masked:warmup=1e-3", "masked:warmup=1e+3"), "cannot be told apart"),

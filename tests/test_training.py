@@ -238,10 +238,8 @@ def test_corrupted_images_are_restored_to_those_of_a_plain_training(
     assert (images != whole).any()
 
 
-def test_a_loss_on_hidden_pixels_counts_those_that_the_mask_changed(
-    data_spec, tmp_path
-):
-    spec = dataclasses.replace(CORRUPTED, loss_on="hidden")
+def test_inpainting_counts_the_pixels_that_the_mask_changed(data_spec, tmp_path):
+    spec = dataclasses.replace(CORRUPTED, corruption="inpaint")
     _, (images, targets, weights) = begun(MODEL, data_spec, spec, tmp_path)
     hidden = (images == 0.5).all(axis=-1)  # no byte over 255 is 0.5
     assert 0.3 < hidden.mean() < 0.7
@@ -249,6 +247,23 @@ def test_a_loss_on_hidden_pixels_counts_those_that_the_mask_changed(
     losses = ((images - targets) ** 2).mean(axis=-1)
     found = training.loss("autoencoder")(targets, images, weights)
     assert float(found) == pytest.approx(losses[hidden].mean(), rel=1e-5)
+
+
+def test_metrics_of_inpainting_are_of_the_image_with_its_hidden_patches_filled(
+    corrupted, data_spec
+):
+    model = saving.load(corrupted[0] / "model.keras")
+    split = data.load(data_spec, "test")
+    counts = evaluation.Evaluator(model, split, "autoencoder", corruption="inpaint")()
+    (batch,) = data.evaluation_batches(split, split.size)
+    images, targets = data.inputs_and_targets(batch["image"], "inpaint")
+    hidden = (images.numpy() == 0.5).all(axis=-1, keepdims=True)
+    outputs = np.clip(model.predict(images, verbose=0), 0, 1)
+    filled = np.where(hidden, outputs, targets)
+    errors = np.square(filled - targets.numpy()).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(counts.per_image[:, 0], errors, rtol=1e-4)
+    masked = evaluation.Evaluator(model, split, "autoencoder", corruption="mask")()
+    assert (counts.per_image[:, 0] < masked.per_image[:, 0]).all()
 
 
 def test_an_auto_encoder_can_learn_from_the_images_of_all_splits(data_spec, tmp_path):

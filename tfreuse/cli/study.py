@@ -38,7 +38,6 @@ from tfreuse.study import given
 _VARIED = (
     "task",
     "corruption",
-    "loss_on",
     "unlabelled",
     "labels",
     "initial_seed",

@@ -8,6 +8,8 @@ earlier draws, or on the device.
     noise      Gaussian noise is added (Vincent et al. 2010, JMLR 11:3371); target: the image
     mask       half of its square patches become grey (He et al. 2022, arXiv:2111.06377);
                target: the image, every pixel of it
+    inpaint    as mask; the target's hidden patches alone count, in the loss (as there) and in
+               metrics, which compare the image with its hidden patches filled in
     scramble   its pixels are shuffled, channels together; target: the shuffled image, which
                has the same colours but no shapes
 """
@@ -66,7 +68,12 @@ def _traced():
 
 
 def _corrupt_each(images: tf.Tensor, keys: tf.Tensor, kind: str) -> tf.Tensor:
-    change = {"noise": _add_noise, "mask": _mask, "scramble": _scramble}[kind]
+    change = {
+        "noise": _add_noise,
+        "mask": _mask,
+        "inpaint": _mask,
+        "scramble": _scramble,
+    }[kind]
     with tf.device("CPU:0"):  # a GPU is slower here and rounds differently
         return tf.map_fn(
             lambda pair: change(*pair), (images, keys), fn_output_signature=images.dtype

@@ -7,7 +7,7 @@ from tfreuse.errors import InputError
 from tfreuse.specs.base import Spec, option
 
 TASKS = ("segmentation", "autoencoder")
-CORRUPTIONS = ("none", "noise", "mask", "scramble")
+CORRUPTIONS = ("none", "noise", "mask", "inpaint", "scramble")
 LABELS = ("all", "foreground")
 UNLABELLED = ("train", "all")
 AUGMENTATIONS = (
@@ -16,7 +16,6 @@ AUGMENTATIONS = (
 
 _OF_A_TASK = (  # fields of one task alone, their defaults, and the task
     ("corruption", "none", "autoencoder"),
-    ("loss_on", "all", "autoencoder"),
     ("unlabelled", "train", "autoencoder"),
     ("labels", "all", "segmentation"),
     ("class_weights", "none", "segmentation"),
@@ -61,15 +60,9 @@ class TrainSpec(Spec):
     )
     corruption: str = option(
         "none",
-        "autoencoder: damage to the input, to be undone; scramble shuffles input and target",
+        "autoencoder: damage to the input, to be undone; mask hides half of its patches, and inpaint "
+        "too, with the hidden patches alone in loss and metrics; scramble shuffles input and target",
         choices=CORRUPTIONS,
-    )
-    loss_on: str = option(
-        "all",
-        "autoencoder with --corruption=mask: pixels that count in the loss; hidden: those of the "
-        "hidden patches alone",
-        choices=("all", "hidden"),
-        later=True,
     )
     unlabelled: str = option(
         "train",
@@ -119,11 +112,6 @@ class TrainSpec(Spec):
                     f"--{name}={value} is for --task={task} alone; got --task={self.task}. "
                     f"Leave --{name} out."
                 )
-        if self.loss_on == "hidden" and self.corruption != "mask":
-            raise InputError(
-                "--loss_on=hidden is for --corruption=mask, which hides patches; got "
-                f"--corruption={self.corruption}."
-            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ _TRAINING = {
 _ORDER = (*KINDS, "scrambled")
 # Settings of a donor of label curves that its kind, its replicate or its recipient decides.
 _FIXED = (
-    "task", "corruption", "labels", "seed", "initial_seed", "initial_model", "stages",
+    "task", "labels", "seed", "initial_seed", "initial_model", "stages",
 )  # fmt: skip
 FAR = 1_000  # between the seeds of independent networks and of linked ones
 

@@ -114,7 +114,8 @@ class Evaluator:
         similarity: compute SSIM too, at about the cost of a small model.
         corruption: auto-encoder: corruption of its input, a fixed draw for each position in
             the split. Metrics compare the output with the target: the original image, or the
-            scrambled image for "scramble".
+            scrambled image for "scramble". For "inpaint" the visible pixels of the output are
+            the image's.
         fit: auto-encoder: inputs and targets, float32 [N, H, W, C] each, of other images. Before
             R2 is computed, a gain and an offset of each output channel are fitted on them; they
             pass through the network with every evaluation.
@@ -159,7 +160,12 @@ class Evaluator:
             self.batches = list(_reconstructions(split, batch_size, corruption))
             if fit is not None:
                 self._fit_batches = _batches(*fit, batch_size)
-            count = _error_counter(model, similarity, moments=fit is not None)
+            count = _error_counter(
+                model,
+                similarity,
+                moments=fit is not None,
+                filling=corruption == "inpaint",
+            )
             targets = np.concatenate([target.numpy() for _, target in self.batches])
             centred = targets - targets.mean(axis=0)
             self._variation = float(np.square(centred, dtype=np.float64).sum())
@@ -280,17 +286,20 @@ def _confusion_counter(model, num_classes: int, ignore_label: int):
     return count
 
 
-def _error_counter(model, similarity: bool, moments: bool):
+def _error_counter(model, similarity: bool, moments: bool, filling: bool):
     """Returns a function of inputs and targets [B, H, W, C]: float64 [B, 3 + 5 C].
 
     Columns: squared error of the output clipped to [0, 1], its SSIM, squared error of the output
     as it is, and with `moments` those of `analysis.metrics.MOMENTS`, all channels of one after
-    another.
+    another. With `filling` the output counts where the input differs from the target alone.
     """
 
     def count(inputs, targets):
         with derived.from_variables(model):
             output = main_output(model(inputs, training=False))
+        if filling:
+            hidden = tf.reduce_any(inputs != targets, axis=-1, keepdims=True)
+            output = tf.where(hidden, output, targets)
         clipped = tf.clip_by_value(output, 0.0, 1.0)
         y, t = (tf.cast(images, tf.float64) for images in (output, targets))
         squared, raw = (

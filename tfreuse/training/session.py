@@ -160,7 +160,7 @@ def batches(
     if spec.class_weights == "balanced":
         weights = tf.constant(data.balancing_weights(split), tf.float32)
         dataset = dataset.map(lambda x, mask: (x, mask, _weights(weights, mask)))
-    if spec.loss_on == "hidden":
+    if spec.corruption == "inpaint":
         dataset = dataset.map(lambda x, image: (x, image, _hidden(x, image)))
     heads = _heads(graph)
     if not heads:
