@@ -1,7 +1,8 @@
 """The served functions and their signatures."""
 
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -49,14 +50,16 @@ def write(
         names: the signatures; empty: all of `signatures`.
         reading: how `from_bytes` reads a file.
     """
-    serve = server(network)
+    # One graph of the network for all signatures, instead of a copy in each.
+    output = tf.function(functools.partial(_output, network), autograph=False)
+    serve = server(network, output)
 
     def serve_bytes(image_bytes):
         pixels = decoding.decode(image_bytes, network.channels, reading)[None]
         return serve(tf.ensure_shape(pixels, (1, *images.shape[1:])))
 
     def serve_logits(images):
-        return {LOGITS: _output(network, images)}
+        return {LOGITS: output(images)}
 
     images = image_spec(network, *size)
     inputs = {
@@ -83,12 +86,18 @@ def image_spec(
     return tf.TensorSpec((batch, *size, network.channels), tf.uint8, "images")
 
 
-def server(network: Network):
-    """Returns the default signature's function of uint8 [B, H, W, C]; see `tfreuse.export`."""
+def server(network: Network, run: Callable[[tf.Tensor], tf.Tensor] | None = None):
+    """Returns the default signature's function of uint8 [B, H, W, C]; see `tfreuse.export`.
+
+    Args:
+        network: the network.
+        run: computes the network's output, `_output` if None.
+    """
+    run = run or functools.partial(_output, network)
     derived, direct = OUTPUTS[network.task]
 
     def serve(images):
-        output = _output(network, images)
+        output = run(images)
         if network.task == "segmentation":
             mask = tf.argmax(output, axis=-1, output_type=tf.int32)
             return {derived: mask, direct: probabilities(network, output)}

@@ -174,8 +174,14 @@ def assign(variable: keras.Variable, value: np.ndarray | tf.Tensor) -> None:
     A tensor of the same device is shared, not copied.
     """
     resource = variable.value
-    same = isinstance(value, tf.Tensor) and resource.handle.device == value.device
-    if same and _of_one_device(variable, resource):
+    if not _of_one_device(variable, resource):
+        variable.assign(value)
+        return
+    device = resource.handle.device
+    if not isinstance(value, tf.Tensor):
+        with tf.device(device):
+            value = tf.constant(value)
+    if value.device == device:
         tf.raw_ops.AssignVariableOp(resource=resource.handle, value=value)
     else:
         variable.assign(value)
