@@ -277,9 +277,9 @@ def test_an_export_that_differs_from_the_model_leaves_the_old_one(
     before = contents(tmp_path)
     good = serving.server
 
-    def off_by_a_little(network):
+    def off_by_a_little(network, run=None):
         def wrong(images):
-            outputs = good(network)(images)
+            outputs = good(network, run)(images)
             return outputs | {"probabilities": outputs["probabilities"] + 1e-4}
 
         return wrong
@@ -296,9 +296,9 @@ def test_a_mask_that_does_not_follow_from_the_probabilities_is_found(
 ):
     good = serving.server
 
-    def shifted(network):
+    def shifted(network, run=None):
         def wrong(images):
-            outputs = good(network)(images)
+            outputs = good(network, run)(images)
             return outputs | {"mask": tf.roll(outputs["mask"], 1, axis=1)}
 
         return wrong
