@@ -123,6 +123,21 @@ def test_a_donor_that_saw_test_images_is_refused(donor):
         provenance.examine(path, spec)
 
 
+def test_a_donor_that_learned_from_the_images_of_all_splits_is_refused(donor):
+    path, spec, _ = donor
+    run = files.read_json(path.parent / "run.json")
+    run["specs"]["train"]["unlabelled"] = "all"
+    files.write_json(path.parent / "run.json", run)
+    with pytest.raises(InputError, match="8 of the 8 test images"):
+        provenance.examine(path, spec)
+    shapes = DataSpec(dataset="shapes")
+    run["specs"]["data"] = shapes.to_json()
+    files.write_json(path.parent / "run.json", run)
+    assert "all splits of shapes" in provenance.examine(path, spec).origin
+    with pytest.raises(InputError, match="--unlabelled=all, on the test images"):
+        provenance.examine(path, shapes)
+
+
 def test_a_donor_of_another_division_of_the_folder_says_how_to_agree(donor):
     path, spec, root = donor
     for kind in ("images", "masks"):

@@ -1,5 +1,7 @@
 """The barrier on the way to a donor: planted ways, and networks whose barrier is known."""
 
+import dataclasses
+
 import planted
 import pytest
 
@@ -17,8 +19,12 @@ SPEC = specs.StudySpec(
 )
 
 
-def rows_of(*ways):
-    """Returns the rows of planted ways: pairs of retention by alpha, and the arm's fields."""
+def rows_of(*ways, paired=False):
+    """Returns the rows of planted ways: pairs of retention by alpha, and the arm's fields.
+
+    With `paired` the donors of the control other_seed are the recipients of seeds 0 and 1, 2 and
+    3 and so on, each the other's; else they are nobody's.
+    """
     records = [
         record
         for way, fields in ways
@@ -28,6 +34,11 @@ def rows_of(*ways):
             group="kernel", strength=alpha, **fields,
         )
     ]  # fmt: skip
+    if paired:
+        records = [
+            dataclasses.replace(r, donor=f"net-{r.seed ^ 1}", recipient=f"net-{r.seed}")
+            for r in records
+        ]
     return barriers.rows(planted.only_part(records), SPEC)
 
 
@@ -57,6 +68,18 @@ def test_a_barrier_is_the_lowest_network_below_the_line_between_both_ends():
     ]  # fmt: skip
     low = {r["control"]: r["low"] for r in rows if r["quantity"] == "barrier"}
     assert low["other_seed"] == 0
+
+
+def test_seeds_that_are_each_others_donor_count_once():
+    rows = rows_of(
+        ({0.5: 0.1, 1.0: 0.6}, {}),
+        ({0.5: 0.1, 1.0: 0.6}, {"control": "other_seed"}),
+        paired=True,
+    )
+    counts = {(row["control"], row["n"]) for row in rows}
+    assert counts == {("transfer", 6), ("other_seed", 3)}
+    low = {r["control"]: r["low"] for r in rows if r["quantity"] == "barrier"}
+    assert low["other_seed"] < low["transfer"]
 
 
 def test_a_full_transplant_without_a_way_has_no_barrier():

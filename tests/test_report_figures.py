@@ -446,7 +446,7 @@ def test_what_the_study_lacks_is_said_with_the_flags_that_give_it(tmp_path):
     for words_ in (
         "No figure “the two reasons, told apart”: it needs angle in --controls.",
         "it needs prefix, suffix in --sites.",
-        "it needs 0.25, 0.5, 0.75 in --strengths.",
+        "it needs 0.5 in --strengths.",
         "it needs permutation, permutation+recalibration in --repairs.",
         "shared out among roles”: it needs --shapley.",
         "the age of the donor”: it needs --donor_updates.",

@@ -245,7 +245,13 @@ def test_donors_of_label_curves_differ_in_their_options_alone():
         (("segmentation:corruption=mask",), "is for --task=autoencoder alone"),
         (("segmentation:unlabelled=all",), "is for --task=autoencoder alone"),
         (("pretrained:width=3",), "takes one of"),
-        (("masked:warmup=1e-3", "masked:warmup=1e+3"), "cannot be told apart"),
+        (("masked:warmup=1e-3", "masked:warmup=1e+3"), "of one name, but for signs"),
+        (("masked", "masked:skips=true"), "the same donor twice"),
+        (("masked:width=3:width=4",), "--label_donors gives width twice"),
+        (
+            ("masked:width=0",),
+            "--label_donors=masked:width=0: --width takes at least 1",
+        ),
     ],
 )
 def test_a_donor_of_label_curves_that_cannot_be_is_refused(donors, message):

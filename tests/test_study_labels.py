@@ -291,9 +291,10 @@ def test_a_dry_run_tells_what_curves_cost_and_writes_nothing(
 ):
     monkeypatch.setattr(runtime, "start", lambda *_: None)  # TensorFlow runs already
     words = [*flags(scenes, tmp_path / "none"), "--recipes=scratch,head_only"]
+    words.append("--label_donors=masked,masked:skips=false")
     done = commands.run("study", *words, "--dry_run")
     assert done.returncode == 0, done.stderr
-    assert "8 label-curve points on 8 test images" in done.stdout
+    assert "12 label-curve points on 8 test images" in done.stdout
     assert not (tmp_path / "none").exists()
 
 

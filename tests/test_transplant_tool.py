@@ -559,12 +559,12 @@ ALL_VERBS = (*VERBS, "check")
 PAIR = ("plan", "apply", "verify", "diff")
 FOR = {
     ("--donor=a.keras", "--roles=stats", "--stages=c1", "--depth=0..0.5"): PAIR,
-    ("--map=m", "--alpha=0.5", "--adapters=*=zero", "--allow_unused=c1"): PAIR,
+    ("--map=m", "--adapters=*=zero", "--allow_unused=c1"): PAIR,
     ("--allow_missing=c1",): PAIR,
     ("--recipient=b.keras",): (*PAIR, "undo"),
     ("--layers=c1",): (*PAIR, "check"),
     ("--out=c.keras",): ("plan", "apply", "verify", "undo"),
-    ("--channels=c.json", "--plan=p.json"): ("plan", "apply", "verify"),
+    ("--alpha=0.5", "--channels=c.json", "--plan=p.json"): ("plan", "apply", "verify"),
     ("--dry_run",): ("plan", "apply", "undo"),
     ("--overwrite",): ("plan", "apply"),
     ("--nocrc", "--undo=copy"): ("apply",),

@@ -53,6 +53,7 @@ class _Run:
     initial_model: pathlib.Path | None  # that it was trained on from
     data: DataSpec | None = None
     with_labels: bool = False  # whether it was trained with masks
+    of_all_splits: bool = False  # whether it was trained on the images of all splits
 
 
 def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
@@ -76,6 +77,12 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
             f"--donor={donor} was trained on {len(common)} of the {len(tests)} test images "
             f"(e.g. {printable(common[0])}): what it gains there is no gain on new images. "
             f"{_remedy(runs, spec, common[0])}"
+        )
+    if any(run.of_all_splits and run.data.dataset == spec.dataset for run in runs):
+        raise InputError(
+            f"--donor={donor} was trained with --unlabelled=all, on the test images of "
+            f"{spec.dataset} too: what it gains there is no gain on new images. Train a donor "
+            "without them."
         )
     documented = all(run.documented for run in runs)
     origin = "; trained on from a model that was ".join(run.origin for run in runs)
@@ -190,13 +197,16 @@ def _run(donor: pathlib.Path, spec: DataSpec) -> _Run:
     before = _initial_model(donor, train, directory)
     task = train.get("task", "?")
     training = {"data": data, "with_labels": task == "segmentation"}
+    of_all_splits = train.get("unlabelled") == "all"
     if train.get("corruption", "none") != "none":
         task += f" ({train['corruption']})"
     if data.dataset != "folder":
         # the splits of one data set are disjoint; two data sets may share images
-        origin = f"trained as {task} on the train split of {data.dataset}"
+        part = "all splits" if of_all_splits else "the train split"
+        origin = f"trained as {task} on {part} of {data.dataset}"
+        training["of_all_splits"] = of_all_splits
         return _Run(origin, spec.dataset == data.dataset, {}, before, **training)
-    images = hashes(data, "train", "val")
+    images = hashes(data, "train", "val", *(["test"] if of_all_splits else []))
     if not any(name.startswith("train/") for name in images.values()):
         origin = f"trained as {task} on images that cannot be checked: {data.data_dir}"
         return _Run(f"{origin} is not here any more", False, {}, before)

@@ -11,6 +11,7 @@ from tfreuse.analysis.arms import (
     cell_columns,
     clipped_retentions,
     in_study_order,
+    independent,
     order_of,
     paired,
     with_intervals,
@@ -33,6 +34,7 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
 
     Statistics re-estimated at every alpha are REPAIR's (Jordan et al. 2023, arXiv:2211.08403) for
     networks with batch normalization; there channels are aligned first, as by `permutation`.
+    Two seeds that are each other's donor of the same task count once (`arms.independent`).
 
     Returns:
         rows of site_kind "all", site, depth, group, repair, control, quantity ("path", "barrier",
@@ -43,15 +45,18 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     values = {arm: _barriers(walk) for arm, walk in walks.items()}
     for arm, walk in walks.items():
         row = cell_columns(arm, arms[arm]) | {"control": arm.control}
-        for alpha, retained in sorted(walk.items()):
-            columns = {"quantity": "path", "alpha": alpha}
-            pending.append((row | columns, [*retained.values()]))
-        row |= {"alpha": None}
-        pending.append((row | {"quantity": "barrier"}, [*values[arm].values()]))
-        plain = values.get(arm._replace(repair="none"), {})
+        quantities = [
+            ({"quantity": "path", "alpha": alpha}, retained)
+            for alpha, retained in sorted(walk.items())
+        ]
+        quantities.append(({"quantity": "barrier", "alpha": None}, values[arm]))
         if arm.repair != "none":
-            less = [*paired([plain, values[arm]]).values()]
-            pending.append((row | {"quantity": "lowered"}, less))
+            plain = values.get(arm._replace(repair="none"), {})
+            less = paired([plain, values[arm]])
+            quantities.append(({"quantity": "lowered", "alpha": None}, less))
+        for columns, by_seed in quantities:
+            replicates = independent(by_seed, arms[arm])
+            pending.append((row | columns, [*replicates.values()]))
     listed = in_study_order(with_intervals(pending, spec.confidence, _BOUNDS), spec)
     return sorted(listed, key=lambda row: order_of(row["control"], _controls(spec)))
 

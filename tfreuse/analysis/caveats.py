@@ -87,13 +87,21 @@ def untrained(records: Iterable[Record], spec: specs.StudySpec) -> str:
     return (
         f"{len(poor)} of {len(by_recipient)} recipients learnt too little for their results to "
         f"mean anything: the weakest, {errors.printable(weakest.recipient)}, is "
-        f"{intervals.number(_above_floor(weakest))} above its floor in {weakest.metric}, under "
-        f"the declared minimum of {spec.minimum:g}. Train them for longer (--steps)."
+        f"{_height(weakest)} in {weakest.metric}, under the declared"
+        f" minimum of {spec.minimum:g}. Train them for longer (--steps)."
     )
 
 
 def _above_floor(record: Record) -> float:
     return record.before - record.floor
+
+
+def _height(record: Record) -> str:
+    """Returns how far a recipient is from its floor, as "0.1 below its floor"."""
+    above = _above_floor(record)
+    return (
+        f"{intervals.number(abs(above))} {'below' if above < 0 else 'above'} its floor"
+    )
 
 
 def _learnt_enough(record: Record, spec: specs.StudySpec) -> bool:
@@ -105,13 +113,11 @@ def _learnt_enough(record: Record, spec: specs.StudySpec) -> bool:
 def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
     """Returns a sentence on the recipient closest to its floor; "" if it is far enough above."""
     weakest = min(records, key=_above_floor)
-    above = _above_floor(weakest)
     if _learnt_enough(weakest, spec):
         return ""
     return (
-        f"The recipient of seed {weakest.seed} is {intervals.number(above)} above its floor in "
-        f"{weakest.metric}, under the declared minimum of {spec.minimum:g}: it has too "
-        "little to lose."
+        f"The recipient of seed {weakest.seed} is {_height(weakest)} in {weakest.metric}, under "
+        f"the declared minimum of {spec.minimum:g}: it has too little to lose."
     )
 
 

@@ -113,6 +113,8 @@ def describe(metrics: dict) -> str:
     images = f"on {metrics['images']} {metrics['split']} images"
     if metrics.get("corruption", "none") != "none":
         images += f", input corrupted: {metrics['corruption']}"
+    if metrics.get("unlabelled") == "all":
+        images += ", which the training saw too"
     if metrics["task"] == "autoencoder":
         side = metrics.get("ssim_window")
         window = f" (in windows of {side} pixels, not 11)" if side else ""

@@ -20,7 +20,7 @@ _VERBS = {  # by flag; any other flag is for all verbs
     "model": ("info", "check"),
     **dict.fromkeys(SELECTING, _PAIR),
     "layers": (*_PAIR, "check"),
-    "channels": _PLANNING,
+    **dict.fromkeys(("alpha", "channels"), _PLANNING),
     "plan": _PLANNING,
     "download": (*_PAIR, "info"),
     "dry_run": ("plan", "apply", "undo"),

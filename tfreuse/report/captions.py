@@ -69,7 +69,8 @@ def barriers(rows: list[Row], subject) -> str:
         "which retention lies below the straight line between both ends; 0 where the way falls evenly or not at "
         "all. The reordered recipient computes what the recipient does: that barrier is of the "
         "places of channels alone, and ends once they are back in order. Lines are intervals over seeds"
-        f"{_too_few(seeds, subject.spec.confidence)}. The CSV also has by how much each repair lowers the "
+        f"{_too_few(seeds, subject.spec.confidence)}; those of one α stand side by side. Two seeds that are each "
+        "other's donor of the same task count once. The CSV also has by how much each repair lowers the "
         f"barrier, paired by seed. {_tail(rows, subject)}"
     )
 

@@ -214,12 +214,12 @@ DRAWINGS = (
     Drawing(
         "strengths", "Where in the network", "how far one can go",
         lambda s: paths.strengths(s.only("all", "stage"), s.spec),
-        captions.strengths, {"strengths": (0.25, 0.5, 0.75)}, detail=True,
+        captions.strengths, {"strengths": (0.5,)}, detail=True,
     ),
     Drawing(
         "barriers", "Between donor and recipient", "the barrier between donor and recipient",
         lambda s: barriers.rows(s.only("all"), s.spec),
-        captions.barriers, {"strengths": (0.25, 0.5, 0.75), "sites": ("all",)}, live=True,
+        captions.barriers, {"strengths": (0.5,), "sites": ("all",)}, live=True,
     ),
     Drawing(
         "channels", "Which channels", "which channels to move",

@@ -131,8 +131,8 @@ def _treatment(source: Source) -> str:
     if set(spec.strengths) - {1.0}:
         alphas = ", ".join(f"{alpha:g}" for alpha in sorted(spec.strengths))
         text += (
-            " At all layers and single stages the recipient was also moved only part of the "
-            f"way, to (1 − α) recipient + α donor with α = {alphas}; at all layers with each repair "
+            f" At all layers{' and single stages' * ('stage' in spec.sites)} the recipient was also "
+            f"moved only part of the way, to (1 − α) recipient + α donor with α = {alphas}; at all layers with each repair "
             "too, and towards a donor of the same task where there is one."
         )
     if spec.donor_updates:

@@ -106,7 +106,7 @@ def changes(
         Values by the names of their fields.
 
     Raises:
-        InputError: no such option, or a value of another type.
+        InputError: no such option, an option twice, or a value of another type.
     """
     by_name = {field.name: field for field in fields}
     values = {}
@@ -117,6 +117,8 @@ def changes(
                 f"--{flag}: expected OPTION=VALUE with one of {', '.join(by_name)}; got "
                 f"{printable(word)!r}."
             )
+        if name in values:
+            raise InputError(f"--{flag} gives {name} twice: {' '.join(words)}.")
         values[name] = _parsed(flag, text, by_name[name])
     return values
 

@@ -14,6 +14,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
+from tfreuse.errors import InputError
 from tfreuse.specs import KINDS, ModelSpec, TrainSpec
 from tfreuse.specs.base import changes
 
@@ -134,23 +135,24 @@ class Block:
             InputError: no such option or value.
         """
         kind, *words = text.split(":")
-        network = self.network(kind)
-        of_model = [
-            f
-            for f in ModelSpec.options(self.model.architecture)
-            if f.name not in _FIXED
-        ]
+        network, of_model = self.network(kind), []
+        if not self.model.model:
+            of_model = ModelSpec.options(self.model.architecture)
         of_training = [f for f in dataclasses.fields(TrainSpec) if f.name not in _FIXED]
+        of_model = [field for field in of_model if field.name not in _FIXED]
         values = changes("label_donors", words, [*of_training, *of_model])
         names = {field.name for field in of_training}
         train = {name: value for name, value in values.items() if name in names}
         model = {name: value for name, value in values.items() if name not in names}
-        return dataclasses.replace(
-            network,
-            name=f"{self.prefix}{slug(text)}-{self.seed}",
-            model=dataclasses.replace(network.model, **model),
-            train=dataclasses.replace(network.train, **train),
-        )
+        try:
+            return dataclasses.replace(
+                network,
+                name=f"{self.prefix}{slug(text)}-{self.seed}",
+                model=dataclasses.replace(network.model, **model),
+                train=dataclasses.replace(network.train, **train),
+            )
+        except InputError as error:
+            raise InputError(f"--label_donors={text}: {error}") from error
 
     def _same(self) -> tuple[Network, Network]:
         """Returns recipient and donor with the same initial values, but another data order.

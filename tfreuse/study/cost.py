@@ -24,7 +24,7 @@ from tfreuse import (
     transplant,
 )
 from tfreuse.study import reading, treatments
-from tfreuse.study.design import Block, Curve, Network, Specs
+from tfreuse.study.design import Block, Curve, Specs
 from tfreuse.study.recipient import FITTED_IMAGES
 from tfreuse.training import evaluation
 
@@ -59,9 +59,9 @@ def describe(specs: Specs, jobs: int) -> str:
     built = {name: _build(part) for name, part in examples.items()}
     costs = {name: _cost(part, built[name]) for name, part in examples.items()}
     seconds, disk, arms, fits = 0.0, 0.0, 0, 0
-    networks = specs.networks().values()
+    networks, architectures = specs.networks().values(), _architectures(specs)
     for network in networks:
-        cost = costs[_architecture(specs, network)]
+        cost = costs[architectures[network.name]]
         seconds += _START + (0 if network.file else cost.step * network.train.steps)
         copies = _COPIES + _COPIES_KEPT * len(specs.ages(network))
         disk += copies * 4 * cost.parameters + _LOGS
@@ -107,12 +107,19 @@ def _fitted(block: Block) -> int:
     return min(FITTED_IMAGES, study.calibration_examples) if fits else 0
 
 
-def _architecture(specs: Specs, network: Network) -> str:
-    return next(
-        name
-        for name in specs.architectures
-        if specs.model.variant(name) == network.model
-    )
+def _architectures(specs: Specs) -> dict[str, str]:
+    """Returns the architecture of each network; of a donor of label curves its recipient's."""
+    variants = {specs.model.variant(name): name for name in specs.architectures}
+    of_donors = {
+        network.name: curve.architecture
+        for curve in specs.curves()
+        for network in curve.donors.values()
+    }
+    return of_donors | {
+        name: variants[network.model]
+        for name, network in specs.networks().items()
+        if network.model in variants
+    }
 
 
 def _repairs(block: Block, model: keras.Model) -> collections.Counter:

@@ -99,11 +99,12 @@ class Specs:
             return
         for curve in self.curves()[: len(models)]:
             networks = curve.donors  # raises InputError for an unknown option
-            if len({network.name for network in networks.values()}) < len(networks):
-                raise InputError(
-                    "--label_donors names donors that cannot be told apart by their letters and "
-                    f"digits: {list(networks)}; write numbers in another way."
-                )
+            for describe, problem in (
+                (lambda n: (n.model, n.train), "the same donor twice"),
+                (lambda n: n.name, "donors of one name, but for signs and points"),
+            ):
+                if len(set(map(describe, networks.values()))) < len(networks):
+                    raise InputError(f"--label_donors has {problem}: {list(networks)}.")
         if PRETRAINED not in self.labels.label_donors:
             return
         for model in models:

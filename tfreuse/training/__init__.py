@@ -129,6 +129,8 @@ def train(
         "parameters": best.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
+    if train_spec.unlabelled != "train":
+        metrics["unlabelled"] = train_spec.unlabelled
     if recalibrate and session.statistics:
         metrics["recalibration_images"] = min(MOST_IMAGES, train_split.size)
     files.write_json(out_dir / "metrics.json", metrics)
