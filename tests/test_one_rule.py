@@ -1,5 +1,7 @@
 """Verdict, heat map, tab and text say the same of the same seeds, in random small studies."""
 
+import dataclasses
+
 import numpy as np
 import pictured
 import planted
@@ -7,7 +9,7 @@ import pytest
 from test_planted_truth import HARD
 
 from tfreuse import report, specs
-from tfreuse.analysis import intervals, tables
+from tfreuse.analysis import barriers, intervals, paths, tables
 from tfreuse.report import source
 from tfreuse.report.figures import marks
 from tfreuse.report.views import maps, overview
@@ -103,3 +105,38 @@ def test_the_random_studies_reach_every_verdict(tmp_path):
         _, study = random_study(tmp_path / f"{number}", number)
         verdicts |= {verdict.verdict for verdict in study.verdicts()}
     assert {"supported", "refuted", "inconclusive"} <= verdicts
+
+
+def test_a_full_transplant_has_one_interval_in_every_figure():
+    """Donors of the same task are each other's recipients: three pairs, wherever they stand."""
+    spec = specs.StudySpec(
+        directions=(planted.TO_MASKS,),
+        groups=("kernel",),
+        sites=("all",),
+        controls=("other_seed",),
+        strengths=(0.5, 1.0),
+        seeds=6,
+    )
+    values = np.array([0.1, 0.3, 0.35, 0.4, 0.2, 0.6])
+    records = [
+        dataclasses.replace(r, donor=f"net-{r.seed ^ 1}", recipient=f"net-{r.seed}")
+        for control in ("transfer", "other_seed")
+        for alpha in spec.strengths
+        for r in planted.arm(values, group="kernel", control=control, strength=alpha)
+    ]
+    arms = planted.only_part(records)
+    forest = {row["control"]: row for row in tables.forest_rows(arms, spec)}
+    ways = {
+        row["control"]: row
+        for row in barriers.rows(arms, spec)
+        if row["alpha"] == 1 and row["quantity"] == "path"
+    }
+    (strength,) = (r for r in paths.strengths(arms, spec) if r["alpha"] == 1)
+    ends = "mean", "low", "high", "n", "method"
+    for control, n in (("transfer", 6), ("other_seed", 3)):
+        expected = {key: forest[control][key] for key in ends}
+        assert expected["n"] == n
+        assert {key: ways[control][key] for key in ends} == expected
+    assert {key: strength[key] for key in ends} == {
+        key: forest["transfer"][key] for key in ends
+    }
