@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import pictured
 import pytest
 
 from tfreuse import files, records, report, rundir, specs
@@ -19,11 +20,15 @@ SPEC = LabelSpec(
 )
 GAINS = {"scratch": 0.0, "encoder": 0.1, "head_only": -0.3}
 STUDY = specs.StudySpec(seeds=3, directions=())
+EMPTY = source.Source(
+    path=None, records=(), spec=specs.StudySpec(), specs={}, versions={},
+    networks={}, warnings=(),
+)  # fmt: skip
 
 
-def planted(seeds=3, **changes):
+def planted(seeds=3, spec=SPEC, **changes):
     found = []
-    for donor, recipe in SPEC.arms():
+    for donor, recipe in spec.arms():
         for seed in range(seeds):
             for place, asked in enumerate(COUNTS):
                 value = 0.4 + 0.1 * place + GAINS[recipe] + 0.01 * seed * (seed - 1)
@@ -41,12 +46,12 @@ def planted(seeds=3, **changes):
     return [dataclasses.replace(one, **changes) for one in found]
 
 
-def write(path, found):
+def write(path, found, spec=SPEC):
     path.mkdir(parents=True)
     named = {"study": STUDY, "data": specs.DataSpec(), "model": specs.ModelSpec(),
-             "train": specs.TrainSpec(), "labels": SPEC}  # fmt: skip
+             "train": specs.TrainSpec(), "labels": spec}  # fmt: skip
     held = rundir.claim(path / "study.json", named)
-    held["recipes"] = {name: CATALOGUE[name].describe() for name in SPEC.recipes}
+    held["recipes"] = {name: CATALOGUE[name].describe() for name in spec.recipes}
     held["networks"] = {"masked-0": {"metric": "r2", "r2": 0.9}}
     files.write_json(path / "study.json", held)
     with records.LabelLog(path / "labels.jsonl") as log:
@@ -113,10 +118,98 @@ def test_the_terminal_gets_a_line_an_arm_within_its_width(study_dir):
     assert report.summary([]) == "No verdict: no arm has been measured yet."
 
 
-def test_fits_with_one_number_of_labels_are_no_curve_and_are_not_nothing(tmp_path):
-    one = [record for record in planted() if record.labels == 8]
-    text = report.summary([], write(tmp_path / "study", one))
-    assert text.startswith(f"{len(one)} fits are measured; a curve needs two numbers")
+LONG = "masked:skips=false:corruption=inpaint:augment=flip+zoom"
+DONORS = dataclasses.replace(
+    SPEC, label_counts=(8,), label_donors=("masked", LONG, f"{LONG}:unlabelled=all")
+)
+
+
+def planted_gains():
+    """Fits with one number of labels, from donors with long names."""
+    return [record for record in planted(spec=DONORS) if record.labels == 8]
+
+
+@pytest.fixture(scope="module")
+def gains_dir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gains") / "study"
+    report.write(write(path, planted_gains(), DONORS))
+    return path
+
+
+def test_one_number_of_labels_has_a_line_an_arm_with_its_gain(gains_dir):
+    head, scratch, first, second, *others = report.summary([], gains_dir).splitlines()
+    assert head == "unet, gain over scratch with 8 labels"
+    assert scratch == "  scratch: test metric 0.41 [0.38, 0.44], n = 3"
+    assert first == f"  {'0.10 [0.09, 0.11]':<22}  n = 3   encoder of masked"
+    assert second.endswith("n = 3   head_only of masked") and "−0.30 [" in second
+    assert sum("n = 3" in line for line in others) == 4
+    # without scratch there is no gain yet
+    rest = [record for record in planted_gains() if record.donor][:1]
+    text = report.summary([], write(gains_dir.parent / "rest", rest, DONORS))
+    assert text.splitlines()[1] == f"  {'–':<22}  n = 0   encoder of masked"
+
+
+def test_one_number_of_labels_is_drawn_as_gains_with_upright_intervals(gains_dir):
+    study = source.load(gains_dir)
+    (figure,) = labels.figures_of(study, labels.CURVES)
+    assert figure.title == "unet: gain over scratch"
+    assert figure.caption.startswith(
+        "Gain in mean_iou over scratch with 8 labelled images, paired by seed, a panel a donor; "
+        "upright lines: the intervals; horizontal line: no gain. n = 3 seeds; 95% intervals: "
+    )
+    *panels, legend = figure.drawings
+    assert pictured.texts(legend) == ["encoder", "head_only"]
+    for panel in panels:
+        encoder, head = pictured.marks(panel)
+        assert encoder.tip == ["encoder, 8 labels", "gain 0.10 [0.09, 0.11], n = 3"]
+        (line,) = encoder.node.iter("line")
+        low, high = (float(line.get(end)) for end in ("y1", "y2"))
+        # the arm of -0.3 and zero give the scale, in pixels
+        (zero,) = (
+            float(one.get("y1"))
+            for one in pictured.root(panel).iter("line")
+            if one.get("class") == "axis"
+        )
+        (lower,) = head.node.iter("line")
+        middle = (float(lower.get("y1")) + float(lower.get("y2"))) / 2
+        unit = (middle - zero) / 0.296
+        # t(2, 0.975) = 4.303; the gains are 0.1, 0.104 and 0.108
+        assert (low - high) / unit == pytest.approx(
+            2 * 4.303 * 0.004 / 3**0.5, abs=1e-3
+        )
+        assert (zero - (low + high) / 2) / unit == pytest.approx(0.104, abs=1e-3)
+        assert line.get("x1") == line.get("x2") != lower.get("x1")
+    text = labels.protocol(study)
+    assert "averaged over log n" not in text and "part of the more" not in text
+
+
+def test_panels_tell_donors_with_long_names_apart(gains_dir):
+    (figure,) = labels.figures_of(source.load(gains_dir), labels.CURVES)
+    titles = [
+        "".join(
+            node.text + " " * node.text.endswith(",")
+            for node in reversed(list(pictured.root(panel).iter("text")))
+            if node.get("class") == "title"
+        )
+        for panel in figure.drawings[:-1]
+    ]
+    donors = sorted(DONORS.label_donors)
+    assert [title.replace(" ", "") for title in titles] == [
+        f"unet,donor{donor}" for donor in donors
+    ]
+    assert len({panel.height for panel in figure.drawings[:-1]}) == 1
+
+
+def test_a_recipe_with_one_number_of_labels_has_its_interval_in_a_curve_too():
+    fits = [r for r in planted() if r.recipe != "encoder" or r.labels == 8]
+    study = dataclasses.replace(EMPTY, labels=tuple(fits))
+    (figure,) = labels.figures_of(study, labels.CURVES)
+    assert "; shaded or an upright line: the interval;" in figure.caption
+    lines = {
+        mark.data["recipe"]: len(list(mark.node.iter("line")))
+        for mark in pictured.marks(figure.drawings[0])
+    }
+    assert lines == {"scratch": 0, "head_only": 0, "encoder": 1}
 
 
 def test_an_unfinished_study_says_how_much_is_there(tmp_path):
@@ -150,15 +243,14 @@ def test_the_report_says_what_each_donor_learned_from():
     donors = "masked", "masked:unlabelled=all", "foreground", "pretrained"
     text = labels._of_donors(LabelSpec(label_donors=donors))
     assert "Donors masked, masked:unlabelled=all saw all training images" in text
-    assert "with unlabelled=all the test images too, without labels." in text
+    assert (
+        "without labels; with unlabelled=all, also those of validation and test."
+        in (text)
+    )
     assert "Donor foreground learned from the labels of all training images" in text
     assert "no saving of labels. Donor pretrained is the encoder" in text
 
 
 def test_a_study_without_curves_has_no_such_section():
-    study = source.Source(
-        path=None, records=(), spec=specs.StudySpec(), specs={}, versions={},
-        networks={}, warnings=(),
-    )  # fmt: skip
-    assert labels.section(study, []) is None
-    assert labels.draw(study, None) == labels.summary(study) == []
+    assert labels.section(EMPTY, []) is None
+    assert labels.draw(EMPTY, None) == labels.summary(EMPTY) == []

@@ -43,6 +43,7 @@ def studies(tmp_path_factory):
     site = {"site_kind": "layer", "site": HOSTILE, "depth": 0, "group": "kernel"}
     planted.write(path / "hostile", planted.study() + planted.arm((0.5, 0.6), **site))
     labelled.write(path / "labels", labelled.planted())
+    labelled.write(path / "gains", labelled.planted_gains(), labelled.DONORS)
     views.write(path / "labels", views.changed("name", HOSTILE))
     for study in path.iterdir():
         report.write(study)
@@ -191,6 +192,13 @@ def test_label_curves_and_the_advice_are_shown(opened, width):
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert not page.locator(".answers > *").count()
+
+
+def test_long_names_of_donors_break_on_a_narrow_page(opened):
+    page = opened("gains", awaited="#app .labels .figure", width=400)
+    assert page.locator("#app .labels .figure .mark .interval").count() == 6
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 def test_a_study_without_label_curves_says_how_to_have_them(opened):

@@ -276,6 +276,30 @@ def test_networks_that_were_trained_again_are_listed_with_the_rule(tmp_path):
     assert "less than 0.1 above its floor" in rows["failed trainings"][2]
 
 
+def test_networks_have_a_mean_a_kind_however_their_names_go_on(tmp_path):
+    values = {
+        "masked": (0.9, 0.7), "masked-skips-false": (0.5, 0.3),
+        "unet-width-16-masked": (0.2, 0.4), "masked{}-as-segmentation-twin": (0.1, 0.1),
+    }  # fmt: skip
+    networks = {
+        name.format(f"-{seed}") if "{}" in name else f"{name}-{seed}": {
+            "task": "autoencoder",
+            "metric": "r2",
+            "r2": value,
+        }
+        for name, pair in values.items()
+        for seed, value in enumerate(pair)
+    }
+    study = source.load(planted.write(tmp_path / "study", [], networks=networks))
+    means = checks.network_means(study).removeprefix("Mean over seeds: ").split("; ")
+    assert [(text.split(" [")[0], text.rstrip(".")[-5:]) for text in means] == [
+        ("masked r2 0.80", "n = 2"),
+        ("masked-as-segmentation-twin r2 0.10", "n = 2"),
+        ("masked-skips-false r2 0.40", "n = 2"),
+        ("unet-width-16-masked r2 0.30", "n = 2"),
+    ]
+
+
 def test_networks_are_listed_with_their_metric_and_the_mean_of_each_task(tmp_path):
     networks = {
         "b-1": {"task": "b", "metric": "r2", "r2": 0.9, "psnr": 27.25, "floor": 0.0},

@@ -263,7 +263,9 @@ def _gain_columns(gains: Sequence[float], confidence: float) -> Row:
         return {}
     gain = intervals.mean_interval(gains, confidence)
     columns = gain.to_row()
-    return {f"gain_{name}": columns[name] for name in ("mean", "low", "high", "n")}
+    return {
+        f"gain_{name}": columns[name] for name in ("mean", "low", "high", "n", "method")
+    }
 
 
 def _cells(arms: Arms) -> Iterator[tuple[Arm, int, Seeds, Seeds]]:

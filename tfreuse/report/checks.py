@@ -1,5 +1,6 @@
 """Checks the records of a study for faults that would make its verdicts worthless."""
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,8 @@ from tfreuse.analysis.arms import LINKS, Arm, Arms, Part, at_all_layers
 from tfreuse.report.source import SHOWN, Source, listed
 
 UNUSED = 0.01  # R2 lost to a re-initialised bottleneck, below which nothing uses it
+# The number in segmentation-0, masked-width-16-0, autoencoder-0-as-segmentation-twin (study.blocks).
+_SEED = re.compile(r"-\d+(?=(-[a-z_]+)*$)")
 Cells = tuple[tuple[str, ...], ...]
 
 
@@ -212,15 +215,15 @@ def networks(source: Source) -> Cells:
 
 
 def network_means(source: Source) -> str:
-    """Describes the mean and interval of each task's metric over its networks."""
-    by_task: dict[str, list[float]] = {}
-    for facts in source.networks.values():
+    """Describes the mean and interval of each kind's metric over its seeds."""
+    by_kind: dict[str, list[float]] = {}
+    for network, facts in source.networks.items():
         if _value(facts) is not None:
-            name = f"{facts.get('task', '')} {facts.get('metric', '')}".strip()
-            by_task.setdefault(name, []).append(_value(facts))
+            name = f"{_SEED.sub('', network)} {facts.get('metric', '')}".strip()
+            by_kind.setdefault(name, []).append(_value(facts))
     means = [
         f"{name} {mean}, n = {mean.n}"
-        for name, values in sorted(by_task.items())
+        for name, values in sorted(by_kind.items())
         for mean in [intervals.mean_interval(values, source.spec.confidence)]
     ]
     return f"Mean over seeds: {'; '.join(means)}." if means else ""

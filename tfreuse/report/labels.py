@@ -9,6 +9,7 @@ import dataclasses
 import math
 import pathlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from tfreuse.analysis import intervals, label_curves
@@ -59,7 +60,8 @@ def figures_of(source: Source, kind: str) -> list[Figure]:
     for architecture in dict.fromkeys(row["architecture"] for row in rows):
         curves = [row for row in rows if row["architecture"] == architecture]
         name = f"{kind}_{re.sub(r'[^A-Za-z0-9]+', '-', architecture)}"
-        heading = f"{architecture}: {title}"
+        gains = kind == CURVES and panels.of_one_number(curves)
+        heading = f"{architecture}: {'gain over scratch' if gains else title}"
         text = caption(curves, source)
         drawn.append(Figure(name, heading, text, curves, draw_rows(curves)))
     return drawn
@@ -134,12 +136,26 @@ def summary(source: Source) -> list[str]:
         )
         if factors:
             lines.append(f"    labels saved with {factors}")
-    if lines:
-        return lines
-    fits = len(source.labels)
-    return [
-        f"{fits} fits are measured; a curve needs two numbers of labels (--label_counts)."
-    ]
+    return lines or _gains(label_curves.curves(arms, confidence))
+
+
+def _gains(rows: list[Row]) -> list[str]:
+    """Returns a line for each arm, where no arm has two numbers of labels."""
+    lines, before = [], None
+    for row in sorted(rows, key=lambda row: (row["architecture"], row["labels"])):
+        group = row["architecture"], row["labels"]
+        if group != before:
+            before = group
+            name, count = group
+            lines.append(f"{name}, gain over scratch with {count:,} labels")
+        if row["recipe"] == SCRATCH:
+            metric = label_tables.interval(row)
+            lines.append(f"  scratch: test metric {metric}, n = {row['n']}")
+            continue
+        gain = label_tables.interval(row, "gain_") if "gain_mean" in row else "–"
+        n = row.get("gain_n", 0)
+        lines.append(f"  {gain:<22}  n = {n:<2}  {label_tables.arm_name(row)}")
+    return lines
 
 
 def to_json(source: Source) -> list[Row]:
@@ -178,13 +194,19 @@ def protocol(source: Source) -> str:
         if len(spec.learning_rates) > 1
         else f"The peak rate was {rates} in every fit."
     )
+    subset = "the subset, the fewer labels being part of the more"
+    judged = "A verdict is on the gain over scratch with equally many labels, averaged over log n."
+    if len(spec.label_counts) == 1:
+        subset = "the subset"
+        judged = (
+            "The gain over scratch is paired by seed; a verdict, and labels saved, need two "
+            "numbers of labels (--label_counts)."
+        )
     images = " or ".join(str(n) for n in sorted({record.images for record in records}))
     return (
         f"Segmentation networks were fitted with n labelled images, {spec.label_steps} updates "
-        f"each, from scratch and from donors. {_of_donors(spec)} {chosen} All arms of a seed share the subset, the "
-        f"fewer labels being part of the more. {seeds} seeds; {images} test images, which "
-        "chose nothing. A verdict is on the gain over scratch with equally many labels, "
-        "averaged over log n."
+        f"each, from scratch and from donors. {_of_donors(spec)} {chosen} All arms of a seed share "
+        f"{subset}. {seeds} seeds; {images} test images, which chose nothing. {judged}"
     )
 
 
@@ -197,7 +219,7 @@ def _of_donors(spec: LabelSpec) -> str:
     if unlabelled:
         text = "saw all training images without labels"
         if any(f":{_TRANSDUCTIVE}" in donor for donor in unlabelled):
-            text += f"; those with {_TRANSDUCTIVE} the test images too, without labels"
+            text += f"; with {_TRANSDUCTIVE}, also those of validation and test"
         sentences.append(f"{_names(unlabelled)} {text}.")
     if labelled:
         sentences.append(
@@ -235,9 +257,22 @@ def missing(source: Source) -> str:
 
 
 def curves_caption(rows: list[Row], source: Source) -> str:
+    """Describes the curves, or the gains where there is one number of labels."""
+    if panels.of_one_number(rows):
+        gains = [row for row in rows if "gain_mean" in row]
+        measured = [
+            {name: row[f"gain_{name}"] for name in ("n", "method")} for row in gains
+        ]
+        return (
+            f"Gain in {source.labels[0].metric} over scratch with {gains[0]['labels']:,} labelled "
+            "images, paired by seed, a panel a donor; upright lines: the intervals; horizontal "
+            f"line: no gain. {_seeds(measured, source)}."
+        )
+    counts = Counter(label_tables.key(row) for row in rows).values()
+    looks = ("shaded",) * (max(counts) > 1) + ("an upright line",) * (min(counts) == 1)
     return (
         "Test metric against the number of labelled images (logarithmic), a panel a donor; "
-        "shaded: the interval; dark: from scratch; dotted: the floor. "
+        f"{' or '.join(looks)}: the interval; dark: from scratch; dotted: the floor. "
         f"{_tail(rows, source)}"
     )
 
@@ -252,15 +287,17 @@ def _savings_caption(rows: list[Row], source: Source) -> str:
 
 
 def _tail(rows: list[Row], source: Source) -> str:
+    floor = min(record.floor for record in source.labels)
+    metric = source.labels[0].metric
+    return f"{_seeds(rows, source)}. Floor: {metric} {intervals.number(floor)}."
+
+
+def _seeds(rows: list[Row], source: Source) -> str:
+    """Describes the seeds and intervals of rows with n and method."""
     counts = sorted({row["n"] for row in rows})
     n = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
     methods = ", ".join(sorted({row["method"] for row in rows}))
-    floor = min(record.floor for record in source.labels)
-    metric = source.labels[0].metric
-    return (
-        f"n = {n} seeds; {source.spec.confidence:.0%} intervals: {methods}. "
-        f"Floor: {metric} {intervals.number(floor)}."
-    )
+    return f"n = {n} seeds; {source.spec.confidence:.0%} intervals: {methods}"
 
 
 def _filled(block: Block) -> bool:

@@ -32,7 +32,12 @@ _Scale = Callable[[float], float]
 
 
 def label_curves(rows: list[Row]) -> list[svg.Drawing]:
-    """Draws the metric against the number of labels n, with scratch in every panel."""
+    """Draws the metric against the number of labels n, with scratch in every panel.
+
+    With one number of labels there is no curve, and `label_gains` are drawn.
+    """
+    if of_one_number(rows):
+        return label_gains(rows)
     heights = [row[name] for row in rows for name in ("mean", "floor")]
     room = 0.12 * (max(heights) - min(heights)) + 0.01
     axis = marks.Axis(min(heights) - room, max(heights) + room, BOTTOM, TOP)
@@ -53,6 +58,9 @@ def _curve(
     """Draws a recipe's means as a line with markers, its intervals as a band."""
     colour, shape = LOOKS.get(recipe, _OTHER)
     pair = themed(colour)
+    if len(line) == 1:  # a band of one point has no width
+        _point(drawing, recipe, line[0], x(line[0]["labels"]), axis)
+        return
     edges = [
         *((x(row["labels"]), axis(marks.ends(row)[1])) for row in line),
         *((x(row["labels"]), axis(marks.ends(row)[0])) for row in reversed(line)),
@@ -61,12 +69,61 @@ def _curve(
     means = [(x(row["labels"]), axis(row["mean"])) for row in line]
     drawing.polyline(means, class_="curve", stroke=pair)
     for (across, y), row in zip(means, line, strict=True):
-        tip = [
-            f"{recipe}, {row['labels']:,} labels",
-            f"{marks.words(row)}, n = {row['n']}",
-        ]
+        tip = _tip(row, marks.words(row))
         with drawing.group(data={"recipe": recipe, "labels": row["labels"]}, tip=tip):
             marks.marker(drawing, across, y, shape, fill=pair)
+
+
+def _point(
+    drawing: svg.Drawing, recipe: str, row: Row, across: float, axis: marks.Axis,
+    words: str = "",
+) -> None:  # fmt: skip
+    """Draws one mean with its interval as an upright line; the words precede it in the tip."""
+    colour, shape = LOOKS.get(recipe, _OTHER)
+    tip = _tip(row, words + marks.words(row))
+    with drawing.group(data={"recipe": recipe, "labels": row["labels"]}, tip=tip):
+        marks.interval(drawing, axis, across, row, shape, 3.4, upright=True,
+                       fill=themed(colour))  # fmt: skip
+
+
+def _tip(row: Row, words: str) -> list[str]:
+    """Returns a mark's tip: the arm and number of labels, then the words with n."""
+    return [
+        f"{row['recipe']}, {row['labels']:,} labels",
+        f"{words}, n = {row['n']}",
+    ]
+
+
+def of_one_number(rows: list[Row]) -> bool:
+    """Returns whether rows of `label_curves.curves` are gains at one number of labels: no curve."""
+    gains = any("gain_mean" in row for row in rows)
+    return gains and len({row["labels"] for row in rows}) == 1
+
+
+def label_gains(rows: list[Row]) -> list[svg.Drawing]:
+    """Draws the gain over scratch at one number of labels, recipes side by side."""
+    gains = [
+        row | {name: row[f"gain_{name}"] for name in ("mean", "low", "high", "n")}
+        for row in rows
+        if "gain_mean" in row
+    ]
+    recipes = list(dict.fromkeys(row["recipe"] for row in gains))
+    ends = [end for row in gains for end in (row["mean"], *marks.ends(row))]
+    ends = [0.0, *filter(math.isfinite, ends)]
+    room = 0.12 * (max(ends) - min(ends)) or 0.01
+    axis = marks.Axis(min(ends) - room, max(ends) + room, BOTTOM, TOP)
+    values = marks.ticks(axis.low, axis.high)
+    ticks = {value: f"{value:g}".replace("-", "−") for value in values}
+    step = min(40, (RIGHT - LEFT) / (len(recipes) + 1))
+
+    def draw(drawing: svg.Drawing, panel_rows: list[Row], x: _Scale) -> None:
+        drawing.line(LEFT, axis(0), RIGHT, axis(0), class_="axis")
+        for recipe, (row,) in _lines(panel_rows):
+            shift = step * (recipes.index(recipe) - (len(recipes) - 1) / 2)
+            across = x(row["labels"]) + shift
+            _point(drawing, recipe, row, across, axis, "gain ")
+
+    return _panels(gains, "label_curves", "gain over scratch", axis, ticks, draw)
 
 
 def label_savings(rows: list[Row]) -> list[svg.Drawing]:
@@ -104,10 +161,7 @@ def _savings(
     for row, log in zip(line, logs, strict=True):
         bound = {">": ("up", "at least "), "<": ("down", "at most ")}
         arrow, word = bound.get(row["censored"], (shape, ""))
-        tip = [
-            f"{recipe}, {row['labels']:,} labels",
-            f"saves {word}×{marks.words(row)}, n = {row['n']}",
-        ]
+        tip = _tip(row, f"saves {word}×{marks.words(row)}")
         with drawing.group(data={"recipe": recipe, "labels": row["labels"]}, tip=tip):
             size = 5 if word else 3.4
             marks.interval(drawing, axis, x(row["labels"]), log, arrow, size,
@@ -132,12 +186,14 @@ def _panels(
     def x(labels: float) -> float:
         return across(math.log2(max(1, labels)))
 
+    titles = [
+        f"{rows[0]['architecture']}, {f'donor {donor}' if donor else 'from scratch'}"
+        for donor in donors
+    ]
+    scale = "labelled images" if len(counts) == 1 else "labelled images (logarithmic)"
     drawings = []
-    for donor in donors:
-        title = f"donor {donor}" if donor else "from scratch"
-        title = f"{rows[0]['architecture']}, {title}"
+    for donor, title in zip(donors, titles, strict=True):
         drawing = svg.Drawing(WIDTH, HEIGHT, kind, f"{title}: {name}")
-        drawing.text(LEFT, 12, svg.fitted(title, WIDTH - LEFT, 13), class_="title")
         for value, text in ticks.items():
             drawing.line(LEFT, axis(value), RIGHT, axis(value), class_="grid")
             drawing.text(LEFT - 6, axis(value) + 4, text, "end")
@@ -148,9 +204,7 @@ def _panels(
                 drawing.text(x(count), BOTTOM + 15, f"{count:,}", "middle")
                 occupied = x(count) + wide
         middle = (LEFT + RIGHT) / 2
-        drawing.text(
-            middle, BOTTOM + 32, f"labelled images (logarithmic); {name}", "middle"
-        )
+        drawing.text(middle, BOTTOM + 32, f"{scale}; {name}", "middle")
         draw(
             drawing,
             scratch + [row for row in rows if donor and row["donor"] == donor],
@@ -160,7 +214,24 @@ def _panels(
     recipes = dict.fromkeys(row["recipe"] for row in rows)
     looks = ((recipe, *LOOKS.get(recipe, _OTHER)) for recipe in recipes)
     legend = [(recipe, themed(colour), shape) for recipe, colour, shape in looks]
+    drawings = _titled(drawings, titles, kind, name)
     return [*drawings, marks.legend(kind, legend)]
+
+
+def _titled(
+    panels: list[svg.Drawing], titles: list[str], kind: str, name: str
+) -> list[svg.Drawing]:
+    """Puts whole titles above panels, on as many lines as the longest takes."""
+    wrapped = [svg.wrapped(title, WIDTH - LEFT, 13) for title in titles]
+    above = marks.LINE * (max(map(len, wrapped)) - 1)
+    drawings = []
+    for panel, title, lines in zip(panels, titles, wrapped, strict=True):
+        drawing = svg.Drawing(WIDTH, HEIGHT + above, kind, f"{title}: {name}")
+        for number, line in enumerate(reversed(lines)):
+            drawing.text(LEFT, 12 + above - marks.LINE * number, line, class_="title")
+        drawing.put(panel, 0, above)
+        drawings.append(drawing)
+    return drawings
 
 
 def _lines(rows: list[Row]) -> list[tuple[str, list[Row]]]:

@@ -22,6 +22,7 @@ hundreds of thousands of shapes, so that markup is written at once and no tree i
 import contextlib
 import functools
 import html
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -223,6 +224,25 @@ def fitted(text: str, width: float, size: float = FONT) -> str:
     while text and text_width(f"{text}…", size) > width:
         text = text[:-1]
     return f"{text}…"
+
+
+def wrapped(text: str, width: float, size: float = FONT, most: int = 8) -> list[str]:
+    """Breaks a text into lines of at most `width` pixels, behind spaces, commas, colons and plus signs.
+
+    Words that are wider break anywhere; the last of `most` lines has what it holds of the rest.
+    """
+    text = text[: math.ceil(most * width / (min(_WIDTHS.values()) * size))]
+    lines = [""]
+    for word in re.findall(r"[^ ,:+]*[ ,:+]|[^ ,:+]+", text):
+        if lines[-1] and text_width(lines[-1] + word.rstrip(), size) > width:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter.rstrip(), size) > width:
+                lines.append("")
+            lines[-1] += letter
+    if len(lines) > most:
+        lines[most - 1 :] = [fitted("".join(lines[most - 1 :]), width, size)]
+    return [line.rstrip() for line in lines]
 
 
 def _attributes(look: Mapping[str, Any], mark: bool = False) -> str:

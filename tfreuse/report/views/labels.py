@@ -25,7 +25,6 @@ def _curves(snapshot: Snapshot) -> dict[str, Any]:
         return {"drawings": [], "hint": HINT}
     arms, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     figures = labels.figures_of(source, labels.CURVES)
-    rows = [row for figure in figures for row in figure.rows]
     tables = {
         "Gain over scratch": label_tables.verdicts(arms, confidence),
         "Labels saved": label_tables.savings(arms, confidence),
@@ -34,7 +33,7 @@ def _curves(snapshot: Snapshot) -> dict[str, Any]:
         "drawings": [str(drawing) for figure in figures for drawing in figure.drawings],
         "missing": labels.missing(source),
         "protocol": labels.protocol(source),
-        "caption": labels.curves_caption(rows, source),
+        "caption": " ".join(dict.fromkeys(figure.caption for figure in figures)),
         "tables": [
             _plain(title, table) for title, table in tables.items() if table.rows
         ],
