@@ -132,6 +132,15 @@ def test_a_full_transplant_has_one_interval_in_every_figure():
         if row["alpha"] == 1 and row["quantity"] == "path"
     }
     (strength,) = (r for r in paths.strengths(arms, spec) if r["alpha"] == 1)
+    on_stages = [
+        dataclasses.replace(r, site_kind="stage", site=site, depth=depth)
+        for depth, site in enumerate(("stage_0", "stage_1"))
+        for r in records
+        if r.strength == 1
+    ]
+    profiles = paths.profiles(planted.only_part(on_stages), spec)
+    of_profiles = {(row["control"], row["n"]) for row in profiles}
+    assert of_profiles == {("transfer", 6), ("other_seed", 3)}
     ends = "mean", "low", "high", "n", "method"
     for control, n in (("transfer", 6), ("other_seed", 3)):
         expected = {key: forest[control][key] for key in ends}

@@ -1,5 +1,7 @@
 """Measures how far a recipient can move towards a donor, and how much of it can be reused."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tfreuse import specs
@@ -11,9 +13,11 @@ from tfreuse.analysis.arms import (
     cell_columns,
     clipped_retentions,
     in_study_order,
+    independent,
     with_intervals,
 )
 from tfreuse.analysis.bounded import RETENTION
+from tfreuse.records import Record
 
 TAUS = tuple(round(0.05 * i, 2) for i in range(21))
 ROUNDING = 1e-9  # retentions that miss a threshold by less than this reach it
@@ -76,7 +80,7 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
     Performance profiles (Dolan & More 2002; Agarwal et al. 2021, rliable) with sites in place
     of tasks; and the interquartile mean (IQM) over the sites of each seed, which does not
     depend on single destroyed or untouched sites. Intervals are over seeds; only seeds with
-    every site count.
+    every site count, and two that are each other's donor of the same task count once.
 
     Returns:
         rows of site_kind ("layer" or "stage"), site "", depth -1, group, repair, control
@@ -84,10 +88,12 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         else None), sites, mean, low, high, n, method.
     """
     curves: dict[tuple, dict[str, Values]] = {}  # by kind of site, group, ... and site
+    records: dict[tuple, Mapping[int, Record]] = {}  # of one site, with both networks
     for arm, seeds in arms.items():
         if arm.site_kind in ("layer", "stage") and (arm.strength, arm.draw) == (1.0, 0):
             key = (arm.site_kind, arm.group, arm.repair, arm.control)
             curves.setdefault(key, {})[arm.site] = clipped_retentions(seeds)
+            records[key] = seeds
     pending = []
     for key, sites in curves.items():
         seeds = sorted(set.intersection(*(set(values) for values in sites.values())))
@@ -99,12 +105,19 @@ def profiles(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         names = ("site_kind", "group", "repair", "control")
         row = dict(zip(names, key, strict=True)) | {"site": "", "depth": -1}
         row |= {"sites": len(sites)}
-        for tau in TAUS:
-            columns = {"quantity": "profile", "tau": tau}
-            shares = (retained >= tau - ROUNDING).mean(axis=1)
-            pending.append((row | columns, shares))
-        columns = {"quantity": "iqm", "tau": None}
-        pending.append((row | columns, _interquartile_means(retained)))
+        quantities = [
+            (
+                {"quantity": "profile", "tau": tau},
+                (retained >= tau - ROUNDING).mean(axis=1),
+            )
+            for tau in TAUS
+        ]
+        means = _interquartile_means(retained)
+        quantities.append(({"quantity": "iqm", "tau": None}, means))
+        for columns, values in quantities:
+            by_seed = dict(zip(seeds, values.tolist(), strict=True))
+            replicates = independent(by_seed, records[key])
+            pending.append((row | columns, [*replicates.values()]))
     return in_study_order(with_intervals(pending, spec.confidence, RETENTION), spec)
 
 
