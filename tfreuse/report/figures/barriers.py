@@ -1,4 +1,4 @@
-"""Retention on the way from the recipient to a donor, and the barrier on that way."""
+"""Retention on the path from the recipient to a donor, and the barrier on that path."""
 
 from tfreuse import specs
 from tfreuse.analysis.tables import Row, groups_of
@@ -19,7 +19,7 @@ DONORS = {"transfer": "donor", "other_seed": "same task", "reordered": "reordere
 
 
 def barriers(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
-    """Draws a column for each group: the way to each donor, and the barriers below."""
+    """Draws a column for each group: the path to each donor, and the barriers below."""
     columns = [
         _column([row for row in rows if row["group"] == group], group)
         for group in groups_of(rows, spec)
@@ -34,9 +34,9 @@ def barriers(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
 
 
 def _column(rows: list[Row], group: str) -> svg.Drawing:
-    ways = [row for row in rows if row["quantity"] == "path"]
+    paths = [row for row in rows if row["quantity"] == "path"]
     heights = [row for row in rows if row["quantity"] == "barrier"]
-    donors = [name for name in DONORS if any(row["control"] == name for row in ways)]
+    donors = [name for name in DONORS if any(row["control"] == name for row in paths)]
     repairs = [name for name in LOOKS if any(row["repair"] == name for row in rows)]
     x0, panel = NAME + 8, GAP + HEIGHT + BELOW
     last = HEAD + panel * len(donors)
@@ -49,8 +49,8 @@ def _column(rows: list[Row], group: str) -> svg.Drawing:
     )
     drawing.text(4, 12, svg.fitted(group, WIDTH + NAME), class_="title")
     for number, control in enumerate(donors):
-        of_donor = [row for row in ways if row["control"] == control]
-        _ways(drawing, of_donor, x0, HEAD + panel * number + GAP)
+        of_donor = [row for row in paths if row["control"] == control]
+        _paths(drawing, of_donor, x0, HEAD + panel * number + GAP)
     x = marks.Axis(0, 1, x0, x0 + WIDTH)
     bottom = last + GAP + step * len(donors)
     drawing.text(x0 + WIDTH / 2, last + GAP - 8, "barrier", "middle", size=10)
@@ -67,13 +67,13 @@ def _column(rows: list[Row], group: str) -> svg.Drawing:
     return drawing
 
 
-def _ways(drawing: svg.Drawing, rows: list[Row], x0: float, top: float) -> None:
+def _paths(drawing: svg.Drawing, rows: list[Row], x0: float, top: float) -> None:
     """Draws retention from alpha 0, the unchanged recipient, to 1, a line a repair."""
     edge, bottom = x0 + WIDTH, top + HEIGHT
     x = marks.Axis(0, 1, x0, edge - 8)  # room for the last intervals
     y = marks.Axis(0, 1.05, bottom, top)
     middle = x0 + WIDTH / 2
-    title = f"way to: {DONORS[rows[0]['control']]}"
+    title = f"path to: {DONORS[rows[0]['control']]}"
     drawing.text(middle, top - 8, title, "middle", size=10)
     for value in (0, 0.5, 1):
         drawing.text(x(value), bottom + 15, f"{value:g}", "middle")
@@ -85,23 +85,23 @@ def _ways(drawing: svg.Drawing, rows: list[Row], x0: float, top: float) -> None:
     turn = f"rotate(-90 {x0 - 34:g} {upright:g})"
     drawing.text(x0 - 34, upright, "retention", "middle", transform=turn)
     for number, repair in enumerate(LOOKS):
-        way = sorted(
+        path = sorted(
             (row for row in rows if row["repair"] == repair),
             key=lambda row: row["alpha"],
         )
-        if way:
-            _way(drawing, way, x, y, 3 * (number - 1.5))
+        if path:
+            _path(drawing, path, x, y, 3 * (number - 1.5))
 
 
-def _way(
-    drawing: svg.Drawing, way: list[Row], x: marks.Axis, y: marks.Axis, shift: float
+def _path(
+    drawing: svg.Drawing, path: list[Row], x: marks.Axis, y: marks.Axis, shift: float
 ) -> None:
     """Draws one repair's line; the intervals of the repairs stand side by side."""
-    colour, shape = LOOKS[way[0]["repair"]]
+    colour, shape = LOOKS[path[0]["repair"]]
     pair = themed(colour)
-    points = [(x(row["alpha"]) + shift, y(row["mean"])) for row in way]
+    points = [(x(row["alpha"]) + shift, y(row["mean"])) for row in path]
     drawing.polyline([(x(0), y(1)), *points], class_="curve", stroke=pair)
-    for row, (across, _) in zip(way, points, strict=True):
+    for row, (across, _) in zip(path, points, strict=True):
         data = {"group": row["group"], "repair": row["repair"], "alpha": row["alpha"]}
         with drawing.group(data=data, tip=_tip(row)):
             marks.interval(drawing, y, across, row, shape, 3, upright=True, fill=pair)
@@ -126,6 +126,6 @@ def _tip(row: Row) -> list[str]:
     if row["quantity"] == "path":
         measure = f"at α = {row['alpha']:g} retains"
     return [
-        f"{row['group']}, way to {DONORS[row['control']]}, {REPAIRS[row['repair']]}",
+        f"{row['group']}, path to {DONORS[row['control']]}, {REPAIRS[row['repair']]}",
         f"{measure} {marks.words(row)}, n = {row['n']}",
     ]
