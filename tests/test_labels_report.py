@@ -7,8 +7,9 @@ import pictured
 import pytest
 
 from tfreuse import files, records, report, rundir, specs
+from tfreuse.analysis import caveats
 from tfreuse.few_labels.recipes import CATALOGUE
-from tfreuse.report import labels, methods, source
+from tfreuse.report import content, labels, methods, source
 from tfreuse.specs.labels import LabelSpec
 
 COUNTS = (8, 16, 64, 0)
@@ -249,6 +250,20 @@ def test_the_report_says_what_each_donor_learned_from():
     )
     assert "Donor foreground learned from the labels of all training images" in text
     assert "no saving of labels. Donor pretrained is the encoder" in text
+
+
+def test_fits_that_hardly_learned_are_named_at_the_top_and_on_the_console(tmp_path):
+    fits = planted()
+    assert caveats.untrained_fits(fits, STUDY) == ""
+    poor = [dataclasses.replace(record, floor=0.95) for record in fits]
+    path = write(tmp_path / "study", poor)
+    sentence = caveats.untrained_fits(poor, STUDY)
+    assert sentence.startswith(f"3 of 3 fits from scratch with {ALL} labels learnt too")
+    assert "below its floor in mean_iou, under the declared minimum" in sentence
+    study = source.load(path)
+    (first, *_) = content.compose(study, [], []).lead
+    assert first.lines == (sentence,)
+    assert sentence in " ".join(report.summary([], path).split())
 
 
 def test_a_study_without_curves_has_no_such_section():

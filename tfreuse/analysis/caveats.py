@@ -22,7 +22,8 @@ from tfreuse.analysis.arms import (
     effect_interval,
 )
 from tfreuse.analysis.hypotheses import HYPOTHESES
-from tfreuse.records import UNMOVED, Record
+from tfreuse.records import UNMOVED, LabelRecord, Record
+from tfreuse.specs.labels import SCRATCH
 
 ONE_PAIR = "One pair of networks: nothing is known about networks of other seeds."
 
@@ -87,8 +88,25 @@ def untrained(records: Iterable[Record], spec: specs.StudySpec) -> str:
     return (
         f"{len(poor)} of {len(by_recipient)} recipients learnt too little for their results to "
         f"mean anything: the weakest, {errors.printable(weakest.recipient)}, is "
-        f"{_height(weakest)} in {weakest.metric}, under the declared"
+        f"{_height(_above_floor(weakest))} in {weakest.metric}, under the declared"
         f" minimum of {spec.minimum:g}. Train them for longer (--steps)."
+    )
+
+
+def untrained_fits(records: Iterable[LabelRecord], spec: specs.StudySpec) -> str:
+    """Returns a sentence on fits from scratch that learnt too little with most labels; or ""."""
+    scratch = [record for record in records if record.recipe == SCRATCH]
+    most = max((record.labels for record in scratch), default=0)
+    fits = [record for record in scratch if record.labels == most]
+    poor = [r for r in fits if r.value - r.floor < spec.minimum]
+    if not poor:
+        return ""
+    weakest = min(poor, key=lambda record: record.value - record.floor)
+    return (
+        f"{len(poor)} of {len(fits)} fits from scratch with {most:,} labels learnt too little for "
+        f"gains over them to mean anything: the weakest, of seed {weakest.seed}, is "
+        f"{_height(weakest.value - weakest.floor)} in {weakest.metric}, under the declared minimum "
+        f"of {spec.minimum:g}. Train them for longer (--label_steps)."
     )
 
 
@@ -96,9 +114,8 @@ def _above_floor(record: Record) -> float:
     return record.before - record.floor
 
 
-def _height(record: Record) -> str:
-    """Returns how far a recipient is from its floor, as "0.1 below its floor"."""
-    above = _above_floor(record)
+def _height(above: float) -> str:
+    """Returns how far a network is from its floor, as "0.1 below its floor"."""
     return (
         f"{intervals.number(abs(above))} {'below' if above < 0 else 'above'} its floor"
     )
@@ -116,7 +133,7 @@ def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
     if _learnt_enough(weakest, spec):
         return ""
     return (
-        f"The recipient of seed {weakest.seed} is {_height(weakest)} in {weakest.metric}, under "
+        f"The recipient of seed {weakest.seed} is {_height(_above_floor(weakest))} in {weakest.metric}, under "
         f"the declared minimum of {spec.minimum:g}: it has too little to lose."
     )
 

@@ -99,7 +99,8 @@ def summary(
     if study_dir:
         study = source.load(pathlib.Path(study_dir))
         untrained = textwrap.wrap(caveats.untrained(study.records, study.spec), WIDTH)
-        curves = _label_lines(study)
+        poor = caveats.untrained_fits(study.labels, study.spec)
+        curves = [*textwrap.wrap(poor, WIDTH), *_label_lines(study)]
     if not verdicts:
         return "\n".join(curves) or "No verdict: no arm has been measured yet."
     lines, part = untrained, None

@@ -149,12 +149,15 @@ def _subtitle(source: Source) -> str:
 
 
 def _lead(source: Source) -> tuple[Block, ...]:
-    untrained = caveats.untrained(source.records, source.spec)
+    untrained = (
+        caveats.untrained(source.records, source.spec),
+        caveats.untrained_fits(source.labels, source.spec),
+    )
     missing = (*source.warnings, *checks.missing(source))
     images = min((record.images for record in source.records), default=0)
     caution = caveats.few_seeds(source.spec, images) if source.records else ""
     return (
-        *((Warnings((untrained,), "Hardly trained"),) if untrained else ()),
+        *(Warnings((text,), "Hardly trained") for text in untrained if text),
         *((Paragraph(caution),) if caution else ()),
         *((Warnings(missing),) if missing else ()),
     )
