@@ -255,8 +255,10 @@ def test_values_that_differ_in_one_number_anywhere_are_told_apart(here, place):
 
 def test_a_blend_is_between_donor_and_recipient(here):
     flags = ["--roles=kernel", "--layers=c2", "--alpha=0.25", "--out=c.keras"]
-    ok(run("apply", *flags))
+    assert "are a.keras's, by *=blend:0.25 (" in ok(run("apply", *flags))
     ok(run("verify", *flags))
+    info = ok(run("info", "--model=c.keras"))
+    assert "with variables (*=blend:0.25) of a.keras" in info
     a, b, c = (values(f"{name}.keras")["backbone/c2/0"] for name in "abc")
     np.testing.assert_allclose(c, 0.75 * b + 0.25 * a, rtol=1e-6)
     no(run("verify", *flags[:2], "--alpha=0.5", "--out=c.keras"), "c2:kernel")

@@ -137,9 +137,12 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
     same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
     size = bytes_of(sum(entry.bytes for entry in done.plan.copies))
     part = "the chosen channels of " if done.plan.channels else ""
+    names_of_adapters = ", ".join(f"{p}={name}" for p, name in done.plan.adapters)
+    adapted = f", by {printable(names_of_adapters, 60)}" if names_of_adapters else ""
     outcome = (
-        f"{printable(written.path)}: {part}{written.variables} variables, {size}, are {printable(donor)}'s ({same} were equal already); "
-        f"all else is {printable(recipient)}'s"
+        f"{printable(written.path)}: {part}{written.variables} variables, {size}, are "
+        f"{printable(donor)}'s{adapted} ({same} were equal already); all else is "
+        f"{printable(recipient)}'s"
     )
     displaced = (
         f"{printable(undo)}: {bytes_of(undo.stat().st_size)}; "

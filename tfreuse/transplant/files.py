@@ -130,12 +130,17 @@ def _provenance(
         "donor": {**origin, "values": files.digest(new)},
         "recipient": {"file": recipient.path.name, "values": files.digest(old)},
         "variables": len(plan.copies),
+        **({"adapters": _adapters(plan)} if plan.adapters else {}),
         **({"channels": dict(plan.channels)} if plan.channels else {}),
         "versions": {
             "tfreuse": __version__,
             **{name: rundir.version(name) for name in ("numpy", "h5py")},
         },
     }
+
+
+def _adapters(plan: Plan) -> list[str]:
+    return [f"{pattern}={name}" for pattern, name in plan.adapters]
 
 
 def _notes(recipient: Checkpoint) -> tuple[str, ...]:

@@ -106,6 +106,9 @@ def _origin(provenance: Any) -> str:
         InputError
     ):  # layers moved whole, or it is of another kind
         part = f"output channels {channels.summary(channels.parse(fields.get('channels')))}"
+    adapters = fields.get("adapters")
+    if isinstance(adapters, list) and adapters:
+        part += f" ({printable(', '.join(map(str, adapters)), 60)})"
     return f"written by tfreuse: {recipient} with {part} of {donor}, plan {plan}"
 
 
