@@ -26,7 +26,11 @@ def test_another_value_is_another_digest():
         (specs.TrainSpec, {"steps": 0}, "at least 1"),
         (specs.TrainSpec, {"steps": "many"}, "takes a int"),
         (specs.TrainSpec, {"corruption": "mask"}, "for --task=autoencoder alone"),
-        (specs.TrainSpec, {"corruption": "fog"}, "one of none, noise, mask, scramble"),
+        (
+            specs.TrainSpec,
+            {"corruption": "fog"},
+            "one of none, noise, mask, inpaint, scramble",
+        ),
         (
             specs.TrainSpec,
             {"task": "autoencoder", "labels": "foreground"},

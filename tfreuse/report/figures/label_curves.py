@@ -95,7 +95,7 @@ def _tip(row: Row, words: str) -> list[str]:
 
 
 def of_one_number(rows: list[Row]) -> bool:
-    """Returns whether rows of `label_curves.curves` are gains at one number of labels: no curve."""
+    """Returns whether rows of `analysis.label_curves.curves` have one number of labels alone."""
     gains = any("gain_mean" in row for row in rows)
     return gains and len({row["labels"] for row in rows}) == 1
 
