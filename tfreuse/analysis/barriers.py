@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 
 from tfreuse import specs
-from tfreuse.analysis import Row
+from tfreuse.analysis import Row, paths
 from tfreuse.analysis.arms import (
-    Arm,
     Arms,
     Values,
     cell_columns,
-    clipped_retentions,
     in_study_order,
     independent,
     order_of,
@@ -41,13 +39,14 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         "lowered"), alpha (of a path's row, else None), mean, low, high, n, method.
     """
     pending = []
-    walks = _walks(arms)
-    values = {arm: _barriers(walk) for arm, walk in walks.items()}
-    for arm, walk in walks.items():
+    at_all = {arm: seeds for arm, seeds in arms.items() if arm.site_kind == "all"}
+    donor_paths = paths.to_donors(at_all)
+    values = {arm: _barriers(path) for arm, path in donor_paths.items()}
+    for arm, path in donor_paths.items():
         row = cell_columns(arm, arms[arm]) | {"control": arm.control}
         quantities = [
             ({"quantity": "path", "alpha": alpha}, retained)
-            for alpha, retained in sorted(walk.items())
+            for alpha, retained in sorted(path.items())
         ]
         quantities.append(({"quantity": "barrier", "alpha": None}, values[arm]))
         if arm.repair != "none":
@@ -58,32 +57,19 @@ def rows(arms: Arms, spec: specs.StudySpec) -> list[Row]:
             replicates = independent(by_seed, arms[arm])
             pending.append((row | columns, [*replicates.values()]))
     listed = in_study_order(with_intervals(pending, spec.confidence, _BOUNDS), spec)
-    return sorted(listed, key=lambda row: order_of(row["control"], _controls(spec)))
+    controls = "transfer", *spec.controls
+    return sorted(listed, key=lambda row: order_of(row["control"], controls))
 
 
-def _controls(spec: specs.StudySpec) -> tuple[str, ...]:
-    return ("transfer", *spec.controls)
-
-
-def _walks(arms: Arms) -> dict[Arm, dict[float, Values]]:
-    """Returns the retentions at every alpha of the full transplants that have a way."""
-    walks: dict[Arm, dict[float, Values]] = {}
-    for arm, seeds in arms.items():
-        if arm.site_kind == "all" and not arm.draw:
-            retained = clipped_retentions(seeds)
-            walks.setdefault(arm._replace(strength=1.0), {})[arm.strength] = retained
-    return {arm: walk for arm, walk in walks.items() if len(walk) > 1 and 1.0 in walk}
-
-
-def _barriers(walk: Mapping[float, Values]) -> Values:
+def _barriers(path: Mapping[float, Values]) -> Values:
     """Returns the barrier of every seed that was measured at every alpha."""
-    seeds = sorted(set.intersection(*(set(retained) for retained in walk.values())))
+    seeds = sorted(set.intersection(*(set(retained) for retained in path.values())))
     return {
         seed: max(
             0.0,
             *(
-                (1 - alpha) + alpha * walk[1.0][seed] - retained[seed]
-                for alpha, retained in walk.items()
+                (1 - alpha) + alpha * path[1.0][seed] - retained[seed]
+                for alpha, retained in path.items()
             ),
         )
         for seed in seeds

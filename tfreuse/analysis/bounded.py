@@ -90,9 +90,9 @@ def needed_n(
 ) -> int | None:
     """Returns about how many seeds distributed as `values` would settle the mean's side.
 
-    More than there are: these have not settled it. A beta distribution with the same mean, variance and range takes the position of the sum's. It
-    is exact for equal values, and for values at the bounds alone. None if more than MOST_NEEDED
-    would be needed.
+    More than there are: these have not settled it. A beta distribution with the same mean,
+    variance and range takes the position of the sum's. It is exact for equal values, and for
+    values at the bounds alone. None if more than MOST_NEEDED would be needed.
     """
     from scipy import special  # imported late: `--help` must not wait for SciPy
 

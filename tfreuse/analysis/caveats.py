@@ -81,32 +81,48 @@ def by_link(
 def untrained(records: Iterable[Record], spec: specs.StudySpec) -> str:
     """Returns a sentence on a study's recipients that learnt too little; "" if there are none."""
     by_recipient = {record.recipient: record for record in records}
-    poor = [r for r in by_recipient.values() if not _learnt_enough(r, spec)]
-    if not poor:
-        return ""
-    weakest = min(poor, key=_above_floor)
-    return (
-        f"{len(poor)} of {len(by_recipient)} recipients learnt too little for their results to "
-        f"mean anything: the weakest, {errors.printable(weakest.recipient)}, is "
-        f"{_height(_above_floor(weakest))} in {weakest.metric}, under the declared"
-        f" minimum of {spec.minimum:g}. Train them for longer (--steps)."
-    )
+    networks = [
+        (_above_floor(r), errors.printable(r.recipient), r.metric)
+        for r in by_recipient.values()
+    ]
+    return _hardly_trained(networks, "recipients", "their results", "--steps", spec)
 
 
 def untrained_fits(records: Iterable[LabelRecord], spec: specs.StudySpec) -> str:
     """Returns a sentence on fits from scratch that learnt too little with most labels; or ""."""
     scratch = [record for record in records if record.recipe == SCRATCH]
     most = max((record.labels for record in scratch), default=0)
-    fits = [record for record in scratch if record.labels == most]
-    poor = [r for r in fits if r.value - r.floor < spec.minimum]
+    networks = [
+        (r.value - r.floor, f"of seed {r.seed}", r.metric)
+        for r in scratch
+        if r.labels == most
+    ]
+    nouns = f"fits from scratch with {most:,} labels"
+    return _hardly_trained(networks, nouns, "gains over them", "--label_steps", spec)
+
+
+def _hardly_trained(
+    networks: Sequence[tuple[float, str, str]],
+    nouns: str,
+    results: str,
+    flag: str,
+    spec: specs.StudySpec,
+) -> str:
+    """Returns a sentence on networks under the declared minimum; "" if there are none.
+
+    Args:
+        networks: height above the floor, name and metric of each.
+        nouns, results: words for the networks, and for the results that rest on them.
+        flag: trains them for longer.
+    """
+    poor = [network for network in networks if not _learnt_enough(network[0], spec)]
     if not poor:
         return ""
-    weakest = min(poor, key=lambda record: record.value - record.floor)
+    above, name, metric = min(poor)
     return (
-        f"{len(poor)} of {len(fits)} fits from scratch with {most:,} labels learnt too little for "
-        f"gains over them to mean anything: the weakest, of seed {weakest.seed}, is "
-        f"{_height(weakest.value - weakest.floor)} in {weakest.metric}, under the declared minimum "
-        f"of {spec.minimum:g}. Train them for longer (--label_steps)."
+        f"{len(poor)} of {len(networks)} {nouns} learnt too little for {results} to mean anything: "
+        f"the weakest, {name}, is {_height(above)} in {metric}, under the declared minimum of "
+        f"{spec.minimum:g}. Train them for longer ({flag})."
     )
 
 
@@ -116,25 +132,24 @@ def _above_floor(record: Record) -> float:
 
 def _height(above: float) -> str:
     """Returns how far a network is from its floor, as "0.1 below its floor"."""
-    return (
-        f"{intervals.number(abs(above))} {'below' if above < 0 else 'above'} its floor"
-    )
+    side = "below" if above < 0 else "above"
+    return f"{intervals.number(abs(above))} {side} its floor"
 
 
-def _learnt_enough(record: Record, spec: specs.StudySpec) -> bool:
-    """Returns whether a recipient has enough to lose for retention to mean something."""
-    above = _above_floor(record)
+def _learnt_enough(above: float, spec: specs.StudySpec) -> bool:
+    """Returns whether a network has enough to lose for retention to mean something."""
     return 0 < above and above >= spec.minimum
 
 
 def too_little_to_lose(records: Iterable[Record], spec: specs.StudySpec) -> str:
     """Returns a sentence on the recipient closest to its floor; "" if it is far enough above."""
     weakest = min(records, key=_above_floor)
-    if _learnt_enough(weakest, spec):
+    above = _above_floor(weakest)
+    if _learnt_enough(above, spec):
         return ""
     return (
-        f"The recipient of seed {weakest.seed} is {_height(_above_floor(weakest))} in {weakest.metric}, under "
-        f"the declared minimum of {spec.minimum:g}: it has too little to lose."
+        f"The recipient of seed {weakest.seed} is {_height(above)} in {weakest.metric}, under the "
+        f"declared minimum of {spec.minimum:g}: it has too little to lose."
     )
 
 

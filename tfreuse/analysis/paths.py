@@ -38,14 +38,9 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         rows of site_kind, site, depth, group, repair, quantity ("path", "alpha_star",
         "aurc"), alpha (of a path's row, else None), mean, low, high, n, method.
     """
-    paths: dict[Arm, dict[float, Values]] = {}
-    for arm, seeds in arms.items():
-        values = clipped_retentions(seeds)
-        if (arm.control, arm.repair) == ("transfer", "none") and values:
-            paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = values
     pending = []
-    for arm, path in paths.items():
-        if len(path) < 2 or 1.0 not in path:
+    for arm, path in to_donors(arms).items():
+        if (arm.control, arm.repair) != ("transfer", "none"):
             continue
         row = cell_columns(arm, arms[arm])
         for alpha, values in sorted(path.items()):
@@ -54,6 +49,18 @@ def strengths(arms: Arms, spec: specs.StudySpec) -> list[Row]:
         for quantity, values in _summaries(path, 1 - spec.margin).items():
             pending.append((row | {"quantity": quantity, "alpha": None}, values))
     return in_study_order(with_intervals(pending, spec.confidence, RETENTION), spec)
+
+
+def to_donors(arms: Arms) -> dict[Arm, dict[float, Values]]:
+    """Returns the clipped retentions at every alpha, by the full transplant at the path's end.
+
+    Full transplants without a measured alpha below 1 have no path, and are left out.
+    """
+    paths: dict[Arm, dict[float, Values]] = {}
+    for arm, seeds in arms.items():
+        if values := clipped_retentions(seeds):
+            paths.setdefault(arm._replace(strength=1.0), {})[arm.strength] = values
+    return {arm: path for arm, path in paths.items() if len(path) > 1 and 1.0 in path}
 
 
 def _summaries(path: dict[float, Values], enough: float) -> dict[str, list[float]]:

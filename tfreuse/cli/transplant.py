@@ -32,6 +32,7 @@ from tfreuse import rundir, runtime, transplant
 from tfreuse.checkpoints import tf_checkpoint
 from tfreuse.cli import app, checking, transplant_flags
 from tfreuse.errors import InputError, printable
+from tfreuse.plan import adapters as plan_adapters
 from tfreuse.plan import channels as plan_channels
 from tfreuse.plan.table import bytes_of
 from tfreuse.transplant import comparison
@@ -137,8 +138,8 @@ def _applied(done: transplant.Applied, donor: str, recipient: str) -> list[str]:
     same = sum(entry.status == plan_module.SAME for entry in done.plan.copies)
     size = bytes_of(sum(entry.bytes for entry in done.plan.copies))
     part = "the chosen channels of " if done.plan.channels else ""
-    names_of_adapters = ", ".join(f"{p}={name}" for p, name in done.plan.adapters)
-    adapted = f", by {printable(names_of_adapters, 60)}" if names_of_adapters else ""
+    adapters = ", ".join(plan_adapters.texts(done.plan.adapters))
+    adapted = f", by {printable(adapters, 60)}" if adapters else ""
     outcome = (
         f"{printable(written.path)}: {part}{written.variables} variables, {size}, are "
         f"{printable(donor)}'s{adapted} ({same} were equal already); all else is "

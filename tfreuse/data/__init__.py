@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from tfreuse import runtime
 from tfreuse.data import held, survey
 from tfreuse.data.class_shares import balancing_weights, histogram
-from tfreuse.data.corruption import corrupt, inputs_and_targets
+from tfreuse.data.corruption import corrupt, hidden, inputs_and_targets
 from tfreuse.data.labels import check as check_labels
 from tfreuse.data.source import Source, groups
 from tfreuse.data.split import Split, make_split, unit
@@ -44,6 +44,7 @@ __all__ = [
     "corrupt",
     "evaluation_batches",
     "group_names",
+    "hidden",
     "histogram",
     "inputs_and_targets",
     "join",

@@ -94,6 +94,14 @@ def inputs_and_targets(
     return inputs, inputs if kind == "scramble" else images
 
 
+def hidden(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels in which inputs differ from targets: bool [B, H, W].
+
+    A hidden pixel that has the colour of the mask by itself has nothing to be learned.
+    """
+    return tf.reduce_any(inputs != targets, axis=-1)
+
+
 def _add_noise(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     noise = tf.random.stateless_normal(image.shape, key, stddev=NOISE, alg="philox")
     return image + noise

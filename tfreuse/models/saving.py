@@ -105,12 +105,12 @@ def load_shared(
     prepare: Callable[[keras.Model], _T],
     most: int = runners_cache.MOST,
 ) -> _T:
-    """Loads a file into the model that files of one structure share, with all that is traced for it.
+    """Loads a file into the model, with its traced functions, that files of a structure share.
 
-    What `prepare` returns is valid for this file until the next call of the same key.
+    The result of `prepare` is valid for this file until the next call of the same key.
 
     Args:
-        cache: keeps what `prepare` returns.
+        cache: keeps the results of `prepare`.
         kind, key, most: see `Cache.get`; files of one key differ in the values of weights alone.
         path: the `.keras` file.
         prepare: called with the model of the first file.

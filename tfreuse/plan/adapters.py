@@ -99,6 +99,11 @@ def needed(
     return ordered(name for name in names if name.partition(":")[0] not in idle)
 
 
+def texts(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns pairs of `parse` as they were typed: "encoder_*=blend:0.5"."""
+    return [f"{pattern}={name}" for pattern, name in pairs]
+
+
 def fits(donor: Variable, recipient: Variable, names: Iterable[str]) -> str:
     """Returns why the donor's array does not fit after the adapters; empty if it fits."""
     names = tuple(names)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import InputError, printable
+from tfreuse.errors import InputError, first_names
 from tfreuse.plan import adapters as adapters_module
 from tfreuse.plan import (
     axes,
@@ -118,9 +118,8 @@ def _channels_hint(plan: Plan) -> str:
     """Returns a sentence on the layers of a channels file, which restrict the selection too."""
     if not plan.channels:
         return ""
-    paths = ", ".join(printable(path) for path, _ in plan.channels[:3])
-    dots = ", ..." if len(plan.channels) > 3 else ""
-    return f" The channels are of {paths}{dots}: select these layers and their roles."
+    names = first_names(path for path, _ in plan.channels)
+    return f" The channels are of {names}: select these layers and their roles."
 
 
 class _Maker:

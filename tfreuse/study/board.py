@@ -20,8 +20,8 @@ class Board:
     Args:
         units: all units that are to be run.
         out_dir: the study's directory.
-        finished: units that earlier runs have done. They count as done, as does what these did
-            of `units`, but not for the time left.
+        finished: units that earlier runs have done. They count as done, as do parts of
+            `units` that earlier runs did, but not for the time left.
     """
 
     def __init__(

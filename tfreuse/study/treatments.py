@@ -221,11 +221,10 @@ def _arms_of_group(site: Site, group: str, spec: StudySpec, link: str) -> Iterab
         draws = spec.draws if control in RANDOM_CONTROLS else 1
         for draw in range(draws):
             yield Arm(site, group, control, repairs, 1.0, draw)
-    for control in _ON_THE_WAY.get(site.kind, {}):
-        if control == "transfer" or control in spec.controls:
-            repairs = _repairs(site, control, spec, _ON_THE_WAY)
+    for control in ("transfer", *spec.controls):
+        if repairs := _repairs(site, control, spec, _ON_THE_WAY):
             for strength in spec.strengths:
-                if strength < 1 and repairs:
+                if strength < 1:
                     yield Arm(site, group, control, repairs, strength)
     if repairs := _repairs(site, "transfer", spec):
         for updates in spec.donor_updates:
@@ -236,7 +235,7 @@ def _repairs(
     site: Site, control: str, spec: StudySpec, by_kind: _Measured = _REPAIRS
 ) -> tuple[str, ...]:
     """Returns the study's repairs with which the control is measured at the site."""
-    measured = by_kind[site.kind].get(control, ())
+    measured = by_kind.get(site.kind, {}).get(control, ())
     return tuple(repair for repair in measured if repair in spec.repairs)
 
 

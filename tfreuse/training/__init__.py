@@ -121,7 +121,10 @@ def train(
         "test",
         key,
         out_dir / "model.keras",
-        lambda model: (model, _evaluator(model, test_split, train_spec)),
+        lambda model: (
+            model,
+            _evaluator(model, test_split, train_spec.task, train_spec.corruption),
+        ),
     )
     metrics = evaluation.summary(test(), test_split, train_spec.corruption)
     metrics |= {
@@ -205,16 +208,16 @@ def evaluate(
     model: keras.Model, split: data.Split, task: str, corruption: str = "none"
 ) -> dict[str, Any]:
     """Computes all metrics of the model on the split, for `metrics.json`."""
-    counts = _evaluator(model, split, TrainSpec(task=task, corruption=corruption))()
+    counts = _evaluator(model, split, task, corruption)()
     return evaluation.summary(counts, split, corruption)
 
 
 def _evaluator(
-    model: keras.Model, split: data.Split, spec: TrainSpec
+    model: keras.Model, split: data.Split, task: str, corruption: str
 ) -> evaluation.Evaluator:
     """Returns the evaluation of a model on a split with all metrics."""
     return evaluation.Evaluator(
-        model, split, spec.task, similarity=True, corruption=spec.corruption
+        model, split, task, similarity=True, corruption=corruption
     )
 
 

@@ -298,8 +298,8 @@ def _error_counter(model, similarity: bool, moments: bool, filling: bool):
         with derived.from_variables(model):
             output = main_output(model(inputs, training=False))
         if filling:
-            hidden = tf.reduce_any(inputs != targets, axis=-1, keepdims=True)
-            output = tf.where(hidden, output, targets)
+            hidden = data.hidden(inputs, targets)
+            output = tf.where(hidden[..., None], output, targets)
         clipped = tf.clip_by_value(output, 0.0, 1.0)
         y, t = (tf.cast(images, tf.float64) for images in (output, targets))
         squared, raw = (

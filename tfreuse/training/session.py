@@ -178,11 +178,8 @@ def _weights(class_weights: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 def _hidden(corrupted: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """Returns weights of pixels [B, H, W] with mean 1: 0 where the corruption left the image.
-
-    A hidden pixel that has the colour of the mask by itself has nothing to be learned.
-    """
-    changed = tf.cast(tf.reduce_any(corrupted != images, axis=-1), images.dtype)
+    """Returns weights of pixels [B, H, W] with mean 1: 0 where the corruption left the image."""
+    changed = tf.cast(data.hidden(corrupted, images), images.dtype)
     return tf.math.divide_no_nan(changed, tf.reduce_mean(changed))
 
 

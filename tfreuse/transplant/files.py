@@ -8,7 +8,7 @@ from tfreuse import __version__, checkpoints, files, rundir
 from tfreuse.checkpoints import Checkpoint
 from tfreuse.checkpoints.writable import SUFFIXES, Checksums, check_undo
 from tfreuse.errors import InputError, printable
-from tfreuse.plan import Plan
+from tfreuse.plan import Plan, adapters
 from tfreuse.transplant import pairing
 from tfreuse.transplant.applied import Applied
 from tfreuse.transplant.moves import Moves
@@ -130,17 +130,13 @@ def _provenance(
         "donor": {**origin, "values": files.digest(new)},
         "recipient": {"file": recipient.path.name, "values": files.digest(old)},
         "variables": len(plan.copies),
-        **({"adapters": _adapters(plan)} if plan.adapters else {}),
+        **({"adapters": adapters.texts(plan.adapters)} if plan.adapters else {}),
         **({"channels": dict(plan.channels)} if plan.channels else {}),
         "versions": {
             "tfreuse": __version__,
             **{name: rundir.version(name) for name in ("numpy", "h5py")},
         },
     }
-
-
-def _adapters(plan: Plan) -> list[str]:
-    return [f"{pattern}={name}" for pattern, name in plan.adapters]
 
 
 def _notes(recipient: Checkpoint) -> tuple[str, ...]:
