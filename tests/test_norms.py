@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import people
 import pytest
+import tensorflow as tf
 
 from tfreuse.training import norms
 
@@ -80,3 +81,24 @@ def test_several_inputs_and_parameters_that_change_after_the_first_call():
     first = measure(images[0])[0][2]
     kernel.kernel.assign(2 * kernel.kernel)
     np.testing.assert_allclose(measure(images[0])[0][2], 4 * first, rtol=1e-4)
+
+
+@pytest.mark.parametrize("over", [[0, 1, 2], [1, 2]], ids=["batch", "rows"])
+@pytest.mark.parametrize("mean", [0.0, 3.0, 6.0, 1e4])
+def test_moments_keep_their_digits_however_large_the_mean_is(mean, over):
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(8, 16, 16, 3)) * [1, 0, 1] + [mean, mean, 0]
+    values = values.astype(np.float32)
+    close = [1e-6 * max(1, abs(mean)), 1e-4]
+    exact = values.astype(np.float64)
+    expected = exact.mean(tuple(over)), exact.var(tuple(over))
+    computed = tf.function(lambda x: norms.moments(x, over))(values)
+    for ours, right, tolerance in zip(computed, expected, close, strict=True):
+        np.testing.assert_allclose(ours, right, atol=tolerance)
+
+
+def test_moments_of_rows_that_are_single_values_are_those_values():
+    values = np.float32([[[[3, 0]]], [[[5, 0]]]])
+    mean, variance = norms.moments(tf.constant(values), [1, 2])
+    np.testing.assert_array_equal(mean, [[3, 0], [5, 0]])
+    np.testing.assert_array_equal(variance, np.zeros((2, 2)))

@@ -19,6 +19,9 @@ from tfreuse.transplant import derived, live
 
 BatchNormalization = keras.layers.BatchNormalization
 Moments = tuple[int, np.ndarray, np.ndarray]  # count, mean and variance
+# Largest mean², in variances, at which E[x²] - E[x]² is taken for the variance: in float32 its
+# relative error is this number times some 1e-7.
+_LARGEST_MEAN = 30.0
 
 
 class Measurer:
@@ -64,25 +67,25 @@ class Measurer:
             batch = tf.nest.map_structure(operator.itemgetter(part), images)
             triples = self._moments(tf.nest.map_structure(tf.constant, batch))
             for layer, (count, mean, variance) in zip(self._calls, triples):
-                moments = int(count), np.float64(mean), np.float64(variance)
-                parts.setdefault(layer, []).append(moments)
+                triple = int(count), np.float64(mean), np.float64(variance)
+                parts.setdefault(layer, []).append(triple)
             report(part.stop)
         return [(layer, *combine(of_layer)) for layer, of_layer in parts.items()]
 
     def _moments_of(self, batch):
         """Computes (count, mean, variance) of every call's input."""
-        moments = []
+        triples = []
         self._calls.clear()  # a batch of another size is traced again
 
         def compute(layer, inputs):
             self._calls.append(layer)
             over = axes(layer, inputs)
             count = tf.reduce_prod(tf.gather(tf.shape(inputs), over))
-            moments.append((count, *tf.nn.moments(wide(inputs), over)))
+            triples.append((count, *moments(wide(inputs), over)))
             return type(layer).call(layer, inputs, training=False)
 
         run(self._model, batch, self._layers, compute)
-        return moments
+        return triples
 
 
 def normalizations(model: keras.Model) -> list[BatchNormalization]:
@@ -122,6 +125,31 @@ def wide(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
+def moments(values: tf.Tensor, over: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the mean and variance of a tensor over all axes but the channels' or the rows' too.
+
+    The variance is E[x²] - E[x]², which reads the values once, and differences from the mean,
+    which read them three times, where a channel's mean is so large that digits would be lost.
+    What is lost is judged by the channel's variance over all rows.
+
+    Args:
+        values: float32 or float64.
+        over: axes to reduce; one axis of channels, or rows and channels, are left.
+    """
+    shape = tf.gather(tf.shape(values), over)
+    count = tf.cast(tf.reduce_prod(shape), values.dtype)
+    mean = tf.reduce_mean(values, over)
+    norm = tf.raw_ops.EuclideanNorm(input=values, axis=over)  # makes no array of squares
+    square = norm**2 / count
+    rows = range(len(mean.shape) - 1)
+    variance = tf.reduce_mean(square, rows) - tf.reduce_mean(mean, rows) ** 2
+    return tf.cond(
+        tf.reduce_all(mean**2 <= _LARGEST_MEAN * variance),
+        lambda: (mean, tf.maximum(square - mean**2, 0)),
+        lambda: tuple(tf.nn.moments(values, over)),
+    )
+
+
 def combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:
     """Computes mean and variance of all batches together, by the law of total variance."""
     counts, means, variances = (np.array(column) for column in zip(*parts, strict=True))
@@ -135,7 +163,7 @@ def row_moments(layer: BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
     values, over = wide(inputs), [axis for axis in axes(layer, inputs) if axis]
     count = tf.reduce_prod(tf.gather(tf.shape(values), over)) if over else 1
     if over:
-        mean, variance = tf.nn.moments(values, over)
+        mean, variance = moments(values, over)
     else:
         mean, variance = values, tf.zeros_like(values)
     return tf.stack(

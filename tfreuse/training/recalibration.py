@@ -208,8 +208,11 @@ def by_batch(
 
 
 def at_batch(layer: BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
-    """Normalizes by the moments of the batch, as training does; changes no statistics."""
-    return _normalize_by_batch(layer, inputs)[0]
+    """Normalizes by the moments of the batch, as training does; changes no statistics.
+
+    Made for exports: of operations that other formats know.
+    """
+    return _normalize_by_batch(layer, inputs, moments=tf.nn.moments)[0]
 
 
 def _normalize_by_batch(
@@ -217,10 +220,11 @@ def _normalize_by_batch(
     inputs: tf.Tensor,
     stored: Sequence[np.ndarray] = (),
     blend: float = 0.0,
+    moments: Callable = norms.moments,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Applies the layer with the statistics of its input; returns these as well."""
     wide, axes = norms.wide(inputs), norms.axes(layer, inputs)
-    mean, variance = tf.nn.moments(wide, axes)
+    mean, variance = moments(wide, axes)
     used = [mean, variance]
     if blend:
         pairs = zip(used, stored, strict=True)
