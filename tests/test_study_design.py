@@ -1,6 +1,7 @@
 """The networks that a study trains, their seeds, and the networks of each block."""
 
 import dataclasses
+import pathlib
 import re
 
 import commands
@@ -19,6 +20,7 @@ from tfreuse.specs import (
     TrainSpec,
 )
 from tfreuse.specs.labels import LabelSpec
+from tfreuse.study import work
 
 FLAGS = commands.run("study", "--helpfull").stdout.replace("[no]", "")
 FLAGS = set(re.findall(r"^ +--(\w+):", FLAGS, flags=re.MULTILINE))
@@ -235,9 +237,32 @@ def test_donors_of_label_curves_differ_in_their_options_alone():
     assert len(names) == 2 and all(re.fullmatch(r"[\w-]+-0", name) for name in names)
 
 
+def test_a_donor_of_label_curves_can_learn_from_fewer_images():
+    whole = of_donors("masked", "masked:train_examples=64")
+    donors = whole.curves()[0].donors
+    fewer = donors["masked:train_examples=64"]
+    assert fewer.data(whole.data) == dataclasses.replace(whole.data, train_examples=64)
+    assert donors["masked"].data(whole.data) == whole.data
+    assert fewer.train == donors["masked"].train
+    units = {unit.name: unit for unit in work.plan(whole, pathlib.Path())}
+    assert units[fewer.unit].spec["data"]["train_examples"] == 64
+    assert units[donors["masked"].unit].spec["data"]["train_examples"] == 0
+
+
+@pytest.mark.parametrize("count", [0, -1, 9])
+def test_a_donor_has_no_more_images_than_the_study(count):
+    with pytest.raises(InputError, match=rf"takes 1 to 8, .*; got {count}"):
+        study.Specs(
+            StudySpec(seeds=2, directions=()), DataSpec(train_examples=8), ModelSpec(),
+            TrainSpec(),
+            LabelSpec(label_counts=(8,), label_donors=(f"masked:train_examples={count}",)),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("donors", "message"),
     [
+        (("masked:train_examples=0",), "train_examples takes 1 or more; got 0"),
         (("masked:deep=3",), "--label_donors: expected OPTION=VALUE .*; got 'deep=3'"),
         (("masked:seed=3",), "got 'seed=3'"),  # the replicate's
         (("masked:width=wide",), "width takes a whole number; got 'wide'"),

@@ -216,6 +216,10 @@ def _of_donors(spec: LabelSpec) -> str:
     labelled = [donor for donor, kind in kinds.items() if kind in LABELLED]
     unlabelled = [d for d, kind in kinds.items() if kind not in (*LABELLED, PRETRAINED)]
     sentences = []
+    if any(":train_examples=" in donor for donor in kinds):
+        sentences.append(
+            "With train_examples=N a donor had the first N training images alone."
+        )
     if unlabelled:
         text = "saw all training images without labels"
         if any(f":{_TRANSDUCTIVE}" in donor for donor in unlabelled):

@@ -36,7 +36,8 @@ class LabelSpec(Spec):
     label_donors: tuple[str, ...] = option(
         ("autoencoder", "masked"),
         "label curves: tasks of the donors, trained on all training images, each with the "
-        "options in which its training or network differs, e.g. masked,masked:skips=false; "
+        "options in which its training, network or number of images differs, e.g. "
+        "masked,masked:skips=false,masked:steps=100,masked:train_examples=64; "
         "segmentation and foreground learn from all labels: upper bounds of a donor, no saving; "
         "pretrained: no training, the encoder with its --encoder_weights",
         choices=(*KINDS, PRETRAINED),

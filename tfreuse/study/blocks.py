@@ -11,11 +11,12 @@ of the results: another seed gives other networks, and a study begun earlier cou
 
 import dataclasses
 import functools
+import math
 import re
 from typing import TYPE_CHECKING
 
 from tfreuse.errors import InputError
-from tfreuse.specs import KINDS, ModelSpec, TrainSpec
+from tfreuse.specs import KINDS, DataSpec, ModelSpec, TrainSpec
 from tfreuse.specs.base import changes
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _ORDER = (*KINDS, "scrambled")
 _FIXED = (
     "task", "labels", "seed", "initial_seed", "initial_model", "stages",
 )  # fmt: skip
+_EXAMPLES = (
+    "train_examples"  # the option of the data set in which such a donor may differ
+)
 FAR = 1_000  # between the seeds of independent networks and of linked ones
 
 
@@ -48,6 +52,8 @@ class Network:
         needs: name of the network whose values its training starts from; "": none.
         file: the model file or folder that it is read from instead of a training; "": none.
         into: a donor's recipient, in a copy of which the values of `file` are put; "": none.
+        train_examples: number of training images that it learns from, the first; 0: all of the
+            study's.
     """
 
     name: str
@@ -56,11 +62,17 @@ class Network:
     needs: str = ""
     file: str = ""
     into: str = ""
+    train_examples: int = 0
 
     @property
     def unit(self) -> str:
         """The name of the unit of work that makes it."""
         return f"{'read' if self.file else 'train'} {self.name}"
+
+    def data(self, study: DataSpec) -> DataSpec:
+        """Returns the study's data set, with the training images that this network learns from."""
+        count = self.train_examples
+        return dataclasses.replace(study, train_examples=count) if count else study
 
     @property
     def first_seed(self) -> int:
@@ -140,19 +152,32 @@ class Block:
             of_model = ModelSpec.options(self.model.architecture)
         of_training = [f for f in dataclasses.fields(TrainSpec) if f.name not in _FIXED]
         of_model = [field for field in of_model if field.name not in _FIXED]
-        values = changes("label_donors", words, [*of_training, *of_model])
-        names = {field.name for field in of_training}
-        train = {name: value for name, value in values.items() if name in names}
-        model = {name: value for name, value in values.items() if name not in names}
+        of_data = [f for f in dataclasses.fields(DataSpec) if f.name == _EXAMPLES]
+        values = changes("label_donors", words, [*of_training, *of_model, *of_data])
+        train, model, data = (
+            {field.name: values[field.name] for field in fields if field.name in values}
+            for fields in (of_training, of_model, of_data)
+        )
         try:
+            self._check_examples(**data)
             return dataclasses.replace(
                 network,
                 name=f"{self.prefix}{slug(text)}-{self.seed}",
                 model=dataclasses.replace(network.model, **model),
                 train=dataclasses.replace(network.train, **train),
+                **data,
             )
         except InputError as error:
             raise InputError(f"--label_donors={text}: {error}") from error
+
+    def _check_examples(self, train_examples: int = 1) -> None:
+        """Raises InputError unless a donor can learn from so many training images."""
+        most = self.specs.data.train_examples or math.inf
+        if not 0 < train_examples <= most:
+            bound = "" if most == math.inf else f" to {most}, the study's --{_EXAMPLES}"
+            raise InputError(
+                f"{_EXAMPLES} takes 1{bound or ' or more'}; got {train_examples}."
+            )
 
     def _same(self) -> tuple[Network, Network]:
         """Returns recipient and donor with the same initial values, but another data order.

@@ -100,7 +100,10 @@ class Specs:
         for curve in self.curves()[: len(models)]:
             networks = curve.donors  # raises InputError for an unknown option
             for describe, problem in (
-                (lambda n: (n.model, n.train), "the same donor twice"),
+                (
+                    lambda n: (n.model, n.train, n.train_examples),
+                    "the same donor twice",
+                ),
                 (lambda n: n.name, "donors of one name, but for signs and points"),
             ):
                 if len(set(map(describe, networks.values()))) < len(networks):

@@ -49,7 +49,7 @@ def train(
         folder = out_dir / f"retrial-{number}" if number else out_dir
         metrics = training.train(
             network.model,
-            specs.data,
+            network.data(specs.data),
             _settings(network, number),
             folder,
             keep=specs.ages(network),
@@ -83,15 +83,15 @@ def above_floor(
     Its moving statistics are re-estimated first, as before its arms are measured: those of a short
     training lag behind its weights.
     """
-    spec = training.seedless(network.train)
+    spec, data = training.seedless(network.train), network.data(specs.data)
     path = folder / "model.keras"
-    key = (specs.data, network.model, spec, specs.study.calibration_examples)
+    key = (data, network.model, spec, specs.study.calibration_examples)
 
     def judge(
         model: keras.Model,
     ) -> tuple[recalibration.Recalibrator, evaluation.Evaluator]:
         train, validation = (
-            training.split(specs.data, name, spec, cache) for name in ("train", "val")
+            training.split(data, name, spec, cache) for name in ("train", "val")
         )
         images = first_images(train, specs.study.calibration_examples)
         inputs = as_input(images, spec.corruption)

@@ -121,7 +121,9 @@ def _training(specs: Specs, network: Network, needs: Sequence[str]) -> dict[str,
         ]
         spec = {"unit": "read", "name": network.name, "digests": digests}
         return spec | {"study": specs.digest}
-    settings = {"data": specs.data, "model": network.model, "train": network.train}
+    settings = {
+        "data": network.data(specs.data), "model": network.model, "train": network.train
+    }  # fmt: skip
     values = {name: spec.to_json() for name, spec in settings.items()}
     if specs.study.retrials:
         values["retrials"] = [specs.study.retrials, specs.study.minimum]

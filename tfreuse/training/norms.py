@@ -139,7 +139,9 @@ def moments(values: tf.Tensor, over: Sequence[int]) -> tuple[tf.Tensor, tf.Tenso
     shape = tf.gather(tf.shape(values), over)
     count = tf.cast(tf.reduce_prod(shape), values.dtype)
     mean = tf.reduce_mean(values, over)
-    norm = tf.raw_ops.EuclideanNorm(input=values, axis=over)  # makes no array of squares
+    norm = tf.raw_ops.EuclideanNorm(
+        input=values, axis=over
+    )  # makes no array of squares
     square = norm**2 / count
     rows = range(len(mean.shape) - 1)
     variance = tf.reduce_mean(square, rows) - tf.reduce_mean(mean, rows) ** 2
