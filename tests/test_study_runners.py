@@ -41,6 +41,12 @@ def measured(out_dir):
     return (out_dir / "measured").read_text().split()
 
 
+def threads(out_dir):
+    """The numbers of threads that units of the study have computed with."""
+    paths = (out_dir / "units").glob("*/done.json")
+    return {files.read_json(path)["threads"] for path in paths}
+
+
 def run_unit(out_dir, index):
     return study.run_one(
         SPECS, out_dir, RunnerSpec(runner="index", unit_index=index, retries=0)
@@ -115,6 +121,8 @@ def test_a_block_that_fails_leaves_the_rest_and_is_named_until_it_is_done(
     assert study.run(SPECS, tmp_path) == {}
     assert keys(tmp_path) == keys(whole)
     assert not source.load(tmp_path).failed
+    # The last two units had the machine for themselves; more threads round otherwise.
+    assert threads(tmp_path) == threads(whole) and len(threads(whole)) == 1
 
 
 def test_a_second_driver_is_refused_and_a_reader_does_not_wait(tmp_path):

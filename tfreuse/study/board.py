@@ -22,6 +22,7 @@ class Board:
         out_dir: the study's directory.
         finished: units that earlier runs have done. They count as done, as do parts of
             `units` that earlier runs did, but not for the time left.
+        later: weight of units that are run after these.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class Board:
         units: Sequence[Unit],
         out_dir: pathlib.Path,
         finished: Sequence[Unit] = (),
+        later: float = 0.0,
     ) -> None:
         self._out_dir = out_dir
         self._done = sum(unit.weight for unit in finished)
-        total = self._done + sum(unit.weight for unit in units)
+        total = self._done + sum(unit.weight for unit in units) + later
         self._display = progress.Display(total, self._done)
         self._total, self._finished = len(units) + len(finished), len(finished)
         self._before: dict[str, float] = {}  # share of a unit that earlier runs did

@@ -1,6 +1,7 @@
 """Runs a study: selects its pending units of work, runs them and gathers their records."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -54,13 +55,14 @@ def run(
         _fetch(mirror)
         if not (out_dir / "study.json").exists():
             checks.check(specs)
-        with _Study(specs, out_dir, mirror) as state:
-            units = work.plan(specs, out_dir)
+        units = work.plan(specs, out_dir)
+        with _Study(specs, out_dir, mirror, runner_spec, len(units)) as state:
             finished = [unit for unit in units if state.has(unit)]
             pending = [unit for unit in units if unit.name in state.pending]
-            state.run(pending, runner_spec, finished)
+            later = work.FINISHING if specs.blocks() else 0.0
+            state.run(pending, finished, later)
             if not state.pending:
-                state.finish(runner_spec, units)
+                state.finish(units)
             arms, arms_dir = state.log.records, out_dir / "tensorboard" / "arms"
             if arms and (note := tensorboard.write_arms(arms_dir, arms)):
                 print(note)
@@ -152,6 +154,14 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
 class _Study:
     """A study's directory while its driver works on it.
 
+    Args:
+        specs: the study.
+        out_dir: its directory.
+        mirror: the URL that the directory is a copy of, if any.
+        spec: of the runner.
+        count: number of the study's units. It decides, in place of the number of those that are
+            left, how many jobs share the cores: another number of threads rounds otherwise.
+
     Attributes:
         log: the records of its arms.
         failed: failures of the units that are not tried again, by name.
@@ -163,8 +173,11 @@ class _Study:
         specs: Specs,
         out_dir: pathlib.Path,
         mirror: storage.Mirror | storage.NoMirror,
+        spec: RunnerSpec,
+        count: int,
     ) -> None:
         self._specs, self._out_dir, self._mirror = specs, out_dir, mirror
+        self._spec, self._count = spec, count
         self.failed: dict[str, Failure] = {}
         self.pending: set[str] = set()
         self._retries: list[dict[str, str]] = []  # of earlier runs too
@@ -201,30 +214,41 @@ class _Study:
         self.pending.add(unit.name)
         return False
 
+    @functools.cached_property
+    def _runner(self) -> runners.Runner:
+        """The runner of all units, which is started for the first and closed with the study."""
+        runner = runners.make(
+            self._spec, self._out_dir, self._count, self._mirror.url, _PRELOAD
+        )
+        self._stack.enter_context(contextlib.closing(runner))
+        if dashboard := getattr(runner, "dashboard", ""):
+            print(f"Ray's dashboard: http://{dashboard}")
+        return runner
+
     def run(
-        self, units: Sequence[Unit], spec: RunnerSpec, finished: Sequence[Unit]
+        self, units: Sequence[Unit], finished: Sequence[Unit], later: float = 0.0
     ) -> None:
-        """Runs the units and collects their records; `finished` are done, for the display."""
+        """Runs the units and collects their records.
+
+        Args:
+            units: to run.
+            finished: those that are done, for the display.
+            later: weight of units that another call runs, for the display.
+        """
         if not units:
             return
-        with (
-            contextlib.closing(
-                runners.make(
-                    spec, self._out_dir, len(units), self._mirror.url, _PRELOAD
-                )
-            ) as runner,
-            contextlib.closing(Board(units, self._out_dir, finished)) as board,
-        ):
-            if dashboard := getattr(runner, "dashboard", ""):
-                print(f"Ray's dashboard: http://{dashboard}")
-            for event in runners.run(units, runner, self._out_dir, spec.retries):
+        board = Board(units, self._out_dir, finished, later)
+        with contextlib.closing(board):
+            for event in runners.run(
+                units, self._runner, self._out_dir, self._spec.retries
+            ):
                 board.update(event)
                 if event.unit is None:
                     self._collect_running(board.running())
                 elif not event.started:
                     self._ended(event)
 
-    def finish(self, spec: RunnerSpec, finished: Sequence[Unit]) -> None:
+    def finish(self, finished: Sequence[Unit]) -> None:
         """Exports the recipient with the reusable groups, unless it is exported already."""
         groups = outcome.reusable(self.log.records, self._specs)
         if not self._specs.blocks() or groups == outcome.exported(self._out_dir):
@@ -232,7 +256,7 @@ class _Study:
         unit = work.finishing(self._specs, groups, self._out_dir)
         self._forget(unit)  # a model with other groups may be there
         self.pending.add(unit.name)
-        self.run([unit], spec, finished)
+        self.run([unit], finished)
 
     def write(self, entries: dict[str, Any] | None = None) -> None:
         """Writes study.json: the entries, and which units are pending, failed or retried."""

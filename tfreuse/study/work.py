@@ -16,6 +16,8 @@ from tfreuse.report import arrays
 from tfreuse.runners import Output, Unit
 from tfreuse.study.design import Block, Curve, Network, Specs
 
+FINISHING = 0.15  # weight of the last unit, in trainings of a network
+
 
 def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
     """Lists the study's units of work: a training for each network, then the measurements.
@@ -70,7 +72,7 @@ def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> U
         finish,
         (block, groups, out_dir),
         {"unit": "finish", "study": specs.digest, "groups": groups},
-        weight=0.15,
+        weight=FINISHING,
         product="savedmodel/1/assets.extra/tfreuse.json",
         reads=_models(block.parts.values()),
         writes=("models/transplanted", "savedmodel"),
