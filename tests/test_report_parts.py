@@ -193,7 +193,11 @@ def test_untrained_recipients_and_mixed_studies_fail_their_checks(tmp_path):
     assert first.lines == (sentence,)
     text = report.summary(study.verdicts(), tmp_path / "study")
     assert " ".join(text.split()).startswith(sentence)
+    assert sentence.endswith("Train them for longer (--steps).")
     assert caveats.untrained(planted.study(), study.spec) == ""
+    given = dataclasses.replace(study.spec, directions=("donor-to-segmentation",))
+    sentence = caveats.untrained(study.records, given)
+    assert "--steps" not in sentence and "Give images like those" in sentence
     mixed = planted.study() + planted.arm((1, 1, 1), control="self", study="1" * 64)
     assert check_rows(tmp_path, mixed)["one study, one set of versions"].startswith(
         "FAILED"

@@ -269,7 +269,7 @@ def test_a_donor_has_no_more_images_than_the_study(count):
         (("masked:augment=flip+spin",), "--augment takes one of .*; got 'spin'"),
         (("segmentation:corruption=mask",), "is for --task=autoencoder alone"),
         (("segmentation:unlabelled=all",), "is for --task=autoencoder alone"),
-        (("pretrained:width=3",), "takes one of"),
+        (("pretrained:width=3",), "pretrained takes no options"),
         (("masked:warmup=1e-3", "masked:warmup=1e+3"), "of one name, but for signs"),
         (("masked", "masked:skips=true"), "the same donor twice"),
         (("masked:width=3:width=4",), "--label_donors gives width twice"),

@@ -25,6 +25,7 @@ from tfreuse.analysis.hypotheses import HYPOTHESES
 from tfreuse.records import UNMOVED, LabelRecord, Record
 from tfreuse.specs.labels import SCRATCH
 
+_LONGER = "Train them for longer ({flag})."
 ONE_PAIR = "One pair of networks: nothing is known about networks of other seeds."
 
 
@@ -85,7 +86,10 @@ def untrained(records: Iterable[Record], spec: specs.StudySpec) -> str:
         (_above_floor(r), errors.printable(r.recipient), r.metric)
         for r in by_recipient.values()
     ]
-    return _hardly_trained(networks, "recipients", "their results", "--steps", spec)
+    advice = _LONGER.format(flag="--steps")
+    if not set(spec.directions) <= set(specs.ALL_DIRECTIONS):  # networks that exist
+        advice = "Give images like those that they were trained with, of the same range and labels."
+    return _hardly_trained(networks, "recipients", "their results", advice, spec)
 
 
 def untrained_fits(records: Iterable[LabelRecord], spec: specs.StudySpec) -> str:
@@ -98,14 +102,15 @@ def untrained_fits(records: Iterable[LabelRecord], spec: specs.StudySpec) -> str
         if r.labels == most
     ]
     nouns = f"fits from scratch with {most:,} labels"
-    return _hardly_trained(networks, nouns, "gains over them", "--label_steps", spec)
+    advice = _LONGER.format(flag="--label_steps")
+    return _hardly_trained(networks, nouns, "gains over them", advice, spec)
 
 
 def _hardly_trained(
     networks: Sequence[tuple[float, str, str]],
     nouns: str,
     results: str,
-    flag: str,
+    advice: str,
     spec: specs.StudySpec,
 ) -> str:
     """Returns a sentence on networks under the declared minimum; "" if there are none.
@@ -113,7 +118,7 @@ def _hardly_trained(
     Args:
         networks: height above the floor, name and metric of each.
         nouns, results: words for the networks, and for the results that rest on them.
-        flag: trains them for longer.
+        advice: a sentence on a remedy.
     """
     poor = [network for network in networks if not _learnt_enough(network[0], spec)]
     if not poor:
@@ -122,7 +127,7 @@ def _hardly_trained(
     return (
         f"{len(poor)} of {len(networks)} {nouns} learnt too little for {results} to mean anything: "
         f"the weakest, {name}, is {_height(above)} in {metric}, under the declared minimum of "
-        f"{spec.minimum:g}. Train them for longer ({flag})."
+        f"{spec.minimum:g}. {advice}"
     )
 
 

@@ -159,7 +159,10 @@ def _gains(rows: list[Row]) -> list[str]:
 
 
 def to_json(source: Source) -> list[Row]:
-    """Returns the verdicts on the arms with their label savings; infinite ends become None."""
+    """Returns the verdicts on the arms with their label savings; infinite ends become None.
+
+    With one number of labels, which has no verdict, they are means and gains over scratch.
+    """
     arms, confidence = label_curves.by_arm(source.labels), source.spec.confidence
     savings = label_curves.savings(arms, confidence)
     return [
@@ -172,6 +175,7 @@ def to_json(source: Source) -> list[Row]:
             ]
         }
         for row in label_curves.areas(arms, confidence)
+        or label_curves.curves(arms, confidence)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfreuse.errors import InputError
+from tfreuse.errors import InputError, printable
 from tfreuse.specs.base import Spec, option
 from tfreuse.specs.study import KINDS
 
@@ -56,6 +56,12 @@ class LabelSpec(Spec):
     )
 
     def __post_init__(self) -> None:
+        for donor in self.label_donors:
+            if donor.startswith(f"{PRETRAINED}:"):
+                raise InputError(
+                    f"--label_donors: {PRETRAINED} takes no options, since it is not trained in the "
+                    f"study; got {printable(donor)!r}."
+                )
         super().__post_init__()
         for name in ("label_counts", "recipes", "label_donors", "learning_rates"):
             values = getattr(self, name)
