@@ -410,6 +410,34 @@ def test_an_output_loads_in_keras_with_exactly_the_plan_changed(
         assert checkpoint.provenance == {"plan": "hash"}
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_an_output_keeps_the_provenance_of_its_recipient(saved, suffix, tmp_path):
+    before = saved[0] / f"model{suffix}"
+    for step in range(3):
+        out = tmp_path / f"{step}{suffix}"
+        checkpoints.write(before, out, {}, {"step": step})
+        before = out
+    with checkpoints.open(before) as checkpoint:
+        origin = checkpoint.provenance
+    assert origin == {"step": 2, "earlier": [{"step": 0}, {"step": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (None, None),
+        ("a word", None),
+        ({"step": float("nan")}, None),  # no JSON
+        ({"step": 1, "earlier": "a word"}, [{"step": 1}]),
+        ({"step": 1, "earlier": ["x" * 70_000, 0]}, [0, {"step": 1}]),  # too long
+        ({"step": "x" * 70_000}, None),
+    ],
+)
+def test_former_provenance_may_be_anything(before, kept):
+    following = provenance.following({"step": 2}, before)
+    assert following == {"step": 2} | ({"earlier": kept} if kept else {})
+
+
 @pytest.mark.parametrize("crc", [True, False])
 @pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "legacy.h5"])
 def test_undo_restores_every_byte_of_the_recipient(saved, file, crc, tmp_path):
@@ -440,10 +468,10 @@ def test_undo_refuses_an_output_that_changed_since(tmp_path):
         checkpoints.undo(out)
 
 
-def test_an_output_is_a_recipient_again_and_does_not_grow(tmp_path):
+def test_an_output_is_a_recipient_again_and_grows_by_a_word_on_its_recipient(tmp_path):
     path = handmade.write_keras(tmp_path / "0.keras")
     sizes = []
-    for step in range(1, 4):
+    for step in range(1, 5):
         out = tmp_path / f"{step}.keras"
         write(path, out, {"b2/0": np.full(5, step, "f4")})
         path = out
@@ -451,7 +479,8 @@ def test_an_output_is_a_recipient_again_and_does_not_grow(tmp_path):
         assert values(out)["b2/0"].tolist() == [step] * 5
         with zipfile.ZipFile(out) as archive:
             assert archive.testzip() is None
-    assert len(set(sizes)) == 1
+    word = len('{"plan": "hash"}, ')
+    assert np.diff(sizes)[1:].tolist() == [word, word]
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])

@@ -140,7 +140,9 @@ def gains_dir(tmp_path_factory):
 def test_verdicts_json_has_the_gains_of_one_number_of_labels(gains_dir):
     scratch, first, *_ = files.read_json(gains_dir / "verdicts.json")["labels"]
     assert (scratch["recipe"], scratch["labels"]) == ("scratch", 8)
-    assert first["gain_mean"] == pytest.approx(0.10, abs=0.01) and "verdict" not in first
+    assert (
+        first["gain_mean"] == pytest.approx(0.10, abs=0.01) and "verdict" not in first
+    )
 
 
 def test_one_number_of_labels_has_a_line_an_arm_with_its_gain(gains_dir):

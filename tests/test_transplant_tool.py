@@ -71,7 +71,7 @@ def commands():
 
 def run(verb, *flags):
     if verb not in ("info", "undo"):
-        flags = ["--donor=a.keras", *flags, "--recipient=b.keras"]
+        flags = ["--donor=a.keras", "--recipient=b.keras", *flags]
     flags = [verb, *flags]
     server = commands()
     print(json.dumps([os.getcwd(), flags]), file=server.stdin, flush=True)
@@ -698,6 +698,16 @@ def test_info_lists_what_a_transplant_cannot_address(here):
     handmade.write_keras(here / "odd.keras", layers)
     shown = ok(run("info", "--model=odd.keras"))
     assert "class Special" in shown and "conv2d_7" in shown
+
+
+def test_info_lists_the_steps_that_made_a_file(here):
+    ok(run("apply", "--roles=stats", "--out=one.keras"))
+    flags = ("--recipient=one.keras", "--roles=kernel", "--out=two.keras")
+    ok(run("apply", *flags))
+    shown = ok(run("info", "--model=two.keras")).splitlines()
+    first, second = [line for line in shown if line.startswith("written by tfreuse")]
+    assert first.startswith("written by tfreuse: b.keras with variables of a.keras")
+    assert second.startswith("written by tfreuse: one.keras with variables of a.keras")
 
 
 # ------------------------------------------------------------------------------- startup

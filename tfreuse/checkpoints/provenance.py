@@ -30,6 +30,7 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
 KEY = "tfreuse"
+EARLIER = "earlier"  # key of the provenance of former steps
 _LIMIT = 60_000  # bytes; HDF5 stores attributes up to 64 KiB in the object header
 _ZIP64_FROM = IN_ZIP64  # values from here on are stored in zip64 fields
 _VERSION_ZIP64 = 45  # APPNOTE.TXT 4.4.3: version needed for zip64
@@ -52,6 +53,29 @@ def text(provenance: Mapping[str, Any]) -> str:
             f"provenance has {len(content):,} bytes of JSON, {_LIMIT:,} fit; leave parts out."
         )
     return content
+
+
+def following(provenance: Mapping[str, Any], before: Any) -> Mapping[str, Any]:
+    """Returns provenance with the steps that made the recipient under "earlier", oldest first.
+
+    Args:
+        provenance: of the new step.
+        before: provenance that the recipient holds; it may be anything. Its oldest steps are left
+            out where all together are too long for a file format.
+    """
+    if not (isinstance(before, dict) and isinstance(provenance, Mapping)):
+        return provenance
+    steps = before.get(EARLIER)
+    steps = list(steps) if isinstance(steps, list) else []
+    steps.append({name: value for name, value in before.items() if name != EARLIER})
+    while steps:
+        try:
+            text({**provenance, EARLIER: steps})
+        except InputError:
+            steps.pop(0)
+        else:
+            return {**provenance, EARLIER: steps}
+    return provenance
 
 
 def finish(

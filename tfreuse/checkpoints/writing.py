@@ -61,7 +61,9 @@ def write(
                 provenance = provenance(
                     dict(zip(paths, copied.new)), dict(zip(paths, copied.old))
                 )
-            text = provenance_module.text(provenance)
+            text = provenance_module.text(
+                provenance_module.following(provenance, recipient.provenance)
+            )
             deltas = [old ^ new for old, new in zip(copied.old, copied.new)]
             provenance_module.finish(recipient, journal, changes, deltas, text)
             journal.close({"crc": copied.whole})

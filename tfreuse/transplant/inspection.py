@@ -12,6 +12,7 @@ from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
+from tfreuse.checkpoints.provenance import EARLIER
 from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, first_names, printable
 from tfreuse.plan import channels, inventory, soundness
@@ -19,6 +20,7 @@ from tfreuse.plan.matching import automatic
 from tfreuse.plan.variables import by_layer
 from tfreuse.transplant.opening import OpenModel
 
+_STEPS = 10  # former steps of a file that are printed
 _OTHER_ARRAYS = {
     "optimizer": "stay as they are, and belong to the values before a transplant",
     "seed": "random generators; never moved",
@@ -81,9 +83,22 @@ def _text(description: dict[str, Any], table: str) -> str:
     name, kind = printable(description["file"]), description["kind"]
     lines = [f"{name}: {kind}, {description['checked']}", table]
     lines += [f"doctor: {line}" for line in description["doctor"]]
-    if description["provenance"] is not None:
-        lines.append(_origin(description["provenance"]))
+    lines += _history(description["provenance"])
     return "\n".join(lines)
+
+
+def _history(provenance: Any) -> list[str]:
+    """Returns a line for each step that made a file, the last one last."""
+    if provenance is None:
+        return []
+    earlier = provenance.get(EARLIER) if isinstance(provenance, dict) else None
+    steps = earlier if isinstance(earlier, list) else []
+    lines = [_origin(step) for step in (*steps[-_STEPS:], provenance)]
+    if len(steps) > _STEPS:
+        lines.insert(
+            0, f"written by tfreuse in {len(steps) + 1} steps, the last of which are"
+        )
+    return lines
 
 
 def _origin(provenance: Any) -> str:
