@@ -251,6 +251,7 @@ def test_a_fit_depends_on_its_arguments_alone(fitter, split, donor, unlabelled):
     recipe = CATALOGUE["encoder"]
     first = transplant.values(fitter(recipe, few, 4, seed=0))
     fitter(CATALOGUE["head_only"], split, 2, seed=3)
+    fitter(CATALOGUE["scratch"], few, 2, seed=3)  # by the same traced step
     again = transplant.values(fitter(recipe, few, 4, seed=0))
     alone = transplant.values(
         fitting.fit(recipe, donor, build, few, unlabelled, SPEC, 4)
@@ -260,6 +261,24 @@ def test_a_fit_depends_on_its_arguments_alone(fitter, split, donor, unlabelled):
         np.testing.assert_array_equal(value, again[path])
         np.testing.assert_array_equal(value, alone[path])
     assert not np.array_equal(other["decoder_1_a_conv/0"], first["decoder_1_a_conv/0"])
+
+
+def test_recipes_that_train_alike_are_traced_once(
+    split, donor, unlabelled, monkeypatch
+):
+    traced, trainable = [], training.trainable
+
+    def count(*args):
+        traced.append(args)
+        return trainable(*args)
+
+    monkeypatch.setattr(training, "trainable", count)
+    fitter = fitting.Fitter(donor, build, unlabelled, SPEC)
+    for name in ("scratch", "encoder", "encoder_kernels", "fine_tuned"):
+        fitter(CATALOGUE[name], split, 1)
+    assert len(traced) == 1
+    fitter(CATALOGUE["encoder_stats"], split, 1)  # computes with other statistics
+    assert len(traced) == 2
 
 
 def test_weights_of_classes_reach_the_fits(split, donor, unlabelled):

@@ -59,15 +59,12 @@ class _Trace:
     Attributes:
         variables: the trained variables.
         graph: fused and compiled view of the recipient.
-        before: re-estimates statistics before training, if the recipe does.
-        after: re-estimates statistics at the end.
+        optimizer: its optimizer, of which each fit sets the moments to zero.
     """
 
     variables: list[keras.Variable]
     graph: keras.Model
     optimizer: keras.optimizers.Optimizer
-    before: Callable[[], None]
-    after: Callable[[], None]
 
 
 class Fitter:
@@ -132,16 +129,22 @@ class Fitter:
         """
         seed = self.spec.seed if seed is None else seed
         copied = self._reset(recipe, seed)
-        trace = self._trace(recipe, copied, labelled)
-        trace.before()
+        trace, before, after = self._prepare(recipe, copied, labelled)
+        before()
+
+        def show(step: int, loss: float) -> None:
+            """Calls `watch` with the model as if training ended here, then restores it."""
+            if watch and step in watched:
+                values = _state(self.model)
+                after()
+                watch(step, loss, self.model)
+                _restore(self.model, values)
+
         if trace.variables:
-            self._train(
-                trace, labelled, steps, seed, learning_rate, report, watch, watched
-            )
-        elif watch and 0 in watched:
-            trace.after()
-            watch(0, math.nan, self.model)
-        trace.after()
+            self._train(trace, labelled, steps, seed, learning_rate, report, show)
+        else:
+            show(0, math.nan)
+        after()
         return self.model
 
     def plan(self, recipe: Recipe) -> plan_module.Plan | None:
@@ -203,24 +206,10 @@ class Fitter:
         _restore(self.model, self._initial_states[seed])
         return self.copy_donor(recipe, seed)
 
-    def _trace(self, recipe: Recipe, copied: set[str], labelled: data.Split) -> _Trace:
-        """Returns the traced training, from the cache if one of equal settings is there."""
-        size = min(self.spec.batch_size, labelled.size)
-        images, key = self._unlabelled, (recipe, size, frozenset(copied))
-        if not len(images):
-            images = unit_images(labelled)
-            key += (images.tobytes(),)
-        if key not in self._traces:
-            self._traces[key] = self._build_trace(recipe, copied, labelled, images)
-        return self._traces[key]
-
-    def _build_trace(
-        self,
-        recipe: Recipe,
-        copied: set[str],
-        labelled: data.Split,
-        images: np.ndarray,
-    ) -> _Trace:
+    def _prepare(
+        self, recipe: Recipe, copied: set[str], labelled: data.Split
+    ) -> tuple[_Trace, Callable[[], None], Callable[[], None]]:
+        """Returns the traced training, and the work on statistics before it and at its end."""
         variables = freezing.trained_variables(self.model, recipe.trains, copied)
         norms = {layer.name for layer in recalibration.normalizations(self.model)}
         copied_norms = norms & {path.rpartition("/")[0] for path in copied}
@@ -232,7 +221,30 @@ class Fitter:
         }
         recalibrated = recipe.statistics == "recalibrated"
         stored = {"moving": set(), "kept": copied_norms, "recalibrated": frozen}
-        view = freezing.with_stored_statistics(self.model, stored[recipe.statistics])
+        trace = self._trace(variables, stored[recipe.statistics], labelled)
+        images = self._unlabelled if len(self._unlabelled) else unit_images(labelled)
+        after = self._recalibrator(set() if recalibrated else copied_norms, images)
+        # Statistics matter before training only to layers that train with stored statistics.
+        return trace, after if recalibrated and frozen else _nothing, after
+
+    def _trace(
+        self,
+        variables: list[keras.Variable],
+        stored: set[str],
+        labelled: data.Split,
+    ) -> _Trace:
+        """Returns the traced training; recipes that train the same variables alike share it.
+
+        Args:
+            variables: those to train.
+            stored: names of batch norms that compute with stored statistics.
+            labelled: its number of images bounds a batch.
+        """
+        size = min(self.spec.batch_size, labelled.size)
+        key = frozenset(map(id, variables)), frozenset(stored), size
+        if key in self._traces:
+            return self._traces[key]
+        view = freezing.with_stored_statistics(self.model, stored)
         optimizer = keras.optimizers.AdamW(0.0, weight_decay=self.spec.weight_decay)
         training.decay_only_kernels(optimizer)
         if variables:
@@ -241,10 +253,8 @@ class Fitter:
             graph = training.trainable(
                 view, optimizer, self.spec.task, labelled.ignore_label
             )
-        after = self._recalibrator(set() if recalibrated else copied_norms, images)
-        # Statistics matter before training only to layers that train with stored statistics.
-        before = after if recalibrated and frozen else _nothing
-        return _Trace(variables, graph, optimizer, before, after)
+        self._traces[key] = _Trace(variables, graph, optimizer)
+        return self._traces[key]
 
     def _recalibrator(
         self, excluded: set[str], images: np.ndarray
@@ -263,12 +273,18 @@ class Fitter:
         return self._recalibrators[key]
 
     def _train(
-        self, trace, labelled, steps, seed, learning_rate, report, watch, watched
+        self,
+        trace: _Trace,
+        labelled: data.Split,
+        steps: int,
+        seed: int,
+        learning_rate: float | None,
+        report: Report | None,
+        show: Callable[[int, float], None],
     ) -> None:
+        """Trains; calls `show` with the number of steps and the loss before each and at the end."""
         peak = self.spec.learning_rate if learning_rate is None else learning_rate
-        for (
-            variable
-        ) in trace.optimizer.variables:  # an earlier fit has left its moments
+        for variable in trace.optimizer.variables:  # of an earlier fit
             variable.assign(tf.zeros_like(variable.value))
         size = min(self.spec.batch_size, labelled.size)
         spec = dataclasses.replace(self.spec, batch_size=size, seed=seed)
@@ -276,8 +292,7 @@ class Fitter:
         loss = math.nan
         with freezing.training_only(self.model, trace.variables):
             for step, batch in enumerate(batches):
-                if watch and step in watched:
-                    self._show(trace, watch, step, loss)
+                show(step, loss)
                 rate = learning_rate_at(step, steps, peak, spec.warmup)
                 trace.optimizer.learning_rate.assign(rate)
                 losses = trace.graph.train_on_batch(*batch)  # weights too
@@ -291,15 +306,7 @@ class Fitter:
                     )
                 if report:
                     report(step + 1, "")
-        if watch and steps in watched:
-            self._show(trace, watch, steps, loss)
-
-    def _show(self, trace: _Trace, watch: Watch, step: int, loss: float) -> None:
-        """Calls `watch` with the model as if training ended here, then restores the model."""
-        before = _state(self.model)
-        trace.after()
-        watch(step, loss, self.model)
-        _restore(self.model, before)
+        show(steps, loss)
 
 
 def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:
