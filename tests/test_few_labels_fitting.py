@@ -281,6 +281,14 @@ def test_recipes_that_train_alike_are_traced_once(
     assert len(traced) == 2
 
 
+def test_gradients_are_clipped_as_in_every_other_training(split, unlabelled):
+    spec = dataclasses.replace(SPEC, clip_norm=0.25)
+    fitter = fitting.Fitter(None, build, unlabelled, spec)
+    fitter(CATALOGUE["scratch"], split, 1)
+    (trace,) = fitter._traces.values()
+    assert trace.optimizer.global_clipnorm == 0.25
+
+
 def test_weights_of_classes_reach_the_fits(split, donor, unlabelled):
     plain, weighted = (
         fitting.fit(CATALOGUE["encoder"], donor, build, split, unlabelled, spec, 2)

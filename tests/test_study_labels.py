@@ -99,6 +99,14 @@ def test_the_plan_is_told_in_a_line():
     assert "blocks" not in text
 
 
+def test_fits_compute_in_bfloat16_where_trainings_do():
+    train = dataclasses.replace(TRAIN, mixed_precision=True)
+    (curve, _) = dataclasses.replace(specs_of(), train=train).curves()
+    model = labels.make_fitter(curve, 3, np.zeros((1, 16, 16, 3), np.float32)).model
+    layer = model.get_layer("encoder_1_a_conv")
+    assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", "float32")
+
+
 # --- one replicate
 
 

@@ -245,8 +245,7 @@ class Fitter:
         if key in self._traces:
             return self._traces[key]
         view = freezing.with_stored_statistics(self.model, stored)
-        optimizer = keras.optimizers.AdamW(0.0, weight_decay=self.spec.weight_decay)
-        training.decay_only_kernels(optimizer)
+        optimizer = training.adamw(0.0, self.spec)
         if variables:
             optimizer.build(variables)
         with freezing.training_only(self.model, variables):

@@ -10,7 +10,6 @@ parameters that no donor gives start from the same initial values.
 """
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -184,14 +183,18 @@ def make_fitter(curve: Curve, num_classes: int, images: np.ndarray) -> fitting.F
         num_classes: classes of the masks.
         images: images without labels, see `fitting.Fitter`.
     """
-    build = functools.partial(
-        models.build,
-        curve.model,
-        task="segmentation",
-        num_classes=num_classes,
-        channels=curve.specs.data.channels,
-    )
-    return fitting.Fitter(None, lambda seed: build(seed=seed), images, curve.train)
+
+    def build(seed: int) -> keras.Model:
+        with training.precision(curve.train.mixed_precision):
+            return models.build(
+                curve.model,
+                task="segmentation",
+                num_classes=num_classes,
+                channels=curve.specs.data.channels,
+                seed=seed,
+            )
+
+    return fitting.Fitter(None, build, images, curve.train)
 
 
 def measure_arm(

@@ -144,10 +144,7 @@ class FineTuner:
     def __init__(
         self, model: keras.Model, split: data.Split, spec: TrainSpec, steps: int
     ) -> None:
-        self._optimizer = keras.optimizers.AdamW(
-            spec.learning_rate / 10, weight_decay=spec.weight_decay
-        )
-        training.decay_only_kernels(self._optimizer)
+        self._optimizer = training.adamw(spec.learning_rate / 10, spec)
         self._optimizer.build(model.trainable_variables)
         self._states = [*self._optimizer.variables, *saving.seed_states(model)]
         self._start = [variable.numpy() for variable in self._states]

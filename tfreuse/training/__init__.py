@@ -31,12 +31,12 @@ from tfreuse.runners.cache import Cache
 from tfreuse.specs import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 from tfreuse.training import devices, evaluation, initial, summaries
 from tfreuse.training.callbacks import Report, kept_path
-from tfreuse.training.objective import decay_only_kernels, loss, optimizer
+from tfreuse.training.objective import adamw, decay_only_kernels, loss, optimizer
 from tfreuse.training.session import Session, batches, trainable
 
 __all__ = [
-    "MOST_IMAGES", "Report", "Session", "batches", "check_batch_size", "decay_only_kernels",
-    "evaluate", "kept_path", "loss", "optimizer", "precision", "seedless", "split", "statistics_images", "train",
+    "MOST_IMAGES", "Report", "Session", "adamw", "batches", "check_batch_size", "evaluate",
+    "kept_path", "loss", "optimizer", "precision", "seedless", "split", "statistics_images", "train",
     "trainable",
 ]  # fmt: skip
 
@@ -228,7 +228,7 @@ def _start(
     last = out_dir / "last.keras"
     if last.exists():
         model = saving.load(last, optimizer=True)
-        decay_only_kernels(model.optimizer)  # Keras does not save this
+        decay_only_kernels(model.optimizer)
         return model
     model = models.build(
         model_spec,

@@ -27,13 +27,7 @@ def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
 
 
 def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer:
-    """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero.
-
-    Weight decay applies to kernels only. Gradients are clipped to a global norm (Pascanu et al.
-    2013, arXiv:1211.5063, algorithm 1) if `spec.clip_norm` is given: Adam's second moments
-    remember a few long gradients at the start for about 1 / (1 - 0.999) updates, in which the
-    steps stay short.
-    """
+    """Returns AdamW with a linear warm-up, then a cosine decay of the rate to zero."""
     warmup = max(1, round(spec.warmup * spec.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -41,8 +35,20 @@ def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer
         warmup_target=spec.learning_rate,
         warmup_steps=warmup,
     )
+    return adamw(schedule, spec)
+
+
+def adamw(
+    rate: float | keras.optimizers.schedules.LearningRateSchedule, spec: TrainSpec
+) -> keras.optimizers.AdamW:
+    """Returns AdamW with the spec's decay of kernels, and of kernels alone, and its clipping.
+
+    Gradients are clipped to a global norm (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1) if
+    `spec.clip_norm` is given: Adam's second moments remember a few long gradients at the start
+    for about 1 / (1 - 0.999) updates, in which the steps stay short.
+    """
     optimizer = keras.optimizers.AdamW(
-        schedule,
+        rate,
         weight_decay=spec.weight_decay,
         global_clipnorm=spec.clip_norm or None,
     )
@@ -51,7 +57,7 @@ def optimizer(model: keras.Model, spec: TrainSpec) -> keras.optimizers.Optimizer
 
 
 def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
-    """Excludes all variables but kernels from weight decay."""
+    """Excludes all variables but kernels from weight decay, which Keras does not save."""
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 

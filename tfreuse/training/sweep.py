@@ -217,7 +217,10 @@ def _comparison(
         ]
         return tf.stack(flags) if flags else tf.zeros(0, tf.bool)
 
-    return tf.function(differ, autograph=False)
+    # A call of the concrete function skips the comparison of the arguments' types with those of
+    # former traces, which takes longer than small variables do.
+    specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
+    return tf.function(differ, autograph=False).get_concrete_function(specs)
 
 
 def _bits(value: tf.Variable | tf.Tensor) -> tf.Tensor:
