@@ -249,6 +249,13 @@ def test_a_donor_of_label_curves_can_learn_from_fewer_images():
     assert units[donors["masked"].unit].spec["data"]["train_examples"] == 0
 
 
+def test_no_donor_is_trained_for_fits_from_scratch_alone():
+    whole = of_donors("masked")
+    alone = dataclasses.replace(whole.labels, recipes=("scratch",))
+    assert whole.networks()
+    assert not dataclasses.replace(whole, labels=alone).networks()
+
+
 @pytest.mark.parametrize("count", [0, -1, 9])
 def test_a_donor_has_no_more_images_than_the_study(count):
     with pytest.raises(InputError, match=rf"takes 1 to 8, .*; got {count}"):

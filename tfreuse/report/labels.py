@@ -216,7 +216,7 @@ def protocol(source: Source) -> str:
 
 def _of_donors(spec: LabelSpec) -> str:
     """Says what the donors learned from, by kind."""
-    kinds = {donor: donor.partition(":")[0] for donor in spec.label_donors}
+    kinds = {donor: donor.partition(":")[0] for donor in spec.donors}
     labelled = [donor for donor, kind in kinds.items() if kind in LABELLED]
     unlabelled = [d for d, kind in kinds.items() if kind not in (*LABELLED, PRETRAINED)]
     sentences = []
@@ -234,7 +234,7 @@ def _of_donors(spec: LabelSpec) -> str:
             f"{_names(labelled)} learned from the labels of all training images: an upper bound "
             "of the gain from a donor of this network, and no saving of labels."
         )
-    if PRETRAINED in spec.label_donors:
+    if PRETRAINED in spec.donors:
         sentences.append(
             f"Donor {PRETRAINED} is the encoder with its --encoder_weights."
         )

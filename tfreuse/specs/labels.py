@@ -78,6 +78,11 @@ class LabelSpec(Spec):
             raise InputError("--learning_rates is empty; give at least one, e.g. 1e-3.")
 
     @property
+    def donors(self) -> tuple[str, ...]:
+        """The donors that a recipe needs: none where all start from scratch."""
+        return self.label_donors if set(self.recipes) != {SCRATCH} else ()
+
+    @property
     def fits(self) -> int:
         """Fits for one arm at one number of labels: a trial for each rate, then the final one."""
         rates = len(self.learning_rates)

@@ -108,7 +108,7 @@ class Specs:
             ):
                 if len(set(map(describe, networks.values()))) < len(networks):
                     raise InputError(f"--label_donors has {problem}: {list(networks)}.")
-        if PRETRAINED not in self.labels.label_donors:
+        if PRETRAINED not in self.labels.donors:
             return
         for model in models:
             if not model.encoder_weights:
@@ -221,7 +221,7 @@ class Specs:
             lines.append(
                 f"{sets} of label curves: {counts} labels; recipes "
                 f"{', '.join(self.labels.recipes)}; donors "
-                f"{', '.join(self.labels.label_donors)}; {seeds}"
+                f"{', '.join(self.labels.donors) or 'none'}; {seeds}"
             )
         return "\n".join(lines)
 
@@ -252,7 +252,7 @@ class Curve:
         """The donors that the study trains, by kind: those of this seed's blocks."""
         return {
             kind: self._block("").donor(kind)
-            for kind in self.specs.labels.label_donors
+            for kind in self.specs.labels.donors
             if kind != PRETRAINED
         }
 

@@ -136,7 +136,7 @@ def load(
         digests[kind] = files.file_digest(path)
         inputs = as_input(images, network.train.corruption)
         recalibration.Recalibrator(donors[kind], inputs)()
-    if PRETRAINED in specs.labels.label_donors:
+    if PRETRAINED in specs.labels.donors:
         donors[PRETRAINED], digests[PRETRAINED] = _pretrained(curve, train.num_classes)
 
     def make() -> tuple[fitting.Fitter, evaluation.Evaluator]:
