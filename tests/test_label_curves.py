@@ -76,6 +76,16 @@ def test_the_saving_of_scratch_itself_is_one():
         assert row["censored"] == ""
 
 
+def test_donors_are_sorted_by_the_numbers_in_their_names():
+    names = ["a", "a:steps=30", "a:steps=100", "a:train_examples=16", "b"]
+    records = [
+        dataclasses.replace(record, donor=name)
+        for name in reversed(names)
+        for record in curve("encoder", {8: 0.5}, 0)
+    ]
+    assert [arm.donor for arm in label_curves.by_arm(records)] == names
+
+
 def test_a_saving_is_a_mean_of_factors_with_its_interval_over_seeds():
     records = [r for seed in range(3) for r in curve("scratch", SCRATCH, seed)]
     for seed, value in enumerate((0.3, 0.4, 0.5)):  # needs 16, 32, 64

@@ -13,6 +13,7 @@ seed, since these are shared.
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,7 +45,8 @@ Arms = Mapping[Arm, Mapping[int, Seeds]]  # arm -> labels -> seed -> record
 def by_arm(records: Iterable[LabelRecord]) -> Arms:
     """Indexes the records by arm, number of labels (the fewest first) and seed.
 
-    Scratch comes first, then donor by donor in the order of RECIPES.
+    Scratch comes first, then donor by donor in the order of RECIPES. Donors are sorted by name,
+    the numbers in it by their size.
 
     Raises:
         InputError: two records are of the same arm, number and seed.
@@ -57,7 +59,9 @@ def by_arm(records: Iterable[LabelRecord]) -> Arms:
 
     def position(arm: Arm) -> tuple:
         recipe = order_of(arm.recipe, RECIPES)
-        return arm.architecture, arm.donor, recipe, arm.recipe
+        words = re.split(r"(\d+)", arm.donor)  # every second one is a number
+        words[1::2] = map(int, words[1::2])
+        return arm.architecture, words, recipe, arm.recipe
 
     return {arm: arms[arm] for arm in sorted(arms, key=position)}
 
