@@ -82,8 +82,8 @@ def _paths(drawing: svg.Drawing, rows: list[Row], x0: float, top: float) -> None
 
 def _tagged(row: Row) -> tuple[dict[str, object], list[str]]:
     """Returns the data and the tip of a mark."""
-    place = "alpha" if row["quantity"] == "path" else "control"
-    return {name: row[name] for name in ("group", "repair", place)}, _tip(row)
+    column = "alpha" if row["quantity"] == "path" else "control"
+    return {name: row[name] for name in ("group", "repair", column)}, _tip(row)
 
 
 def _tip(row: Row) -> list[str]:
