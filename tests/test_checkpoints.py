@@ -423,19 +423,33 @@ def test_an_output_keeps_the_provenance_of_its_recipient(saved, suffix, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("before", "kept"),
+    ("before", "following"),
     [
-        (None, None),
-        ("a word", None),
-        ({"step": float("nan")}, None),  # no JSON
-        ({"step": 1, "earlier": "a word"}, [{"step": 1}]),
-        ({"step": 1, "earlier": ["x" * 70_000, 0]}, [0, {"step": 1}]),  # too long
-        ({"step": "x" * 70_000}, None),
+        (None, {}),
+        ("a word", {}),
+        ({"step": float("nan")}, {"left_out": 1}),  # no JSON
+        ({"step": 1, "earlier": "a word"}, {"earlier": [{"step": 1}]}),
+        (
+            {"step": 2, "earlier": [{"step": "x" * 70_000}, {"step": 1}]},
+            {"earlier": [{"step": 1}, {"step": 2}], "left_out": 1},
+        ),
+        ({"step": "x" * 70_000, "left_out": 2}, {"left_out": 3}),
+        ({"left_out": "many", "earlier": [0] * 100_000}, {"earlier": [{}], "left_out": 100_000}),
     ],
-)
-def test_former_provenance_may_be_anything(before, kept):
-    following = provenance.following({"step": 2}, before)
-    assert following == {"step": 2} | ({"earlier": kept} if kept else {})
+    ids=["none", "a word", "not a number", "a wrong type", "a long step", "too long", "many"],
+)  # fmt: skip
+def test_former_provenance_may_be_anything(before, following):
+    assert provenance.following({"step": 3}, before) == {"step": 3} | following
+
+
+def test_as_many_steps_are_kept_as_a_file_has_room_for():
+    step = {}
+    for number in range(200):
+        step = provenance.following({"step": number, "words": "x" * 1000}, step)
+        provenance.text(step)  # fits
+    kept = [former["step"] for former in step["earlier"]]
+    assert kept == list(range(199 - len(kept), 199)) and 50 < len(kept) < 60
+    assert step["left_out"] == 200 - len(kept)  # the first is empty
 
 
 @pytest.mark.parametrize("crc", [True, False])

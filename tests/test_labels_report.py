@@ -251,12 +251,12 @@ def test_methods_tell_the_budget_and_what_chose_the_rate(study_dir):
 def test_the_report_says_what_each_donor_learned_from():
     donors = "masked", "masked:unlabelled=all", "foreground", "pretrained"
     text = labels._of_donors(LabelSpec(label_donors=donors))
-    assert "Donors masked, masked:unlabelled=all saw all training images" in text
+    assert "Donors masked, masked:unlabelled=all saw the training images" in text
     assert (
         "without labels; with unlabelled=all, also those of validation and test."
         in (text)
     )
-    assert "Donor foreground learned from the labels of all training images" in text
+    assert "Donor foreground learned from the labels of the training images" in text
     assert "no saving of labels. Donor pretrained is the encoder" in text
 
 

@@ -256,9 +256,9 @@ def test_no_donor_is_trained_for_fits_from_scratch_alone():
     assert not dataclasses.replace(whole, labels=alone).networks()
 
 
-@pytest.mark.parametrize("count", [0, -1, 9])
-def test_a_donor_has_no_more_images_than_the_study(count):
-    with pytest.raises(InputError, match=rf"takes 1 to 8, .*; got {count}"):
+@pytest.mark.parametrize("count", [0, -1, 8, 9])
+def test_a_donor_of_fewer_images_has_fewer_than_the_study(count):
+    with pytest.raises(InputError, match=rf"takes 1 to 7, .* 8; got {count}"):
         study.Specs(
             StudySpec(seeds=2, directions=()), DataSpec(train_examples=8), ModelSpec(),
             TrainSpec(),
@@ -270,6 +270,7 @@ def test_a_donor_has_no_more_images_than_the_study(count):
     ("donors", "message"),
     [
         (("masked:train_examples=0",), "train_examples takes 1 or more; got 0"),
+        (("masked:train_examples=8",), "fewer than the 16 of an .* add :batch_size=8"),
         (("masked:deep=3",), "--label_donors: expected OPTION=VALUE .*; got 'deep=3'"),
         (("masked:seed=3",), "got 'seed=3'"),  # the replicate's
         (("masked:width=wide",), "width takes a whole number; got 'wide'"),

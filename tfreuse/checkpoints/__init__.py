@@ -135,7 +135,7 @@ def write(
         values: recipient's variable path -> array, or (donor file, donor variable). Shape and
             dtype must equal the recipient's: the caller casts and slices.
         provenance: JSON-able mapping, stored in the output and read as
-            `Checkpoint.provenance`; or a function that makes it from two mappings of
+            `Checkpoint.provenance`, there with that of the recipient as "earlier"; or a function that makes it from two mappings of
             variable path -> CRC-32, of the written and of the displaced bytes.
         crc: whether to read all files once and check them against their own checksums;
             otherwise only the bytes that change are read.

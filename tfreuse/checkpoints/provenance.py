@@ -6,6 +6,7 @@ of the root group. A safetensors file has no room for it: its header cannot grow
 every array.
 """
 
+import contextlib
 import json
 import struct
 import zlib
@@ -30,7 +31,11 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
 KEY = "tfreuse"
-EARLIER = "earlier"  # key of the provenance of former steps
+EARLIER, LEFT_OUT = (
+    "earlier",
+    "left_out",
+)  # keys: provenance of former steps, and their number
+_MOST = 10**9  # steps that are believed
 _LIMIT = 60_000  # bytes; HDF5 stores attributes up to 64 KiB in the object header
 _ZIP64_FROM = IN_ZIP64  # values from here on are stored in zip64 fields
 _VERSION_ZIP64 = 45  # APPNOTE.TXT 4.4.3: version needed for zip64
@@ -60,22 +65,28 @@ def following(provenance: Mapping[str, Any], before: Any) -> Mapping[str, Any]:
 
     Args:
         provenance: of the new step.
-        before: provenance that the recipient holds; it may be anything. Its oldest steps are left
-            out where all together are too long for a file format.
+        before: provenance that the recipient holds; it may be anything. The latest steps that a
+            file format has room for are kept; "left_out" counts the others.
     """
     if not (isinstance(before, dict) and isinstance(provenance, Mapping)):
         return provenance
-    steps = before.get(EARLIER)
-    steps = list(steps) if isinstance(steps, list) else []
-    steps.append({name: value for name, value in before.items() if name != EARLIER})
-    while steps:
-        try:
-            text({**provenance, EARLIER: steps})
-        except InputError:
-            steps.pop(0)
-        else:
-            return {**provenance, EARLIER: steps}
-    return provenance
+    former = before.get(EARLIER)
+    former = former if isinstance(former, list) else []
+    last = {name: v for name, v in before.items() if name not in (EARLIER, LEFT_OUT)}
+    room = _LIMIT - len(text({**provenance, EARLIER: [], LEFT_OUT: _MOST}))
+    steps: list[Any] = []
+    for step in (last, *reversed(former)):
+        with contextlib.suppress(InputError, RecursionError):
+            room -= len(text(step)) + 1 if isinstance(step, dict) else _LIMIT
+            if room >= 0:
+                steps.insert(0, step)
+                continue
+        break
+    count = before.get(LEFT_OUT)
+    known = isinstance(count, int) and 0 <= count < _MOST
+    left_out = 1 + len(former) - len(steps) + (count if known else 0)
+    following = {**provenance, **({EARLIER: steps} if steps else {})}
+    return {**following, LEFT_OUT: left_out} if left_out else following
 
 
 def finish(

@@ -220,19 +220,20 @@ def _of_donors(spec: LabelSpec) -> str:
     labelled = [donor for donor, kind in kinds.items() if kind in LABELLED]
     unlabelled = [d for d, kind in kinds.items() if kind not in (*LABELLED, PRETRAINED)]
     sentences = []
-    if any(":train_examples=" in donor for donor in kinds):
-        sentences.append(
-            "With train_examples=N a donor had the first N training images alone."
-        )
     if unlabelled:
-        text = "saw all training images without labels"
+        text = "saw the training images without labels"
         if any(f":{_TRANSDUCTIVE}" in donor for donor in unlabelled):
             text += f"; with {_TRANSDUCTIVE}, also those of validation and test"
         sentences.append(f"{_names(unlabelled)} {text}.")
     if labelled:
         sentences.append(
-            f"{_names(labelled)} learned from the labels of all training images: an upper bound "
+            f"{_names(labelled)} learned from the labels of the training images: an upper bound "
             "of the gain from a donor of this network, and no saving of labels."
+        )
+    if any(":train_examples=" in donor for donor in kinds):
+        sentences.append(
+            "With train_examples=N a donor learned from the first N training images, its statistics "
+            "apart, which all donors take from the calibration images."
         )
     if PRETRAINED in spec.donors:
         sentences.append(

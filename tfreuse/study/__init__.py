@@ -19,6 +19,8 @@ The way of an arm:
 serve the report and the export, `outcome` lists the reusable groups, `cost` forecasts.
 """
 
+import pathlib
+
 from tfreuse import runners, runtime
 from tfreuse.runners import RunnerSpec
 from tfreuse.study.design import Block, Curve, Specs
@@ -34,8 +36,8 @@ def forecast(specs: Specs, runner_spec: RunnerSpec = LOCAL) -> str:
     Raises:
         InputError: the study would be refused; see `checks.check`.
     """
-    units = len(specs.blocks()) + len(specs.curves())
-    jobs = runner_spec.jobs or runners.default_jobs(units)
+    units = plan(specs, pathlib.Path())
+    jobs = runner_spec.jobs or runners.default_jobs(len(units))
     runtime.start(runners.threads(runner_spec, jobs), specs.train.deterministic)
     from tfreuse.study import checks, cost  # `cost` imports TensorFlow
 

@@ -11,7 +11,6 @@ of the results: another seed gives other networks, and a study begun earlier cou
 
 import dataclasses
 import functools
-import math
 import re
 from typing import TYPE_CHECKING
 
@@ -159,24 +158,33 @@ class Block:
             for fields in (of_training, of_model, of_data)
         )
         try:
-            self._check_examples(**data)
-            return dataclasses.replace(
+            donor = dataclasses.replace(
                 network,
                 name=f"{self.prefix}{slug(text)}-{self.seed}",
                 model=dataclasses.replace(network.model, **model),
                 train=dataclasses.replace(network.train, **train),
                 **data,
             )
+            if data:
+                self._check_examples(donor)
         except InputError as error:
             raise InputError(f"--label_donors={text}: {error}") from error
+        return donor
 
-    def _check_examples(self, train_examples: int = 1) -> None:
-        """Raises InputError unless a donor can learn from so many training images."""
-        most = self.specs.data.train_examples or math.inf
-        if not 0 < train_examples <= most:
-            bound = "" if most == math.inf else f" to {most}, the study's --{_EXAMPLES}"
+    def _check_examples(self, donor: Network) -> None:
+        """Raises InputError unless a donor can learn from so few training images."""
+        count, whole = donor.train_examples, self.specs.data.train_examples
+        if count < 1 or 0 < whole <= count:
+            bound = (
+                f"1 to {whole - 1}, fewer than the study's {whole}"
+                if whole
+                else "1 or more"
+            )
+            raise InputError(f"{_EXAMPLES} takes {bound}; got {count}.")
+        size = donor.train.batch_size
+        if size > count and donor.train.unlabelled == "train":
             raise InputError(
-                f"{_EXAMPLES} takes 1{bound or ' or more'}; got {train_examples}."
+                f"{count} images are fewer than the {size} of an update; add :batch_size={count}."
             )
 
     def _same(self) -> tuple[Network, Network]:

@@ -72,6 +72,12 @@ def _check_curves(specs: Specs, curves: list[Curve]) -> None:
     no_images = np.zeros((0, *specs.data.image_size, specs.data.channels), np.float32)
     groups = data.group_names(split, specs.data.group_by)
     labels.labelled_subsets(split, groups, curves[0])
+    for text, donor in curves[0].donors.items():
+        if donor.train_examples >= split.size:
+            raise InputError(
+                f"--label_donors={text}: the training split has {split.size} images; give fewer, "
+                "or leave train_examples out."
+            )
     for curve in {curve.model: curve for curve in curves}.values():
         if curve.model.is_foreign:
             fitter = labels.make_fitter(curve, split.num_classes, no_images)

@@ -20,7 +20,7 @@ from tfreuse.transplant import derived, live
 BatchNormalization = keras.layers.BatchNormalization
 Moments = tuple[int, np.ndarray, np.ndarray]  # count, mean and variance
 # Largest mean², in variances, at which E[x²] - E[x]² is taken for the variance: in float32 its
-# relative error is this number times some 1e-7.
+# relative error is this number times some 3e-7.
 _LARGEST_MEAN = 30.0
 
 
@@ -128,28 +128,39 @@ def wide(values: tf.Tensor) -> tf.Tensor:
 def moments(values: tf.Tensor, over: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes the mean and variance of a tensor over all axes but the channels' or the rows' too.
 
-    The variance is E[x²] - E[x]², which reads the values once, and differences from the mean,
-    which read them three times, where a channel's mean is so large that digits would be lost.
-    What is lost is judged by the channel's variance over all rows.
+    The variance is E[x²] - E[x]², which reads the values once and writes none. Where a channel's
+    mean is so large that digits would be lost, by its variance over all rows, it is the mean of
+    the squared differences. No gradient, and no compilation by XLA.
 
     Args:
         values: float32 or float64.
-        over: axes to reduce; one axis of channels, or rows and channels, are left.
+        over: axes to reduce; one axis of channels, or rows (axis 0) and channels, are left.
     """
-    shape = tf.gather(tf.shape(values), over)
-    count = tf.cast(tf.reduce_prod(shape), values.dtype)
-    mean = tf.reduce_mean(values, over)
-    norm = tf.raw_ops.EuclideanNorm(
-        input=values, axis=over
-    )  # makes no array of squares
-    square = norm**2 / count
-    rows = range(len(mean.shape) - 1)
-    variance = tf.reduce_mean(square, rows) - tf.reduce_mean(mean, rows) ** 2
-    return tf.cond(
-        tf.reduce_all(mean**2 <= _LARGEST_MEAN * variance),
+    inner = max(over)
+    norm = tf.raw_ops.EuclideanNorm(input=values, axis=[inner], keep_dims=True)
+    square = norm**2 / tf.cast(tf.shape(values)[inner], values.dtype)
+    square = _mean(square, [axis for axis in over if axis != inner])
+    mean = _mean(values, over)
+    rows = [] if 0 in over else [0]
+    variance = _mean(square, rows) - _mean(mean, rows) ** 2
+    precise = (mean**2 <= _LARGEST_MEAN * variance) & tf.math.is_finite(square)
+    mean, variance = tf.cond(
+        tf.reduce_all(precise),
         lambda: (mean, tf.maximum(square - mean**2, 0)),
-        lambda: tuple(tf.nn.moments(values, over)),
+        lambda: (mean, _mean(tf.math.squared_difference(values, mean), over)),
     )
+    return tf.squeeze(mean, over), tf.squeeze(variance, over)
+
+
+def _mean(values: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """Takes the mean axis by axis, and keeps the axes.
+
+    Sums over many values in float32 lose digits: on a CPU TensorFlow adds the values of several
+    axes one after another (in 16 x 1024 x 1024 values of mean 5 it errs by 0.13).
+    """
+    for axis in sorted(axes, reverse=True):
+        values = tf.reduce_mean(values, axis, keepdims=True)
+    return values
 
 
 def combine(parts: list[Moments]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 The images are training images without labels. The result is exact: each layer's mean and
 variance are those of its inputs over all the images, with the layers before it already
 re-estimated, sigma² = E[variance of a batch] + variance of the batch means; dropout is off.
-Moments are never computed as E[x²] - E[x]², which loses the variance of channels with a large
-mean (Keras's `synchronized=True` does so in training).
+Digits are kept where a channel's mean is large (`norms.moments`); Keras's `synchronized=True`
+loses them in training.
 
     recalibrate = Recalibrator(model, images)  # traced once
     recalibrate()                              # as often as the model's parameters change

@@ -12,7 +12,7 @@ from typing import Any
 
 from tfreuse import checkpoints
 from tfreuse.checkpoints import Checkpoint
-from tfreuse.checkpoints.provenance import EARLIER
+from tfreuse.checkpoints.provenance import EARLIER, LEFT_OUT
 from tfreuse.checkpoints.writable import SUFFIXES
 from tfreuse.errors import InputError, first_names, printable
 from tfreuse.plan import channels, inventory, soundness
@@ -89,15 +89,13 @@ def _text(description: dict[str, Any], table: str) -> str:
 
 def _history(provenance: Any) -> list[str]:
     """Returns a line for each step that made a file, the last one last."""
-    if provenance is None:
-        return []
-    earlier = provenance.get(EARLIER) if isinstance(provenance, dict) else None
+    if not isinstance(provenance, dict):
+        return [] if provenance is None else [_origin(provenance)]
+    earlier = provenance.get(EARLIER)
     steps = earlier if isinstance(earlier, list) else []
     lines = [_origin(step) for step in (*steps[-_STEPS:], provenance)]
-    if len(steps) > _STEPS:
-        lines.insert(
-            0, f"written by tfreuse in {len(steps) + 1} steps, the last of which are"
-        )
+    if len(steps) > _STEPS or LEFT_OUT in provenance:
+        lines.insert(0, "written by tfreuse in several steps, the last of which are")
     return lines
 
 
