@@ -6,11 +6,10 @@ of the root group. A safetensors file has no room for it: its header cannot grow
 every array.
 """
 
-import contextlib
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,8 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
 
 KEY = "tfreuse"
-EARLIER, LEFT_OUT = (
-    "earlier",
-    "left_out",
-)  # keys: provenance of former steps, and their number
+EARLIER = "earlier"  # key of the provenance of former steps
+LEFT_OUT = "left_out"  # key of the number of those without room
 _MOST = 10**9  # steps that are believed
 _LIMIT = 60_000  # bytes; HDF5 stores attributes up to 64 KiB in the object header
 _ZIP64_FROM = IN_ZIP64  # values from here on are stored in zip64 fields
@@ -74,19 +71,28 @@ def following(provenance: Mapping[str, Any], before: Any) -> Mapping[str, Any]:
     former = former if isinstance(former, list) else []
     last = {name: v for name, v in before.items() if name not in (EARLIER, LEFT_OUT)}
     room = _LIMIT - len(text({**provenance, EARLIER: [], LEFT_OUT: _MOST}))
-    steps: list[Any] = []
-    for step in (last, *reversed(former)):
-        with contextlib.suppress(InputError, RecursionError):
-            room -= len(text(step)) + 1 if isinstance(step, dict) else _LIMIT
-            if room >= 0:
-                steps.insert(0, step)
-                continue
-        break
+    steps = _fitting((last, *reversed(former)), room)
     count = before.get(LEFT_OUT)
     known = isinstance(count, int) and 0 <= count < _MOST
     left_out = 1 + len(former) - len(steps) + (count if known else 0)
-    following = {**provenance, **({EARLIER: steps} if steps else {})}
-    return {**following, LEFT_OUT: left_out} if left_out else following
+    history = {EARLIER: steps[::-1], LEFT_OUT: left_out}
+    return {**provenance, **{name: value for name, value in history.items() if value}}
+
+
+def _fitting(steps: Iterable[Any], room: int) -> list[dict[str, Any]]:
+    """Returns the steps up to the first that is no provenance, or for which no room is left."""
+    fitting = []
+    for step in steps:
+        if not isinstance(step, dict):
+            break
+        try:
+            room -= len(text(step)) + 1
+        except (InputError, RecursionError):
+            break
+        if room < 0:
+            break
+        fitting.append(step)
+    return fitting
 
 
 def finish(

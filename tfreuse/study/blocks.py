@@ -35,9 +35,7 @@ _ORDER = (*KINDS, "scrambled")
 _FIXED = (
     "task", "labels", "seed", "initial_seed", "initial_model", "stages",
 )  # fmt: skip
-_EXAMPLES = (
-    "train_examples"  # the option of the data set in which such a donor may differ
-)
+_EXAMPLES = "train_examples"  # the option of the data set in which it may differ
 FAR = 1_000  # between the seeds of independent networks and of linked ones
 
 
