@@ -126,3 +126,43 @@ def test_verify_does_not_take_another_branch_for_the_donor(tmp_path):
     wrong = transplant.plan(tmp_path / "checkpoint", recipient, **options)
     with pytest.raises(InputError, match="inner models"):
         transplant.verify(wrong, tmp_path / "checkpoint", before, recipient).check()
+
+
+@keras.saving.register_keras_serializable("same_names")
+class Pair(L.Layer):
+    """A block whose two layers have one name, as code that builds layers in a loop gives them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.steps = [L.Conv2D(3, 3, padding="same", name="conv") for _ in range(2)]
+
+    def build(self, shape):
+        for step in self.steps:
+            step.build(shape)
+
+    def call(self, x):
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_layers_of_one_path_on_both_sides_are_ambiguous_not_left_behind(
+    suffix, tmp_path
+):
+    """Exit status 0 and "100.0 % of the recipient" without these layers, before."""
+    files = tmp_path / f"donor{suffix}", tmp_path / f"recipient{suffix}"
+    for file in files:
+        inputs = keras.Input((8, 8, 3))
+        outputs = L.Conv2D(2, 1, name="head")(Pair(name="pair")(inputs))
+        model = keras.Model(inputs, outputs)
+        model.save(file) if suffix == ".keras" else model.save_weights(file)
+    plan = transplant.plan(*files)
+    assert [entry.status for entry in plan.problems] == [AMBIGUOUS] * 8
+    with pytest.raises(InputError, match="names of their own"):
+        plan.check()
+    with pytest.raises(InputError, match="pair/conv"):
+        transplant.plan(*files, layers=["conv"]).check()
+    assert len(transplant.plan(*files, layers=["head"]).check().copies) == 2
+    accepted = {"allow_unused": ["conv"], "allow_missing": ["conv"]}
+    assert len(transplant.plan(*files, **accepted).check().copies) == 2

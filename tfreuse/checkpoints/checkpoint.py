@@ -22,6 +22,7 @@ from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, nearest, printable
 from tfreuse.plan import Variable, structure
 from tfreuse.plan.calls import Graph
+from tfreuse.roles import NAMED
 
 CRC32, UNVERIFIED = "crc32", "unverified"
 
@@ -32,13 +33,15 @@ class OtherArray:
 
     `kind` is "optimizer", "seed", "duplicate" (one of several arrays with the same path),
     "repeated" (stored with another layer too, which is the one that moves), "count" (of batches)
-    or "other" (of the model itself, or in a format that only its layer knows).
+    or "other" (of the model itself, or in a format that only its layer knows). `role` is known
+    of some duplicates.
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
     kind: str
+    role: str | None = None
 
 
 class Checkpoint:
@@ -104,8 +107,10 @@ class Checkpoint:
         self._variables: dict[str, Variable] = {}
         variables, unaddressed = list(variables), list(unaddressed)
         count = Counter(variable.path for variable, _ in variables)
+        shared = {v.layer_path for v, _ in variables if count[v.path] > 1}
+        roles = {variable.path: variable.role for variable, _ in variables}
         for variable, stored in variables:
-            if count[variable.path] > 1:  # the path is ambiguous
+            if variable.layer_path in shared:  # which layer's it is, is unknown
                 unaddressed.append((variable.path, stored, "duplicate"))
                 continue
             self._stored[variable.path] = stored
@@ -115,7 +120,10 @@ class Checkpoint:
         )
         self.variables = tuple(self._variables.values())
         self.unaddressed = tuple(
-            OtherArray(path, stored.shape, str(stored.dtype.newbyteorder("=")), kind)
+            OtherArray(
+                *(path, stored.shape, str(stored.dtype.newbyteorder("=")), kind),
+                role=roles.get(path) or NAMED.get(path.rpartition("/")[2]),
+            )
             for path, stored, kind in unaddressed
         )
 

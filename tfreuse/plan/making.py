@@ -31,6 +31,9 @@ from tfreuse.plan.values import (
 )
 from tfreuse.plan.variables import Layer, Variable, by_layer
 
+# Variables that cannot be addressed, since several have one path, and why that is so.
+Shared = tuple[Sequence[Variable], str]
+
 
 def make(
     donor: Sequence[Variable],
@@ -48,6 +51,7 @@ def make(
     allow_unused: str | Iterable[str] = (),
     adapters: str | Iterable[str] = (),
     channels: channels_module.Channels | None = None,
+    shared_paths: tuple[Shared, Shared] = (((), ""), ((), "")),
 ) -> Plan:
     """Pairs the selected variables of two models and gives each a status.
 
@@ -72,6 +76,8 @@ def make(
         channels: indices of the output channels that move, by path of the recipient's layer;
             other layers stay. None: layers move whole. `tfreuse.transplant.channels` finds the
             batch normalization behind a layer, which must be named too.
+        shared_paths: of donor and recipient, variables that cannot be addressed since several
+            have one path, and why that is so. Those that are selected are AMBIGUOUS.
 
     Raises:
         InputError: a pattern matches no layer, the map does not fit, or nothing is selected.
@@ -89,7 +95,7 @@ def make(
         channels=tuple((path, tuple(i)) for path, i in (channels or {}).items()),
     )
     edges = donor_edges, recipient_edges
-    maker = _Maker(plan, donor, recipient, edges, by_structure)
+    maker = _Maker(plan, donor, recipient, edges, by_structure, shared_paths)
     entries = maker.entries()
     plan = dataclasses.replace(plan, entries=entries, notes=maker.notes(entries))
     if not any(entry.status != KEEP for entry in entries):
@@ -125,15 +131,17 @@ def _channels_hint(plan: Plan) -> str:
 class _Maker:
     """Layers of both sides, the selection, and the pairs of layers."""
 
-    def __init__(self, plan: Plan, donor, recipient, edges, by_structure) -> None:
+    def __init__(self, plan, donor, recipient, edges, by_structure, shared) -> None:
         self.plan, self.edges = plan, edges
         self.kernels = not {"kernel", "bias"}.isdisjoint(plan.roles)
         self.whole = set(plan.roles) == set(roles_module.ROLES)
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
         self.donor_parts, _ = separable.split(self.donor, {})
+        self.shared = [by_layer(variables) for variables, _ in shared]
+        self.why_shared = [why for _, why in shared]
         self.selected = selection.choose(
-            self.donor,
-            self.recipient,
+            self.donor | self.shared[0],
+            self.recipient | self.shared[1],
             layers=plan.layers,
             stages=plan.stages,
             depth=plan.depth,
@@ -147,8 +155,8 @@ class _Maker:
         )
         self.by_structure = bool(by_structure[0])
         self.agree = axes.comparison(self.donor, self.recipient)
-        self.missing_ok = _globs(plan.allow_missing, self.recipient)
-        self.unused_ok = _globs(plan.allow_unused, self.donor)
+        self.missing_ok = _globs(plan.allow_missing, self.recipient | self.shared[1])
+        self.unused_ok = _globs(plan.allow_unused, self.donor | self.shared[0])
         self.fillable: dict[str, str] = {}  # path of a missing variable -> its adapter
         self.adapters: dict[str, list[str]] = {}
         for pattern, name in plan.adapters:
@@ -191,6 +199,7 @@ class _Maker:
                     entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)
+        entries += self._of_shared_paths()
         return tuple(remedies.with_fills(entries, self.fillable))
 
     def _twin(self, match: matching.Match | None) -> Layer | None:
@@ -269,6 +278,18 @@ class _Maker:
         reason = "the recipient has no place for it"
         allowed = self.unused_ok.get(path, "")
         return [Entry(UNUSED, v, None, reason, allowed) for v in unpaired]
+
+    def _of_shared_paths(self) -> Iterator[Entry]:
+        """Yields entries for selected variables that cannot be addressed."""
+        tolerances = (UNUSED, self.unused_ok), (MISSING, self.missing_ok)
+        for side, (status, patterns) in enumerate(tolerances):
+            for path, layer in self.shared[side].items():
+                allowed = patterns.get(path, "")
+                for variable in layer.variables if path in self.selected[side] else ():
+                    if self._moves(variable, layer):
+                        pair = (None, variable) if side else (variable, None)
+                        why = self.why_shared[side], allowed
+                        yield Entry(status if allowed else AMBIGUOUS, *pair, *why)
 
     def notes(self, entries: Iterable[Entry]) -> tuple[str, ...]:
         """Returns notes on parameters that the plan leaves behind, and on settings."""

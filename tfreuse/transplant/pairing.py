@@ -24,7 +24,7 @@ from tfreuse.plan import (
     structure,
     topology,
 )
-from tfreuse.plan.variables import Layer, by_layer
+from tfreuse.plan.variables import Layer, Variable, by_layer
 from tfreuse.transplant import (
     alignment,
     channels,
@@ -35,6 +35,7 @@ from tfreuse.transplant import (
 )
 from tfreuse.transplant.opening import OpenModel
 
+KERAS_3 = ("keras", "keras_folder", "weights_h5", "sharded")  # have whole paths
 _OPTIONS = (
     "roles",
     "layers",
@@ -122,6 +123,7 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         donor_edges=donor.edges,
         recipient_edges=recipient.edges,
         by_structure=by_structure,
+        shared_paths=(_shared(donor, "donor"), _shared(recipient, "recipient")),
         **options,
     )
     of_graph = donor.pytorch and donor.edges is not None  # as of ONNX
@@ -224,20 +226,40 @@ def _by_graph(
     return ordering.without_ties(*pairs, ties, reads) if ties else pairs
 
 
+def _shared(model: OpenModel, side: str) -> tuple[list[Variable], str]:
+    """Returns variables of layers that share a path, none of which can be addressed, and why."""
+    variables = [
+        Variable(
+            path=array.path,
+            layer=array.path.split("/")[-2],
+            class_name="",
+            role=array.role,
+            position=-1,
+            shape=array.shape,
+            dtype=array.dtype,
+        )
+        for array in model.unaddressed
+        if array.kind == "duplicate" and "/" in array.path
+    ]
+    why = f"the {side}'s file gives this name to several layers"
+    if model.kind in KERAS_3:
+        return (
+            variables,
+            f"{why}; give them names of their own in code, and save it again",
+        )
+    return variables, (
+        f"{why}, without the inner models that they belong to; take the model's .keras file "
+        f"as the {side}"
+    )
+
+
 def _with_ambiguous(entries: tuple[Entry, ...], donor: OpenModel) -> tuple[Entry, ...]:
     """Marks missing layers AMBIGUOUS where the donor has several layers of their name.
 
     Their arrays cannot be addressed, so that the plan alone would call them missing.
     """
-    names = {
-        array.path.rpartition("/")[0].rpartition("/")[2]
-        for array in donor.unaddressed
-        if array.kind == "duplicate"
-    }
-    reason = (
-        "the donor's file gives this name to several layers, without the inner models that "
-        "they belong to; take the model's .keras file as the donor"
-    )
+    variables, reason = _shared(donor, "donor")
+    names = {variable.layer for variable in variables}
     return tuple(
         dataclasses.replace(entry, status=plan_module.AMBIGUOUS, reason=reason)
         if entry.status == plan_module.MISSING
