@@ -384,3 +384,68 @@ def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
     transplant.apply(plan, tmp_path / "old.keras", recipient)
     for path, value in transplant.values(recipient).items():
         np.testing.assert_array_equal(value, transplant.values(donor)[path])
+
+
+def attention():
+    inputs = keras.Input((6, 8))
+    x = L.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    last = L.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d", name="last")
+    return keras.Model(inputs, last(x))
+
+
+def wrapped_in_a_chain():
+    """Keras names arrays in wrappers of a Sequential model "s/td/c", of it alone."""
+    within = [keras.Input((6, 6, 4)), L.Conv2D(2, 1, name="c"), L.ReLU(name="r")]
+    layers = [
+        L.TimeDistributed(L.Conv2D(4, 3, name="c"), name="td"),
+        L.TimeDistributed(L.BatchNormalization(name="b"), name="td2"),
+        L.TimeDistributed(keras.Sequential(within, name="within"), name="td3"),
+    ]
+    return keras.Sequential([keras.Input((2, 8, 8, 3)), *layers], name="s")
+
+
+def separable_by_numbers():
+    keras.utils.clear_session()
+    chain = [L.SeparableConv2D(3, 3), L.BatchNormalization(), L.SeparableConv2D(3, 1)]
+    return keras.Sequential([keras.Input((8, 8, 3)), *chain])
+
+
+@pytest.mark.parametrize("build", [attention, wrapped_in_a_chain, separable_by_numbers])
+def test_all_arrays_move_between_files_that_know_roles_or_paths_and_those_that_do_not(
+    build, tmp_path
+):
+    donor = fill(build(), 1)
+    wanted = [np.array(value) for value in donor.get_weights()]
+    for name in ("model.keras", "model.weights.h5", "model.h5", "checkpoint"):
+        WRITERS[name](donor, tmp_path / name)
+    fill(build(), 2).save(tmp_path / "to.keras")
+    fill(build(), 2).save_weights(tmp_path / "to.weights.h5")
+    fill(build(), 2).save(tmp_path / "to.h5")
+    for name in ("model.keras", "model.weights.h5", "model.h5", "checkpoint"):
+        for suffix in (".keras", ".weights.h5", ".h5"):
+            files = tmp_path / name, tmp_path / f"to{suffix}"
+            out = tmp_path / f"out{suffix}"
+            plan = transplant.plan(*files).check()
+            transplant.apply(plan, *files, out, overwrite=True)
+            model = build()
+            model.load_weights(out)
+            for value, right in zip(model.get_weights(), wanted, strict=True):
+                np.testing.assert_array_equal(value, right, err_msg=f"{name} {suffix}")
+
+
+def test_bare_weights_with_gamma_or_beta_alone_say_so_and_move_the_rest(tmp_path):
+    """Names that Keras made up count although roles are unknown in the file (InceptionV3)."""
+
+    def chain():
+        keras.utils.clear_session()
+        layers = [L.Conv2D(3, 1), L.BatchNormalization(scale=False), L.Conv2D(3, 1)]
+        return keras.Sequential([keras.Input((8, 8, 3)), *layers])
+
+    chain().save(tmp_path / "to.keras")
+    chain().save_weights(tmp_path / "from.weights.h5")
+    plan = transplant.plan(tmp_path / "from.weights.h5", tmp_path / "to.keras")
+    assert [str(entry.recipient) for entry in plan.problems] == [
+        "batch_normalization:beta"
+    ]
+    with pytest.raises(InputError, match="has gamma or beta, its file does not say"):
+        plan.check()

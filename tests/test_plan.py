@@ -240,9 +240,13 @@ def test_other_widths_are_mismatches_whatever_the_axes_are():
     ours += conv("more")
     with pytest.raises(InputError, match="with --layers='!norm,!head'"):
         make(theirs, ours).check()
-    same = layer("norm", "BatchNormalization", *[(4,)] * 4)
-    other = layer("norm", "BatchNormalization", *[(4,)] * 4, axis=-1)
-    assert {e.status for e in make(same, other).problems} == {"REFUSED"}
+    norms = [
+        layer("n", "BatchNormalization", *[(4,)] * 4, axis=axis) for axis in (1, 2)
+    ]
+    assert {e.status for e in make(*norms).problems} == {"REFUSED"}
+    unstated = layer("n", "BatchNormalization", *[(4,)] * 4)
+    plan = make(unstated, norms[0]).check()
+    assert "the donor states no axis of 1 layers" in " ".join(plan.notes)
 
 
 def test_tolerances_are_written_out_and_recorded():

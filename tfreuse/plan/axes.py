@@ -27,6 +27,8 @@ def comparison(donor: Layers, recipient: Layers) -> Comparison:
 
     def agree(source: Layer, target: Layer) -> bool | None:
         values = [_numbers(layer.settings.get("axis")) for layer in (source, target)]
+        if values.count([]) == 1:  # a file that states no settings
+            return None
         # layers that are a pair have inputs of one rank, unless both sides say otherwise
         ranks = [layer.settings.get("rank") for layer in (source, target)]
         ranks = [rank or ranks[1 - side] for side, rank in enumerate(ranks)]

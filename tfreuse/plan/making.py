@@ -184,7 +184,8 @@ class _Maker:
             sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
             paired |= {source.path for source in sources.values()}
             if unpaired:
-                paired |= {v.path for v in twin.variables if v.role is None}
+                known = pairing.is_known(twin)
+                paired |= {v.path for v in twin.variables if not (known and v.role)}
             for variable in layer.variables:
                 selected = path in self.selected[1]
                 if selected and composite:
@@ -195,7 +196,8 @@ class _Maker:
                     entries.append(Entry(KEEP, None, variable, reason))
                 else:
                     source = sources.get(variable.path)
-                    why = refusal or ("" if variable.role else unpaired)
+                    known = variable.role and pairing.is_known(layer)
+                    why = refusal or ("" if known else unpaired)
                     entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)
@@ -240,6 +242,10 @@ class _Maker:
                 return Entry(REFUSED, None, variable, f"of the donor: {composite}")
             if twin and refusal:
                 return Entry(REFUSED, None, variable, refusal)
+            sides = ((twin, "donor"), (self.recipient[path], "recipient"))
+            either = [pairing.either(*side) for side in sides if twin]
+            if any(either) and variable.role not in roles_module.GROUPS["stats"]:
+                return Entry(REFUSED, None, variable, either[0] or either[1])
             if twin and variable.role is None:  # of a known class: a count of samples
                 return Entry(KEEP, None, variable, "no parameter")
             if match:

@@ -13,7 +13,8 @@ same shapes.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from tfreuse import roles as roles_module
 from tfreuse.errors import first_names
@@ -88,7 +89,10 @@ def _by_structure(donor: Layers, recipient: Layers, by_structure, matches) -> No
     for target, (source, reason) in pairs.items():
         if target in recipient:
             second, _ = pairs.get(separable.pointwise(target), ("", ""))
-            if second or not separable.is_separable(recipient[target]):
+            halves = separable.is_separable(recipient[target]) and not (
+                source in donor and separable.is_separable(donor[source])
+            )
+            if second or not halves:
                 matches.of_recipient[target] = Match(source, reason, second)
     for donors, recipients in unclear:
         targets = list(dict.fromkeys(map(separable.whole, recipients)))
@@ -173,9 +177,38 @@ def _by_name(donor: Layers, recipient: Layers, matches: Matches) -> None:
                 matches.of_recipient[path] = Match(path, "same path")
             donors = [path for path in donors if path not in same]
             recipients = [path for path in recipients if path not in same]
+            for source, target in same_ends(donors, recipients):
+                matches.of_recipient[target] = Match(source, "same end of the path")
+                donors.remove(source)
+                recipients.remove(target)
             if donors and recipients:
                 why = "several layers have this name"
                 _mark_ambiguous(matches, donors, recipients, why)
+
+
+def same_ends(
+    donors: Iterable[str], recipients: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Returns pairs of paths one of which ends in the other, inner model and layer at least.
+
+    Keras puts the name of a Sequential model before the layers in a wrapper, of it alone.
+    """
+    by_end: dict[tuple[str, ...], list[str]] = {}
+    for path in recipients:
+        by_end.setdefault(_end(path), []).append(path)
+    pairs = [
+        (source, target)
+        for source in donors
+        for target in by_end.get(_end(source), ())
+        if "/" in source and "#" not in source
+        if f"/{source}".endswith(f"/{target}") or f"/{target}".endswith(f"/{source}")
+    ]
+    count = Counter(path for pair in pairs for path in pair)
+    return [pair for pair in pairs if all(count[path] == 1 for path in pair)]
+
+
+def _end(path: str) -> tuple[str, ...]:
+    return tuple(path.rsplit("/", 2)[-2:])
 
 
 def inside(path: str, layers: Layers) -> str | None:
@@ -243,7 +276,16 @@ def _unpaired(donor: Layers, recipient: Layers, matches: Matches) -> bool:
 
 
 def _automatic_names(layers: Layers) -> list[tuple]:
-    return [(p, layer.signature) for p, layer in layers.items() if automatic(layer)]
+    """Returns names that Keras made up, and shapes, class by class: numbers count a class.
+
+    Without paths and roles, which some files leave out.
+    """
+    names = [
+        (layer.class_name, layer.name, [v.shape for v in layer.variables])
+        for layer in layers.values()
+        if automatic(layer)
+    ]
+    return sorted(names, key=lambda name: name[0])
 
 
 def _paths_by_name(layers: Layers, without: set[str]) -> dict[str, list[str]]:

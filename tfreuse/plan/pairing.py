@@ -5,6 +5,7 @@ that they describe is a mistake in a migration and the point of a reuse study: a
 on it and permits it.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -73,8 +74,7 @@ def pairs(source: Layer, target: Layer) -> tuple[dict[str, Variable], str]:
         for key, variable in target.by_role.items()
         if key[0] is not None and key in source.by_role
     }
-    donor_arrays = [v for v in source.variables if v.role is None]
-    recipient_arrays = [v for v in target.variables if v.role is None]
+    donor_arrays, recipient_arrays = _without_roles(source, target)
     if not recipient_arrays or (is_known(target) and not donor_arrays):
         return by_role, ""
     counts = len(donor_arrays), len(recipient_arrays)
@@ -95,9 +95,44 @@ def pairs(source: Layer, target: Layer) -> tuple[dict[str, Variable], str]:
     if set(keys[0]) != set(keys[1]):
         words = ", ".join(printable(str(word)) for word in keys[0])
         return by_role, f"the donor's layer has other arrays: {words}"
-    donor_array = dict(zip(keys[0], donor_arrays, strict=True))
+    of_source = {variable.path: variable for variable in source.variables}
+    arrays = [of_source[variable.path] for variable in donor_arrays]
+    donor_array = dict(zip(keys[0], arrays, strict=True))
     pairs_of_keys = zip(keys[1], recipient_arrays, strict=True)
     return by_role | {v.path: donor_array[key] for key, v in pairs_of_keys}, ""
+
+
+def either(layer: Layer, side: str) -> str:
+    """Returns why gamma or beta of a layer cannot move: bare weights hold one, which is unknown."""
+    roles = [variable.role for variable in layer.variables]
+    norm = {"gamma", "beta"} <= {*(roles_module.array_names(layer.class_name) or ())}
+    if not norm or roles[:1] != [None] or layer.variables[0].name:
+        return ""
+    return (
+        f"whether the {side}'s layer has gamma or beta, its file does not say; save that model "
+        "as .keras"
+    )
+
+
+def _without_roles(
+    source: Layer, target: Layer
+) -> tuple[list[Variable], list[Variable]]:
+    """Returns the arrays of two layers that roles do not pair.
+
+    All of a layer of an unknown class whose arrays have roles by their names, if the other side
+    has no names: the kernel of an EinsumDense in a `.h5` file is its array 0 in a `.keras` file.
+    """
+    sides = [
+        [v for v in layer.variables if v.role is None] for layer in (source, target)
+    ]
+    if not is_known(source) and not is_known(target):
+        for side, (layer, other) in enumerate(((source, target), (target, source))):
+            if not sides[side] and len(sides[1 - side]) == len(other.variables):
+                sides[side] = [
+                    dataclasses.replace(v, name=v.role or "", position=-1)
+                    for v in layer.variables
+                ]
+    return sides[0], sides[1]
 
 
 def _name(variable: Variable) -> str | None:
@@ -223,10 +258,15 @@ def _axes_by_shape(pairs, agree: axes.Comparison) -> Iterable[str]:
         if agree(source, target) is None
     )
     for (donor, recipient), count in unknown.items():
-        yield (
-            f"axis {donor} in the donor, {recipient} in the recipient, in {count} layers: no "
-            "side says how many axes their input has; taken as equal, since shapes fit"
-        )
+        if None in (donor, recipient):
+            side = "donor" if donor is None else "recipient"
+            what = f"the {side} states no axis of {count} layers"
+        else:
+            what = (
+                f"axis {donor} in the donor, {recipient} in the recipient, in {count} layers: "
+                "no side says how many axes their input has"
+            )
+        yield f"{what}; taken as equal, since shapes fit"
 
 
 def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]]:

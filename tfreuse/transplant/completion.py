@@ -28,10 +28,12 @@ def completed(
         The variables of all layers, and how many layers were completed.
     """
     by_name: dict[str, Layer] = {layer.name: layer for layer in counterparts.values()}
+    ends = dict(matching.same_ends(layers.keys() - counterparts.keys(), counterparts))
     variables, count = [], 0
     for path, layer in layers.items():
-        twin = mapping.get(path) or counterparts.get(path) or by_name.get(layer.name)
-        if twin is None and not layer.settings and not layer.class_name:
+        twin = mapping.get(path) or counterparts.get(path)
+        twin = twin or counterparts.get(ends.get(path)) or by_name.get(layer.name)
+        if twin is None and not layer.settings:
             twin = counterparts.get(matching.inside(path, counterparts) or "")
         members = layer.variables
         if other_decides and twin:
