@@ -244,15 +244,14 @@ def soft(mask, number, by=2):
 
 
 @pytest.mark.parametrize("fields", [{}, {"ignore_label": 255}, {"num_classes": 2}])
-@pytest.mark.parametrize("deep", [False, True])
-def test_soft_edges_are_named_and_the_flag_to_read_them_works(tmp_path, fields, deep):
+@pytest.mark.parametrize("white", [255, 65535, 200])
+def test_soft_edges_are_named_and_the_flag_to_read_them_works(tmp_path, fields, white):
     spec = fill(tmp_path, size=(48, 64))
-    factor = np.uint16(257) if deep else np.uint8(1)
-    put(tmp_path, lambda mask, number: soft(mask, number) * factor)
+    dtype = np.uint16 if white > 255 else np.uint8
+    put(tmp_path, lambda mask, i: (soft(mask, i) / 255 * white).round().astype(dtype))
     sharp = [
         np.asarray(Image.open(p)) for p in sorted(tmp_path.glob("train/masks/*.png"))
     ]
-    white = 65535 if deep else 255
     message = (
         f"grey values between 0 and {white}, as black and white masks with soft edges"
     )
@@ -262,8 +261,11 @@ def test_soft_edges_are_named_and_the_flag_to_read_them_works(tmp_path, fields, 
     spec = dataclasses.replace(spec, image_size=(48, 64), mask_threshold=threshold)
     split = data.load(spec, "train")
     assert split.num_classes == 2
-    wanted = np.stack(sharp).astype(int) * (1 if deep else 257) >= 32768
+    wanted = np.stack(sharp) >= (white + 1) // 2
     np.testing.assert_array_equal(split.tensors["mask"], wanted)
+    classes = int(re.search(r"--num_classes=(\d+)", str(refusal.value))[1])
+    if white < 65535:
+        data.check(dataclasses.replace(spec, mask_threshold=0, num_classes=classes))
 
 
 LABELS = {  # of masks that are no grey pictures, as counts of files: none is refused
@@ -271,6 +273,7 @@ LABELS = {  # of masks that are no grey pictures, as counts of files: none is re
     "many classes and a mark": [[5] * 150 + [0] * 105 + [60]],
     "few of many classes": [[5, 0, 0, 9, *[0] * 146, 80, *[0] * 104, 6]],
     "all of 255 classes and a mark": [[1] * 256],
+    "background and the last of many": [[500, *[3] * 60, 0, 0, 90]] * 9,
 }
 
 
@@ -299,6 +302,23 @@ def test_labels_that_occur_nowhere_are_named_with_what_makes_them_classes(
     assert "if they number objects, --mask_threshold=1" in caplog.text
     one = data.load(dataclasses.replace(spec, mask_threshold=1), "train")
     assert one.num_classes == 2
+
+
+def test_instance_numbers_and_grey_classes_are_named_with_the_flag_that_reads_them(
+    tmp_path,
+):
+    spec = fill(tmp_path)
+    columns = np.arange(16, dtype=np.uint8)
+    put(tmp_path, lambda mask, number: np.tile(np.minimum(columns, number), (12, 1)))
+    report = data.check(spec)
+    assert "every mask has labels from 1 to some number, up to 8, without" in report
+    assert "--mask_threshold=1" in report
+    put(tmp_path, lambda mask, number: np.array([0, 128, 255], np.uint8)[mask % 3])
+    with pytest.raises(InputError, match="--palette=000000,808080,ffffff if"):
+        data.check(spec)
+    # 16 bits have no colours
+    put(tmp_path, lambda mask, number: np.uint16(1000) * (mask > 0))
+    assert "--palette" not in data.check(spec)
 
 
 def test_a_stray_pixel_is_named_with_its_mask_and_the_flag_that_leaves_it_out(tmp_path):

@@ -33,9 +33,12 @@ def classes(counts: Counts, ignore_label: int) -> int:
     present = [label for label in _present(total(counts)) if label != ignore_label]
     largest = max(present, default=0)
     if largest == 255:
+        counted = present[:-1] == list(range(len(present) - 1))
+        flag = "" if counted else _palette(present)
+        flag = flag or "--num_classes=256"
         raise InputError(
             f"Labels must count up from 0; {_holder(counts, 255)} has 255, which usually marks "
-            "unlabelled pixels. Type --ignore_label=255, or --num_classes=256 if it is a class."
+            f"unlabelled pixels. Type --ignore_label=255, or {flag} if it is a class."
         )
     if largest == 0:
         raise InputError(
@@ -68,8 +71,10 @@ def check(counts: Counts, num_classes: int, ignore_label: int) -> None:
 def notes(counts: Counts, ignore_label: int) -> list[str]:
     """Returns warnings of labels below the largest that no mask has, and of stray pixels."""
     strays = _strays(counts, ignore_label)
-    return _gaps(counts, ignore_label, bool(strays)) + [
-        _stray_note(counts, label, ignore_label) for label in strays
+    return [
+        *_gaps(counts, ignore_label, bool(strays)),
+        *_numbered(counts),
+        *(_stray_note(counts, label, ignore_label) for label in strays),
     ]
 
 
@@ -112,13 +117,34 @@ def _gaps(counts: Counts, ignore_label: int, has_strays: bool) -> list[str]:
         return []
     advice = ""
     is_sparse = 2 * len(absent) >= count and not has_strays
-    if len(present) <= 8 and is_sparse:
-        colours = ",".join(f"{label:02x}" * 3 for label in present if label < 256)
-        advice = f"; --palette={colours} makes those that occur labels 0, 1, ..."
+    if is_sparse and _palette(present):
+        advice = f"; {_palette(present)} makes those that occur labels 0, 1, ..."
     if len(present) > 2 and is_sparse:
         advice += "; if they number objects, --mask_threshold=1 makes these one class"
     line = f"{_ranges(absent)} of {count} labels occur in no mask, and are classes all the same"
     return [line + advice]
+
+
+def _palette(present: list[int]) -> str:
+    """Returns the flag that makes few grey values labels 0, 1, ...; "" for many, or of 16 bits."""
+    if len(present) > 8 or present[-1] > 255 or 2 * len(present) > present[-1]:
+        return ""
+    return f"--palette={','.join(f'{label:02x}' * 3 for label in present)}"
+
+
+def _numbered(counts: Counts) -> list[str]:
+    """Returns a line if labels may number the objects of each image, as instances have them.
+
+    Every mask then holds labels 1 to some number without a gap, and that number differs. Three
+    classes, each of which lies in the one before, look alike; there is no line on so few.
+    """
+    held = [np.flatnonzero(file_counts[1:]) for _, file_counts in counts]
+    numbers = {len(labels) for labels in held} - {0}
+    has_gaps = any(len(labels) and labels[-1] >= len(labels) for labels in held)
+    if has_gaps or len(numbers) < 3 or max(numbers) < 4:
+        return []
+    line = f"every mask has labels from 1 to some number, up to {max(numbers)}, without a gap"
+    return [f"{line}: if they number objects, --mask_threshold=1 makes these one class"]
 
 
 def refuse_soft_edges(counts: Counts) -> None:
@@ -126,22 +152,45 @@ def refuse_soft_edges(counts: Counts) -> None:
 
     Such masks hold 0 and a white of 255 (or 65535) in most pixels, and between them many
     values that leave gaps or fill the whole range. Labels count up from 0 to far below white.
+    Of another white, the values between are rare each: see `_has_rare_greys`.
     """
     pixels = total(counts)
     present = _present(pixels)
     white = present[-1]
     between = present[1:-1]
-    if present[0] != 0 or white not in (255, 65535) or len(between) < 3:
+    if present[0] != 0 or len(between) < 3:
         return
-    is_run = between == list(range(1, len(between) + 1)) and len(between) < white - 1
-    is_dark = between[-1] <= white // 2
-    if is_run or is_dark or 2 * (pixels[0] + pixels[white]) < pixels.sum():
+    if white in (255, 65535):
+        is_run = (
+            between == list(range(1, len(between) + 1)) and len(between) < white - 1
+        )
+        is_dark = between[-1] <= white // 2
+        if is_run or is_dark or 2 * (pixels[0] + pixels[white]) < pixels.sum():
+            return
+    elif not _has_rare_greys(counts, pixels, white):
         return
     raise InputError(
         f"Masks must hold labels; {_holder(counts, white)} and others hold {len(between)} grey "
         f"values between 0 and {white}, as black and white masks with soft edges do. Type "
         f"--mask_threshold={(white + 1) // 2} to make them labels 0 and 1, or "
-        f"--num_classes={between[-1] + 1} if they are labels."
+        f"--num_classes={white + 1} if they are labels."
+    )
+
+
+def _has_rare_greys(counts: Counts, pixels: np.ndarray, white: int) -> bool:
+    """Returns whether most files hold 0, one bright value, and each of many greys in few pixels.
+
+    Masks that were scaled, or painted in another white, such as 200 or 254. No class of many
+    that labels count has so few pixels beside the last.
+    """
+    between = np.flatnonzero(pixels[1:white])
+    soft = [c for _, c in counts if len(c) > white and np.count_nonzero(c) >= 8]
+    return (
+        white >= 32
+        and len(between) >= 12
+        and 2 * len(soft) > len(_holders(counts, white))
+        and pixels[white] > 5 * pixels[1:white].max()
+        and 5 * (pixels[0] + pixels[white]) > 4 * pixels.sum()
     )
 
 
