@@ -54,6 +54,9 @@ def test_negative_values_floats_and_8_bits_have_ranges_too(tmp_path):
         np.testing.assert_array_equal(image, scaled(values, -1000, 400))
         with pytest.raises(InputError, match="--intensity_range=-1000,2820"):
             pictures.read_image(path, 1)
+    save(np.full((4, 4), 0.25, np.float32), path)
+    with pytest.raises(InputError, match="--intensity_range=0,1 "):
+        pictures.read_image(path, 1)  # other images may be brighter
     save(np.full((4, 4), np.nan, np.float32), path)
     with pytest.raises(InputError, match="NaN"):
         pictures.read_image(path, 1, ReadingSpec("0,1"))

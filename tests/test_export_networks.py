@@ -202,13 +202,17 @@ def test_probabilities_are_those_of_keras_however_the_network_ends(ending):
     assert network.num_classes == expected.shape[-1]
 
 
-@pytest.mark.parametrize("softmax_first", [False, True])
-def test_a_last_argmax_is_cut_off_and_its_labels_are_the_mask(softmax_first, tmp_path):
+@pytest.mark.parametrize("softmax_first, inner", [(0, 0), (1, 0), (1, 1)])
+def test_a_last_argmax_is_cut_off_and_its_labels_are_the_mask(
+    softmax_first, inner, tmp_path
+):
     def function(x):
         x = layers.Softmax()(conv(x)) if softmax_first else conv(x)
         return keras.ops.cast(keras.ops.argmax(x, axis=-1), "uint8")
 
     model = model_of(function)
+    if inner:
+        model = model_of(model)
     path = export.export(model, tmp_path, task="segmentation")
     found = loaded(path)(pixels())
     np.testing.assert_array_equal(found["mask"], keras_output(model, pixels()))

@@ -179,12 +179,15 @@ def test_a_folder_is_predicted_but_for_what_is_no_image(run, tmp_path):
     (folder / "bad.png").write_bytes((folder / "A.PNG").read_bytes()[:200])
     for name in ("Thumbs.db", ".DS_Store", "notes.txt"):
         (folder / name).write_text("no image")
+    (folder / "more").mkdir()
+    Image.fromarray(noise(20, 30)).save(folder / "more" / "c.png")
     flags = [f"--model={run[0]}/served", f"--images={folder}", f"--out_dir={out}"]
     done = commands.run("predict", *flags)
     assert done.returncode == 1
     assert "2 images predicted" in done.stdout and "16 x 24" in done.stdout
     assert "bad.png: The image" in done.stderr and "1 of 3 files" in done.stderr
     assert "notes.txt" in done.stderr and "Thumbs" not in done.stderr
+    assert f"are left out (more/c.png); type --images='{folder}/**/*'" in done.stderr
     written = sorted(path.name for path in out.glob("*.png"))
     assert written == ["A_mask.png", "A_overlay.png", "b_mask.png", "b_overlay.png"]
     _, *rows = (out / "shares.csv").read_text().splitlines()

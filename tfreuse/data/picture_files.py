@@ -57,6 +57,17 @@ def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
     entries = [path for path in entries if not pictures.is_system_file(path)]
     paths = [path for path in entries if path.suffix.lower() in pictures.ENDINGS]
     left_out = [printable(path.name) for path in entries if path not in paths]
+    deeper = [
+        path
+        for path in folder.glob("*/**/*")
+        if path.suffix.lower() in pictures.ENDINGS and not pictures.is_system_file(path)
+    ]
+    if deeper:
+        _logger.warning(
+            "%d images in folders within %s are left out (%s); type --images='%s/**/*' for all.",
+            *(len(deeper), printable(folder), printable(deeper[0].relative_to(folder))),
+            printable(folder),
+        )
     if left_out:
         _logger.warning(
             "%d files in %s are no images (%s) and are left out: %s%s.",

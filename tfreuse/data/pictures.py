@@ -250,7 +250,9 @@ def _scaled(values: np.ndarray, reading: ReadingSpec, path: pathlib.Path) -> np.
     if not reading.intensity_range:
         low, high = values.min(), values.max()
         bits = max(9, int(max(high, 0)).bit_length())
-        example = f"{low:g},{high:g}" if low < 0 or high <= 1 else f"0,{2**bits - 1}"
+        example = (
+            f"{low:g},{high:g}" if low < 0 else f"0,{2**bits - 1 if high > 1 else 1}"
+        )
         raise ReadingError(
             f"Images must have 8 bits a channel; {printable(path)} has values {low:g} to {high:g}. "
             f"Type --intensity_range={example} for the values that become 0 and 255 in every "

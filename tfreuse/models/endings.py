@@ -28,9 +28,17 @@ _AVERAGING = {"AveragePooling2D", "Resize", "Resizing", "UpSampling2D"}
 
 
 def without_argmax(model: keras.Model) -> tuple[keras.Model, bool]:
-    """Returns the model up to a last argmax over channels, and whether it has one."""
+    """Returns the model up to a last argmax over channels, and whether it has one.
+
+    The argmax may stand at the end of an inner model.
+    """
     for operation, source, _ in _from_the_end(model):
         name = type(operation).__name__
+        if isinstance(operation, keras.Model) and len(operation.outputs) == 1:
+            inner, has_argmax = without_argmax(operation)
+            if has_argmax:
+                model = keras.Model(model.input, inner(source), name=model.name)
+            return model, has_argmax
         if name == "Argmax" and operation.axis in (-1, len(source.shape) - 1):
             return keras.Model(model.input, source, name=model.name), True
         if name not in _MOVING:
