@@ -338,6 +338,18 @@ def without_names(path):
             group.attrs.pop("name", None)
 
 
+def rewritten(path, new, change):
+    """Writes a copy of a `.keras` file after `change` of its open weights."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    weights = io.BytesIO(parts["model.weights.h5"])
+    change(weights)
+    parts["model.weights.h5"] = weights.getvalue()
+    with zipfile.ZipFile(new, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
 def test_bare_weights_pair_by_counters_where_names_are_missing_or_shifted(tmp_path):
     def own():  # half of the names are the user's
         x = inputs = keras.Input((None, None, 3))
@@ -370,16 +382,13 @@ def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
 
     donor, recipient = fill(sequence(), 1), fill(sequence(), 2)
     donor.save(tmp_path / "donor.keras")
-    with zipfile.ZipFile(tmp_path / "donor.keras") as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    weights = io.BytesIO(parts["model.weights.h5"])
-    with h5py.File(weights, "a") as file:
-        file["metrics/mean/vars/0"] = np.float32(1)
-    without_names(weights)
-    parts["model.weights.h5"] = weights.getvalue()
-    with zipfile.ZipFile(tmp_path / "old.keras", "w") as archive:
-        for name, data in parts.items():
-            archive.writestr(name, data)
+
+    def change(weights):
+        with h5py.File(weights, "a") as file:
+            file["metrics/mean/vars/0"] = np.float32(1)
+        without_names(weights)
+
+    rewritten(tmp_path / "donor.keras", tmp_path / "old.keras", change)
     plan = transplant.plan(tmp_path / "old.keras", recipient).check()
     transplant.apply(plan, tmp_path / "old.keras", recipient)
     for path, value in transplant.values(recipient).items():
@@ -449,3 +458,82 @@ def test_bare_weights_with_gamma_or_beta_alone_say_so_and_move_the_rest(tmp_path
     ]
     with pytest.raises(InputError, match="has gamma or beta, its file does not say"):
         plan.check()
+
+
+def in_two_models():
+    """A network in which a layer of an inner model is called once more."""
+    inputs, images = keras.Input(SIDE), keras.Input(SIDE)
+    conv = L.Conv2D(3, 3, padding="same", name="conv")
+    inner = keras.Model(inputs, L.BatchNormalization(name="bn")(conv(inputs)), name="a")
+    return keras.Model(images, L.Conv2D(3, 3, name="h")(conv(inner(images))))
+
+
+def test_a_layer_that_h5_stores_twice_moves_to_and_from_both_places(tmp_path):
+    donor, recipient = fill(in_two_models(), 1), in_two_models()
+    right = donor(people.images(2, 8))
+    for name in ("whole.h5", "weights.weights.h5", "new.keras"):
+        donor.save_weights(tmp_path / name) if "weights" in name else donor.save(
+            tmp_path / name
+        )
+    with (
+        h5py.File(tmp_path / "whole.h5") as whole,
+        h5py.File(tmp_path / "weights.h5", "w") as weights,
+    ):  # as save_weights of Keras 2 wrote it
+        for name, group in whole["model_weights"].items():
+            whole.copy(group, weights, name)
+        weights.attrs.update(whole["model_weights"].attrs)
+    for name in ("whole.h5", "weights.h5"):
+        fill(recipient, 2)
+        plan = transplant.plan(tmp_path / name, recipient).check()
+        transplant.apply(plan, tmp_path / name, recipient)
+        np.testing.assert_array_equal(recipient(people.images(2, 8)), right)
+    fill(recipient, 2).save(tmp_path / "to.h5")
+    for name in ("whole.h5", "weights.weights.h5", "new.keras"):
+        files = tmp_path / name, tmp_path / "to.h5"
+        plan = transplant.plan(*files).check()
+        transplant.apply(plan, *files, tmp_path / "out.h5", overwrite=True)
+        transplant.verify(plan, *files, tmp_path / "out.h5").check()
+        out = keras.saving.load_model(tmp_path / "out.h5")
+        np.testing.assert_array_equal(out(people.images(2, 8)), right)
+    plan = transplant.plan(*files, layers=["a/conv"]).check()
+    assert {str(entry.recipient) for entry in plan.copies} == {
+        *("a/conv:kernel", "a/conv:bias", "conv:kernel", "conv:bias")
+    }
+    # equal names and values of new normalizations are no sign of one layer
+    chain = [keras.Input(SIDE), L.BatchNormalization(name="bn")]
+    inner = keras.Sequential(chain, name="inner")
+    keras.Sequential([*chain, inner]).save(tmp_path / "new.h5")
+    with checkpoints.open(tmp_path / "new.h5") as file:
+        assert not file.repeats
+
+
+def test_keras_2_does_not_count_a_layer_that_an_inner_model_has_too(tmp_path):
+    """Its `.keras` file then was "not of one model", or gave the layer another's values."""
+    donor, recipient = fill(in_two_models(), 1), fill(in_two_models(), 2)
+    donor.save(tmp_path / "3.keras")
+
+    def change(weights):
+        with h5py.File(weights, "a") as file:
+            file["layers"].pop("conv2d", None)  # of the outer "conv", without arrays
+            file["layers"].move("conv2d_1", "conv2d")
+        without_names(weights)
+
+    rewritten(tmp_path / "3.keras", tmp_path / "2.keras", change)
+    plan = transplant.plan(tmp_path / "2.keras", recipient).check()
+    transplant.apply(plan, tmp_path / "2.keras", recipient)
+    images = people.images(2, 8)
+    np.testing.assert_array_equal(recipient(images), donor(images))
+
+
+def test_a_model_in_a_wrapper_has_its_layers_classes_and_numbers(tmp_path):
+    """Also in files of Keras 2.12 to 2.15, which have no names."""
+    donor, recipient = (fill(wrapped_in_a_chain(), seed) for seed in (1, 2))
+    donor.save(tmp_path / "donor.keras")
+    rewritten(tmp_path / "donor.keras", tmp_path / "old.keras", without_names)
+    for name in ("donor.keras", "old.keras"):
+        plan = transplant.plan(tmp_path / name, recipient, roles="kernel").check()
+        assert len(plan.copies) == 2
+        transplant.apply(plan, tmp_path / name, recipient)
+    moved = recipient.get_layer("td3").layer.get_layer("c").get_weights()[0]
+    right = donor.get_layer("td3").layer.get_layer("c").get_weights()[0]
+    np.testing.assert_array_equal(moved, right)

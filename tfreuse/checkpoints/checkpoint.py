@@ -64,6 +64,8 @@ class Checkpoint:
             flattened; None if the file has no graph.
         notes: variable path -> why its role is unknown.
         unaddressed: all other arrays of the file.
+        repeats: layer path -> path of the same layer in another model, in both directions, where
+            a file stores it twice.
         provenance: JSON that `write` stored in the file; None for other files.
         source: the open file, of sharded weights the index.
         sources: all open files.
@@ -84,6 +86,7 @@ class Checkpoint:
         provenance: Any = None,
         ordered: bool = True,
         nameless: bool = False,
+        repeats: Mapping[str, str] | None = None,
         pytorch: bool = False,
         remark: str = "",
         producer: str = "",
@@ -91,6 +94,7 @@ class Checkpoint:
         self.kind = kind
         self.ordered = ordered
         self.nameless = nameless
+        self.repeats = dict(repeats or {})
         self.pytorch = pytorch
         self.remark = remark
         self.producer = producer

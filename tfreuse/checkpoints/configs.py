@@ -146,7 +146,7 @@ class _Reader:
         path = prefix.removesuffix("/")
         entries = nodes.layers_of(config)
         if entries is None:
-            return self.parts(config, path, depth)
+            return self.parts(config, path, file_prefix, depth)
         sequential = isinstance(config, list) or "output_layers" not in config
         entries = [entry for entry in entries if _is_object(entry)]
         names = {entry_name(entry) for entry in entries}
@@ -215,8 +215,24 @@ class _Reader:
             stated = calls[0].shapes.get(calls[0].reads[0])
         self.shapes[path] = stated
 
-    def parts(self, config: Any, path: str, depth: int) -> None:
-        """Adds layers inside a layer that is no model, such as a wrapper; without edges."""
+    def parts(self, config: Any, path: str, file_prefix: str, depth: int) -> None:
+        """Adds layers inside a layer that is no model, such as a wrapper; without edges.
+
+        Of a model in a wrapper, its layers too.
+        """
+        within = config.get("layer") if isinstance(config, dict) else None
+        if _is_object(within) and nodes.layers_of(within["config"]) is not None:
+            below = f"{path}/{entry_name(within)}"
+            self.layers[below] = Layer(
+                below,
+                entry_name(within),
+                str(within["class_name"]),
+                within["config"],
+                f"{file_prefix}layer",
+            )
+            return self.model(
+                within["config"], f"{below}/", f"{file_prefix}layer/", depth + 1
+            )
         for part in _objects(config, depth):
             name = str(part["config"].get("name"))
             below = f"{path}/{name}" if path else name

@@ -4,8 +4,12 @@ Keras itself loads these arrays by position, trainable ones first, so that in a 
 frozen layers arrays end up exchanged. The names in the file are right.
 """
 
+import dataclasses
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from tfreuse import roles
 from tfreuse.checkpoints import configs, keras_1, named
@@ -16,6 +20,7 @@ from tfreuse.checkpoints.hdf5 import Group
 from tfreuse.checkpoints.layouts import class_of_group
 from tfreuse.checkpoints.source import Source
 from tfreuse.errors import InputError, printable
+from tfreuse.plan import Variable
 
 ATTRIBUTES = ("layer_names", "weight_names")
 ROOT_ATTRIBUTES = ("model_config", "tfreuse", "keras_version")
@@ -70,8 +75,48 @@ def read(source: Source, root: Group) -> Checkpoint:
         unaddressed=[*duplicates, *_unaddressed(root, weight_ids)],
         edges=config.edges if config else None,
         notes=notes,
+        repeats=_repeats(variables),
         provenance=configs.parse_object(provenance, where) if provenance else None,
     )
+
+
+def _repeats(variables: Sequence[tuple[Variable, StoredArray]]) -> dict[str, str]:
+    """Returns the two paths of each layer that stands in a model and in an inner model of it.
+
+    Keras stores such a layer twice, and reads both. Their names, settings and values are equal,
+    and not all values the same number, as in new normalizations.
+    """
+    layers: dict[str, list[tuple[Variable, StoredArray]]] = {}
+    by_name: dict[str, list[str]] = {}
+    for variable, stored in variables:
+        if variable.layer_path not in layers:
+            by_name.setdefault(variable.layer, []).append(variable.layer_path)
+        layers.setdefault(variable.layer_path, []).append((variable, stored))
+    repeats = {}
+    for paths in by_name.values():
+        for path, other in itertools.permutations(paths, 2):
+            above = path.rpartition("/")[0].split("/") if "/" in path else []
+            models = other.split("/")[:-1]
+            within = len(models) > len(above) and models[: len(above)] == above
+            if within and _are_equal(layers[path], layers[other]):
+                repeats |= {path: other, other: path}
+    return repeats
+
+
+def _are_equal(layer, other) -> bool:
+    """Returns whether two layers have equal descriptions, and equal values that vary."""
+    descriptions = [
+        [dataclasses.replace(variable, path="") for variable, _ in side]
+        for side in (layer, other)
+    ]
+    if descriptions[0] != descriptions[1]:
+        return False
+    try:
+        values = [[stored.read() for _, stored in side] for side in (layer, other)]
+    except InputError:  # stored in chunks, which do not move either
+        return False
+    equal = all(np.array_equal(*pair) for pair in zip(*values, strict=True))
+    return equal and any(np.ptp(array) > 0 for array in values[0] if array.size)
 
 
 class _Paths:

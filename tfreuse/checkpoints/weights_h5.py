@@ -8,6 +8,9 @@ how the classes alternate stands nowhere, since HDF5 puts arrays where it has sp
 """
 
 import dataclasses
+import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 from tfreuse import roles as roles_module
@@ -108,6 +111,8 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
     top = root.groups.get("vars")
     for name, stored in (top.arrays if top else {}).items():
         weights.unaddressed.append((f"vars/{name}", stored, "other"))
+    if config and _is_nameless(root):
+        config = _as_keras_2_numbers(config, root)
     by_file_path = {
         layer.file_path: layer
         for layer in (config.layers.values() if config else ())
@@ -137,6 +142,44 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
             key=lambda pair: order.get(pair[0].path.rpartition("/")[0], last)
         )
     return weights
+
+
+def _as_keras_2_numbers(config: Config, root: Group) -> Config:
+    """Returns a configuration whose file paths leave out layers that are stored elsewhere.
+
+    Keras 2.12 to 2.15 does not count a layer that it has stored in another model already; Keras 3
+    counts it. So fewer groups of a class are in the file, and their numbers have no gap.
+    """
+    twins = Counter(_identity(layer) for layer in config.layers.values())
+    counted: dict[tuple[str, str], list[Layer]] = {}
+    for layer in config.layers.values():
+        if layer.file_path:
+            container = layer.file_path.rpartition("/")[0]
+            counted.setdefault((container, snake_case(layer.class_name)), []).append(
+                layer
+            )
+    changed = dict(config.layers)
+    for (container, kind), layers in counted.items():
+        group: Group | None = root
+        for name in container.split("/"):
+            group = group.groups.get(name) if group else None
+        names = [kind, *(f"{kind}_{number}" for number in range(1, len(layers)))]
+        count = sum(name in group.groups for name in names) if group else 0
+        repeated = [layer for layer in layers if twins[_identity(layer)] > 1]
+        gap = any(name not in group.groups for name in names[:count]) if group else True
+        if gap or len(layers) - count != len(repeated):
+            continue
+        rest = iter(names)
+        for layer in layers:
+            path = None if layer in repeated else f"{container}/{next(rest)}"
+            changed[layer.path] = dataclasses.replace(layer, file_path=path)
+    return dataclasses.replace(config, layers=changed)
+
+
+def _identity(layer: Layer) -> str:
+    """Returns name, class and settings as a text; Keras 2 numbers the objects in them."""
+    text = json.dumps([layer.name, layer.class_name, layer.config], sort_keys=True)
+    return re.sub(r'(, )?"shared_object_id": \d+', "", text)
 
 
 def _saved(

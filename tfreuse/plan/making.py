@@ -52,6 +52,7 @@ def make(
     adapters: str | Iterable[str] = (),
     channels: channels_module.Channels | None = None,
     shared_paths: tuple[Shared, Shared] = (((), ""), ((), "")),
+    repeats: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
 ) -> Plan:
     """Pairs the selected variables of two models and gives each a status.
 
@@ -78,6 +79,8 @@ def make(
             batch normalization behind a layer, which must be named too.
         shared_paths: of donor and recipient, variables that cannot be addressed since several
             have one path, and why that is so. Those that are selected are AMBIGUOUS.
+        repeats: of donor and recipient, the two paths of a layer that a file stores twice, each
+            by the other. Both are written, and one of the donor's is enough.
 
     Raises:
         InputError: a pattern matches no layer, the map does not fit, or nothing is selected.
@@ -95,7 +98,7 @@ def make(
         channels=tuple((path, tuple(i)) for path, i in (channels or {}).items()),
     )
     edges = donor_edges, recipient_edges
-    maker = _Maker(plan, donor, recipient, edges, by_structure, shared_paths)
+    maker = _Maker(plan, donor, recipient, edges, by_structure, shared_paths, repeats)
     entries = maker.entries()
     plan = dataclasses.replace(plan, entries=entries, notes=maker.notes(entries))
     if not any(entry.status != KEEP for entry in entries):
@@ -131,8 +134,8 @@ def _channels_hint(plan: Plan) -> str:
 class _Maker:
     """Layers of both sides, the selection, and the pairs of layers."""
 
-    def __init__(self, plan, donor, recipient, edges, by_structure, shared) -> None:
-        self.plan, self.edges = plan, edges
+    def __init__(self, plan, donor, recipient, edges, by_structure, shared, repeats):
+        self.plan, self.edges, self.repeats = plan, edges, repeats
         self.kernels = not {"kernel", "bias"}.isdisjoint(plan.roles)
         self.whole = set(plan.roles) == set(roles_module.ROLES)
         self.donor, self.recipient = by_layer(donor), by_layer(recipient)
@@ -152,6 +155,11 @@ class _Maker:
             mapping=plan.mapping,
             edges=edges,
             by_structure=by_structure,
+        )
+        matching.add_repeats(self.matches, repeats[1])
+        self.selected = tuple(
+            chosen | {same[path] for path in chosen if path in same}
+            for chosen, same in zip(self.selected, repeats, strict=True)
         )
         self.by_structure = bool(by_structure[0])
         self.agree = axes.comparison(self.donor, self.recipient)
@@ -264,7 +272,9 @@ class _Maker:
 
     def _unused(self, path: str, layer: Layer, paired: set[str]) -> list[Entry]:
         """Returns entries for selected variables of the donor without a counterpart."""
-        if path not in self.selected[0]:
+        same = self.donor.get(self.repeats[0].get(path, ""))
+        moved = same and any(variable.path in paired for variable in same.variables)
+        if path not in self.selected[0] or moved:
             return []
         match = self.matches.of_donor.get(path)
         if not match and self.kernels and (composite := pairing.composite(layer)):

@@ -99,6 +99,15 @@ def _by_structure(donor: Layers, recipient: Layers, by_structure, matches) -> No
         _mark_ambiguous(matches, donors, targets, "these branches look the same")
 
 
+def add_repeats(matches: Matches, repeats: Mapping[str, str]) -> None:
+    """Pairs the second path of a recipient's layer that its file stores twice as the first."""
+    for path, same in repeats.items():
+        match = matches.of_recipient.get(same)
+        if path not in matches.of_recipient and match and match.other:
+            reason = f"the same layer as {same}"
+            matches.of_recipient[path] = Match(match.other, reason, match.second)
+
+
 def by_counter(donor: Layers, recipient: Layers, *, every: bool) -> structure.Pairs:
     """Pairs layers as Keras loads weights: by their numbers within a class and an inner model.
 

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,7 @@ class OpenModel(Protocol):
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
         unaddressed: arrays that are no layer's weights, or of one path with others.
+        repeats: paths of one layer that stands in two models, each by the other.
     """
 
     name: str
@@ -53,6 +55,7 @@ class OpenModel(Protocol):
     edges: Edges | None
     notes: Mapping[str, str]
     unaddressed: tuple[OtherArray, ...]
+    repeats: Mapping[str, str]
 
     def read(self, variable: Variable) -> np.ndarray:
         """Returns a variable's values; InputError if its shape or dtype has changed."""
@@ -98,6 +101,7 @@ class InMemory:
 
     provenance = None
     unaddressed = ()
+    repeats: Mapping[str, str] = MappingProxyType({})
     ordered = True
     nameless = False
     pytorch = False

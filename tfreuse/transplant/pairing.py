@@ -123,6 +123,7 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         donor_edges=donor.edges,
         recipient_edges=recipient.edges,
         by_structure=by_structure,
+        repeats=(donor.repeats, recipient.repeats),
         shared_paths=(_shared(donor, "donor"), _shared(recipient, "recipient")),
         **options,
     )
