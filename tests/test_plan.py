@@ -293,7 +293,11 @@ def test_a_layer_of_an_unknown_class_moves_whole_or_is_refused():
     assert "whole layer" in plan.table()
     kernels = make([*odd, *conv("a")], [*odd, *conv("a")], roles="kernel").check()
     assert statuses(kernels)["block/0"] == "KEEP"
-    assert "unknown roles: Odd" in kernels.table()
+    assert "unknown roles: Odd" in kernels.table() and not kernels.notes
+    unknown = [*layer("block/c", "", (1, 1, 3, 4)), *conv("a")]  # as in a `.keras` file
+    kernels = make(unknown, unknown, roles="kernel").check()
+    assert "1 layers of unknown classes stay as they are (block/c)" in kernels.notes[0]
+    assert "unknown roles: no class" in kernels.table()
     for theirs, status in (
         (layer("block", "Other", (4,), (4,)), "REFUSED"),
         (layer("block", "Odd", (4,)), "REFUSED"),

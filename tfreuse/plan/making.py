@@ -317,6 +317,7 @@ class _Maker:
                 moved.setdefault(path, new)[2].add(entry.recipient.role)
         return (
             *pairing.notes(moved, self.recipient, self.edges[1], self.agree),
+            *pairing.notes_on_unknown(e for e in entries if e.status == KEEP),
             *self._without_graph(entries),
         )
 

@@ -8,9 +8,10 @@ on it and permits it.
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tfreuse import roles as roles_module
-from tfreuse.errors import printable
+from tfreuse.errors import first_names, printable
 from tfreuse.plan import axes, composites, topology
 from tfreuse.plan.variables import Layer, Variable
 
@@ -192,6 +193,27 @@ def notes(
         *_settings(pairs),
         *_axes_by_shape(pairs, agree),
     )
+
+
+def notes_on_unknown(entries: Iterable[Any]) -> Iterable[str]:
+    """Yields a line on layers that stay since neither side says which of their arrays is what.
+
+    Such as a convolution in a block of one's own, in a `.keras` file.
+
+    Args:
+        entries: those of a plan that do not move.
+    """
+    unknown = {
+        e.recipient.layer_path
+        for e in entries
+        if e.reason == "unknown role" and not e.recipient.class_name
+    }
+    if unknown:
+        yield (
+            f"{len(unknown)} layers of unknown classes stay as they are "
+            f"({first_names(sorted(unknown))}): neither side says which of their arrays have the "
+            "selected roles; a live model or a .h5 file does, and --roles=all moves them whole"
+        )
 
 
 def _incomplete(

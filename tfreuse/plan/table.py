@@ -91,7 +91,7 @@ def _kept_rows(entries: Iterable) -> list[str]:
         if members:
             name = reason
             if reason == "unknown role":
-                classes = sorted({e.variable.class_name for e in members})
+                classes = sorted({e.variable.class_name or "no class" for e in members})
                 name = f"unknown roles: {', '.join(map(printable, classes))}"
             size = sum(e.variable.size for e in members)
             total = bytes_of(sum(e.variable.bytes for e in members))
