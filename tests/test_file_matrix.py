@@ -397,7 +397,8 @@ def test_files_of_keras_2_12_to_2_15_name_no_layers_and_hold_metrics(tmp_path):
 
 def attention():
     inputs = keras.Input((6, 8))
-    x = L.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    attention = L.MultiHeadAttention(2, 4, name="attention")
+    x = attention(query=inputs, value=inputs)  # a call of keywords alone
     last = L.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d", name="last")
     return keras.Model(inputs, last(x))
 
@@ -425,6 +426,7 @@ def test_all_arrays_move_between_files_that_know_roles_or_paths_and_those_that_d
 ):
     donor = fill(build(), 1)
     wanted = [np.array(value) for value in donor.get_weights()]
+    assert len(transplant.plan(donor, build()).check().copies) == len(wanted)
     for name in ("model.keras", "model.weights.h5", "model.h5", "checkpoint"):
         WRITERS[name](donor, tmp_path / name)
     fill(build(), 2).save(tmp_path / "to.keras")

@@ -65,7 +65,8 @@ class _Tracer:
         reads = [makers.get(id(tensor), []) for tensor in node.input_tensors]
         names = None
         # inputs given by name: their order depends on code of the nested model
-        if len(reads) == 1 or not isinstance(node.arguments.args[0], dict):
+        first = (*node.arguments.args, {})[0]  # a call may have keywords alone
+        if len(reads) == 1 or not isinstance(first, dict):
             names = self.graph(node.operation, reads)
         if names is None:
             operation = None if _depends_on_index(node) else node.operation
