@@ -1,5 +1,6 @@
 """Intervals and p-values: tables worked by hand, laws, and coverage measured by simulation."""
 
+import dataclasses
 import math
 import time
 
@@ -155,6 +156,7 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
         "Student t", "bootstrap-t", "one value", "no spread",
     }  # fmt: skip
     for values, found in zip(cells, together, strict=True):
+        intervals._known.cache_clear()
         alone = intervals.mean_interval(values)
         assert (found.n, found.method) == (alone.n, alone.method)
         assert (found.low, found.estimate, found.high) == pytest.approx(
@@ -163,6 +165,26 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
     told = intervals.p_values(cells, 0.1)
     assert told[-2] == told[4] == 1
     assert told == [intervals.p_value(one, 0.1) for one in cells]
+
+
+@pytest.mark.parametrize("bounds", [None, RETENTION])
+def test_intervals_that_were_computed_before_are_those_of_a_first_call(bounds):
+    cells = np.random.default_rng(4).random(size=(200, 6)).round(1).tolist()
+    cells += [[0.0, 1.0], [0.5] * 3, [0.0, 1.0]]
+
+    def computed(cells, confidence=0.9):
+        return intervals.mean_intervals(cells, confidence, bounds=bounds)
+
+    intervals._known.cache_clear()
+    first = computed(cells)
+    assert computed(cells[::-1])[::-1] == first  # from memory
+    assert computed(cells, 0.95) != first
+    for cell, interval in zip(cells, first, strict=True):
+        intervals._known.cache_clear()
+        (alone,) = computed([cell])
+        assert dataclasses.astuple(alone) == pytest.approx(
+            dataclasses.astuple(interval)
+        )
 
 
 @pytest.mark.parametrize("values", [[0, 2, 9, 1, 5, 3], [0, 0, 4, 4, 3, 1, 9]])

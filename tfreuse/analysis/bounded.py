@@ -167,8 +167,10 @@ def _upper_ends(values: np.ndarray, largest: float, tail: float) -> np.ndarray:
     high = np.full(len(values), largest)
     rows = np.arange(len(values))
     # few cells: many means at once, in few rounds; many cells: bisection
-    splits = 2 ** max(1, min(6, (4096 // max(1, len(values))).bit_length() - 1))
-    for _ in range(math.ceil(_DIGITS / math.log2(splits))):
+    wanted = (4096 // max(1, len(values))).bit_length() - 1
+    digits = max(count for count in (1, 2, 3, 4, 6) if count <= max(1, wanted))
+    splits = 2**digits
+    for _ in range(_DIGITS // digits):  # as many digits for any number of cells
         grid = low[:, None] + np.arange(splits + 1) / splits * (high - low)[:, None]
         chances = _chance_of_more(
             np.repeat(values, splits - 1, axis=0), grid[:, 1:-1].ravel(), largest

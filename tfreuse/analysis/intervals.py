@@ -28,6 +28,7 @@ RESAMPLES = 9999
 SMALLEST_BOOTSTRAP = 6  # values; with fewer, resamples are too much alike
 MOST_NEEDED = 1000  # seeds; nobody trains more
 LARGE = 10_000  # from here on numbers are written with a power of 10
+_MOST_KNOWN = 100_000  # intervals that are kept, of 0.5 kB each
 EQUAL = 1e-12  # relative spread up to which values count as equal: rounding errors
 
 
@@ -63,6 +64,7 @@ class Interval:
         return f"{number(self.estimate)} [{number(self.low)}, {number(self.high)}]"
 
 
+@functools.lru_cache(1 << 14)
 def number(value: float) -> str:
     """Formats with two decimals, three within 0.01 of 0 or 1; never a minus before a zero.
 
@@ -111,17 +113,43 @@ def mean_intervals(
 ) -> list[Interval]:
     """Computes `mean_interval` of many cells, in a hundredth of the time of single calls.
 
-    Cells of equal n share the draws of the bootstrap, so the intervals are the same.
+    Cells of equal n share the draws of the bootstrap, so the intervals are the same. Those that
+    were computed before are not computed again: the views of a report share most of theirs.
     """
+    cells = [tuple(_checked(values).tolist()) for values in cells]
+    known = _known(confidence, seed, bounds)
+    intervals = {cell: known.get(cell) for cell in cells}
+    if new := [cell for cell, interval in intervals.items() if interval is None]:
+        computed = _computed(new, confidence, seed, bounds)
+        intervals.update(zip(new, computed, strict=True))
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+        known.update(intervals)
+    return [intervals[cell] for cell in cells]
+
+
+@functools.lru_cache(maxsize=16)
+def _known(
+    confidence: float, seed: int, bounds: Bounds | None
+) -> dict[tuple[float, ...], Interval]:
+    """Returns the intervals that were computed, by their values."""
+    return {}
+
+
+def _computed(
+    cells: Sequence[tuple[float, ...]],
+    confidence: float,
+    seed: int,
+    bounds: Bounds | None,
+) -> list[Interval]:
     if bounds:
-        cells = list(cells)
         ends = bounded.ends(cells, bounds, confidence)
         columns = bounded.means(cells), *ends, map(len, cells)
         return [
             Interval(*values, bounded.METHOD, confidence)
             for values in zip(*columns, strict=True)
         ]
-    cells = [_checked(values) for values in cells]
+    cells = [np.array(values) for values in cells]
     intervals = []
     for values in cells:
         mean, n, ends = _mean(values), len(values), (-math.inf, math.inf)
