@@ -173,6 +173,13 @@ def test_the_rate_is_chosen_by_the_labels_alone(replicate, measured, monkeypatch
         labels.measure_arm(replicate, "", "scratch", 4)
 
 
+def test_an_arm_reports_its_updates_and_those_of_its_trials(replicate, measured):
+    for asked, fits in ((4, 1), (12, 3)):
+        shares = []
+        labels.measure_arm(replicate, "", "scratch", asked, shares.append)
+        assert shares == pytest.approx([n / (6 * fits) for n in range(1, 6 * fits + 1)])
+
+
 def test_the_inner_split_is_of_the_labelled_images(replicate):
     fit_split, evaluate = replicate.inner_split(12)
     assert fit_split.size == 9 and len(evaluate.batches[0][0]) == 3

@@ -10,9 +10,10 @@ parameters that no donor gives start from the same initial values.
 """
 
 import dataclasses
+import functools
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -30,6 +31,7 @@ from tfreuse.study.design import Curve
 from tfreuse.study.donors import as_input, first_images
 from tfreuse.training import evaluation, initial, recalibration
 
+Report = Callable[[float], None]  # share that is done
 COURSE = (
     0.1,
     0.25,
@@ -87,6 +89,18 @@ class Replicate:
             self._inner_splits[count] = fit_split, evaluate
         return self._inner_splits[count]
 
+    def rates(self, count: int) -> Sequence[float]:
+        """Returns the peak learning rates that an arm of so many labels chooses from."""
+        rates = self.curve.specs.labels.learning_rates
+        return rates[:1] if len(self.subsets[count]) <= FEW else rates
+
+    def of_fit(self, fit: int, count: int, report: Report) -> fitting.Report:
+        """Returns the report of an arm's fit number `fit`: one for each rate, then the last."""
+        rates = len(self.rates(count))
+        fits = rates + 1 if rates > 1 else 1
+        steps = self.curve.specs.labels.label_steps
+        return lambda step, _: report((fit + step / steps) / fits)
+
 
 def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
     """Fits and measures the arms that `output` has no record of, and records them there.
@@ -102,8 +116,14 @@ def measure(output: Output, curve: Curve, models_dir: pathlib.Path) -> None:
     recorded = len(arms) - len(pending)
     for number, (_, donor, recipe, _, count) in enumerate(pending, recorded):
         title = f"{recipe} {donor}, {count} labels".replace(" ,", ",")
-        output.progress(number / len(arms), title)
-        output.label(measure_arm(replicate, donor, recipe, int(count)))
+        report = functools.partial(_report, output, number, len(arms), title)
+        report(0.0)
+        output.label(measure_arm(replicate, donor, recipe, int(count), report))
+
+
+def _report(output: Output, arm: int, arms: int, title: str, done: float) -> None:
+    """Reports the share of an arm that is done, of all arms of the unit."""
+    output.progress((arm + done) / arms, title)
 
 
 def load(
@@ -198,7 +218,11 @@ def make_fitter(curve: Curve, num_classes: int, images: np.ndarray) -> fitting.F
 
 
 def measure_arm(
-    replicate: Replicate, donor: str, recipe_name: str, count: int
+    replicate: Replicate,
+    donor: str,
+    recipe_name: str,
+    count: int,
+    report: Report = lambda done: None,
 ) -> LabelRecord:
     """Chooses a learning rate, fits, and measures on the test split.
 
@@ -207,12 +231,13 @@ def measure_arm(
         donor: a kind of `replicate.donors`; "" for scratch.
         recipe_name: a name of `few_labels.recipes.CATALOGUE`.
         count: number of labels, one of --label_counts; 0 for all.
+        report: called after every update with the share of the arm's updates that are done.
     """
     started = time.monotonic()
     curve, fitter = replicate.curve, replicate.fitter
     recipe = recipes.CATALOGUE[recipe_name]
     fitter.donor = replicate.donors[donor]
-    rate, trials = choose_rate(replicate, recipe, count)
+    rate, trials = choose_rate(replicate, recipe, count, report)
     steps, course = curve.specs.labels.label_steps, []
 
     def watch(step: int, loss: float, model: keras.Model) -> None:
@@ -225,6 +250,7 @@ def measure_arm(
         steps,
         seed=curve.train.seed,
         learning_rate=rate,
+        report=replicate.of_fit(len(trials), count, report),
         watch=watch,
         watched={max(1, round(share * steps)) for share in COURSE},
     )
@@ -256,25 +282,29 @@ def measure_arm(
 
 
 def choose_rate(
-    replicate: Replicate, recipe: recipes.Recipe, count: int
+    replicate: Replicate,
+    recipe: recipes.Recipe,
+    count: int,
+    report: Report = lambda done: None,
 ) -> tuple[float, dict[str, float]]:
     """Returns the peak learning rate, and the metric of each rate on the inner split.
 
     With few labels, or a single rate, there is nothing to choose and no trial.
     """
     labels = replicate.curve.specs.labels
-    rates = labels.learning_rates
-    if len(replicate.subsets[count]) <= FEW or len(rates) == 1:
+    rates = replicate.rates(count)
+    if len(rates) == 1:
         return rates[0], {}
     fit_on, evaluate = replicate.inner_split(count)
     trials = {}
-    for rate in rates:
+    for trial, rate in enumerate(rates):
         replicate.fitter(
             recipe,
             fit_on,
             labels.label_steps,
             seed=replicate.curve.train.seed,
             learning_rate=rate,
+            report=replicate.of_fit(trial, count, report),
         )
         trials[f"{rate:g}"] = evaluate().value
     return max(rates, key=lambda rate: trials[f"{rate:g}"]), trials
