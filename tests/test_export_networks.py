@@ -202,20 +202,21 @@ def test_probabilities_are_those_of_keras_however_the_network_ends(ending):
     assert network.num_classes == expected.shape[-1]
 
 
-@pytest.mark.parametrize("softmax_first, inner", [(0, 0), (1, 0), (1, 1)])
-def test_a_last_argmax_is_cut_off_and_its_labels_are_the_mask(
-    softmax_first, inner, tmp_path
-):
+@pytest.mark.parametrize("around", [None, "softmax", "an inner model", "one_hot"])
+def test_a_last_argmax_is_cut_off_and_its_labels_are_the_mask(around, tmp_path):
     def function(x):
-        x = layers.Softmax()(conv(x)) if softmax_first else conv(x)
-        return keras.ops.cast(keras.ops.argmax(x, axis=-1), "uint8")
+        x = layers.Softmax()(conv(x)) if around == "softmax" else conv(x)
+        labels = keras.ops.cast(keras.ops.argmax(x, axis=-1), "uint8")
+        return keras.ops.one_hot(labels, 3) if around == "one_hot" else labels
 
     model = model_of(function)
-    if inner:
+    if around == "an inner model":
         model = model_of(model)
     path = export.export(model, tmp_path, task="segmentation")
     found = loaded(path)(pixels())
-    np.testing.assert_array_equal(found["mask"], keras_output(model, pixels()))
+    labels = keras_output(model, pixels())
+    labels = labels.argmax(-1) if around == "one_hot" else labels
+    np.testing.assert_array_equal(found["mask"], labels)
     np.testing.assert_array_equal(found["probabilities"].argmax(-1), found["mask"])
     facts = export.metadata(path)
     assert facts["model_output"] == "labels" and "argmax" in facts["remarks"][0]

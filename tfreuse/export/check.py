@@ -134,7 +134,10 @@ def expected(network: Network, images: np.ndarray) -> np.ndarray:
     if network.task == "segmentation":
         values = _probabilities(network, values)
     if network.labels is not None and network.task == "segmentation":
-        labels = output(network.labels).reshape(values.shape[:3])
+        labels = output(network.labels)
+        if labels.shape == values.shape and labels.shape[3] > 1:
+            labels = labels.argmax(axis=3)  # the model ends in a one_hot
+        labels = labels.reshape(values.shape[:3])
         # Of labels with equal probabilities any is right; `not <=` refuses NaN too.
         if not _shortfall(values, labels) <= 1e-5:
             raise InputError(

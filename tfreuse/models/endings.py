@@ -30,7 +30,7 @@ _AVERAGING = {"AveragePooling2D", "Resize", "Resizing", "UpSampling2D"}
 def without_argmax(model: keras.Model) -> tuple[keras.Model, bool]:
     """Returns the model up to a last argmax over channels, and whether it has one.
 
-    The argmax may stand at the end of an inner model.
+    The argmax may stand at the end of an inner model, or before a one_hot.
     """
     for operation, source, _ in _from_the_end(model):
         name = type(operation).__name__
@@ -41,7 +41,7 @@ def without_argmax(model: keras.Model) -> tuple[keras.Model, bool]:
             return model, has_argmax
         if name == "Argmax" and operation.axis in (-1, len(source.shape) - 1):
             return keras.Model(model.input, source, name=model.name), True
-        if name not in _MOVING:
+        if name not in _MOVING and name != "OneHot":
             break
     return model, False
 
