@@ -295,6 +295,9 @@ def test_a_layer_of_an_unknown_class_moves_whole_or_is_refused():
     assert statuses(kernels)["block/0"] == "KEEP"
     assert "unknown roles: Odd" in kernels.table() and not kernels.notes
     unknown = [*layer("block/c", "", (1, 1, 3, 4)), *conv("a")]  # as in a `.keras` file
+    known = [*layer("block/c", "ConvLSTM2D", (1, 1, 3, 4)), *conv("a")]
+    (refused,) = make(unknown, known).problems
+    assert "the donor's file does not say what layer this is" in refused.reason
     kernels = make(unknown, unknown, roles="kernel").check()
     assert "1 layers of unknown classes stay as they are (block/c)" in kernels.notes[0]
     assert "unknown roles: no class" in kernels.table()

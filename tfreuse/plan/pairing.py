@@ -38,6 +38,13 @@ def refusal(source: Layer, target: Layer, agree: axes.Comparison) -> str:
         agree: compares their axes, see `axes.comparison`.
     """
     if source.class_name != target.class_name:
+        if "" in (source.class_name, target.class_name):
+            side = "recipient" if source.class_name else "donor"
+            return (
+                f"the {side}'s file does not say what layer this is, the other has a "
+                f"{source.class_name or target.class_name}: give a live model, or move it in "
+                "Keras by get_weights and set_weights"
+            )
         return f"a {source.class_name}'s arrays mean something else in a {target.class_name}"
     donor, recipient = source.settings, target.settings
     for name in ("groups", "depth_multiplier"):
