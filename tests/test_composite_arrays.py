@@ -6,7 +6,10 @@ import tensorflow as tf
 from keras import layers as L
 
 from tfreuse import transplant
+from tfreuse.errors import InputError
 from tfreuse.plan import COPY, REFUSED
+
+FORMATS = ("donor.keras", "donor.h5", "checkpoint", "live")
 
 
 def network(kind):
@@ -19,14 +22,16 @@ def network(kind):
 
 
 def write(model, path):
-    if path.suffix:
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    elif path.suffix:
         model.save(path)
     else:
         tf.train.Checkpoint(model=model).write(str(path))
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4", "float8", "lora"])
-@pytest.mark.parametrize("name", ["donor.keras", "donor.h5", "checkpoint", "live"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_no_part_of_a_composite_kernel_moves_alone(kind, name, tmp_path):
     donor = network(kind)
     if name != "live":
@@ -41,7 +46,7 @@ def test_no_part_of_a_composite_kernel_moves_alone(kind, name, tmp_path):
     assert "unknown role" in text or "quantized" in text or "LoRA" in text
 
 
-@pytest.mark.parametrize("name", ["donor.keras", "donor.h5", "checkpoint", "live"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_plain_kernel_moves_from_the_same_formats(name, tmp_path):
     donor = network("")
     if name != "live":
@@ -50,3 +55,33 @@ def test_a_plain_kernel_moves_from_the_same_formats(name, tmp_path):
     plan = transplant.plan(donor, network(""))
     assert {entry.status for entry in plan.check().copies} <= {COPY, "SAME"}
     assert len(plan.copies) == 2
+
+
+@keras.saving.register_keras_serializable("composite")
+class Scaled(L.Wrapper):
+    """A weight normalization: the kernel of the layer within is a direction only."""
+
+    def build(self, shape):
+        self.layer.build(shape)
+        self.g = self.add_weight(shape=(self.layer.units,), name="g")
+        self.ready = self.add_weight(shape=(), dtype="bool", name="ready")
+
+    def call(self, x):
+        return x @ keras.ops.normalize(self.layer.kernel, axis=0) * self.g
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "donor.weights.h5"])
+def test_a_kernel_in_a_wrapper_with_arrays_of_its_own_does_not_move(name, tmp_path):
+    def chain(layer):
+        return keras.Sequential([keras.Input((8,)), layer, L.Dense(2, name="d2")])
+
+    donor = chain(Scaled(L.Dense(4, name="d1"), name="scaled"))
+    plain = chain(L.Dense(4, name="d1"))
+    if name != "live":
+        write(donor, tmp_path / name)
+        donor = tmp_path / name
+    for options in ({"roles": "kernel"}, {"layers": ["d1"]}, {}):
+        plan = transplant.plan(donor, plain, allow_unused=["*"], **options)
+        assert not any(entry.recipient.layer == "d1" for entry in plan.copies)
+        with pytest.raises(InputError, match="d1:kernel"):
+            plan.check()

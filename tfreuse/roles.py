@@ -72,6 +72,10 @@ CHANGING = (
     "QuantizeWrapperV2",
 )
 
+_KEEPING = (
+    "SpectralNormalization",
+)  # wrappers that store the kernel that they compute
+
 # Former and other names of classes.
 _ALIASES = {
     "BatchNormalizationV1": "BatchNormalization",
@@ -132,6 +136,18 @@ def class_of(name: str) -> str:
     """
     name = name.rpartition(">")[2]
     return _ALIASES.get(name, name)
+
+
+def changes_kernel(class_name: str, has_arrays: bool) -> bool:
+    """Returns whether a wrapper computes with another kernel than that of the layer in it.
+
+    Args:
+        class_name: of the wrapper.
+        has_arrays: whether it has arrays of its own, as weight normalization has a length. Of a
+            class that is not known, they may change the kernel's meaning.
+    """
+    name = class_of(class_name)
+    return name in CHANGING or (has_arrays and name not in _KEEPING)
 
 
 def spellings(class_name: str) -> set[str]:

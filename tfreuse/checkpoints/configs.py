@@ -123,6 +123,17 @@ def snake_case(class_name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def is_changed(around: Layer, has_arrays: bool) -> bool:
+    """Returns whether a wrapper computes with another kernel than the layer in it has.
+
+    Args:
+        around: the layer around one, a wrapper or not.
+        has_arrays: whether it has arrays of its own.
+    """
+    is_wrapper = _is_object(around.config.get("layer"))
+    return is_wrapper and roles.changes_kernel(around.class_name, has_arrays)
+
+
 class _Reader:
     """Collects layers and connections, model by model."""
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from tfreuse.plan.dtypes import numpy_type
 
-# datatype classes, IV.A.2.d: fixed-point, floating-point, string, opaque, variable-length
-FIXED, FLOAT, STRING, OPAQUE, VARIABLE = 0, 1, 3, 5, 9
+# datatype classes, IV.A.2.d: fixed-point, floating-point, string, opaque, enumerated,
+# variable-length
+FIXED, FLOAT, STRING, OPAQUE, ENUMERATED, VARIABLE = 0, 1, 3, 5, 8, 9
 # (bytes, exponent's lowest bit, exponent's bits, exponent bias) -> NumPy's type
 _FLOATS = {
     (2, 10, 5, 15): "f2",
@@ -54,6 +55,8 @@ def number(data: bytes) -> np.dtype | None:
         if struct.unpack_from("<2H", data, 8) != unpadded or mantissa != 0:
             return None
         return numpy_type(name).newbyteorder(order) if name else None
+    if kind == ENUMERATED and size == 1 and b"FALSE\0" in data and b"TRUE\0" in data:
+        return np.dtype(bool)  # as h5py writes it
     if kind == OPAQUE and 0 < size <= 16:
         return np.dtype(f"V{size}")
     return None

@@ -123,7 +123,8 @@ class _Paths:
     """Finds the paths of layers from the scopes in the names of their weights.
 
     In a nested Functional model the names begin with the inner layer, in a nested Sequential
-    with the outer model; deeper nesting is not in the names. The configuration, if there is
+    with the outer model; deeper nesting is not in the names. Layers in a wrapper of a Sequential
+    model begin with that model. The configuration, if there is
     one, resolves the rest. TensorFlow 1 numbers the scopes of a model that was built twice, as
     in a file that is saved after loading: "conv2d_1_1/kernel:0" in the group "conv2d_1".
 
@@ -187,7 +188,8 @@ class _Paths:
         matches = [
             path
             for path in candidates
-            if path.startswith(f"{top}/") and path.endswith(f"/{scope}")
+            if path.startswith(f"{top}/")
+            and (path.endswith(f"/{scope}") or scope.endswith(f"/{path}"))
         ]
         return matches[0] if len(matches) == 1 else nested
 

@@ -28,6 +28,9 @@ _COMPLETED = {
         *(f"lora_{name}_{part}" for part in ("a", "b")),
     )
 }
+# Arrays of wrappers that change the kernel of the layer within, in files without classes: of
+# weight normalization, pruning, clustering and training for quantization.
+_OF_CHANGING = ("g", "mask", "pruning_step", "cluster_centroids", "kernel_min")
 
 
 def clean(name: str) -> str:
@@ -76,11 +79,13 @@ def variables(
         )
         array_roles, why = _roles(class_name, [name for name, _ in arrays])
         around = config.layers.get(path.rpartition("/")[0]) if config else None
-        if around and roles_module.class_of(around.class_name) in roles_module.CHANGING:
-            array_roles, why = (
-                [None] * len(arrays),
-                f"{around.class_name} computes with it",
-            )
+        beside = {name for name, _ in layers.get(path.rpartition("/")[0], ())}
+        if around and configs.is_changed(around, bool(beside)):
+            array_roles = [None] * len(arrays)
+            why = f"{around.class_name} computes with it"
+        elif config is None and not beside.isdisjoint(_OF_CHANGING):
+            array_roles = [None] * len(arrays)
+            why = "a wrapper with arrays of its own computes with it"
         for rank, (name, stored) in enumerate(arrays):
             role = array_roles[rank]
             # only its name identifies an array without a role

@@ -122,7 +122,7 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
         if path in config.layers and config.layers[path].file_path:
             around = config.layers[path].file_path
             by_file_path[f"{around}/layer"] = config.layers[inner]
-    layer_paths = set()
+    layer_paths, with_arrays = set(), set()
     for saved in _saved(root, "", "", by_file_path):
         arrays = _in_order(saved.arrays)
         if saved.kind != "layer" or arrays is None:
@@ -132,7 +132,11 @@ def parse(root: Group, config: Config | None, where: str) -> Weights:
             continue
         layer = _layer(saved, config, where) if config else None
         layer_paths.add(saved.path)
+        before = len(weights.variables)
         _add(weights, saved, layer, arrays, config is not None, where)
+        if _is_changed(saved, config, with_arrays):
+            weights.variables[before:] = _without_roles(weights.variables[before:])
+        with_arrays |= {saved.path} if arrays else set()
     if config:  # HDF5 lists groups by name
         _check_complete(config, layer_paths, weights, where)
         order = {path: number for number, path in enumerate(config.layers)}
@@ -292,6 +296,25 @@ def _add(
         if variable.role is None:
             weights.notes[variable.path] = why or "it is no parameter"
         weights.variables.append((variable, stored))
+
+
+def _is_changed(saved: _Saved, config: Config | None, with_arrays: set[str]) -> bool:
+    """Returns whether a layer is in a wrapper that computes with another kernel."""
+    parent = saved.path.rpartition("/")[0]
+    if config is not None:
+        around = config.layers.get(parent)
+        return around is not None and configs.is_changed(around, parent in with_arrays)
+    *_, around, attribute = ("", "", *saved.file_path.split("/"))
+    is_known = around.startswith(snake_case(_WRAPPER))
+    return attribute == "layer" and parent in with_arrays and not is_known
+
+
+def _without_roles(variables: list[tuple[Variable, StoredArray]]):
+    """Returns variables without roles, but with names that no plain layer's arrays have."""
+    return [
+        (dataclasses.replace(v, role=None, name=f"wrapped {v.position}"), stored)
+        for v, stored in variables
+    ]
 
 
 def _check_complete(

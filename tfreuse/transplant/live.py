@@ -216,7 +216,7 @@ def spec(value: np.ndarray | tf.Tensor | keras.Variable) -> tuple[tuple[int, ...
 
 def index(model: keras.Model) -> tuple[Variable, ...]:
     """Describes the variables of a model, nested models included, in the order of layers."""
-    descriptions = []
+    descriptions, wrappers = [], set()
     for path, layer in layers(model):
         class_name = roles_module.class_of(type(layer).__name__)
         config = _config(layer)
@@ -226,6 +226,11 @@ def index(model: keras.Model) -> tuple[Variable, ...]:
         arrays = own_weights(layer)
         if roles is not None and len(roles) != len(arrays):
             roles = None  # a subclass with more variables than its class: never guess
+        if isinstance(layer, keras.layers.Wrapper):
+            is_changing = roles_module.changes_kernel(class_name, has_arrays=True)
+            wrappers |= {path} if is_changing else set()
+        if path.rpartition("/")[0] in wrappers:
+            roles = None
         for position, array in enumerate(arrays):
             descriptions.append(
                 Variable(
