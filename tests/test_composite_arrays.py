@@ -85,3 +85,31 @@ def test_a_kernel_in_a_wrapper_with_arrays_of_its_own_does_not_move(name, tmp_pa
         assert not any(entry.recipient.layer == "d1" for entry in plan.copies)
         with pytest.raises(InputError, match="d1:kernel"):
             plan.check()
+
+
+@keras.saving.register_keras_serializable("composite")
+class Gained(L.Dense):
+    """A subclass whose own array Keras leaves out of weights files."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.gain = self.add_weight(shape=(self.units,), name="gain")
+
+    def call(self, x):
+        return x @ (self.kernel * self.gain) + self.bias
+
+
+def test_bare_weights_of_a_subclass_are_not_those_of_its_keras_class(tmp_path):
+    def model(layer):
+        return keras.Sequential([keras.Input((8,)), layer, L.PReLU(name="slopes")])
+
+    donor = model(Gained(4, name="d1"))
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    for options in ({}, {"roles": "kernel"}, {"allow_unused": ["*"]}):
+        plan = transplant.plan(
+            tmp_path / "donor.weights.h5", model(L.Dense(4, name="d1")), **options
+        )
+        assert {entry.status for entry in plan.problems} >= {REFUSED}
+        assert "d1" not in {entry.recipient.layer for entry in plan.copies}
+    whole = transplant.plan(tmp_path / "donor.weights.h5", donor, layers=["slopes"])
+    assert len(whole.check().copies) == 1

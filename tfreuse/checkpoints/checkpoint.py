@@ -64,6 +64,8 @@ class Checkpoint:
             flattened; None if the file has no graph.
         notes: variable path -> why its role is unknown.
         unaddressed: all other arrays of the file.
+        groups: classes of layers that are not Keras' own, by path, as a file of bare weights spells
+            them: "ws_conv" of WSConv.
         repeats: layer path -> path of the same layer in another model, in both directions, where
             a file stores it twice.
         provenance: JSON that `write` stored in the file; None for other files.
@@ -87,6 +89,7 @@ class Checkpoint:
         ordered: bool = True,
         nameless: bool = False,
         repeats: Mapping[str, str] | None = None,
+        groups: Mapping[str, str] | None = None,
         pytorch: bool = False,
         remark: str = "",
         producer: str = "",
@@ -95,6 +98,7 @@ class Checkpoint:
         self.ordered = ordered
         self.nameless = nameless
         self.repeats = dict(repeats or {})
+        self.groups = dict(groups or {})
         self.pytorch = pytorch
         self.remark = remark
         self.producer = producer

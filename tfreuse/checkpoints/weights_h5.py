@@ -44,6 +44,7 @@ def read(source: Source, root: Group) -> Checkpoint:
         notes=weights.notes,
         ordered=weights.ordered,
         nameless=_is_nameless(root),
+        groups=weights.groups,
         provenance=configs.parse_object(text, where) if text else None,
     )
 
@@ -64,13 +65,15 @@ class Weights:
 
     `variables` are the layers' with their arrays; `unaddressed` has (path, array, kind) of all
     other arrays, see `OtherArray`; `notes` says by variable path why a role is unknown;
-    `ordered` whether the variables are in the order of the model.
+    `ordered` whether the variables are in the order of the model; `groups` has, by path, the
+    classes of layers that are not Keras' own, as groups of bare weights spell them.
     """
 
     variables: list[tuple[Variable, StoredArray]]
     unaddressed: list[tuple[str, StoredArray, str]]
     notes: dict[str, str]
     ordered: bool = False
+    groups: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +279,8 @@ def _add(
         class_name = layouts.class_of_group(group) or ""
         if class_name:
             roles, why = layouts.roles_of_arrays(class_name, arrays)
+        else:
+            weights.groups[saved.path] = re.sub(r"_\d+$", "", group)
     names = layouts.other_names(class_name, roles) if roles else ("",) * len(arrays)
     if first:
         names = ("vector_u",)

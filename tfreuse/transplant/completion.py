@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from tfreuse import roles
-from tfreuse.checkpoints import layouts
+from tfreuse.checkpoints import configs, layouts
 from tfreuse.plan import Variable, matching, structure
 from tfreuse.plan.variables import Layer
 
@@ -14,6 +15,7 @@ def completed(
     counterparts: Mapping[str, Layer],
     mapping: Mapping[str, Layer],
     other_decides: bool = False,
+    groups: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[Variable], int]:
     """Completes the classes and settings of layers that lack them.
 
@@ -23,6 +25,7 @@ def completed(
         mapping: counterparts that a map names, by the path of the layer to complete.
         other_decides: whether the counterpart's class holds, since a state dict has no
             classes: a depthwise convolution looks like any other.
+        groups: classes in the spelling of weights files, by path; another class is not taken.
 
     Returns:
         The variables of all layers, and how many layers were completed.
@@ -36,6 +39,8 @@ def completed(
         if twin is None and not layer.settings:
             twin = counterparts.get(matching.inside(path, counterparts) or "")
         members = layer.variables
+        if twin and path in groups and groups[path] not in _groups_of(twin):
+            twin = None
         if other_decides and twin:
             members = _read_as(layer, twin)
             count += members != layer.variables and not layer.settings
@@ -44,6 +49,11 @@ def completed(
             count += members != layer.variables
         variables += members
     return variables, count
+
+
+def _groups_of(layer: Layer) -> set[str]:
+    """Returns the names that groups of weights files have for the class of a layer."""
+    return set(map(configs.snake_case, roles.spellings(layer.class_name)))
 
 
 def _read_as(layer: Layer, twin: Layer) -> tuple[Variable, ...]:

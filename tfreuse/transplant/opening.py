@@ -43,6 +43,7 @@ class OpenModel(Protocol):
         edges: paths that each layer reads from, by its path; None if unknown.
         notes: reasons why the role of a variable is not known, by variable path.
         unaddressed: arrays that are no layer's weights, or of one path with others.
+        groups: classes of layers, by path, in the spelling of weights files, where that is all.
         repeats: paths of one layer that stands in two models, each by the other.
     """
 
@@ -55,6 +56,7 @@ class OpenModel(Protocol):
     edges: Edges | None
     notes: Mapping[str, str]
     unaddressed: tuple[OtherArray, ...]
+    groups: Mapping[str, str]
     repeats: Mapping[str, str]
 
     def read(self, variable: Variable) -> np.ndarray:
@@ -101,6 +103,7 @@ class InMemory:
 
     provenance = None
     unaddressed = ()
+    groups: Mapping[str, str] = MappingProxyType({})
     repeats: Mapping[str, str] = MappingProxyType({})
     ordered = True
     nameless = False

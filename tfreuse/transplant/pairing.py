@@ -110,12 +110,14 @@ def _make(donor: OpenModel, recipient: OpenModel, **options: Any) -> Plan:
         recipient_layers,
         {source: recipient_parts[t] for t, source in pairs_by_path.items()},
         other_decides=between and donor.pytorch,
+        groups=donor.groups,
     )
     recipient_variables, recipient_count = completion.completed(
         recipient_layers,
         donor_layers,
         {target: donor_parts[s] for target, s in pairs_by_path.items()},
         other_decides=back,
+        groups=recipient.groups,
     )
     plan = plan_module.make(
         donor_variables,
