@@ -17,6 +17,7 @@ from tfreuse import (
 from tfreuse.advisor import page, planfile, schedule, trials
 from tfreuse.errors import InputError
 from tfreuse.models import saving
+from tfreuse.report import markdown
 from tfreuse.specs import DataSpec, ModelSpec, TrainSpec
 from tfreuse.specs.advice import AdviceSpec
 
@@ -118,6 +119,18 @@ def test_the_page_tells_gain_interval_optimism_cost_and_when_it_is_wrong(advice)
     assert reason in page.summary(other)
     choice["chosen"] = [["x", 6], ["x", 6]]
     assert "of recipes chosen without" not in page.summary(other)
+
+
+def test_options_of_the_trainings_reach_every_fit_and_the_page(place, advice):
+    options = {"clip_norm": 0.1, "class_weights": "balanced", "augment": ("flip",)}
+    told = trials.Trials(question(place, **options), folder(place), MODEL)
+    assert [getattr(told._fitters[0].spec, name) for name in options] == list(
+        options.values()
+    )
+    weighted = {**advice[0], "training": question(place, **options).to_json()}
+    text = markdown.render(page.compose(weighted))
+    assert "random changes of the images (flip), gradients clipped to" in text
+    assert "classes weighted (balanced)" in text
 
 
 def test_the_advice_names_a_donor_that_saw_the_labels(advice, place):

@@ -254,6 +254,7 @@ def _advice(
             f"The donor {donor.path} was {donor.origin}" for donor in donors
         ],
         "model": model_spec.to_json(),
+        "training": trials.spec.to_json(),
         "data": {
             "labelled": trials.labelled.size,
             "classes": trials.labelled.num_classes,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfreuse import files
 from tfreuse.advisor import figure
-from tfreuse.report import markdown
+from tfreuse.report import markdown, words
 from tfreuse.report import page as html
 from tfreuse.report.blocks import (
     Block,
@@ -206,6 +206,11 @@ def _methods(advice: Advice) -> Iterator[Block]:
         "trainings used an image that its network was evaluated on, and no image helped to select "
         "the recipe that was evaluated on it."
     )
+    if train := advice.get("training"):  # absent from an advice before version 0.2
+        yield Paragraph(
+            f"Trainings: {train['batch_size']} images an update, AdamW, peak learning rate "
+            f"{train['learning_rate']:g}{words.options(train)}."
+        )
     for path, count in data.get("seen_by_donors", {}).items():
         if count:
             yield Paragraph(

@@ -83,7 +83,12 @@ class Trials:
             )
         self._choose_images()
         train = TrainSpec(
-            batch_size=spec.batch_size, learning_rate=spec.learning_rate, seed=spec.seed
+            batch_size=spec.batch_size,
+            learning_rate=spec.learning_rate,
+            clip_norm=spec.clip_norm,
+            class_weights=spec.class_weights,
+            augment=spec.augment,
+            seed=spec.seed,
         )
         self._fitters = [
             fitting.Fitter(saving.load(path), self.build, self.unlabelled, train)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from tfreuse.analysis import intervals, label_curves
 from tfreuse.analysis.tables import Row
-from tfreuse.report import figures, label_tables
+from tfreuse.report import figures, label_tables, words
 from tfreuse.report.blocks import (
     Block,
     Details,
@@ -209,7 +209,7 @@ def protocol(source: Source) -> str:
     images = " or ".join(str(n) for n in sorted({record.images for record in records}))
     return (
         f"Segmentation networks were fitted with n labelled images, {spec.label_steps} updates "
-        f"each, from scratch and from donors. {_of_donors(spec)} {chosen} All arms of a seed share "
+        f"each{words.options(source.specs.get('train', {}))}, from scratch and from donors. {_of_donors(spec)} {chosen} All arms of a seed share "
         f"{subset}. {seeds} seeds; {images} test images, which chose nothing. {judged}"
     )
 

@@ -45,10 +45,7 @@ def _networks(source: Source) -> str:
             f"AdamW, peak learning rate {train.get('learning_rate', '?'):g}, weight decay "
             f"{train.get('weight_decay', '?'):g}"
         )
-        if train.get("clip_norm"):
-            text += f", gradients clipped to a global norm of {train['clip_norm']:g}"
-        if train.get("class_weights", "none") != "none":
-            text += f", classes weighted ({train['class_weights']}) in segmentation"
+        text += words.options(train)
     if spec.retrials:
         text += (
             ". A network whose validation metric, with statistics re-estimated, was less than "

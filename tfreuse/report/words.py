@@ -1,5 +1,8 @@
 """Defines the words that a report uses."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tfreuse import specs
 from tfreuse.analysis import reasons
 
@@ -114,6 +117,18 @@ _LAST = {
     "scale a, offset c": "batch normalization at inference is y = a x + c for each channel: "
     "five vectors (bias, gamma, beta, moving mean and variance), two degrees of freedom",
 }
+
+
+def options(train: Mapping[str, Any]) -> str:
+    """Returns a training's options that are not at their defaults, each after a comma."""
+    text = ""
+    if train.get("augment"):
+        text += f", random changes of the images ({', '.join(train['augment'])})"
+    if train.get("clip_norm"):
+        text += f", gradients clipped to a global norm of {train['clip_norm']:g}"
+    if train.get("class_weights", "none") != "none":
+        text += f", classes weighted ({train['class_weights']}) in segmentation"
+    return text
 
 
 def _once(*tables: dict[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tfreuse.specs.base import Spec, option
+from tfreuse.specs.train import AUGMENTATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,24 @@ class AdviceSpec(Spec):
         2e-3,
         "peak learning rate of AdamW, between a linear warm-up and a cosine decay",
         low=0.0,
+    )
+    clip_norm: float = option(
+        0.0,
+        "longest gradient of all parameters together; longer ones are shortened to it; 0: as it is",
+        low=0.0,
+        later=True,
+    )
+    class_weights: str = option(
+        "none",
+        "weights of the classes in the loss; balanced: by median frequency, higher for rare classes",
+        choices=("none", "balanced"),
+        later=True,
+    )
+    augment: tuple[str, ...] = option(
+        (),
+        "random changes of training images; masks move with them",
+        choices=AUGMENTATIONS,
+        later=True,
     )
     seed: int = option(
         0, "seed of the choice of images, of the folds and of the trainings", low=0
