@@ -91,6 +91,32 @@ def test_an_export_has_the_inner_models_in_the_scopes_of_its_function(tmp_path):
             np.testing.assert_array_equal(value, right)
 
 
+class Part(keras.Model):
+    """A subclassed model: TensorFlow's names of its variables leave out its layers."""
+
+    def __init__(self):
+        super().__init__(name="part")
+        self.steps = [L.Conv2D(3, 3, padding="same", name=f"step{n}") for n in (0, 1)]
+
+    def call(self, x):
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+def test_an_export_has_the_layers_of_a_subclassed_part_of_a_graph(tmp_path):
+    def model():
+        inputs = keras.Input((8, 8, 3))
+        return keras.Model(inputs, L.Conv2D(2, 1, name="head")(Part()(inputs)))
+
+    donor, recipient = model(), model()
+    donor.export(tmp_path / "exported", verbose=False)
+    plan = transplant.plan(tmp_path / "exported", recipient).check()
+    transplant.apply(plan, tmp_path / "exported", recipient)
+    for value, right in zip(recipient.get_weights(), donor.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, right)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_layers_with_a_name_of_their_own_still_move(name, tmp_path):
     donor, recipient = two_branches(), two_branches()

@@ -110,8 +110,8 @@ def _with_scopes(
 ) -> list[tf_objects.Named]:
     """Gives variables that share their names the layers in whose scopes a SavedModel reads them.
 
-    Unchanged where a scope does not end in the layer that the variable's own name has, or begin
-    with the subclassed model that it has instead.
+    Unchanged where a scope does not end in the layer that the variable's own name has, or hold
+    the subclassed model that it has instead.
     """
     folder = pathlib.Path(path).parent.parent
     count = Counter((v.layer, v.name) for v in variables if v.kind == "layer")
@@ -128,6 +128,8 @@ def _with_scopes(
                 variable = dataclasses.replace(variable, layer=below)
             elif scope and scope.rpartition("/")[2] == variable.layer:
                 variable = dataclasses.replace(variable, layer=below or model)
+            elif variable.layer in below.split("/")[:-1]:  # a subclassed inner model
+                variable = dataclasses.replace(variable, layer=below)
         changed.append(variable)
     return changed
 
