@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tfreuse.advisor import selection
 
-# The rungs tried one after another until one fits: (share of the steps, plans, folds).
+# The rungs tried one after another until one fits: (least share of the steps, plans, folds).
 LADDER = (
     (1.0, 12, 5), (1.0, 8, 5), (0.75, 8, 5), (0.75, 6, 5), (0.5, 6, 5), (0.5, 6, 4),
     (0.5, 4, 4), (0.5, 4, 3), (0.5, 3, 3), (0.5, 2, 3), (0.25, 3, 3), (0.25, 2, 3),
@@ -94,7 +94,7 @@ class Schedule:
 def make_schedule(
     pace: Pace, minutes: float, costs: Mapping[str, float], folds: int, steps: int
 ) -> Schedule:
-    """Returns the first rung of LADDER that fits, else the last.
+    """Returns the first rung of LADDER that fits, else the last, with as many steps as fit.
 
     Args:
         pace: as measured.
@@ -106,19 +106,23 @@ def make_schedule(
     order = sorted(costs, key=_rank)
     for share, most_plans, rung_folds in LADDER:
         plans = set(order[:most_plans])
-        schedule = Schedule(
-            plans=tuple(name for name in costs if name in plans),
-            left_out=tuple(name for name in costs if name not in plans),
-            steps=max(min(steps, FEWEST_STEPS), round(share * steps)),
-            asked=steps,
-            folds=min(rung_folds, folds),
-            seconds=0.0,
-            minutes=minutes,
-        )
-        seconds = _seconds(schedule, pace, costs)
-        if seconds <= 60 * minutes:
+        kept = tuple(name for name in costs if name in plans)
+        rung_folds = min(rung_folds, folds)
+        fixed, a_step = _seconds(kept, rung_folds, pace, costs)
+        fitting = int((60 * minutes - fixed) / a_step) if a_step else steps
+        least = max(min(steps, FEWEST_STEPS), round(share * steps))
+        if fitting >= least:
             break
-    return dataclasses.replace(schedule, seconds=seconds)
+    used = min(steps, max(least, fitting))
+    return Schedule(
+        plans=kept,
+        left_out=tuple(name for name in costs if name not in plans),
+        steps=used,
+        asked=steps,
+        folds=rung_folds,
+        seconds=fixed + used * a_step,
+        minutes=minutes,
+    )
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -128,12 +132,16 @@ def _rank(name: str) -> tuple[int, str]:
     return rank, donor
 
 
-def _seconds(schedule: Schedule, pace: Pace, costs: Mapping[str, float]) -> float:
-    """Estimates the duration of a schedule, with every plan at the mean cost."""
-    count, folds = len(schedule.plans), schedule.folds
-    trainings = selection.most_trainings(count, folds)
-    mean = sum(costs[name] for name in schedule.plans) / max(1, count)
+def _seconds(
+    plans: tuple[str, ...], folds: int, pace: Pace, costs: Mapping[str, float]
+) -> tuple[float, float]:
+    """Estimates the duration of a search but for its steps, and of one step of each training.
+
+    Every plan is taken at the mean cost.
+    """
+    trainings = selection.most_trainings(len(plans), folds)
+    mean = sum(costs[name] for name in plans) / max(1, len(plans))
     # the default, and the final training, train everything: cost 1
-    steps = schedule.steps * pace.step * (mean * (trainings - folds) + folds + 1)
-    overhead = pace.training * (trainings + 1) + pace.start * (count + 1)
-    return steps + overhead + _FINISH
+    a_step = pace.step * (mean * (trainings - folds) + folds + 1)
+    fixed = pace.training * (trainings + 1) + pace.start * (len(plans) + 1)
+    return fixed + _FINISH, a_step
