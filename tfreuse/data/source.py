@@ -29,13 +29,13 @@ class UnusableFiles(InputError):
     """Several files that can't be used; the text names them all, up to a limit."""
 
     def __init__(self, problems: dict[str, str]):
-        """Keeps `problems`: file -> why it can't be used, a sentence."""
+        """Keeps `problems`: file -> why it can't be used."""
         self.problems = problems
         first, *further = problems
         text = problems[first]
         if further:
             names = first_names(further, _MOST_NAMED)
-            text += f" {len(problems)} files can't be used; the others are {names}."
+            text = f"{text.rstrip('.')}. {len(problems)} files can't be used; the others are {names}."
         super().__init__(text)
 
 
