@@ -156,7 +156,7 @@ def test_many_cells_at_once_give_what_one_at_a_time_gives():
         "Student t", "bootstrap-t", "one value", "no spread",
     }  # fmt: skip
     for values, found in zip(cells, together, strict=True):
-        intervals._known.cache_clear()
+        intervals._memory.cache_clear()
         alone = intervals.mean_interval(values)
         assert (found.n, found.method) == (alone.n, alone.method)
         assert (found.low, found.estimate, found.high) == pytest.approx(
@@ -175,12 +175,12 @@ def test_intervals_that_were_computed_before_are_those_of_a_first_call(bounds):
     def computed(cells, confidence=0.9):
         return intervals.mean_intervals(cells, confidence, bounds=bounds)
 
-    intervals._known.cache_clear()
+    intervals._memory.cache_clear()
     first = computed(cells)
     assert computed(cells[::-1])[::-1] == first  # from memory
     assert computed(cells, 0.95) != first
     for cell, interval in zip(cells, first, strict=True):
-        intervals._known.cache_clear()
+        intervals._memory.cache_clear()
         (alone,) = computed([cell])
         assert dataclasses.astuple(alone) == pytest.approx(
             dataclasses.astuple(interval)

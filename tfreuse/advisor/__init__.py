@@ -321,14 +321,20 @@ def _write_models(
     report: Report,
 ) -> None:
     """Trains the advised plan on all labelled images; writes models and plan.json."""
-    about = {
+    description = {
         "promise": advice["choice"]["promise"],
         "abstains": choice.abstains,
         "default": choice.default,
         "versions": advice["versions"],
     }
     _train(
-        trials, choice.plan, schedule.steps, out_dir, about, report, choice.trainings
+        trials,
+        choice.plan,
+        schedule.steps,
+        out_dir,
+        description,
+        report,
+        choice.trainings,
     )
     plan = planfile.PlanFile(
         name=choice.plan,
@@ -340,7 +346,7 @@ def _write_models(
         advice=trials.spec,
         data=trials.data_spec,
         model=model_spec,
-        about=about,
+        about=description,
     )
     planfile.write(out_dir / "plan.json", plan)
 
@@ -350,7 +356,7 @@ def _train(
     name: str,
     steps: int,
     out_dir: pathlib.Path,
-    about: dict[str, Any],
+    description: dict[str, Any],
     report: Report,
     done: int = 0,
 ) -> None:
@@ -369,7 +375,7 @@ def _train(
         out_dir / "savedmodel",
         overwrite=True,
         class_names=trials.labelled.class_names,
-        notes={"plan": name} | about,
+        notes={"plan": name} | description,
         task="segmentation",
         reading=trials.data_spec.reading,
         image_size=trials.data_spec.image_size,

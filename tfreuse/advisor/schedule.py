@@ -106,16 +106,16 @@ def make_schedule(
     order = sorted(costs, key=_rank)
     for share, most_plans, rung_folds in LADDER:
         plans = set(order[:most_plans])
-        kept = tuple(name for name in costs if name in plans)
+        recipes = tuple(name for name in costs if name in plans)
         rung_folds = min(rung_folds, folds)
-        fixed, a_step = _seconds(kept, rung_folds, pace, costs)
+        fixed, a_step = _seconds(recipes, rung_folds, pace, costs)
         fitting = int((60 * minutes - fixed) / a_step) if a_step else steps
         least = max(min(steps, FEWEST_STEPS), round(share * steps))
         if fitting >= least:
             break
     used = min(steps, max(least, fitting))
     return Schedule(
-        plans=kept,
+        plans=recipes,
         left_out=tuple(name for name in costs if name not in plans),
         steps=used,
         asked=steps,

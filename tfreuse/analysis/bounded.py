@@ -167,8 +167,8 @@ def _upper_ends(values: np.ndarray, largest: float, tail: float) -> np.ndarray:
     high = np.full(len(values), largest)
     rows = np.arange(len(values))
     # few cells: many means at once, in few rounds; many cells: bisection
-    wanted = (4096 // max(1, len(values))).bit_length() - 1
-    digits = max(count for count in (1, 2, 3, 4, 6) if count <= max(1, wanted))
+    affordable = (4096 // max(1, len(values))).bit_length() - 1
+    digits = max(count for count in (1, 2, 3, 4, 6) if count <= max(1, affordable))
     splits = 2**digits
     for _ in range(_DIGITS // digits):  # as many digits for any number of cells
         grid = low[:, None] + np.arange(splits + 1) / splits * (high - low)[:, None]

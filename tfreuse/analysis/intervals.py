@@ -28,7 +28,7 @@ RESAMPLES = 9999
 SMALLEST_BOOTSTRAP = 6  # values; with fewer, resamples are too much alike
 MOST_NEEDED = 1000  # seeds; nobody trains more
 LARGE = 10_000  # from here on numbers are written with a power of 10
-_MOST_KNOWN = 100_000  # intervals that are kept, of 0.5 kB each
+_MOST_KEPT = 100_000  # intervals that are kept, of 0.5 kB each
 EQUAL = 1e-12  # relative spread up to which values count as equal: rounding errors
 
 
@@ -117,19 +117,19 @@ def mean_intervals(
     were computed before are not computed again: the views of a report share most of theirs.
     """
     cells = [tuple(_checked(values).tolist()) for values in cells]
-    known = _known(confidence, seed, bounds)
-    intervals = {cell: known.get(cell) for cell in cells}
+    memory = _memory(confidence, seed, bounds)
+    intervals = {cell: memory.get(cell) for cell in cells}
     if new := [cell for cell, interval in intervals.items() if interval is None]:
         computed = _computed(new, confidence, seed, bounds)
         intervals.update(zip(new, computed, strict=True))
-        if len(known) > _MOST_KNOWN:
-            known.clear()
-        known.update(intervals)
+        if len(memory) > _MOST_KEPT:
+            memory.clear()
+        memory.update(intervals)
     return [intervals[cell] for cell in cells]
 
 
 @functools.lru_cache(maxsize=16)
-def _known(
+def _memory(
     confidence: float, seed: int, bounds: Bounds | None
 ) -> dict[tuple[float, ...], Interval]:
     """Returns the intervals that were computed, by their values."""

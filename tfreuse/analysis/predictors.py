@@ -218,8 +218,8 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
     `scipy.stats.rankdata` gives the same and takes a second to import.
     """
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[index]
 
 
 def held_out_aurocs(

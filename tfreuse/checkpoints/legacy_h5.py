@@ -94,25 +94,25 @@ def _repeats(variables: Sequence[tuple[Variable, StoredArray]]) -> dict[str, str
         layers.setdefault(variable.layer_path, []).append((variable, stored))
     repeats = {}
     for paths in by_name.values():
-        for path, other in itertools.permutations(paths, 2):
+        for path, inner_path in itertools.permutations(paths, 2):
             above = path.rpartition("/")[0].split("/") if "/" in path else []
-            models = other.split("/")[:-1]
+            models = inner_path.split("/")[:-1]
             within = len(models) > len(above) and models[: len(above)] == above
-            if within and _are_equal(layers[path], layers[other]):
-                repeats |= {path: other, other: path}
+            if within and _are_equal(layers[path], layers[inner_path]):
+                repeats |= {path: inner_path, inner_path: path}
     return repeats
 
 
-def _are_equal(layer, other) -> bool:
+def _are_equal(first, second) -> bool:
     """Returns whether two layers have equal descriptions, and equal values that vary."""
     descriptions = [
         [dataclasses.replace(variable, path="") for variable, _ in side]
-        for side in (layer, other)
+        for side in (first, second)
     ]
     if descriptions[0] != descriptions[1]:
         return False
     try:
-        values = [[stored.read() for _, stored in side] for side in (layer, other)]
+        values = [[stored.read() for _, stored in side] for side in (first, second)]
     except InputError:  # stored in chunks, which do not move either
         return False
     equal = all(np.array_equal(*pair) for pair in zip(*values, strict=True))

@@ -176,9 +176,9 @@ def _as_keras_2_numbers(config: Config, root: Group) -> Config:
         gap = any(name not in group.groups for name in names[:count]) if group else True
         if gap or len(layers) - count != len(repeated):
             continue
-        rest = iter(names)
+        numbered = iter(names)
         for layer in layers:
-            path = None if layer in repeated else f"{container}/{next(rest)}"
+            path = None if layer in repeated else f"{container}/{next(numbered)}"
             changed[layer.path] = dataclasses.replace(layer, file_path=path)
     return dataclasses.replace(config, layers=changed)
 

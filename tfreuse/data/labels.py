@@ -138,9 +138,9 @@ def _numbered(counts: Counts) -> list[str]:
     Every mask then holds labels 1 to some number without a gap, and that number differs. Three
     classes, each of which lies in the one before, look alike; there is no line on so few.
     """
-    held = [np.flatnonzero(file_counts[1:]) for _, file_counts in counts]
-    numbers = {len(labels) for labels in held} - {0}
-    has_gaps = any(len(labels) and labels[-1] >= len(labels) for labels in held)
+    present = [np.flatnonzero(file_counts[1:]) for _, file_counts in counts]
+    numbers = {len(labels) for labels in present} - {0}
+    has_gaps = any(len(labels) and labels[-1] >= len(labels) for labels in present)
     if has_gaps or len(numbers) < 3 or max(numbers) < 4:
         return []
     line = f"every mask has labels from 1 to some number, up to {max(numbers)}, without a gap"

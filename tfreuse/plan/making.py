@@ -192,8 +192,8 @@ class _Maker:
             sources, unpaired = pairing.pairs(twin, layer) if twin else ({}, "")
             paired |= {source.path for source in sources.values()}
             if unpaired:
-                known = pairing.is_known(twin)
-                paired |= {v.path for v in twin.variables if not (known and v.role)}
+                is_known = pairing.is_known(twin)
+                paired |= {v.path for v in twin.variables if not (is_known and v.role)}
             for variable in layer.variables:
                 selected = path in self.selected[1]
                 if selected and composite:
@@ -204,8 +204,8 @@ class _Maker:
                     entries.append(Entry(KEEP, None, variable, reason))
                 else:
                     source = sources.get(variable.path)
-                    known = variable.role and pairing.is_known(layer)
-                    why = refusal or ("" if known else unpaired)
+                    has_role = variable.role and pairing.is_known(layer)
+                    why = refusal or ("" if has_role else unpaired)
                     entries.append(self._selected_entry(variable, source, match, why))
         for path, layer in self.donor.items():
             entries += self._unused(path, layer, paired)

@@ -134,8 +134,8 @@ def _without_roles(
         [v for v in layer.variables if v.role is None] for layer in (source, target)
     ]
     if not is_known(source) and not is_known(target):
-        for side, (layer, other) in enumerate(((source, target), (target, source))):
-            if not sides[side] and len(sides[1 - side]) == len(other.variables):
+        for side, (layer, twin) in enumerate(((source, target), (target, source))):
+            if not sides[side] and len(sides[1 - side]) == len(twin.variables):
                 sides[side] = [
                     dataclasses.replace(v, name=v.role or "", position=-1)
                     for v in layer.variables
@@ -289,13 +289,13 @@ def _axes_by_shape(pairs, agree: axes.Comparison) -> Iterable[str]:
     for (donor, recipient), count in unknown.items():
         if None in (donor, recipient):
             side = "donor" if donor is None else "recipient"
-            what = f"the {side} states no axis of {count} layers"
+            subject = f"the {side} states no axis of {count} layers"
         else:
-            what = (
+            subject = (
                 f"axis {donor} in the donor, {recipient} in the recipient, in {count} layers: "
                 "no side says how many axes their input has"
             )
-        yield f"{what}; taken as equal, since shapes fit"
+        yield f"{subject}; taken as equal, since shapes fit"
 
 
 def feeders(layers: Layers, edges: topology.Edges | None) -> dict[str, list[str]]:
