@@ -5,7 +5,6 @@ frozen layers arrays end up exchanged. The names in the file are right.
 """
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -87,18 +86,14 @@ def _repeats(variables: Sequence[tuple[Variable, StoredArray]]) -> dict[str, str
     and not all values the same number, as in new normalizations.
     """
     layers: dict[str, list[tuple[Variable, StoredArray]]] = {}
-    by_name: dict[str, list[str]] = {}
     for variable, stored in variables:
-        if variable.layer_path not in layers:
-            by_name.setdefault(variable.layer, []).append(variable.layer_path)
         layers.setdefault(variable.layer_path, []).append((variable, stored))
     repeats = {}
-    for paths in by_name.values():
-        for path, inner_path in itertools.permutations(paths, 2):
-            above = path.rpartition("/")[0].split("/") if "/" in path else []
-            models = inner_path.split("/")[:-1]
-            within = len(models) > len(above) and models[: len(above)] == above
-            if within and _are_equal(layers[path], layers[inner_path]):
+    for inner_path, arrays in layers.items():
+        *models, name = inner_path.split("/")
+        for depth in range(len(models)):
+            path = "/".join([*models[:depth], name])
+            if path in layers and _are_equal(layers[path], arrays):
                 repeats |= {path: inner_path, inner_path: path}
     return repeats
 
