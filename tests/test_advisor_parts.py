@@ -206,6 +206,9 @@ def test_a_donor_of_unknown_origin_is_told_not_refused(donor):
     (path.parent / "run.json").unlink()
     found = provenance.examine(path, spec)
     assert not found.documented and "no run.json beside it" in found.origin
+    made_here = provenance.examine(path, spec, "pretrained:efficientnet_lite0")
+    assert not made_here.documented and "run.json" not in made_here.origin
+    assert "made with the encoder weights pretrained:eff" in made_here.origin
     (path.parent / "run.json").write_text("[]")
     assert "does not say on which" in provenance.examine(path, spec).origin
     with pytest.raises(InputError, match="does not exist"):

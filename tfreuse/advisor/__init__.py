@@ -58,7 +58,8 @@ def run(
             a donor or the recipient cannot be used.
     """
     started = time.monotonic()
-    if model_spec.encoder_weights and not spec.donor:
+    weights = "" if spec.donor else model_spec.encoder_weights
+    if weights:
         donor = _encoder(model_spec, data_spec, out_dir)
         spec = dataclasses.replace(spec, donor=(str(donor),))
     specs = {"advice": spec, "data": data_spec, "model": model_spec}
@@ -74,7 +75,7 @@ def run(
             "--donor is not given: which model's parameters may be reused? Give a model file, or "
             "--encoder with --encoder_weights."
         )
-    donors = [provenance.examine(path, data_spec) for path in spec.donor]
+    donors = [provenance.examine(path, data_spec, weights) for path in spec.donor]
     from tfreuse.advisor.trials import Trials  # imports TensorFlow
 
     report(0, 1, "reading the images, building the networks")

@@ -56,8 +56,13 @@ class _Run:
     of_all_splits: bool = False  # whether it was trained on the images of all splits
 
 
-def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
+def examine(donor: str | os.PathLike, spec: DataSpec, weights: str = "") -> Provenance:
     """Reads the origin of a donor.
+
+    Args:
+        donor: the model file.
+        spec: the data set.
+        weights: the encoder weights that the donor was made with here, if it was.
 
     Raises:
         InputError: the file does not exist, or it was trained on test images of `spec`.
@@ -85,6 +90,12 @@ def examine(donor: str | os.PathLike, spec: DataSpec) -> Provenance:
             "without them."
         )
     documented = all(run.documented for run in runs)
+    if weights:
+        origin = (
+            f"made with the encoder weights {printable(weights)}; which images these learned from "
+            "is not known here."
+        )
+        return Provenance(str(donor), files.file_digest(donor), documented, origin)
     origin = "; trained on from a model that was ".join(run.origin for run in runs)
     if documented and images and tests:
         origin += f", none of them among the {len(tests)} test images"
