@@ -260,6 +260,17 @@ def test_the_report_says_what_each_donor_learned_from():
     assert "no saving of labels. Donor pretrained is the encoder" in text
 
 
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_curves_that_need_no_trained_network_can_be_complete(tmp_path, lacking):
+    path = write(tmp_path / "study", planted())
+    content = files.read_json(path / "study.json")
+    content |= {"networks": {}, "units": {"lacking": lacking}}
+    files.write_json(path / "study.json", content)
+    study = source.load(path)
+    assert study.complete == (lacking == 0)
+    assert any("no trained networks yet" in line for line in study.warnings) == lacking
+
+
 def test_fits_that_hardly_learned_are_named_at_the_top_and_on_the_console(tmp_path):
     fits = planted()
     assert caveats.untrained_fits(fits, STUDY) == ""

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfreuse import files, records, specs
@@ -42,6 +42,7 @@ class Source:
     failed: tuple[tuple[str, str, str], ...] = ()
     retried: tuple[tuple[str, str, str], ...] = ()
     directory: str = ""  # that the study was started in, if known
+    complete: bool = False  # whether no unit of work is left to do
 
     @functools.cached_property
     def parts(self) -> dict[Part, Arms]:
@@ -148,7 +149,10 @@ def load(
         curves = records.read_labels(study_dir / "labels.jsonl")
     if not arms and not curves:
         warnings.append("No arm has been measured yet.")
-    if not content.get("networks"):
+    # Label curves of pre-trained encoders train no network that could be listed.
+    is_measured = bool(arms or curves) and _lacks_no_unit(content)
+    complete = bool(content.get("networks")) or is_measured
+    if not complete:
         warnings.append(
             "study.json lists no trained networks yet; it does once the study is complete."
         )
@@ -175,7 +179,13 @@ def load(
         skip_pairs=_pairs(content.get("skips")),
         failed=failed,
         retried=retried,
+        complete=complete,
     )
+
+
+def _lacks_no_unit(content: Mapping[str, Any]) -> bool:
+    units = content.get("units")
+    return isinstance(units, dict) and units.get("lacking") == 0
 
 
 def version(study_dir: pathlib.Path) -> str:

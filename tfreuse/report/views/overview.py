@@ -52,7 +52,7 @@ def progress(snapshot: Snapshot, rate: float | None) -> dict[str, Any]:
     blocks = spec.seeds * len(spec.links) * len(spec.directions)
     blocks *= max(1, len(spec.architectures))
     measured = len(study.records)
-    complete = bool(study.networks)
+    complete = study.complete
     planned = measured if complete else None
     if counts and not complete:
         planned = max(measured, round(blocks * sum(counts) / len(counts)))
