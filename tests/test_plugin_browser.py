@@ -185,8 +185,8 @@ def test_every_toggle_changes_the_heat_map(opened):
     before = shown(page)
     page.get_by_role("radio", name="retention", exact=True).check()
     settled(page, before)
-    assert page.locator(".heat .mark .hatch").count()
-    assert page.locator(".heat .mark circle").count()
+    for shape in (".hatch", "circle"):  # they come after the cells
+        page.locator(f".heat .mark {shape}").first.wait_for(state="attached")
 
 
 def test_the_keyboard_reaches_a_cell_and_comes_back(opened):
