@@ -82,10 +82,13 @@ class LabelSpec(Spec):
         """The donors that a recipe needs: none where all start from scratch."""
         return self.label_donors if set(self.recipes) != {SCRATCH} else ()
 
-    @property
-    def fits(self) -> int:
-        """Fits for one arm at one number of labels: a trial for each rate, then the final one."""
-        rates = len(self.learning_rates)
+    def rates(self, labels: int) -> tuple[float, ...]:
+        """Returns the peak learning rates that an arm of so many labels chooses from."""
+        return self.learning_rates[:1] if labels <= FEW else self.learning_rates
+
+    def fits(self, labels: int = FEW + 1) -> int:
+        """Fits for one arm of so many labels: a trial for each rate, then the final one."""
+        rates = len(self.rates(labels))
         return 1 + rates if rates > 1 else 1
 
     def arms(self) -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ def describe(specs: Specs, jobs: int) -> str:
     disk += arms * (_LINE + _COUNTS)
     for curve in specs.curves():
         step, count = costs[curve.architecture].step, len(curve.arms())
-        arm_seconds = specs.labels.fits * (specs.labels.label_steps * step + _FIT)
+        arm_seconds = specs.labels.fits() * (specs.labels.label_steps * step + _FIT)
         seconds += _START + count * arm_seconds
         fits += count
         disk += count * _LINE

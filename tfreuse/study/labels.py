@@ -26,7 +26,7 @@ from tfreuse.few_labels.cost import step_cost
 from tfreuse.models import saving
 from tfreuse.records import LabelRecord
 from tfreuse.runners import Cache, Output
-from tfreuse.specs.labels import FEW, PRETRAINED
+from tfreuse.specs.labels import PRETRAINED
 from tfreuse.study.design import Curve
 from tfreuse.study.donors import as_input, first_images
 from tfreuse.training import evaluation, initial, recalibration
@@ -89,16 +89,10 @@ class Replicate:
             self._inner_splits[count] = fit_split, evaluate
         return self._inner_splits[count]
 
-    def rates(self, count: int) -> Sequence[float]:
-        """Returns the peak learning rates that an arm of so many labels chooses from."""
-        rates = self.curve.specs.labels.learning_rates
-        return rates[:1] if len(self.subsets[count]) <= FEW else rates
-
     def of_fit(self, fit: int, count: int, report: Report) -> fitting.Report:
         """Returns the report of an arm's fit number `fit`: one for each rate, then the last."""
-        rates = len(self.rates(count))
-        fits = rates + 1 if rates > 1 else 1
-        steps = self.curve.specs.labels.label_steps
+        labels = self.curve.specs.labels
+        fits, steps = labels.fits(len(self.subsets[count])), labels.label_steps
         return lambda step, _: report((fit + step / steps) / fits)
 
 
@@ -292,7 +286,7 @@ def choose_rate(
     With few labels, or a single rate, there is nothing to choose and no trial.
     """
     labels = replicate.curve.specs.labels
-    rates = replicate.rates(count)
+    rates = labels.rates(len(replicate.subsets[count]))
     if len(rates) == 1:
         return rates[0], {}
     fit_on, evaluate = replicate.inner_split(count)

@@ -141,7 +141,7 @@ def _measurement(specs: Specs, owner: tuple[str, ...]) -> dict[str, Any]:
 
 def _label_weight(specs: Specs) -> float:
     """Estimates the cost of an arm at one number of labels, in trainings of a network."""
-    return specs.labels.fits * specs.labels.label_steps / specs.train.steps
+    return specs.labels.fits() * specs.labels.label_steps / specs.train.steps
 
 
 def _weight(specs: Specs) -> float:
