@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from tfreuse.specs.base import Spec, option
-from tfreuse.specs.train import AUGMENTATIONS
+from tfreuse.specs.base import Spec, later, option
+from tfreuse.specs.train import TrainSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,24 +44,9 @@ class AdviceSpec(Spec):
         "peak learning rate of AdamW, between a linear warm-up and a cosine decay",
         low=0.0,
     )
-    clip_norm: float = option(
-        0.0,
-        "longest gradient of all parameters together; longer ones are shortened to it; 0: as it is",
-        low=0.0,
-        later=True,
-    )
-    class_weights: str = option(
-        "none",
-        "weights of the classes in the loss; balanced: by median frequency, higher for rare classes",
-        choices=("none", "balanced"),
-        later=True,
-    )
-    augment: tuple[str, ...] = option(
-        (),
-        "random changes of training images; masks move with them",
-        choices=AUGMENTATIONS,
-        later=True,
-    )
+    clip_norm: float = later(TrainSpec, "clip_norm")
+    class_weights: str = later(TrainSpec, "class_weights")
+    augment: tuple[str, ...] = later(TrainSpec, "augment")
     seed: int = option(
         0, "seed of the choice of images, of the folds and of the trainings", low=0
     )

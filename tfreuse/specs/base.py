@@ -48,6 +48,13 @@ def option(
     )
 
 
+def later(spec: type, name: str) -> Any:
+    """Returns a field like another spec's, in a spec of which runs existed without it."""
+    (field,) = (field for field in dataclasses.fields(spec) if field.name == name)
+    metadata = {**field.metadata, "later": True}
+    return dataclasses.field(default=field.default, metadata=metadata)
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """Base of the specs: checks choices and bounds when made, converts to and from plain JSON."""
