@@ -88,6 +88,21 @@ def test_units_run_after_what_they_need_and_what_is_not_in_the_run_counts_as_don
     assert path.read_text() == "abc"
 
 
+def test_the_worker_of_a_unit_that_ends_goes_on_with_one_like_it(tmp_path):
+    class LastFirst(Instant):
+        def start(self, work):
+            begun.append(work.name)
+            self._given.insert(0, work)
+
+    begun = []
+    names = [f"measure {kind}-{seed}" for seed in range(3) for kind in "ab"]
+    units = [unit_of(name) for name in names]
+    list(runners.run(units, LastFirst(tmp_path, slots=2), tmp_path, 0))
+    assert begun == [
+        f"measure {name}" for name in ("a-0", "b-0", "b-1", "b-2", "a-1", "a-2")
+    ]
+
+
 def test_a_unit_that_fails_leaves_the_rest_and_keeps_what_needs_it_back(tmp_path):
     units = [
         unit_of("good"),

@@ -1,8 +1,8 @@
 """Runs units in local worker processes, which carry out one unit after another.
 
-A worker has a cache that its units share, and where a worker can be chosen, it gets a unit like
-its last one. It ends after a failure, and when it has grown large. When the
-driver dies, even by kill -9, its workers end too. Workers are forked from a server process that
+A worker has a cache that its units share, and gets a unit like its last one where one waits. It
+ends after a failure, and when it has grown large. When the driver dies, even by kill -9, its
+workers end too. Workers are forked from a server process that
 has imported the packages of all units, so that TensorFlow's import is paid for once.
 """
 
@@ -22,6 +22,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
 
 from tfreuse.runners.cache import Cache
+from tfreuse.runners.scheduling import likeness
 from tfreuse.runners.unit import Failure, Unit, carry_out
 
 _BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
@@ -101,7 +102,7 @@ class Processes:
     def _take_idle(self, unit: Unit) -> _Worker | None:
         """Returns an idle worker, of those whose last unit is most like this; None if all died."""
         while self._idle:
-            worker = max(self._idle, key=lambda w: _likeness(w.unit.name, unit.name))
+            worker = max(self._idle, key=lambda w: likeness(w.unit, unit))
             self._idle.remove(worker)
             if worker.process.is_alive():
                 return worker._replace(unit=unit)
@@ -117,11 +118,6 @@ class Processes:
             process.start()
         far_end.close()  # so that this side sees the end of a killed worker
         return _Worker(pipe, process, unit)
-
-
-def _likeness(first: str, second: str) -> int:
-    """Returns the length of the common beginning of two units' names: the kind comes first."""
-    return len(os.path.commonprefix([first, second]))
 
 
 def _largest(slots: int) -> float:
