@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import people
 import pytest
+import tensorflow as tf
 
 from tfreuse import models, records, study
 from tfreuse.errors import InputError
@@ -66,6 +67,11 @@ def test_its_values_are_fresh_and_follow_from_the_seed(mine):
     kernel = [net.get_layer("down0").kernel.numpy() for net in (one, same, other, file)]
     np.testing.assert_array_equal(kernel[0], kernel[1])
     assert (kernel[0] != kernel[2]).any() and (kernel[0] != kernel[3]).any()
+    drawn = []  # by the user's code, which may use TensorFlow's generator
+    for seed in (1, 1, 2):
+        build(mine, seed=seed)
+        drawn.append(float(tf.random.uniform([])))
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 @pytest.mark.parametrize("scale", [1, 255])

@@ -167,6 +167,18 @@ def test_one_seed_gives_the_same_bits(spec):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_seed_gives_the_values_that_keras_gives_and_leaves_tensorflows_generator():
+    keras.utils.set_random_seed(7)
+    by_keras, drawn = build(UNET, seed=None).get_weights(), []
+    for seed in (None, 7):
+        tf.random.set_seed(3)
+        model = build(UNET, seed=seed)
+        drawn.append(tf.random.uniform([4]).numpy())
+    np.testing.assert_array_equal(*drawn)
+    for a, b in zip(by_keras, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @every_architecture
 def test_another_seed_gives_other_kernels(spec):
     first, other = build(spec, seed=7), build(spec, seed=8)

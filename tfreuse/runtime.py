@@ -63,6 +63,24 @@ def start(threads: int = 0, deterministic: bool = False) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def seed(number: int, *, tensorflow: bool = True) -> None:
+    """Seeds the generators of Python, NumPy, Keras and TensorFlow.
+
+    Args:
+        number: the seed.
+        tensorflow: False leaves TensorFlow's generator as it is, from which Keras's layers and
+            initializers draw nothing. Seeding it makes TensorFlow drop every function that it has
+            prepared to run, and optimize each again: half of the time of a unit of work.
+    """
+    import keras
+    import tensorflow as tf
+
+    # Inside, Keras seeds this graph, which nothing uses, in place of TensorFlow's generator.
+    elsewhere = contextlib.nullcontext() if tensorflow else tf.Graph().as_default()
+    with elsewhere:
+        keras.utils.set_random_seed(number)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps warnings, logs and stderr of libraries off the terminal; shows its end on failure.

@@ -22,6 +22,7 @@ from typing import Any
 
 import keras
 
+from tfreuse import runtime
 from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, images
 from tfreuse.models.graph import flattened, with_stages
@@ -73,8 +74,8 @@ def build(
         num_classes: classes of the segmentation, at least 2; an auto-encoder ignores it.
         channels: channels of the images.
         image_size: (H, W) in pixels; None leaves a side free.
-        seed: seeds Python, NumPy and TensorFlow, so that the same call gives the same bits;
-            None draws from the generators as they stand.
+        seed: seeds Python, NumPy and Keras, and for a custom model TensorFlow, so that the same
+            call gives the same bits; None draws from the generators as they stand.
 
     Raises:
         InputError: the spec sets an option that its architecture does not have, or the
@@ -88,7 +89,7 @@ def build(
         network = ARCHITECTURES[spec.architecture]
         options = _options(spec)
     if seed is not None:
-        keras.utils.set_random_seed(seed)
+        runtime.seed(seed, tensorflow=bool(spec.model))
     model = network(image_size, channels, task=task, num_classes=num_classes, **options)
     return with_stages(model, spec.stages)
 

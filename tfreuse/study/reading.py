@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tfreuse import export, files, models, roles, training, transplant
+from tfreuse import export, files, models, roles, runtime, training, transplant
 from tfreuse.errors import InputError, printable
 from tfreuse.models import custom, graph, names, saving
 from tfreuse.plan import Plan, remedies, select
@@ -108,7 +108,7 @@ def staged(model: keras.Model, specs: Specs) -> keras.Model:
 
 def reinitialised(model: keras.Model, seed: int) -> keras.Model:
     """Returns a copy of the model with fresh initial values; adapted statistics are kept."""
-    keras.utils.set_random_seed(seed)
+    runtime.seed(seed, tensorflow=False)
     copy = keras.models.clone_model(model, clone_function=_fresh)
     derived.copy_statistics(model, copy)
     return copy

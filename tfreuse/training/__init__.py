@@ -24,6 +24,7 @@ from tfreuse import (
     files,
     models,
     rundir,
+    runtime,
 )
 from tfreuse.errors import InputError, printable
 from tfreuse.models import saving
@@ -243,7 +244,8 @@ def _start(
             "encoder_weights", initial.description(model_spec, plan)
         )
     if spec.initial_seed >= 0:
-        _seed_random_layers(model, spec.seed)
+        runtime.seed(spec.seed, tensorflow=bool(model_spec.model))
+        _reseed_random_layers(model)
     if spec.initial_model:
         initial.take_values(initial.path_of(spec, out_dir), model)
     model.compile(optimizer=optimizer(model, spec))
@@ -251,12 +253,11 @@ def _start(
     return model
 
 
-def _seed_random_layers(model: keras.Model, seed: int) -> None:
+def _reseed_random_layers(model: keras.Model) -> None:
     """Makes dropout and other random layers follow the seed of the training.
 
     Without it they follow that of the initial values.
     """
-    keras.utils.set_random_seed(seed)
     for state in saving.seed_states(model):
         state.assign(keras.random.SeedGenerator().state)
 
