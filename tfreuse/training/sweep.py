@@ -83,7 +83,7 @@ class Sweep:
             return results if key is None else [result[key] for result in results]
         if not self._base_results:
             self.rebase()
-        changed = self._differ(self._base).numpy().nonzero()[0]
+        changed = self._differ(*self._base).numpy().nonzero()[0]
         position = self._trace.first_position(changed)
         if position == self._trace.end:
             results = self._base_results
@@ -121,11 +121,15 @@ class Sweep:
         """Restricts cached frontiers to the positions where changes are expected.
 
         Fewer segments have to be compiled then. A change elsewhere is computed from the last
-        of these positions before it.
+        of these positions before it, and so is one that only cheap operations lie in front of.
         """
         # The frontier of the very first position is the batch itself.
-        candidates = sorted(set(self._trace.first_positions))[1:]
-        cuts = [position for position in candidates if position in positions]
+        last, *candidates = sorted(set(self._trace.first_positions)) or [0]
+        cuts: list[int] = []
+        for position in candidates:
+            if position in positions and self._trace.is_costly(last, position):
+                cuts.append(position)
+                last = position
         if cuts == self._cuts:
             return
         self._cuts = cuts
@@ -203,24 +207,24 @@ def _signature(batches: Sequence[Sequence[tf.Tensor]]) -> list[tf.TensorSpec]:
 
 def _comparison(
     variables: Sequence[tf.Variable],
-) -> Callable[[list[tf.Tensor]], tf.Tensor]:
+) -> Callable[..., tf.Tensor]:
     """Returns a function that computes which variables differ from given values.
 
     Comparing is cheap next to a forward pass, and cannot be forgotten as a notification
     could: parameters may be changed by any code.
     """
 
-    def differ(base):
+    def differ(*base):
         pairs = zip(variables, base, strict=True)
         flags = [
             tf.reduce_any(_bits(variable) != _bits(value)) for variable, value in pairs
         ]
         return tf.stack(flags) if flags else tf.zeros(0, tf.bool)
 
-    # A call of the concrete function skips the comparison of the arguments' types with those of
-    # former traces, which takes longer than small variables do.
+    # Unlike tf.function it does not check the types of its arguments in each call, which takes
+    # longer than small variables do.
     specs = [tf.TensorSpec(variable.shape, variable.dtype) for variable in variables]
-    return tf.function(differ, autograph=False).get_concrete_function(specs)
+    return tf.compat.v1.wrap_function(differ, specs)
 
 
 def _bits(value: tf.Variable | tf.Tensor) -> tf.Tensor:

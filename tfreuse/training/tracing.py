@@ -7,6 +7,7 @@
 `tfreuse.training.sweep` defines position, frontier and segment, and caches frontiers.
 """
 
+import bisect
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,6 +18,12 @@ import tensorflow as tf
 _REPEATABLE = {
     "Placeholder", "ReadVariableOp", "ResourceGather", "If", "While", "PartitionedCall",
     "StatefulPartitionedCall", "Assert",
+}  # fmt: skip
+# Operations that cost next to nothing beside a convolution: one pass over a feature map at most.
+_CHEAP = {
+    "Add", "AddV2", "BiasAdd", "Cast", "ExpandDims", "FusedBatchNormV3", "GatherV2", "Identity",
+    "LeakyRelu", "MaxPool", "Maximum", "Minimum", "Mul", "Neg", "Pack", "RealDiv", "Relu", "Relu6",
+    "Reshape", "Shape", "Squeeze", "StridedSlice", "Sub",
 }  # fmt: skip
 
 
@@ -66,12 +73,15 @@ class Trace:
         self._data = list(self.arguments)
         self._last_use = dict.fromkeys((t.name for t in self._data), -1)
         first: dict[int, int] = {}
+        costly: set[int] = set()
         for number, op in operations:
             read = set().union(*(dependencies.get(t.name, ()) for t in op.inputs))
             data_inputs = [t for t in op.inputs if t.name in self._last_use]
             if data_inputs:
                 latest_input = max(self._position[t.op.name] for t in data_inputs)
                 position = self._position[op.name] = number if read else latest_input
+                if op.type not in _CHEAP:
+                    costly.add(position)
                 for tensor in data_inputs:
                     last = max(self._last_use[tensor.name], position)
                     self._last_use[tensor.name] = last
@@ -84,6 +94,7 @@ class Trace:
         by_id = {id(v): v for v in self._graph.variables}
         self.variables = [by_id[variable] for variable in first]
         self.first_positions = list(first.values())
+        self._costly = sorted(costly)
         self._made_of_variables = {name for name, ids in dependencies.items() if ids}
 
     def _find_obstacle(self) -> str:
@@ -103,6 +114,12 @@ class Trace:
     def first_position(self, variables: Iterable[int]) -> int:
         """Returns the first position that variables, by index, affect; `end` if none."""
         return min((self.first_positions[n] for n in variables), default=self.end)
+
+    def is_costly(self, start: int, end: int) -> bool:
+        """Returns whether operations from one position to before another are more than cheap."""
+        return bisect.bisect(self._costly, end - 1) > bisect.bisect(
+            self._costly, start - 1
+        )
 
     def frontier(self, position: int) -> list[tf.Tensor]:
         """Returns tensors, arguments included, computed before the position and used later."""
