@@ -93,16 +93,20 @@ def test_updates_of_another_formula_stay_keras_s_own(optimizer):
     assert fusion.with_fused_updates(optimizer)._backend_update_step == before
 
 
-def test_a_training_step_is_a_third_of_the_operations():
+def test_a_training_step_is_a_third_of_the_operations_and_computes_few_rates():
     model = models.build(MODEL, task="segmentation", num_classes=3, seed=5)
     images = tf.zeros((2, 16, 16, 3))
     masks = tf.zeros((2, 16, 16), tf.int32)
-    sizes = []
+    sizes, rates = [], []
     for fuse in (lambda optimizer: optimizer, fusion.with_fused_updates):
         optimizer = training.optimizer(model, TRAIN)
         graph = fusion.fused(model)
         graph.compile(fuse(optimizer), training.loss("segmentation"))
         step = tf.function(lambda x, y, graph=graph: graph.train_step((x, y)))
         traced = step.get_concrete_function(images, masks)
-        sizes.append(len(traced.graph.get_operations()))
+        operations = traced.graph.get_operations()
+        sizes.append(len(operations))
+        # The schedule asks whether the warm-up is over.
+        rates.append(sum(op.type in ("If", "StatelessIf") for op in operations))
     assert sizes[1] < 0.5 * sizes[0]
+    assert rates[1] <= 2 < rates[0]
