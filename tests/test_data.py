@@ -287,6 +287,14 @@ def test_a_run_resumed_at_a_step_sees_the_batches_it_would_have_seen(split):
             np.testing.assert_array_equal(y, v)
 
 
+def test_no_thread_tunes_batches_whose_sleep_would_be_waited_for(split):
+    for batches in (
+        data.training_batches(split, "autoencoder", 4, seed=0).map(lambda x, y: (x, y)),
+        data.evaluation_batches(split, 4),
+    ):
+        assert batches.options().autotune.enabled is False
+
+
 def test_the_seed_fixes_the_order_and_another_seed_gives_another(split):
     assert which(split, batches(split, 5, seed=1)) == which(
         split, batches(split, 5, seed=1)

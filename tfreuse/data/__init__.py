@@ -242,7 +242,8 @@ def training_batches(
     passes = tf.data.Dataset.counter(done // size)
     indices = passes.flat_map(order).skip(done % size)
     batches = indices.batch(batch_size, drop_remainder=True).enumerate(start_step)
-    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(2)
+    batches = batches.map(gather, num_parallel_calls=2, deterministic=True)
+    return _without_tuning(batches.prefetch(2))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -256,7 +257,18 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     def in_units(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return batch | {"image": unit(batch["image"])}
 
-    return split.examples.batch(batch_size).map(in_units).prefetch(2)
+    return _without_tuning(split.examples.batch(batch_size).map(in_units).prefetch(2))
+
+
+def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Leaves the numbers of threads and of prefetched batches as they are given.
+
+    TensorFlow's thread that would tune them sleeps for longer and longer, and whoever frees the
+    iterator waits for it: tens of seconds in a process that trains several networks.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def augment(
