@@ -30,7 +30,7 @@ from tfreuse.data.class_shares import balancing_weights, histogram
 from tfreuse.data.corruption import corrupt, hidden, inputs_and_targets
 from tfreuse.data.labels import check as check_labels
 from tfreuse.data.source import Source, groups
-from tfreuse.data.split import Split, make_split, unit
+from tfreuse.data.split import Split, make_split, unit, without_tuning
 from tfreuse.errors import InputError, nearest
 from tfreuse.specs import TASKS, DataSpec
 
@@ -243,7 +243,7 @@ def training_batches(
     indices = passes.flat_map(order).skip(done % size)
     batches = indices.batch(batch_size, drop_remainder=True).enumerate(start_step)
     batches = batches.map(gather, num_parallel_calls=2, deterministic=True)
-    return _without_tuning(batches.prefetch(2))
+    return without_tuning(batches.prefetch(2))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -257,18 +257,7 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     def in_units(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return batch | {"image": unit(batch["image"])}
 
-    return _without_tuning(split.examples.batch(batch_size).map(in_units).prefetch(2))
-
-
-def _without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Leaves the numbers of threads and of prefetched batches as they are given.
-
-    TensorFlow's thread that would tune them sleeps for longer and longer, and whoever frees the
-    iterator waits for it: tens of seconds in a process that trains several networks.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
+    return without_tuning(split.examples.batch(batch_size).map(in_units).prefetch(2))
 
 
 def augment(

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from tfreuse.data import labels, masks, pictures, scenes, shapes
 from tfreuse.data.source import SplitArrays, smallest
+from tfreuse.data.split import without_tuning
 from tfreuse.errors import InputError, nearest, printable, reason
 from tfreuse.specs import DataSpec
 
@@ -91,7 +92,7 @@ class Catalogue:
                 f"({', '.join(self.builder.info.splits)}) or of their parts: "
                 f"{reason(error, 120)}"
             ) from error
-        examples = examples.take(limit) if limit else examples
+        examples = without_tuning(examples.take(limit) if limit else examples)
         for example in examples.as_numpy_iterator():
             image = example[self.image_key]
             if self.spec.intensity_range and image.dtype == np.uint8:

@@ -49,6 +49,17 @@ def make_split(
     return split
 
 
+def without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Leaves the numbers of threads and of prefetched batches as they are given.
+
+    TensorFlow's thread that would tune them sleeps for longer and longer, and whoever frees the
+    iterator waits for it: tens of seconds in a process that trains several networks.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def unit(images: tf.Tensor) -> tf.Tensor:
     """Converts uint8 to float32 in [0, 1]; other numbers keep their values."""
     values = tf.cast(images, tf.float32)

@@ -77,10 +77,13 @@ class Schedule:
         Its worker has kept the models and traced functions of the unit `after`; None: no worker
         has any to offer, and the first of the queue is next.
         """
-        place = 0
-        if after is not None:
-            alike = [likeness(after, unit) for unit in self.ready]
-            place = alike.index(max(alike))
+        place, best = 0, -1
+        for number, unit in enumerate(self.ready if after is not None else ()):
+            alike = likeness(after, unit)
+            if alike > best:
+                place, best = number, alike
+            if best == likeness(after, after):  # none can be more alike
+                break
         unit = self.ready[place]
         del self.ready[place]
         return unit
@@ -94,8 +97,9 @@ class Schedule:
 
 
 def likeness(first: Unit, second: Unit) -> int:
-    """Returns the length of the common beginning of two units' names: the kind comes first."""
-    return len(os.path.commonprefix([first.name, second.name]))
+    """Returns the length of the common beginning of two units' names, without seeds at the end."""
+    kinds = [unit.name.rstrip("0123456789") for unit in (first, second)]
+    return len(os.path.commonprefix(kinds))
 
 
 def run(
