@@ -77,15 +77,15 @@ class Schedule:
         Its worker has kept the models and traced functions of the unit `after`; None: no worker
         has any to offer, and the first of the queue is next.
         """
-        place, best = 0, -1
+        index, most = 0, -1
         for number, unit in enumerate(self.ready if after is not None else ()):
             alike = likeness(after, unit)
-            if alike > best:
-                place, best = number, alike
-            if best == likeness(after, after):  # none can be more alike
+            if alike > most:
+                index, most = number, alike
+            if most == likeness(after, after):  # none can be more alike
                 break
-        unit = self.ready[place]
-        del self.ready[place]
+        unit = self.ready[index]
+        del self.ready[index]
         return unit
 
     def complete(self, unit: Unit) -> None:
