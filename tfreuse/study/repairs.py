@@ -9,8 +9,6 @@ stitches.model                          # to be evaluated
 stitches.open()
 """
 
-import functools
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -58,15 +56,9 @@ class Probe:
 def _some_rows(output: tf.Tensor, positions: int) -> tf.Tensor:
     """[N, H, W, C] -> [n, C], n at most `positions`; the same positions every time."""
     rows = tf.reshape(output, [-1, output.shape[-1]])
-    return tf.gather(rows, _order(rows.shape[0])[:positions])
-
-
-@functools.cache
-def _order(count: int) -> np.ndarray:
-    """Returns a permutation int32 [count], always the same."""
-    with tf.init_scope():  # once, not in every segment of a sweep
-        shuffle = tf.random.experimental.stateless_shuffle
-        return shuffle(tf.range(count), seed=[0, 0]).numpy()
+    count = tf.shape(rows)[0]
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[0, 0])
+    return tf.gather(rows, order[:positions])
 
 
 class Stitches:

@@ -7,7 +7,6 @@
 `tfreuse.training.sweep` defines position, frontier and segment, and caches frontiers.
 """
 
-import bisect
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -73,7 +72,7 @@ class Trace:
         self._data = list(self.arguments)
         self._last_use = dict.fromkeys((t.name for t in self._data), -1)
         first: dict[int, int] = {}
-        costly: set[int] = set()
+        self._costly: set[int] = set()
         for number, op in operations:
             read = set().union(*(dependencies.get(t.name, ()) for t in op.inputs))
             data_inputs = [t for t in op.inputs if t.name in self._last_use]
@@ -81,7 +80,7 @@ class Trace:
                 latest_input = max(self._position[t.op.name] for t in data_inputs)
                 position = self._position[op.name] = number if read else latest_input
                 if op.type not in _CHEAP:
-                    costly.add(position)
+                    self._costly.add(position)
                 for tensor in data_inputs:
                     last = max(self._last_use[tensor.name], position)
                     self._last_use[tensor.name] = last
@@ -94,7 +93,6 @@ class Trace:
         by_id = {id(v): v for v in self._graph.variables}
         self.variables = [by_id[variable] for variable in first]
         self.first_positions = list(first.values())
-        self._costly = sorted(costly)
         self._made_of_variables = {name for name, ids in dependencies.items() if ids}
 
     def _find_obstacle(self) -> str:
@@ -117,9 +115,7 @@ class Trace:
 
     def is_costly(self, start: int, end: int) -> bool:
         """Returns whether operations from one position to before another are more than cheap."""
-        return bisect.bisect(self._costly, end - 1) > bisect.bisect(
-            self._costly, start - 1
-        )
+        return any(start <= position < end for position in self._costly)
 
     def frontier(self, position: int) -> list[tf.Tensor]:
         """Returns tensors, arguments included, computed before the position and used later."""
