@@ -1,6 +1,7 @@
 """Exported models: the same numbers at any size, in place at once or not at all, and predict."""
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -208,6 +209,38 @@ def test_the_export_runs_in_a_process_that_knows_tensorflow_alone(
     padded = np.pad(images, [(0, 0), (0, 3), (0, 2), (0, 0)], mode="reflect")
     np.testing.assert_allclose(found, evaluate(unet, padded)[:, :21, :18], 0, 1e-5)
     assert np.load(tmp_path / "mask.npy").shape == (2, 21, 18)
+
+
+def test_each_variable_is_written_once_in_the_models_order(unet, served):
+    """Keras 3.15 writes those of a tracked model twice (keras-team/keras, issue 23553)."""
+    shapes = tf.train.load_checkpoint(
+        served / "variables" / "variables"
+    ).get_variable_to_shape_map()
+    numbers = sum(
+        math.prod(s) for key, s in shapes.items() if "OBJECT_GRAPH" not in key
+    )
+    assert numbers == unet.count_params()
+    loaded = tf.saved_model.load(served)
+    for name in ("variables", "trainable_variables", "non_trainable_variables"):
+        pairs = zip(getattr(loaded, name), getattr(unet, name), strict=True)
+        for variable, wanted in pairs:
+            np.testing.assert_array_equal(variable, wanted)
+
+
+def test_a_network_with_a_lookup_table_is_served_with_it(tmp_path):
+    images = keras.Input((8, 8, 1))
+    pixels = keras.ops.cast(keras.ops.round(255 * images), "int64")
+    inner = keras.layers.IntegerLookup(vocabulary=[3, 7, 200])
+    table = keras.Sequential([keras.Input((64,), dtype="int64"), inner])
+    numbers = table(keras.ops.reshape(pixels, (-1, 64)))
+    features = keras.ops.reshape(keras.ops.one_hot(numbers, 4), (-1, 8, 8, 4))
+    model = keras.Model(images, keras.layers.Conv2D(3, 1)(features))
+    path = export.export(model, tmp_path / "served", task="segmentation")
+    image = np.full((1, 8, 8, 1), 7, np.uint8)
+    image[:, :4] = 200
+    found = serve(path, image)["probabilities"]
+    np.testing.assert_allclose(found, evaluate(model, image), atol=1e-5)
+    assert np.abs(found[:, 0] - found[:, 7]).max() > 1e-3
 
 
 def test_the_side_file_says_what_was_exported(unet, served):

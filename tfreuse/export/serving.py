@@ -11,6 +11,7 @@ from tfreuse.export import decoding
 from tfreuse.export.network import Network
 from tfreuse.models import endings
 from tfreuse.specs import ReadingSpec
+from tfreuse.transplant import live
 
 DEFAULT, FROM_BYTES, LOGITS = "serving_default", "from_bytes", "logits"
 READING = ReadingSpec()  # opaque images of 8 bits a channel
@@ -50,8 +51,11 @@ def write(
         names: the signatures; empty: all of `signatures`.
         reading: how `from_bytes` reads a file.
     """
+    images = image_spec(network, *size)
     # One graph of the network for all signatures, instead of a copy in each.
-    output = tf.function(functools.partial(_output, network), autograph=False)
+    output = tf.function(
+        functools.partial(_output, network), input_signature=[images], autograph=False
+    )
     serve = server(network, output)
 
     def serve_bytes(image_bytes):
@@ -61,18 +65,33 @@ def write(
     def serve_logits(images):
         return {LOGITS: output(images)}
 
-    images = image_spec(network, *size)
     inputs = {
         DEFAULT: (serve, images),
         FROM_BYTES: (serve_bytes, tf.TensorSpec(None, tf.string, "image_bytes")),
         LOGITS: (serve_logits, images),
     }
     archive = keras.export.ExportArchive()
-    archive.track(network.model)
+    for _, layer in live.every_layer(network.model):
+        if _has_table(layer):
+            archive.track(layer)
+    for collection in ("variables", "trainable_variables", "non_trainable_variables"):
+        variables = getattr(network.model, collection)
+        # TensorFlow's variables: Keras's would be written a second time beside them.
+        archive.add_variable_collection(collection, [v.value for v in variables])
     for name in names or signatures(network, reading):
         function, spec = inputs[name]
         archive.add_endpoint(name, function, [spec])
     archive.write_out(path, verbose=False)
+
+
+def _has_table(layer: keras.Layer) -> bool:
+    """Returns whether a layer holds a lookup table, as IntegerLookup does.
+
+    A SavedModel finds variables through its functions, but not tables. Tracking the whole model
+    would write every layer as an object and double the time of an export.
+    """
+    resource = tf.saved_model.experimental.TrackableResource
+    return any(isinstance(value, resource) for value in vars(layer).values())
 
 
 def image_spec(
