@@ -95,8 +95,8 @@ def test_a_model_without_a_run_is_measured_with_the_flags(run, scenes, tmp_path)
     assert metrics["confusion_matrix"] == confusion(model, changed)
 
 
-def test_a_model_without_a_run_and_without_a_data_set_is_refused(run, tmp_path):
-    saving.save(run[1], tmp_path / "model.keras")
+def test_a_model_without_a_run_and_without_a_data_set_is_refused(tmp_path):
+    saving.save(nets.smallest(), tmp_path / "model.keras")
     flags = [f"--model={tmp_path}/model.keras", f"--out_dir={tmp_path}/out"]
     done = commands.run("evaluate", *flags)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1

@@ -213,8 +213,9 @@ def test_the_overlap_follows_the_tile(run):
         prediction.Predictor(run[0] / "served", PredictSpec(tile=8))
 
 
-def test_images_that_need_another_export_are_a_line_for_each_cause(run, tmp_path):
-    """The run's range is for grey-scale up to 200; the second export has none."""
+def test_images_that_need_another_export_are_a_line_for_each_cause(tmp_path):
+    """One export has no range, the other one for grey-scale up to 4095."""
+    saving.save(nets.smallest(), tmp_path / "model.keras")
     deep = np.linspace(0, 4000, 16 * 24).reshape(16, 24).astype(np.uint16)
     folder = tmp_path / "deep"
     folder.mkdir()
@@ -224,7 +225,7 @@ def test_images_that_need_another_export_are_a_line_for_each_cause(run, tmp_path
     Image.fromarray(glass).save(folder / "glass.png")
     for number, flag in enumerate(("--intensity_range=", "--intensity_range=0,4095")):
         done = commands.run(
-            "export", f"--model={run[0]}/model.keras", flag,
+            "export", f"--model={tmp_path}/model.keras", flag,
             f"--out_dir={tmp_path}/served{number}",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

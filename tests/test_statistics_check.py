@@ -30,7 +30,7 @@ def pictures(count=24, seed=0):
 def inputs_of(model, name, images):
     """The inputs of a layer by Keras alone, [values, channels] in float64."""
     part = keras.Model(model.input, model.get_layer(name).input)
-    values = np.asarray(part.predict(images, verbose=0), np.float64)
+    values = np.asarray(part(images, training=False), np.float64)
     return values.reshape(-1, values.shape[-1])
 
 
