@@ -45,7 +45,7 @@ class TrainSpec(Spec):
     clip_norm: float = option(
         0.0,
         "longest gradient of all parameters together; a longer one is shortened to it, so that "
-        "large ones at the start do not slow Adam down for long; 0: as it is",
+        "large ones at the start do not slow Adam down for long, e.g. 0.1; 0: as it is",
         low=0.0,
     )
     validations: int = option(
