@@ -82,7 +82,6 @@ def train(
     claim = functools.partial(
         rundir.claim, out_dir / "run.json", specs, {"recalibrate": recalibrate}
     )
-    _check_clipping(train_spec, device_spec)
     out_dir.mkdir(parents=True, exist_ok=True)
     if (out_dir / "run.json").exists():
         recalibrate = _recorded(claim(), recalibrate)
@@ -260,15 +259,6 @@ def _reseed_random_layers(model: keras.Model) -> None:
     """
     for state in saving.seed_states(model):
         state.assign(keras.random.SeedGenerator().state)
-
-
-def _check_clipping(spec: TrainSpec, device_spec: DeviceSpec) -> None:
-    """Raises InputError where each device would clip its own part of a gradient."""
-    if spec.clip_norm and device_spec.strategy == "mirrored":
-        raise InputError(
-            "--clip_norm with --strategy=mirrored would clip the gradient of each device by "
-            "itself; leave out one of them."
-        )
 
 
 def check_batch_size(spec: TrainSpec, split: data.Split) -> None:

@@ -61,6 +61,28 @@ def decay_only_kernels(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
+def clip_over_devices(
+    optimizer: keras.optimizers.Optimizer,
+) -> keras.optimizers.Optimizer:
+    """Makes an optimizer clip the gradient of the whole batch on several devices; returns it.
+
+    Keras clips the gradient of each device by itself before it adds them up: the sum may be as
+    many times too long as there are devices. Call it in the scope of the strategy that trains.
+    """
+    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    if not distributed or optimizer.global_clipnorm is None:
+        return optimizer
+    clip = optimizer._clip_gradients
+
+    def clip_sum(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        return clip(replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
+
+    optimizer._clip_gradients = clip_sum
+    optimizer._all_reduce_sum_gradients = list  # Keras's sum, which comes too late
+    return optimizer
+
+
 class _CrossEntropyOfAllDevices(keras.losses.SparseCategoricalCrossentropy):
     """Divides a device's sum by the number of counted pixels of the whole batch.
 

@@ -18,7 +18,7 @@ from tfreuse import data, models, transplant
 from tfreuse.specs import DeviceSpec, TrainSpec
 from tfreuse.training import callbacks, devices, evaluation, fusion, recalibration
 from tfreuse.training.callbacks import Report
-from tfreuse.training.objective import loss
+from tfreuse.training.objective import clip_over_devices, loss
 
 
 class Session:
@@ -136,7 +136,7 @@ def trainable(
         losses = dict.fromkeys(heads, losses)
         weights = {"head": 1.0, "auxiliary": models.AUXILIARY_LOSS_WEIGHT}
     graph.compile(
-        optimizer=fusion.with_fused_updates(optimizer),
+        optimizer=clip_over_devices(fusion.with_fused_updates(optimizer)),
         loss=losses,
         loss_weights=weights,
         jit_compile=jit_compile,
