@@ -463,14 +463,14 @@ def test_ten_thousand_units_in_a_chain_and_a_fan_are_scheduled_in_time(tmp_path)
 
     chain = [unit_of(f"c{i}", needs=(f"c{i - 1}",)) for i in range(5_000)]
     fan = [unit_of(f"f{i}", needs=("c4999",)) for i in range(5_000)]
-    start = time.process_time()  # other tests run beside
+    start = time.thread_time()  # other tests run beside, and libraries' threads
     names = [
         event.unit.name
         for event in runners.run([*fan, *chain], Free(tmp_path), tmp_path, 0)
         if event.unit and not event.started
     ]
     assert names == [link.name for link in (*chain, *fan)]
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_nothing_of_the_folder_is_needed_to_name_a_unit():
