@@ -227,11 +227,31 @@ def test_each_variable_is_written_once_in_the_models_order(unet, served):
             np.testing.assert_array_equal(variable, wanted)
 
 
-def test_a_network_with_a_lookup_table_is_served_with_it(tmp_path):
+@keras.saving.register_keras_serializable("tests")
+class Renumbered(keras.layers.Layer):
+    """Pixels by tables in a list, as a layer of a user's own may hold them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        pairs = tf.lookup.KeyValueTensorInitializer(
+            np.array([3, 7, 200]), np.array([1, 2, 3])
+        )
+        self.tables = [tf.lookup.StaticHashTable(pairs, 0)]
+
+    def call(self, numbers):
+        return self.tables[0].lookup(numbers)
+
+    def compute_output_spec(self, numbers):
+        return keras.KerasTensor(numbers.shape, "int64")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: keras.layers.IntegerLookup(vocabulary=[3, 7, 200]), Renumbered]
+)
+def test_a_network_with_lookup_tables_is_served_with_them(make, tmp_path):
     images = keras.Input((8, 8, 1))
     pixels = keras.ops.cast(keras.ops.round(255 * images), "int64")
-    inner = keras.layers.IntegerLookup(vocabulary=[3, 7, 200])
-    table = keras.Sequential([keras.Input((64,), dtype="int64"), inner])
+    table = keras.Sequential([keras.Input((64,), dtype="int64"), make()])
     numbers = table(keras.ops.reshape(pixels, (-1, 64)))
     features = keras.ops.reshape(keras.ops.one_hot(numbers, 4), (-1, 8, 8, 4))
     model = keras.Model(images, keras.layers.Conv2D(3, 1)(features))

@@ -91,7 +91,8 @@ def _has_table(layer: keras.Layer) -> bool:
     would write every layer as an object and double the time of an export.
     """
     resource = tf.saved_model.experimental.TrackableResource
-    return any(isinstance(value, resource) for value in vars(layer).values())
+    values = keras.tree.flatten([*vars(layer).values()])  # of lists and dicts too
+    return any(isinstance(value, resource) for value in values)
 
 
 def image_spec(
