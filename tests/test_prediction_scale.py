@@ -1,5 +1,7 @@
 """Prediction at the scale of the training, of networks of one size, and of folders as they are."""
 
+import shutil
+
 import commands
 import nets
 import numpy as np
@@ -213,9 +215,10 @@ def test_the_overlap_follows_the_tile(run):
         prediction.Predictor(run[0] / "served", PredictSpec(tile=8))
 
 
-def test_images_that_need_another_export_are_a_line_for_each_cause(tmp_path):
-    """One export has no range, the other one for grey-scale up to 4095."""
+def test_images_that_need_another_export_are_a_line_for_each_cause(run, tmp_path):
+    """The run's range is for grey-scale up to 200; the first export has none."""
     saving.save(nets.smallest(), tmp_path / "model.keras")
+    shutil.copy(run[0] / "run.json", tmp_path)
     deep = np.linspace(0, 4000, 16 * 24).reshape(16, 24).astype(np.uint16)
     folder = tmp_path / "deep"
     folder.mkdir()
