@@ -72,11 +72,15 @@ def clip_over_devices(
     distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
     if not distributed or optimizer.global_clipnorm is None:
         return optimizer
-    clip = optimizer._clip_gradients
+    clip = type(
+        optimizer
+    )._clip_gradients  # a second call of this function adds nothing
 
     def clip_sum(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         replica = tf.distribute.get_replica_context()
-        return clip(replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients))
+        return clip(
+            optimizer, replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        )
 
     optimizer._clip_gradients = clip_sum
     optimizer._all_reduce_sum_gradients = list  # Keras's sum, which comes too late
