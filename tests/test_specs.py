@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tfreuse import rundir, specs
+from tfreuse import files, rundir, specs
 from tfreuse.errors import InputError, nearest, printable
 
 KINDS = (specs.DataSpec, specs.ModelSpec, specs.TrainSpec, specs.StudySpec)
@@ -64,6 +64,38 @@ def test_a_directory_of_another_spec_is_refused_with_the_fields_that_differ(tmp_
     with pytest.raises(InputError, match="--steps was 10, now 20") as caught:
         rundir.claim(path, {"train": specs.TrainSpec(steps=20)})
     assert "seed" not in str(caught.value)
+
+
+def older_run(path):
+    """Writes the settings of a run begun when TrainSpec lacked clip_norm and unlabelled."""
+    settings = specs.TrainSpec().settings
+    del settings["clip_norm"], settings["unlabelled"]
+    files.write_json(path, {"specs": {"train": settings}})
+
+
+def test_a_field_at_its_value_in_older_runs_changes_no_digest():
+    assert "clip_norm" not in specs.TrainSpec(clip_norm=0.0).to_json()
+    assert specs.TrainSpec().to_json()["clip_norm"] == 0.1
+    assert specs.AdviceSpec.from_json({}).clip_norm == 0.0
+
+
+def test_an_older_run_goes_on_with_the_value_of_its_time(tmp_path):
+    path = tmp_path / "run.json"
+    older_run(path)
+    rundir.claim(path, {"train": specs.TrainSpec(clip_norm=0.0)})
+    expected = r"--clip_norm was 0.0, now 0.1.*config.flags --clip_norm=0.0\.$"
+    with pytest.raises(InputError, match=expected):
+        rundir.claim(path, {"train": specs.TrainSpec()})
+
+
+def test_a_run_that_recorded_a_fields_older_value_goes_on(tmp_path):
+    path = tmp_path / "run.json"
+    recorded = specs.TrainSpec(clip_norm=0.0).settings
+    assert recorded["clip_norm"] == 0.0
+    files.write_json(path, {"specs": {"train": recorded}})
+    rundir.claim(path, {"train": specs.TrainSpec(clip_norm=0.0)})
+    with pytest.raises(InputError, match=r"config.flags\.$"):
+        rundir.claim(path, {"train": specs.TrainSpec()})
 
 
 def test_text_from_files_cannot_drive_a_terminal():

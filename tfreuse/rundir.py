@@ -62,10 +62,9 @@ def claim(
     Raises:
         InputError: the directory has other specs; the message names the fields that differ.
     """
-    settings = {name: spec.to_json() for name, spec in specs.items()}
     if not path.exists():
         content = {
-            "specs": settings,
+            "specs": {name: spec.to_json() for name, spec in specs.items()},
             "versions": versions(),
             "directory": os.getcwd(),
             **(additions or {}),
@@ -73,11 +72,23 @@ def claim(
         files.write_json(path, content)
         return content
     content = files.read_json(path)
-    if content["specs"] != settings:
+    recorded = content["specs"]
+    old = {
+        name: specs[name].completed(values) if name in specs else values
+        for name, values in recorded.items()
+    }
+    new = {name: spec.settings for name, spec in specs.items()}
+    if old != new:
+        lacking = [
+            f" --{field}={value}"
+            for name in new
+            for field, value in old.get(name, {}).items()
+            if field not in recorded[name] and value != new[name][field]
+        ]
         raise InputError(
-            f"{path.parent} holds a run with other settings: "
-            f"{_difference(content['specs'], settings)}. Choose another --out_dir, or repeat the "
-            f"run there with --flagfile={path.parent / 'config.flags'}."
+            f"{path.parent} holds a run with other settings: {_difference(old, new)}. Choose "
+            "another --out_dir, or repeat the run there with "
+            f"--flagfile={path.parent / 'config.flags'}{''.join(lacking)}."
         )
     return content
 

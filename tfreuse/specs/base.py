@@ -4,7 +4,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from tfreuse import files
@@ -19,7 +19,7 @@ def option(
     low: float | None = None,
     only: str = "",
     also: str = "",
-    later: bool = False,
+    before: Any = dataclasses.MISSING,
 ) -> Any:
     """Returns a dataclass field with its default, help, choices and lower bound.
 
@@ -29,8 +29,8 @@ def option(
         choices: all values allowed, of each item for a tuple; empty: any.
         low: the least value allowed.
         also: regular expression of values that are allowed besides `choices`.
-        later: the field was added when runs existed. At its default it is absent from JSON, so
-            that their digests stay.
+        before: for a field added when runs existed, its value in them. At this value it is absent
+            from JSON, so that their digests stay.
         only: name of the one architecture that has the option; empty: all have it.
     """
     if only:
@@ -43,7 +43,7 @@ def option(
             "low": low,
             "only": only,
             "also": also,
-            "later": later,
+            "before": before,
         },
     )
 
@@ -51,7 +51,9 @@ def option(
 def later(spec: type, name: str) -> Any:
     """Returns a field like another spec's, in a spec of which runs existed without it."""
     (field,) = (field for field in dataclasses.fields(spec) if field.name == name)
-    metadata = {**field.metadata, "later": True}
+    metadata = dict(field.metadata)
+    if metadata["before"] is dataclasses.MISSING:
+        metadata["before"] = field.default
     return dataclasses.field(default=field.default, metadata=metadata)
 
 
@@ -64,23 +66,46 @@ class Spec:
             _check(field, getattr(self, field.name))
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain values by field, without those that hold in runs older than the field."""
         return {
-            field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)
-            for value in [getattr(self, field.name)]
-            if not (field.metadata["later"] and value == field.default)
+            name: value
+            for name, value in self.settings.items()
+            if value != self._before().get(name, dataclasses.MISSING)
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the spec of the values that `to_json` returned, in this version or a former.
+
+        Raises:
+            InputError: a value does not fit its field, or there is no such field.
+        """
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - names):
             raise InputError(
                 f"{cls.__name__} has no fields {unknown}; it has {sorted(names)}."
             )
-        return cls(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        complete = cls.completed(values).items()
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in complete})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values of all fields by their names."""
+        fields = dataclasses.fields(self)
+        return {field.name: _plain(getattr(self, field.name)) for field in fields}
+
+    @classmethod
+    def completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns `to_json`'s values with those of the fields that an older run lacks."""
+        return cls._before() | dict(values)
+
+    @classmethod
+    def _before(cls) -> dict[str, Any]:
+        return {
+            field.name: _plain(before)
+            for field in dataclasses.fields(cls)
+            if (before := field.metadata["before"]) is not dataclasses.MISSING
+        }
 
     @property
     def digest(self) -> str:
@@ -141,6 +166,10 @@ def _parsed(flag: str, text: str, field: dataclasses.Field) -> Any:
         raise InputError(
             f"--{flag}: {field.name} takes {expected}; got {printable(text)!r}."
         ) from None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

@@ -103,7 +103,7 @@ class StudySpec(Spec):
         "these numbers of updates of its training, 0 (its initial values) up to below --steps; the "
         "verdicts are on the finished donor",
         low=0,
-        later=True,
+        before=(),
     )
     draws: int = option(
         3,

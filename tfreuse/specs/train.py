@@ -43,10 +43,11 @@ class TrainSpec(Spec):
         0.05, "share of the updates in which the learning rate rises, 0 to 1", low=0.0
     )
     clip_norm: float = option(
-        0.0,
+        0.1,
         "longest gradient of all parameters together; a longer one is shortened to it, so that "
-        "large ones at the start do not slow Adam down for long, e.g. 0.1; 0: as it is",
+        "large ones at the start do not slow Adam down for long; 0: as it is",
         low=0.0,
+        before=0.0,
     )
     validations: int = option(
         10, "validations during the training; each writes a checkpoint", low=1
@@ -69,7 +70,7 @@ class TrainSpec(Spec):
         "autoencoder: splits whose images it learns from; all: those of val and test too, "
         "without their labels",
         choices=UNLABELLED,
-        later=True,
+        before="train",
     )
     labels: str = option(
         "all",

@@ -41,6 +41,11 @@ def strategy(spec: DeviceSpec, batch_size: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(names)
 
 
+def several() -> bool:
+    """Whether the strategy of the current scope shares each batch among several devices."""
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
 def jit_compile(spec: DeviceSpec) -> bool | str:
     """Returns `jit_compile` for Keras; "auto" disables XLA where devices exchange statistics."""
     if spec.jit_compile == "auto" and spec.strategy == "mirrored":

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfreuse.errors import InputError, printable
-from tfreuse.training import views
+from tfreuse.training import devices, views
 from tfreuse.transplant import derived, live
 
 BatchNormalization = keras.layers.BatchNormalization
@@ -30,7 +30,7 @@ def fused(model: keras.Model) -> keras.Model:
     Raises:
         InputError: several devices, and a batch normalization that cannot be synchronized.
     """
-    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    distributed = devices.several()
     reached = set()
 
     def call(layer, *args, **kwargs):
@@ -61,8 +61,7 @@ def with_fused_updates(
     left unchanged.
     """
     fusible = type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
-    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    if fusible and not optimizer.amsgrad and not distributed:
+    if fusible and not optimizer.amsgrad and not devices.several():
         optimizer._backend_update_step = functools.partial(_update_all, optimizer)
         optimizer._apply_weight_decay = functools.partial(_decay_all, optimizer)
     return optimizer

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfreuse.specs import TrainSpec
+from tfreuse.training import devices
 
 
 def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
@@ -19,9 +20,8 @@ def loss(task: str, ignore_label: int = -1) -> keras.losses.Loss:
         return keras.losses.MeanSquaredError()
     if ignore_label < 0:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
     kind = keras.losses.SparseCategoricalCrossentropy
-    if distributed:
+    if devices.several():
         kind = _CrossEntropyOfAllDevices
     return kind(from_logits=True, ignore_class=ignore_label)
 
@@ -69,12 +69,10 @@ def clip_over_devices(
     Keras clips the gradient of each device by itself before it adds them up: the sum may be as
     many times too long as there are devices. Call it in the scope of the strategy that trains.
     """
-    distributed = tf.distribute.get_strategy().num_replicas_in_sync > 1
-    if not distributed or optimizer.global_clipnorm is None:
+    if not devices.several() or optimizer.global_clipnorm is None:
         return optimizer
-    clip = type(
-        optimizer
-    )._clip_gradients  # a second call of this function adds nothing
+    # Of the class, not of the optimizer: a second call of this function changes nothing then.
+    clip = type(optimizer)._clip_gradients
 
     def clip_sum(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         replica = tf.distribute.get_replica_context()
