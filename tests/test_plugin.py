@@ -681,30 +681,37 @@ def test_a_report_of_older_records_answers_nothing(reported):
 def page_of(answers: bytes) -> bytes:
     # A fixed time: both workers of a test run must collect the same parameters.
     packed = base64.b64encode(gzip.compress(answers, mtime=0))
-    return (
-        b'<script type="application/octet-stream" id="answers">' + packed + b"</script>"
-    )
+    return embedded.HEAD.encode() + packed + embedded.TAIL.encode()
 
 
 @pytest.mark.parametrize(
     "page",
     [
         b"",
-        b'<script type="application/octet-stream" id="answers">%%%</script>',
+        f"{embedded.HEAD}%%%{embedded.TAIL}".encode(),
         page_of(b"[" * 100_000),
         page_of(b"[1]"),
+        page_of(b'{"heat": {"drawings": [["<a/>", [1, 9]], [7]]}}'),
     ],
-    ids=["empty", "no base64", "nested too deep", "no object"],
+    ids=["empty", "no base64", "nested too deep", "no object", "no drawing"],
 )
 def test_a_page_that_is_no_report_answers_nothing(reported, page):
     (reported / "study" / "report.html").write_bytes(page)
     assert Asked(reported).get("/study", study="study")["state"] == "reading"
 
 
+def test_a_report_of_another_packing_answers_nothing(reported):
+    page = reported / "study" / "report.html"
+    now = page.read_bytes()
+    assert embedded.unpack(now)
+    page.write_bytes(now.replace(b'data-packing="2"', b'data-packing="1"'))
+    assert Asked(reported).get("/study", study="study")["state"] == "reading"
+
+
 def test_answers_that_unpack_to_more_than_a_page_has_are_left(monkeypatch):
     snapshot = {"left out": "x" * 1000}
     packed = embedded.pack(snapshot, [], 10_000)
-    page = f"{embedded._HEAD}{packed}{embedded._TAIL}".encode()
+    page = f"{embedded.HEAD}{packed}{embedded.TAIL}".encode()
     assert embedded.unpack(page) == snapshot
     monkeypatch.setattr(embedded, "_LONGEST", 500)
     assert embedded.unpack(page) == {}

@@ -14,7 +14,7 @@ import test_report_views as views
 
 from tfreuse import report, specs
 from tfreuse.analysis.arms import Part
-from tfreuse.report import arrays
+from tfreuse.report import arrays, embedded
 
 pytestmark = browsing.MARKS
 HOSTILE = "</script><img src=x onerror=window.hacked=1>"
@@ -251,7 +251,7 @@ def test_a_page_whose_answers_are_damaged_keeps_what_needs_no_script(
 ):
     text = (studies / "seed/report.html").read_text()
     (tmp_path / "report.html").write_text(
-        text.replace('id="answers">', 'id="answers">A')
+        text.replace(embedded.HEAD, f"{embedded.HEAD}A")
     )
     page = browser.new_page()
     with page.expect_event("pageerror"):

@@ -230,7 +230,7 @@ def test_the_scale_of_retention_ends_at_one_which_no_value_exceeds():
     for quantity in heat.QUANTITIES:
         drawing = svg.Drawing(200, 30, "heat", "scale")
         heat.scale_bar(drawing, 0, 0, quantity, 1.0)
-        steps = [node.get("fill") for node in pictured.root(drawing).iter("rect")]
+        steps = [node.get("stroke") for node in pictured.root(drawing).iter("path")]
         bars[quantity] = pictured.texts(drawing), svg.resolved(steps[-1])
     named = {name: f"light-dark({', '.join(colours.scale(level))})"
              for name, level in (("anchor", 0), ("end", 1))}  # fmt: skip

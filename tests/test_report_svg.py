@@ -1,8 +1,9 @@
 """Drawings: markup that is well formed whatever the text, and files that need nothing else."""
 
+import re
 from xml.etree import ElementTree
 
-from tfreuse.report import figures
+from tfreuse.report import bundle, figures
 from tfreuse.report.figures import svg
 
 NAME = '<script>alert(1)</script>"&\x07\u202e'
@@ -45,6 +46,16 @@ def test_a_file_has_its_own_style_and_one_theme():
     ElementTree.fromstring(text.encode())
     assert "light-dark" not in text and "var(" not in text and "@media" not in text
     assert 'fill="#fff"' in text and "<style>" in text
+
+
+def test_a_figure_that_the_page_saves_keeps_every_look_of_the_style_sheet():
+    """What `export.js` leaves out is lost in the saved file: dots without round ends vanish."""
+    sheet = re.sub(r"/\*.*?\*/", "", bundle.read("figures.css"), flags=re.DOTALL)
+    used = set(re.findall(r"([a-z-]+):", sheet))
+    assert "stroke-linecap" in used
+    (names,) = re.findall(r"LOOK = \[(.*?)\]", bundle.read("export.js"), re.DOTALL)
+    kept = set(re.findall(r'"([a-z-]+)"', names))
+    assert used - kept == {"font-variant-numeric", "pointer-events"}
 
 
 def test_a_saved_figure_replaces_the_png_of_an_earlier_version(tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse.analysis.arms import Part
+from tfreuse.report import packing
 from tfreuse.report.views import (
     advice,
     cells,
@@ -24,14 +25,14 @@ from tfreuse.report.views import (
 )
 from tfreuse.report.views.snapshot import Snapshot, to_text
 
-BUDGET = 2_500_000  # characters in the page
+BUDGET = 1_700_000  # characters in the page
 _BATCH = 1 << 16  # characters of JSON that are compressed, and measured, at once
 _CELLS = 64  # whose intervals are computed at once
 _LONGEST = 400_000_000  # bytes of answers, unpacked
-_HEAD = '<script type="application/octet-stream" id="answers">'
-_TAIL = "</script>"
+# The number is that of the packing of drawings: pages of another one are not read.
+HEAD = '<script type="application/octet-stream" id="answers" data-packing="2">'
+TAIL = "</script>"
 _FIGURE = re.compile(r'<svg [^>]*class="figure .*?</svg>', re.DOTALL)
-_WORD = re.compile(r"<[a-z][^<]*(?:</[^<]*)*")  # an element, and the ends behind it
 _FRAME = 64  # bytes: the end of a gzip stream, and a margin
 
 
@@ -43,29 +44,25 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
         snapshot: of the study.
         budget: characters that the element may take.
         page: HTML before the element. A figure that it shows is not repeated: the answer has
-            the figure's number in the page instead. Of every other figure it has the elements:
-            the markup of each where it is new, and its number where one before is equal. Gzip
-            alone finds equal text in the last 32 kB only, which is less than one figure.
+            the figure's number in the page instead. Every other figure is packed (`packing.py`).
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
         f"tensorboard --logdir={name or 'STUDY_DIR'}"
     )
-    room = budget - len(_HEAD) - len(_TAIL)
+    room = budget - len(HEAD) - len(TAIL)
     drawings = _FIGURE.findall(page)
     numbers = {markup: number for number, markup in enumerate(drawings)}
-    words: dict[str, int] = {}
+    packer = packing.Packer()
 
-    def replaced(markup: str) -> int | list[int | str]:
-        if markup in numbers:
-            return numbers[markup]
-        return [_number_of(word, words) for word in _WORD.findall(markup)]
+    def replaced(markup: str) -> int | list[packing.Entry]:
+        return numbers[markup] if markup in numbers else packer.pack(markup)
 
     pairs = (
         (key, _with_figures(answer, replaced))
         for key, answer in answers(name, snapshot, drawings)
     )
-    return f"{_HEAD}{pack({'left out': left_out}, pairs, room)}{_TAIL}"
+    return f"{HEAD}{pack({'left out': left_out}, pairs, room)}{TAIL}"
 
 
 def pack(
@@ -78,7 +75,7 @@ def pack(
         following: further entries, taken as long as they fit; the rest is not computed.
         room: characters.
     """
-    packer = zlib.compressobj(6, wbits=31)  # gzip without a time stamp: reproducible
+    packer = zlib.compressobj(9, wbits=31)  # gzip without a time stamp: reproducible
     room = 3 * (room // 4) - _FRAME
     opening = json.dumps(dict(first)).removesuffix("}")
     packed = packer.compress(opening.encode())
@@ -90,14 +87,6 @@ def pack(
         packer, packed = trial, packed + addition
     packed += packer.compress(b"}") + packer.flush()
     return base64.b64encode(packed).decode()
-
-
-def _number_of(word: str, words: dict[str, int]) -> int | str:
-    """Returns the number of a word that came before; else the word, which gets the next one."""
-    if word in words:
-        return words[word]
-    words[word] = len(words)
-    return word
 
 
 def _with_figures(answer: Any, replaced: Callable[[Any], Any]) -> Any:
@@ -123,23 +112,22 @@ def _batches(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
 
 def unpack(page: bytes) -> dict[str, Any]:
     """Returns the answers in a page that `script` wrote, by `key`; {} if none can be read."""
-    start = page.find(_HEAD.encode())
-    end = page.find(_TAIL.encode(), start)
+    start = page.find(HEAD.encode())
+    end = page.find(TAIL.encode(), start)
     if not 0 <= start < end:
         return {}
-    unpacker = zlib.decompressobj(wbits=31)
+    gzip = zlib.decompressobj(wbits=31)
     try:
-        packed = base64.b64decode(page[start + len(_HEAD) : end])
-        text = unpacker.decompress(packed, _LONGEST)
-        entries = {} if unpacker.unconsumed_tail else json.loads(text)
+        packed = base64.b64decode(page[start + len(HEAD) : end])
+        text = gzip.decompress(packed, _LONGEST)
+        entries = {} if gzip.unconsumed_tail else json.loads(text)
         figures = _FIGURE.findall(page[:start].decode())
 
-        words: list[str] = []
+        unpacker = packing.Unpacker(_LONGEST)
 
-        def markup(drawing: Any) -> str:
-            if isinstance(drawing, int):
-                return figures[drawing]
-            return "".join(_word(entry, words) for entry in drawing)
+        def markup(drawing: int | list[packing.Entry]) -> str:
+            whole = isinstance(drawing, int)
+            return figures[drawing] if whole else unpacker.unpack(drawing)
 
         return {
             key: _cut(answer, figures)
@@ -160,13 +148,6 @@ def _cut(answer: Any, figures: Sequence[str]) -> str:
         return answer
     drawing = figures[answer["figure"]]
     return _address(pictures.cut(drawing, answer["group"], answer["size"]))
-
-
-def _word(entry: int | str, words: list[str]) -> str:
-    if isinstance(entry, int):
-        return words[entry]
-    words.append(entry)
-    return entry
 
 
 def key(route: str, query: Mapping[str, Any]) -> str:

@@ -201,11 +201,7 @@ def _line(drawing: svg.Drawing, axis: marks.Axis, line: Line, y: float) -> None:
         )
         label = svg.fitted(line.label, LABEL)
         drawing.text(axis.start - 8, y + 4, label, "end", class_=strong)
-        for value in line.values:
-            look = {"fill": line.colour, "opacity": 0.55}
-            marks.marker(
-                drawing, axis(value), y - 5, axis.beyond(value) or "o", 1.7, **look
-            )
+        marks.dots(drawing, axis, y - 5, line.values, line.colour)
         marks.interval(drawing, axis, y, line.row, line.shape, fill=line.colour)
         drawing.text(axis.end + 8, y + 4, line.text, class_="ink")
 

@@ -21,6 +21,7 @@ KINDS = {
     "suffix": "from one stage to the output",
 }
 QUANTITIES = {"retention": "retention", "drop": "drop", "index": "reusability index"}
+INK = colours.ink(0)  # of the text in most cells
 
 
 def heat_map(rows: list[Row], spec: specs.StudySpec) -> list[svg.Drawing]:
@@ -81,7 +82,8 @@ def panel(
         y = top + HEIGHT * line
         name = svg.fitted(marks.site(site), NAME)
         drawing.text(x0 - 8, y + HEIGHT / 2 + 4, name, anchor="end")
-        with drawing.group(data={"kind": kind, "site": site}, text_anchor="middle"):
+        look = {"text_anchor": "middle", "fill": INK}
+        with drawing.group(data={"kind": kind, "site": site}, **look):
             for row in rows:
                 if row["site"] == site:
                     x = x0 + COLUMN * groups.index(row["group"])
@@ -151,9 +153,10 @@ def scale_bar(
 def _bar(highest: int, low: str, middle: str, high: str) -> svg.Drawing:
     """Draws the scale from -1 to `highest`, with texts at its ends and at its middle."""
     bar, width = svg.Drawing(BAR, 24, "heat", "scale"), BAR / STEPS
-    for step in range(STEPS):
-        colour = colours.scale((highest + 1) * step / (STEPS - 1) - 1)
-        bar.rect(step * width, 0, width + 0.3, 9, fill=colour)
+    with bar.group(stroke_width=9):
+        for step in range(STEPS):
+            colour = colours.scale((highest + 1) * step / (STEPS - 1) - 1)
+            bar.path(f"M{step * width:.4g} 4.5h{width + 0.3:.2g}", stroke=colour)
     bar.text(0, 21, low, size=10)
     if middle:
         bar.text(BAR / 2, 21, middle, "middle", size=10)
@@ -200,9 +203,10 @@ def _cell(
     with drawing.group(data={"group": row["group"]}, tip=tip(row, quantity)):
         if not has_value(row):
             drawing.rect(x, y, width, height, class_="empty")
-            drawing.text(x + width / 2, y + 14, "–")
+            drawing.text(x + width / 2, y + 14, "–", fill="var(--soft)")
             return
         colour, text_colour = fill(row, quantity, limit), ink(row, quantity, limit)
+        text_colour = None if text_colour == INK else text_colour  # that of its group
         drawing.rect(x, y, width, height, class_="cell", rx=2, fill=colour)
         if row.get("significant") is False:
             drawing.path(hatching(x, y, width, height), class_="hatch")
@@ -212,7 +216,7 @@ def _cell(
             drawing.circle(x + width - 4, y + 4, 1.8, fill=text_colour)
 
 
-def hatching(x: float, y: float, width: float, height: float, apart: int = 9) -> str:
+def hatching(x: float, y: float, width: float, height: float, apart: int = 12) -> str:
     """Returns the path of slanted lines over a box."""
     lines = []
     for shift in range(apart // 2, int(width + height), apart):

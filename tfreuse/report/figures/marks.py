@@ -93,6 +93,24 @@ def marker(
     drawing.path(f"M{'L'.join(corners)}Z", **look)
 
 
+def dots(
+    drawing: svg.Drawing,
+    axis: Axis,
+    y: float,
+    values: Iterable[float],
+    colour: svg.Colour,
+) -> None:
+    """Draws the values of single seeds at a height: small dots as one path, arrows beyond the axis."""
+    path = ""
+    for value in values:
+        if arrow := axis.beyond(value):
+            marker(drawing, axis(value), y, arrow, 1.7, fill=colour, opacity=0.55)
+        else:
+            path += f"M{axis(value):.4g} {y:g}z"  # a line without length has round ends
+    if path:
+        drawing.path(path, class_="seeds", stroke=colour)
+
+
 def interval(
     drawing: svg.Drawing, axis: Axis, y: float, row: Row, shape: str = "o",
     size: float = 3.4, upright: bool = False, **look,

@@ -258,8 +258,8 @@ def _head(points: Sequence[Point]) -> str:
     step = max(abs(x1 - x0), abs(y1 - y0)) or 1
     dx, dy = (x1 - x0) / step, (y1 - y0) / step
     return (
-        f"M{x1:.1f} {y1:.1f}l{-5 * dx - 3 * dy:.1f} {-5 * dy + 3 * dx:.1f}"
-        f"l{6 * dy:.1f} {-6 * dx:.1f}z"
+        f"M{x1:.4g} {y1:.4g}l{-5 * dx - 3 * dy:.2g} {-5 * dy + 3 * dx:.2g}"
+        f"l{6 * dy:.2g} {-6 * dx:.2g}z"
     )
 
 
@@ -273,23 +273,23 @@ def _stage(
     limit: float,
 ) -> None:
     """Draws a stage with its name and number; dashed where nothing was measured."""
-    look = {"data": {"kind": kind, "site": name}}
+    has_value = row is not None and heat.has_value(row)
+    fill = heat.fill(row, quantity, limit) if has_value else None
+    ink = heat.ink(row, quantity, limit) if has_value else None
+    look = {"data": {"kind": kind, "site": name}, "fill": ink}
     with drawing.group(**look, tip=heat.tip(row, quantity) if row else ()):
-        has_value = row is not None and heat.has_value(row)
-        fill = heat.fill(row, quantity, limit) if has_value else None
-        ink = heat.ink(row, quantity, limit) if has_value else None
         drawing.rect(
             box.x0, box.y0, box.width, box.height, rx=4, fill=fill,
             class_="stage" if has_value else "empty",
         )  # fmt: skip
         short = svg.fitted(name, box.width - 4, 8.5)
-        drawing.text(box.x, box.y0 + 11, short, size=8.5, fill=ink)
+        drawing.text(box.x, box.y0 + 11, short, size=8.5)
         text = heat.cell_text(row["mean"]) if has_value else "–"
-        drawing.text(box.x, box.y0 + 25, text, fill=ink, size=12)
+        drawing.text(box.x, box.y0 + 25, text, size=12)
         if name == "pyramid":
             _bins(drawing, box, ink)
         if row and row["identifiable"] is False:
-            drawing.circle(box.x1 - 5, box.y0 + HIGH - 6, 1.8, fill=ink)
+            drawing.circle(box.x1 - 5, box.y0 + HIGH - 6, 1.8)
 
 
 def _bins(drawing: svg.Drawing, box: Box, ink: svg.Colour | None) -> None:

@@ -70,10 +70,11 @@ def _panel(title: str, names: tuple[str, str], dots: Sequence[Dots]) -> svg.Draw
     low, high = np.quantile(values[np.isfinite(values)], [0.01, 0.99])
     low, high = low - 0.06 * (high - low) - 1e-9, high + 0.06 * (high - low) + 1e-9
     x, y = marks.Axis(low, high, LEFT, edge), marks.Axis(low, high, bottom, TOP)
-    for value in marks.ticks(low, high, 4):
-        text = f"{value:g}".replace("-", "−")
-        drawing.text(x(value), bottom + 14, text, "middle", size=9)
-        drawing.text(LEFT - 5, y(value) + 3, text, "end", size=9)
+    with drawing.group(font_size=9):
+        for value in marks.ticks(low, high, 4):
+            text = f"{value:g}".replace("-", "−")
+            drawing.text(x(value), bottom + 14, text, "middle")
+            drawing.text(LEFT - 5, y(value) + 3, text, "end")
     drawing.line(LEFT, bottom, edge, bottom, class_="axis")
     drawing.line(LEFT, TOP, LEFT, bottom, class_="axis")
     drawing.line(LEFT, bottom, edge, TOP, class_="grid")

@@ -1,7 +1,8 @@
 // A figure as a file: SVG with the colours and fonts that it is shown in, PNG at twice its size.
 
 const LOOK = [
-  "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity",
+  "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity",
+  "stroke-linecap", "opacity", "image-rendering", "text-anchor",
   "font-family", "font-size", "font-weight",
 ];
 

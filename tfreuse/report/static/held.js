@@ -4,7 +4,7 @@ export const LIVE = false;
 const SEPARATOR = "\n";
 // The page's own figures in their order; an answer has a figure's number instead of its markup.
 const figures = [...document.querySelectorAll("svg.figure")];
-const elements = []; // of all drawings: an answer has the number of one that came before
+const NUMBER = /[\u2212-]?[0-9]+(?:\.[0-9]+)?/g;
 let opened = null;
 
 function key(route, parameters) {
@@ -19,18 +19,43 @@ function answers() {
     const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const entries = Object.entries(await new Response(stream).json());
-    for (const [, answer] of entries) answer.drawings?.forEach(number);
+    const unpacked = unpacker();
+    for (const [, answer] of entries) {
+      if (answer.drawings) answer.drawings = answer.drawings.map(unpacked);
+    }
     return new Map(entries);
   })();
   return opened;
 }
 
-/** Keeps the elements of a drawing that are new, and leaves their numbers in it. */
-function number(drawing) {
-  if (!Array.isArray(drawing)) return;
-  drawing.forEach((element, i) => {
-    if (typeof element === "string") drawing[i] = elements.push(element) - 1;
-  });
+/** Returns a function that unpacks one drawing after another; `packing.py` describes them. */
+function unpacker() {
+  const words = [];
+  const patterns = [];
+  const fresh = (entry) => {
+    if (entry.startsWith("<")) {
+      patterns.push({pieces: entry.split(NUMBER), numbers: entry.match(NUMBER) ?? []});
+      return entry;
+    }
+    const [index, ...changed] = entry.split(" ");
+    const {pieces, numbers} = patterns[index];
+    changed.forEach((number, i) => (numbers[i] = number || numbers[i]));
+    return pieces.map((piece, i) => piece + (numbers[i] ?? "")).join("");
+  };
+  return (drawing) => {
+    if (!Array.isArray(drawing)) return drawing; // the number of a figure of the page
+    const begin = words.length;
+    for (const entry of drawing) {
+      if (typeof entry === "string") {
+        words.push(fresh(entry));
+        continue;
+      }
+      const [distance, length] = Array.isArray(entry) ? entry : [entry, 1];
+      const start = words.length - distance;
+      for (let i = start; i < start + length; i++) words.push(words[i]);
+    }
+    return words.slice(begin);
+  };
 }
 
 /** The address of a picture, which a figure of the page may have. */
@@ -69,9 +94,7 @@ export async function ask(route, parameters = {}) {
   if (answer === undefined) throw new Error(all.get("left out"));
   if (!answer.drawings) return answer;
   const drawings = answer.drawings.map((drawing) =>
-    Array.isArray(drawing)
-      ? drawing.map((index) => elements[index]).join("")
-      : figures[drawing].cloneNode(true)
+    Array.isArray(drawing) ? drawing.join("") : figures[drawing].cloneNode(true)
   );
   return {...answer, drawings};
 }
