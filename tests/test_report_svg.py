@@ -49,7 +49,7 @@ def test_a_file_has_its_own_style_and_one_theme():
 
 
 def test_a_figure_that_the_page_saves_keeps_every_look_of_the_style_sheet():
-    """What `export.js` leaves out is lost in the saved file: dots without round ends vanish."""
+    """What `static/export.js` leaves out is lost in the saved file: dots without round ends vanish."""
     sheet = re.sub(r"/\*.*?\*/", "", bundle.read("figures.css"), flags=re.DOTALL)
     used = set(re.findall(r"([a-z-]+):", sheet))
     assert "stroke-linecap" in used

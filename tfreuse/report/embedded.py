@@ -44,7 +44,7 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
         snapshot: of the study.
         budget: characters that the element may take.
         page: HTML before the element. A figure that it shows is not repeated: the answer has
-            the figure's number in the page instead. Every other figure is packed (`packing.py`).
+            the figure's number in the page instead. Every other figure is packed (`tfreuse.report.packing`).
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
