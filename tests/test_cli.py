@@ -86,6 +86,10 @@ def test_a_flag_without_its_dashes_is_refused():
 def test_a_value_of_the_wrong_kind_is_refused():
     refused(tool("train", "--steps=many"), "steps", "a whole number, got 'many'")
     refused(tool("train", "--steps=0"), "steps")
+    refused(tool("train", "--clip_norm=abc"), "clip_norm", "a finite number, got 'abc'")
+    refused(tool("transplant", "plan", "--alpha=nan"), "alpha", "a finite number")
+    for value in ("nan", "inf"):
+        refused(tool("train", f"--learning_rate={value}"), "a finite number", value)
     refused(tool("train", "--image_size=32", "--out_dir=x"), "height,width")
     refused(tool("train", "--image_size=a,b", "--out_dir=x"), "whole numbers")
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from nets import smallest
 from PIL import Image
 
-from tfreuse import export, models, prediction
+from tfreuse import export, files, models, prediction
 from tfreuse.data import drawing
 from tfreuse.errors import InputError
 from tfreuse.export import folder, serving
@@ -373,6 +373,19 @@ def test_a_kill_before_the_last_step_leaves_the_old_export(tmp_path, monkeypatch
     assert contents(tmp_path / "1") == {pathlib.Path("old.txt"): b"old"}
     visible = [name for name in os.listdir(tmp_path) if not name.startswith(".")]
     assert visible == ["1"]  # TF Serving looks at names that are numbers
+
+
+def test_the_next_export_removes_what_a_kill_left(tmp_path):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = files.temporary_prefix(tmp_path / "1").replace(
+        f"-{os.getpid()}-", f"-{process.pid}-"
+    )
+    (tmp_path / f"{left}x" / "new").mkdir(parents=True)
+    (tmp_path / f"{left}x" / "new" / "saved_model.pb").write_text("half of it")
+    with folder.replacing(tmp_path / "1") as new:
+        (new / "saved_model.pb").write_text("whole")
+    assert os.listdir(tmp_path) == ["1"]
 
 
 def unnamed():

@@ -156,6 +156,8 @@ def test_the_network_is_saved_as_svg_and_png(opened, tmp_path):
     drawn = xml.etree.ElementTree.parse(tmp_path / "SVG").getroot()
     texts = [one.text for one in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert "bottleneck" in texts
+    across, down, width, _ = map(float, drawn.get("viewBox").split())
+    assert (across, down) == (-12, -12) and width == float(drawn.get("width"))
     assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
 
 

@@ -25,6 +25,9 @@ def test_another_value_is_another_digest():
         (specs.TrainSpec, {"task": "regression"}, "segmentation, autoencoder"),
         (specs.TrainSpec, {"steps": 0}, "at least 1"),
         (specs.TrainSpec, {"steps": "many"}, "takes a int"),
+        (specs.TrainSpec, {"clip_norm": float("nan")}, "float32 can hold; got nan"),
+        (specs.TrainSpec, {"learning_rate": float("inf")}, "can hold; got inf"),
+        (specs.TrainSpec, {"clip_norm": 1e300}, "float32 can hold; got 1e"),
         (specs.TrainSpec, {"corruption": "mask"}, "for --task=autoencoder alone"),
         (
             specs.TrainSpec,
@@ -86,6 +89,44 @@ def test_an_older_run_goes_on_with_the_value_of_its_time(tmp_path):
     expected = r"--clip_norm was 0.0, now 0.1.*config.flags --clip_norm=0.0\.$"
     with pytest.raises(InputError, match=expected):
         rundir.claim(path, {"train": specs.TrainSpec()})
+
+
+def test_a_hint_names_the_flags_of_an_older_run_whatever_else_differs(tmp_path):
+    path = tmp_path / "two words" / "run.json"
+    path.parent.mkdir()
+    older_run(path)
+    with pytest.raises(InputError) as caught:
+        rundir.claim(path, {"train": specs.TrainSpec(steps=9, clip_norm=0.0)})
+    flagfile = f"'--flagfile={path.parent / 'config.flags'}'"
+    assert str(caught.value).endswith(f"there with {flagfile} --clip_norm=0.0.")
+
+
+def test_an_older_runs_flags_repeat_it_once_it_goes_on(tmp_path):
+    path, config = tmp_path / "run.json", tmp_path / "config.flags"
+    older_run(path)
+    config.write_text("--steps=2000\n")
+    with pytest.raises(InputError):
+        rundir.claim(path, {"train": specs.TrainSpec()})
+    assert config.read_text() == "--steps=2000\n"
+    for _ in range(2):
+        rundir.claim(path, {"train": specs.TrainSpec(clip_norm=0.0)})
+        assert config.read_text() == "--steps=2000\n--clip_norm=0.0\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"specs": 3}', '{"specs": {"train": 3}}']
+)
+def test_a_file_of_something_else_than_a_run_is_refused(text, tmp_path):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match="holds no settings of a run"):
+        rundir.claim(tmp_path / "run.json", {"train": specs.TrainSpec()})
+
+
+def test_a_run_that_differs_in_everything_is_refused_in_few_words(tmp_path):
+    (tmp_path / "run.json").write_text('{"specs": {}}')
+    with pytest.raises(InputError, match="and [0-9]+ more") as caught:
+        rundir.claim(tmp_path / "run.json", {"train": specs.TrainSpec()})
+    assert str(caught.value).count(" was ") == 8
 
 
 def test_a_run_that_recorded_a_fields_older_value_goes_on(tmp_path):

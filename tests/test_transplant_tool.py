@@ -541,6 +541,9 @@ def test_a_plan_that_was_edited_or_is_of_other_files_is_refused(here):
         ("verify", ["--out=none.keras"], ["none.keras"]),
         ("diff", ["--layers=nothing"], ["nothing"]),
         ("info", ["--model=none.keras"], ["none.keras"]),
+        ("info", ["--model=."], ["the folder . holds 4 files of weights"]),
+        ("info", ["--donor=a.keras"], ["--donor", "give the file as --model"]),
+        ("plan", ["--donor=/", "--recipient=b.keras"], ["folder / holds no file"]),
         ("info", ["--model=junk.keras"], ["junk.keras"]),
         ("info", [], ["--model"]),
         ("undo", ["--out=b.keras"], ["b.keras.undo"]),
@@ -586,7 +589,10 @@ def test_a_flag_that_the_verb_would_ignore_is_refused(verb):
             if verb in verbs:
                 assert refusal not in done.stderr, flag
             else:
-                no(done, f"{refusal} {', '.join(verbs)}; leave it out")
+                no(done, f"{refusal} {', '.join(verbs)}; ")
+                wanted = flag.endswith(".keras") and verb in ("info", "check")
+                assert ("as --model." in done.stderr) == wanted
+                assert ("leave it out." in done.stderr) != wanted
 
 
 def test_each_flag_of_the_tool_is_for_all_verbs_or_some(here):

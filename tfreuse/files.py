@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -33,12 +34,9 @@ def replacing(
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}.{_host()}-"
-    if durable:  # scanning a folder of many small files would cost more than a write
-        _remove_leftovers(path.parent, prefix)
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f"{prefix}{os.getpid()}-", suffix=suffix
-    )
+    # scanning a folder of many small files would cost more than a write
+    prefix = temporary_prefix(path, clean=durable)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
@@ -103,14 +101,30 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def temporary_prefix(path: pathlib.Path, *, clean: bool = True) -> str:
+    """Returns the beginning of temporary names beside a file or folder that will be replaced.
+
+    Args:
+        path: the file or folder.
+        clean: remove the temporary files and folders that killed processes left for it.
+    """
+    prefix = f".{path.name}.{_host()}-"
+    if clean:
+        _remove_leftovers(path.parent, prefix)
+    return f"{prefix}{os.getpid()}-"
+
+
 def _remove_leftovers(folder: pathlib.Path, prefix: str) -> None:
-    """Removes temporary files of killed processes of this machine; others may still write."""
+    """Removes what killed processes of this machine left; others may still write."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     for name in names:
         process = name.removeprefix(prefix).partition("-")[0]
         if process.isdecimal() and not _is_running(int(process)):
-            (folder / name).unlink(missing_ok=True)
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name, ignore_errors=True)
+            else:
+                (folder / name).unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

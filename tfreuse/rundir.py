@@ -14,6 +14,7 @@ from tfreuse import files
 from tfreuse.errors import InputError, printable
 from tfreuse.specs import Spec
 
+_MOST_DIFFERENCES = 8  # of settings, that a message names
 _PACKAGES = ("tfreuse", "tensorflow", "keras", "numpy")
 
 
@@ -71,26 +72,56 @@ def claim(
         }
         files.write_json(path, content)
         return content
-    content = files.read_json(path)
+    content = read(path)
     recorded = content["specs"]
     old = {
         name: specs[name].completed(values) if name in specs else values
         for name, values in recorded.items()
     }
     new = {name: spec.settings for name, spec in specs.items()}
+    config = path.parent / "config.flags"
+    flags = _flags_of_its_time(config, specs, recorded)
     if old != new:
-        lacking = [
-            f" --{field}={value}"
-            for name in new
-            for field, value in old.get(name, {}).items()
-            if field not in recorded[name] and value != new[name][field]
-        ]
+        command = " ".join([shlex.quote(f"--flagfile={config}"), *flags])
         raise InputError(
             f"{path.parent} holds a run with other settings: {_difference(old, new)}. Choose "
-            "another --out_dir, or repeat the run there with "
-            f"--flagfile={path.parent / 'config.flags'}{''.join(lacking)}."
+            f"another --out_dir, or repeat the run there with {command}."
+        )
+    if flags and config.exists():
+        text = config.read_text(encoding="utf-8").rstrip("\n")
+        files.write_text(config, "\n".join([text, *flags, ""]))
+    return content
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the content of a file that `claim` wrote.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    content = files.read_json(path)
+    settings = content.get("specs") if isinstance(content, dict) else None
+    if not isinstance(settings, dict) or not all(
+        isinstance(values, dict) for values in settings.values()
+    ):
+        raise InputError(
+            f"{printable(path)} holds no settings of a run; expected them under 'specs'. Restore "
+            "the file, or delete it to begin anew."
         )
     return content
+
+
+def _flags_of_its_time(
+    config: pathlib.Path, specs: dict[str, Spec], recorded: dict[str, Any]
+) -> list[str]:
+    """Returns flags that an older run's `config.flags` lacks and whose default is another now."""
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    return [
+        f"--{field}={value}"
+        for name, spec in specs.items()
+        for field, value in spec.superseded().items()
+        if field not in recorded.get(name, ()) and f"--{field}=" not in text
+    ]
 
 
 def settings_file(model: str | os.PathLike) -> pathlib.Path:
@@ -103,7 +134,7 @@ def settings_file(model: str | os.PathLike) -> pathlib.Path:
 def own_settings_file(model: str | os.PathLike) -> pathlib.Path:
     """Returns the path of MODEL.run.json, which belongs to this model file alone."""
     model = pathlib.Path(model)
-    return model.with_name(f"{model.name}.run.json")
+    return model.parent / f"{model.name}.run.json"
 
 
 @contextlib.contextmanager
@@ -167,9 +198,13 @@ def command(directory: str, tool: str, *words: str) -> str:
 
 
 def _difference(old: dict, new: dict) -> str:
-    return "; ".join(
+    differences = [
         f"--{field} was {old.get(name, {}).get(field)!r}, now {fields.get(field)!r}"
         for name, fields in new.items()
         for field in dict.fromkeys((*fields, *old.get(name, ())))
         if old.get(name, {}).get(field) != fields.get(field)
+    ]
+    more = len(differences) - _MOST_DIFFERENCES
+    return "; ".join(
+        differences[:_MOST_DIFFERENCES] + [f"and {more} more"] * (more > 0)
     )

@@ -35,7 +35,7 @@ def prefix(path: str | os.PathLike) -> str | None:
         path = path / "variables" / "variables"
     if path.suffix == ".index" and path.is_file():
         return str(path.with_suffix(""))
-    index = path.with_name(f"{path.name}.index")
+    index = path.parent / f"{path.name}.index"
     return str(path) if path.name and index.is_file() else None
 
 

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import logging as python_logging
+import math
 import os
 import pathlib
 import sys
@@ -273,6 +274,27 @@ class _WholeNumber(flags.IntegerParser):
             raise ValueError(f"expected a whole number, got {argument!r}") from None
 
 
+class _Number(flags.FloatParser):
+    """Parses a finite number, which bounds alone do not ask for; NaN passes them."""
+
+    def convert(self, argument: float | str) -> float:
+        with contextlib.suppress(ValueError):
+            if math.isfinite(number := super().convert(argument)):
+                return number
+        raise ValueError(f"expected a finite number, got {argument!r}")
+
+
+def define_number(
+    name: str, default: float | None, help: str, *, module: str,
+    low: float | None = None, high: float | None = None,
+) -> None:  # fmt: skip
+    """Defines a flag of a finite number, whole if its default is, from `low` to `high`."""
+    kind = _WholeNumber if isinstance(default, int) else _Number
+    parser = kind(lower_bound=low, upper_bound=high)
+    serializer = flags.ArgumentSerializer()
+    flags.DEFINE(parser, name, default, help, serializer=serializer, module_name=module)
+
+
 def _define(field: dataclasses.Field, module: str) -> None:
     """Defines one flag, of the kind of the field's default."""
     help, choices = field.metadata["help"], field.metadata["choices"]
@@ -285,13 +307,9 @@ def _define(field: dataclasses.Field, module: str) -> None:
             f": {', '.join(choices)}" if choices else ""
         )
         flags.DEFINE_list(name, [str(value) for value in default], text, **options)
-    elif isinstance(default, int):
+    elif isinstance(default, int | float):
         low = field.metadata["low"]
-        parser, serializer = _WholeNumber(lower_bound=low), flags.ArgumentSerializer()
-        flags.DEFINE(parser, name, default, help, serializer=serializer, **options)
-    elif isinstance(default, float):
-        low = field.metadata["low"]
-        flags.DEFINE_float(name, default, help, lower_bound=low, **options)
+        define_number(name, default, help, low=low, module=module)
     elif choices:
         flags.DEFINE_enum(name, default, list(choices), help, **options)
     else:

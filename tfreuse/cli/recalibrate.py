@@ -42,10 +42,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "most_images", 0, "images to take, evenly spread; 0: all", lower_bound=0
     )
-    flags.DEFINE_float(
-        "blend", 0.0, "share of the old statistics to keep, from 0 to below 1",
-        lower_bound=0, upper_bound=1,
-    )  # fmt: skip
+    share = "share of the old statistics to keep, from 0 to below 1"
+    app.define_number("blend", 0.0, share, low=0, high=1, module=caller)
     flags.DEFINE_integer("batch_size", 32, "images computed at a time", lower_bound=1)
     flags.DEFINE_boolean(
         "one_pass",
@@ -53,12 +51,8 @@ def define_flags() -> None:
         "normalize each batch by its own moments, as in training: for images that do not fit "
         "in --memory; not exact for more than one batch",
     )
-    flags.DEFINE_float(
-        "memory",
-        0.0,
-        "GB for what waits between layers; 0: a quarter of this machine's",
-        lower_bound=0,
-    )
+    waiting = "GB for what waits between layers; 0: a quarter of this machine's"
+    app.define_number("memory", 0.0, waiting, low=0, module=caller)
     app.define_undo()
     flags.DEFINE_boolean(
         "overwrite",

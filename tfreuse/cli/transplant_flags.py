@@ -71,7 +71,7 @@ def define_flags(caller: str) -> None:
     for name, help in _LISTS.items():
         flags.DEFINE_list(name, [], help, **options)
     blend = "blend all that moves: (1 - alpha) recipient + alpha donor"
-    flags.DEFINE_float("alpha", None, blend, lower_bound=0, upper_bound=1, **options)
+    app.define_number("alpha", None, blend, low=0, high=1, module=caller)
     for name, help in _SWITCHES.items():
         flags.DEFINE_boolean(name, False, help, **options)
     checked = "apply: check both files against their own checksums"
@@ -87,6 +87,9 @@ def refuse_others(verb: str) -> None:
         # a file of flags may repeat defaults
         if verb not in verbs and flag.value != flag.default:
             written = f"no{name}" if flag.value is False else name
+            meant = verb in _VERBS["model"] and not app.FLAGS.model
+            is_file = name in ("donor", "recipient", "out")
+            remedy = "give the file as --model" if meant and is_file else "leave it out"
             raise InputError(
-                f"{verb} takes no --{written}, which is for {', '.join(verbs)}; leave it out."
+                f"{verb} takes no --{written}, which is for {', '.join(verbs)}; {remedy}."
             )

@@ -20,7 +20,8 @@ def replacing(target: pathlib.Path) -> Iterator[pathlib.Path]:
     parent = target.parent
     with created(parent):
         # On the target's file system, so that a rename moves it.
-        workshop = pathlib.Path(tempfile.mkdtemp(dir=parent, prefix=f".{target.name}."))
+        prefix = files.temporary_prefix(target)
+        workshop = pathlib.Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
         new = workshop / "new"
         new.mkdir()
         try:

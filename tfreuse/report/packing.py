@@ -23,6 +23,7 @@ from collections.abc import Sequence
 Entry = int | str | list[int]
 
 _WORD = re.compile(r"<[a-z][^<]*(?:</[^<]*)*")
+_REFERENCE = 8  # bytes, of a word that came before
 _NUMBER = re.compile(r"[−-]?[0-9]+(?:\.[0-9]+)?")
 
 
@@ -87,7 +88,7 @@ class Unpacker:
     """Unpacks what a `Packer` packed.
 
     Args:
-        most: characters of all drawings together; entries of a few bytes can stand for many.
+        most: bytes of all drawings together; entries of a few bytes can stand for many.
     """
 
     def __init__(self, most: int) -> None:
@@ -105,21 +106,18 @@ class Unpacker:
         begin = len(self._words)
         for entry in entries:
             if isinstance(entry, str):
-                self._add(self._new(entry))
-                continue
-            distance, length = (entry, 1) if isinstance(entry, int) else entry
-            start = len(self._words) - distance
-            if not 0 <= start < len(self._words):
-                raise IndexError(f"no word {distance} words before")
-            for index in range(start, start + length):
-                self._add(self._words[index])
+                words = [self._new(entry)]
+            else:
+                distance, length = (entry, 1) if isinstance(entry, int) else entry
+                if not 1 <= length <= distance <= len(self._words):
+                    raise IndexError(f"no {length} words {distance} words before")
+                start = len(self._words) - distance
+                words = self._words[start : start + length]
+            self._room -= sum(map(len, words)) + _REFERENCE * len(words)
+            if self._room < 0:
+                raise ValueError("more characters than a report has")
+            self._words += words
         return "".join(self._words[begin:])
-
-    def _add(self, word: str) -> None:
-        self._room -= len(word)
-        if self._room < 0:
-            raise ValueError("more characters than a report has")
-        self._words.append(word)
 
     def _new(self, entry: str) -> str:
         if entry.startswith("<"):

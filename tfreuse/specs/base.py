@@ -10,6 +10,8 @@ from typing import Any, Self
 from tfreuse import files
 from tfreuse.errors import InputError, printable
 
+_LARGEST = 3.4e38  # below the largest finite float32
+
 
 def option(
     default: Any,
@@ -98,6 +100,13 @@ class Spec:
     def completed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns `to_json`'s values with those of the fields that an older run lacks."""
         return cls._before() | dict(values)
+
+    @classmethod
+    def superseded(cls) -> dict[str, Any]:
+        """Returns the fields whose default is another than in runs older than them, with that."""
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        before = cls._before().items()
+        return {k: value for k, value in before if value != _plain(defaults[k])}
 
     @classmethod
     def _before(cls) -> dict[str, Any]:
@@ -193,3 +202,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             )
         if low is not None and item < low:
             raise InputError(f"--{field.name} takes at least {low}; got {item}.")
+        if isinstance(item, float) and not abs(item) <= _LARGEST:  # NaN neither
+            raise InputError(
+                f"--{field.name} takes a number that float32 can hold; got {item}."
+            )

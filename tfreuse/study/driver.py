@@ -145,7 +145,7 @@ def collect(out_dir: pathlib.Path, url: str = "") -> None:
         return
     with contextlib.suppress(lease.AlreadyHeld), contextlib.ExitStack() as stack:
         stack.enter_context(storage.hold_lease(out_dir / _LEASE, "this study", mirror))
-        specs = files.read_json(out_dir / "study.json")["specs"]
+        specs = rundir.read(out_dir / "study.json")["specs"]
         gathering = _gathering(stack, out_dir, curves="labels" in specs)
         for folder in sorted(units.iterdir()):
             gathering.collect(folder)

@@ -68,7 +68,7 @@ def check_out(
     out: pathlib.Path, inputs: tuple[OpenModel, ...], overwrite: bool
 ) -> None:
     """Raises InputError if the output or its undo file would replace a file."""
-    for path in (out, out.with_name(f"{out.name}.undo")):
+    for path in (out, out.parent / f"{out.name}.undo"):
         if not path.exists():
             continue
         for model in inputs:

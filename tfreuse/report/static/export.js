@@ -6,6 +6,8 @@ const LOOK = [
   "font-family", "font-size", "font-weight",
 ];
 
+const MARGIN = 12; // px, as around the figures that the study writes
+
 /** The markup, with what the page's style sheet says written into its elements. */
 function source(drawing) {
   const copy = drawing.cloneNode(true);
@@ -20,13 +22,24 @@ function source(drawing) {
     }
     node.removeAttribute("tabindex");
   });
-  const {width, height} = drawing.viewBox.baseVal;
+  const [width, height] = size(drawing);
   const paper = document.createElementNS(drawing.namespaceURI, "rect");
   const fill = getComputedStyle(drawing.closest("section, dialog, body")).backgroundColor;
-  for (const [name, value] of Object.entries({width, height, fill})) paper.setAttribute(name, value);
+  const box = {x: -MARGIN, y: -MARGIN, width, height};
+  set(paper, {...box, fill});
   copy.prepend(paper);
-  copy.setAttribute("xmlns", drawing.namespaceURI);
+  set(copy, {viewBox: Object.values(box).join(" "), width, height, xmlns: drawing.namespaceURI});
   return new XMLSerializer().serializeToString(copy);
+}
+
+/** Width and height of a file: the drawing's, and a margin around it. */
+function size(drawing) {
+  const {width, height} = drawing.viewBox.baseVal;
+  return [width + 2 * MARGIN, height + 2 * MARGIN];
+}
+
+function set(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
 }
 
 export function saveSvg(drawing, name) {
@@ -38,8 +51,7 @@ export async function savePng(drawing, name) {
   picture.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source(drawing))}`;
   await picture.decode();
   const canvas = document.createElement("canvas");
-  const {width, height} = drawing.viewBox.baseVal;
-  [canvas.width, canvas.height] = [2 * width, 2 * height];
+  [canvas.width, canvas.height] = size(drawing).map((side) => 2 * side);
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   save(blob, `${name}.png`);

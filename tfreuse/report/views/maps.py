@@ -44,9 +44,7 @@ def heat(
     if not rows:
         hint = "No such cells have been measured in this part."
     elif not any(map(figures.heat.has_value, rows)):
-        hint = (
-            f"The index needs the control reinitialised at {figures.heat.KINDS[kind]}."
-        )
+        hint = _without_index(kind, repair)
     elif len(rows) > MOST_CELLS:
         hint = (
             f"{len(rows) - MOST_CELLS:,} more cells are in the CSV file of the report."
@@ -78,7 +76,18 @@ def network(
     drawing = figures.network.panel(
         rows, layers, stages, subject.spec, repair, quantity, seed, skips=subject.skips
     )
-    return {"drawings": [str(drawing)], "hint": ""}
+    shown = any(map(figures.heat.has_value, (*rows, *layers)))
+    return {
+        "drawings": [str(drawing)],
+        "hint": "" if shown else _without_index(kind, repair),
+    }
+
+
+def _without_index(kind: str, repair: str) -> str:
+    """Returns why no cell of a kind of site has a reusability index."""
+    after = "" if repair == "none" else f", {figures.colours.REPAIRS[repair]}"
+    sites = figures.heat.KINDS[kind]
+    return f"The index needs the control reinitialised at {sites}{after}."
 
 
 def _measured(snapshot: Snapshot, part: Part, kind: str) -> list[Row]:
