@@ -11,10 +11,10 @@ import planted
 import pytest
 from PIL import Image
 
-from tfreuse import report, specs
+from tfreuse import records, report, specs
 from tfreuse.analysis import verdicts
 from tfreuse.errors import InputError
-from tfreuse.report import markdown
+from tfreuse.report import markdown, source
 
 HOSTILE = "<script>alert(1)</script>|$\\frac{$ `a`"  # no formula, no tag, no code
 
@@ -231,6 +231,19 @@ def test_pngs_of_figures_that_are_svg_now_are_removed_and_no_others(tmp_path):
     assert not any((path / "figures" / name).exists() for name in former)
     assert all((path / "figures" / name).exists() for name in others)
     assert (path / f"figures/forest_{part}.svg").exists()
+
+
+def test_a_study_is_read_once_until_it_changes(tmp_path, monkeypatch):
+    path = planted.write(tmp_path / "study", planted.study())
+    reads = []
+    read = records.read
+    monkeypatch.setattr(records, "read", lambda log: reads.append(log) or read(log))
+    report.summary(report.write(path), path)
+    assert len(reads) == 1
+    with open(path / "records.jsonl", "ab") as log:
+        log.write(planted.record(0.5, seed=9).to_line().encode())
+    assert 9 in {record.seed for record in source.load(path).records}
+    assert len(reads) == 2
 
 
 def test_importing_the_report_is_quick_because_it_leaves_heavy_libraries_alone():

@@ -103,6 +103,21 @@ def test_the_worker_of_a_unit_that_ends_goes_on_with_one_like_it(tmp_path):
     ]
 
 
+def test_units_that_follow_from_results_run_among_the_others(tmp_path):
+    units, done = [unit_of(f"a {number}") for number in range(4)], []
+    follows = [unit_of("b")]
+    runner = Instant(tmp_path, slots=1)
+
+    def further():
+        return [follows.pop()] if follows and len(done) == 2 else []
+
+    for event in runners.run(units, runner, tmp_path, 0, further):
+        if event.unit and not event.started:
+            done.append(event.unit.name)
+    assert sorted(done) == ["a 0", "a 1", "a 2", "a 3", "b"]
+    assert done[:2] == ["a 0", "a 1"]
+
+
 def test_a_unit_that_fails_leaves_the_rest_and_keeps_what_needs_it_back(tmp_path):
     units = [
         unit_of("good"),

@@ -125,6 +125,14 @@ def test_a_block_that_fails_leaves_the_rest_and_is_named_until_it_is_done(
     assert threads(tmp_path) == threads(whole) and len(threads(whole)) == 1
 
 
+def test_the_model_waits_only_for_the_blocks_that_decide_it(tmp_path):
+    """It is exported beside the blocks of the other direction, and where one of them fails."""
+    (tmp_path / "FAIL").write_text("segmentation-to-autoencoder-1")
+    failed = study.run(SPECS, tmp_path, RunnerSpec(retries=0))
+    assert list(failed) == ["measure segmentation-to-autoencoder-1"]
+    assert (tmp_path / "finished.json").exists()
+
+
 def test_a_second_driver_is_refused_and_a_reader_does_not_wait(tmp_path):
     with holder(tmp_path / "driver.lease") as process:
         with pytest.raises(

@@ -14,6 +14,7 @@ from tfreuse.analysis.arms import Arms, Part, by_part
 from tfreuse.errors import InputError, printable
 
 SHOWN = 3  # units of work that a sentence lists by name
+_FILES = "records.jsonl", "study.json", "labels.jsonl"
 _TAIL = 1 << 16  # bytes at the end of a file whose checksum identifies its state
 
 
@@ -120,6 +121,8 @@ def load(
 ) -> Source:
     """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
+    What was read last is kept: report, summary and charts of a study follow each other.
+
     Args:
         study_dir: the study's directory.
         arms: the content of `records.jsonl`, if it has been read already.
@@ -128,6 +131,32 @@ def load(
     Raises:
         InputError: the directory holds no study, or a file cannot be read.
     """
+    if arms is None and curves is None:
+        states = tuple(_state(study_dir / name) for name in _FILES)
+        return _loaded(study_dir, states)
+    return _read(study_dir, arms, curves)
+
+
+@functools.lru_cache(1)
+def _loaded(study_dir: pathlib.Path, states: tuple) -> Source:
+    """Returns the study, whose files are in these states."""
+    return _read(study_dir, None, None)
+
+
+def _state(path: pathlib.Path) -> tuple[int, ...]:
+    """Returns what tells a file from what it was before; () without one."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _read(
+    study_dir: pathlib.Path,
+    arms: Sequence[records.Record] | None,
+    curves: Sequence[records.LabelRecord] | None,
+) -> Source:
     path, log = study_dir / "study.json", study_dir / "records.jsonl"
     if not path.exists() and not log.exists():
         raise InputError(
@@ -194,7 +223,7 @@ def version(study_dir: pathlib.Path) -> str:
     Records are only ever appended, and the other files are small, so the tail is enough.
     """
     states = []
-    for name in ("records.jsonl", "study.json", "labels.jsonl"):
+    for name in _FILES:
         try:
             with open(study_dir / name, "rb", opener=files.without_links) as file:
                 size = file.seek(0, os.SEEK_END)

@@ -13,7 +13,7 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from tfreuse.errors import InputError, printable
@@ -95,6 +95,10 @@ class Schedule:
             if not self._open_needs[name]:
                 self.ready.append(self._by_name[name])
 
+    def add(self, units: Iterable[Unit]) -> None:
+        """Queues units that need no other."""
+        self.ready.extend(units)
+
 
 def likeness(first: Unit, second: Unit) -> int:
     """Returns the length of the common beginning of two units' names, without seeds at the end."""
@@ -103,9 +107,21 @@ def likeness(first: Unit, second: Unit) -> int:
 
 
 def run(
-    units: Sequence[Unit], runner: Runner, out_dir: pathlib.Path, retries: int
+    units: Sequence[Unit],
+    runner: Runner,
+    out_dir: pathlib.Path,
+    retries: int,
+    further: Callable[[], Iterable[Unit]] = tuple,
 ) -> Iterator[Event]:
     """Runs all units whose needs can be met, and yields events; see the module.
+
+    Args:
+        units: to run.
+        runner: their workers.
+        out_dir: the directory of the units' folders.
+        retries: of a unit that raised.
+        further: called whenever a unit is done and its event was taken in; returns units that
+            follow from the results so far.
 
     Raises:
         InputError: the first two units to end failed for the same reason, which the user must
@@ -130,6 +146,7 @@ def run(
                 done_last.append(unit)
                 schedule.complete(unit)
                 yield Event(unit)
+                schedule.add(further())
                 continue
             failure = _with_node(failure, Folder(out_dir, unit))
             tries[unit.name, failure.lost] += 1

@@ -22,7 +22,7 @@ class Board:
         out_dir: the study's directory.
         finished: units that earlier runs have done. They count as done, as do parts of
             `units` that earlier runs did, but not for the time left.
-        later: weight of units that are run after these.
+        later: weight of a unit that follows from these.
     """
 
     def __init__(
@@ -36,7 +36,8 @@ class Board:
         self._done = sum(unit.weight for unit in finished)
         total = self._done + sum(unit.weight for unit in units) + later
         self._display = progress.Display(total, self._done)
-        self._total, self._finished = len(units) + len(finished), len(finished)
+        self._total = len(units) + len(finished) + (later > 0)
+        self._finished = len(finished)
         self._before: dict[str, float] = {}  # share of a unit that earlier runs did
         self._running: dict[str, Unit] = {}
         self._progress: dict[str, dict] = {}  # progress.json of each running unit

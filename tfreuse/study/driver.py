@@ -61,8 +61,7 @@ def run(
             pending = [unit for unit in units if unit.name in state.pending]
             later = work.FINISHING if specs.blocks() else 0.0
             state.run(pending, finished, later)
-            if not state.pending:
-                state.finish(units)
+            state.finish(units)
             arms, arms_dir = state.log.records, out_dir / "tensorboard" / "arms"
             if arms and (note := tensorboard.write_arms(arms_dir, arms)):
                 print(note)
@@ -239,8 +238,9 @@ class _Study:
             return
         board = Board(units, self._out_dir, finished, later)
         with contextlib.closing(board):
+            retries = self._spec.retries
             for event in runners.run(
-                units, self._runner, self._out_dir, self._spec.retries
+                units, self._runner, self._out_dir, retries, self._finishing
             ):
                 board.update(event)
                 if event.unit is None:
@@ -250,13 +250,24 @@ class _Study:
 
     def finish(self, finished: Sequence[Unit]) -> None:
         """Exports the recipient with the reusable groups, unless it is exported already."""
+        self.run(self._finishing(), finished)
+
+    def _finishing(self) -> list[Unit]:
+        """Returns the export of the outcome as soon as all that decide it are done.
+
+        The others go on meanwhile. Empty if it was begun, or the model is there already.
+        """
+        deciding = {work.measuring(block) for block in outcome.deciding(self._specs)}
+        begun = {work.FINISH} & (self.pending | self.failed.keys())
+        if not deciding or begun or deciding & self.pending:
+            return []
         groups = outcome.reusable(self.log.records, self._specs)
-        if not self._specs.blocks() or groups == outcome.exported(self._out_dir):
-            return
+        if groups == outcome.exported(self._out_dir):
+            return []
         unit = work.finishing(self._specs, groups, self._out_dir)
         self._forget(unit)  # a model with other groups may be there
         self.pending.add(unit.name)
-        self.run([unit], finished)
+        return [unit]
 
     def write(self, entries: dict[str, Any] | None = None) -> None:
         """Writes study.json: the entries, and which units are pending, failed or retried."""

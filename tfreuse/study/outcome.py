@@ -8,7 +8,13 @@ from collections.abc import Sequence
 
 from tfreuse import files
 from tfreuse.records import Record
-from tfreuse.study.design import Specs
+from tfreuse.study.design import Block, Specs
+
+
+def deciding(specs: Specs) -> list[Block]:
+    """Returns the blocks whose records decide which groups are reusable: all seeds of the first."""
+    blocks = specs.blocks()
+    return [block for block in blocks if block.owner[:-1] == blocks[0].owner[:-1]]
 
 
 def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
@@ -16,11 +22,11 @@ def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
 
     Every seed must retain 1 - margin. That is a choice for one model and no verdict, which would
     take many more seeds (`tfreuse.analysis.bounded.fewest`). Only the architecture, direction and
-    link of the study's first block count: its recipient is the exported model.
+    link of the study's first block count (`deciding`): its recipient is the exported model.
     """
     if not specs.blocks():
         return ()
-    part = specs.blocks()[0].owner[:-1]  # without the seed
+    part = deciding(specs)[0].owner[:-1]  # without the seed
     recalibrated = [
         record
         for record in records

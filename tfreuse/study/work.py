@@ -16,7 +16,8 @@ from tfreuse.report import arrays
 from tfreuse.runners import Output, Unit
 from tfreuse.study.design import Block, Curve, Network, Specs
 
-FINISHING = 0.15  # weight of the last unit, in trainings of a network
+FINISH = "finish"  # name of the unit that exports the outcome
+FINISHING = 0.15  # its weight, in trainings of a network
 
 
 def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
@@ -42,7 +43,7 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
         )
     for block in specs.blocks():
         units[block.name] = Unit(
-            f"measure {block.name}",
+            measuring(block),
             measure,
             (block, models_dir),
             _measurement(specs, block.owner),
@@ -65,10 +66,10 @@ def plan(specs: Specs, out_dir: pathlib.Path) -> list[Unit]:
 
 
 def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> Unit:
-    """Returns the last unit of work: the export of the recipient with `groups` transplanted."""
+    """Returns the unit that exports the recipient of the first block with `groups` transplanted."""
     block = specs.blocks()[0]
     return Unit(
-        "finish",
+        FINISH,
         finish,
         (block, groups, out_dir),
         {"unit": "finish", "study": specs.digest, "groups": groups},
@@ -77,6 +78,11 @@ def finishing(specs: Specs, groups: tuple[str, ...], out_dir: pathlib.Path) -> U
         reads=_models(block.parts.values()),
         writes=("models/transplanted", "savedmodel"),
     )
+
+
+def measuring(block: Block) -> str:
+    """Returns the name of the unit that measures a block."""
+    return f"measure {block.name}"
 
 
 def owner(unit: Unit) -> tuple[str, ...]:
