@@ -20,6 +20,7 @@ def trainings(monkeypatch):
         if (folder / "metrics.json").exists():
             return files.read_json(folder / "metrics.json")
         begun.append(spec)
+        report(1, "")
         folder.mkdir(parents=True)
         value = values.pop(0)
         for name in ("model", *(f"update-{age}" for age in keep)):
@@ -88,6 +89,17 @@ def test_a_retrial_has_the_networks_initial_values_and_another_order(
         assert spec.seed == first.seed + 10_000 * number
     seeds = {network.train.seed for network in networks.values()}
     assert not seeds & {spec.seed for spec in others}
+
+
+def test_progress_says_which_retrial_a_step_is_of(trainings, tmp_path):
+    trainings[0][:] = [0.0, 0.0, 0.5]
+    network, lines = specs().networks()["segmentation-0"], []
+
+    def report(step, text):
+        lines.append(f"{text}step {step}")
+
+    retrials.train(specs(), network, tmp_path / "network", report)
+    assert lines == ["step 1", "retrial 1, step 1", "retrial 2, step 1"]
 
 
 def test_without_the_rule_a_failed_network_stays(trainings, tmp_path):

@@ -4,6 +4,7 @@ retrials.train(specs, network, out_dir, report)
 """
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -53,7 +54,7 @@ def train(
             _settings(network, number),
             folder,
             keep=specs.ages(network),
-            report=report,
+            report=functools.partial(_report, report, number),
             cache=cache,
         )
         if "trainings" in metrics or not specs.study.retrials:
@@ -73,6 +74,11 @@ def train(
     else:
         metrics = files.read_json(out_dir / "metrics.json")
     files.write_json(out_dir / "metrics.json", metrics | {"trainings": above})
+
+
+def _report(report: training.Report, number: int, step: int, text: str) -> None:
+    """Reports a step, and the retrial that it is of, whose steps begin at 1 again."""
+    report(step, f"retrial {number}, {text}" if number else text)
 
 
 def above_floor(

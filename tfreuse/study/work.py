@@ -173,7 +173,7 @@ def train(
     from tfreuse.study import retrials  # imports TensorFlow
 
     def report(step: int, text: str) -> None:
-        output.progress(step / spec.steps, f"step {step}/{spec.steps}")
+        output.progress(step / spec.steps, f"{text}step {step}/{spec.steps}")
 
     retrials.train(specs, network, out_dir, report, output.cache)
 
