@@ -179,6 +179,7 @@ class _Study:
         self._spec, self._count = spec, count
         self.failed: dict[str, Failure] = {}
         self.pending: set[str] = set()
+        self._decided = False  # which model is exported
         self._retries: list[dict[str, str]] = []  # of earlier runs too
         self._written = self._collect_after = 0.0
         self._pushed = time.monotonic()
@@ -212,6 +213,11 @@ class _Study:
             self._forget(unit)
         self.pending.add(unit.name)
         return False
+
+    @functools.cached_property
+    def _deciding(self) -> set[str]:
+        """Names of the units that decide which model is exported."""
+        return {work.measuring(block) for block in outcome.deciding(self._specs)}
 
     @functools.cached_property
     def _runner(self) -> runners.Runner:
@@ -253,14 +259,13 @@ class _Study:
         self.run(self._finishing(), finished)
 
     def _finishing(self) -> list[Unit]:
-        """Returns the export of the outcome as soon as all that decide it are done.
+        """Returns the export of the outcome, once, as soon as all units that decide it are done.
 
-        The others go on meanwhile. Empty if it was begun, or the model is there already.
+        The others go on meanwhile. Empty before and afterwards, and if the model is there already.
         """
-        deciding = {work.measuring(block) for block in outcome.deciding(self._specs)}
-        begun = {work.FINISH} & (self.pending | self.failed.keys())
-        if not deciding or begun or deciding & self.pending:
+        if self._decided or not self._deciding or self._deciding & self.pending:
             return []
+        self._decided = True
         groups = outcome.reusable(self.log.records, self._specs)
         if groups == outcome.exported(self._out_dir):
             return []
