@@ -115,7 +115,7 @@ def temporary_prefix(path: pathlib.Path, *, clean: bool = True) -> str:
 
 
 def _remove_leftovers(folder: pathlib.Path, prefix: str) -> None:
-    """Removes what killed processes of this machine left; others may still write."""
+    """Removes files and folders of killed processes of this machine; others may still write."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(prefix)]
     for name in names:

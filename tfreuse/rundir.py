@@ -204,7 +204,7 @@ def _difference(old: dict, new: dict) -> str:
         for field in dict.fromkeys((*fields, *old.get(name, ())))
         if old.get(name, {}).get(field) != fields.get(field)
     ]
-    more = len(differences) - _MOST_DIFFERENCES
+    hidden = len(differences) - _MOST_DIFFERENCES
     return "; ".join(
-        differences[:_MOST_DIFFERENCES] + [f"and {more} more"] * (more > 0)
+        differences[:_MOST_DIFFERENCES] + [f"and {hidden} more"] * (hidden > 0)
     )

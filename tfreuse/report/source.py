@@ -121,7 +121,7 @@ def load(
 ) -> Source:
     """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
-    What was read last is kept: report, summary and charts of a study follow each other.
+    The last study is kept until its files change: its report, summary and charts follow each other.
 
     Args:
         study_dir: the study's directory.
@@ -144,7 +144,7 @@ def _loaded(study_dir: pathlib.Path, states: tuple) -> Source:
 
 
 def _state(path: pathlib.Path) -> tuple[int, ...]:
-    """Returns what tells a file from what it was before; () without one."""
+    """Returns inode, size and time of a file, any of which a change alters; () without a file."""
     try:
         stat = path.stat()
     except OSError:

@@ -76,10 +76,10 @@ def network(
     drawing = figures.network.panel(
         rows, layers, stages, subject.spec, repair, quantity, seed, skips=subject.skips
     )
-    shown = any(map(figures.heat.has_value, (*rows, *layers)))
+    has_values = any(map(figures.heat.has_value, (*rows, *layers)))
     return {
         "drawings": [str(drawing)],
-        "hint": "" if shown else _without_index(kind, repair),
+        "hint": "" if has_values else _without_index(kind, repair),
     }
 
 
