@@ -44,7 +44,8 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
         snapshot: of the study.
         budget: characters that the element may take.
         page: HTML before the element. A figure that it shows is not repeated: the answer has
-            the figure's number in the page instead. Every other figure is packed (`tfreuse.report.packing`).
+            the figure's number in the page instead. Every other figure is packed
+            (`tfreuse.report.packing`).
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
@@ -122,7 +123,6 @@ def unpack(page: bytes) -> dict[str, Any]:
         text = gzip.decompress(packed, _LONGEST)
         entries = {} if gzip.unconsumed_tail else json.loads(text)
         figures = _FIGURE.findall(page[:start].decode())
-
         unpacker = packing.Unpacker(_LONGEST)
 
         def markup(drawing: int | list[packing.Entry]) -> str:

@@ -69,10 +69,11 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values by field, without those that hold in runs older than the field."""
+        before = self._before()
         return {
             name: value
             for name, value in self.settings.items()
-            if value != self._before().get(name, dataclasses.MISSING)
+            if value != before.get(name, dataclasses.MISSING)
         }
 
     @classmethod

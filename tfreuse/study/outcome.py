@@ -26,7 +26,7 @@ def reusable(records: Sequence[Record], specs: Specs) -> tuple[str, ...]:
     """
     if not specs.blocks():
         return ()
-    part = deciding(specs)[0].owner[:-1]  # without the seed
+    part = specs.blocks()[0].owner[:-1]  # without the seed
     recalibrated = [
         record
         for record in records
