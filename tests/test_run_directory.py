@@ -9,6 +9,7 @@ import pytest
 from test_cli import ROOT, TRAIN
 
 from tfreuse import files, rundir
+from tfreuse.errors import InputError
 from tfreuse.runners import lease
 from tfreuse.specs import DataSpec
 
@@ -43,6 +44,16 @@ def test_a_second_training_of_a_directory_is_refused_and_changes_nothing(here):
     assert f"this training is held by process {os.getpid()}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (here / "run" / "config.flags").read_text() == "--steps=7\n"
+
+
+def test_settings_that_one_side_alone_has_are_named(here):
+    specs = {"data": DataSpec(), "advice": DataSpec(dataset="camvid")}
+    rundir.claim(pathlib.Path("both.json"), specs)
+    with pytest.raises(InputError, match="--dataset was 'camvid', now None"):
+        rundir.claim(pathlib.Path("both.json"), {"data": DataSpec()})
+    rundir.claim(pathlib.Path("less.json"), {"data": DataSpec()})
+    with pytest.raises(InputError, match="--dataset was None, now 'camvid'"):
+        rundir.claim(pathlib.Path("less.json"), specs)
 
 
 def test_a_command_runs_where_its_relative_paths_are_right(here):

@@ -64,32 +64,33 @@ def claim(
         InputError: the directory has other specs; the message names the fields that differ.
     """
     if not path.exists():
-        content = {
-            "specs": {name: spec.to_json() for name, spec in specs.items()},
-            "versions": versions(),
-            "directory": os.getcwd(),
-            **(additions or {}),
-        }
-        files.write_json(path, content)
-        return content
+        return _begin(path, specs, additions or {})
     content = read(path)
-    recorded = content["specs"]
-    old = {
-        name: specs[name].completed(values) if name in specs else values
-        for name, values in recorded.items()
-    }
-    new = {name: spec.settings for name, spec in specs.items()}
     config = path.parent / "config.flags"
-    flags = _flags_of_its_time(config, specs, recorded)
-    if old != new:
+    flags = _flags_of_its_time(config, specs, content["specs"])
+    if difference := _difference(content["specs"], specs):
         command = " ".join([shlex.quote(f"--flagfile={config}"), *flags])
         raise InputError(
-            f"{path.parent} holds a run with other settings: {_difference(old, new)}. Choose "
-            f"another --out_dir, or repeat the run there with {command}."
+            f"{path.parent} holds a run with other settings: {difference}. Choose another "
+            f"--out_dir, or repeat the run there with {command}."
         )
     if flags and config.exists():
         text = config.read_text(encoding="utf-8").rstrip("\n")
         files.write_text(config, "\n".join([text, *flags, ""]))
+    return content
+
+
+def _begin(
+    path: pathlib.Path, specs: dict[str, Spec], additions: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes and returns the content of the file of a new run."""
+    content = {
+        "specs": {name: spec.to_json() for name, spec in specs.items()},
+        "versions": versions(),
+        "directory": os.getcwd(),
+        **additions,
+    }
+    files.write_json(path, content)
     return content
 
 
@@ -197,13 +198,19 @@ def command(directory: str, tool: str, *words: str) -> str:
     return f"cd {shlex.quote(directory)} && {text}" if directory else text
 
 
-def _difference(old: dict, new: dict) -> str:
-    differences = [
-        f"--{field} was {old.get(name, {}).get(field)!r}, now {fields.get(field)!r}"
-        for name, fields in new.items()
-        for field in dict.fromkeys((*fields, *old.get(name, ())))
-        if old.get(name, {}).get(field) != fields.get(field)
-    ]
+def _difference(recorded: dict[str, dict], specs: dict[str, Spec]) -> str:
+    """Names the settings that are not those that a run recorded; "" if all are."""
+    differences = []
+    for name in dict.fromkeys((*specs, *recorded)):
+        old, new = recorded.get(name, {}), {}
+        if name in specs:
+            old = specs[name].completed(old) if old else {}
+            new = specs[name].settings
+        differences += [
+            f"--{field} was {old.get(field)!r}, now {new.get(field)!r}"
+            for field in dict.fromkeys((*new, *old))
+            if old.get(field) != new.get(field)
+        ]
     hidden = len(differences) - _MOST_DIFFERENCES
     return "; ".join(
         differences[:_MOST_DIFFERENCES] + [f"and {hidden} more"] * (hidden > 0)
