@@ -1,5 +1,7 @@
 """Custom models: structure taken, head for the task, one line where it cannot be."""
 
+import contextlib
+import re
 import sys
 
 import keras
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from tfreuse import models, records, study
 from tfreuse.errors import InputError
-from tfreuse.models import saving
+from tfreuse.models import made_up_names, saving
 from tfreuse.runners import RunnerSpec
 from tfreuse.specs import DataSpec, ModelSpec, StudySpec, TrainSpec
 from tfreuse.study import reading
@@ -171,6 +173,46 @@ def test_a_function_of_ones_own_file_makes_the_network(tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=told):
             build(ModelSpec(model=name))
+
+
+def unnamed(image_size, channels):
+    """A network whose layers Keras names, but for one that is named as Keras would."""
+    x = images = keras.Input((*image_size, channels))
+    layers.Conv2D(9, 1)  # takes a number, and is no part of the network
+    for _ in range(2):
+        x = layers.ReLU()(
+            layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
+        )
+    block = keras.Sequential([keras.Input((None, None, 4)), layers.DepthwiseConv2D(1)])
+    x = block(x + 0.5)
+    x = layers.LayerNormalization(name="layer_normalization_3")(x)
+    return keras.Model(images, layers.Conv2D(2, 1)(x))
+
+
+def test_names_that_keras_makes_up_are_those_of_a_new_process(monkeypatch):
+    """A worker trains one network after another, and layers are paired by name."""
+    monkeypatch.setattr(people, "unnamed", unnamed, raising=False)
+    spec = ModelSpec(model="people:unnamed")
+    nets = [build(spec), build(spec, "autoencoder")]
+    names, others = ([one.name for one in net.operations] for net in nets)
+    assert names[1:-1] == others[1:-1] == [
+        "conv2d_1", "batch_normalization", "re_lu", "conv2d_2", "batch_normalization_1",
+        "re_lu_1", "add", "depthwise_conv2d", "layer_normalization_3",
+    ]  # fmt: skip
+    assert nets[0].name == nets[1].name == "functional_1"  # the first is the block's
+
+
+def test_a_prefix_is_that_of_keras():
+    kinds = {*made_up_names._subclasses(keras.layers.Layer)}
+    made = []
+    for kind in kinds:
+        if kind.__module__.startswith("keras."):
+            with contextlib.suppress(Exception):  # most need arguments
+                made.append(kind())
+    assert len(made) > 40
+    for layer in made:
+        stem = re.sub(r"_\d+$", "", layer.name)
+        assert stem == made_up_names._prefix(type(layer)), layer
 
 
 class Subclassed(keras.Model):

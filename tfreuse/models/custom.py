@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from tfreuse.errors import InputError, nearest, printable, reason
-from tfreuse.models import blocks, endings, graph, saving
+from tfreuse.models import blocks, endings, graph, made_up_names, saving
 from tfreuse.models.images import check_channels_last
 from tfreuse.transplant import derived
 
@@ -103,12 +103,16 @@ def _call(
             f"--model={printable(source)} is called as function((H, W), channels), H and W "
             f"None for any size; it takes {inspect.signature(function)}."
         ) from error
+    counters = made_up_names.Counters()
     try:
-        return function(image_size, channels)
+        model = function(image_size, channels)
     except InputError:
         raise
     except Exception as error:  # of the user's code: any
         raise _raised(source, function_name, error) from error
+    if isinstance(model, keras.Model):
+        counters.reset_names(model)
+    return model
 
 
 def _raised(source: str, name: str, error: Exception) -> InputError:

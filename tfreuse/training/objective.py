@@ -51,6 +51,8 @@ def adamw(
         rate,
         weight_decay=spec.weight_decay,
         global_clipnorm=spec.clip_norm or None,
+        # Keras would count optimizers, and TensorFlow keeps 36 kB for each name of a variable.
+        name="adamw",
     )
     decay_only_kernels(optimizer)
     return optimizer
