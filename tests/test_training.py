@@ -578,6 +578,16 @@ def test_only_kernels_decay():
     assert decays == {"kernel"}
 
 
+def test_optimizers_of_one_network_name_their_variables_alike():
+    """Each new name would stay in memory: findings/each_new_name_of_a_variable_..."""
+    model = models.build(MODEL, task="segmentation", num_classes=3)
+    first, second = (training.optimizer(model, TRAIN) for _ in range(2))
+    for one in (first, second):
+        one.build(model.trainable_variables)
+    paths = [v.path for v in first.variables]
+    assert len(paths) > 10 and paths == [v.path for v in second.variables]
+
+
 def test_an_auxiliary_head_trains_and_is_measured_by_its_main_output(
     data_spec, tmp_path
 ):
