@@ -139,6 +139,24 @@ def test_the_size_of_the_batches_changes_nothing(split, kind):
     assert whole.total_variation == parts.total_variation
 
 
+def test_batches_of_two_sizes_are_traced_once(split):
+    """Of 101 images the last batch is smaller, and a trace takes as long as many batches."""
+    traces = []
+
+    class Traced(keras.layers.Layer):
+        def call(self, images):
+            traces.append(images.shape)
+            return images
+
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, Traced()(inputs))
+    traces.clear()  # of the construction
+    evaluate = evaluation.Evaluator(model, split, "autoencoder", batch_size=3)
+    evaluate()
+    evaluate()
+    assert traces == [(None, 16, 16, 3)]
+
+
 def test_all_metrics_say_what_the_input_lost(identity, split):
     clean = training.evaluate(identity, split, "autoencoder")
     masked = training.evaluate(identity, split, "autoencoder", "mask")

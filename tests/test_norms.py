@@ -48,6 +48,13 @@ def test_moments_are_those_that_keras_computes_behind_the_held_statistics(kind):
         np.testing.assert_allclose(variance, wanted[1], rtol=1e-4, atol=1e-6)
 
 
+def test_batches_of_two_sizes_are_traced_once(monkeypatch):
+    traces, run = [], norms.run
+    monkeypatch.setattr(norms, "run", lambda *args: (traces.append(1), run(*args)))
+    norms.Measurer(people.build("nested"))(people.images(5), batch_size=4)
+    assert len(traces) == 1
+
+
 def test_a_shared_layer_has_the_moments_of_all_its_inputs():
     model, images = people_with_statistics("shared layers"), people.images()
     layer, twice = model.get_layer("twice_norm"), model.get_layer("twice_conv")

@@ -16,7 +16,7 @@ from tfreuse import data
 from tfreuse.analysis import metrics
 from tfreuse.errors import InputError
 from tfreuse.specs import TASKS
-from tfreuse.training.sweep import Sweep
+from tfreuse.training.sweep import Sweep, signature
 from tfreuse.transplant import derived
 
 METRIC = {"segmentation": "mean_iou", "autoencoder": "r2"}
@@ -172,7 +172,9 @@ class Evaluator:
             self._numbers = targets.size
         self._all_batches = [*self._fit_batches, *self.batches]
         self.sweep = Sweep(count, self._all_batches) if sweeping else None
-        self._count = tf.function(count, autograph=False)
+        self._count = tf.function(
+            count, input_signature=signature(self._all_batches), autograph=False
+        )
 
     def __call__(self) -> Counts:
         """Evaluates the model with its present parameters."""

@@ -62,10 +62,16 @@ class Measurer:
         """
         parts: dict[BatchNormalization, list[Moments]] = {}
         total = len(tf.nest.flatten(images)[0])
-        for start in range(0, total, batch_size):
-            part = slice(start, min(start + batch_size, total))
+        size = min(batch_size, total)
+        free = (
+            None if total % size else size
+        )  # one trace also where the last batch is smaller
+        specs = tf.nest.map_structure(lambda a: _spec(np.asarray(a), free), images)
+        moments_of = self._moments.get_concrete_function(specs)
+        for start in range(0, total, size):
+            part = slice(start, min(start + size, total))
             batch = tf.nest.map_structure(operator.itemgetter(part), images)
-            triples = self._moments(tf.nest.map_structure(tf.constant, batch))
+            triples = moments_of(tf.nest.map_structure(tf.constant, batch))
             for layer, (count, mean, variance) in zip(self._calls, triples):
                 triple = int(count), np.float64(mean), np.float64(variance)
                 parts.setdefault(layer, []).append(triple)
@@ -75,7 +81,7 @@ class Measurer:
     def _moments_of(self, batch):
         """Computes (count, mean, variance) of every call's input."""
         triples = []
-        self._calls.clear()  # a batch of another size is traced again
+        self._calls.clear()  # images of another size are traced again
 
         def compute(layer, inputs):
             self._calls.append(layer)
@@ -86,6 +92,10 @@ class Measurer:
 
         run(self._model, batch, self._layers, compute)
         return triples
+
+
+def _spec(array: np.ndarray, batch: int | None) -> tf.TensorSpec:
+    return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
 
 
 def normalizations(model: keras.Model) -> list[BatchNormalization]:

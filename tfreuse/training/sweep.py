@@ -56,7 +56,7 @@ class Sweep:
         self._batches = [tuple(batch) for batch in batches]
         self._memory = memory
         traced = tf.function(
-            function, input_signature=_signature(self._batches), autograph=False
+            function, input_signature=signature(self._batches), autograph=False
         )
         self._trace = Trace(traced.get_concrete_function())
         self.uncacheable = self._trace.uncacheable
@@ -194,8 +194,8 @@ class Sweep:
         return self._segments[cut, outputs]
 
 
-def _signature(batches: Sequence[Sequence[tf.Tensor]]) -> list[tf.TensorSpec]:
-    """Returns the specs of a batch; the first side is free if batches differ in size."""
+def signature(batches: Sequence[Sequence[tf.Tensor]]) -> list[tf.TensorSpec]:
+    """Returns the specs of a batch, for one trace; the first side is free if sizes differ."""
     first = batches[0]
     same = all(
         [t.shape for t in batch] == [t.shape for t in first] for batch in batches
