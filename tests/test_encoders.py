@@ -140,6 +140,13 @@ def test_pre_trained_weights_by_transplant_see_what_they_were_trained_on(
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+def test_names_that_keras_makes_up_are_those_of_a_new_process():
+    keras.layers.Rescaling(1.0)  # takes a number
+    keras.layers.Normalization()
+    net = build(spec("pspnet", "keras.EfficientNetB0"))
+    assert {"rescaling", "normalization"} <= {layer.name for layer in net.layers}
+
+
 def test_grey_images_reach_the_encoder_as_rgb():
     model = build(spec("unet", "keras.MobileNetV2", depth=2), channels=1)
     assert model(images(32, 32, 1)).shape == (1, 32, 32, 3)

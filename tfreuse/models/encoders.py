@@ -4,9 +4,10 @@
     # {2: [B, H/2, W/2, 96], 4: [B, H/4, W/4, 144], ..., 32: [B, H/32, W/32, 1280]}
     features = encoders.features("keras.ResNet50", images, max_stride=8)  # none below H/8
 
-Layers keep their names, so that pre-trained weights can be transplanted into them. The
-preprocessing that such weights expect (-1 to 1, BGR minus ImageNet's mean, or the convention of
-PyTorch's weights) is built in as layers in front.
+Layers keep their names, so that pre-trained weights can be transplanted into them; names that Keras
+makes up (all of InceptionV3's) are as in a new process. The preprocessing that such weights expect
+(-1 to 1, BGR minus ImageNet's mean, or the convention of PyTorch's weights) is built in as layers in
+front.
 """
 
 import functools
@@ -18,7 +19,7 @@ import numpy as np
 
 from tfreuse import kerascv
 from tfreuse.errors import InputError, printable, reason
-from tfreuse.models import graph
+from tfreuse.models import graph, made_up_names
 from tfreuse.models.layers import ReverseChannels
 from tfreuse.specs import KERAS, KERAS_CV
 from tfreuse.specs import encoders as encoder_names
@@ -61,7 +62,9 @@ def features(
         InputError: there is no such encoder, or it cannot be built for these images.
     """
     encoder_names.check(name)
+    counters = made_up_names.Counters()
     original, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
+    counters.reset_names(original)
     prepare = _CONVENTIONS.get(encoder_input, prepare)
     if images.shape[-1] not in (1, _CHANNELS):
         raise InputError(
