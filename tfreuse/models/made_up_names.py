@@ -1,8 +1,8 @@
 """Names that Keras makes up, as a new process would count them.
 
     counters = Counters()        # before the layers are made
-    model = make()
-    counters.reset_names(model)  # conv2d_17, conv2d_18 -> conv2d, conv2d_1
+    model = keras.applications.InceptionV3(include_top=False, weights=None)
+    counters.reset_names(model)  # conv2d_17, conv2d_18, ... -> conv2d, conv2d_1, ...
 
 Keras counts the unnamed layers of each class as long as a process lives, so that the names of a
 network tell what its process built before. Names are what layers are paired by.
