@@ -8,6 +8,7 @@
   python tools/benchmark.py sweep --out_dir=runs/benchmark_sweep
   python tools/benchmark.py growth --out_dir=runs/benchmark_growth
   python tools/benchmark.py units --runs=3 --out_dir=runs/benchmark_units
+  python tools/benchmark.py kept --units=200 --out_dir=runs/benchmark_kept
   python tools/benchmark.py estimators --study_dir=runs/labels --labels=16
   python tools/benchmark.py formats --out_dir=runs/benchmark_formats
   python tools/benchmark.py reading --runs=20 --out_dir=runs/benchmark_reading
@@ -23,6 +24,7 @@ startup     whole commands until they answer, and until the first step of a trai
 sweep       an arm of a study, layer by layer: load_model each, evaluate, tfreuse
 growth      the cost of a sweep when images, layers, groups or seeds double, with a figure
 units       overhead of a unit of work, here and on Ray, and the number a driver can handle
+kept        memory of a worker that carries out many units, here and on Ray
 estimators  training-free estimates compared with a study's label curves
 formats     ONNX and LiteRT files of every family of encoders, compared with Keras
 reading     a PyTorch state dict: torch.load, tfreuse; and until a plan of it is shown
@@ -67,6 +69,7 @@ VERBS = (
     "startup",
     "growth",
     "units",
+    "kept",
     "estimators",
     "formats",
     "reading",
@@ -86,11 +89,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_boolean("large", False, "also the model of 500 MB; needs 4 GB of disk")
     flags.DEFINE_integer("runs", 5, "runs of each contestant", lower_bound=1)
-    flags.DEFINE_float(
+    app.define_number(
         "minutes",
-        5,
+        5.0,
         "no round starts after this; training, sweep, growth, units: 30",
-        lower_bound=0,
+        low=0,
+        module=__name__,
     )
     flags.DEFINE_string(
         "former",
@@ -99,10 +103,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("tasks", list(TASKS), "transplant: what is measured")
     flags.DEFINE_list("contestants", ["*"], "transplant: patterns on their names")
-    flags.DEFINE_float(
+    app.define_number(
         "timeout",
-        60,
-        "seconds after which a run is given up; training: 300, units: 1800",
+        60.0,
+        "seconds after which a run is given up; training: 300, units, kept: 1800",
+        low=0,
+        module=__name__,
     )
     flags.DEFINE_list(
         "records",
@@ -126,11 +132,18 @@ def define_flags() -> None:
         "training: processors for each; 1: speeds are of processor time; 0: all",
         lower_bound=0,
     )
-    flags.DEFINE_float(
-        "peak_tflops", 0, "training: peak of the GPU in bfloat16; 0: by its name"
+    app.define_number(
+        "peak_tflops",
+        0.0,
+        "training: peak of the GPU in bfloat16; 0: by its name",
+        low=0,
+        module=__name__,
     )
     flags.DEFINE_integer(
-        "units", 100_000, "units: of the simulated study; 0: none", lower_bound=0
+        "units",
+        0,
+        "units: of the simulated study, 0: none; default 100000; kept: of the study; default 200",
+        lower_bound=0,
     )
     flags.DEFINE_string("study_dir", "", "estimators: a study with label curves")
     flags.DEFINE_integer("labels", 16, "estimators: number of labels; 0: all")
@@ -280,9 +293,26 @@ def _units(folder: pathlib.Path) -> tuple[dict, str]:
     """Prints the measurements; returns them for benchmark.json and benchmark.md."""
     values = app.FLAGS
     limits = _limits()
-    settings = units.Settings(runs=values.runs, many=values.units, **limits)
+    if values["units"].present:
+        limits["many"] = values.units
+    settings = units.Settings(runs=values.runs, **limits)
     runs = units.run(settings)
     markdown = units.markdown(runs)
+    print(markdown)
+    return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
+
+
+def _kept(folder: pathlib.Path) -> tuple[dict, str]:
+    """Prints the measurements; returns them for benchmark.json and benchmark.md."""
+    from benchmarks import kept
+
+    values, limits = app.FLAGS, _limits()
+    limits.pop("minutes", None)
+    if values["units"].present:
+        limits["units"] = values.units
+    settings = kept.Settings(**limits)
+    runs = kept.run(settings)
+    markdown = kept.markdown(runs)
     print(markdown)
     return {"settings": dataclasses.asdict(settings), "runs": runs}, markdown
 
@@ -403,6 +433,7 @@ _MEASURES = {
     "startup": _startup,
     "growth": _growth,
     "units": _units,
+    "kept": _kept,
     "estimators": _estimators,
     "formats": _formats,
     "reading": _reading,

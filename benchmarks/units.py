@@ -23,7 +23,7 @@ from benchmarks import fresh, table
 from tfreuse import progress, runners
 from tfreuse.runners import Output, RunnerSpec, Unit
 
-HERE, LOCAL, RAY, KEPT = "this process", "local", "ray", "ray, workers kept"
+HERE, LOCAL, RAY = "this process", "local", "ray"
 HEADER = (
     *("runner", "workers", "units", "work, s", "n", "wall, s", "least-most"),
     *("ms a unit", "efficiency", "driver MB"),
@@ -52,7 +52,7 @@ class Settings:
     def points(self) -> Iterator[Point]:
         """Yields the measurements of a round."""
         yield Point(HERE, 1, 1_000)
-        yield Point(KEPT, 2, 1_000)
+        yield Point(RAY, 2, 1_000)
         for runner in (LOCAL, RAY):
             yield Point(runner, 1, 10)
             for workers in (1, 2, 4):
@@ -65,7 +65,7 @@ def run(settings: Settings) -> list[dict]:
     The simulated study runs once, at the end.
     """
     points, runs = list(settings.points()), []
-    study = [Point(KEPT, 2, settings.many)] if settings.many else []
+    study = [Point(RAY, 2, settings.many)] if settings.many else []
     display = progress.Display(settings.runs * len(points) + len(study))
     turns = fresh.turns(points, settings.runs, settings.minutes)
     for round_, point in [*turns, *((0, point) for point in study)]:
@@ -102,7 +102,7 @@ def rows(runs: Sequence[dict]) -> list[dict]:
                     "memory": statistics.median(run["memory"] for run in selected),
                 }
             )
-    order = (HERE, LOCAL, RAY, KEPT)
+    order = (HERE, LOCAL, RAY)
     return sorted(
         medians, key=lambda r: (order.index(r["runner"]), r["seconds"], r["workers"])
     )
@@ -170,7 +170,7 @@ def _runner(point: Point, folder: pathlib.Path, stack: contextlib.ExitStack):
         nodes.add_node(num_cpus=1, num_gpus=0)
     nodes.wait_for_nodes()
     spec = RunnerSpec(runner="ray", ray_address=nodes.address, unit_gpus=0.0)
-    return runners.Cluster(folder, spec, calls=int(point.runner == RAY))
+    return runners.Cluster(folder, spec)
 
 
 class _Here:

@@ -363,7 +363,7 @@ def test_a_worker_goes_on_with_what_it_has_kept_until_a_unit_fails_or_it_is_larg
     seen = [Folder(tmp_path, units[n]).done()["told"]["seen"] for n in (0, 1, 3)]
     first, second = seen[0][0], seen[2][0]
     assert seen == [[first], [first, first], [second]] and first != second
-    monkeypatch.setattr(runners.local, "_LARGEST", 1)
+    monkeypatch.setattr(runners.worker, "_LARGEST", 1)
     units = [unit_of(name, tell_worker) for name in "ef"]
     run(units, tmp_path, slots=1)
     seen = [Folder(tmp_path, work).done()["told"]["seen"] for work in units]

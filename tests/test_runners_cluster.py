@@ -20,6 +20,7 @@ from units import (
     slow_arms,
     tell_blas,
     tell_place,
+    tell_worker,
     unit_of,
 )
 
@@ -93,8 +94,30 @@ def test_units_run_on_all_nodes_in_the_order_of_their_needs(cluster, tmp_path):
     assert path.read_text() == "ab"
     calls = [annotations(tmp_path, unit)["place"] for unit in placed]
     assert len({node for node, *_ in calls}) == 3
-    assert len({process for _, process, *_ in calls}) == 6  # a new one for each
+    assert len({process for _, process, *_ in calls}) == 3  # each did several
     assert {threads for *_, threads in calls} == {1}
+
+
+def test_a_worker_goes_on_with_what_it_has_kept_until_a_unit_fails(cluster, tmp_path):
+    units = [unit_of(name, tell_worker) for name in "ab"]
+    units += [unit_of("c", fail, ValueError("no")), unit_of("d", tell_worker)]
+    run(cluster, units, tmp_path, jobs=1)
+    seen = [annotations(tmp_path, units[n])["seen"] for n in (0, 1, 3)]
+    first, second = seen[0][0], seen[2][0]
+    assert seen == [[first], [first, first], [second]] and first != second
+
+
+def test_idle_workers_give_their_processors_back(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(runners.cluster, "_IDLE", 0.5)
+    units = [unit_of("long", slow_arms, 24, 0.25), *map(unit_of, "ab")]
+    free = []
+
+    def during(event):
+        if event.unit is None:
+            free.append(ray.available_resources().get("CPU", 0))
+
+    run(cluster, units, tmp_path, during=during)
+    assert 0 in free and free[-1] == 2
 
 
 def test_linear_algebra_has_the_units_threads(cluster, tmp_path):
@@ -104,10 +127,11 @@ def test_linear_algebra_has_the_units_threads(cluster, tmp_path):
 
 
 def test_two_units_share_a_gpu_by_halves(cluster, tmp_path):
-    units = [unit_of(f"{i}", tell_place, 2.0) for i in range(2)]
+    units = [unit_of(f"{i}", tell_place, 2.0) for i in range(3)]
     run(cluster, units, tmp_path, unit_gpus=0.5, unit_cpus=0)
     calls = [annotations(tmp_path, unit)["place"] for unit in units]
     assert {gpus for _, _, gpus, *_ in calls} == {"0"}
+    assert len({process for _, process, *_ in calls}) == 3  # its end frees the memory
     with pytest.raises(InputError, match="no node of the cluster has room.*2 GPU"):
         run(cluster, units, tmp_path, unit_gpus=2.0)
 

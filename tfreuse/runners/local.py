@@ -1,9 +1,8 @@
 """Runs units in local worker processes, which carry out one unit after another.
 
-A worker has a cache that its units share, and gets a unit like its last one where one waits. It
-ends after a failure, and when it has grown large. When the driver dies, even by kill -9, its
-workers end too. Workers are forked from a server process that
-has imported the packages of all units, so that TensorFlow's import is paid for once.
+A worker (`worker`) gets a unit like its last one where one waits. When the driver dies, even by
+kill -9, its workers end too. Workers are forked from a server process that has imported the
+packages of all units, so that TensorFlow's import is paid for once.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -21,12 +19,10 @@ from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
 
-from tfreuse.runners.cache import Cache
-from tfreuse.runners.scheduling import likeness
-from tfreuse.runners.unit import Failure, Unit, carry_out
+from tfreuse.runners.unit import Failure, Unit
+from tfreuse.runners.worker import Worker, largest, take_most_alike
 
 _BLAS_THREADS = "OMP_NUM_THREADS"  # read when NumPy is imported
-_LARGEST = 4 * 2**30  # bytes of memory beyond which a worker does not take another unit
 _SERVER: dict[str, tuple[str, int]] = {}  # module and threads that it was asked for
 
 
@@ -52,9 +48,7 @@ class Processes:
     ) -> None:
         self.slots = slots
         self._threads = threads
-        self._arguments = (
-            _largest(slots), out_dir, threads, platform.node(), url,
-        )  # fmt: skip
+        self._arguments = (largest(slots), out_dir, threads, platform.node(), url)
         self._context = _context(preload, threads)
         self._running: dict[connection.Connection, _Worker] = {}
         self._idle: list[_Worker] = []
@@ -102,8 +96,7 @@ class Processes:
     def _take_idle(self, unit: Unit) -> _Worker | None:
         """Returns an idle worker, of those whose last unit is most like this; None if all died."""
         while self._idle:
-            worker = max(self._idle, key=lambda w: likeness(w.unit, unit))
-            self._idle.remove(worker)
+            worker = take_most_alike(self._idle, unit)
             if worker.process.is_alive():
                 return worker._replace(unit=unit)
             worker.pipe.close()
@@ -118,12 +111,6 @@ class Processes:
             process.start()
         far_end.close()  # so that this side sees the end of a killed worker
         return _Worker(pipe, process, unit)
-
-
-def _largest(slots: int) -> float:
-    """Returns the bytes of memory beyond which a worker ends, so that all fit with room."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(_LARGEST, memory / (2 * slots))
 
 
 def _context(preload: str, threads: int) -> BaseContext:
@@ -157,25 +144,13 @@ def _worker_environment(threads: int) -> Iterator[None]:
             os.environ[_BLAS_THREADS] = before
 
 
-def _work(pipe: connection.Connection, largest: float, *arguments: Any) -> None:
-    """Carries out units until one fails or this process has grown beyond `largest` bytes."""
+def _work(pipe: connection.Connection, most_memory: float, *arguments: Any) -> None:
+    """Carries out units as long as this process may take another."""
     _die_with_parent()
-    cache = Cache()
-    goes_on = True
+    worker, goes_on = Worker(most_memory), True
     while goes_on:
-        failure = carry_out(pipe.recv(), *arguments, cache)
-        goes_on = failure is None and _memory() <= largest
+        failure, goes_on = worker.carry_out(pipe.recv(), *arguments)
         pipe.send((failure, goes_on))
-
-
-def _memory() -> float:
-    """Returns the bytes of memory that this process holds; where unknown, the most it ever had."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _die_with_parent() -> None:
