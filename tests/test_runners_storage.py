@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -168,12 +169,23 @@ def test_a_lease_there_keeps_others_out_and_stands_still_when_its_holder_is_gone
             hold(expiry=1.0),
         ):
             pass
-        assert json.loads((remote / "lease").read_text())["process"] == os.getpid()
+        held = storage.RemoteLeaseFile(study_mirror, "lease").read()
+        assert json.loads(held)["process"] == os.getpid()
     assert not (remote / "lease").exists()  # given back
     write(remote / "lease", json.dumps({"host": "elsewhere", "holder": "theirs"}))
     start = time.monotonic()
     with hold(expiry=0.5):
         assert time.monotonic() - start > 0.4
+
+
+def test_a_lease_that_is_just_being_written_is_no_free_one(remote, tmp_path):
+    write(remote / "lease", "")
+    file = storage.RemoteLeaseFile(mirror(remote, tmp_path / "here"), "lease")
+    assert file.read() == b""  # its writer was killed
+    writer = threading.Timer(0.02, write, (remote / "lease", "mark"))
+    writer.start()
+    assert file.read() == b"mark"
+    writer.join()
 
 
 def test_of_two_who_take_a_lease_together_one_has_it(remote, tmp_path):

@@ -21,6 +21,7 @@ import pathlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO
 
@@ -33,6 +34,7 @@ SYNC_INTERVAL = 30.0  # seconds between two uploads
 MARKER = "done.json"  # the completion marker of a unit
 _STATE = ".mirror.json"  # in each local folder: versions of its files when last copied
 _BLOCK = 4 * 2**20  # bytes per write of an upload
+_READS, _PAUSE = 5, 0.05  # of a lease file that is empty; seconds between them
 
 
 def is_url(path: str | os.PathLike) -> bool:
@@ -257,10 +259,16 @@ class RemoteLeaseFile:
 
     @_raises_os_error
     def read(self) -> bytes:
-        try:
-            return self._fs.cat_file(self.path)
-        except FileNotFoundError:
-            return b""
+        """Returns the heartbeat; b"" without a file, or if it stays empty."""
+        for _ in range(_READS):
+            try:
+                heartbeat = self._fs.cat_file(self.path)
+            except FileNotFoundError:
+                break
+            if heartbeat:
+                return heartbeat
+            time.sleep(_PAUSE)  # a mounted folder shows a file before its content
+        return b""
 
     @_raises_os_error
     def write(self, heartbeat: bytes) -> None:
