@@ -1,7 +1,5 @@
 """Custom models: structure taken, head for the task, one line where it cannot be."""
 
-import contextlib
-import re
 import sys
 
 import keras
@@ -10,7 +8,7 @@ import people
 import pytest
 import tensorflow as tf
 
-from tfreuse import models, records, study
+from tfreuse import models, records, study, training
 from tfreuse.errors import InputError
 from tfreuse.models import made_up_names, saving
 from tfreuse.runners import RunnerSpec
@@ -202,17 +200,20 @@ def test_names_that_keras_makes_up_are_those_of_a_new_process(monkeypatch):
     assert nets[0].name == nets[1].name == "functional_1"  # the first is the block's
 
 
-def test_a_prefix_is_that_of_keras():
-    kinds = {*made_up_names._subclasses(keras.layers.Layer)}
-    made = []
-    for kind in kinds:
-        if kind.__module__.startswith("keras."):
-            with contextlib.suppress(Exception):  # most need arguments
-                made.append(kind())
-    assert len(made) > 40
-    for layer in made:
-        stem = re.sub(r"_\d+$", "", layer.name)
-        assert stem == made_up_names._prefix(type(layer)), layer
+def test_the_names_of_others_go_on_as_if_it_had_not_been_built():
+    layers.DepthwiseConv2D(1)
+    before = layers.DepthwiseConv2D(1).name
+    made_up_names.counted_anew(lambda: layers.DepthwiseConv2D(1))
+    after = layers.DepthwiseConv2D(1).name
+    number = int(before.rpartition("_")[2])
+    assert after == f"depthwise_conv2d_{number + 1}"
+
+
+def test_a_network_is_made_with_the_policy_of_data_types(monkeypatch):
+    monkeypatch.setattr(people, "unnamed", unnamed, raising=False)
+    with training.precision(True):
+        net = build(ModelSpec(model="people:unnamed"))
+    assert net.get_layer("conv2d_1").compute_dtype == "bfloat16"
 
 
 class Subclassed(keras.Model):

@@ -103,16 +103,12 @@ def _call(
             f"--model={printable(source)} is called as function((H, W), channels), H and W "
             f"None for any size; it takes {inspect.signature(function)}."
         ) from error
-    counters = made_up_names.Counters()
     try:
-        model = function(image_size, channels)
+        return made_up_names.counted_anew(lambda: function(image_size, channels))
     except InputError:
         raise
     except Exception as error:  # of the user's code: any
         raise _raised(source, function_name, error) from error
-    if isinstance(model, keras.Model):
-        counters.reset_names(model)
-    return model
 
 
 def _raised(source: str, name: str, error: Exception) -> InputError:

@@ -62,9 +62,8 @@ def features(
         InputError: there is no such encoder, or it cannot be built for these images.
     """
     encoder_names.check(name)
-    counters = made_up_names.Counters()
-    original, prepare = _keras(name) if name.startswith(KERAS) else _keras_cv(name)
-    counters.reset_names(original)
+    build = _keras if name.startswith(KERAS) else _keras_cv
+    original, prepare = made_up_names.counted_anew(lambda: build(name))
     prepare = _CONVENTIONS.get(encoder_input, prepare)
     if images.shape[-1] not in (1, _CHANNELS):
         raise InputError(

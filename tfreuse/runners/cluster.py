@@ -119,7 +119,7 @@ class Cluster:
         self._ray.shutdown()
 
     def _end_idle(self) -> None:
-        """Ends workers that no unit was ready for: others, of this study too, wait for their room."""
+        """Ends workers that no unit was ready for, so that other work gets their processors."""
         before = time.monotonic() - _IDLE
         for actor in [actor for actor in self._idle if actor.idle_since < before]:
             self._idle.remove(actor)

@@ -1,8 +1,8 @@
 """A worker process: carries out one unit after another, with a cache that they share.
 
     worker = Worker(largest(slots=2))
-    failure, goes_on = worker.carry_out(unit, out_dir, threads)   # in the process of a runner
-    next_worker = take_most_alike(idle, unit)                     # in the driver
+    failure, goes_on = worker.carry_out(unit, out_dir, 1)  # in the process of a runner
+    next_worker = take_most_alike(idle, unit)              # in the driver
 
 A process ends after a failure, and when it has grown large.
 """
@@ -34,9 +34,9 @@ class Worker:
 
         Args:
             unit: the unit.
-            *arguments: those of `unit.carry_out` between the unit and its cache.
+            *arguments: the next arguments of `unit.carry_out`, but for the cache.
         """
-        failure = carry_out(unit, *arguments, self._cache)
+        failure = carry_out(unit, *arguments, cache=self._cache)
         return failure, failure is None and memory() <= self._largest
 
 
