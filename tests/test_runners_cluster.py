@@ -22,6 +22,7 @@ from units import (
     tell_place,
     tell_worker,
     unit_of,
+    wait_for,
 )
 
 from tfreuse import files, records, report, runners, study
@@ -86,9 +87,9 @@ def test_units_run_on_all_nodes_in_the_order_of_their_needs(cluster, tmp_path):
     path = tmp_path / "words"
     placed = [unit_of(f"place {i}", tell_place, 0.5) for i in range(6)]
     units = [
+        *placed,  # first, so that the slots of all nodes begin with one each
         unit_of("last", note, path, "b", needs=("first",)),
         unit_of("first", note, path, "a"),
-        *placed,
     ]
     run(cluster, units, tmp_path)
     assert path.read_text() == "ab"
@@ -109,15 +110,18 @@ def test_a_worker_goes_on_with_what_it_has_kept_until_a_unit_fails(cluster, tmp_
 
 def test_idle_workers_give_their_processors_back(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(runners.cluster, "_IDLE", 0.5)
-    units = [unit_of("long", slow_arms, 24, 0.25), *map(unit_of, "ab")]
+    enough = tmp_path / "enough"
+    units = [unit_of("long", wait_for, enough), *map(unit_of, "ab")]
     free = []
 
     def during(event):
         if event.unit is None:
             free.append(ray.available_resources().get("CPU", 0))
+            if 0 in free and free[-1] == 2:
+                enough.touch()
 
     run(cluster, units, tmp_path, during=during)
-    assert 0 in free and free[-1] == 2
+    assert enough.exists()
 
 
 def test_linear_algebra_has_the_units_threads(cluster, tmp_path):

@@ -71,6 +71,13 @@ def slow_arms(output, threads, count, seconds):
             output.progress(seed / count, f"arm {seed}")
 
 
+def wait_for(output, threads, path):
+    """Ends when there is such a file, or after a minute."""
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def full(output, threads, node):
     """What a node with a full disk does; others do well."""
     if ray_node() == node:
