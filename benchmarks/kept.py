@@ -5,7 +5,7 @@
 
 The units are those of a study of tiny networks, here and on Ray, on one worker. A worker that
 keeps models and traced functions must not grow with the number of its units: the slope is of a
-line through its memory after the second half of the units of each kind.
+line through its memory in the second half of the units of each kind.
 """
 
 import contextlib
@@ -28,15 +28,9 @@ from tfreuse.study import work
 
 LOCAL, RAY = "local", "ray"
 HEADER = (
-    "runner",
-    "kind",
-    "units",
-    "workers",
-    "s a unit",
-    "MB after half",
-    "MB at the end",
+    *("runner", "kind", "units", "workers", "s a unit"),
+    *("MB after half", "MB at the end", "kB a unit"),
 )
-HEADER = (*HEADER, "kB a unit")
 _WITH_EACH_SEED = 3  # units: two trainings and a block of arms
 
 

@@ -62,14 +62,11 @@ class Measurer:
         """
         parts: dict[BatchNormalization, list[Moments]] = {}
         total = len(tf.nest.flatten(images)[0])
-        size = min(batch_size, total)
-        free = (
-            None if total % size else size
-        )  # one trace also where the last batch is smaller
-        specs = tf.nest.map_structure(lambda a: _spec(np.asarray(a), free), images)
+        # one trace for batches of every size: the last one may be smaller
+        specs = tf.nest.map_structure(_batch_spec, images)
         moments_of = self._moments.get_concrete_function(specs)
-        for start in range(0, total, size):
-            part = slice(start, min(start + size, total))
+        for start in range(0, total, batch_size):
+            part = slice(start, min(start + batch_size, total))
             batch = tf.nest.map_structure(operator.itemgetter(part), images)
             triples = moments_of(tf.nest.map_structure(tf.constant, batch))
             for layer, (count, mean, variance) in zip(self._calls, triples):
@@ -94,8 +91,10 @@ class Measurer:
         return triples
 
 
-def _spec(array: np.ndarray, batch: int | None) -> tf.TensorSpec:
-    return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
+def _batch_spec(images: Any) -> tf.TensorSpec:
+    """Describes a batch of images [N, ...], however many it has."""
+    images = np.asarray(images)
+    return tf.TensorSpec([None, *images.shape[1:]], images.dtype)
 
 
 def normalizations(model: keras.Model) -> list[BatchNormalization]:
