@@ -1,7 +1,7 @@
 """Encoders from elsewhere: names kept, sizes that fit, and dilation that changes no feature."""
 
 import inspect
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import commands
 import keras
@@ -52,15 +52,23 @@ def libraries():
 
 
 @pytest.fixture(scope="module")
-def model(request):
-    """A network of (architecture, encoder), for all tests of it one after another.
+def networks():
+    """Builds a network of (architecture, encoder) when it is first asked for, and keeps it.
 
     The U-Nets have all features of their encoder, down to the smallest.
     """
-    architecture, encoder = request.param
-    return build(
-        spec(architecture, encoder, **({"depth": 5} if architecture == "unet" else {}))
-    )
+
+    @cache
+    def network(architecture, encoder):
+        options = {"depth": 5} if architecture == "unet" else {}
+        return build(spec(architecture, encoder, **options))
+
+    return network
+
+
+@pytest.fixture
+def model(request, networks):
+    return networks(*request.param)
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ def agree(
         images = draw.integers(0, 256, (2, *size, network.channels), dtype=np.uint8)
         with _exact_float32():
             # an image alone has other values than in a batch whose statistics it shares
-            values = {len(images): expected(network, images)}
-            tolerance = slack * _tolerance(network, images)
+            reference, largest_output = _reference(network, images)
+            values = {len(images): reference}
+            tolerance = slack * _tolerance(network, largest_output)
             for served in run(images):
                 count = len(served[serving.OUTPUTS[network.task][0]])
                 if count not in values:
@@ -114,27 +115,40 @@ def expected(network: Network, images: np.ndarray) -> np.ndarray:
     Raises:
         InputError: outputs are infinite or NaN, or the model's labels do not follow from them.
     """
+    return _expected(network, images, _run(network, network.original, images))
+
+
+def _reference(network: Network, images: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns `expected`, and the largest magnitude of the network's logits or images."""
+    outputs = _run(network, network.original, images)
+    cut = network.activation != endings.LINEAR
+    served = _run(network, network.model, images) if cut else outputs
+    return _expected(network, images, outputs), float(np.abs(served).max())
+
+
+def _run(network: Network, model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Runs a model of the network on images uint8 [B, H, W, C]: float32 [B, H, W, K]."""
     height, width = images.shape[1:3]
     padding = [(0, -side % network.multiple) for side in (height, width)]
     padded = np.pad(images, [(0, 0), *padding, (0, 0)], mode="reflect")
-    inputs = padded.astype(np.float32) / network.divisor
+    if not _takes(model, padded.shape[1:3]):
+        model = sides.changed(model, *padded.shape[1:3])
+    outputs = network.run(model, padded.astype(np.float32) / network.divisor)
+    return tf.cast(outputs, tf.float32).numpy()[:, :height, :width]
 
-    def output(model: keras.Model) -> np.ndarray:
-        if not _takes(model, padded.shape[1:3]):
-            model = sides.changed(model, *padded.shape[1:3])
-        values = tf.cast(network.run(model, inputs), tf.float32)
-        return values.numpy()[:, :height, :width]
 
-    values = output(network.original)
+def _expected(network: Network, images: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Maps outputs of the user's model for `images` to `expected`'s."""
     if not np.isfinite(values).all():
         raise InputError(
             "the model's outputs for random images are infinite or NaN, so that the export "
             "cannot be checked; train the model again with a lower --learning_rate."
         )
-    if network.task == "segmentation":
-        values = _probabilities(network, values)
-    if network.labels is not None and network.task == "segmentation":
-        labels = output(network.labels)
+    if network.task != "segmentation":
+        return values
+    values = _probabilities(network, values)
+    if network.labels is not None:
+        labels = _run(network, network.labels, images)
         if labels.shape == values.shape and labels.shape[3] > 1:
             labels = labels.argmax(axis=3)  # the model ends in a one_hot
         labels = labels.reshape(values.shape[:3])
@@ -165,15 +179,12 @@ def _probabilities(network: Network, values: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=-1, keepdims=True)
 
 
-def _tolerance(network: Network, images: np.ndarray) -> float:
-    """Returns the allowed difference of outputs for images uint8 [B, H, W, C].
+def _tolerance(network: Network, largest: float) -> float:
+    """Returns the allowed difference of outputs of the largest magnitude `largest`.
 
     A graph adds in another order than eager Keras. The effect on probabilities grows with the
     logits: those of an untrained ResNet-50 reach 1000.
     """
-    inputs = serving.reflected(tf.constant(images), network.multiple)
-    output = network.run(network.model, tf.cast(inputs, tf.float32) / network.divisor)
-    largest = float(np.abs(tf.cast(output, tf.float32).numpy()).max())
     if all(layer.compute_dtype == "float32" for layer in network.model.layers):
         return max(1e-5, 1e-6 * largest)
     return max(2e-2, 4e-3 * largest)  # bfloat16 has 8 bits

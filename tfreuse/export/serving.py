@@ -52,10 +52,11 @@ def write(
         reading: how `from_bytes` reads a file.
     """
     images = image_spec(network, *size)
-    # One graph of the network for all signatures, instead of a copy in each.
+    # One graph of the network for all signatures, instead of a copy in each. A function that is
+    # not concrete would be traced again while it is saved.
     output = tf.function(
         functools.partial(_output, network), input_signature=[images], autograph=False
-    )
+    ).get_concrete_function()
     serve = server(network, output)
 
     def serve_bytes(image_bytes):
