@@ -6,6 +6,7 @@ for layer, mean, variance in measure(images): ...  # changes nothing
 
 import contextlib
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -145,20 +146,42 @@ def moments(values: tf.Tensor, over: Sequence[int]) -> tuple[tf.Tensor, tf.Tenso
         values: float32 or float64.
         over: axes to reduce; one axis of channels, or rows (axis 0) and channels, are left.
     """
-    inner = max(over)
-    norm = tf.raw_ops.EuclideanNorm(input=values, axis=[inner], keep_dims=True)
-    square = norm**2 / tf.cast(tf.shape(values)[inner], values.dtype)
-    square = _mean(square, [axis for axis in over if axis != inner])
-    mean = _mean(values, over)
-    rows = [] if 0 in over else [0]
-    variance = _mean(square, rows) - _mean(mean, rows) ** 2
-    precise = (mean**2 <= _LARGEST_MEAN * variance) & tf.math.is_finite(square)
-    mean, variance = tf.cond(
-        tf.reduce_all(precise),
-        lambda: (mean, tf.maximum(square - mean**2, 0)),
-        lambda: (mean, _mean(tf.math.squared_difference(values, mean), over)),
+    rank = len(values.shape)
+    channels = [values.shape[axis] for axis in range(rank) if axis not in over]
+    results = _moments(values.dtype, rank, tuple(over))(values)
+    return tuple(tf.ensure_shape(result, channels) for result in results)
+
+
+@functools.cache
+def _moments(dtype: tf.DType, rank: int, over: tuple[int, ...]) -> Callable:
+    """Returns `moments` of tensors of one rank, traced once for all layers and models.
+
+    Its branches are graphs of their own, so that tracing it for each layer took twice as long as
+    tracing the network.
+    """
+
+    @functools.partial(
+        tf.function,
+        input_signature=[tf.TensorSpec([None] * rank, dtype)],
+        autograph=False,
     )
-    return tf.squeeze(mean, over), tf.squeeze(variance, over)
+    def compute(values):
+        inner = max(over)
+        norm = tf.raw_ops.EuclideanNorm(input=values, axis=[inner], keep_dims=True)
+        square = norm**2 / tf.cast(tf.shape(values)[inner], values.dtype)
+        square = _mean(square, [axis for axis in over if axis != inner])
+        mean = _mean(values, over)
+        rows = [] if 0 in over else [0]
+        variance = _mean(square, rows) - _mean(mean, rows) ** 2
+        precise = (mean**2 <= _LARGEST_MEAN * variance) & tf.math.is_finite(square)
+        mean, variance = tf.cond(
+            tf.reduce_all(precise),
+            lambda: (mean, tf.maximum(square - mean**2, 0)),
+            lambda: (mean, _mean(tf.math.squared_difference(values, mean), over)),
+        )
+        return tf.squeeze(mean, over), tf.squeeze(variance, over)
+
+    return compute
 
 
 def _mean(values: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
