@@ -264,10 +264,12 @@ class Fitter:
             images.tobytes() if images is not self._unlabelled else b"",
         )
         if key not in self._recalibrators:
+            fits = len(images) <= _LARGEST_BATCH
             self._recalibrators[key] = recalibration.Recalibrator(
                 freezing.with_stored_statistics(self.model, excluded),
                 images,
-                None if len(images) <= _LARGEST_BATCH else _LARGEST_BATCH,
+                None if fits else _LARGEST_BATCH,
+                one_pass=fits,  # a fit changes all layers, so that a sweep would save nothing
             )
         return self._recalibrators[key]
 
