@@ -310,6 +310,44 @@ def test_a_network_that_takes_one_size_is_served_at_that_size(function, reason):
     np.testing.assert_allclose(found, expected, 0, 1e-5)
 
 
+class ByNumPy(layers.Layer):
+    """Computes outside TensorFlow: a graph of it has no shapes, its trace has."""
+
+    def call(self, x):
+        doubled = tf.numpy_function(lambda values: 2 * values, [x], x.dtype)
+        doubled.set_shape(x.shape)
+        return doubled
+
+
+@pytest.mark.parametrize(
+    ("function", "multiple", "sizes"),
+    [
+        (lambda x: layers.UpSampling2D()(half(x)), 2, [(None, None)]),
+        (lambda x: ByNumPy()(conv(x)), 1, [(None, None), (2, 3)]),
+    ],
+    ids=["known", "open"],
+)
+def test_sizes_are_inferred_from_one_graph_where_its_shapes_are_known(
+    function, multiple, sizes, monkeypatch
+):
+    traced, trace = [], sides._traced
+    monkeypatch.setattr(
+        sides, "_traced", lambda *args: (traced.append(args[-2:]), trace(*args))[1]
+    )
+    assert sides.freed(model_of(function))[1] == multiple
+    assert traced == sizes
+
+
+def test_a_network_is_traced_once_while_it_is_written(tmp_path, monkeypatch):
+    network = export.examined(model_of(conv), "segmentation")
+    calls, run = [], type(network).run
+    monkeypatch.setattr(
+        type(network), "run", lambda *args: (calls.append(1), run(*args))[1]
+    )
+    serving.write(network, tmp_path)
+    assert len(calls) == 1
+
+
 def test_files_of_a_network_of_one_size_have_that_size(tmp_path):
     model = model_of(pooled)
     path = export.export(model, tmp_path, task="segmentation")

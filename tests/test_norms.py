@@ -55,6 +55,17 @@ def test_batches_of_two_sizes_are_traced_once(monkeypatch):
     assert len(traces) == 1
 
 
+def test_moments_are_traced_once_for_all_layers_and_models():
+    norms._moments.cache_clear()
+    for kind in ("nested", "own names"):
+        model = people.build(kind)
+        norms.Measurer(model)(people.images(4))
+        assert len(norms.normalizations(model)) > 1
+    assert norms._moments.cache_info().currsize == 1
+    compute = norms._moments(tf.float32, 4, (0, 1, 2))
+    assert compute.experimental_get_tracing_count() == 1
+
+
 def test_a_shared_layer_has_the_moments_of_all_its_inputs():
     model, images = people_with_statistics("shared layers"), people.images()
     layer, twice = model.get_layer("twice_norm"), model.get_layer("twice_conv")
