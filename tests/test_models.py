@@ -341,13 +341,17 @@ def test_the_defaults_of_a_network_are_those_of_its_spec(architecture):
 
 @pytest.mark.parametrize("size", [(12, 12), (7, 10), (4, 5), (1, 3)])
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
-def test_pooling_equals_the_stock_layer(size, bins):
-    x = images(*size)
-    np.testing.assert_allclose(
-        models.AdaptiveAveragePool(bins)(x),
-        keras.layers.AdaptiveAveragePooling2D(bins)(x),
-        rtol=1e-5,
-    )
+def test_pooling_equals_the_stock_layer_whether_sides_are_known_or_free(size, bins):
+    x, layer = images(*size), models.AdaptiveAveragePool(bins)
+    pooled = layer(x)
+    stock = keras.layers.AdaptiveAveragePooling2D(bins)(x)
+    np.testing.assert_allclose(pooled, stock, rtol=1e-5)
+    for sides in ((None, None), (size[0], None), (None, size[1]), size):
+        spec = tf.TensorSpec((None, *sides, x.shape[3]), tf.float32)
+        traced = tf.function(layer).get_concrete_function(spec)
+        np.testing.assert_array_equal(traced(tf.constant(x)), pooled)
+        kinds = {operation.type for operation in traced.graph.get_operations()}
+        assert ("Range" in kinds) == (None in sides)
 
 
 def test_pooling_overlaps_bins_as_worked_out_by_hand():
