@@ -66,7 +66,7 @@ CASES = {
         ModelSpec(architecture="pspnet", width=64, encoder="resnet50"), 64, 64, 12
     ),
     "quickstart": Case(ModelSpec(architecture="unet", width=8, depth=3), 32, 128),
-    "tiny": Case(ModelSpec(architecture="unet", width=4, depth=1), 16, 8, 2),
+    "tiny": Case(ModelSpec(architecture="unet", width=4, depth=1), 16, 8),
 }
 
 

@@ -147,9 +147,9 @@ def _shape_inference(
     """Returns a function from an image's (H, W) to the shape of a traced network's output.
 
     TensorFlow infers the shapes of a graph as it imports it, in a tenth of the time in which
-    Keras makes the graph anew. What reads a variable becomes a placeholder of its shape: a graph
-    has the handles of variables only, without their shapes. The function raises ValueError where
-    sizes do not fit each other.
+    Keras makes the graph anew. Reads of variables become placeholders of their shapes: a graph
+    holds handles of variables, which have no shapes. The function raises ValueError where sizes
+    do not fit each other.
     """
     images, (output,) = function.inputs[0], function.outputs
     definition = function.graph.as_graph_def()
