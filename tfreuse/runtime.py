@@ -32,6 +32,9 @@ def load() -> None:
     """Imports TensorFlow and Keras, which starts no thread: a fork may follow."""
     # On CPUs without AVX512 oneDNN is off by default, and its kernels train 10-45 % faster.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # As it comes, TensorFlow prepares the gradient of each kernel anew in every training step
+    # (findings/onednn_prepares_kernel_gradients_in_every_step.sh).
+    os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with quiet():
