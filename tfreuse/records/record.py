@@ -1,6 +1,7 @@
 """One arm's record: a line of JSON, small in memory, since a study has up to 10^5 of them."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -111,17 +112,19 @@ class Record:
         Raises:
             ValueError, TypeError, KeyError: the line is not a record.
         """
-        values = json.loads(line)
+        values = _DEFAULTS | json.loads(line)
         extent = values["per_image"]
         if extent is not None:
             if [type(number) for number in extent] != [int, int] or min(extent) < 0:
                 raise ValueError(f"per_image is [offset, size], not {extent}")
             values["per_image"] = tuple(extent)
-        for name, value in values.items():
-            if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-                raise TypeError(f"{name} is {type(value).__name__}")
+        _check_fields(tuple(values), tuple(map(type, values.values())))
         values["counts"] = Sums(values["counts"])
-        return cls(**(pool or Pool()).share(values))
+        shared = (pool or Pool()).share(values)
+        record = cls.__new__(cls)
+        for name, write in _WRITERS:  # as __init__ does, in half of its time
+            write(record, shared[name])
+        return record
 
 
 def age_key(updates: int | None) -> tuple[str, ...]:
@@ -130,6 +133,12 @@ def age_key(updates: int | None) -> tuple[str, ...]:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Record))
+_WRITERS = tuple((name, getattr(Record, name).__set__) for name in _FIELDS)
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Record)
+    if field.default is not dataclasses.MISSING
+}
 _TYPES: dict[str, tuple[type, ...]] = {
     field.name: {
         float: (float, int),
@@ -143,6 +152,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+# A study has few combinations of types: None or a number here and there.
+@functools.lru_cache(1 << 10)
+def _check_fields(names: tuple[str, ...], types: tuple[type, ...]) -> None:
+    if missing := [name for name in _FIELDS if name not in names]:
+        raise KeyError(f"no {missing[0]}")
+    for name, type_ in zip(names, types, strict=True):
+        if type_ not in _TYPES[name]:
+            raise TypeError(f"{name} is {type_.__name__}")
+
+
+_counts_text = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 class Sums(Mapping):
     """A record's counts, stored as JSON text and parsed on access.
 
@@ -152,7 +174,7 @@ class Sums(Mapping):
     __slots__ = ("_text",)
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._text = json.dumps(dict(values), separators=(",", ":"), allow_nan=False)
+        self._text = _counts_text(dict(values))
 
     def __getitem__(self, name: str) -> Any:
         return json.loads(self._text)[name]
@@ -171,16 +193,22 @@ class Pool:
     """Stores values that many records have in common once."""
 
     def __init__(self) -> None:
-        self._values: dict[Any, Any] = {}
+        self._texts: dict[str, str] = {}
+        self._numbers: dict[tuple[type, float], float] = {}
+        self._versions: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
     def share(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Replaces values by equal ones of earlier records, in place; returns `fields`."""
-        shared = self._values
+        texts = self._texts
         for name, value in fields.items():
-            # Only these numbers repeat, once per arm of a recipient. The type is part of the
-            # key, since 1 == 1.0 and a record must stay as it was written.
-            if type(value) is str or name in ("before", "floor", "strength"):
-                fields[name] = shared.setdefault((type(value), value), value)
-        versions = tuple(sorted(fields["versions"].items()))
-        fields["versions"] = shared.setdefault(versions, fields["versions"])
+            if type(value) is str:
+                fields[name] = texts.setdefault(value, value)
+        # Only these numbers repeat, once per arm of a recipient. The type is part of the key,
+        # since 1 == 1.0 and a record must stay as it was written.
+        for name in ("before", "floor", "strength"):
+            value = fields[name]
+            fields[name] = self._numbers.setdefault((type(value), value), value)
+        versions = fields["versions"]
+        key = tuple(versions.items())
+        fields["versions"] = self._versions.setdefault(key, versions)
         return fields

@@ -4,6 +4,7 @@ They are the answers that the tab's routes give, most used first, as long as the
 """
 
 import base64
+import functools
 import itertools
 import json
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfreuse.analysis.arms import Part
-from tfreuse.report import packing
+from tfreuse.report import forks, packing
 from tfreuse.report.views import (
     advice,
     cells,
@@ -163,6 +164,14 @@ def answers(
 
     Pictures that are in one of the page's `drawings` are not repeated.
     """
+    jobs = list(_jobs(name, snapshot, drawings))
+    return itertools.chain.from_iterable(forks.results(jobs))
+
+
+def _jobs(
+    name: str, snapshot: Snapshot, drawings: Sequence[str]
+) -> Iterator[Callable[[], list[tuple[str, Any]]]]:
+    """Yields functions that return some answers each, with their keys."""
     parts = [part for part in snapshot.parts if snapshot.subjects[part].arms]
     choices = overview.lasting(snapshot)["parts"]
     views = {
@@ -170,31 +179,47 @@ def answers(
         for part, view in zip(snapshot.parts, choices, strict=True)
         if part in parts
     }
-    queries = {part: {"study": name, **part._asdict()} for part in parts}
-    yield key("studies", {}), {"studies": [{"name": name}]}
-    yield key("study", {"study": name}), overview.study(name, snapshot)
-    yield key("labels", {"study": name}), labels.curves(snapshot)
-    cards = advice.cards([snapshot.source.path])
-    yield key("advice", {"study": name}), {"cards": cards}
-    for part in snapshot.parts:
-        query = {"study": name, **part._asdict()}
-        for panel in panels.NAMES:
-            yield key(panel, query), panels.panel(snapshot, part, panel)
-    means = [(quantity, -1) for quantity in maps.QUANTITIES]
-    yield from _maps(snapshot, views, queries, means)
+    queries = {part: {"study": name, **part._asdict()} for part in snapshot.parts}
+    yield functools.partial(_first, name, snapshot)
+    for part, query in queries.items():
+        yield functools.partial(_panels, snapshot, part, query)
+    for quantity, (part, view) in itertools.product(maps.QUANTITIES, views.items()):
+        yield functools.partial(
+            _maps, snapshot, part, view, queries[part], quantity, -1
+        )
     for part in parts:
-        yield from _cells(snapshot, part, queries[part])
+        cells_of = list(_cell_queries(snapshot, part, queries[part]))
+        for start in range(0, len(cells_of), _CELLS):
+            some = cells_of[start : start + _CELLS]
+            yield functools.partial(_cells, snapshot, part, some)
     for part, view in views.items():
-        seeds = itertools.product(maps.QUANTITIES, view["seeds"])
-        yield from _maps(snapshot, {part: view}, queries, seeds)
-    yield from _spreads(snapshot, queries)
+        for quantity, seed in itertools.product(maps.QUANTITIES, view["seeds"]):
+            yield functools.partial(
+                _maps, snapshot, part, view, queries[part], quantity, seed
+            )
     for part in parts:
-        in_page = pictures.shared(snapshot, part, drawings)
-        for group in snapshot.source.spec.groups:
-            if pictures.has(snapshot, part, group):
-                answer = in_page.get(group)
-                answer = answer or _address(pictures.strip(snapshot, part, group))
-                yield key("picture", queries[part] | {"group": group}), answer
+        yield functools.partial(_spreads, snapshot, part, queries[part])
+    for part in parts:
+        yield functools.partial(_pictures, snapshot, part, queries[part], drawings)
+
+
+def _first(name: str, snapshot: Snapshot) -> list[tuple[str, Any]]:
+    """Returns what every view of the study needs."""
+    cards = advice.cards([snapshot.source.path])
+    return [
+        (key("studies", {}), {"studies": [{"name": name}]}),
+        (key("study", {"study": name}), overview.study(name, snapshot)),
+        (key("labels", {"study": name}), labels.curves(snapshot)),
+        (key("advice", {"study": name}), {"cards": cards}),
+    ]
+
+
+def _panels(
+    snapshot: Snapshot, part: Part, query: Mapping[str, str]
+) -> list[tuple[str, Any]]:
+    return [
+        (key(name, query), panels.panel(snapshot, part, name)) for name in panels.NAMES
+    ]
 
 
 def _address(png: bytes) -> str:
@@ -203,43 +228,60 @@ def _address(png: bytes) -> str:
 
 def _maps(
     snapshot: Snapshot,
-    views: Mapping[Part, Mapping[str, Any]],
-    queries: Mapping[Part, Mapping[str, str]],
-    choices: Iterable[tuple[str, int]],
-) -> Iterator[tuple[str, Any]]:
-    """Yields heat maps and networks of some quantities and seeds, for every other choice."""
-    for (quantity, seed), (part, view) in itertools.product(choices, views.items()):
-        repairs, kinds = view["repairs"] or ["none"], view["kinds"] or ["all"]
-        for repair in repairs:
-            query = {"quantity": quantity, "repair": repair, "seed": seed}
-            query |= queries[part]
-            for kind in kinds:
-                answer = maps.heat(snapshot, part, kind, quantity, repair, seed)
-                yield key("heat", query | {"kind": kind}), answer
-            answer = maps.network(snapshot, part, quantity, repair, seed)
-            yield key("network", query), answer
+    part: Part,
+    view: Mapping[str, Any],
+    part_query: Mapping[str, str],
+    quantity: str,
+    seed: int,
+) -> list[tuple[str, Any]]:
+    """Returns heat maps and networks of a quantity and seed, for every other choice."""
+    pairs = []
+    repairs, kinds = view["repairs"] or ["none"], view["kinds"] or ["all"]
+    for repair in repairs:
+        query = {"quantity": quantity, "repair": repair, "seed": seed, **part_query}
+        for kind in kinds:
+            answer = maps.heat(snapshot, part, kind, quantity, repair, seed)
+            pairs.append((key("heat", query | {"kind": kind}), answer))
+        answer = maps.network(snapshot, part, quantity, repair, seed)
+        pairs.append((key("network", query), answer))
+    return pairs
 
 
 def _cells(
-    snapshot: Snapshot, part: Part, query: Mapping[str, str]
-) -> Iterator[tuple[str, Any]]:
-    queries = _cell_queries(snapshot, part, query)
-    while some := list(itertools.islice(queries, _CELLS)):
-        answers_ = cells.cells(snapshot, part, [cell for cell, _ in some])
-        for ((kind, _, group), cell_query), answer in zip(some, answers_, strict=True):
-            has_pictures = kind == "all" and pictures.has(snapshot, part, group)
-            yield key("cell", cell_query), answer | {"pictures": has_pictures}
+    snapshot: Snapshot, part: Part, some: Sequence[tuple[cells.Cell, dict[str, str]]]
+) -> list[tuple[str, Any]]:
+    pairs = []
+    answers_ = cells.cells(snapshot, part, [cell for cell, _ in some])
+    for ((kind, _, group), query), answer in zip(some, answers_, strict=True):
+        has_pictures = kind == "all" and pictures.has(snapshot, part, group)
+        pairs.append((key("cell", query), answer | {"pictures": has_pictures}))
+    return pairs
 
 
 def _spreads(
-    snapshot: Snapshot, queries: Mapping[Part, Mapping[str, str]]
-) -> Iterator[tuple[str, Any]]:
+    snapshot: Snapshot, part: Part, part_query: Mapping[str, str]
+) -> list[tuple[str, Any]]:
     with distributions.Networks(snapshot.source.path) as networks:
-        for part, query in queries.items():
-            for cell, cell_query in _cell_queries(snapshot, part, query):
-                if cell[0] in distributions.KINDS:
-                    answer = distributions.view(snapshot, part, *cell, networks)
-                    yield key("spread", cell_query), answer
+        return [
+            (key("spread", query), distributions.view(snapshot, part, *cell, networks))
+            for cell, query in _cell_queries(snapshot, part, part_query)
+            if cell[0] in distributions.KINDS
+        ]
+
+
+def _pictures(
+    snapshot: Snapshot, part: Part, query: Mapping[str, str], drawings: Sequence[str]
+) -> list[tuple[str, Any]]:
+    """Returns addresses of pictures, or where they are in the page's drawings."""
+    in_page = pictures.shared(snapshot, part, drawings)
+    return [
+        (
+            key("picture", query | {"group": group}),
+            in_page.get(group) or _address(pictures.strip(snapshot, part, group)),
+        )
+        for group in snapshot.source.spec.groups
+        if pictures.has(snapshot, part, group)
+    ]
 
 
 def _cell_queries(
