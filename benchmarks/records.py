@@ -111,18 +111,18 @@ def markdown(runs: Iterable[dict], promised: Sequence[Target]) -> str:
 
 @dataclasses.dataclass
 class Clock:
-    """Adds up the time spent inside `with clock:`."""
+    """Adds up the time spent inside `with clock:`, that of processes forked there included."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
 
     def __enter__(self) -> None:
-        self._begin = time.perf_counter(), time.process_time()
+        self._begin = time.perf_counter(), worker.processor()
 
     def __exit__(self, *unused: object) -> None:
         seconds, cpu_s = self._begin
         self.seconds += time.perf_counter() - seconds
-        self.cpu_s += time.process_time() - cpu_s
+        self.cpu_s += worker.processor() - cpu_s
 
 
 def append(folder: pathlib.Path, count: int, clock: Clock) -> None:

@@ -38,9 +38,9 @@ def measure(case: Case, task: str, name: str) -> dict:
     gc.collect()  # otherwise garbage of building models is collected in the timed call
     reset_peak()
     before, memory = counters(), status("VmRSS")
-    start, busy = time.perf_counter(), _processor()
+    start, busy = time.perf_counter(), processor()
     output = work()
-    seconds, busy = time.perf_counter() - start, _processor() - busy
+    seconds, busy = time.perf_counter() - start, processor() - busy
     after = counters()
     measured = {
         "import_s": imported,
@@ -56,7 +56,7 @@ def measure(case: Case, task: str, name: str) -> dict:
     return measured
 
 
-def _processor() -> float:
+def processor() -> float:
     """Returns processor seconds, children included; a busy machine changes it little."""
     return sum(os.times()[:4])
 
