@@ -63,11 +63,11 @@ class _Child:
 
     Args:
         jobs: whose results are asked for in order.
-        others: children forked before, whose pipes this one must not keep open.
+        siblings: children forked before, whose pipes this one must not keep open.
     """
 
     def __init__(
-        self, jobs: Sequence[Callable[[], Any]], others: Sequence["_Child"]
+        self, jobs: Sequence[Callable[[], Any]], siblings: Sequence["_Child"]
     ) -> None:
         source, target = os.pipe()
         self._results: BinaryIO | None = os.fdopen(source, "rb")
@@ -77,7 +77,7 @@ class _Child:
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process = os.fork()
         if self._process == 0:
-            for child in (self, *others):
+            for child in (self, *siblings):
                 os.close(child._results.fileno())
             _carry_out(jobs, target)
         gc.unfreeze()
