@@ -119,9 +119,11 @@ os.kill(here, signal.SIGKILL)
         "sys.modules['tensorflow'] = sys  # which starts threads of its own",
         "sys.platform = 'darwin'",
         "os.sched_getaffinity = lambda process: range(1)",
+        "os.fork = lambda: os.rmdir('/nowhere')  # an OSError, as of too many processes",
+        "os.pipe = lambda: os.rmdir('/nowhere')  # too many open files",
     ],
 )
-def test_no_process_is_forked_where_a_lock_may_be_held_or_nothing_is_gained(reason):
+def test_jobs_are_carried_out_here_where_a_fork_is_not_safe_or_fails(reason):
     printed = run(f"{ALONE}\n{reason}\nprint(here, *forks.results([os.getpid] * 3))")
     assert len(set(printed)) == 1
 

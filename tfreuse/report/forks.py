@@ -32,17 +32,10 @@ def results(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
     Args:
         jobs: each returns a value that can be pickled; neighbours take about as long.
     """
-    count = min(_processes(), len(jobs))
-    if count < 2:
-        for job in jobs:
-            yield job()
-        return
-    children: list[_Child] = []
+    children = _forked(jobs, min(_processes(), len(jobs)))
     try:
-        for first in range(count):
-            children.append(_Child(jobs[first::count], children))
         for number, job in enumerate(jobs):
-            yield children[number % count].result(job)
+            yield children[number % len(children)].result(job) if children else job()
     finally:
         for child in children:
             child.end()
@@ -54,6 +47,22 @@ def _processes() -> int:
     if not safe or "tensorflow" in sys.modules:
         return 1
     return min(len(os.sched_getaffinity(0)), _MOST)
+
+
+def _forked(jobs: Sequence[Callable[[], Any]], count: int) -> list["_Child"]:
+    """Returns `count` processes that share the jobs; none of 1, or where the system refuses."""
+    children: list[_Child] = []
+    gc.freeze()  # or the first collection of a child would copy all objects
+    try:
+        for first in range(count if count > 1 else 0):
+            children.append(_Child(jobs[first::count], children))
+    except OSError:  # too many processes or open files
+        for child in children:
+            child.end()
+        return []
+    finally:
+        gc.unfreeze()
+    return children
 
 
 class _Child:
@@ -71,29 +80,23 @@ class _Child:
     ) -> None:
         source, target = os.pipe()
         self._results: BinaryIO | None = os.fdopen(source, "rb")
-        gc.freeze()  # or the child's first collection would copy all objects
-        with warnings.catch_warnings():
-            # Python 3.12 warns of OpenBLAS's threads, which wait, and which OpenBLAS starts anew
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._process = os.fork()
-        if self._process == 0:
-            for child in (self, *siblings):
-                os.close(child._results.fileno())
-            _carry_out(jobs, target)
-        gc.unfreeze()
-        os.close(target)
+        try:
+            self._process = _fork()
+            if self._process == 0:
+                _carry_out(jobs, target, [self, *siblings])
+        except OSError:
+            self._results.close()
+            raise
+        finally:
+            os.close(target)
 
     def result(self, job: Callable[[], Any]) -> Any:
-        """Returns the result of the next job, carried out here if the process has died."""
+        """Returns the result of the next job, carried out here if the process has ended."""
         if self._results is not None:
             try:
-                done, value = pickle.load(self._results)
-            except (EOFError, pickle.UnpicklingError):  # killed, perhaps for memory
-                self.end()
-            else:
-                if done:
-                    return value
-                raise value
+                return pickle.load(self._results)
+            except (EOFError, pickle.UnpicklingError):
+                self.end()  # killed, perhaps for memory; or the job failed, as it will here
         return job()
 
     def end(self) -> None:
@@ -108,19 +111,24 @@ class _Child:
             os.waitpid(self._process, 0)
 
 
-def _carry_out(jobs: Sequence[Callable[[], Any]], target: int) -> None:
-    """Writes the results of jobs to a pipe; never returns."""
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns of OpenBLAS's threads, which wait, and which OpenBLAS starts anew
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _carry_out(
+    jobs: Sequence[Callable[[], Any]], target: int, children: Sequence[_Child]
+) -> None:
+    """Writes the results of jobs to a pipe until one fails; never returns."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        for child in children:  # or a pipe would outlive the parent
+            os.close(child._results.fileno())
         with os.fdopen(target, "wb") as file:
             for job in jobs:
-                try:
-                    answer = True, job()
-                except Exception as error:  # noqa: BLE001 - the parent raises it
-                    answer = False, error
-                pickle.dump(answer, file, pickle.HIGHEST_PROTOCOL)
+                pickle.dump(job(), file, pickle.HIGHEST_PROTOCOL)
                 file.flush()
-                if not answer[0]:
-                    break
     finally:
         os._exit(0)  # what this process would do at its end is the parent's to do
