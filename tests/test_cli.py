@@ -213,6 +213,24 @@ def test_time_left_is_no_guess_from_the_first_moment(monkeypatch):
     assert "left ~0:00" in lines[2]
 
 
+def test_work_that_ends_within_the_delay_shows_nothing(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    stream = Terminal()
+    with progress.Display(1.0, stream=stream, delay=2.0) as display:
+        now[0] = 1.9
+        display.update(0.9, "early")
+    assert stream.getvalue() == ""
+    with progress.Display(1.0, stream=stream, delay=2.0) as display:
+        now[0] = 4.0
+        display.update(0.5, "late")
+    assert " 50% 0:02 left ~0:02 | late" in stream.getvalue()
+
+
 def test_a_training_that_goes_on_says_after_which_step(capsys, monkeypatch):
     def resumed(*_, report, **options):
         for step in (26, 27):

@@ -412,12 +412,15 @@ def test_ten_thousand_records_take_a_kilobyte_each(path):
             dataclasses.replace(record, versions=versions).to_line()
             for record, _ in records_made.records(10_000)
         )
+    shares = []
     tracemalloc.start()
     try:
-        loaded = records.read(path)
+        loaded = records.read(path, shares.append)
         memory, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(loaded) == 10_000
     assert memory < 10e6  # so 10^5 take a tenth of the promised 1 GB
     assert peak < memory + 1e6  # the file is never held whole
+    assert abs(len(shares) - path.stat().st_size / 2**20) < 2  # one a megabyte
+    assert shares == sorted(shares) and 0.9 < shares[-1] <= 1

@@ -215,8 +215,14 @@ def test_the_summary_fits_a_terminal_and_names_verdict_effect_n_and_reason():
 def test_writing_again_gives_the_same_bytes(written):
     names = ["report.html", "report.md", "verdicts.json"]
     before = [(written / name).read_bytes() for name in names]
-    report.write(written)
+    shown = []
+    report.write(written, lambda share, step: shown.append((share, step)))
     assert before == [(written / name).read_bytes() for name in names]
+    shares = [share for share, _ in shown]
+    assert shares == sorted(shares) and min(shares) >= 0 and shares[-1] == 1
+    assert [*dict.fromkeys(step for _, step in shown)] == [
+        "draw the figures", "draw the page's views",
+    ]  # fmt: skip
 
 
 def test_pngs_of_figures_that_are_svg_now_are_removed_and_no_others(tmp_path):
@@ -237,7 +243,9 @@ def test_a_study_is_read_once_until_it_changes(tmp_path, monkeypatch):
     path = planted.write(tmp_path / "study", planted.study())
     reads = []
     read = records.read
-    monkeypatch.setattr(records, "read", lambda log: reads.append(log) or read(log))
+    monkeypatch.setattr(
+        records, "read", lambda log, *rest: reads.append(log) or read(log, *rest)
+    )
     report.summary(report.write(path), path)
     assert len(reads) == 1
     with open(path / "records.jsonl", "ab") as log:

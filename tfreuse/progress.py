@@ -4,7 +4,9 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Self, TextIO
+
+PATIENCE = 2.0  # seconds of work that need no display
 
 
 class Display:
@@ -15,6 +17,7 @@ class Display:
         done_before: amount that an earlier run has done, which does not enter the rate; an
             attribute too, for what becomes known later.
         stream: output; by default stderr.
+        delay: seconds before anything is shown, for work that is mostly done by then.
         interval: seconds between two prints if `stream` is not a terminal.
     """
 
@@ -25,12 +28,13 @@ class Display:
         *,
         stream: TextIO | None = None,
         interval: float = 10.0,
+        delay: float = 0.0,
     ) -> None:
         self.total, self.done_before = total, done_before
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._interval = 0.1 if self._live else interval
-        self._start = time.monotonic()
+        self._start, self._delay = time.monotonic(), delay
         self._last_update = 0.0
         self._below = 0  # lines below the first
 
@@ -46,6 +50,8 @@ class Display:
             force: whether to show it even if updated just now.
         """
         now = time.monotonic()
+        if now - self._start < self._delay:
+            return
         if not force and now - self._last_update < self._interval:
             return
         self._last_update = now
@@ -60,9 +66,15 @@ class Display:
             self._stream.write("".join(f"{line}\n" for line in (line, *below)))
         self._stream.flush()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Ends the last line, so that later output begins on a new one."""
-        if self._live:
+        if self._live and self._last_update:
             self._stream.write("\n")
             self._stream.flush()
 

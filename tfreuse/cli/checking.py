@@ -50,12 +50,11 @@ def main(path: str) -> None:
     model = saving.load(path)
     size, channels = statistics_check.taken_images(model, unlabelled.image_size())
     images = unlabelled.read(paths, size, channels)
-    display = progress.Display(1.0)
+    with progress.Display(1.0) as display:
 
-    def report(share: float, pixels: str) -> None:
-        display.update(share, f"{len(images)} images, pixels {pixels}")
+        def report(share: float, pixels: str) -> None:
+            display.update(share, f"{len(images)} images, pixels {pixels}")
 
-    try:
         check = statistics_check.check(
             model,
             images,
@@ -64,8 +63,6 @@ def main(path: str) -> None:
             layers=app.FLAGS.layers,
             transplanted=_transplanted(path),
         )
-    finally:
-        display.close()
     if app.FLAGS.out_dir and check.layers:
         _write(check, path, app.out_dir())
     if app.FLAGS.json:

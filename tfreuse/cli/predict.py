@@ -95,8 +95,7 @@ def _predict(
 ) -> dict[pathlib.Path, InputError]:
     """Predicts the images; returns those that it cannot predict, with the error."""
     failed: dict[pathlib.Path, InputError] = {}
-    display = progress.Display(len(paths))
-    try:
+    with progress.Display(len(paths)) as display:
         for i, path in enumerate(paths):
             name = printable(path.name)
             tail = f", {len(failed)} failed" if failed else ""
@@ -109,8 +108,6 @@ def _predict(
                 prediction.write(predictor, path, out_dir, report)
             except InputError as error:
                 failed[path] = error
-    finally:
-        display.close()
     return failed
 
 

@@ -103,8 +103,7 @@ def main() -> None:
 
 
 def _recalibrate(recalibrated: types.ModuleType, model: Any, images: Any) -> Any:
-    display = progress.Display(1.0)
-    try:
+    with progress.Display(1.0) as display:
         return recalibrated.recalibrate(
             model,
             images,
@@ -114,8 +113,6 @@ def _recalibrate(recalibrated: types.ModuleType, model: Any, images: Any) -> Any
             memory=int(app.FLAGS.memory * _GIGABYTE) or None,
             report=lambda share: display.update(share, "layer by layer"),
         )
-    finally:
-        display.close()
 
 
 def _paths(pattern: str) -> dict[str, list[pathlib.Path]]:

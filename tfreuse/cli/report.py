@@ -10,6 +10,7 @@ import sys
 
 from absl import flags
 
+from tfreuse import progress
 from tfreuse.cli import app
 from tfreuse.errors import InputError
 from tfreuse.runners import storage
@@ -32,7 +33,8 @@ def main() -> None:
     from tfreuse import report, study  # here, since they import NumPy: --help is faster
 
     study.collect(study_dir, url)
-    verdicts = report.write(study_dir)
+    with progress.Display(1.0, delay=progress.PATIENCE) as display:
+        verdicts = report.write(study_dir, display.update)
     mirror.push(*report.FILES)
     print(report.summary(verdicts, study_dir))
     print(f"Report: {study_dir / 'report.html'}")

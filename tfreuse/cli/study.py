@@ -26,7 +26,7 @@ import sys
 
 from absl import flags
 
-from tfreuse import data, report, study
+from tfreuse import data, progress, report, study
 from tfreuse.cli import app, early
 from tfreuse.errors import InputError, printable
 from tfreuse.runners import RunnerSpec, storage
@@ -85,7 +85,8 @@ def main() -> None:
         print(f"{url} is mirrored in {out_dir}")
     print(f"Study in {out_dir}; trainings: tensorboard --logdir={out_dir / 'models'}")
     failed = study.run(specs, out_dir, runner_spec, url)
-    verdicts = report.write(out_dir)
+    with progress.Display(1.0, delay=progress.PATIENCE) as display:
+        verdicts = report.write(out_dir, display.update)
     storage.mirror_of(url, out_dir).push(*report.FILES)
     print(report.summary(verdicts, out_dir))
     print(

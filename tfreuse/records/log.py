@@ -24,10 +24,17 @@ except ImportError:  # not a POSIX system: a second writer is not detected
 _R = TypeVar("_R")  # kind of record
 SYNC_SECONDS = 1.0
 SYNC_RECORDS = 256  # records at most that a power cut can damage
+_REPORTED = 2**20  # bytes between two reports of progress
 
 
-def read(path: str | os.PathLike) -> list[Record]:
+def read(
+    path: str | os.PathLike, on_progress: Callable[[float], None] | None = None
+) -> list[Record]:
     """Reads all finished records, in order; ignores the remains of a killed writer at the end.
+
+    Args:
+        path: of `records.jsonl`; without a file there are no records.
+        on_progress: called with the share of the file that is read, once a megabyte.
 
     Raises:
         InputError: a complete line is not a record, or `counts.bin` has lost blocks.
@@ -35,7 +42,7 @@ def read(path: str | os.PathLike) -> list[Record]:
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    return _load(path, Pool())[0]
+    return _load(path, Pool(), on_progress)[0]
 
 
 class Log:
@@ -131,13 +138,21 @@ class Log:
         self._store = None
 
 
-def _load(path: pathlib.Path, pool: Pool) -> tuple[list[Record], int]:
+def _load(
+    path: pathlib.Path,
+    pool: Pool,
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[list[Record], int]:
     """Returns the finished records, and the offset where the line of the last one ends."""
     loaded: list[Record] = []
+    size, reported = path.stat().st_size, 0
     ends = collections.deque([0], SYNC_RECORDS + 1)  # of the last lines
     for record, end in read_lines(path, lambda line: Record.from_line(line, pool)):
         loaded.append(record)
         ends.append(end)
+        if on_progress and end >= reported + _REPORTED:
+            reported = end
+            on_progress(end / size)
     finished = len(loaded) - _lost(path, loaded)
     end = ends[finished - len(loaded) - 1]
     del loaded[finished:]

@@ -11,7 +11,7 @@ import functools
 import os
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tfreuse import files
 from tfreuse.analysis import caveats
@@ -36,13 +36,26 @@ FILES = ("verdicts.json", "report.md", "figures", "report.html")  # that `write`
 
 LARGEST = 4_800_000  # bytes of the page, embedded answers included
 LEAST = 800_000  # bytes granted to embedded answers, however large the page is
+# Shares of the time of a report of 100,000 records at which its steps begin and end
+_STEPS = {
+    "read the records": (0.0, 0.3),
+    "draw the figures": (0.35, 0.6),
+    "draw the page's views": (0.65, 1.0),
+}
 WIDTH = 100  # columns of a terminal that `summary` may fill
 
 
-def write(study_dir: str | os.PathLike) -> list[Verdict]:
+def write(
+    study_dir: str | os.PathLike,
+    on_progress: Callable[[float, str], None] = lambda share, text: None,
+) -> list[Verdict]:
     """Writes `verdicts.json`, `figures/`, `report.md` and `report.html` into a study's directory.
 
     Every file is replaced atomically; the pages come last.
+
+    Args:
+        study_dir: the study's directory.
+        on_progress: called with the share of the work that is done, and the present step.
 
     Returns:
         the verdicts, in the order of architectures, directions and hypotheses.
@@ -54,7 +67,8 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     # Taken before the records are read: a study that grows meanwhile then has a newer version,
     # so that the tab does not take this report for up to date.
     version = source.version(study_dir)
-    study = source.load(study_dir)
+    steps = {step: functools.partial(_at, on_progress, step) for step in _STEPS}
+    study = source.load(study_dir, on_progress=steps["read the records"])
     judged = study.verdicts()
     snapshot = Snapshot(
         study,
@@ -70,7 +84,7 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
     if study.labels:
         document["labels"] = labels.to_json(study)
     files.write_json(study_dir / "verdicts.json", document)
-    drawn = _draw(snapshot, study_dir / "figures")
+    drawn = _draw(snapshot, study_dir / "figures", steps["draw the figures"])
     curves = labels.draw(study, study_dir / "figures")
     composed = content.compose(study, judged, drawn, labels.section(study, curves))
     files.write_text(study_dir / "report.md", markdown.render(composed))
@@ -79,7 +93,10 @@ def write(study_dir: str | os.PathLike) -> list[Verdict]:
 
     def answers(size: int, body: str) -> str:
         room = max(LEAST, min(embedded.BUDGET, LARGEST - size))
-        return embedded.script(study.name, snapshot, room, body) if measured else ""
+        if not measured:
+            return ""
+        step = steps["draw the page's views"]
+        return embedded.script(study.name, snapshot, room, body, step)
 
     text = page.render(composed, study_dir / "figures", answers)
     files.write_text(study_dir / "report.html", text)
@@ -132,11 +149,20 @@ def _label_lines(study: source.Source) -> list[str]:
     ]
 
 
-def _draw(snapshot: Snapshot, directory: pathlib.Path) -> list[content.Drawn]:
+def _at(on_progress: Callable[[float, str], None], step: str, share: float) -> None:
+    """Reports the share of a step that is done as one of the whole."""
+    begin, end = _STEPS[step]
+    on_progress(begin + (end - begin) * share, step)
+
+
+def _draw(
+    snapshot: Snapshot, directory: pathlib.Path, on_progress: Callable[[float], None]
+) -> list[content.Drawn]:
     """Draws and saves the figures of every part of the study that has rows for them."""
     _remove_former(snapshot, directory)
     drawn, names = [], set()
-    for part, subject in snapshot.subjects.items():
+    for number, (part, subject) in enumerate(snapshot.subjects.items()):
+        on_progress(number / len(snapshot.subjects))
         for drawing in drawings.DRAWINGS:
             rows = snapshot.rows(part, drawing)
             if not rows:

@@ -37,7 +37,13 @@ _FIGURE = re.compile(r'<svg [^>]*class="figure .*?</svg>', re.DOTALL)
 _FRAME = 64  # bytes: the end of a gzip stream, and a margin
 
 
-def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") -> str:
+def script(
+    name: str,
+    snapshot: Snapshot,
+    budget: int = BUDGET,
+    page: str = "",
+    on_progress: Callable[[float], None] | None = None,
+) -> str:
     """Returns the answers on a study as an element of a page.
 
     Args:
@@ -47,6 +53,7 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
         page: HTML before the element. A figure that it shows is not repeated: the answer has
             the figure's number in the page instead. Every other figure is packed
             (`tfreuse.report.packing`).
+        on_progress: called with the share of the answers that are computed.
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
@@ -62,7 +69,7 @@ def script(name: str, snapshot: Snapshot, budget: int = BUDGET, page: str = "") 
 
     pairs = (
         (key, _with_figures(answer, replaced))
-        for key, answer in answers(name, snapshot, drawings)
+        for key, answer in answers(name, snapshot, drawings, on_progress)
     )
     return f"{HEAD}{pack({'left out': left_out}, pairs, room)}{TAIL}"
 
@@ -158,14 +165,20 @@ def key(route: str, query: Mapping[str, Any]) -> str:
 
 
 def answers(
-    name: str, snapshot: Snapshot, drawings: Sequence[str] = ()
+    name: str,
+    snapshot: Snapshot,
+    drawings: Sequence[str] = (),
+    on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Yields every answer with its key, the most used first.
 
     Pictures that are in one of the page's `drawings` are not repeated.
     """
     jobs = list(_jobs(name, snapshot, drawings))
-    return itertools.chain.from_iterable(forks.results(jobs))
+    for number, pairs in enumerate(forks.results(jobs), 1):
+        yield from pairs
+        if on_progress:
+            on_progress(number / len(jobs))
 
 
 def _jobs(

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfreuse import files, records, specs
@@ -15,6 +15,9 @@ from tfreuse.errors import InputError, printable
 
 SHOWN = 3  # units of work that a sentence lists by name
 _FILES = "records.jsonl", "study.json", "labels.jsonl"
+_LAST: dict[
+    tuple, "Source"
+] = {}  # the study that was read last, by the states of its files
 _TAIL = 1 << 16  # bytes at the end of a file whose checksum identifies its state
 
 
@@ -118,6 +121,7 @@ def load(
     study_dir: pathlib.Path,
     arms: Sequence[records.Record] | None = None,
     curves: Sequence[records.LabelRecord] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Source:
     """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
@@ -127,20 +131,20 @@ def load(
         study_dir: the study's directory.
         arms: the content of `records.jsonl`, if it has been read already.
         curves: the content of `labels.jsonl`, if it has been read already.
+        on_progress: called with the share of `records.jsonl` that is read.
 
     Raises:
         InputError: the directory holds no study, or a file cannot be read.
     """
     if arms is None and curves is None:
         states = tuple(_state(study_dir / name) for name in _FILES)
-        return _loaded(study_dir, states)
+        study = _LAST.get((study_dir, states))
+        if study is None:
+            study = _read(study_dir, None, None, on_progress)
+            _LAST.clear()
+            _LAST[study_dir, states] = study
+        return study
     return _read(study_dir, arms, curves)
-
-
-@functools.lru_cache(1)
-def _loaded(study_dir: pathlib.Path, states: tuple) -> Source:
-    """Returns the study, whose files are in these states."""
-    return _read(study_dir, None, None)
 
 
 def _state(path: pathlib.Path) -> tuple[int, ...]:
@@ -156,6 +160,7 @@ def _read(
     study_dir: pathlib.Path,
     arms: Sequence[records.Record] | None,
     curves: Sequence[records.LabelRecord] | None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Source:
     path, log = study_dir / "study.json", study_dir / "records.jsonl"
     if not path.exists() and not log.exists():
@@ -173,7 +178,7 @@ def _read(
             "study.json lacks the study's settings: the margins and the number of seeds below "
             "are the defaults, not the declared values."
         )
-    arms = tuple(records.read(log) if arms is None else arms)
+    arms = tuple(records.read(log, on_progress) if arms is None else arms)
     if curves is None:
         curves = records.read_labels(study_dir / "labels.jsonl")
     if not arms and not curves:
