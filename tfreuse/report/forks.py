@@ -23,7 +23,7 @@ _MOST = 4  # processes: each may come to hold a copy of much of the memory
 
 
 def results(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
-    """Yields what each job returns, in order; an exception of a job is raised here.
+    """Yields the result of each job, in order; an exception of a job is raised here.
 
     Job k runs in process k mod n, ahead of the caller by as much as a pipe holds. Jobs run in
     this process, one by one, where a fork gains nothing or is not safe (`_processes`), and so
@@ -131,4 +131,4 @@ def _carry_out(
                 pickle.dump(job(), file, pickle.HIGHEST_PROTOCOL)
                 file.flush()
     finally:
-        os._exit(0)  # what this process would do at its end is the parent's to do
+        os._exit(0)  # buffers and exit handlers are the parent's
