@@ -4,6 +4,7 @@ They are the answers that the tab's routes give, most used first, as long as the
 """
 
 import base64
+import contextlib
 import functools
 import itertools
 import json
@@ -175,10 +176,11 @@ def answers(
     Pictures that are in one of the page's `drawings` are not repeated.
     """
     jobs = list(_jobs(name, snapshot, drawings))
-    for number, pairs in enumerate(forks.results(jobs), 1):
-        yield from pairs
-        if on_progress:
-            on_progress(number / len(jobs))
+    with contextlib.closing(forks.results(jobs)) as results:
+        for number, pairs in enumerate(results, 1):
+            yield from pairs
+            if on_progress:
+                on_progress(number / len(jobs))
 
 
 def _jobs(
