@@ -231,6 +231,20 @@ def test_work_that_ends_within_the_delay_shows_nothing(monkeypatch):
     assert " 50% 0:02 left ~0:02 | late" in stream.getvalue()
 
 
+@pytest.mark.parametrize("fault", [BrokenPipeError, OSError, ValueError])
+def test_a_display_that_cannot_be_written_does_not_stop_the_work(fault, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise fault
+
+    with progress.Display(1.0, stream=Gone()) as display:
+        display.update(0.5, "half", force=True)
+        display.update(1.0, "whole", force=True)
+    monkeypatch.setattr(sys, "stderr", None)  # as Python sets it where it is closed
+    with progress.Display(1.0) as display:
+        display.update(0.5, "half", force=True)
+
+
 def test_a_training_that_goes_on_says_after_which_step(capsys, monkeypatch):
     def resumed(*_, report, **options):
         for step in (26, 27):

@@ -310,6 +310,12 @@ def test_a_second_writer_and_a_damaged_line_are_refused(tmp_path):
     path.write_text(path.read_text() + '{"half": 1}\n')
     with pytest.raises(InputError, match=r"labels\.jsonl, line 2: expected a record"):
         read_labels(path)
+    line = record("scratch", 8, 0.1).to_line()
+    path.write_text(line + line.replace("0.1", "NaN"))
+    with pytest.raises(
+        InputError, match=r"line 2: expected a record.*NaN is no number"
+    ):
+        read_labels(path)
     assert read_labels(tmp_path / "none.jsonl") == []
 
 

@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree
 
 from tfreuse.report import bundle, figures
-from tfreuse.report.figures import svg
+from tfreuse.report.figures import marks, svg
 
 NAME = '<script>alert(1)</script>"&\x07\u202e'
 
@@ -69,3 +69,12 @@ def test_a_name_that_is_too_long_ends_in_an_ellipsis():
     assert svg.fitted("conv", 100) == "conv"
     assert svg.fitted("encoder_1_conv_1", 60) == "encoder_…"
     assert svg.text_width("W", 10) > svg.text_width("i", 10)
+
+
+def test_arrows_at_both_ends_of_an_axis_are_drawn_in_one_order():
+    drawing = svg.Drawing(120, 20, kind="forest", title="")
+    row = {"mean": 0.5, "low": -5.0, "high": 5.0, "n": 3}
+    marks.interval(drawing, marks.Axis(0, 1, 10.0, 110.0), 10.0, row, fill="#000")
+    places = [float(x) for x in re.findall(r'<path d="M([0-9.]+)', str(drawing))]
+    arrows = [x for x in places if not 20 < x < 100]
+    assert len(arrows) == 2 and arrows == sorted(arrows)

@@ -31,8 +31,8 @@ class Display:
         delay: float = 0.0,
     ) -> None:
         self.total, self.done_before = total, done_before
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._stream = stream or sys.stderr  # None where the caller closed it
+        self._live = self._stream is not None and self._stream.isatty()
         self._interval = 0.1 if self._live else interval
         self._start, self._delay = time.monotonic(), delay
         self._last_update = 0.0
@@ -63,8 +63,7 @@ class Display:
         if self._live:
             self._rewrite([line, *below])
         else:
-            self._stream.write("".join(f"{line}\n" for line in (line, *below)))
-        self._stream.flush()
+            self._write("".join(f"{line}\n" for line in (line, *below)))
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +74,7 @@ class Display:
     def close(self) -> None:
         """Ends the last line, so that later output begins on a new one."""
         if self._live and self._last_update:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._write("\n")
 
     def _rewrite(self, lines: list[str]) -> None:
         width = shutil.get_terminal_size().columns - 1
@@ -84,7 +82,17 @@ class Display:
         lines += [""] * (self._below + 1 - len(lines))  # overwrite lines that are gone
         self._below = len(lines) - 1
         block = "\n".join(line[:width].ljust(width) for line in lines)
-        self._stream.write(f"\r{up}{block}")
+        self._write(f"\r{up}{block}")
+
+    def _write(self, text: str) -> None:
+        """Writes text; a reader that is gone or a full disk ends the display, not the work."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
 
     def _time_left(self, done: float, elapsed: float) -> str:
         progress = done - self.done_before

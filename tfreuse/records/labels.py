@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from tfreuse import files
 from tfreuse.records import log as log_module
+from tfreuse.records.record import decoded
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class LabelRecord:
         Raises:
             ValueError, TypeError, KeyError: the line is not a record.
         """
-        values = json.loads(line)
+        values = decoded(line)
         values["course"] = tuple(
             (int(step), float(value)) for step, value in values["course"]
         )

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -112,13 +113,16 @@ class Record:
         Raises:
             ValueError, TypeError, KeyError: the line is not a record.
         """
-        values = _DEFAULTS | json.loads(line)
+        values = {**_DEFAULTS, **decoded(line)}
         extent = values["per_image"]
         if extent is not None:
             if [type(number) for number in extent] != [int, int] or min(extent) < 0:
                 raise ValueError(f"per_image is [offset, size], not {extent}")
             values["per_image"] = tuple(extent)
         _check_fields(tuple(values), tuple(map(type, values.values())))
+        for name in ("before", "after", "floor"):
+            if not math.isfinite(values[name]):  # 1e999 is JSON
+                raise ValueError(f"{name} is not finite")
         values["counts"] = Sums(values["counts"])
         shared = (pool or Pool()).share(values)
         record = cls.__new__(cls)
@@ -162,6 +166,16 @@ def _check_fields(names: tuple[str, ...], types: tuple[type, ...]) -> None:
             raise TypeError(f"{name} is {type_.__name__}")
 
 
+def decoded(line: str | bytes) -> Any:
+    """Returns the content of a line of JSON; raises ValueError at NaN and Infinity, which JSON lacks."""
+    return _DECODER.decode(line if isinstance(line, str) else line.decode())
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 _counts_text = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

@@ -68,11 +68,11 @@ def script(
     def replaced(markup: str) -> int | list[packing.Entry]:
         return numbers[markup] if markup in numbers else packer.pack(markup)
 
-    pairs = (
-        (key, _with_figures(answer, replaced))
-        for key, answer in answers(name, snapshot, drawings, on_progress)
-    )
-    return f"{HEAD}{pack({'left out': left_out}, pairs, room)}{TAIL}"
+    # closed at once: Ctrl-C must not wait for the processes that draw
+    with contextlib.closing(answers(name, snapshot, drawings, on_progress)) as given:
+        pairs = ((key, _with_figures(answer, replaced)) for key, answer in given)
+        packed = pack({"left out": left_out}, pairs, room)
+    return f"{HEAD}{packed}{TAIL}"
 
 
 def pack(

@@ -112,10 +112,18 @@ class _Child:
 
 
 def _fork() -> int:
-    with warnings.catch_warnings():
-        # Python 3.12 warns of OpenBLAS's threads, which wait, and which OpenBLAS starts anew
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+    """Forks a process that Ctrl-C does not reach: it is the parent's to handle."""
+    process = -1
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of OpenBLAS's threads, which wait, and which OpenBLAS starts anew
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+    finally:
+        if process != 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    return process
 
 
 def _carry_out(
@@ -123,7 +131,6 @@ def _carry_out(
 ) -> None:
     """Writes the results of jobs to a pipe until one fails; never returns."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
         for child in children:  # or a pipe would outlive the parent
             os.close(child._results.fileno())
         with os.fdopen(target, "wb") as file:

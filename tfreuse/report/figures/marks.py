@@ -130,10 +130,10 @@ def interval(
         stroke = {"stroke": look["fill"]} if "fill" in look else {}
         start, end = (axis(low), y)[turned], (axis(high), y)[turned]
         drawing.line(*start, *end, class_="interval", **stroke)
-        for end in {axis.beyond(low), axis.beyond(high)} - {
-            "",
-            axis.beyond(row["mean"]),
-        }:
+        beyond = {axis.beyond(low), axis.beyond(high)} - {"", axis.beyond(row["mean"])}
+        for end in sorted(
+            beyond
+        ):  # the order of a set of strings changes from run to run
             value = {"<": axis.low, ">": axis.high}[end]
             _head(drawing, axis, value, y, end, size - 0.8, upright, look)
     if arrow := axis.beyond(row["mean"]):
