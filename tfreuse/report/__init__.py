@@ -67,7 +67,9 @@ def write(
     # Taken before the records are read: a study that grows meanwhile then has a newer version,
     # so that the tab does not take this report for up to date.
     version = source.version(study_dir)
-    steps = {step: functools.partial(_at, on_progress, step) for step in _STEPS}
+    steps = {
+        step: functools.partial(_report_step, on_progress, step) for step in _STEPS
+    }
     study = source.load(study_dir, on_progress=steps["read the records"])
     judged = study.verdicts()
     snapshot = Snapshot(
@@ -149,7 +151,9 @@ def _label_lines(study: source.Source) -> list[str]:
     ]
 
 
-def _at(on_progress: Callable[[float, str], None], step: str, share: float) -> None:
+def _report_step(
+    on_progress: Callable[[float, str], None], step: str, share: float
+) -> None:
     """Reports the share of a step that is done as one of the whole."""
     begin, end = _STEPS[step]
     on_progress(begin + (end - begin) * share, step)

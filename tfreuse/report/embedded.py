@@ -69,8 +69,8 @@ def script(
         return numbers[markup] if markup in numbers else packer.pack(markup)
 
     # closed at once: Ctrl-C must not wait for the processes that draw
-    with contextlib.closing(answers(name, snapshot, drawings, on_progress)) as given:
-        pairs = ((key, _with_figures(answer, replaced)) for key, answer in given)
+    with contextlib.closing(answers(name, snapshot, drawings, on_progress)) as entries:
+        pairs = ((key, _with_figures(answer, replaced)) for key, answer in entries)
         packed = pack({"left out": left_out}, pairs, room)
     return f"{HEAD}{packed}{TAIL}"
 
@@ -219,7 +219,7 @@ def _jobs(
 
 
 def _first(name: str, snapshot: Snapshot) -> list[tuple[str, Any]]:
-    """Returns what every view of the study needs."""
+    """Returns the answers that every view of the study needs."""
     cards = advice.cards([snapshot.source.path])
     return [
         (key("studies", {}), {"studies": [{"name": name}]}),
