@@ -146,7 +146,7 @@ def test_what_is_shared_and_packed_is_still_the_record(path):
     ['"per_image": [-1, 5]', '"per_image": [0]', '"per_image": [0.5, 1]',
      '"per_image": [true, 1]', '"per_image": {}', '"seed": "0"', '"after": null',
      '"donor": 3', '"versions": []', '"counts": [1]', '"unheard_of": 1', '"after": NaN',
-     '"after": 1e999', '"counts": {"sum": -Infinity}', '"rmse": NaN'],
+     '"after": 1e999', f'"before": {"9" * 400}', '"counts": {"sum": -Infinity}', '"rmse": NaN'],
 )  # fmt: skip
 def test_a_value_that_is_not_the_fields_kind_is_an_error_that_names_the_line(
     path, field

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -121,7 +121,7 @@ class Record:
             values["per_image"] = tuple(extent)
         _check_fields(tuple(values), tuple(map(type, values.values())))
         for name in ("before", "after", "floor"):
-            if not math.isfinite(values[name]):  # 1e999 is JSON
+            if abs(values[name]) > sys.float_info.max:  # 1e999, or 400 digits, are JSON
                 raise ValueError(f"{name} is not finite")
         values["counts"] = Sums(values["counts"])
         shared = (pool or Pool()).share(values)

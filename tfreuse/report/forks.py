@@ -4,8 +4,8 @@
     for drawing in forks.results(jobs):  # in the order of the jobs
         ...
 
-For work of Python alone, such as drawing, on data that would take longer to send than to draw.
-Only numbers go in by the fork, and results come back through a pipe.
+For work of Python alone, such as drawing, on data that would take longer to send than to draw:
+nothing is sent to a forked process, and results come back through a pipe.
 """
 
 import contextlib

@@ -15,10 +15,9 @@ from tfreuse.errors import InputError, printable
 
 SHOWN = 3  # units of work that a sentence lists by name
 _FILES = "records.jsonl", "study.json", "labels.jsonl"
-_LAST: dict[
-    tuple, "Source"
-] = {}  # the study that was read last, by the states of its files
 _TAIL = 1 << 16  # bytes at the end of a file whose checksum identifies its state
+# The study that was read last, by its folder and the states of its files.
+_LAST: dict[tuple, "Source"] = {}
 
 
 @dataclasses.dataclass(frozen=True)

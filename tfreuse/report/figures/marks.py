@@ -131,9 +131,7 @@ def interval(
         start, end = (axis(low), y)[turned], (axis(high), y)[turned]
         drawing.line(*start, *end, class_="interval", **stroke)
         beyond = {axis.beyond(low), axis.beyond(high)} - {"", axis.beyond(row["mean"])}
-        for end in sorted(
-            beyond
-        ):  # the order of a set of strings changes from run to run
+        for end in sorted(beyond):  # a set of strings has another order in each run
             value = {"<": axis.low, ">": axis.high}[end]
             _head(drawing, axis, value, y, end, size - 0.8, upright, look)
     if arrow := axis.beyond(row["mean"]):
