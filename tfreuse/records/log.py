@@ -28,13 +28,13 @@ _REPORTED = 2**20  # bytes between two reports of progress
 
 
 def read(
-    path: str | os.PathLike, on_progress: Callable[[float], None] | None = None
+    path: str | os.PathLike, report: Callable[[float], None] = lambda share: None
 ) -> list[Record]:
     """Reads all finished records, in order; ignores the remains of a killed writer at the end.
 
     Args:
         path: of `records.jsonl`; without a file there are no records.
-        on_progress: called with the share of the file that is read, once a megabyte.
+        report: called with the share of the file that is read, once a megabyte.
 
     Raises:
         InputError: a complete line is not a record, or `counts.bin` has lost blocks.
@@ -42,7 +42,7 @@ def read(
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    return _load(path, Pool(), on_progress)[0]
+    return _load(path, Pool(), report)[0]
 
 
 class Log:
@@ -141,7 +141,7 @@ class Log:
 def _load(
     path: pathlib.Path,
     pool: Pool,
-    on_progress: Callable[[float], None] | None = None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> tuple[list[Record], int]:
     """Returns the finished records, and the offset where the line of the last one ends."""
     loaded: list[Record] = []
@@ -150,9 +150,9 @@ def _load(
     for record, end in read_lines(path, lambda line: Record.from_line(line, pool)):
         loaded.append(record)
         ends.append(end)
-        if on_progress and end >= reported + _REPORTED:
+        if end >= reported + _REPORTED:
             reported = end
-            on_progress(end / size)
+            report(end / size)
     finished = len(loaded) - _lost(path, loaded)
     end = ends[finished - len(loaded) - 1]
     del loaded[finished:]

@@ -47,7 +47,7 @@ WIDTH = 100  # columns of a terminal that `summary` may fill
 
 def write(
     study_dir: str | os.PathLike,
-    on_progress: Callable[[float, str], None] = lambda share, text: None,
+    report: Callable[[float, str], None] = lambda share, text: None,
 ) -> list[Verdict]:
     """Writes `verdicts.json`, `figures/`, `report.md` and `report.html` into a study's directory.
 
@@ -55,7 +55,7 @@ def write(
 
     Args:
         study_dir: the study's directory.
-        on_progress: called with the share of the work that is done, and the present step.
+        report: called with the share of the work that is done, and the present step.
 
     Returns:
         the verdicts, in the order of architectures, directions and hypotheses.
@@ -67,10 +67,8 @@ def write(
     # Taken before the records are read: a study that grows meanwhile then has a newer version,
     # so that the tab does not take this report for up to date.
     version = source.version(study_dir)
-    steps = {
-        step: functools.partial(_report_step, on_progress, step) for step in _STEPS
-    }
-    study = source.load(study_dir, on_progress=steps["read the records"])
+    steps = {step: functools.partial(_report_step, report, step) for step in _STEPS}
+    study = source.load(study_dir, report=steps["read the records"])
     judged = study.verdicts()
     snapshot = Snapshot(
         study,
@@ -151,22 +149,20 @@ def _label_lines(study: source.Source) -> list[str]:
     ]
 
 
-def _report_step(
-    on_progress: Callable[[float, str], None], step: str, share: float
-) -> None:
+def _report_step(report: Callable[[float, str], None], step: str, share: float) -> None:
     """Reports the share of a step that is done as one of the whole."""
     begin, end = _STEPS[step]
-    on_progress(begin + (end - begin) * share, step)
+    report(begin + (end - begin) * share, step)
 
 
 def _draw(
-    snapshot: Snapshot, directory: pathlib.Path, on_progress: Callable[[float], None]
+    snapshot: Snapshot, directory: pathlib.Path, report: Callable[[float], None]
 ) -> list[content.Drawn]:
     """Draws and saves the figures of every part of the study that has rows for them."""
     _remove_former(snapshot, directory)
     drawn, names = [], set()
     for number, (part, subject) in enumerate(snapshot.subjects.items()):
-        on_progress(number / len(snapshot.subjects))
+        report(number / len(snapshot.subjects))
         for drawing in drawings.DRAWINGS:
             rows = snapshot.rows(part, drawing)
             if not rows:

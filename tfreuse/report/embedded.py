@@ -43,7 +43,7 @@ def script(
     snapshot: Snapshot,
     budget: int = BUDGET,
     page: str = "",
-    on_progress: Callable[[float], None] | None = None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> str:
     """Returns the answers on a study as an element of a page.
 
@@ -54,7 +54,7 @@ def script(
         page: HTML before the element. A figure that it shows is not repeated: the answer has
             the figure's number in the page instead. Every other figure is packed
             (`tfreuse.report.packing`).
-        on_progress: called with the share of the answers that are computed.
+        report: called with the share of the answers that are computed.
     """
     left_out = (
         "This file has no room for it. TensorBoard shows it: "
@@ -69,7 +69,7 @@ def script(
         return numbers[markup] if markup in numbers else packer.pack(markup)
 
     # closed at once: Ctrl-C must not wait for the processes that draw
-    with contextlib.closing(answers(name, snapshot, drawings, on_progress)) as entries:
+    with contextlib.closing(answers(name, snapshot, drawings, report)) as entries:
         pairs = ((key, _with_figures(answer, replaced)) for key, answer in entries)
         packed = pack({"left out": left_out}, pairs, room)
     return f"{HEAD}{packed}{TAIL}"
@@ -169,7 +169,7 @@ def answers(
     name: str,
     snapshot: Snapshot,
     drawings: Sequence[str] = (),
-    on_progress: Callable[[float], None] | None = None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> Iterator[tuple[str, Any]]:
     """Yields every answer with its key, the most used first.
 
@@ -179,8 +179,7 @@ def answers(
     with contextlib.closing(forks.results(jobs)) as results:
         for number, pairs in enumerate(results, 1):
             yield from pairs
-            if on_progress:
-                on_progress(number / len(jobs))
+            report(number / len(jobs))
 
 
 def _jobs(

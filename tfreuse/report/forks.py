@@ -32,7 +32,8 @@ def results(jobs: Sequence[Callable[[], Any]]) -> Iterator[Any]:
     Args:
         jobs: each returns a value that can be pickled; neighbours take about as long.
     """
-    children = _forked(jobs, min(_processes(), len(jobs)))
+    count = min(_processes(), len(jobs))
+    children = _forked(jobs, count) if count > 1 else []
     try:
         for number, job in enumerate(jobs):
             yield children[number % len(children)].result(job) if children else job()
@@ -50,11 +51,11 @@ def _processes() -> int:
 
 
 def _forked(jobs: Sequence[Callable[[], Any]], count: int) -> list["_Child"]:
-    """Returns `count` processes that share the jobs; none of 1, or where the system refuses."""
+    """Returns `count` processes that share the jobs; none where the system refuses."""
     children: list[_Child] = []
     gc.freeze()  # or the first collection of a child would copy all objects
     try:
-        for first in range(count if count > 1 else 0):
+        for first in range(count):
             children.append(_Child(jobs[first::count], children))
     except OSError:  # too many processes or open files
         for child in children:

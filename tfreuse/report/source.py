@@ -120,7 +120,7 @@ def load(
     study_dir: pathlib.Path,
     arms: Sequence[records.Record] | None = None,
     curves: Sequence[records.LabelRecord] | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> Source:
     """Reads `records.jsonl`, `labels.jsonl` and `study.json`.
 
@@ -130,7 +130,7 @@ def load(
         study_dir: the study's directory.
         arms: the content of `records.jsonl`, if it has been read already.
         curves: the content of `labels.jsonl`, if it has been read already.
-        on_progress: called with the share of `records.jsonl` that is read.
+        report: called with the share of `records.jsonl` that is read.
 
     Raises:
         InputError: the directory holds no study, or a file cannot be read.
@@ -139,11 +139,11 @@ def load(
         states = tuple(_state(study_dir / name) for name in _FILES)
         study = _LAST.get((study_dir, states))
         if study is None:
-            study = _read(study_dir, None, None, on_progress)
+            study = _read(study_dir, None, None, report)
             _LAST.clear()
             _LAST[study_dir, states] = study
         return study
-    return _read(study_dir, arms, curves)
+    return _read(study_dir, arms, curves, report)
 
 
 def _state(path: pathlib.Path) -> tuple[int, ...]:
@@ -159,7 +159,7 @@ def _read(
     study_dir: pathlib.Path,
     arms: Sequence[records.Record] | None,
     curves: Sequence[records.LabelRecord] | None,
-    on_progress: Callable[[float], None] | None = None,
+    report: Callable[[float], None],
 ) -> Source:
     path, log = study_dir / "study.json", study_dir / "records.jsonl"
     if not path.exists() and not log.exists():
@@ -177,7 +177,7 @@ def _read(
             "study.json lacks the study's settings: the margins and the number of seeds below "
             "are the defaults, not the declared values."
         )
-    arms = tuple(records.read(log, on_progress) if arms is None else arms)
+    arms = tuple(records.read(log, report) if arms is None else arms)
     if curves is None:
         curves = records.read_labels(study_dir / "labels.jsonl")
     if not arms and not curves:
